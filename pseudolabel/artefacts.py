@@ -1,0 +1,161 @@
+"""Files that appear only when whole: temporary name, flush, rename; and the record of the run that made them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from pseudolabel.errors import InputError, OutputExists
+
+LIBRARIES = ("torch", "torchaudio", "timm", "h5py", "numpy", "networkx", "scikit-learn", "soundfile", "soxr")
+
+
+def refuse_existing(path: str | Path, overwrite: bool) -> Path:
+    """Return `path`; raise OutputExists where something stands there that may not be overwritten."""
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
+    return path
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name `path` only when the block ends without an error."""
+    path = refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary folder; it takes the name `path` only when the block ends without an error."""
+    path = refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+            os.replace(path, replaced)
+            os.replace(temporary, path)
+            shutil.rmtree(replaced)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str, overwrite: bool = True) -> None:
+    """Write UTF-8 text with LF line ends, whole or not at all."""
+    with whole_file(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: object, overwrite: bool = True) -> None:
+    """Write readable JSON, keys in the order given, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite)
+
+
+def write_csv(
+    path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]], overwrite: bool = True
+) -> None:
+    """Write a CSV file (UTF-8, LF, quotes only where needed), whole or not at all."""
+    with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Read a CSV file with a header; each row also carries its line number under the key `line`.
+
+    Raises:
+        InputError: the file is missing, not UTF-8, lacks a required column, or has a row of another length.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file", path)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = reader.fieldnames or []
+            absent = [name for name in required if name not in columns]
+            if absent:
+                raise InputError(
+                    f"column {absent[0]!r} is missing; columns found: {', '.join(columns) or 'none'}",
+                    f"{path}:1",
+                    f"The header needs: {','.join(required)}.",
+                )
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise InputError(f"row has not the header's {len(columns)} columns", f"{path}:{reader.line_num}")
+                rows.append({**row, "line": str(reader.line_num)})
+            return rows
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, marked `-dirty` where it was changed."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def run_record(verb: str, options: dict[str, object], inputs: Iterable[str | Path], seed: int | None = None) -> dict:
+    """Return what run.json says: command, options, versions, commit, input checksums, host and time."""
+    from pseudolabel import __version__
+
+    versions = {}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return {
+        "verb": verb,
+        "command": shlex.join([f"python -m pseudolabel.{verb}", *sys.argv[1:]]).replace("'", "", 2),
+        "options": json.loads(json.dumps(options, default=str)),
+        "seed": seed,
+        "pseudolabel": __version__,
+        "commit": git_commit(),
+        "inputs": {str(path): sha256(path) for path in inputs if Path(path).is_file()},
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

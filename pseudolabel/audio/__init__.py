@@ -1,0 +1,1 @@
+"""Audio: recordings, the clip store, front ends, synthesis."""

@@ -1,0 +1,205 @@
+"""ClipStore: the audio of many clips in one file (clips.h5) that any number of processes read without locks.
+
+clip_id    (N,)      str     unique
+group      (N,)      str     recordings of one group stay in one fold; the clip id where none is known
+n_samples  (N,)      int64   length of each clip
+offset     (N + 1,)  int64   clip i lies in bytes[offset[i]:offset[i + 1]]
+bytes      (total,)  uint8   contiguous, so that it can be mapped into memory
+attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pseudolabel.artefacts import whole_file
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+
+FORMAT, FORMAT_VERSION = "pseudolabel-clips", 1
+CODECS = ("pcm16", "flac")
+FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
+
+
+def fixed_length_text(values: Sequence[str]) -> np.ndarray:
+    """Return ids as fixed-length UTF-8 bytes, the form that gives the same file bytes every time."""
+    encoded = [value.encode("utf-8") for value in values]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+
+
+def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """Read ids stored as fixed-length or as variable-length strings."""
+    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
+
+
+def open_format(path: str | Path, name: str, version: int) -> h5py.File:
+    """Open an HDF5 file for reading and check what its `format` and `format_version` attributes say."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file", path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"not a readable HDF5 file ({error})", path) from error
+    found = file.attrs.get("format", "none")
+    found = found.decode() if isinstance(found, bytes) else found
+    found_version = int(file.attrs.get("format_version", 0))
+    if found != name or found_version != version:
+        file.close()
+        raise InputError(f"format is {found!r} version {found_version}, expected {name!r} version {version}", path)
+    return file
+
+
+def encode_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Return float samples in [-1, 1] as the bytes of little-endian 16-bit integers."""
+    return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype("<i2").view(np.uint8)
+
+
+def encode(samples: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
+    """Return one clip (T,) as bytes, uint8."""
+    if codec == "pcm16":
+        return encode_pcm16(samples)
+    import soundfile
+
+    buffer = io.BytesIO()
+    pcm = encode_pcm16(samples).view("<i2")
+    soundfile.write(buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16")
+    return np.frombuffer(buffer.getvalue(), dtype=np.uint8)
+
+
+class ClipStore:
+    """Read-only view of clips.h5. It holds no open file, so it may be pickled into worker processes."""
+
+    def __init__(self, path: Path, file: h5py.File):
+        self.path = path
+        self.clip_ids = read_text(file["clip_id"])
+        self.groups = read_text(file["group"])
+        self.n_samples = file["n_samples"][:]
+        self.offsets = file["offset"][:]
+        self.sample_rate = int(file.attrs["sample_rate"])
+        self.codec = str(file.attrs["codec"])
+        self._start, self._size = file["bytes"].id.get_offset(), file["bytes"].shape[0]
+        self._bytes: np.ndarray | None = None
+        self._index: dict[str, int] | None = None
+        self._check()
+
+    @classmethod
+    def open(cls, path: str | Path) -> ClipStore:
+        """Open a clip store.
+
+        Raises:
+            InputError: the file is missing, of another format or version, or its tables contradict each other.
+        """
+        with open_format(path, FORMAT, FORMAT_VERSION) as file:
+            try:
+                return cls(Path(path), file)
+            except KeyError as error:
+                raise InputError(f"a part of the store is missing ({error})", path, "Make it again.") from error
+
+    def _check(self) -> None:
+        n = len(self.clip_ids)
+        consistent = (
+            len(self.groups) == len(self.n_samples) == n == len(self.offsets) - 1
+            and self.offsets[0] == 0
+            and self.offsets[-1] == self._size
+            and (np.diff(self.offsets) >= 0).all()
+        )
+        if self.codec == "pcm16":
+            consistent = consistent and (np.diff(self.offsets) == 2 * self.n_samples).all()
+        if not consistent or self.codec not in CODECS or len(set(self.clip_ids)) != n:
+            raise InputError("offsets, lengths and ids contradict each other", self.path, "Make the store again.")
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_bytes": None}
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def index(self) -> dict[str, int]:
+        """Row of each clip id."""
+        if self._index is None:
+            self._index = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+        return self._index
+
+    def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """Return the row of each clip id, int64; ClipMismatch names the first few that are not here."""
+        clip_ids = list(clip_ids)
+        absent = [clip_id for clip_id in clip_ids if clip_id not in self.index]
+        if absent:
+            raise ClipMismatch(f"{len(absent)} clips are not in the store: {first_few(absent)}", self.path)
+        return np.array([self.index[clip_id] for clip_id in clip_ids], dtype=np.int64)
+
+    def _stored(self, row: int) -> np.ndarray:
+        if self._bytes is None:
+            if self._size:
+                self._bytes = np.memmap(self.path, np.uint8, "r", offset=self._start, shape=(self._size,))
+            else:
+                self._bytes = np.empty(0, np.uint8)
+        return self._bytes[self.offsets[row] : self.offsets[row + 1]]
+
+    def read_pcm16(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return samples [start, stop) of a row as int16, cut at the clip's end; no copy where the codec allows it."""
+        stored = self._stored(row)
+        if self.codec == "pcm16":
+            return stored.view("<i2")[start:stop]
+        import soundfile
+
+        samples, _ = soundfile.read(io.BytesIO(stored.tobytes()), dtype="int16")
+        return samples[start:stop]
+
+    def read(self, clip_id: str) -> np.ndarray:
+        """Return a clip's samples (T,) float32 in [-1, 1] at `sample_rate`."""
+        return self.read_pcm16(int(self.rows([clip_id])[0])).astype(np.float32) / FULL_SCALE
+
+    def batch(self, rows: Sequence[int], start: Sequence[int] | int, length: int) -> np.ndarray:
+        """Return a piece of each row as one array (B, length) float32, zeros after a clip's end.
+
+        Args:
+            rows: (B,) rows of the store.
+            start: (B,) first sample of each piece, or one for all.
+            length: samples a piece.
+        """
+        pieces = np.zeros((len(rows), length), np.int16)
+        starts = np.broadcast_to(start, len(rows))
+        for piece, row, first in zip(pieces, rows, starts, strict=True):
+            samples = self.read_pcm16(int(row), int(first), int(first) + length)
+            piece[: len(samples)] = samples
+        return pieces.astype(np.float32) / FULL_SCALE
+
+
+def write_clips(
+    path: str | Path,
+    clip_ids: Sequence[str],
+    groups: Sequence[str],
+    n_samples: Sequence[int],
+    n_bytes: Sequence[int],
+    chunks: Iterator[np.ndarray],
+    sample_rate: int,
+    codec: str = "pcm16",
+    source: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Write a store from encoded bytes that arrive in clip order, in pieces of any size, never all in memory.
+
+    Args:
+        n_samples, n_bytes: (N,) length of each clip in samples and encoded.
+        chunks: uint8 arrays whose concatenation is the encoded clips.
+    """
+    offsets = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
+    with whole_file(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = sample_rate, codec, source
+        file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
+        file["n_samples"], file["offset"] = np.asarray(n_samples, np.int64), offsets
+        stored = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8)
+        position = 0
+        for chunk in chunks:
+            stored[position : position + len(chunk)] = chunk
+            position += len(chunk)
+        if position != offsets[-1]:
+            raise InputError(f"{position} bytes came, {offsets[-1]} were announced", path)

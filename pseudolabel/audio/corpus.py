@@ -1,0 +1,152 @@
+"""Make the scenes of a corpus block by block, in any number of processes; a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import write_json
+from pseudolabel.audio.scenes import Event, SceneOptions, make_scene, to_pcm16
+from pseudolabel.audio.sources import POOLS, Sound, SoundLibrary
+from pseudolabel.progress import Progress
+
+LISTS = ("full", "validation", "eval")
+CLIP_IDS = {"full": "full-{:06d}", "validation": "validation-{:05d}", "eval": "eval-{:05d}"}
+BLOCK = 32  # scenes made, and recorded as done, together
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the scenes, and nothing else.
+
+    Attributes:
+        sounds: isolated sounds, each with its part.
+        folder: where recordings lie; None for synthesised sounds.
+        class_ids: (K,) classes of the sounds.
+        priors: {list: (K,) probability of each class}.
+        sizes: {list: number of scenes}.
+    """
+
+    sounds: tuple[Sound, ...]
+    folder: Path | None
+    scene: SceneOptions
+    class_ids: tuple[str, ...]
+    priors: dict[str, list[float]]
+    sizes: dict[str, int]
+    seed: int
+
+    def make(self, library: SoundLibrary, list_name: str, number: int) -> tuple[np.ndarray, list[Event]]:
+        """Return one scene (T,) float32 and its events: they depend on the seed, the list and the number only."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, LISTS.index(list_name), number]))
+        part, priors = part_of(list_name, number), self.priors[list_name]
+        return make_scene(lambda rng: library.draw(rng, part, self.class_ids, priors), rng, self.scene)
+
+    def blocks(self) -> list[tuple[str, int, int]]:
+        """Return the units of work: (list, first scene, one past the last)."""
+        return [
+            (name, first, min(first + BLOCK, self.sizes[name]))
+            for name in LISTS
+            for first in range(0, self.sizes[name], BLOCK)
+        ]
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what must be equal for the scenes of two runs to be the same, as JSON has it."""
+        from pseudolabel import __version__
+
+        sizes = [(self.folder / sound.file).stat().st_size for sound in self.sounds if sound.file]
+        return json.loads(json.dumps({**asdict(self), "bytes": sizes, "version": __version__}, default=str))
+
+
+def part_of(list_name: str, number: int) -> str:
+    """Return the part whose sources a scene uses; training scenes take the five pools in turn."""
+    return POOLS[number % len(POOLS)] if list_name == "full" else list_name
+
+
+def class_priors(n: int, exponent: float, seed: int) -> list[float]:
+    """Return the prior of each of n classes, summing to 1: Zipf's law, rank ** -exponent, over a random order."""
+    weights = (1.0 + np.random.default_rng(seed).permutation(n)) ** -exponent
+    return [float(weight) for weight in weights / weights.sum()]
+
+
+def open_parts(folder: Path, recipe: Recipe) -> Path:
+    """Return `folder`, ready for the unfinished work of this recipe; that of another recipe is removed."""
+    mark, fingerprint = folder / "recipe.json", recipe.fingerprint()
+    if folder.exists() and not (mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == fingerprint):
+        shutil.rmtree(folder)
+    for name in ("scenes", "blocks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_json(mark, fingerprint)
+    return folder
+
+
+def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, list[Event]]:
+    """Write the scenes that are not there yet to `parts`/scenes; return {clip id: events} of all, in order."""
+    blocks = recipe.blocks()
+    missing = [block for block in blocks if not _events_path(parts, block).is_file()]
+    n_scenes = sum(recipe.sizes.values())
+    n_done = n_scenes - sum(stop - first for _, first, stop in missing)
+    if n_done:
+        print(f"going on: {n_done} of {n_scenes} scenes are there from an interrupted run", file=sys.stderr)
+    with Progress("mixing scenes", n_scenes, "scene", start=n_done) as progress:
+        for n in _run(missing, recipe, parts, min(processes, len(missing))):
+            progress.advance(n)
+    found = {}
+    for block in blocks:
+        for clip_id, events in json.loads(_events_path(parts, block).read_text(encoding="utf-8")).items():
+            found[clip_id] = [Event(**event) for event in events]
+    return found
+
+
+def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrary, parts: Path) -> int:
+    """Write the scenes of a block, then the list of their events: its presence means that the block is complete."""
+    import soundfile
+
+    list_name, first, stop = block
+    events = {}
+    for number in range(first, stop):
+        clip_id = CLIP_IDS[list_name].format(number)
+        scene, heard = recipe.make(library, list_name, number)
+        encoded = io.BytesIO()  # soundfile waits for the disk after every file that it writes itself
+        soundfile.write(encoded, to_pcm16(scene), recipe.scene.sample_rate, format="FLAC", subtype="PCM_16")
+        (parts / "scenes" / f"{clip_id}.flac").write_bytes(encoded.getbuffer())
+        events[clip_id] = [asdict(event) for event in heard]
+    write_json(_events_path(parts, block), events)
+    return stop - first
+
+
+def _events_path(parts: Path, block: tuple[str, int, int]) -> Path:
+    return parts / "blocks" / f"{block[0]}-{block[1]:06d}.json"
+
+
+def _run(blocks: list[tuple[str, int, int]], recipe: Recipe, parts: Path, processes: int) -> Iterator[int]:
+    if processes <= 1:
+        library = SoundLibrary(recipe.sounds, recipe.folder, recipe.scene)
+        yield from (make_block(block, recipe, library, parts) for block in blocks)
+        return
+    # Spawned rather than forked: the caller may have threads, and each process fills a cache of its own anyway.
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker, (recipe, parts))
+    try:
+        yield from pool.map(_work, blocks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: tuple[Recipe, SoundLibrary, Path] | None = None
+
+
+def _start_worker(recipe: Recipe, parts: Path) -> None:
+    global _worker
+    _worker = (recipe, SoundLibrary(recipe.sounds, recipe.folder, recipe.scene), parts)
+
+
+def _work(block: tuple[str, int, int]) -> int:
+    return make_block(block, *_worker)

@@ -1,0 +1,152 @@
+"""Mix scenes from isolated sounds against background noise: what sounds when and how loud is known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pseudolabel.audio.synthesis import background_noise
+from pseudolabel.errors import InputError
+
+SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
+REPEATED_BELOW_S = 1.5  # a sound shorter than this may sound several times in one event: a dog barks more than once
+MOST_REPEATS, GAP_S = 4, (0.1, 0.8)
+FADE_IN_S, FADE_OUT_S = 0.01, 0.05  # raised cosine; short at the start, where the attack tells classes apart
+BACKGROUND_DB = (-55.0, -30.0)  # RMS of the background in dB below full scale
+PEAK = 0.95  # a scene with a higher peak is scaled down as a whole, which keeps every SNR
+SILENCE = 1e-4  # of the peak (-80 dB): what lies below at either end of a recording is trimmed
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What every scene of a corpus has in common."""
+
+    duration_s: float = 10.0
+    sample_rate: int = 16_000
+    events: tuple[int, int] = (1, 4)
+    """Fewest and most events a scene, drawn uniformly."""
+    snr_db: tuple[float, float] = (5.0, 25.0)
+    """Lowest and highest level of an event above the background, drawn uniformly."""
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.duration_s <= 600:
+            raise InputError(f"a scene lasts 0.1 to 600 s, not {self.duration_s:g}", "--duration")
+        if not 4_000 <= self.sample_rate <= 192_000:
+            raise InputError(f"a sample rate lies between 4000 and 192000 Hz, not {self.sample_rate}", "--sample-rate")
+        if not 1 <= self.events[0] <= self.events[1]:
+            raise InputError(f"lowest and highest count must be 1 <= LOW <= HIGH, not {self.events}", "--events")
+        if not -100 <= self.snr_db[0] <= self.snr_db[1] <= 100:
+            raise InputError(f"must be LOW <= HIGH within -100 and 100 dB, not {self.snr_db}", "--snr")
+
+    @property
+    def n_samples(self) -> int:
+        """Length of a scene in samples."""
+        return round(self.duration_s * self.sample_rate)
+
+
+def trim_silence(samples: np.ndarray) -> np.ndarray:
+    """Return (T,) samples without the silence (80 dB below the peak, or digital) at either end."""
+    loud = np.flatnonzero(np.abs(samples) > SILENCE * np.abs(samples).max(initial=0))
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
+
+
+def cut_event(sound: np.ndarray, rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
+    """Return one event (T,) float32, no longer than the scene, made from an isolated sound.
+
+    A random crop of random length between half a second and the whole sound, faded at both ends; one below 1.5 s may
+    sound up to four times. A crop that hits a pause of the sound (mean power 10 dB below the whole sound's) is drawn
+    again; after eight draws it is laid around the sound's peak.
+    """
+    rate, longest = options.sample_rate, min(len(sound), options.n_samples)
+    shortest = min(round(SHORTEST_CROP_S * rate), longest)
+    length = int(rng.integers(shortest, longest + 1))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
+    starts = rng.integers(0, len(sound) - length + 1, size=8)
+    powers = (energy[starts + length] - energy[starts]) / length
+    loud_enough = np.flatnonzero(powers >= 0.1 * energy[-1] / len(sound))
+    around_peak = min(max(int(np.argmax(np.abs(sound))) - length // 2, 0), len(sound) - length)
+    start = int(starts[loud_enough[0]]) if len(loud_enough) else around_peak
+    crop = fade(sound[start : start + length], rate)
+
+    n_repeats = int(rng.integers(1, MOST_REPEATS + 1))
+    gaps = (rng.uniform(*GAP_S, size=MOST_REPEATS) * rate).astype(int)
+    if len(crop) >= REPEATED_BELOW_S * rate:
+        return crop
+    pieces = [crop]
+    for gap in gaps[: n_repeats - 1]:
+        if sum(map(len, pieces)) + gap + len(crop) <= options.n_samples:
+            pieces += [np.zeros(gap, dtype=np.float32), crop]
+    return np.concatenate(pieces)
+
+
+def fade(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return a copy (T,) float32 with raised-cosine fades, each at most a quarter of the whole."""
+    faded = np.array(samples, dtype=np.float32)
+    for seconds, part in ((FADE_IN_S, faded), (FADE_OUT_S, faded[::-1])):
+        n = min(round(seconds * sample_rate), len(faded) // 4)
+        part[:n] *= 0.5 - 0.5 * np.cos(np.pi * (np.arange(n, dtype=np.float32) + 0.5) / max(n, 1))
+    return faded
+
+
+def mix(
+    background: np.ndarray, events: Sequence[np.ndarray], onsets: Sequence[int], snr_db: Sequence[float]
+) -> np.ndarray:
+    """Return the scene (T,) float32: every event at its SNR over the background, the peak at most PEAK.
+
+    The SNR of an event is the mean power of the event, from its onset to its offset, over the mean power of the whole
+    background, in dB.
+
+    Args:
+        background: (T,) noise at its own level.
+        events: sounds of any level, each of which fits into the scene at its onset.
+        onsets: first sample of each event.
+        snr_db: level of each event.
+    """
+    scene = background.astype(np.float64)
+    noise_power = np.mean(np.square(scene))
+    for event, onset, snr in zip(events, onsets, snr_db, strict=True):
+        power = np.mean(np.square(event, dtype=np.float64))
+        scene[onset : onset + len(event)] += event * np.sqrt(noise_power * 10 ** (snr / 10) / power)
+    peak = np.abs(scene).max()
+    return (scene * (PEAK / peak if peak > PEAK else 1.0)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a scene; times in seconds from the scene's start."""
+
+    onset_s: float
+    offset_s: float
+    class_id: str
+    snr_db: float
+    source: str
+
+
+def make_scene(draw_sound, rng: np.random.Generator, options: SceneOptions) -> tuple[np.ndarray, list[Event]]:
+    """Draw and mix one scene; everything random in it comes from `rng`.
+
+    Args:
+        draw_sound: function of `rng` that returns (class id, source, sound (T,) float32).
+    Returns:
+        The scene (options.n_samples,) float32 and its events by onset.
+    """
+    rate = options.sample_rate
+    level_db = rng.uniform(*BACKGROUND_DB)
+    background = background_noise(rng, options.n_samples, rate) * np.float32(10 ** (level_db / 20))
+    sounds, onsets, snrs, events = [], [], [], []
+    for _ in range(int(rng.integers(options.events[0], options.events[1] + 1))):
+        class_id, source, sound = draw_sound(rng)
+        sounds.append(cut_event(sound, rng, options))
+        onsets.append(int(rng.integers(0, options.n_samples - len(sounds[-1]) + 1)))
+        snrs.append(round(float(rng.uniform(*options.snr_db)), 2))
+        offset_s = (onsets[-1] + len(sounds[-1])) / rate
+        events.append(Event(onsets[-1] / rate, offset_s, class_id, snrs[-1], source))
+    scene = mix(background, sounds, onsets, snrs)
+    return scene, sorted(events, key=lambda event: (event.onset_s, event.offset_s, event.class_id))
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Return (T,) int16 of float samples in [-1, 1], full scale at 32768 as decoders have it."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,0 +1,218 @@
+"""Isolated sounds to mix scenes from, synthesised or recorded, divided so that no two parts share a source."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import read_csv
+from pseudolabel.audio.files import UnreadableAudio, read_audio
+from pseudolabel.audio.scenes import SceneOptions, trim_silence
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import progress_over
+
+POOLS = tuple(f"pool{number}" for number in range(5))
+PARTS = (*POOLS, "validation", "eval")
+EVAL_SHARE, VALIDATION_SHARE = 0.2, 0.1
+LONGEST_SOUND_S = 30.0  # of a longer recording only the beginning is used
+CACHE_BYTES = 400_000_000  # sounds that one process keeps; further ones are made again when they are drawn
+ESC_NAME = re.compile(r"\d+-(?P<freesound>\d+)-[A-Z]+-\d+")  # fold-freesound-take-target
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One isolated sound: a file, or the seed of a synthesiser. Several files may come from one source."""
+
+    source: str
+    class_id: str
+    file: str = ""
+    seed: int = 0
+    part: str = ""
+
+
+@dataclass
+class SoundTable:
+    """The sounds of a folder, and what of it could not be used: classes (name: reason) and files (file, reason)."""
+
+    sounds: list[Sound]
+    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def synthesised_sounds(names: dict[str, str], n_sources: int, seed: int) -> list[Sound]:
+    """Return `n_sources` sounds of each class {id: name}, each with a seed that its class and number alone decide."""
+    sounds = []
+    for class_id, name in names.items():
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        for number in range(n_sources):
+            entropy = np.random.SeedSequence([seed, zlib.crc32(class_id.encode()), number])
+            sounds.append(Sound(f"{slug}-{number:03d}", class_id, seed=int(entropy.generate_state(1, np.uint64)[0])))
+    return sounds
+
+
+def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bool = False) -> SoundTable:
+    """Read which recording of `folder` is a sound of which class.
+
+    The table is ESC-50's (`filename` or `file`, `category`) or a plain one (`file,class[,source]`). A class is an
+    ESC-50 category, an AudioSet id or an AudioSet name. Files of one source stay together: the source is the column,
+    else the Freesound number in a name of ESC-50's form, else the file itself.
+
+    Raises:
+        InputError: no such folder or table, a column is missing, a file twice, no file is there, or `strict` and one
+            is not.
+        UnknownClass: a class that is none of the three.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder of sounds", folder, "Give --sounds FOLDER.")
+    rows = read_csv(table)
+    columns = list(rows[0]) if rows else []
+    file_column = next((name for name in ("file", "filename") if name in columns), None)
+    class_column = next((name for name in ("class", "category") if name in columns), None)
+    if file_column is None or class_column is None:
+        absent = "file" if file_column is None else "class"
+        found = ", ".join(name for name in columns if name != "line") or "none"
+        raise InputError(
+            f"column {absent!r} is missing; columns found: {found}",
+            f"{table}:1",
+            "The header needs file,class[,source], or filename,category as ESC-50 has them.",
+        )
+    esc50 = Vocabulary.load("esc50")
+    result, seen = SoundTable([]), {}
+    for row in rows:
+        file, place = row[file_column], f"{table}:{row['line']}"
+        if file in seen:
+            raise InputError(f"file {file!r} stands there twice, first in line {seen[file]}", place, "Keep one.")
+        seen[file] = row["line"]
+        text = row[class_column].strip()
+        class_id = esc50.ontology_ids[esc50.index[text]] if text in esc50.index else audioset.find(text, place)
+        if not class_id:
+            result.left_out[text] = "no AudioSet class is the same"
+        elif not (folder / file).is_file():
+            result.skipped.append((file, "no such file"))
+        else:
+            result.sounds.append(Sound(row.get("source", "").strip() or source_of(file), class_id, file))
+    if not result.sounds or (strict and result.skipped):
+        absent = first_few(file for file, _ in result.skipped) or "the table names none with an AudioSet class"
+        raise InputError(f"recordings are missing: {absent}", folder, f"Give the folder that {table} speaks of.")
+    return result
+
+
+def source_of(file: str) -> str:
+    """Return the Freesound number in a file name of ESC-50's form, else the path without its suffix."""
+    match = ESC_NAME.fullmatch(Path(file).stem)
+    return match["freesound"] if match else Path(file).with_suffix("").as_posix()
+
+
+def check_recordings(table: SoundTable, folder: Path, options: SceneOptions, strict: bool = False) -> SoundTable:
+    """Decode every recording once; return the table without those that cannot be used, each listed with its reason.
+
+    Raises:
+        UnreadableAudio: `strict`, and there is one.
+    """
+    kept, skipped = [], list(table.skipped)
+    for sound in progress_over(table.sounds, "checking recordings", len(table.sounds), "file"):
+        try:
+            load_sound(sound, folder, options)
+            kept.append(sound)
+        except UnreadableAudio as error:
+            if strict:
+                raise
+            skipped.append((sound.file, error.reason))
+    return SoundTable(kept, table.left_out, skipped)
+
+
+def load_sound(sound: Sound, folder: Path | None, options: SceneOptions) -> np.ndarray:
+    """Return the samples (T,) float32 of one sound without the silence at its ends."""
+    if sound.file:
+        return trim_silence(read_audio(folder / sound.file, options.sample_rate, LONGEST_SOUND_S).samples)
+    from pseudolabel.audio.synthesis import synthesise
+
+    return trim_silence(synthesise(sound.class_id, np.random.default_rng(sound.seed), options.sample_rate))
+
+
+def divide(sounds: Sequence[Sound], min_sources: int, seed: int) -> tuple[list[Sound], dict[str, str]]:
+    """Give every source one part: about a fifth to eval, a tenth to validation, the rest evenly to the five pools.
+
+    A source that has sounds of several classes gets one part for all of them. Classes with the fewest sources choose
+    first.
+
+    Returns:
+        The sounds with their part, and {class id: reason} of the classes left out: fewer than `min_sources` sources,
+        or a part that would have none.
+    """
+    sources: dict[str, list[str]] = {}
+    for sound in sounds:
+        known = sources.setdefault(sound.class_id, [])
+        if sound.source not in known:
+            known.append(sound.source)
+    left_out = {
+        class_id: f"{len(names)} source{'s' if len(names) > 1 else ''}"
+        for class_id, names in sources.items()
+        if len(names) < min_sources
+    }
+    part_of: dict[str, str] = {}
+    for class_id in sorted(sources.keys() - left_out.keys(), key=lambda one: (len(sources[one]), one)):
+        names = sorted(sources[class_id])
+        rng = np.random.default_rng([seed, zlib.crc32(class_id.encode())])
+        missing = part_sizes(len(names), int(rng.integers(len(POOLS))))
+        for name in names:
+            if name in part_of:
+                missing[part_of[name]] -= 1
+        free = [name for name in names if name not in part_of]
+        for name in (free[k] for k in rng.permutation(len(free))):
+            part = max(PARTS, key=lambda one: (missing[one], -PARTS.index(one)))
+            part_of[name] = part
+            missing[part] -= 1
+        empty = set(PARTS) - {part_of[name] for name in names}
+        if empty:
+            left_out[class_id] = f"shares so many sources with other classes that {min(empty)} has none"
+    kept = [replace(sound, part=part_of[sound.source]) for sound in sounds if sound.class_id not in left_out]
+    return kept, left_out
+
+
+def part_sizes(n_sources: int, first_pool: int = 0) -> dict[str, int]:
+    """Return how many of a class's sources each part gets, at least one of seven; the first pools get the remainder."""
+    n_eval = max(round(EVAL_SHARE * n_sources), 1)
+    n_validation = max(round(VALIDATION_SHARE * n_sources), 1)
+    n_each, n_more = divmod(n_sources - n_eval - n_validation, len(POOLS))
+    sizes = {pool: n_each + ((k - first_pool) % len(POOLS) < n_more) for k, pool in enumerate(POOLS)}
+    return {**sizes, "validation": n_validation, "eval": n_eval}
+
+
+class SoundLibrary:
+    """Draws sounds of one part of the corpus and keeps what it made or decoded."""
+
+    def __init__(self, sounds: Iterable[Sound], folder: Path | None, options: SceneOptions):
+        self.folder, self.options = folder, options
+        self.by_part: dict[tuple[str, str], dict[str, list[Sound]]] = defaultdict(lambda: defaultdict(list))
+        for sound in sounds:
+            self.by_part[sound.part, sound.class_id][sound.source].append(sound)
+        self.cache: dict[Sound, np.ndarray] = {}
+        self.cached_bytes = 0
+
+    def draw(
+        self, rng: np.random.Generator, part: str, class_ids: Sequence[str], priors: Sequence[float]
+    ) -> tuple[str, str, np.ndarray]:
+        """Return (class id, source, samples): a class by its prior, then a source, then one of its sounds, evenly."""
+        class_id = class_ids[int(rng.choice(len(class_ids), p=priors))]
+        sources = self.by_part[part, class_id]
+        takes = sources[list(sources)[int(rng.integers(len(sources)))]]
+        sound = takes[int(rng.integers(len(takes)))]
+        return class_id, sound.source, self.samples(sound)
+
+    def samples(self, sound: Sound) -> np.ndarray:
+        """Return the samples (T,) float32 of one sound."""
+        if sound in self.cache:
+            return self.cache[sound]
+        samples = load_sound(sound, self.folder, self.options)
+        if self.cached_bytes + samples.nbytes <= CACHE_BYTES:
+            self.cache[sound] = samples
+            self.cached_bytes += samples.nbytes
+        return samples

@@ -1,0 +1,156 @@
+"""What the verbs share: options, errors, exit codes, and the `pseudolabel VERB` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
+
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+
+VERBS = {
+    "simulate": "isolated sounds -> a corpus whose truth is known",
+    "prepare": "audio files and label lists -> clips.h5",
+    "train": "clips and labels, or soft targets -> a run folder",
+    "score": "clips and run folders -> scores.h5 at 10, 5 and 2 s",
+    "enhance": "labels, scores and ontology -> enhanced labels and their ledger",
+    "evaluate": "runs or scores, and labels -> metrics, figures, report",
+}
+LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+MENDABLE = (InputError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every verb has: --work, --overwrite, --strict, --debug."""
+    parser = argparse.ArgumentParser(
+        prog=f"pseudolabel {verb}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--work", type=Path, default=Path("work"), help="folder of all default paths (default: work)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument("--strict", action="store_true", help="missing or damaged clips are an error, not a list")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --threads to a verb that runs models."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--threads", type=positive_int, default=os.cpu_count() or 1,
+        help="CPU threads; float32 sums differ with their number, so it is recorded (default: all cores)",
+    )  # fmt: skip
+
+
+def choose_device(name: str, threads: int):
+    """Return the torch device that `--device` names, after setting the number of CPU threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"no such device {name!r}", "--device", "Give auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available here", "--device", "Give --device cpu.")
+    return device
+
+
+def existing(path: Path) -> Path | None:
+    """Return `path` where something is there, else None: for defaults that are used when they exist."""
+    return path if path.exists() else None
+
+
+def vocabulary_source(args: argparse.Namespace) -> str | Path:
+    """Return what `Vocabulary.load` takes: --vocabulary, else WORK/vocabulary.csv where it is, else `audioset`."""
+    return args.vocabulary or existing(args.work / "vocabulary.csv") or "audioset"
+
+
+def read_clip_ids(path: Path, vocabulary: str | Path) -> tuple[str, ...]:
+    """Return the clip ids of a label list of any known form; what it says of them is left aside."""
+    from pseudolabel.labels.table import LabelTable
+    from pseudolabel.labels.vocabulary import Vocabulary
+
+    return LabelTable.read(path, Vocabulary.load(vocabulary)).clip_ids
+
+
+def split_by_presence(
+    listed: Iterable[str], present: Container[str], place: Path, what: str, strict: bool
+) -> tuple[list[str], list[str]]:
+    """Return the listed clips that are present and those that are missing, both in the list's order.
+
+    Raises:
+        ClipMismatch: not one is present, or `strict` and one is missing.
+    """
+    listed = list(listed)
+    found = [clip_id for clip_id in listed if clip_id in present]
+    missing = [clip_id for clip_id in listed if clip_id not in present]
+    if not found or (missing and strict):
+        raise ClipMismatch(
+            f"{len(missing)} of {len(listed)} clips have no {what}: {first_few(missing)}", place,
+            "Without --strict they are left out." if found else "Check that both speak of the same clips.",
+        )  # fmt: skip
+    return found, missing
+
+
+def positive_int(text: str) -> int:
+    """Parse an option that must be a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def probability(text: str) -> float:
+    """Parse an option that must lie in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must lie in [0, 1], not {value}")
+    return value
+
+
+def run_verb(
+    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], object], argv: Sequence[str] | None
+) -> int:
+    """Parse `argv`, call `function`, and turn what went wrong into one line and an exit code."""
+    args = parser.parse_args(argv)
+    try:
+        function(args)
+    except MENDABLE as error:
+        if args.debug:
+            raise
+        if isinstance(error, OSError):
+            error = f"{error.filename}: {error.strerror}"
+        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted; run the same command again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pseudolabel VERB ...`, the same as `python -m pseudolabel.VERB ...`."""
+    from pseudolabel import __version__
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verbs = "\n".join(f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items())
+    usage = f"usage: pseudolabel VERB [options]   (pseudolabel VERB --help)\n\n{verbs}"
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if argv else EXIT_BAD_INPUT
+    if argv[0] == "--version":
+        print(f"pseudolabel {__version__}")
+        return 0
+    if argv[0] not in VERBS:
+        print(f"pseudolabel: error: no verb {argv[0]!r}\n{usage}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return importlib.import_module(f"pseudolabel.{argv[0]}").main(argv[1:])

@@ -1,0 +1,46 @@
+"""Errors that a user can mend: one line with the rule, the value, the place and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input breaks a rule. Programs print it as one line and end with exit code 2.
+
+    Args:
+        message: the rule and the offending value.
+        place: where it stands: `file:line`, a clip id, an option.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, message: str, place: object = "", remedy: str = ""):
+        self.message, self.place, self.remedy = message, str(place), remedy
+        text = f"{self.place}: {message}" if self.place else message
+        super().__init__(f"{text.rstrip('.')}. {remedy}" if remedy else text)
+
+
+class ClipMismatch(InputError):
+    """Two files that must speak of the same clips do not."""
+
+
+class UnknownClass(InputError):
+    """A class id or name is not in the vocabulary."""
+
+
+class OutputExists(InputError):
+    """An output is already there and `--overwrite` was not given."""
+
+
+def first_few(values: Iterable[object], limit: int = 3) -> str:
+    """Return `a, b, c and 12 more`: enough to find the trouble without flooding the terminal."""
+    values = [str(value) for value in values]
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(values[:limit]) + more
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """Return the known name that looks most like `value`, or an empty string."""
+    matches = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else ""

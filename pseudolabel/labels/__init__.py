@@ -1,0 +1,1 @@
+"""Labels: what clips are said to contain, and which labels an ontology lets us add."""

@@ -1,0 +1,125 @@
+"""Evidence: the teacher's scores of labelled clips, matched by clip id and class id, never by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.table import LabelTable
+
+
+class KeyedScores(Protocol):
+    """Scores keyed by clip id and class id; ScoreStore is one."""
+
+    clip_ids: Sequence[str]
+    class_ids: Sequence[str]
+
+    def clip_scores(self) -> np.ndarray:
+        """Return (clips, classes) in [0, 1], possibly mapped into memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Scores looked up by a label table's rows and columns; only what is asked for is read.
+
+    Args:
+        labels: the N clips and K classes.
+        scores: any float array (clips, classes), in its own order.
+        row_of: (N,) int64 row of each labelled clip in `scores`, -1 where it has none.
+        column_of: (K,) int64 column of each class in `scores`, -1 where it has none.
+        missing: (clip id, reason) of the clips without scores, in table order.
+    """
+
+    labels: LabelTable
+    scores: np.ndarray
+    row_of: np.ndarray
+    column_of: np.ndarray
+    missing: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def match(cls, labels: LabelTable, scores: KeyedScores | np.ndarray, strict: bool = False) -> Evidence:
+        """Find each labelled clip and class in the scores, or in a plain (N, K) array in the labels' order.
+
+        A clip whose scores are all NaN counts as having none.
+
+        Raises:
+            ClipMismatch: not one labelled clip has scores, or `strict` and one has none.
+            InputError: the array has another shape, or no class of the vocabulary is among the scores.
+        """
+        if isinstance(scores, np.ndarray):
+            if scores.shape != labels.matrix.shape:
+                shape = labels.matrix.shape
+                raise InputError(f"scores have the shape {scores.shape}, labels {shape}", remedy="Give a ScoreStore.")
+            row_of, column_of = np.arange(len(labels)), np.arange(len(labels.vocabulary))
+        else:
+            row_of = _places(labels.clip_ids, scores.clip_ids)
+            column_of = _places(labels.vocabulary.class_ids, scores.class_ids)
+            _check_overlap(labels, scores, row_of, column_of)
+            scores = scores.clip_scores()
+        absent = row_of < 0
+        row_of = _without_nan_rows(scores, row_of, column_of)
+        reasons = ("no scores", "scores are NaN")
+        missing = tuple((labels.clip_ids[i], reasons[not absent[i]]) for i in np.flatnonzero(row_of < 0).tolist())
+        if missing and (strict or len(missing) == len(labels)):
+            raise ClipMismatch(
+                f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}",
+                remedy="Score them, or leave --strict away to keep their labels as they are." if strict else "",
+            )
+        return cls(labels, scores, row_of, column_of, missing)
+
+    def at(self, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the scores of (clip, class) pairs as float64, NaN where there is none.
+
+        Raises:
+            InputError: a score outside [0, 1].
+        """
+        rows, columns = self.row_of[clips], self.column_of[classes]
+        there = np.flatnonzero((rows >= 0) & (columns >= 0))
+        found = np.asarray(self.scores[rows[there], columns[there]], dtype=np.float64)
+        wrong = ~((found >= 0) & (found <= 1))
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            clip, class_id = clips[there[first]], self.labels.vocabulary.class_ids[classes[there[first]]]
+            raise InputError(
+                f"the score {found[first]:g} of class {class_id!r} is not in [0, 1]",
+                self.labels.clip_ids[clip],
+                "Scores are probabilities: apply the sigmoid first.",
+            )
+        values = np.full(len(rows), np.nan)
+        values[there] = found
+        return values
+
+
+def _places(wanted: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    place_of = {value: place for place, value in enumerate(known)}
+    return np.fromiter((place_of.get(value, -1) for value in wanted), np.int64, len(wanted))
+
+
+def _check_overlap(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray, column_of: np.ndarray) -> None:
+    path = getattr(scores, "path", "")
+    if (row_of < 0).all():
+        raise ClipMismatch(
+            f"not one of the {len(labels)} labelled clips ({first_few(labels.clip_ids)}) is among the "
+            f"{len(scores.clip_ids)} scored ones ({first_few(scores.clip_ids)})", path,
+            "Give the scores of the same clips.",
+        )  # fmt: skip
+    if (column_of < 0).all():
+        raise InputError(
+            f"not one of the {len(labels.vocabulary)} classes ({first_few(labels.vocabulary.class_ids)}) is among the "
+            f"{len(scores.class_ids)} scored ones ({first_few(scores.class_ids)})", path,
+            "Give the --vocabulary that the scores were made with.",
+        )  # fmt: skip
+
+
+def _without_nan_rows(scores: np.ndarray, row_of: np.ndarray, column_of: np.ndarray) -> np.ndarray:
+    """Return `row_of` with -1 for the clips of which every score is NaN; only suspects are read in full."""
+    clips = np.flatnonzero(row_of >= 0)
+    suspects = clips[np.isnan(np.asarray(scores[row_of[clips], column_of[column_of >= 0][0]], dtype=np.float64))]
+    unscored = suspects[np.isnan(np.asarray(scores[row_of[suspects]], dtype=np.float64)).all(axis=1)]
+    row_of = row_of.copy()
+    row_of[unscored] = -1
+    return row_of

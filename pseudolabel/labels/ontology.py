@@ -1,0 +1,148 @@
+"""Ontology: which sound class is a kind of which, limited to the vocabulary only after the whole graph was searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.artefacts import read_csv
+from pseudolabel.errors import InputError, nearest
+from pseudolabel.labels.published import read_published_ontology, table_path
+from pseudolabel.labels.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Node:
+    """One ontology node as read from a file: where it stands, and which nodes are its direct children."""
+
+    class_id: str
+    name: str
+    child_ids: tuple[str, ...]
+    restrictions: tuple[str, ...] = ()
+    place: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Ontology:
+    """A directed acyclic graph of classes, parent -> child, with the node attributes `name` and `restrictions`."""
+
+    graph: nx.DiGraph
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Ontology:
+        """Read the project's table of the AudioSet ontology, another such table, or the published ontology.json.
+
+        Raises:
+            InputError: a missing column, a node given twice, a child id without a node, or a cycle.
+        """
+        path = table_path("audioset.csv") if path is None else Path(path)
+        return cls.from_nodes(_json_nodes(path) if path.suffix == ".json" else _csv_nodes(path), path)
+
+    @classmethod
+    def from_nodes(cls, nodes: Iterable[Node], place: object = "") -> Ontology:
+        """Build the graph, in the order of `nodes`; `place` is named where an error belongs to no single node."""
+        nodes = list(nodes)
+        graph = nx.DiGraph()
+        for node in nodes:
+            if node.class_id in graph:
+                raise InputError(f"node {node.class_id!r} is given twice", node.place)
+            graph.add_node(node.class_id, name=node.name, restrictions=node.restrictions)
+        for node in nodes:
+            for child in node.child_ids:
+                if child not in graph:
+                    hint = _nearest_node(child, graph)
+                    raise InputError(f"child {child!r} of {node.class_id!r} is not a node{hint}", node.place)
+                graph.add_edge(node.class_id, child)
+        if not nodes:
+            raise InputError("the ontology has no nodes", place)
+        if not nx.is_directed_acyclic_graph(graph):
+            cycle = [parent for parent, _ in nx.find_cycle(graph)]
+            raise InputError(f"the ontology has a cycle: {' > '.join([*cycle, cycle[0]])}", place)
+        return cls(graph)
+
+    def children(self, vocabulary: Vocabulary) -> sparse.csr_array:
+        """Return (K, K) bool, [parent, child]: each class's nearest descendants in the vocabulary.
+
+        Nodes outside the vocabulary are looked through, on every path: 427 pairs among AudioSet's 527 classes.
+        """
+        column_of = self._columns(vocabulary)
+        pairs = []
+        for node, column in column_of.items():
+            waiting, seen = list(self.graph.successors(node)), set()
+            while waiting:
+                child = waiting.pop()
+                if child in seen:
+                    continue
+                seen.add(child)
+                if child in column_of:
+                    pairs.append((column, column_of[child]))
+                else:
+                    waiting.extend(self.graph.successors(child))
+        return _relation(pairs, len(vocabulary))
+
+    def parents(self, vocabulary: Vocabulary) -> sparse.csr_array:
+        """Return (K, K) bool, [class, parent]: each class's nearest ancestors in the vocabulary; `children` turned."""
+        return self.children(vocabulary).T.tocsr()
+
+    def ancestors(self, vocabulary: Vocabulary) -> sparse.csr_array:
+        """Return (K, K) bool, [class, ancestor]: all ancestors in the vocabulary, reached through any node.
+
+        835 pairs among AudioSet's 527 classes.
+        """
+        column_of = self._columns(vocabulary)
+        pairs = [
+            (column, column_of[ancestor])
+            for node, column in column_of.items()
+            for ancestor in nx.ancestors(self.graph, node)
+            if ancestor in column_of
+        ]
+        return _relation(pairs, len(vocabulary))
+
+    def _columns(self, vocabulary: Vocabulary) -> dict[str, int]:
+        """Return the column of each ontology node that is a class; an id that was given on purpose must be a node."""
+        column_of = {}
+        for column, (class_id, node) in enumerate(zip(vocabulary.class_ids, vocabulary.ontology_ids, strict=True)):
+            if node in self.graph:
+                column_of[node] = column
+            elif node and node != class_id:
+                known = nearest(node, self.graph)
+                hint = f"; nearest: {known!r} ({self.graph.nodes[known]['name']})" if known else ""
+                raise InputError(
+                    f"class {class_id!r} has the ontology id {node!r}, no such node{hint}", vocabulary.name
+                )
+        if not column_of:
+            raise InputError(
+                "not one class of the vocabulary is in the ontology", vocabulary.name,
+                "Give the ontology that it belongs to, or a vocabulary file with the column ontology_id.",
+            )  # fmt: skip
+        return column_of
+
+
+def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:
+    rows, columns = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2).T
+    return sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(n_classes, n_classes))
+
+
+def _nearest_node(node: str, graph: nx.DiGraph) -> str:
+    known = nearest(node, graph)
+    return f"; nearest: {known!r} ({graph.nodes[known]['name']})" if known else ""
+
+
+def _csv_nodes(path: Path) -> Iterator[Node]:
+    for row in read_csv(path, required=("class_id", "name", "child_ids", "restrictions")):
+        place = f"{path}:{row['line']}"
+        yield Node(row["class_id"], row["name"], _split(row["child_ids"]), _split(row["restrictions"]), place)
+
+
+def _json_nodes(path: Path) -> Iterator[Node]:
+    for node in read_published_ontology(path):
+        yield Node(node["id"], node["name"], tuple(node["child_ids"]), tuple(node["restrictions"]), str(path))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(";") if part)

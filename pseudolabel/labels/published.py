@@ -1,0 +1,142 @@
+"""The project's ontology tables: where they lie, and how each is rebuilt from the file that was published.
+
+    python -m pseudolabel.labels.published --ontology ontology.json --classes class_labels_indices.csv --out ontology/
+    python -m pseudolabel.labels.published --fsd50k vocabulary.csv --esc50 esc50_to_audioset.csv --out ontology/
+
+Sources and licences are in ontology/README.md. Only facts are taken over: ids, names, relations, restrictions, order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.resources
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pseudolabel.artefacts import read_csv, sha256, write_csv
+from pseudolabel.errors import InputError
+
+ONTOLOGY_HEADER = ("class_id", "name", "child_ids", "restrictions", "index")
+FSD50K_HEADER = ("class_id", "name")
+ESC50_HEADER = ("target", "category", "audioset_id", "relation")
+RELATIONS = ("exact", "broader", "none")
+
+
+def table_path(name: str) -> Path:
+    """Return where the table `name` (`audioset.csv`, ...) lies: in the installed package, else in the checkout."""
+    try:
+        path = Path(str(importlib.resources.files("pseudolabel.ontology_data").joinpath(name)))
+    except ModuleNotFoundError:
+        path = Path(__file__).resolve().parents[2] / "ontology" / name
+    if not path.is_file():
+        raise InputError(f"the ontology table {name!r} is missing", path, "Install the package again.")
+    return path
+
+
+def read_published_ontology(path: str | Path) -> list[dict]:
+    """Return the nodes of the published ontology.json in its order; each has `id`, `name`, `child_ids`, `restrictions`.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or a node lacks one of these.
+    """
+    if not Path(path).is_file():
+        raise InputError("no such file", path)
+    try:
+        nodes = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"not a JSON file ({error})", path, "Give the published ontology.json.") from error
+    kinds = {"id": str, "name": str, "child_ids": list, "restrictions": list}
+    for number, node in enumerate(nodes if isinstance(nodes, list) else [nodes]):
+        for key, kind in kinds.items():
+            if not (isinstance(node, dict) and isinstance(node.get(key), kind)):
+                raise InputError(f"node {number} has no {key!r}", path, "Give the published ontology.json.")
+    return nodes
+
+
+def rebuild_audioset(ontology: Path, classes: Path, out: Path) -> Path:
+    """Write audioset.csv: all nodes in the published order, with the place of the 527 among the evaluated classes."""
+    index = {row["mid"]: row["index"] for row in read_csv(classes, required=("index", "mid", "display_name"))}
+    nodes = read_published_ontology(ontology)
+    absent = sorted(set(index) - {node["id"] for node in nodes})
+    if absent:
+        raise InputError(f"class {absent[0]!r} is not in the ontology {ontology}", classes)
+    rows = [
+        (
+            node["id"],
+            node["name"],
+            ";".join(node["child_ids"]),
+            ";".join(node["restrictions"]),
+            index.get(node["id"], ""),
+        )
+        for node in nodes
+    ]
+    write_csv(out / "audioset.csv", ONTOLOGY_HEADER, rows)
+    return out / "audioset.csv"
+
+
+def rebuild_fsd50k(mapping: Path, out: Path) -> Path:
+    """Write fsd50k.csv from the published vocabulary.csv (no header: number, name, id) or a table `fsd50k_name,mid`."""
+    with open(mapping, encoding="utf-8-sig", newline="") as file:
+        lines = [row for row in csv.reader(file) if row]
+    if lines and "mid" in lines[0]:
+        rows = [(row["mid"], row["fsd50k_name"]) for row in read_csv(mapping, required=("fsd50k_name", "mid"))]
+    elif all(len(row) == 3 for row in lines):
+        rows = [(class_id, name) for _, name, class_id in lines]
+    else:
+        raise InputError("rows are not `number,name,id`", mapping, "Give FSD50K's vocabulary.csv.")
+    write_csv(out / "fsd50k.csv", FSD50K_HEADER, rows)
+    return out / "fsd50k.csv"
+
+
+def rebuild_esc50(mapping: Path, out: Path) -> Path:
+    """Write esc50.csv from a table `target,category,audioset_mid,relation`."""
+    rows = []
+    for row in read_csv(mapping, required=("target", "category", "audioset_mid", "relation")):
+        if row["relation"] not in RELATIONS:
+            allowed = ", ".join(RELATIONS)
+            raise InputError(f"relation {row['relation']!r} is not one of {allowed}", f"{mapping}:{row['line']}")
+        rows.append((row["target"], row["category"], row["audioset_mid"], row["relation"]))
+    write_csv(out / "esc50.csv", ESC50_HEADER, rows)
+    return out / "esc50.csv"
+
+
+def rebuild(args: argparse.Namespace) -> None:
+    """Rebuild the tables whose sources were given and print their checksums."""
+    written = []
+    if (args.ontology is None) != (args.classes is None):
+        raise InputError("--ontology and --classes belong together")
+    if args.ontology:
+        written.append(rebuild_audioset(args.ontology, args.classes, args.out))
+    if args.fsd50k:
+        written.append(rebuild_fsd50k(args.fsd50k, args.out))
+    if args.esc50:
+        written.append(rebuild_esc50(args.esc50, args.out))
+    if not written:
+        raise InputError("nothing to rebuild", remedy="Give --ontology with --classes, --fsd50k or --esc50.")
+    for path in written:
+        print(f"{sha256(path)}  {path}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rebuild the tables; return 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pseudolabel.labels.published", description="Rebuild the ontology tables from published files."
+    )
+    parser.add_argument("--ontology", type=Path, help="the published ontology.json of AudioSet")
+    parser.add_argument("--classes", type=Path, help="the published class_labels_indices.csv of AudioSet")
+    parser.add_argument("--fsd50k", type=Path, help="FSD50K's vocabulary.csv, or a table fsd50k_name,mid")
+    parser.add_argument("--esc50", type=Path, help="a table target,category,audioset_mid,relation")
+    parser.add_argument("--out", type=Path, default=Path("ontology"), help="folder of the tables (default: ontology)")
+    try:
+        rebuild(parser.parse_args(argv))
+    except InputError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

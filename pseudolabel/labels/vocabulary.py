@@ -1,0 +1,131 @@
+"""Vocabulary: the classes of a task, in the order of every matrix's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pseudolabel.artefacts import read_csv, write_csv
+from pseudolabel.errors import InputError, UnknownClass, nearest
+from pseudolabel.labels.published import table_path
+
+BUILT_IN = ("audioset", "fsd50k", "esc50")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The K classes of a task; two vocabularies are equal when their classes are, whatever they are called.
+
+    Args:
+        name: what messages call it.
+        class_ids: (K,) distinct ids; labels, scores and ledgers are keyed by them.
+        names: (K,) distinct display names (case-insensitive).
+        ontology_ids: (K,) the ontology node that each class is, '' where it is none.
+    """
+
+    name: str = field(compare=False)
+    class_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    ontology_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.class_ids:
+            raise InputError("a vocabulary needs at least one class", self.name)
+        if not len(self.class_ids) == len(self.names) == len(self.ontology_ids):
+            raise InputError("class_ids, names and ontology_ids differ in length", self.name)
+        for class_id in self.class_ids:
+            if not class_id or ";" in class_id or class_id != class_id.strip():
+                raise InputError(f"class id {class_id!r} is empty, has a `;` or outer spaces", self.name)
+        _refuse_repeated(self.class_ids, "class id", self.name)
+        _refuse_repeated([name.casefold() for name in self.names], "class name", self.name)
+        _refuse_repeated([node for node in self.ontology_ids if node], "ontology id", self.name)
+
+    @classmethod
+    def load(cls, source: str | Path) -> Vocabulary:
+        """Return `audioset` (527 classes), `fsd50k` (200), `esc50` (50), or the vocabulary in a CSV file.
+
+        The file has the columns `class_id,name` and optionally `ontology_id`; without that column each class is the
+        ontology node of its own id. FSD50K's class ids are AudioSet ids; ESC-50's are its category names, and only
+        categories that an AudioSet class matches exactly have an ontology id.
+        """
+        if str(source) == "audioset":
+            rows = [row for row in read_csv(table_path("audioset.csv")) if row["index"]]
+            rows.sort(key=lambda row: int(row["index"]))
+            entries = [(row["class_id"], row["name"], row["class_id"]) for row in rows]
+        elif str(source) == "fsd50k":
+            rows = read_csv(table_path("fsd50k.csv"))
+            entries = [(row["class_id"], row["name"], row["class_id"]) for row in rows]
+        elif str(source) == "esc50":
+            rows = read_csv(table_path("esc50.csv"))
+            nodes = [row["audioset_id"] if row["relation"] == "exact" else "" for row in rows]
+            entries = [(row["category"], row["category"], node) for row, node in zip(rows, nodes, strict=True)]
+        elif Path(source).is_file():
+            rows = read_csv(source, required=("class_id", "name"))
+            entries = [(row["class_id"], row["name"], row.get("ontology_id", row["class_id"])) for row in rows]
+        else:
+            built_in = ", ".join(BUILT_IN)
+            raise InputError(
+                f"no vocabulary {str(source)!r}", "", f"Give {built_in}, or a CSV file with the columns class_id,name."
+            )
+        if not entries:
+            raise InputError("the vocabulary has no classes", source)
+        name = str(source) if str(source) in BUILT_IN else Path(source).name
+        return cls(name, *(tuple(column) for column in zip(*entries, strict=True)))
+
+    def write(self, path: str | Path, overwrite: bool = True) -> None:
+        """Write the CSV file that `load` reads back equal."""
+        rows = zip(self.class_ids, self.names, self.ontology_ids, strict=True)
+        write_csv(path, ("class_id", "name", "ontology_id"), rows, overwrite)
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Column of each class id."""
+        return {class_id: column for column, class_id in enumerate(self.class_ids)}
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        return {name.casefold(): class_id for name, class_id in zip(self.names, self.class_ids, strict=True)}
+
+    def find(self, text: str, place: object = "") -> str:
+        """Return the id of the class whose id, or else whose name (any case), is `text`.
+
+        Raises:
+            UnknownClass: there is none; the message names the nearest one and `place`.
+        """
+        if text in self.index:
+            return text
+        class_id = self._by_name.get(text.casefold())
+        if class_id is None:
+            raise self._unknown(text, place)
+        return class_id
+
+    def _unknown(self, text: str, place: object) -> UnknownClass:
+        message = f"class {text!r} is not in the vocabulary {self.name!r} ({len(self)} classes)"
+        found = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
+        if found:
+            message += f"; nearest: {found!r} ({self.names[self.index[found]]})"
+        return UnknownClass(message, place, "Mend the label, or give the --vocabulary that it was written with.")
+
+    def subset(self, class_ids: Iterable[str]) -> Vocabulary:
+        """Return the vocabulary of these classes only, in this vocabulary's order."""
+        wanted = set()
+        for class_id in class_ids:
+            if class_id not in self.index:
+                raise self._unknown(class_id, "")
+            wanted.add(class_id)
+        kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
+        columns = (self.class_ids, self.names, self.ontology_ids)
+        return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
+
+
+def _refuse_repeated(values: Iterable[str], what: str, place: str) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{what} {value!r} stands there twice", place, "Each must be distinct.")
+        seen.add(value)

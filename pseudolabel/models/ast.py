@@ -1,0 +1,135 @@
+"""AST: a distilled vision transformer (DeiT) on patches of a log-mel spectrogram of a fixed extent."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pseudolabel.errors import InputError
+from pseudolabel.models.pooling import clamped
+
+PATCH = 16  # frames and mel bands a patch spans
+SIZES = ("tiny", "small", "base")
+
+
+def n_patches(length: int, stride: int) -> int:
+    """Return how many patches lie along an axis of `length`."""
+    return (length - PATCH) // stride + 1
+
+
+class Patches(nn.Module):
+    """Overlapping patches as tokens; stands where timm's transformer takes its own `PatchEmbed`."""
+
+    def __init__(self, img_size, patch_size, in_chans, embed_dim, stride: int, **_: object):
+        super().__init__()
+        self.grid_size = tuple(n_patches(length, stride) for length in img_size)  # (mel, time)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens `(B, patches, D)` of `(B, 1, mel, F)`."""
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class AST(nn.Module):
+    """AST: DeiT on one channel; class and distillation tokens averaged; LayerNorm, linear, sigmoid.
+
+    Args:
+        n_classes: K.
+        size: `tiny`, `small` or `base` DeiT.
+        stride: of the 16 x 16 patches on both axes; 10 overlaps (1212 patches of 128 x 1024), 16 does not (512).
+        n_frames: the time extent F. A network trained on 10 s does badly on 2 s: give each length its own.
+        n_mels: the other extent.
+        pretrained: ImageNet weights: a local file of timm's `deit_*_distilled_patch16_224`, or `imagenet`, which
+            downloads them.
+        stem: how the three-channel patch weights become one: `sum` (AST), `mean`, or `random`.
+        sha256: checksum of the file of pretrained weights.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        size: str = "base",
+        stride: int = 10,
+        n_frames: int = 1024,
+        n_mels: int = 128,
+        pretrained: str | None = None,
+        stem: str = "sum",
+        sha256: str | None = None,
+    ):
+        super().__init__()
+        if min(n_frames, n_mels) < PATCH or not 1 <= stride <= PATCH:
+            rule = f"n_frames and n_mels must be {PATCH} or more, stride 1 to {PATCH}"
+            raise InputError(f"{rule}; found {n_frames}, {n_mels}, {stride}", f"ast_{size}")
+        import timm  # seconds of start-up: only who builds an AST pays them
+
+        self.options = {"stride": stride, "n_frames": n_frames, "n_mels": n_mels}
+        self.n_frames, self.min_frames, self.n_mels = n_frames, n_frames, n_mels
+        name = f"deit_{size}_distilled_patch{PATCH}_224"
+        self.layers = timm.create_model(
+            name,
+            img_size=(n_mels, n_frames),
+            in_chans=1,
+            num_classes=0,
+            embed_layer=lambda **shape: Patches(stride=stride, **shape),
+        )
+        if pretrained is not None:
+            load_imagenet(self.layers, name, pretrained, stem, sha256)
+        self.norm = nn.LayerNorm(self.layers.embed_dim)
+        self.linear = nn.Linear(self.layers.embed_dim, n_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores `(B, K)` float32 of features `(B, n_frames, n_mels)`.
+
+        Raises:
+            InputError: features of another extent.
+        """
+        if features.shape[1:] != (self.n_frames, self.n_mels):
+            expected = f"{self.n_frames} frames x {self.n_mels} mel bands"
+            raise InputError(f"the network takes {expected}, found {' x '.join(map(str, features.shape[1:]))}", "ast")
+        tokens = self.layers.forward_features(features.transpose(1, 2).unsqueeze(1))  # (B, 2 + patches, D)
+        with torch.autocast(features.device.type, enabled=False):
+            pooled = self.norm(tokens[:, :2].float().mean(dim=1))
+            return clamped(self.linear(pooled).sigmoid())
+
+
+def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: str | None = None) -> None:
+    """Give timm's `layers` (one channel, any grid) the weights of the image model `name`.
+
+    Raises:
+        InputError: no such file or download, or its tensors are not those of this network.
+    """
+    from timm.models import get_pretrained_cfg
+
+    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+
+    url = get_pretrained_cfg(name).url
+    state = download_state(url) if source == "imagenet" else load_state(source, sha256)
+    state = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
+    expected = layers.state_dict()
+    if "patch_embed.proj.weight" in state:
+        weight = state["patch_embed.proj.weight"]
+        state["patch_embed.proj.weight"] = one_channel(weight, expected["patch_embed.proj.weight"], stem)
+    embedding = state.get("pos_embed")
+    if embedding is not None and embedding.ndim == 3:
+        side = round((embedding.shape[1] - 2) ** 0.5)
+        if side**2 + 2 != embedding.shape[1]:
+            raise InputError(f"pos_embed has {embedding.shape[1]} rows: not 2 tokens and a square grid", source)
+        state["pos_embed"] = fitted_positions(embedding, (side, side), layers.patch_embed.grid_size)
+    check_state(layers, state, source)
+    layers.load_state_dict(state)
+
+
+def fitted_positions(embedding: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """Return position embeddings `(1, 2 + new, D)` of `(1, 2 + old, D)`; per axis cut (centred) or interpolated.
+
+    AST's rule: a shorter axis takes the middle of the old one, a longer one is interpolated linearly.
+    """
+    tokens, grid = embedding[:, :2], embedding[:, 2:]
+    grid = grid.transpose(1, 2).unflatten(2, old_grid)  # (1, D, mel, time)
+    for axis, (old, new) in enumerate(zip(old_grid, new_grid, strict=True), start=2):
+        if new < old:
+            grid = grid.narrow(axis, (old - new) // 2, new)
+    if grid.shape[2:] != tuple(new_grid):
+        grid = nn.functional.interpolate(grid, size=tuple(new_grid), mode="bilinear", align_corners=False)
+    return torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)

@@ -1,0 +1,105 @@
+"""EfficientNet-B0 and B2 with attention over time: PSLA's model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pseudolabel.errors import InputError
+from pseudolabel.models.pooling import AttentionPooling, MeanPooling
+
+# The image size for which the library computes its static padding by default, and the width of the features.
+IMAGE_SIZES = {"b0": 224, "b2": 260}
+N_FEATURES = {"b0": 1280, "b2": 1408}
+
+
+class EfficientNet(nn.Module):
+    """EfficientNet on one channel; mean over the frequency rows; attention heads over time (PSLA, section III).
+
+    Args:
+        n_classes: K.
+        variant: `b0` or `b2`.
+        heads: attention heads; 4 is the published model, 1 its single-head variant, 0 mean pooling.
+        padding: `static224`, `static260`: as efficientnet_pytorch pads an image of that size, whatever the input (its
+            default, 224 for B0 and 260 for B2, and what published weights were trained with); `dynamic`: TensorFlow's
+            SAME for the input at hand. The same weights give other answers under another padding.
+        pretrained: ImageNet weights: a local file of efficientnet_pytorch's or timm's (`tf_efficientnet_*`)
+            tensors, or `imagenet`, which downloads efficientnet_pytorch's.
+        stem: how the three-channel stem of ImageNet weights becomes one: `sum`, `mean` or `random` (as the library
+            does, and so PSLA).
+        sha256: checksum of the file of pretrained weights.
+    """
+
+    n_frames = None  # any length
+    min_frames = 32  # stride of the whole network, on both axes
+
+    def __init__(
+        self,
+        n_classes: int,
+        variant: str = "b2",
+        heads: int = 4,
+        padding: str | None = None,
+        pretrained: str | None = None,
+        stem: str = "sum",
+        sha256: str | None = None,
+    ):
+        super().__init__()
+        import efficientnet_pytorch
+
+        padding = padding or f"static{IMAGE_SIZES[variant]}"
+        paddings = {"dynamic": None, **{f"static{size}": size for size in IMAGE_SIZES.values()}}
+        if padding not in paddings:
+            raise InputError(f"padding is {padding!r}; known: {', '.join(sorted(paddings))}", f"efficientnet_{variant}")
+        self.options = {"heads": heads, "padding": padding}
+        name = f"efficientnet-{variant}"
+        self.layers = efficientnet_pytorch.EfficientNet.from_name(name, in_channels=1, image_size=paddings[padding])
+        self.layers._fc = nn.Identity()  # an unused layer would break distributed training
+        self.layers.set_swish(memory_efficient=False)  # torch's own, one kernel
+        if pretrained is not None:
+            load_imagenet(self.layers, name, pretrained, stem, sha256)
+        n_features = N_FEATURES[variant]
+        self.head = AttentionPooling(n_features, n_classes, heads) if heads else MeanPooling(n_features, n_classes)
+
+    def _sequence(self, features: Tensor) -> Tensor:
+        x = self.layers.extract_features(features.transpose(1, 2).unsqueeze(1))  # (B, C, mel / 32, F / 32)
+        return x.mean(dim=2).transpose(1, 2)
+
+    def frame_scores(self, features: Tensor) -> Tensor:
+        """Return scores `(B, F / 32 rounded up, K)` of features `(B, F, mel)`."""
+        return self.head.frame_scores(self._sequence(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores `(B, K)` float32 of features `(B, F, mel)`."""
+        return self.head(self._sequence(features))
+
+
+def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: str | None = None) -> None:
+    """Give efficientnet_pytorch's `layers` (one channel, no last layer) ImageNet weights.
+
+    Raises:
+        InputError: no such file or download, or its tensors are not those of this network.
+    """
+    from efficientnet_pytorch.utils import url_map
+
+    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+
+    state = download_state(url_map[name]) if source == "imagenet" else load_state(source, sha256)
+    expected = layers.state_dict()
+    if "conv_stem.weight" in state:
+        state = _renamed_from_timm(state, expected, name)
+    state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
+    if "_conv_stem.weight" in state:
+        state["_conv_stem.weight"] = one_channel(state["_conv_stem.weight"], expected["_conv_stem.weight"], stem)
+    check_state(layers, state, source)
+    layers.load_state_dict(state)
+
+
+def _renamed_from_timm(state, expected, name):
+    """timm has the same tensors in the same order; safetensors forgets the order, so a timm model tells it."""
+    import timm
+
+    with torch.device("meta"):
+        ordered = timm.create_model(f"tf_{name.replace('-', '_')}").state_dict()
+    theirs = [key for key in ordered if not key.startswith("classifier.")]
+    ours = dict(zip(theirs, expected, strict=True))
+    return {ours.get(key, key): value for key, value in state.items() if not key.startswith("classifier.")}

@@ -1,0 +1,151 @@
+"""Model folders: `model.safetensors` and `config.json`, enough to rebuild a model alone; and weights from elsewhere.
+
+Weights are data: safetensors, or `torch.load(weights_only=True)`. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pseudolabel import artefacts
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.models.tagger import Tagger, build_tagger
+
+FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_model(folder: str | Path, tagger: Tagger) -> None:
+    """Write a tagger's weights and config into `folder` (made where absent), each file whole or not at all.
+
+    The same weights give the same bytes.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    weights = {name: value.detach().cpu().contiguous() for name, value in tagger.network.state_dict().items()}
+    with artefacts.whole_file(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary)
+    artefacts.write_json(folder / CONFIG, {"format": FORMAT, "format_version": FORMAT_VERSION, **tagger.config})
+
+
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger:
+    """Return the tagger that `save_model` wrote into `folder`, in eval mode, on `device`.
+
+    Raises:
+        InputError: a file is missing or damaged, of another format, or its tensors are not those of the config.
+    """
+    folder = Path(folder)
+    config = read_config(folder / CONFIG)
+    state = load_state(folder / WEIGHTS)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; leave the caller's seed alone
+        try:
+            tagger = build_tagger(config)
+        except (TypeError, ValueError) as error:  # InputError among them
+            raise InputError(f"the config builds no model: {error}", folder / CONFIG) from error
+    check_state(tagger.network, state, folder / WEIGHTS)
+    tagger.network.load_state_dict(state)
+    return tagger.to(device).eval()
+
+
+def read_config(path: str | Path) -> dict[str, object]:
+    """Return a model's config without its format marks."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file: not a model folder", path, "Give the folder that training wrote.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"not JSON ({error})", path) from error
+    found = (config.pop("format", None), config.pop("format_version", None)) if isinstance(config, dict) else None
+    if found != (FORMAT, FORMAT_VERSION):
+        raise InputError(f"format is not {FORMAT!r} version {FORMAT_VERSION}", path)
+    return config
+
+
+def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a `.safetensors` file, or of a state dict saved by torch, on the CPU.
+
+    Args:
+        path: a file; a torch file may hold the state dict itself or under `model` or `state_dict`.
+        sha256: when given, the file must have this checksum.
+
+    Raises:
+        InputError: no such file, another checksum, or no plain tensors in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file of weights", path)
+    if sha256 and artefacts.sha256(path) != sha256.lower():
+        raise InputError(f"sha256 is {artefacts.sha256(path)}, expected {sha256}", path, "Fetch the file again.")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"cannot be read as plain tensors ({reason})", path) from error
+    return _unwrapped(state, path)
+
+
+def download_state(url: str) -> dict[str, Tensor]:
+    """Return the tensors of a torch file on the web; its name carries the checksum. Kept in torch's cache.
+
+    Raises:
+        InputError: it cannot be had, or its checksum is another.
+    """
+    try:
+        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        rule = f"weights cannot be downloaded ({error})"
+        raise InputError(rule, url, "Fetch the file elsewhere and give its path.") from error
+    return _unwrapped(state, url)
+
+
+def _unwrapped(state, place):
+    for key in ("model", "state_dict"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError("is not a mapping from names to tensors", place)
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def check_state(network: nn.Module, state: Mapping[str, Tensor], place: object) -> None:
+    """Raise InputError where the names or shapes of `state` are not those of `network`."""
+    expected = network.state_dict()
+    absent = [name for name in expected if name not in state]
+    unknown = [name for name in state if name not in expected]
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    problems = []
+    if absent:
+        problems.append(f"{len(absent)} tensors are missing ({first_few(absent)})")
+    if unknown:
+        problems.append(f"{len(unknown)} are unknown ({first_few(unknown)})")
+    if reshaped:
+        problems.append(f"{len(reshaped)} have another shape ({first_few(reshaped)})")
+    if problems:
+        raise InputError("weights do not fit the network: " + "; ".join(problems), place)
+
+
+def one_channel(weight: Tensor, initial: Tensor, stem: str) -> Tensor:
+    """Return a first convolution's weight `(C, 3, h, w)` as `(C, 1, h, w)`: `sum`, `mean`, or `random`: `initial`."""
+    ways = {"sum": lambda: weight.sum(1, keepdim=True), "mean": lambda: weight.mean(1, keepdim=True)}
+    if stem not in (*ways, "random"):
+        raise InputError(f"stem is {stem!r}; known: sum, mean, random", "model")
+    if stem == "random":
+        return initial
+    return weight if weight.shape[1] == 1 else ways[stem]()

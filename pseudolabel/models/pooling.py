@@ -1,0 +1,77 @@
+"""Heads: from a sequence of feature vectors to the scores of a clip, in float32 even under autocast.
+
+bfloat16 knows 27 numbers between .9 and 1, so the last layer, its sigmoid and the pooling never run in it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pseudolabel.errors import InputError
+
+EPSILON = 1e-7  # scores lie in [EPSILON, 1 - EPSILON]: a binary cross-entropy stays finite
+
+
+def clamped(scores: Tensor) -> Tensor:
+    """Return `scores` within [EPSILON, 1 - EPSILON]."""
+    return scores.clamp(EPSILON, 1.0 - EPSILON)
+
+
+class MeanPooling(nn.Module):
+    """Decision mean: linear and sigmoid per frame, mean over time (PSL; PSLA's `mean pooling`)."""
+
+    def __init__(self, n_features: int, n_classes: int):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_classes)
+
+    def frame_scores(self, sequence: Tensor) -> Tensor:
+        """Return scores `(B, F, K)` of a sequence `(B, F, C)`."""
+        with torch.autocast(sequence.device.type, enabled=False):
+            return clamped(self.linear(sequence.float()).sigmoid())
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Return scores `(B, K)` of a sequence `(B, F, C)`."""
+        return clamped(self.frame_scores(sequence).mean(dim=1))
+
+
+class AttentionPooling(nn.Module):
+    """PSLA's attention: each head weighs its frame scores by an attention normalised over time.
+
+    A head has two linear layers with sigmoids, one for the attention and one for the classes. Several heads are summed
+    with learned weights that start at 1 / heads; nothing keeps their sum at 1, hence the clamp. A single head has none.
+    """
+
+    def __init__(self, n_features: int, n_classes: int, heads: int = 4):
+        super().__init__()
+        if heads < 1:
+            raise InputError(f"attention needs at least one head, found {heads}", "heads")
+        self.heads, self.n_classes = heads, n_classes
+        self.attention = nn.Linear(n_features, heads * n_classes)
+        self.classes = nn.Linear(n_features, heads * n_classes)
+        self.head_weights = nn.Parameter(torch.full((heads,), 1.0 / heads)) if heads > 1 else None
+        for layer in (self.attention, self.classes):
+            nn.init.zeros_(layer.bias)
+            for head in layer.weight.detach().split(n_classes):
+                nn.init.xavier_uniform_(head)
+
+    def _per_head(self, layer: nn.Linear, sequence: Tensor) -> Tensor:
+        return layer(sequence).sigmoid().unflatten(-1, (self.heads, self.n_classes))  # (B, F, heads, K)
+
+    def _joined(self, per_head: Tensor) -> Tensor:
+        if self.head_weights is None:
+            return clamped(per_head.squeeze(-2))
+        return clamped((per_head * self.head_weights[:, None]).sum(dim=-2))
+
+    def frame_scores(self, sequence: Tensor) -> Tensor:
+        """Return the class branch's scores `(B, F, K)`, heads joined, attention left out."""
+        with torch.autocast(sequence.device.type, enabled=False):
+            return self._joined(self._per_head(self.classes, sequence.float()))
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Return scores `(B, K)` of a sequence `(B, F, C)`."""
+        with torch.autocast(sequence.device.type, enabled=False):
+            sequence = sequence.float()
+            attention = clamped(self._per_head(self.attention, sequence))
+            attention = attention / attention.sum(dim=1, keepdim=True)
+            return self._joined((attention * self._per_head(self.classes, sequence)).sum(dim=1))

@@ -1,0 +1,258 @@
+"""Decode recordings of any format into one clip store that training and scoring read at the speed of memory.
+
+    python -m pseudolabel.prepare                                   # WORK/scenes -> WORK/clips.h5
+    python -m pseudolabel.prepare --audio audioset/audio --eval eval_segments.csv
+        --labels unbalanced_train_segments.csv.xz balanced_train_segments.csv --balanced balanced_train_segments.csv
+
+Clips are mono, at one sample rate, of any length. A recording that cannot be used is skipped and listed in skipped.csv
+with its reason; a labelled clip without audio keeps its labels and is listed in missing.csv. Label lists of any known
+form that are given are written to WORK as labels.csv (all of --labels together), balanced.csv, validation.csv and
+eval.csv, where the other verbs look for them. A killed run goes on where it was; adding clips to a finished store
+rewrites it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from pseudolabel import cli
+from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
+from pseudolabel.audio.clips import CODECS, encode, fixed_length_text, read_text, write_clips
+from pseudolabel.audio.files import UnreadableAudio, find_audio, read_audio
+from pseudolabel.blocks import Blocks
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import Progress
+
+BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
+SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
+COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a recording becomes a clip."""
+
+    sample_rate: int = 16000
+    codec: str = "pcm16"
+    limit_s: float | None = None
+    shortest_s: float = SHORTEST_S
+
+
+def make_block(blocks: Blocks, block: int, files: list[tuple[str, Path]], decoding: Decoding) -> int:
+    """Decode the recordings of one block, write it, and return how many there were."""
+    kept, encoded, lengths, skipped, scaled = [], [], [], [], 0
+    for clip_id, path in files:
+        try:
+            recording = read_audio(path, decoding.sample_rate, decoding.limit_s)
+            if len(recording.samples) < decoding.shortest_s * decoding.sample_rate:
+                seconds = len(recording.samples) / decoding.sample_rate
+                raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", path)
+        except UnreadableAudio as error:
+            skipped.append((clip_id, str(path), error.reason))
+            continue
+        kept.append(clip_id)
+        lengths.append(len(recording.samples))
+        encoded.append(encode(recording.samples, decoding.codec, decoding.sample_rate))
+        scaled += recording.scaled
+
+    def fill(file: h5py.File) -> None:
+        file["clip_id"] = fixed_length_text(kept)
+        file["n_samples"] = np.array(lengths, np.int64)
+        file["n_bytes"] = np.array([len(piece) for piece in encoded], np.int64)
+        file["bytes"] = np.concatenate(encoded) if encoded else np.empty(0, np.uint8)
+        for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
+            file[name] = fixed_length_text([row[column] for row in skipped])
+        file.attrs["scaled"] = scaled
+
+    blocks.write(block, fill)
+    return len(files)
+
+
+def decode_all(files: list[tuple[str, Path]], blocks: Blocks, decoding: Decoding, n_processes: int) -> None:
+    """Make every unfinished block, by several processes."""
+    unfinished = blocks.unfinished()
+    n_done = len(files) - sum(len(blocks.span(block)) for block in unfinished)
+    with Progress("prepare", len(files), start=n_done) as progress:
+        if n_processes == 1 or len(unfinished) <= 1:
+            for block in unfinished:
+                progress.advance(make_block(blocks, block, [files[i] for i in blocks.span(block)], decoding))
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(n_processes, len(unfinished)), context) as pool:
+            jobs = [
+                pool.submit(make_block, blocks, block, [files[i] for i in blocks.span(block)], decoding)
+                for block in unfinished
+            ]
+            for job in jobs:
+                progress.advance(job.result())
+
+
+@dataclass
+class Decoded:
+    """What lies in the finished blocks: a row for each clip that was kept, and the skipped ones."""
+
+    clip_ids: list[str]
+    n_samples: list[int]
+    n_bytes: list[int]
+    skipped: list[tuple[str, str, str]]
+    scaled: int
+
+
+def collect(blocks: Blocks) -> Decoded:
+    """Read the tables, not the audio, of all blocks."""
+    decoded = Decoded([], [], [], [], 0)
+    for block in range(len(blocks)):
+        with h5py.File(blocks.path(block), "r") as file:
+            decoded.clip_ids += read_text(file["clip_id"])
+            decoded.n_samples += file["n_samples"][:].tolist()
+            decoded.n_bytes += file["n_bytes"][:].tolist()
+            columns = [read_text(file[name]) for name in ("skipped_id", "skipped_file", "skipped_reason")]
+            decoded.skipped += list(zip(*columns, strict=True))
+            decoded.scaled += int(file.attrs["scaled"])
+    return decoded
+
+
+def stored_bytes(blocks: Blocks) -> Iterator[np.ndarray]:
+    """Yield the encoded audio of all blocks in clip order."""
+    for block in range(len(blocks)):
+        with h5py.File(blocks.path(block), "r") as file:
+            stored = file["bytes"]
+            for start in range(0, stored.shape[0], COPY_BYTES):
+                yield stored[start : start + COPY_BYTES]
+
+
+def listing_sha256(files: list[tuple[str, Path]]) -> str:
+    """Return a checksum of which files there are: id and size of each."""
+    lines = [f"{clip_id}\t{path.stat().st_size}\n" for clip_id, path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_groups(path: Path | None) -> dict[str, str]:
+    """Read `clip_id,group` from a CSV file; without one every clip is a group of its own."""
+    if path is None:
+        return {}
+    return {row["clip_id"]: row["group"] for row in read_csv(path, ("clip_id", "group"))}
+
+
+def joined(tables: Sequence[LabelTable]) -> LabelTable:
+    """Return the clips of several lists as one, in order; a clip of two lists must have the same labels in both."""
+    clip_ids, matrix = list(tables[0].clip_ids), tables[0].matrix
+    for table in tables[1:]:
+        earlier = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+        again = [row for row, clip_id in enumerate(table.clip_ids) if clip_id in earlier]
+        shared = [table.clip_ids[row] for row in again]
+        differing = (matrix[[earlier[clip_id] for clip_id in shared]] != table.matrix[again]).sum(axis=1)
+        if differing.any():
+            clip_id = shared[int(np.flatnonzero(differing)[0])]
+            raise InputError(f"clip {clip_id!r} has other labels in another list", "--labels", "Remove one of the two.")
+        new = [row for row, clip_id in enumerate(table.clip_ids) if clip_id not in earlier]
+        clip_ids += [table.clip_ids[row] for row in new]
+        matrix = sparse.vstack([matrix, table.matrix[new]], format="csr")
+    return LabelTable(tuple(clip_ids), matrix, tables[0].vocabulary)
+
+
+def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
+    """Return file name in WORK -> label list, of those that are given or lie there already."""
+    vocabulary = Vocabulary.load(cli.vocabulary_source(args))
+    given = {"labels.csv": args.labels, "balanced.csv": args.balanced, "validation.csv": args.validation,
+             "eval.csv": args.eval}  # fmt: skip
+    if args.audio is None and not any(given.values()):
+        given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
+    return {
+        name: joined([LabelTable.read(path, vocabulary) for path in paths]) for name, paths in given.items() if paths
+    }
+
+
+def missing_clips(lists: dict[str, LabelTable], decoded: Decoded) -> tuple[list[tuple[str, str, str]], int]:
+    """Return (clip id, list, reason) of labelled clips that were not decoded, and how many clips are labelled."""
+    stored, reasons = set(decoded.clip_ids), {row[0]: row[2] for row in decoded.skipped}
+    missing = [
+        (clip_id, name, reasons.get(clip_id, "no audio file"))
+        for name, table in lists.items()
+        for clip_id in table.clip_ids
+        if clip_id not in stored
+    ]
+    return missing, sum(len(table) for table in lists.values())
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make WORK/clips.h5, skipped.csv and missing.csv."""
+    out = refuse_existing(args.out or args.work / "clips.h5", args.overwrite)
+    audio = args.audio or args.work / "scenes"
+    files = list(find_audio(audio).items())
+    if not files:
+        raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
+    groups_file = args.groups or cli.existing(args.work / "clips.csv")
+    groups = read_groups(groups_file)
+    lists = label_lists(args)
+    for name, table in lists.items():
+        path = args.work / name
+        if not (path.exists() and LabelTable.read(path, table.vocabulary) == table):
+            table.write(path, overwrite=args.overwrite)
+    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
+    settings = {**decoding.__dict__, "files": listing_sha256(files)}
+    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
+    decode_all(files, blocks, decoding, args.processes)
+    decoded = collect(blocks)
+    if decoded.skipped and args.strict:
+        _, path, reason = decoded.skipped[0]
+        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
+    if not decoded.clip_ids:
+        raise InputError(f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}", audio)
+    missing, n_labelled = missing_clips(lists, decoded)
+    if missing and (args.strict or len(missing) == n_labelled):
+        names = first_few(row[0] for row in missing)
+        raise ClipMismatch(f"{len(missing)} of {n_labelled} labelled clips have no audio: {names}", audio,
+                           "Check --audio and --labels: clip ids are file names without their suffix.")  # fmt: skip
+    clip_groups = [groups.get(clip_id, clip_id) for clip_id in decoded.clip_ids]
+    write_clips(
+        out, decoded.clip_ids, clip_groups, decoded.n_samples, decoded.n_bytes, stored_bytes(blocks),
+        decoding.sample_rate, decoding.codec, audio.name, args.overwrite,
+    )  # fmt: skip
+    write_csv(out.with_name("skipped.csv"), ("clip_id", "file", "reason"), decoded.skipped)
+    write_csv(out.with_name("missing.csv"), ("clip_id", "list", "reason"), missing)
+    inputs = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or []]
+    write_json(out.with_name("clips.run.json"), run_record("prepare", vars(args), inputs))
+    blocks.remove()
+    hours = sum(decoded.n_samples) / decoding.sample_rate / 3600
+    print(
+        f"wrote {out}: {len(decoded.clip_ids)} clips, {hours:.2f} h at {decoding.sample_rate} Hz, {decoding.codec}; "
+        f"{decoded.scaled} beyond full scale were scaled down"
+    )
+    print(
+        f"skipped {len(decoded.skipped)} unusable recordings; {len(missing)} of {n_labelled} labelled clips have no audio"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb."""
+    parser = cli.verb_parser("prepare", __doc__)
+    parser.add_argument("--audio", type=Path, help="folder of recordings, searched in depth (default: WORK/scenes)")
+    for name, purpose in (("labels", "training"), ("balanced", "balanced training"), ("validation", "held-out"),
+                          ("eval", "evaluation")):  # fmt: skip
+        parser.add_argument(f"--{name}", type=Path, nargs="+", metavar="LIST", help=f"label lists of {purpose} clips")
+    parser.add_argument("--groups", type=Path, help="CSV with clip_id,group (default: WORK/clips.csv where it is)")
+    parser.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
+    parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")
+    parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
+    parser.add_argument("--limit-seconds", type=float, help="keep only the first so many seconds of a recording")
+    parser.add_argument("--processes", type=cli.positive_int, default=os.cpu_count() or 1, help="default: all cores")
+    parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
+    return cli.run_verb(parser, prepare, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

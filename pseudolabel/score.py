@@ -1,0 +1,177 @@
+"""Answer every clip with a model: the whole clip and windows of 10, 5 and 2 s, into one score store.
+
+    python -m pseudolabel.score                                     # WORK/runs/teacher on every clip -> WORK/scores.h5
+    python -m pseudolabel.score --run runs/a runs/b --list labels.csv --windows clip 2s --out scores.h5
+
+Several runs are averaged (mean of probabilities). The work is done in blocks of clips: killed and run again it makes
+only the missing ones, and the store has the same bytes as that of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pseudolabel import cli
+from pseudolabel.artefacts import refuse_existing, run_record, sha256, write_csv, write_json
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.blocks import Blocks
+from pseudolabel.errors import InputError
+from pseudolabel.progress import Progress
+from pseudolabel.scores.store import write_scores
+from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name
+
+BLOCK_SIZE = 256  # clips a block
+
+
+def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
+    """Return the models of run folders, which must agree on classes and on the store's sample rate."""
+    from pseudolabel.models import load_model
+
+    taggers = [load_model(run, device) for run in runs]
+    for run, tagger in zip(runs, taggers, strict=True):
+        if tagger.config["class_ids"] != taggers[0].config["class_ids"]:
+            raise InputError(f"its classes differ from those of {runs[0]}", run, "Score them one by one.")
+        if tagger.config["sample_rate"] != sample_rate:
+            raise InputError(
+                f"the model hears {tagger.config['sample_rate']} Hz, the clips have {sample_rate} Hz", run,
+                "Prepare the clips with its --sample-rate.",
+            )  # fmt: skip
+    return taggers
+
+
+def score_block(taggers: list, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device) -> dict:
+    """Return scale name -> scores of some clips; a scale whose windows are the whole clips is not computed twice."""
+    from pseudolabel.training.scoring import score_clips, window_samples
+
+    answers = {}
+    lengths = clips.n_samples[rows]
+    for window_s in sorted(windows, key=lambda scale: scale != CLIP):
+        samples = window_samples(window_s, clips.sample_rate)
+        if samples is not None and CLIP in windows and int(n_windows(lengths.max(), samples)) == 1:
+            answers[window_name(window_s)] = answers[CLIP][:, None]
+            continue
+        mean = np.mean(
+            [score_clips(tagger, clips, rows, window_s, batch_size, device) for tagger in taggers], axis=0
+        ).astype(np.float16)
+        answers[window_name(window_s)] = mean[:, 0] if window_s == CLIP else mean
+    return answers
+
+
+def score_all(blocks: Blocks, taggers: list, clips: ClipStore, rows: np.ndarray, windows: list, args, device) -> None:
+    """Make every unfinished block."""
+    unfinished = blocks.unfinished()
+    n_done = len(rows) - sum(len(blocks.span(block)) for block in unfinished)
+    with Progress("score", len(rows), start=n_done) as progress:
+        for block in unfinished:
+            span = blocks.span(block)
+            answers = score_block(taggers, clips, rows[span.start : span.stop], windows, args.batch_size, device)
+
+            def fill(file: h5py.File, answers: dict = answers) -> None:
+                for name, scores in answers.items():
+                    file[name] = scores
+
+            blocks.write(block, fill)
+            progress.advance(len(span))
+
+
+def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows."""
+    for block in range(len(blocks)):
+        with h5py.File(blocks.path(block), "r") as file:
+            answers = {name: file[name][:] for name in shapes}
+        for name, scores in answers.items():
+            if scores.ndim == 3 and scores.shape[1] < shapes[name][1]:
+                widen = shapes[name][1] - scores.shape[1]
+                answers[name] = np.pad(scores, ((0, 0), (0, widen), (0, 0)))
+        yield answers
+
+
+def describe_models(runs: Sequence[Path], taggers: list) -> dict[str, str]:
+    """Return the store's attributes about its models: names, checksums of weights, what they were trained on."""
+    weights = [sha256(run / "model.safetensors") for run in runs]
+    trained_on = [sha256(run / "train_clips.csv") if (run / "train_clips.csv").is_file() else "unknown" for run in runs]
+    return {
+        "model": "; ".join(
+            f"{tagger.config['name']} {digest}" for tagger, digest in zip(taggers, weights, strict=True)
+        ),
+        "trained_on_sha256": "; ".join(trained_on),
+        "front_end": "; ".join(str(tagger.config["front_end"]) for tagger in taggers),
+    }
+
+
+def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[list[str], list[str]]:
+    """Return the ids to score, in the list's order, and those of the list that have no audio."""
+    if args.list is None:
+        return list(clips.clip_ids), []
+    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args))
+    return cli.split_by_presence(listed, clips.index, args.list, f"audio in {clips.path}", args.strict)
+
+
+def score(args: argparse.Namespace) -> None:
+    """Make the score store."""
+    out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
+    clips = ClipStore.open(args.clips or args.work / "clips.h5")
+    runs = args.run or [args.work / "runs" / "teacher"]
+    device = cli.choose_device(args.device, args.threads)
+    clip_ids, missing = selected_clips(args, clips)
+    rows = clips.rows(clip_ids)
+    taggers = load_taggers(runs, clips.sample_rate, device)
+    attributes = describe_models(runs, taggers)
+    class_ids, names = taggers[0].config["class_ids"], [window_name(window) for window in args.windows]
+    settings = {
+        **attributes, "windows": names, "batch_size": args.batch_size, "threads": args.threads, "device": device.type,
+        "clips": hashlib.sha256("\n".join(f"{i} {n}" for i, n in zip(clip_ids, clips.n_samples[rows], strict=True))
+                                .encode()).hexdigest(),
+    }  # fmt: skip
+    blocks = Blocks(out, len(rows), BLOCK_SIZE, settings, restart=args.overwrite)
+    score_all(blocks, taggers, clips, rows, args.windows, args, device)
+
+    lengths, shapes, counts = clips.n_samples[rows], {}, {}
+    for window_s, name in zip(args.windows, names, strict=True):
+        if window_s == CLIP:
+            shapes[name] = (len(rows), len(class_ids))
+            continue
+        per_clip = n_windows(lengths, round(window_s * clips.sample_rate))
+        shapes[name] = (len(rows), int(per_clip.max()), len(class_ids))
+        if (per_clip != per_clip.max()).any():
+            counts[name] = per_clip
+    attributes |= {
+        "vocabulary": str(cli.vocabulary_source(args)),
+        "threads": args.threads,
+        "batch_size": args.batch_size,
+    }
+    write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
+    inputs = [run / "model.safetensors" for run in runs]
+    write_json(out.with_name(f"{out.stem}.run.json"), run_record("score", vars(args), inputs))
+    write_csv(out.with_name(f"{out.stem}.missing.csv"), ("clip_id", "reason"), [(i, "no audio") for i in missing])
+    blocks.remove()
+    shortest = min((w for w in args.windows if w != CLIP), default=0)
+    n_short = int((lengths < shortest * clips.sample_rate).sum())
+    note = f"; {n_short} clips are shorter than {shortest:g} s and were scored as they are" if n_short else ""
+    print(f"wrote {out}: {len(rows)} clips x {len(class_ids)} classes at {', '.join(names)}; "
+          f"{len(missing)} listed clips have no audio{note}")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb."""
+    parser = cli.verb_parser("score", __doc__)
+    parser.add_argument("--run", type=Path, nargs="+", help="run folders, averaged (default: WORK/runs/teacher)")
+    parser.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
+    parser.add_argument("--list", type=Path, help="label list: only its clips, in its order (default: every clip)")
+    parser.add_argument("--windows", type=parse_window, nargs="+", default=[CLIP, 10, 5, 2],
+                        help="scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)")  # fmt: skip
+    parser.add_argument("--vocabulary", help="to read --list with (default: WORK/vocabulary.csv, else audioset)")
+    parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="whole clips a batch (default: 32)")
+    parser.add_argument("--out", type=Path, help="score store (default: WORK/scores.h5)")
+    cli.add_device_options(parser)
+    return cli.run_verb(parser, score, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Scores: what a model answered, by clip and window, and how good it is."""

@@ -1,0 +1,178 @@
+"""Metrics of multi-label scores: AP, AUC, d', lwlrap, mAP@k, F1 (N clips, K classes; labels 0/1, scores in [0, 1]).
+
+Per-class figures are NaN where a class has no positive clip (for AUC: or no negative one); means leave such classes
+out and say how many were left. Ties are handled as scikit-learn does: clips of equal score enter together.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pseudolabel.errors import InputError
+
+SUMMARY_KEYS = (
+    "map", "auc", "d_prime", "d_prime_class_mean", "f1_micro", "f1_macro", "precision", "recall",
+    "precision_macro", "recall_macro", "lwlrap",
+)  # fmt: skip
+
+
+def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (N, K) bool and scores (N, K) of a float type as dense arrays of the same shape.
+
+    Raises:
+        InputError: the shapes differ, or a score is not a finite number.
+    """
+    labels = labels.toarray() if hasattr(labels, "toarray") else np.asarray(labels)
+    scores = np.asarray(scores)
+    if labels.ndim != 2 or labels.shape != scores.shape:
+        raise InputError(f"labels {labels.shape} and scores {scores.shape} must have one (clips, classes) shape")
+    if not np.isfinite(scores).all():
+        raise InputError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite numbers")
+    return labels.astype(bool), scores
+
+
+def _curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and false positives (D,) at each of the D distinct scores of one class, highest score first."""
+    order = np.argsort(-scores, kind="stable")
+    labels, scores = labels[order], scores[order]
+    last_of_tie = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    hits = np.cumsum(labels)[last_of_tie]
+    return hits, last_of_tie + 1 - hits
+
+
+def _class_ap(labels: np.ndarray, scores: np.ndarray) -> float:
+    if not labels.any():
+        return math.nan
+    hits, false_alarms = _curve(labels, scores)
+    return float(np.sum(np.diff(hits, prepend=0) * (hits / (hits + false_alarms))) / hits[-1])
+
+
+def _class_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    if not labels.any() or labels.all():
+        return math.nan
+    hits, false_alarms = (np.concatenate([[0], counts]) for counts in _curve(labels, scores))
+    return float(np.sum(np.diff(false_alarms) * (hits[1:] + hits[:-1])) / (2 * hits[-1] * false_alarms[-1]))
+
+
+def average_precision(labels, scores) -> np.ndarray:
+    """Return AP of each class (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
+    labels, scores = as_arrays(labels, scores)
+    return np.array([_class_ap(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
+
+
+def roc_auc(labels, scores) -> np.ndarray:
+    """Return the area under the ROC curve of each class (K,) float64, NaN without positives or without negatives."""
+    labels, scores = as_arrays(labels, scores)
+    return np.array([_class_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
+
+
+def d_prime(auc):
+    """Return d' = sqrt(2) * inverse-normal(AUC), of a number or an array; infinite at AUC 0 and 1."""
+    from scipy.stats import norm
+
+    return math.sqrt(2) * norm.ppf(auc)
+
+
+def class_d_prime(auc: np.ndarray, labels) -> np.ndarray:
+    """Return d' of each class (K,) with AUC kept half a (positive, negative) pair away from 0 and 1.
+
+    Without that, one class that is ranked perfectly makes the mean over classes infinite.
+    """
+    n_positive = np.asarray(labels.sum(axis=0)).ravel().astype(np.float64)
+    n_pairs = np.maximum(n_positive * (labels.shape[0] - n_positive), 1)
+    return d_prime(np.clip(auc, 0.5 / n_pairs, 1 - 0.5 / n_pairs))
+
+
+def lwlrap(labels, scores) -> float:
+    """Return label-weighted label-ranking average precision: the mean, over all labels of all clips, of the precision
+    at that label's rank in its clip. Among equal scores the rank is the last one. NaN where there is no label.
+    """
+    from scipy.stats import rankdata
+
+    labels, scores = as_arrays(labels, scores)
+    if not labels.any():
+        return math.nan
+    scores = scores.astype(np.float64)
+    rank = rankdata(-scores, method="max", axis=1)
+    rank_among_labels = rankdata(np.where(labels, -scores, np.inf), method="max", axis=1)
+    return float(np.mean(rank_among_labels[labels] / rank[labels]))
+
+
+def mean_average_precision_at(labels, scores, k: int = 3) -> float:
+    """Return mAP@k: per clip, the precision at each of the first k places that holds a label, summed, divided by
+    min(k, its labels); the mean over clips with labels. Equal scores stand in class order. NaN where there is no label.
+    """
+    labels, scores = as_arrays(labels, scores)
+    labelled = labels.any(axis=1)
+    if not labelled.any():
+        return math.nan
+    labels, scores = labels[labelled], scores[labelled]
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    hits = np.take_along_axis(labels, first, axis=1)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    return float(np.mean((precision * hits).sum(axis=1) / np.minimum(labels.sum(axis=1), k)))
+
+
+def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
+    """Return F1, precision and recall of `scores > threshold`.
+
+    `f1_micro`, `precision`, `recall` count all (clip, class) pairs together; `f1_macro`, `precision_macro`,
+    `recall_macro` are means over the classes with positives. A precision of no answers is 0.
+    """
+    labels, scores = as_arrays(labels, scores)
+    answers = scores > threshold
+    hits = np.count_nonzero(answers & labels, axis=0)
+    n_answers, n_labels = np.count_nonzero(answers, axis=0), np.count_nonzero(labels, axis=0)
+    scored = n_labels > 0
+
+    def rates(hits, n_answers, n_labels) -> tuple[np.ndarray, ...]:
+        return (
+            2 * hits / np.maximum(n_answers + n_labels, 1),
+            hits / np.maximum(n_answers, 1),
+            hits / np.maximum(n_labels, 1),
+        )
+
+    micro = rates(hits.sum(), n_answers.sum(), n_labels.sum())
+    macro = (_mean(rate[scored]) for rate in rates(hits, n_answers, n_labels))
+    names = ("f1_micro", "precision", "recall", "f1_macro", "precision_macro", "recall_macro")
+    return {name: float(value) for name, value in zip(names, (*micro, *macro), strict=True)}
+
+
+def summary_metrics(labels, scores, threshold: float = 0.5) -> dict[str, float | int]:
+    """Return every figure of one (labels, scores) pair: SUMMARY_KEYS and the counts of what was scored.
+
+    `map` and `auc` are macro means, `d_prime` is d' of that macro AUC, `d_prime_class_mean` the mean of per-class d'
+    (papers mean either; the two differ a lot).
+    """
+    return summary_and_classes(labels, scores, threshold)[0]
+
+
+def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[str, float | int], dict[str, np.ndarray]]:
+    """Return `summary_metrics` and the per-class arrays (K,) behind them: `ap`, `auc`, `n_positive`."""
+    labels, scores = as_arrays(labels, scores)
+    ap, auc = average_precision(labels, scores), roc_auc(labels, scores)
+    macro_auc = _mean(auc)
+    values = {
+        "map": _mean(ap),
+        "auc": macro_auc,
+        "d_prime": float(d_prime(macro_auc)),
+        "d_prime_class_mean": _mean(class_d_prime(auc, labels)),
+        **f1_at(labels, scores, threshold),
+        "lwlrap": lwlrap(labels, scores),
+    }
+    counts = {
+        "n_clips": labels.shape[0],
+        "n_classes": labels.shape[1],
+        "n_classes_scored": int(np.isfinite(ap).sum()),
+        "n_labels": int(labels.sum()),
+    }
+    classes = {"ap": ap, "auc": auc, "n_positive": labels.sum(axis=0)}
+    return {**{name: values[name] for name in SUMMARY_KEYS}, **counts}, classes
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are not NaN; NaN where there are none."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan

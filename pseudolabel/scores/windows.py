@@ -1,0 +1,40 @@
+"""Windows of a clip: which samples belong to window w, and how many windows a clip has.
+
+Window w of length `window_s` covers [w * window_s, (w + 1) * window_s) seconds. A last piece shorter than half a
+window joins the one before; a longer one stands as a window of its own, shorter than the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CLIP = "clip"
+WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
+
+
+def parse_window(text: str) -> str | float:
+    """Return `clip`, or the length in seconds that `10`, `5s` or `0.5` stands for."""
+    if text == CLIP:
+        return CLIP
+    length_s = float(text.removesuffix("s"))
+    if length_s <= 0:
+        raise ValueError(f"a window must be longer than 0 s, not {text}")
+    return int(length_s) if length_s == int(length_s) else length_s
+
+
+def window_name(window_s: str | float) -> str:
+    """Return `clip`, `10s`, `2s`: the name of a scale in files and reports."""
+    return CLIP if window_s == CLIP else f"{window_s:g}s"
+
+
+def n_windows(n_samples: np.ndarray | int, window_samples: int) -> np.ndarray:
+    """Return how many windows clips of `n_samples` have: at least 1."""
+    whole, rest = np.divmod(np.asarray(n_samples), window_samples)
+    return np.maximum(whole + (2 * rest >= window_samples), 1)
+
+
+def window_bounds(n_samples: int, window_samples: int) -> np.ndarray:
+    """Return (W, 2) int64: first sample and end of each window of a clip; the last ends with the clip."""
+    starts = np.arange(n_windows(n_samples, window_samples), dtype=np.int64) * window_samples
+    ends = np.append(starts[1:], n_samples)
+    return np.stack([starts, ends], axis=1)

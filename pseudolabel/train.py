@@ -1,0 +1,270 @@
+"""Train a model on weak labels, on enhanced labels, or on the soft targets of windows: teachers and students alike.
+
+    python -m pseudolabel.train --row teacher --labels work/labels.csv
+    python -m pseudolabel.train --row psl_2s --targets work/scores.h5 --window 2s --list work/balanced.csv
+
+One line per epoch stands in RUN/history.csv. Killed and run again with the same command, training goes on after the
+last finished epoch. The run folder holds model.safetensors and config.json (enough to use the model), train_clips.csv
+(which clips it saw), history.csv, run.json, checkpoints/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel import cli
+from pseudolabel.artefacts import run_record, sha256, write_csv, write_json
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError, OutputExists, first_few
+from pseudolabel.labels.sampling import balanced_weights
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
+
+DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
+
+
+@dataclass
+class TrainingList:
+    """Which clips are trained on, with what labels, and which of the list could not be used."""
+
+    labels: LabelTable
+    rows: np.ndarray
+    missing: list[tuple[str, str]]
+
+
+def training_list(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, scores) -> TrainingList:
+    """Return the labelled clips that --list names and that have audio and, where needed, soft targets."""
+    labels_path = args.labels or args.work / "labels.csv"
+    labels = LabelTable.read(labels_path, vocabulary)
+    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args)) if args.list else labels.clip_ids
+    if args.list:
+        cli.split_by_presence(listed, labels.row_of, args.list, f"labels in {labels_path}", True)
+    found, silent = cli.split_by_presence(listed, clips.index, labels_path, f"audio in {clips.path}", args.strict)
+    missing = [(clip_id, "no audio") for clip_id in silent]
+    if scores is not None:
+        found, unscored = cli.split_by_presence(
+            found, scores.index, labels_path, f"scores in {scores.path}", args.strict
+        )
+        missing += [(clip_id, "no scores") for clip_id in unscored]
+    return TrainingList(labels.select(found), clips.rows(found), missing)
+
+
+def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore, scores):
+    """Return the pieces to train on: windows with soft targets, or whole clips with labels."""
+    from pseudolabel.training.dataset import clip_examples, window_examples
+    from pseudolabel.training.scoring import window_samples
+
+    labels = chosen.labels
+    whole = round(args.clip_seconds * clips.sample_rate)
+    if scores is None:
+        weights = balanced_weights(labels.matrix) if args.sampling == "balanced" else None
+        return clip_examples(clips, chosen.rows, labels.matrix, whole, weights)
+    columns = scores.columns(labels.vocabulary.class_ids)
+    if (columns < 0).any():
+        absent = [labels.vocabulary.class_ids[k] for k in np.flatnonzero(columns < 0)]
+        raise InputError(f"no scores of {len(absent)} classes: {first_few(absent)}", scores.path,
+                         f"Score with a model of the vocabulary {labels.vocabulary.name!r}.")  # fmt: skip
+    length = window_samples(args.window, clips.sample_rate) or whole
+    return window_examples(
+        clips, chosen.rows, scores, scores.rows(labels.clip_ids), columns, args.window, length,
+        labels.matrix, args.alpha,
+    )  # fmt: skip
+
+
+def validation_set(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, trained: Sequence[str]):
+    """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them."""
+    from pseudolabel.training.loop import Validation
+
+    path = args.validation or cli.existing(args.work / "validation.csv")
+    if path is None or args.no_validation:
+        return None
+    labels = LabelTable.read(path, vocabulary)
+    shared = sorted(set(labels.clip_ids) & set(trained))
+    if shared:
+        raise InputError(f"{len(shared)} clips are also trained on: {first_few(shared)}", path, "Hold them out.")
+    found, _ = cli.split_by_presence(labels.clip_ids, clips.index, path, f"audio in {clips.path}", args.strict)
+    return Validation(clips, clips.rows(found), labels.select(found).matrix.toarray())
+
+
+def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: int, window_s: float):
+    """Return an untrained model; all its random weights follow from --seed."""
+    import torch
+
+    from pseudolabel.models.tagger import build_tagger
+
+    torch.manual_seed(args.seed)
+    config = {
+        "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
+        "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **dict(args.front_end)},
+        "window_s": window_s,
+    }  # fmt: skip
+    return build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained else {}))
+
+
+def train_options(args: argparse.Namespace):
+    """Return the options of the loop."""
+    from pseudolabel.audio.augment import AugmentOptions
+    from pseudolabel.training.loop import TrainOptions
+    from pseudolabel.training.schedule import Schedule
+
+    return TrainOptions(
+        epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate, betas=tuple(args.betas),
+        weight_decay=args.weight_decay, clip_gradient=args.clip_gradient,
+        schedule=Schedule(args.schedule, args.warmup_steps),
+        augment=AugmentOptions(args.mixup_rate, args.mixup_alpha, args.gain_db, args.time_mask_s, args.mel_mask),
+        select=args.select, patience=args.patience, seed=args.seed,
+    )  # fmt: skip
+
+
+def claim_run_folder(args: argparse.Namespace) -> Path:
+    """Return the run folder, empty or with the checkpoints of an unfinished run."""
+    folder = args.out or args.work / "runs" / (args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}")
+    if args.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "run.json").exists():
+        raise OutputExists("a finished run lies here", folder, "Give --overwrite to replace it, or another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def train(args: argparse.Namespace) -> None:
+    """Make the run folder."""
+    if args.window != CLIP and args.targets is None:
+        raise InputError(
+            f"--window {window_name(args.window)} needs soft targets", "--window", "Give --targets scores.h5."
+        )
+    if args.select == "best" and args.no_validation:
+        raise InputError("--select best needs a validation set", "--no-validation", "Leave one of the two out.")
+    vocabulary = Vocabulary.load(cli.vocabulary_source(args))
+    clips = ClipStore.open(args.clips or args.work / "clips.h5")
+    scores = ScoreStore.open(args.targets) if args.targets else None
+    chosen = training_list(args, vocabulary, clips, scores)
+    device = cli.choose_device(args.device, args.threads)
+    examples = training_examples(args, chosen, clips, scores)
+    validation = validation_set(args, vocabulary, clips, chosen.labels.clip_ids)
+    if args.select == "best" and validation is None:
+        raise InputError("--select best needs a validation set", args.work, "Give --validation LIST.")
+    tagger = new_tagger(args, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
+    folder = claim_run_folder(args)
+
+    from pseudolabel.training.loop import Trainer
+
+    inputs = [path for path in (args.labels or args.work / "labels.csv", args.list, args.targets) if path]
+    settings = {
+        "config": tagger.config, "threads": args.threads, "inputs": {path.name: sha256(path) for path in inputs},
+        "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "clips": len(chosen.rows),
+    }  # fmt: skip
+    trainer = Trainer(tagger, examples, train_options(args), device, folder, validation, settings)
+    started = time.monotonic()
+    trainer.run()
+    write_run(args, folder, trainer, chosen, inputs, time.monotonic() - started)
+
+
+def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Path], elapsed_s: float) -> None:
+    """Write what a finished run leaves; run.json comes last and says that it is finished."""
+    from pseudolabel.models import save_model
+
+    save_model(folder, trainer.tagger)
+    clip_ids = chosen.labels.clip_ids
+    write_csv(folder / "train_clips.csv", ("clip_id",), [(clip_id,) for clip_id in clip_ids])
+    write_csv(folder / "missing.csv", ("clip_id", "reason"), chosen.missing)
+    n_parameters = sum(parameter.numel() for parameter in trainer.tagger.network.parameters())
+    seconds = sum(row["seconds"] for row in trainer.history)
+    reached = [row["validation_map"] for row in trainer.history if row["validation_map"] != ""]
+    selected = trainer.best[1] if args.select == "best" else trainer.epoch
+    record = {
+        "row": args.row,
+        "seed": args.seed,
+        "n_parameters": n_parameters,
+        "n_train_clips": len(clip_ids),
+        "n_train_pieces": len(trainer.examples),
+        "train_seconds": round(seconds, 1),
+        "selected_epoch": selected,
+        "validation_map": reached[selected - 1] if reached else None,
+        **run_record("train", vars(args), inputs, args.seed),
+    }
+    write_json(folder / "run.json", record)
+    score = f", validation mAP {record['validation_map']:.3f} (against its given labels)" if reached else ""
+    print(f"wrote {folder}: {args.model}, {n_parameters / 1e6:.2f} M parameters, {len(clip_ids)} clips, "
+          f"epoch {selected} of {trainer.epoch}{score}, {elapsed_s:.0f} s")  # fmt: skip
+    if chosen.missing:
+        print(f"{len(chosen.missing)} listed clips could not be used: {folder / 'missing.csv'}", file=sys.stderr)
+
+
+def key_value(text: str) -> tuple[str, object]:
+    """Parse `width=0.25`: the value as JSON where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value if not value.startswith(".") else f"0{value}")
+    except json.JSONDecodeError:
+        return name, value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the verb's options, in the groups of its --help."""
+    parser = cli.verb_parser("train", __doc__)
+    what = parser.add_argument_group("what it learns from")
+    what.add_argument("--row", default="run", help="name of the run in tables: teacher, weak, psl_2s (default: run)")
+    what.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
+    what.add_argument("--labels", type=Path, help="label list (default: WORK/labels.csv)")
+    what.add_argument("--list", type=Path, help="label list: only its clips, with the labels of --labels")
+    what.add_argument("--targets", type=Path, help="score store with soft targets, in place of labels")
+    what.add_argument("--window", type=parse_window, default=CLIP, help="clip, 10s, 5s, 2s: windows of --targets")
+    what.add_argument("--alpha", type=cli.probability, default=1.0, help="share of soft targets; the rest: hard labels")
+    what.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
+    what.add_argument("--validation", type=Path, help="held-out label list (default: WORK/validation.csv if there)")
+    what.add_argument("--no-validation", action="store_true", help="do not measure anything while training")
+    what.add_argument("--clip-seconds", type=float, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)")
+    what.add_argument(
+        "--sampling", choices=("shuffle", "balanced"), default="shuffle", help="balanced: PSLA's sum rule"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model", default="mobilenetv2", help="mobilenetv2, efficientnet_b0, efficientnet_b2, ast_tiny ..."
+    )
+    model.add_argument("--model-options", type=key_value, nargs="+", default=[], metavar="NAME=VALUE",
+                       help="e.g. width=0.25")  # fmt: skip
+    model.add_argument("--front-end", type=key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. hop=320")
+    model.add_argument("--pretrained", help="imagenet, or a local file of weights")
+    how = parser.add_argument_group("how")
+    how.add_argument("--epochs", type=cli.positive_int, default=30)
+    how.add_argument("--batch-size", type=cli.positive_int, default=32, help="pieces a step (default: 32)")
+    how.add_argument("--learning-rate", type=float, default=1e-3)
+    how.add_argument("--betas", type=float, nargs=2, default=(0.9, 0.999), help="of Adam (PSLA: .95 .999)")
+    how.add_argument("--weight-decay", type=float, default=0.0)
+    how.add_argument("--clip-gradient", type=float, default=0.0, help="largest gradient norm; 0: any (default: 0)")
+    how.add_argument("--schedule", choices=("constant", "cosine", "step"), default="cosine")
+    how.add_argument("--warmup-steps", type=int, default=0)
+    how.add_argument("--mixup-rate", type=cli.probability, default=0.0, help="share of mixed clips (PSLA: .5)")
+    how.add_argument("--mixup-alpha", type=float, default=10.0)
+    how.add_argument("--gain-db", type=float, default=0.0)
+    how.add_argument("--time-mask-s", type=float, default=0.0)
+    how.add_argument("--mel-mask", type=int, default=0)
+    how.add_argument("--select", choices=("last", "best"), default="last", help="epoch that is kept (default: last)")
+    how.add_argument("--patience", type=int, default=0, help="stop after so many epochs without gain; 0: never")
+    how.add_argument("--seed", type=int, default=0)
+    cli.add_device_options(how)
+    parser.add_argument("--out", type=Path, help="run folder (default: WORK/runs/teacher, WORK/runs/ROW-seedSEED)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb."""
+    return cli.run_verb(build_parser(), train, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Training: from clips and targets to a model."""

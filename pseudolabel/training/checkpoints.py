@@ -1,0 +1,55 @@
+"""Checkpoints: all that training needs to go on, written whole or not at all; the last few and the best are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from pseudolabel.artefacts import whole_file
+from pseudolabel.errors import InputError
+
+KEPT = 2  # a damaged last one leaves the one before
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return the file of the checkpoint written after `epoch` finished epochs."""
+    return folder / f"epoch-{epoch:04d}.pt"
+
+
+def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict) -> None:
+    """Write the state after `epoch` finished epochs and remove all but the last few.
+
+    Args:
+        state: tensors, numbers, lists and dicts of them: what `torch.load(weights_only=True)` reads back.
+        settings: what the run was started with; another run's checkpoint is refused.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(checkpoint_path(folder, epoch)) as temporary:
+        torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
+    for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+        old.unlink()
+
+
+def load_checkpoint(folder: Path, settings: dict) -> dict | None:
+    """Return the last readable checkpoint's state, or None where there is none.
+
+    Raises:
+        InputError: the checkpoints there belong to a run with other settings.
+    """
+    for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file of any kind: the one before serves
+            continue
+        earlier, settings = json.loads(state["settings"]), json.loads(json.dumps(settings))
+        changed = [name for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)]
+        if changed:
+            raise InputError(
+                f"an unfinished run with other {', '.join(sorted(changed))} lies here",
+                folder.parent,
+                "Repeat its options to finish it, give --overwrite to start again, or another --out.",
+            )
+        return state
+    return None

@@ -1,0 +1,127 @@
+"""Training examples: pieces of clips with their targets, drawn in an order that seed and epoch decide."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP, n_windows
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pieces that a model is trained on.
+
+    row (P,) clip store row of each piece, start (P,) its first sample (-1: anywhere in the clip), `length` its samples,
+    targets(pieces) -> (B, K) float32, weights (P,) for weighted drawing or None.
+    """
+
+    clips: ClipStore
+    row: np.ndarray
+    start: np.ndarray
+    length: int
+    targets: Callable[[np.ndarray], np.ndarray]
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Return the pieces of an epoch in drawing order: shuffled, or drawn with replacement by weight."""
+        rng = np.random.default_rng([seed, epoch])
+        if self.weights is None:
+            return rng.permutation(len(self))
+        return rng.choice(len(self), size=len(self), p=self.weights / self.weights.sum())
+
+    def batch(self, pieces: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return waveforms (B, length) float32 and targets (B, K) float32 of some pieces."""
+        rows, start = self.row[pieces], self.start[pieces]
+        if (start < 0).any():
+            slack = np.maximum(self.clips.n_samples[rows] - self.length, 0)
+            rng = np.random.default_rng([seed, epoch, int(pieces[0])])
+            start = np.where(start < 0, rng.integers(0, slack + 1), start)
+        return self.clips.batch(rows, start, self.length), self.targets(pieces)
+
+
+def clip_examples(
+    clips: ClipStore, rows: np.ndarray, labels: sparse.csr_array, length: int, weights: np.ndarray | None = None
+) -> Examples:
+    """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples."""
+    start = np.where(clips.n_samples[rows] > length, -1, 0)
+    dense = labels.toarray().astype(np.float32)
+    return Examples(clips, rows, start, length, lambda pieces: dense[pieces], weights)
+
+
+def window_examples(
+    clips: ClipStore,
+    rows: np.ndarray,
+    scores: ScoreStore,
+    score_rows: np.ndarray,
+    columns: np.ndarray,
+    window_s: str | float,
+    length: int,
+    labels: sparse.csr_array,
+    alpha: float = 1.0,
+) -> Examples:
+    """Every window of every clip with its own soft targets (PSL).
+
+    Args:
+        rows, score_rows: (n,) the clips' rows in the clip store and in the score store.
+        columns: (K,) column of each class in the score store.
+        length: samples a window; the last window of a clip is padded or cut to it.
+        labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
+    """
+    counts = np.ones(len(rows), np.int64) if window_s == CLIP else n_windows(clips.n_samples[rows], length)
+    clip = np.repeat(np.arange(len(rows)), counts)
+    window = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+    stored, hard = scores.scores(window_s), labels.toarray() if alpha < 1 else None
+
+    def targets(pieces: np.ndarray) -> np.ndarray:
+        soft = stored[score_rows[clip[pieces]], window[pieces]][:, columns].astype(np.float32)
+        return soft if hard is None else alpha * soft + (1 - alpha) * hard[clip[pieces]]
+
+    return Examples(clips, rows[clip], window * length, length, targets)
+
+
+def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """Yield `items`, prepared by a thread while the caller works on the ones before."""
+    ready: queue.Queue = queue.Queue(depth)
+    stop, end = threading.Event(), object()
+
+    def put(value: object) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(value, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(end)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put(error)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not end:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,173 @@
+"""Label lists in all their forms become the same table, and bad ones an error with its line."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+
+ABC = Vocabulary("abc", ("/m/a", "/m/b", "/m/c"), ("Ant, worker", "Bee", "Cat"), ("", "", ""))
+EXPECTED = LabelTable.from_sets(("-x", "y", "z"), (["/m/a", "/m/c"], ["/m/b"], []), ABC)
+
+OWN = "clip_id,labels\n-x,/m/a;/m/c\ny,/m/b\nz,\n"
+SEGMENTS = """# Segments csv created Sun Mar  5 10:54:31 2017
+# num_ytids=3, num_segs=3, num_unique_labels=3, num_positive_labels=3
+# YTID, start_seconds, end_seconds, positive_labels
+-x, 30.000, 40.000, "/m/a,/m/c"
+y, 0.000, 9.500, "/m/b"
+z, 10.000, 20.000, ""
+"""
+
+
+def read(tmp_path, content: str, name: str = "labels.csv", vocabulary: Vocabulary = ABC, format: str | None = None):
+    (tmp_path / name).write_text(content)
+    return LabelTable.read(tmp_path / name, vocabulary, format)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        OWN,
+        OWN.replace("\n", "\r\n"),
+        "\ufeff" + OWN,
+        OWN.replace("/m/a;/m/c", "/m/c; /m/a;/m/c"),
+        OWN.replace("/m/b", "bee"),
+        OWN.replace("/m/a;", '"Ant, worker";').replace('"Ant, worker";/m/c', '"Ant, worker;/m/c"'),
+        'labels,fold,clip_id\n"/m/a;/m/c",1,-x\n/m/b,2,y\n,3,z\n',
+        SEGMENTS,
+        SEGMENTS.partition("labels\n")[2],
+        SEGMENTS.replace(", ", ","),
+    ],
+)
+def test_all_forms_of_a_list_give_the_same_table(tmp_path, content):
+    assert read(tmp_path, content) == EXPECTED
+
+
+def test_packed_lists_are_read(tmp_path):
+    (tmp_path / "s.csv.gz").write_bytes(gzip.compress(SEGMENTS.encode()))
+    (tmp_path / "s.csv.xz").write_bytes(lzma.compress(SEGMENTS.encode()))
+    assert LabelTable.read(tmp_path / "s.csv.gz", ABC) == LabelTable.read(tmp_path / "s.csv.xz", ABC) == EXPECTED
+
+
+def test_truncated_packed_list_is_refused(tmp_path):
+    (tmp_path / "s.csv.gz").write_bytes(gzip.compress(SEGMENTS.encode() * 99)[:-20])
+    with pytest.raises(InputError, match=r"s\.csv\.gz: cannot be read"):
+        LabelTable.read(tmp_path / "s.csv.gz", ABC)
+
+
+def test_esc50_meta_gives_one_category_a_clip(tmp_path):
+    meta = "filename,fold,target,category,esc10,src_file,take\n1-100032-A-0.wav,1,0,dog,True,100032,A\n"
+    table = read(tmp_path, meta, vocabulary=Vocabulary.load("esc50"))
+    assert table.clip_ids == ("1-100032-A-0",)
+    assert table.label_sets() == [("dog",)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sets(st.sampled_from(ABC.class_ids)), min_size=1, max_size=6))
+def test_written_table_reads_back_equal(tmp_path_factory, label_sets):
+    clip_ids = [f'-{row}, "quoted"' for row in range(len(label_sets))]
+    table = LabelTable.from_sets(clip_ids, label_sets, ABC)
+    path = tmp_path_factory.mktemp("table") / "labels.csv"
+    table.write(path)
+    assert LabelTable.read(path, ABC) == table
+    assert table.label_sets() == [tuple(sorted(labels)) for labels in label_sets]
+
+
+def test_written_list_has_vocabulary_order_and_unix_line_ends(tmp_path):
+    LabelTable.from_sets(["y", "x"], [["/m/c", "/m/a"], []], ABC).write(tmp_path / "l.csv")
+    assert (tmp_path / "l.csv").read_bytes() == b"clip_id,labels\ny,/m/a;/m/c\nx,\n"
+
+
+def test_balanced_list_has_its_published_counts_and_closure_adds_half(shared_data):
+    vocabulary = Vocabulary.load("audioset")
+    table = LabelTable.read(shared_data / "audioset" / "balanced_train_segments.csv", vocabulary)
+    assert (len(table), table.matrix.nnz) == (22_160, 52_882)
+    assert table.clip_ids[0] == "--PJHxphWEs"
+    closed = table.matrix + table.matrix @ Ontology.load().ancestors(vocabulary)
+    assert round(100 * (closed.nnz - 52_882) / 52_882, 1) == 50.5
+
+
+def test_real_esc50_list_is_read(shared_data):
+    table = LabelTable.read(shared_data / "esc" / "clips.csv", Vocabulary.load("esc50"))
+    assert len(table) == table.matrix.nnz == 477
+
+
+def test_rows_and_select_follow_the_order_asked_for():
+    assert EXPECTED.rows(["z", "-x"]).tolist() == [2, 0]
+    assert EXPECTED.select(["y", "-x"]).label_sets() == [("/m/b",), ("/m/a", "/m/c")]
+
+
+def test_absent_clips_are_named():
+    with pytest.raises(ClipMismatch, match="4 of 5 clips have no row in the label list: p, q, r and 1 more"):
+        EXPECTED.rows(["p", "y", "q", "r", "s"])
+
+
+def test_dense_and_uncanonical_matrices_are_taken():
+    twice = sparse.csr_array((np.ones(3, bool), np.array([2, 0, 0]), np.array([0, 3])), shape=(1, 3))
+    table = LabelTable(("x",), twice, ABC)
+    assert table == LabelTable(("x",), np.array([[1, 0, 1]]), ABC)
+    assert table.matrix.nnz == 2
+
+
+def test_tables_with_other_clips_labels_or_classes_differ():
+    labels = EXPECTED.label_sets()
+    assert LabelTable.from_sets(("-x", "y", "w"), labels, ABC) != EXPECTED
+    assert LabelTable.from_sets(("-x", "y", "z"), [*labels[:2], ("/m/c",)], ABC) != EXPECTED
+    other = Vocabulary("other", ABC.class_ids, ("1", "2", "3"), ("", "", ""))
+    assert LabelTable(EXPECTED.clip_ids, EXPECTED.matrix, other) != EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"labels\.csv: the file is empty"),
+        ("clip_id,labels\n", r"the label list has no clips"),
+        ("# only a comment\n", r"column 'clip_id' is missing"),
+        ("clip,labels\nx,/m/a\n", r"labels\.csv:1: column 'clip_id' is missing; columns found: clip, labels"),
+        (OWN + "y,/m/a\n", r"labels\.csv:5: clip 'y' stands there twice, first in line 3"),
+        (SEGMENTS + 'y, 1, 2, "/m/a"\n', r"labels\.csv:7: clip 'y' stands there twice, first in line 5"),
+        (OWN + ",/m/a\n", r"labels\.csv:5: the clip id is empty"),
+        (OWN + "w,/m/a,/m/b\n", r"labels\.csv:5: row has 3 columns, the header 2"),
+        (SEGMENTS + "w, 1, 2, /m/a, /m/b\n", r"labels\.csv:7: row has 5 columns, not 4"),
+        ("filename,category\nx.wav\n", r"labels\.csv:2: row has only 1 columns"),
+    ],
+)
+def test_bad_lists_are_refused_with_their_line(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)
+
+
+def test_unknown_label_names_line_and_nearest_class(tmp_path):
+    with pytest.raises(UnknownClass, match=r"labels\.csv:5: class 'Beee' .*'abc' \(3 classes\); nearest: '/m/b' \(Bee"):
+        read(tmp_path, OWN + "w,/m/a;Beee\n")
+
+
+def test_missing_file_wrong_bytes_and_unknown_formats_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        LabelTable.read(tmp_path / "absent.csv", ABC)
+    with pytest.raises(InputError, match="no label format 'json'.*csv, audioset, esc50"):
+        read(tmp_path, OWN, format="json")
+    with pytest.raises(InputError, match="cannot be written as 'json'"):
+        EXPECTED.write(tmp_path / "out.json", format="json")
+    (tmp_path / "latin.csv").write_bytes(b"clip_id,labels\n\xe9,/m/a\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        LabelTable.read(tmp_path / "latin.csv", ABC)
+
+
+def test_matrix_of_another_shape_and_repeated_clips_are_refused():
+    with pytest.raises(InputError, match=r"shape \(1, 2\)"):
+        LabelTable(("x",), np.ones((1, 2)), ABC)
+    with pytest.raises(InputError, match="'x' stands in rows 0 and 2"):
+        LabelTable(("x", "y", "x"), np.ones((3, 3)), ABC)
+    with pytest.raises(UnknownClass):
+        LabelTable.from_sets(["x"], [["/m/z"]], ABC)

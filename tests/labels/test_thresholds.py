@@ -1,0 +1,105 @@
+"""Thresholds are exact statistics of the scores of the clips that carry a label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.thresholds import class_thresholds, parse_rule
+
+# Class 0 is carried by all five clips, class 1 by two, class 2 by none.
+LABELS = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+SCORES = np.array([[1, 0.5, 1], [0, 8, 1], [0.5, 8, 1], [0.25, 0.25, 1], [0.75, 8, 1]]) / 8
+
+
+def brute_percentile(values: list[float], percent: float) -> float:
+    values, place = sorted(values), (len(values) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (values[above] - values[below]) * (place - below)
+
+
+@pytest.mark.parametrize(
+    ("rule", "first", "second"),
+    [
+        ("mean", 1 / 16, 3 / 64),
+        ("median", 1 / 16, 3 / 64),
+        ("0p", 0, 1 / 32),
+        ("25p", 1 / 32, 5 / 128),
+        ("10p", 0.1 / 8, 0.275 / 8),
+        ("100p", 1 / 8, 1 / 16),
+        ("12.5p", 1 / 64, (0.25 + 0.125 / 4) / 8),
+    ],
+)
+def test_rules_give_hand_computed_values(rule, first, second):
+    found = class_thresholds(LABELS, SCORES, rule)
+    assert found.dtype == np.float64
+    assert np.allclose(found[:2], [first, second], rtol=1e-15, atol=0)
+    assert np.isnan(found[2])
+
+
+def test_class_with_too_few_positives_has_no_threshold():
+    assert np.isnan(class_thresholds(LABELS, SCORES, "mean", min_positives=3)).tolist() == [False, True, True]
+
+
+def test_missing_scores_do_not_count():
+    scores = SCORES.copy()
+    scores[[1, 3]] = np.nan
+    assert class_thresholds(LABELS, scores, "mean")[:2].tolist() == [2.25 / 24, 0.0625]
+    assert np.isnan(class_thresholds(LABELS, scores, "mean", min_positives=2)).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("rule", ["mean", "median", "25p", "10p"])
+def test_equal_stored_scores_are_their_own_threshold_so_nothing_is_above(dtype, rule):
+    scores = np.full((1000, 1), 0.1, dtype=dtype)
+    assert class_thresholds(np.ones((1000, 1)), scores, rule)[0] == np.float64(scores[0, 0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays.arrays(np.float16, st.integers(1, 12), elements=st.floats(0, 1, width=16)), st.integers(0, 100))
+def test_statistics_equal_their_definitions_in_any_order(values, percent):
+    column, ones = values[:, None], np.ones((len(values), 1))
+    wide = [float(value) for value in values]
+    assert class_thresholds(ones, column, "mean")[0] == sum(wide) / len(wide)  # float16 sums are exact in float64
+    found = class_thresholds(ones, column, f"{percent}p")[0]
+    assert found == pytest.approx(brute_percentile(wide, percent), rel=1e-12, abs=1e-15)
+    for rule in ("mean", "median", f"{percent}p"):
+        assert class_thresholds(ones, column[::-1], rule) == class_thresholds(ones, column, rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling"), [("mean", "mean"), ("25p", "25p"), ("025.0p", "25p"), (" 2.5p ", "2.5p")]
+)
+def test_a_rule_has_one_spelling(text, spelling):
+    assert parse_rule(text).text == spelling
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("25", r"--threshold: no threshold rule '25': did you mean 25p\?"),
+        ("abc", r"no threshold rule 'abc'\. Give mean, median, or a percentile from 0p to 100p such as 25p"),
+        ("0.3", r"no threshold rule '0\.3'\. Give"),
+        ("101p", r"percentile '101p' is not between 0p and 100p"),
+        ("-5p", r"percentile '-5p' is not between"),
+        ("250", r"no threshold rule '250'\. Give"),
+        ("nanp", "no threshold rule"),
+        ("", "no threshold rule"),
+        ("p", "no threshold rule"),
+    ],
+)
+def test_bad_rules_are_refused_with_what_is_valid(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_rule(text)
+
+
+def test_shapes_must_agree_and_min_positives_be_positive():
+    with pytest.raises(InputError, match=r"labels have the shape \(5, 3\), scores \(5, 2\)"):
+        class_thresholds(LABELS, SCORES[:, :2], "mean")
+    with pytest.raises(InputError, match="at least 1 positive"):
+        class_thresholds(LABELS, SCORES, "mean", min_positives=0)

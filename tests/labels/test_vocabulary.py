@@ -1,0 +1,95 @@
+"""Vocabularies: built-in ones, files, finding classes by id or name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pseudolabel.errors import InputError, UnknownClass
+from pseudolabel.labels.vocabulary import Vocabulary
+
+
+def small() -> Vocabulary:
+    return Vocabulary("small", ("d", "c", "b"), ("Dog", "Cat", "Bird"), ("/m/d", "", "/m/b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "first"), [("audioset", 527, "/m/09x0r"), ("fsd50k", 200, "/m/07q2z82"), ("esc50", 50, "dog")]
+)
+def test_built_in_vocabularies_have_their_published_size_and_order(name, size, first):
+    vocabulary = Vocabulary.load(name)
+    assert len(vocabulary) == len(vocabulary.names) == size
+    assert vocabulary.class_ids[0] == first
+    assert vocabulary.name == name
+
+
+def test_audioset_order_is_the_published_one(shared_data):
+    lines = (shared_data / "audioset" / "class_labels_indices.csv").read_text().splitlines()[1:]
+    vocabulary = Vocabulary.load("audioset")
+    assert list(vocabulary.class_ids) == [line.split(",")[1] for line in lines]
+    assert list(vocabulary.names) == [line.split(",", 2)[2].strip('"') for line in lines]
+
+
+def test_esc50_has_ontology_ids_only_where_a_class_matches_exactly():
+    vocabulary = Vocabulary.load("esc50")
+    node_of = dict(zip(vocabulary.class_ids, vocabulary.ontology_ids, strict=True))
+    assert node_of["dog"] == "/m/0bt9lr"
+    assert node_of["hen"] == node_of["can_opening"] == ""
+    assert sum(bool(node) for node in vocabulary.ontology_ids) == 43
+
+
+def test_written_vocabulary_reads_back_equal(tmp_path):
+    small().write(tmp_path / "v.csv")
+    assert Vocabulary.load(tmp_path / "v.csv") == small()
+
+
+def test_file_without_ontology_ids_takes_the_class_ids(tmp_path):
+    (tmp_path / "v.csv").write_text("class_id,name\n/m/1,One\n/m/2,Two\n")
+    assert Vocabulary.load(str(tmp_path / "v.csv")).ontology_ids == ("/m/1", "/m/2")
+
+
+def test_classes_are_found_by_id_first_and_then_by_name_in_any_case():
+    vocabulary = Vocabulary("tricky", ("Dog", "x"), ("X", "dog"), ("", ""))
+    assert vocabulary.find("Dog") == "Dog"
+    assert vocabulary.find("dog") == "x"
+    assert vocabulary.find("DOG") == "x"
+    assert vocabulary.find("x") == "x"
+
+
+def test_unknown_class_names_place_value_vocabulary_and_nearest():
+    with pytest.raises(UnknownClass) as error:
+        Vocabulary.load("audioset").find("/m/0xyzb", "labels.csv:418")
+    assert str(error.value).startswith("labels.csv:418: class '/m/0xyzb' is not in the vocabulary 'audioset' (527")
+    with pytest.raises(UnknownClass, match=r"nearest: 'd' \(Dog\)"):
+        small().find("doog")
+
+
+def test_subset_keeps_vocabulary_order():
+    assert small().subset(["b", "d", "b"]) == Vocabulary("", ("d", "b"), ("Dog", "Bird"), ("/m/d", "/m/b"))
+    with pytest.raises(UnknownClass, match="'e'"):
+        small().subset(["e"])
+
+
+def test_index_gives_the_column():
+    assert small().index == {"d": 0, "c": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("class_id\na\n", "column 'name' is missing"),
+        ("class_id,name\n", "no classes"),
+        ("class_id,name\na,A\na,B\n", "class id 'a' stands there twice"),
+        ("class_id,name\na,A\nb,a\n", "class name 'a' stands there twice"),
+        ("class_id,name,ontology_id\na,A,n\nb,B,n\n", "ontology id 'n' stands there twice"),
+        ("class_id,name\na;b,A\n", "'a;b'"),
+    ],
+)
+def test_bad_vocabulary_files_are_refused(tmp_path, content, message):
+    (tmp_path / "v.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        Vocabulary.load(tmp_path / "v.csv")
+
+
+def test_unknown_vocabulary_lists_the_built_in_ones():
+    with pytest.raises(InputError, match="no vocabulary 'audioste'.*audioset, fsd50k, esc50"):
+        Vocabulary.load("audioste")

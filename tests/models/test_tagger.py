@@ -1,0 +1,276 @@
+"""Taggers: waveforms of any length to scores; folders that rebuild them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.frontend import KaldiFbank, LogMel
+from pseudolabel.errors import InputError
+from pseudolabel.models import NETWORKS, load_model, save_model
+from pseudolabel.models.files import load_state
+from pseudolabel.models.tagger import PRESETS, build_tagger
+
+CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["Speech", "Music", "Dog"]}
+CONFIGS = {
+    "mobilenetv2": {"name": "mobilenetv2", **CLASSES, "options": {"width": 0.25}, "front_end": {"hop": 320}},
+    "efficientnet_b0": {"name": "efficientnet_b0", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
+    "ast_tiny": {
+        "name": "ast_tiny", **CLASSES, "options": {"stride": 16}, "front_end": {"hop": 320, "n_mels": 64},
+        "window_s": 2.0,
+    },
+}  # fmt: skip
+EACH = pytest.mark.parametrize("name", CONFIGS)
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def taggers(settled) -> dict[str, torch.nn.Module]:
+    torch.manual_seed(0)
+    return {name: settled(build_tagger(config), noise(4, RATE)) for name, config in CONFIGS.items()}
+
+
+def noise(n_clips: int, n_samples: int) -> torch.Tensor:
+    return torch.randn(n_clips, n_samples, generator=torch.Generator().manual_seed(n_samples)) * 0.1
+
+
+def test_every_network_has_a_preset():
+    assert PRESETS.keys() == NETWORKS.keys()
+
+
+@EACH
+@pytest.mark.parametrize("n_samples", [10 * RATE, 5 * RATE, 2 * RATE, 34_567, 5_000, 1])
+def test_any_length_gets_one_score_per_class(taggers, name, n_samples):
+    with torch.no_grad():
+        scores = taggers[name](noise(2, n_samples))
+    assert scores.shape == (2, 3)
+    assert scores.dtype == torch.float32
+    assert scores.min() > 0
+    assert scores.max() < 1
+
+
+@EACH
+def test_scores_of_a_clip_do_not_depend_on_its_neighbours(taggers, name):
+    waveforms = noise(3, 2 * RATE) * torch.tensor([[0.01], [1.0], [10.0]])
+    with torch.no_grad():
+        together = taggers[name](waveforms)
+        alone = torch.cat([taggers[name](clip[None]) for clip in waveforms])
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+
+
+def test_presets_are_the_published_front_ends():
+    psl = build_tagger({"name": "mobilenetv2", **CLASSES, "options": {"width": 0.25}})
+    assert isinstance(psl.front_end, LogMel)
+    assert (psl.sample_rate, psl.front_end.n_mels, psl.front_end.n_frames(10 * RATE)) == (RATE, 64, 1_001)
+    psla = build_tagger({"name": "efficientnet_b0", **CLASSES})
+    assert isinstance(psla.front_end, KaldiFbank)
+    assert (psla.front_end.settings.mean, psla.front_end.settings.std) == (-4.6476, 4.5699)
+
+
+def test_ast_gets_the_extent_of_its_training_window(taggers):
+    assert taggers["ast_tiny"].network.n_frames == taggers["ast_tiny"].front_end.n_frames(2 * RATE)
+
+
+def test_fixed_extent_averages_consecutive_pieces_the_last_aligned_to_the_end(taggers):
+    tagger = taggers["ast_tiny"]
+    extent = tagger.network.n_frames
+    features = torch.randn(2, 2 * extent + 10, 64)
+    pieces = [features[:, :extent], features[:, extent : 2 * extent], features[:, -extent:]]
+    with torch.no_grad():
+        expected = torch.stack([tagger.network(piece) for piece in pieces]).mean(0)
+        torch.testing.assert_close(tagger.from_features(features), expected, atol=1e-6, rtol=0)
+
+
+def test_fixed_extent_fills_what_is_missing_with_silence(taggers):
+    tagger = taggers["ast_tiny"]
+    features = torch.randn(1, 20, 64)
+    silence = torch.full((1, tagger.network.n_frames - 20, 64), tagger.front_end.silence)
+    with torch.no_grad():
+        assert torch.equal(tagger.from_features(features), tagger.network(torch.cat([features, silence], dim=1)))
+
+
+def test_fill_can_be_chosen():
+    tagger = build_tagger({**CONFIGS["ast_tiny"], "fill": 0}).eval()
+    features = torch.randn(1, 20, 64)
+    with torch.no_grad():
+        padded = torch.nn.functional.pad(features, (0, 0, 0, tagger.network.n_frames - 20))
+        assert torch.equal(tagger.from_features(features), tagger.network(padded))
+
+
+@EACH
+def test_gradients_reach_the_network_and_stop_at_the_waveform(name):
+    tagger = build_tagger(CONFIGS[name])
+    assert not tagger.features(noise(2, RATE)).requires_grad
+    tagger(noise(2, RATE)).sum().backward()
+    assert all(parameter.grad is not None for parameter in tagger.parameters())
+    waveforms = noise(2, RATE).requires_grad_()
+    tagger(waveforms).sum().backward()
+    assert waveforms.grad.isfinite().all()
+
+
+@EACH
+def test_what_is_saved_scores_the_same_when_loaded(taggers, name, tmp_path):
+    save_model(tmp_path / "run", taggers[name])
+    state = torch.get_rng_state()
+    loaded = load_model(tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not loaded.training
+    assert loaded.config == taggers[name].config
+    with torch.no_grad():
+        assert torch.equal(loaded(noise(2, 30_000)), taggers[name](noise(2, 30_000)))
+
+
+def test_the_same_model_is_saved_as_the_same_bytes(taggers, tmp_path):
+    save_model(tmp_path / "a", taggers["mobilenetv2"])
+    save_model(tmp_path / "b", load_model(tmp_path / "a"))
+    for name in ("model.safetensors", "config.json"):
+        assert sha256(tmp_path / "a" / name) == sha256(tmp_path / "b" / name)
+
+
+def test_config_names_the_format_and_spells_out_the_defaults(taggers, tmp_path):
+    save_model(tmp_path, taggers["mobilenetv2"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["format"], config["format_version"]) == ("pseudolabel-model", 1)
+    assert config["class_names"] == CLASSES["class_names"]
+    assert config["front_end"]["top_db"] == 120.0
+    assert config["options"]["last_channels"] == 1280
+    assert config["fill"] == -100.0
+
+
+@pytest.fixture
+def folder(taggers, tmp_path):
+    save_model(tmp_path, taggers["mobilenetv2"])
+    return tmp_path
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_weights(folder, change):
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+
+
+def test_missing_files_are_named(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model.safetensors: no such file"):
+        load_model(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config.json: no such file: not a model folder"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "mobilenetv3"}, "unknown model 'mobilenetv3'. Nearest: mobilenetv2"),
+        ({"format_version": 2}, "format is not 'pseudolabel-model' version 1"),
+        ({"options": {"width": "wide"}}, "config builds no model"),
+        ({"options": {"depth": 3}}, "unknown option 'depth' of mobilenetv2"),
+        ({"front_end": {"name": "log_mel", "hop": 0}}, "must be positive"),
+        ({"class_ids": ["a", "b"]}, "2 class_ids but 3 class_names"),
+        ({"extra": 1}, "unknown key 'extra'"),
+        ({"options": {"width": 0.5}}, "have another shape"),
+        ({"options": {"width": 0.25, "input_norm": "batch"}}, "5 tensors are missing (input_norm.weight"),
+    ],
+)
+def test_config_that_does_not_fit_is_refused_in_one_line(folder, changes, said):
+    edit_config(folder, **changes)
+    with pytest.raises(InputError) as caught:
+        load_model(folder)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_are_refused_in_one_line(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as plain tensors"):
+        load_model(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        load_model(folder)
+
+
+def test_weights_of_another_network_are_named(folder):
+    edit_weights(folder, lambda state: state.update(stranger=torch.zeros(1)))
+    with pytest.raises(InputError, match=r"1 are unknown \(stranger\)"):
+        load_model(folder)
+    edit_weights(folder, lambda state: (state.pop("stranger"), state.update({"head.linear.bias": torch.zeros(9)})))
+    with pytest.raises(InputError, match=r"head.linear.bias \(9,\) instead of \(3,\)"):
+        load_model(folder)
+
+
+class Trap:
+    """Pickled code: loading it would run it."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_pickled_code_is_refused_not_run(tmp_path):
+    torch.save({"weight": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(InputError, match="cannot be read as plain tensors"):
+        load_state(tmp_path / "trap.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match="cannot be read as plain tensors"):
+        load_state(tmp_path / "plain.pth")
+
+
+def test_state_files_of_both_kinds_read_back_equal_and_checksums_are_checked(tmp_path):
+    state = {"a": torch.arange(3.0)}
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": {"module.a": state["a"]}}, tmp_path / "a.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name in ("a.safetensors", "a.pth"):
+        assert torch.equal(load_state(tmp_path / name, sha256(tmp_path / name))["a"], state["a"])
+        with pytest.raises(InputError, match="expected 00"):
+            load_state(tmp_path / name, "00")
+    with pytest.raises(InputError, match="not a mapping from names to tensors"):
+        load_state(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": None}, "'name' is missing or empty"),
+        ({"class_ids": []}, "'class_ids' is missing or empty"),
+        ({"class_ids": ["a", "a", "b"]}, "class ids stand twice: a"),
+        ({"sample_rate": 32_000}, "sample_rate is 32000 Hz, but the front end's is 16000 Hz"),
+        ({"options": {"n_mels": 128}}, "the network has 128 mel bands, the front end 64"),
+        ({"windows": 2}, "unknown key 'windows'. Nearest: window_s"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, said):
+    with pytest.raises(InputError) as caught:
+        build_tagger({**CONFIGS["mobilenetv2"], **changes})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("waveforms", [torch.zeros(RATE), torch.zeros(2, 0), torch.zeros(2, RATE, dtype=torch.int16)])
+def test_bad_waveforms_are_refused(taggers, waveforms):
+    with pytest.raises(InputError, match="waveforms"):
+        taggers["mobilenetv2"](waveforms)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@EACH
+def test_the_accelerator_agrees_with_the_cpu(taggers, name, tmp_path):
+    save_model(tmp_path, taggers[name])
+    on_device = load_model(tmp_path, "cuda")
+    waveforms = noise(4, 2 * RATE)
+    with torch.no_grad():
+        expected = taggers[name](waveforms)
+        torch.testing.assert_close(on_device(waveforms.cuda()).cpu(), expected, atol=1e-3, rtol=0)
+        with torch.autocast("cuda", torch.bfloat16):
+            half = on_device(waveforms.cuda())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half.cpu(), expected, atol=0.05, rtol=0)
