@@ -34,7 +34,7 @@ from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
-from pseudolabel.reports.results import Evaluation, results_markdown, results_terminal
+from pseudolabel.reports.results import Evaluation, plural, results_markdown, results_terminal
 from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
 from pseudolabel.scores.store import ScoreStore
@@ -285,7 +285,9 @@ def run(args: argparse.Namespace) -> None:
         write_text(copy, results_markdown(evaluation), args.overwrite)
     print(results_terminal(evaluation))
     left_out = f"; {len(missing)} missing, see {out / 'missing.csv'}" if missing else ""
-    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {len(results)} runs on {len(labels)} clips{left_out}")
+    print(
+        f"\nwrote {out}{f' and {copy}' if copy else ''}: {plural(len(results), 'run')} on {plural(len(labels), 'clip')}{left_out}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

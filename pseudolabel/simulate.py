@@ -305,72 +305,35 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options of the verb."""
     parser = verb_parser("simulate", __doc__)
     default, scene, annotator = SimulateOptions(), SceneOptions(), AnnotatorOptions()
-    add = parser.add_argument
+    add, count = parser.add_argument, positive_int
     add("--sounds", type=Path, metavar="FOLDER", help="isolated recordings (default: synthesised sounds)")
-    add(
-        "--sound-labels",
-        type=Path,
-        metavar="CSV",
-        help="class of each recording: ESC-50's table or file,class[,source]",
-    )
-    add(
-        "--classes",
-        nargs="+",
-        default=[],
-        metavar="CLASS",
-        help="ids or names, or `demo` (ten) or `all`; default: demo when synthesised, all of a folder",
-    )
-    add("--scenes", type=positive_int, default=default.scenes, help="full training scenes (default: %(default)s)")
-    add("--balanced", type=positive_int, help="scenes of the balanced list (default: a fifth of --scenes)")
-    add("--validation", type=positive_int, default=default.validation, help="scenes (default: %(default)s)")
-    add("--eval", type=positive_int, default=default.eval, help="scenes (default: %(default)s)")
-    add("--duration", type=float, default=scene.duration_s, help="seconds a scene (default: %(default)g)")
-    add("--sample-rate", type=positive_int, default=scene.sample_rate, help="Hz (default: %(default)s)")
-    add(
-        "--events",
-        type=int,
-        nargs=2,
-        default=scene.events,
-        metavar=("LOW", "HIGH"),
-        help="events a scene (default: 1 4)",
-    )
-    add(
-        "--snr",
-        type=float,
-        nargs=2,
-        default=scene.snr_db,
-        metavar=("LOW", "HIGH"),
-        help="level of an event over the background in dB (default: 5 25)",
-    )
-    add(
-        "--sources",
-        type=positive_int,
-        default=default.sources,
-        help="synthesised sources a class (default: %(default)s)",
-    )
-    add(
-        "--min-sources",
-        type=positive_int,
-        default=default.min_sources,
-        help="leave out recorded classes with fewer sources (default: %(default)s)",
-    )
-    add(
-        "--imbalance",
-        type=float,
-        default=default.imbalance,
-        help="exponent of the class priors of the full list; 0 is even (default: %(default)g)",
-    )
-    slips = "mean probability, the classes' own are drawn widely around it (default: %(default)g)"
+    add("--sound-labels", type=Path, metavar="CSV", help="their classes: ESC-50's table, or file,class[,source]")
+    add("--classes", nargs="+", default=[], metavar="CLASS", help="ids, names, `demo` (ten synthesised) or `all`")
+    add("--balanced", type=count, metavar="N", help="scenes of the balanced list (default: a fifth of --scenes)")
+    for flag, kind, value, meaning in (
+        ("--scenes", count, default.scenes, "full training scenes"),
+        ("--validation", count, default.validation, "validation scenes"),
+        ("--eval", count, default.eval, "evaluation scenes"),
+        ("--duration", float, scene.duration_s, "seconds a scene"),
+        ("--sample-rate", count, scene.sample_rate, "Hz"),
+        ("--sources", count, default.sources, "synthesised sources a class"),
+        ("--min-sources", count, default.min_sources, "leave out recorded classes with fewer sources"),
+        ("--imbalance", float, default.imbalance, "exponent of the class priors of the full list; 0 is even"),
+        ("--seed", int, default.seed, "everything random follows from it"),
+        ("--processes", count, os.cpu_count() or 1, "never changes the result"),
+    ):
+        add(flag, type=kind, default=value, metavar="N", help=f"{meaning} (default: %(default)s)")
+    for flag, kind, value, meaning in (
+        ("--events", int, scene.events, "events a scene"),
+        ("--snr", float, scene.snr_db, "dB of an event over the background"),
+    ):
+        shown = f"{meaning} (default: {value[0]:g} {value[1]:g})"
+        add(flag, type=kind, nargs=2, default=value, metavar=("LOW", "HIGH"), help=shown)
     for name, mean in asdict(annotator).items():
-        add(f"--{name.replace('_', '-')}", type=probability, default=mean, metavar="P", help=slips)
-    add("--seed", type=int, default=default.seed, help="everything random follows from it (default: %(default)s)")
-    add(
-        "--processes",
-        type=positive_int,
-        default=os.cpu_count() or 1,
-        help="default: all cores; never changes the result",
-    )
-    return parser  # fmt: skip
+        meaning = f"mean probability of a {name.replace('_', ' ')}; the classes' own are drawn widely around it"
+        flag = f"--{name.replace('_', '-')}"
+        add(flag, type=probability, default=mean, metavar="P", help=f"{meaning} (default: {mean:g})")
+    return parser
 
 
 def run(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from pseudolabel.audio import synthesis_things as things
 from pseudolabel.audio.synthesis_take import Take, in_a_room, level
 from pseudolabel.errors import InputError, UnknownClass, nearest
 
+LOWEST_RATE = 16_000  # Hz; below it the small bells would be silent
 SHORTEST_S = 0.1  # a shorter source could be nothing but its own fade
 
 
@@ -138,8 +139,9 @@ def synthesise(
         message = f"class '{class_id}' has no synthesiser ({len(SYNTHESISERS)} classes have)"
         remedy = "Use one of pseudolabel.audio.synthesis.SYNTHESISERS, or give a folder of recordings."
         raise UnknownClass(f"{message}; nearest: '{hint}'" if hint else message, "class_id", remedy)
-    if sample_rate < 4000:
-        raise InputError(f"sample rate {sample_rate} Hz is below 4000 Hz", "sample_rate", "Give a higher rate, in Hz.")
+    if sample_rate < LOWEST_RATE:
+        remedy = "Synthesise at a higher rate and resample."
+        raise InputError(f"sample rate {sample_rate} Hz is below {LOWEST_RATE} Hz", "sample_rate", remedy)
     kind = SYNTHESISERS[class_id]
     drawn_s = float(np.exp(rng.uniform(np.log(kind.shortest_s), np.log(kind.longest_s))))
     duration_s = drawn_s if duration_s is None else duration_s
@@ -148,7 +150,8 @@ def synthesise(
     take = Take(rng, round(duration_s * sample_rate), sample_rate)
     sound = in_a_room(take, kind.voice(take), kind.wettest)
     edge_s = min(0.02, duration_s / 8)
-    sound = (sound - sound.mean()) * np.clip(np.minimum(take.time_s / 0.002, (duration_s - take.time_s) / edge_s), 0, 1)
+    edges = np.clip(np.minimum(take.time_s / 0.002, (duration_s - take.time_s) / edge_s), 0, 1)
+    sound = (sound - np.average(sound, weights=edges)) * edges  # no direct current is left, fades included
     return (sound / np.abs(sound).max()).astype(np.float32)
 
 

@@ -203,7 +203,7 @@ def cricket(take: Take) -> np.ndarray:
     sound = np.zeros(take.n_samples)
     for distance in (1.0, take.uniform(0, 0.6))[: take.rng.integers(1, 3)]:
         pulse_hz, chirp_s = take.log_uniform(20, 45), take.log_uniform(0.12, 0.4)
-        chirps_s = every(take, chirp_s * take.uniform(1.5, 3), 0.03, take.uniform(0.01, 0.3))
+        chirps_s = every(take, chirp_s * take.uniform(1.5, 3), 0.03, take.uniform(0.01, 0.1))
         pulses = np.clip(np.sin(2 * np.pi * (pulse_hz * take.time_s + take.rng.random())), 0, 1) ** take.uniform(0.7, 2)
         carrier = take.tone(take.log_uniform(3300, 5600) * (1 + 0.002 * take.wander(10)), (1, 0.1))
         sound += distance * carrier * pulses * (take.gate(chirps_s, chirp_s, 0.03) if take.chance(0.75) else 1)

@@ -187,7 +187,7 @@ def tick_tock(take: Take) -> np.ndarray:
 def computer_keyboard(take: Take) -> np.ndarray:
     """Keys go down and come up in uneven flurries."""
     downs_s = take.scatter(take.log_uniform(4, 10))
-    downs_s = downs_s[np.diff(downs_s, prepend=-1) > 0.05]
+    downs_s = downs_s[np.diff(downs_s, prepend=-1) > 0.05] - downs_s[0] + 0.01
     ups_s = downs_s + take.rng.uniform(0.06, 0.13, len(downs_s))
     force = take.vary(len(downs_s), 0.35)
     hits = take.strokes(downs_s, force, take.log_uniform(0.002, 0.006))

@@ -72,8 +72,8 @@ def judge_additions(
     n_clips, n_classes = len(before), len(before.vocabulary)
     old, new = _keys(before), _keys(after.select(before.clip_ids))
     added, kinds = _ledger_keys(before, ledger, place)
-    if not np.array_equal(np.union1d(old, added), new) or len(np.intersect1d(old, added)):
-        n_other = len(np.setxor1d(np.setxor1d(old, new), added))
+    n_other = len(np.setxor1d(np.union1d(old, added), new)) + len(np.intersect1d(old, added))
+    if n_other:
         raise InputError(f"the ledger and the change of the labels differ in {n_other} labels", place, REMEDY)
 
     judged, true = _true_keys(before, truth, place)

@@ -94,6 +94,8 @@ def headline(evaluation: Evaluation) -> str:
         if not evaluation.rows:
             return "No run was evaluated."
         best = max(evaluation.rows, key=lambda row: row.spread(against, "map").mean)
+        if len(evaluation.rows) == 1:
+            return f"{best.name} reaches mAP {spread_text(best.spread(against, 'map'))} {against_words}."
         return f"Of {plural(len(evaluation.rows), 'row')}, {best.name} has the highest mAP {against_words}: " + (
             f"{spread_text(best.spread(against, 'map'))}."
         )
@@ -205,7 +207,8 @@ def notes(evaluation: Evaluation) -> list[str]:
         if seen:
             texts.append(f"Caution: {row.name} was trained on {plural(seen, 'clip')} that it is evaluated on here.")
     if evaluation.missing:
-        texts.append(f"{plural(len(evaluation.missing), 'listed clip')} left out: see missing.csv.")
+        what = plural(len(evaluation.missing), "listed clip")
+        texts.append(f"{what} without audio, scores or true labels: see missing.csv.")
     return texts
 
 
@@ -248,7 +251,9 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
         ledger = shlex.quote(str(folder / "ledger.csv.gz"))
         steps.append(("why each label was added", f"gzip -cd {ledger} | head"))
     steps += _another_seed(evaluation)
-    steps.append(("this page again, after more runs", f"python -m pseudolabel.evaluate --work {quoted} --overwrite"))
+    if (work / "runs").is_dir():
+        again = f"python -m pseudolabel.evaluate --work {quoted} --overwrite"
+        steps.append(("this page again, after more runs", again))
     return steps
 
 
@@ -259,8 +264,8 @@ def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
     if last is None or last.command is None or last.seed is None or not last.command.startswith("python -m "):
         return []
     words = [word for word in shlex.split(last.command) if word != "--overwrite"]
-    if any(word.split("=")[0] in ("--out", "--seed") and "=" in word or word == "--out" for word in words):
-        return []  # its output would be the same folder
+    if any(word == "--out" or word.startswith(("--out=", "--seed=")) for word in words):
+        return []  # the next seed would need another output
     if "--seed" in words:
         at = words.index("--seed")
         words[at : at + 2] = []
@@ -308,7 +313,8 @@ def results_markdown(evaluation: Evaluation) -> str:
         parts += ["## Teacher and students", markdown(rows_table(evaluation))]
         parts.append("\n".join(f"- {text}" for text in notes(evaluation)))
     parts += ["## Where it lies", "\n".join(f"- {what}: `{path}`" for what, path in where(evaluation))]
-    parts += ["## What to try next", "\n".join(f"- {why}: `{command}`" for why, command in next_steps(evaluation))]
+    steps = "\n".join(f"- {why}: `{command}`" for why, command in next_steps(evaluation))
+    parts += ["## What to try next", steps] if steps else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -332,5 +338,6 @@ def results_terminal(evaluation: Evaluation) -> str:
     places = where(evaluation)
     width = max(len(what) for what, _ in places)
     parts.append("\n".join(f"{what.ljust(width)}  {path}" for what, path in places))
-    parts.append("What to try next:\n" + "\n".join(f"  {command}  # {why}" for why, command in next_steps(evaluation)))
+    steps = "\n".join(f"  # {why}\n  {command}" for why, command in next_steps(evaluation))
+    parts += [f"What to try next:\n{steps}"] if steps else []
     return "\n\n".join(parts)

@@ -59,10 +59,11 @@ def test_kaldi_fbank_equals_torchaudio_on_noise():
 
 
 def test_kaldi_fbank_equals_torchaudio_on_real_recordings(recordings):
-    """float32 rounding shows where a band holds almost nothing beside a loud one; no value may be further off."""
+    """float32 rounding shows where a band holds little beside a loud one; ours may not exceed the reference's."""
     reference = torch.stack([reference_fbank(waveform) for waveform in recordings])
     ours = KaldiFbank()(recordings)
-    assert share_within(ours, reference, 1e-2) >= 0.999
+    assert share_within(ours, reference, 1e-3) >= 0.999
+    assert share_within(ours, reference, 1e-2) == 1.0
     exact = torch.stack([reference_fbank(waveform) for waveform in recordings.double()])
     assert (ours - exact).abs().mean() <= 1.5 * (reference - exact).abs().mean() + 1e-6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import networkx as nx
@@ -22,7 +23,7 @@ def band_levels(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return (80,) mean and standard deviation over time of the level in 40 bands, dB below the loudest."""
     hz, _, spectrum = stft(sound, sample_rate, nperseg=512)
     edges = np.searchsorted(hz, np.linspace(5, 110, 41) ** 2 * 0.49 * sample_rate / 110**2)
-    power = np.stack([(np.abs(spectrum[low : max(high, low + 1)]) ** 2).sum(0) for low, high in zip(edges, edges[1:])])
+    power = np.stack([(np.abs(spectrum[low : max(high, low + 1)]) ** 2).sum(0) for low, high in pairwise(edges)])
     level_db = 10 * np.log10(power / power.max() + 1e-8)
     return np.r_[level_db.mean(1), level_db.std(1)]
 
@@ -102,7 +103,7 @@ def test_every_source_is_finite_loud_enough_and_centred(class_id, sample_rate, d
     assert np.isfinite(sound).all()
     assert np.abs(sound).max() == 1
     assert np.sqrt(np.mean(sound**2)) > 0.005
-    assert abs(sound.mean()) < 0.002
+    assert abs(sound.mean()) < 1e-5
     kind = SYNTHESISERS[class_id]
     if duration_s is None:
         assert kind.shortest_s <= len(sound) / sample_rate <= kind.longest_s + 1 / sample_rate
@@ -113,14 +114,14 @@ def test_every_source_is_finite_loud_enough_and_centred(class_id, sample_rate, d
 def test_the_shortest_source_of_every_class_and_many_seeds_is_a_sound():
     for class_id in SYNTHESISERS:
         for seed in range(8):
-            sound = synthesise(class_id, np.random.default_rng(seed), 8000, 0.1)
+            sound = synthesise(class_id, np.random.default_rng(seed), RATE, 0.1)
             assert np.isfinite(sound).all() and np.abs(sound).max() == 1, (class_id, seed)
 
 
 def test_sounds_begin_at_once_and_end_in_silence():
     for class_id in SYNTHESISERS:
         sound = synthesise(class_id, np.random.default_rng(3), RATE, 2.0)
-        assert np.abs(sound[: int(0.5 * RATE)]).max() > 0.02, class_id
+        assert np.abs(sound[: int(0.3 * RATE)]).max() > 0.02, class_id
         assert np.abs(sound[-2:]).max() < 0.01, class_id
 
 
@@ -150,7 +151,7 @@ def test_an_unknown_class_is_named_with_its_nearest():
         synthesise("/m/0bm0", np.random.default_rng(0), RATE)
 
 
-@pytest.mark.parametrize(("sample_rate", "duration_s"), [(RATE, 0.0), (RATE, -1.0), (RATE, np.nan), (0, 1.0)])
+@pytest.mark.parametrize(("sample_rate", "duration_s"), [(RATE, 0.0), (RATE, -1.0), (RATE, np.nan), (8000, 1.0)])
 def test_a_length_or_rate_that_holds_no_sound_is_refused(sample_rate, duration_s):
     with pytest.raises(InputError, match="below"):
         synthesise("/m/0bm02", np.random.default_rng(0), sample_rate, duration_s)

@@ -220,7 +220,7 @@ def test_pickled_code_is_refused_not_run(tmp_path):
     torch.save({"weight": Trap()}, tmp_path / "trap.pth")
     with pytest.raises(InputError, match="cannot be read as plain tensors"):
         load_state(tmp_path / "trap.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap()))
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(InputError, match="cannot be read as plain tensors"):
         load_state(tmp_path / "plain.pth")
 

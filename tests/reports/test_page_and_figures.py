@@ -1,0 +1,135 @@
+"""Pages are escaped, self-contained HTML; figures are the same bytes every time."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pseudolabel.labels.additions import judge_additions
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.reports import page
+from pseudolabel.reports.evaluation_page import evaluation_page
+from pseudolabel.reports.figures import CLASSES_SHOWN, evaluation_figures
+from pseudolabel.reports.results import Evaluation
+from pseudolabel.reports.rows import RunResult, rows_of
+from pseudolabel.scores.metrics import summary_and_classes
+
+NASTY = "<Dog> & \"Cat\" 'Rain'"
+VOID = {"meta", "img", "br", "link"}
+
+
+class Balance(HTMLParser):
+    """Remember the tags that are open, and every text and attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.texts, self.attributes = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.texts.append(text)
+
+
+def parsed(html: str) -> Balance:
+    parser = Balance()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def example(n_classes: int = 4, n_clips: int = 30) -> Evaluation:
+    """A made-up evaluation with two seeds, an enhanced list and class names that need escaping."""
+    rng = np.random.default_rng(0)
+    ids = tuple(f"k{k}" for k in range(n_classes))
+    vocabulary = Vocabulary("toy", ids, tuple(f"{NASTY} {k}" for k in range(n_classes)), ids)
+    true = rng.random((n_clips, n_classes)) < 0.4
+    true[0], true[1] = True, False
+    given = true & (rng.random(true.shape) < 0.6)
+    added = ~given & (rng.random(true.shape) < 0.3)
+    runs = []
+    for row, quality in (("teacher", 2), ("weak", 0.5), ("psl_2s", 1)):
+        for seed in (0, 1):
+            scores = 1 / (1 + np.exp(-(quality * true + rng.normal(size=true.shape))))
+            found = {"truth": summary_and_classes(true, scores), "noisy": summary_and_classes(given, scores)}
+            metrics, classes = ({name: pair[part] for name, pair in found.items()} for part in (0, 1))
+            runs.append(
+                RunResult(f"{row}{seed}", row, f"runs/{row}{seed}", seed=seed, metrics=metrics, classes=classes)
+            )
+    clips = [f"clip{i}" for i in range(n_clips)]
+    tables = [LabelTable(clips, matrix, vocabulary) for matrix in (given, given | added, true)]
+    ledger = [(clips[i], ids[k], "I") for i, k in zip(*added.nonzero(), strict=True)]
+    judged = {"enhanced-25p": {"folder": "work/enhanced-25p", **judge_additions(*tables[:2], ledger, tables[2])}}
+    paths = {"work": Path("work"), "out": Path("work/evaluation"), "labels": None, "truth": None}
+    missing = [("lost <clip>", "no audio")]
+    return Evaluation(rows_of(runs), judged, ids, vocabulary.names, n_clips, missing, True, paths)
+
+
+def test_every_text_is_escaped_and_every_tag_closed():
+    html = page.page(
+        NASTY,
+        [
+            page.section(NASTY, page.paragraph(NASTY, lead=True), page.notes([NASTY]), page.code_list([("x", NASTY)])),
+            page.folded(NASTY, page.table([NASTY, "n"], [[NASTY, "1"]])),
+            page.picture(b"png", NASTY, NASTY),
+        ],
+    )
+    found = parsed(html)
+    assert found.texts.count(NASTY) == 11
+    assert ("alt", f"{NASTY}. {NASTY}") in found.attributes
+
+
+def test_table_cells_of_a_row_must_be_as_many_as_its_marks():
+    html = page.table(["row", "n"], [["weak", "3"]])
+    assert '<td class="text">weak</td><td>3</td>' in html and '<th class="text">row</th><th>n</th>' in html
+
+
+def test_report_is_one_file_without_script_or_outside_address(tmp_path):
+    evaluation = example()
+    pictures = evaluation_figures(evaluation, tmp_path)
+    html = evaluation_page(evaluation, pictures, "python -m pseudolabel.evaluate")
+    found = parsed(html)
+    assert "<script" not in html and "http" not in html and "viewport" in html
+    sources = [value for name, value in found.attributes if name in ("src", "href")]
+    assert len(sources) == len(pictures) and all(source.startswith("data:image/png;base64,") for source in sources)
+    inside = [base64.b64decode(source.split(",")[1]) for source in sources]
+    assert sorted(inside) == sorted(picture.png for picture in pictures)
+    assert f"{NASTY} 0" in found.texts and "lost <clip>" in found.texts
+
+
+def test_figures_are_png_files_of_the_same_bytes_whatever_the_settings(tmp_path):
+    import matplotlib
+
+    first = evaluation_figures(example(), tmp_path / "one")
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "savefig.dpi": 20}):
+        second = evaluation_figures(example(), tmp_path / "two")
+    assert [picture.png for picture in first] == [picture.png for picture in second]
+    names = {"map", "ap_change", "labels-enhanced-25p", "additions-enhanced-25p"}
+    assert {path.stem for path in (tmp_path / "one").iterdir()} == names
+    for picture in first:
+        assert (
+            picture.png.startswith(b"\x89PNG")
+            and (tmp_path / "one" / f"{picture.name}.png").read_bytes() == picture.png
+        )
+        assert not re.search(rb"Software|matplotlib|tIME|tEXt", picture.png[:400])
+
+
+@pytest.mark.parametrize("n_classes", [1, CLASSES_SHOWN + 5])
+def test_figures_of_few_and_of_many_classes_are_drawn_and_say_what_they_leave_out(n_classes, tmp_path):
+    pictures = {picture.name: picture for picture in evaluation_figures(example(n_classes, 12), tmp_path)}
+    told = "between them are in per_class.csv" in pictures["ap_change"].caption
+    assert told == (n_classes > CLASSES_SHOWN)
+    assert ("others are in metrics.json" in pictures["labels-enhanced-25p"].caption) == (n_classes > CLASSES_SHOWN)

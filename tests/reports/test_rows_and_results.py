@@ -1,0 +1,155 @@
+"""Rows and the words about them: means, spreads, order, and what the text says is what the numbers say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pseudolabel.errors import InputError
+from pseudolabel.reports import results
+from pseudolabel.reports.results import Evaluation
+from pseudolabel.reports.rows import RunResult, Spread, rows_of
+
+ZERO = dict.fromkeys(("auc", "d_prime_class_mean", "precision", "recall", "lwlrap"), 0.0)
+
+
+def run(row: str, seed: int | None = 0, score: float = 0.5, noisy: float | None = None, **fields) -> RunResult:
+    """A run whose mAP against truth is `score`; against noisy labels half of it."""
+    sets = {"truth": score, "noisy": score / 2 if noisy is None else noisy}
+    metrics = {
+        name: {**ZERO, "map": value, "d_prime": 2 * value, "f1_micro": value, "f1_macro": value, "n_clips": 10,
+               "n_classes": 2, "n_classes_scored": 2, "n_labels": 4}
+        for name, value in sets.items()
+    }  # fmt: skip
+    classes = {name: {"ap": np.array([value, value]), "auc": np.array([value, value]), "n_positive": np.array([3, 2])}
+               for name, value in sets.items()}  # fmt: skip
+    return RunResult(f"{row}-seed{seed}", row, f"work/runs/{row}-seed{seed}", seed=seed, metrics=metrics,
+                     classes=classes, **fields)  # fmt: skip
+
+
+def evaluation(*runs: RunResult, enhanced: dict | None = None, has_truth: bool = True, missing=()) -> Evaluation:
+    paths = {"work": Path("my work"), "out": Path("my work/evaluation"), "labels": None, "truth": None}
+    return Evaluation(rows_of(runs), enhanced or {}, ("a", "b"), ("Dog", "Cat"), 10, list(missing), has_truth, paths)
+
+
+def test_rows_stand_in_the_order_of_the_table():
+    found = [row.name for row in rows_of([run(name) for name in ("zebra", "true", "psl_2s", "ape", "weak", "teacher")])]
+    assert found == ["teacher", "weak", "psl_2s", "true", "ape", "zebra"]
+
+
+def test_spread_is_the_sample_standard_deviation_and_absent_for_one_run():
+    spread = rows_of([run("weak", seed, score) for seed, score in enumerate((0.2, 0.4, 0.6))])[0].spread("truth", "map")
+    assert (spread.mean, spread.sd, spread.n) == (pytest.approx(0.4), pytest.approx(0.2), 3)
+    assert Spread.of([0.3]).sd is None and math.isnan(Spread.of([]).mean)
+
+
+def test_the_same_seed_twice_is_refused_because_it_would_understate_the_spread():
+    with pytest.raises(InputError, match="of the row 'weak' have the same seed \\(1\\)"):
+        rows_of([run("weak", 1), run("weak", 0), run("weak", 1, 0.4)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.4125, ".412"), (-0.0121, "-.012"), (1.0, "1.000"), (2.5, "2.500"), (math.nan, "-"), (None, "-")],
+)
+def test_numbers_below_one_are_written_without_the_zero(value, text):
+    assert results.fraction(value) == text
+
+
+def test_headline_tells_gain_and_spread():
+    runs = [run("weak", 0, 0.4), run("weak", 1, 0.5), run("psl_2s", 0, 0.6), run("psl_2s", 1, 0.7), run("true", 0, 0.8)]
+    text = results.headline(evaluation(*runs))
+    sd = np.std([0.4, 0.5], ddof=1)
+    assert "the teacher's 2 s scores reaches mAP .650 ± .071" in text and "weak labels .450 ± .071" in text
+    assert "(trained on true labels: .800)" in text
+    assert f"a gain of .200, more than the spread of that difference over seeds ({math.hypot(sd, sd):.3f})".replace(
+        "0.", "."
+    ) in text  # fmt: skip
+
+
+def test_headline_does_not_hide_a_loss_or_a_gain_within_the_spread():
+    runs = [run("weak", 0, 0.4), run("weak", 1, 0.6), run("enhanced", 0, 0.45), run("enhanced", 1, 0.51)]
+    text = results.headline(evaluation(*runs))
+    assert "trained on enhanced labels" in text and "a loss of .020, within the spread" in text
+    one_seed = results.headline(evaluation(run("weak", 0, 0.4), run("psl_5s", 0, 0.6)))
+    assert "a gain of .200, from one seed a row, so chance is not ruled out" in one_seed
+
+
+def test_headline_without_the_pair_names_the_best_row():
+    text = results.headline(evaluation(run("mine", 0, 0.3), run("yours", 0, 0.4)))
+    assert (
+        results.headline(evaluation(run("mine", 0, 0.3)))
+        == "mine reaches mAP .300 against the true labels of 10 clips."
+    )
+    assert text == "Of 2 rows, yours has the highest mAP against the true labels of 10 clips: .400."
+
+
+def test_without_truth_the_labels_are_called_given_and_truth_has_no_column():
+    runs = [run("weak"), run("psl_2s")]
+    for one in runs:
+        del one.metrics["truth"], one.classes["truth"]
+    found = evaluation(*runs, has_truth=False)
+    header, lines = results.rows_table(found)
+    assert header[:4] == ["row", "seeds", "mAP given", "d' given"] and "mAP true" not in header
+    assert lines[0][2] == ".250"
+    assert "against the given labels" in results.headline(found)
+
+
+def test_table_shows_each_rows_numbers_and_ranges_where_runs_differ():
+    runs = [
+        run("teacher", 0, 0.75, n_train_clips=1500, n_parameters=3000, train_seconds=60),
+        run("weak", 0, 0.5, n_train_clips=300, n_parameters=3000, train_seconds=10),
+        run("weak", 1, 0.5, n_train_clips=310, n_parameters=3000, train_seconds=21),
+    ]
+    header, lines = results.rows_table(evaluation(*runs))
+    by_name = [dict(zip(header, line, strict=True)) for line in lines]
+    assert by_name[0]["mAP true"] == ".750" and by_name[0]["d' true"] == "1.50" and by_name[0]["mAP noisy"] == ".375"
+    assert (by_name[0]["clips"], by_name[0]["parameters"], by_name[0]["seconds"]) == ("1,500", "3,000", "60")
+    assert by_name[1]["seeds"] == "2" and by_name[1]["mAP true"] == ".500 ± .000"
+    assert by_name[1]["clips"] == "300-310" and by_name[1]["seconds"] == "16"
+
+
+def test_notes_name_rows_not_run_single_runs_and_the_teachers_other_list():
+    runs = [
+        run("teacher", n_train_clips=1500),
+        run("weak", 0, n_train_clips=300),
+        run("weak", 1, n_train_clips=300),
+        run("true", 0, n_train_clips=300, n_seen=4),
+    ]
+    text = "\n".join(results.notes(evaluation(*runs, missing=[("lost", "no audio")])))
+    assert "Not run at this scale: enhanced, psl_10s, psl_5s, psl_2s." in text
+    assert "One run, so no spread: teacher, true." in text
+    assert "1,500 clips, they on 300." in text
+    assert "true was trained on 4 clips that it is evaluated on here" in text
+    assert "1 listed clip without audio" in text
+
+
+def test_notes_are_silent_where_teacher_and_students_share_the_list():
+    runs = [run("teacher", n_train_clips=300), run("weak", n_train_clips=300)]
+    assert "another list" not in "\n".join(results.notes(evaluation(*runs)))
+
+
+def test_next_steps_quote_paths_and_offer_the_next_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my work" / "runs").mkdir(parents=True)
+    command = "python -m pseudolabel.train --work 'my work' --row psl_2s --seed 1 --overwrite"
+    found = evaluation(run("psl_2s", 0), run("psl_2s", 1, command=command))
+    commands = [command for _, command in results.next_steps(found)]
+    assert "python -m pseudolabel.train --work 'my work' --row psl_2s --seed 2" in commands
+    assert "python -m pseudolabel.evaluate --work 'my work' --overwrite" in commands
+    with_out = evaluation(run("psl_2s", 1, command=command + " --out runs/x"))
+    assert not any("pseudolabel.train" in command for _, command in results.next_steps(with_out))
+
+
+def test_tables_line_up_on_the_terminal_and_in_markdown():
+    table = ["row", "clips"], [["weak", "7"], ["psl_10s", "1,234"]]
+    assert results.aligned(table) == "row      clips\nweak         7\npsl_10s  1,234"
+    assert results.markdown(table).splitlines() == [
+        "| row     | clips |",
+        "| ------- | ----: |",
+        "| weak    |     7 |",
+        "| psl_10s | 1,234 |",
+    ]
