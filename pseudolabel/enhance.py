@@ -22,7 +22,7 @@ from scipy import sparse
 
 from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json
 from pseudolabel.cli import positive_int, run_verb, verb_parser
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import SCHEMA, ledger_rows, write_ledger
 from pseudolabel.labels.ontology import Ontology
@@ -267,8 +267,8 @@ def summary_lines(summary: dict, folder: Path) -> list[str]:
     lines.append(f"  most added   {named or 'nothing'}")
     without = summary["classes_without_threshold"]
     if without:
-        names = first_few((row["name"] for row in without), limit=4)
-        lines.append(f"  no threshold for {len(without)} classes: {names} (thresholds.csv says why)")
+        names = "; ".join(row["name"] for row in without[:3]) + "; ..." * (len(without) > 3)
+        lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {names}")
     n_missing = summary["clips_without_scores"]
     if n_missing:
         lines.append(f"  no scores    for {n_missing:,} clips: they keep their labels (missing.csv)")

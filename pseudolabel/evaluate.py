@@ -285,9 +285,8 @@ def run(args: argparse.Namespace) -> None:
         write_text(copy, results_markdown(evaluation), args.overwrite)
     print(results_terminal(evaluation))
     left_out = f"; {len(missing)} missing, see {out / 'missing.csv'}" if missing else ""
-    print(
-        f"\nwrote {out}{f' and {copy}' if copy else ''}: {plural(len(results), 'run')} on {plural(len(labels), 'clip')}{left_out}"
-    )
+    what = f"{plural(len(results), 'run')} on {plural(len(labels), 'clip')}{left_out}"
+    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ none with them either. Written to --work:
   labels.csv, balanced.csv      what a careless annotator gave: the full training list, and a fifth of it, drawn evenly
   validation.csv, eval.csv      the same annotator's labels of the other two lists
   dropped.csv, annotator.csv    why each wrong label is wrong; the probabilities behind it, class by class
-  skipped.csv, run.json         recordings that could not be used; how this corpus was made
+  skipped_sounds.csv, run.json  recordings that could not be used; how this corpus was made
 
 A killed run started again makes only the scenes that are missing.
 """
@@ -53,7 +53,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 
 TABLES = (
     "clips.csv", "sources.csv", "vocabulary.csv", "truth.csv", "events.csv", "labels.csv", "balanced.csv",
-    "validation.csv", "eval.csv", "dropped.csv", "annotator.csv", "skipped.csv", "run.json",
+    "validation.csv", "eval.csv", "dropped.csv", "annotator.csv", "skipped_sounds.csv", "run.json",
 )  # fmt: skip
 LABEL_FILES = {"full": "labels.csv", "validation": "validation.csv", "eval": "eval.csv"}
 # One stream of random numbers for each purpose; a scene's own is [seed, list number, scene number].
@@ -152,9 +152,7 @@ def simulate(
     even = class_priors(len(used), 0.0, 0)
     uneven = class_priors(len(used), options.imbalance, options.stream(PRIORS))
     priors = {"full": uneven, "validation": even, "eval": even}
-    recipe = Recipe(
-        tuple(table.sounds), sounds, options.scene, used.class_ids, priors, options.sizes, options.seed
-    )  # fmt: skip
+    recipe = Recipe(tuple(table.sounds), sounds, options.scene, used.class_ids, priors, options.sizes, options.seed)
     parts = open_parts(work / "simulate.parts", recipe)
     events = make_scenes(recipe, parts, processes)
 
@@ -177,9 +175,8 @@ def collect_sounds(
     """Return the sounds to mix, each with its part, and what was left out and why."""
     if (folder is None) != (sound_labels is None):
         raise InputError("recordings need a class table", "--sounds", "Give --sounds FOLDER and --sound-labels CSV.")
-    wanted = (
-        [] if options.classes in ((), ("demo",), ("all",)) else [audioset.find(c, "--classes") for c in options.classes]
-    )
+    named = () if options.classes in (("demo",), ("all",)) else options.classes
+    wanted = [audioset.find(text, "--classes") for text in named]
     if folder is None:
         from pseudolabel.audio.synthesis import DEMO_CLASSES, SYNTHESISERS
 
@@ -257,7 +254,7 @@ def write_tables(
     write_csv(folder / "dropped.csv", ("clip_id", "class_id", "why"), rows)
     tally = annotator.tally(annotations.values())
     write_csv(folder / "annotator.csv", tally[0], (row.values() for row in tally))
-    write_csv(folder / "skipped.csv", ("file", "reason"), table.skipped)
+    write_csv(folder / "skipped_sounds.csv", ("file", "reason"), table.skipped)
 
 
 def publish(parts: Path, work: Path) -> None:
@@ -297,7 +294,7 @@ def summary(corpus: Corpus, options: SimulateOptions, work: Path) -> str:
         lines.append(f"left out {len(corpus.table.left_out)} classes: {reasons}")
     if corpus.table.skipped:
         reasons = first_few(f"{file} ({reason})" for file, reason in corpus.table.skipped)
-        lines.append(f"skipped  {len(corpus.table.skipped)} recordings: {reasons}; see {work / 'skipped.csv'}")
+        lines.append(f"skipped  {len(corpus.table.skipped)} recordings: {reasons}; see {work / 'skipped_sounds.csv'}")
     return "\n".join([*lines, f"wrote    {work / 'scenes'}, labels.csv, truth.csv and {len(TABLES) - 2} more"])
 
 

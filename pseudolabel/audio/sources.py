@@ -132,9 +132,13 @@ def load_sound(sound: Sound, folder: Path | None, options: SceneOptions) -> np.n
     """Return the samples (T,) float32 of one sound without the silence at its ends."""
     if sound.file:
         return trim_silence(read_audio(folder / sound.file, options.sample_rate, LONGEST_SOUND_S).samples)
-    from pseudolabel.audio.synthesis import synthesise
+    import soxr
 
-    return trim_silence(synthesise(sound.class_id, np.random.default_rng(sound.seed), options.sample_rate))
+    from pseudolabel.audio.synthesis import LOWEST_RATE, synthesise
+
+    rate = max(options.sample_rate, LOWEST_RATE)
+    samples = synthesise(sound.class_id, np.random.default_rng(sound.seed), rate)
+    return trim_silence(samples if rate == options.sample_rate else soxr.resample(samples, rate, options.sample_rate))
 
 
 def divide(sounds: Sequence[Sound], min_sources: int, seed: int) -> tuple[list[Sound], dict[str, str]]:

@@ -110,11 +110,8 @@ class Ontology:
             if node in self.graph:
                 column_of[node] = column
             elif node and node != class_id:
-                known = nearest(node, self.graph)
-                hint = f"; nearest: {known!r} ({self.graph.nodes[known]['name']})" if known else ""
-                raise InputError(
-                    f"class {class_id!r} has the ontology id {node!r}, no such node{hint}", vocabulary.name
-                )
+                hint = _nearest_node(node, self.graph)
+                raise InputError(f"ontology id {node!r} of class {class_id!r} is not a node{hint}", vocabulary.name)
         if not column_of:
             raise InputError(
                 "not one class of the vocabulary is in the ontology", vocabulary.name,

@@ -55,8 +55,7 @@ def supporting_labels(
     first = np.repeat(labels.indptr[proposals.clips] - (np.cumsum(counts) - counts), counts)
     label = labels.indices[first + np.arange(len(proposal))]
     speaks = np.zeros(len(proposal), dtype=bool)
-    for error, relation in relations.items():
-        of_type = (proposals.types[proposal] & TYPE_BITS[error]) > 0
-        speaks |= of_type & relation.toarray()[label, proposals.classes[proposal]]
+    for relation in relations.values():
+        speaks |= relation.toarray()[label, proposals.classes[proposal]]
     n_labels = np.bincount(proposal[speaks], minlength=len(counts))
     return np.concatenate([[0], np.cumsum(n_labels)]), label[speaks]

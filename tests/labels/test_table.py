@@ -155,7 +155,7 @@ def test_unknown_label_names_line_and_nearest_class(tmp_path):
 def test_missing_file_wrong_bytes_and_unknown_formats_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         LabelTable.read(tmp_path / "absent.csv", ABC)
-    with pytest.raises(InputError, match="no label format 'json'.*csv, audioset, esc50"):
+    with pytest.raises(InputError, match=r"no label format 'json'.*csv, audioset, esc50"):
         read(tmp_path, OWN, format="json")
     with pytest.raises(InputError, match="cannot be written as 'json'"):
         EXPECTED.write(tmp_path / "out.json", format="json")

@@ -91,5 +91,5 @@ def test_bad_vocabulary_files_are_refused(tmp_path, content, message):
 
 
 def test_unknown_vocabulary_lists_the_built_in_ones():
-    with pytest.raises(InputError, match="no vocabulary 'audioste'.*audioset, fsd50k, esc50"):
+    with pytest.raises(InputError, match=r"no vocabulary 'audioste'.*audioset, fsd50k, esc50"):
         Vocabulary.load("audioste")
