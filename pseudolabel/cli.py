@@ -48,10 +48,24 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def import_torch():
+    """Return the module torch; a torch and a torchaudio that were not built for each other end in one line."""
+    try:
+        import torch
+        import torchaudio  # noqa: F401
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"torch and torchaudio do not load together ({reason[:160]})", "",
+            "A CPU-only torch does not fit the index's torchaudio: install both with "
+            "pip install --force-reinstall 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12' torchvision",
+        ) from error  # fmt: skip
+    return torch
+
+
 def choose_device(name: str, threads: int):
     """Return the torch device that `--device` names, after setting the number of CPU threads."""
-    import torch
-
+    torch = import_torch()
     torch.set_num_threads(threads)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,6 +2,7 @@
 
     python -m pseudolabel.evaluate                                  # every folder in WORK/runs -> WORK/evaluation
     python -m pseudolabel.evaluate --scores scores.h5 --labels eval.csv --out evaluation-scores
+    python -m pseudolabel.evaluate --combine work-0 work-1 work-2   # one table over several corpora
 
 Whole clips of the --labels list are scored and compared with that list (the noisy labels) and, where WORK/truth.csv is
 there, with the true ones. Runs of one row that differ in their seed are one line: mean and spread. Written into
@@ -34,7 +35,7 @@ from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
-from pseudolabel.reports.results import Evaluation, plural, results_markdown, results_terminal
+from pseudolabel.reports.results import Evaluation, aligned, markdown, plural, results_markdown, results_terminal
 from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
 from pseudolabel.scores.store import ScoreStore
@@ -128,10 +129,11 @@ def answers_of_runs(
     """Yield each run and its scores of whole clips."""
     from dataclasses import replace
 
+    device = cli.choose_device(args.device, args.threads)
+
     from pseudolabel.models import load_model
     from pseudolabel.training.scoring import score_clips
 
-    device = cli.choose_device(args.device, args.threads)
     rows = clips.rows(clip_ids)
     for folder in progress_over(folders, "evaluate", len(folders), "run"):
         tagger = load_model(folder, device)
@@ -250,8 +252,22 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
         write_json(folder / "run.json", record)
 
 
+def combine(args: argparse.Namespace) -> None:
+    """Print one table over several evaluations, and write it where --out says."""
+    from pseudolabel.reports.combined import additions_sentence, combined_table, read_metrics
+
+    corpora = [read_metrics(folder) for folder in args.combine]
+    table = combined_table(corpora)
+    print(f"{aligned(table)}\n\n{additions_sentence(corpora)}")
+    if args.out:
+        write_text(args.out, f"{markdown(table)}\n\n{additions_sentence(corpora)}\n", args.overwrite)
+
+
 def run(args: argparse.Namespace) -> None:
     """Read what is there, measure it, write the evaluation and print its table."""
+    if args.combine:
+        return combine(args)
+
     from pseudolabel.audio.clips import ClipStore
 
     out = refuse_existing(args.out or args.work / "evaluation", args.overwrite)
@@ -294,6 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.verb_parser("evaluate", __doc__)
     parser.add_argument("--runs", type=Path, nargs="+", help="run folders (default: all in WORK/runs)")
     parser.add_argument("--scores", type=Path, nargs="+", help="score stores instead of runs, each a row of its own")
+    parser.add_argument("--combine", type=Path, nargs="+", metavar="WORK", help="evaluated work folders: one table")
     parser.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
     parser.add_argument("--labels", type=Path, help="list to evaluate on, noisy labels (default: WORK/eval.csv)")
     parser.add_argument("--truth", type=Path, help="true labels (default: WORK/truth.csv where it is)")
