@@ -34,6 +34,8 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
 def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name `path` only when the block ends without an error."""
     path = refuse_existing(path, overwrite)
+    if path.is_dir():
+        raise OutputExists("a folder lies where a file is to be written", path, "Remove it, or give another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -53,17 +55,20 @@ def whole_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
         yield temporary
-        if path.is_dir() and not path.is_symlink():
-            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if os.path.lexists(path):
             os.replace(path, replaced)
-            os.replace(temporary, path)
+        os.replace(temporary, path)
+        if replaced.is_dir() and not replaced.is_symlink():
             shutil.rmtree(replaced)
         else:
-            os.replace(temporary, path)
+            replaced.unlink(missing_ok=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if os.path.lexists(replaced) and not os.path.lexists(path):
+            os.replace(replaced, path)
 
 
 def write_text(path: str | Path, text: str, overwrite: bool = True) -> None:
@@ -115,6 +120,8 @@ def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, s
             return rows
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
+    except csv.Error as error:
+        raise InputError(f"not a readable CSV file ({error})", path) from error
 
 
 def sha256(path: str | Path) -> str:
@@ -142,13 +149,16 @@ def run_record(verb: str, options: dict[str, object], inputs: Iterable[str | Pat
     """Return what run.json says: command, options, versions, commit, input checksums, host and time."""
     from pseudolabel import __version__
 
+    arguments = sys.argv[1:]
+    if arguments[:1] == [verb]:  # `pseudolabel VERB ...`
+        arguments = arguments[1:]
     versions = {}
     for library in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[library] = metadata.version(library)
     return {
         "verb": verb,
-        "command": shlex.join([f"python -m pseudolabel.{verb}", *sys.argv[1:]]).replace("'", "", 2),
+        "command": shlex.join(["python", "-m", f"pseudolabel.{verb}", *arguments]),
         "options": json.loads(json.dumps(options, default=str)),
         "seed": seed,
         "pseudolabel": __version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -21,7 +22,7 @@ VERBS = {
 }
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
-MENDABLE = (InputError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+MENDABLE = (InputError, OSError)
 
 
 def verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
@@ -71,10 +72,13 @@ def choose_device(name: str, threads: int):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"no such device {name!r}", "--device", "Give auto, cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available here", "--device", "Give --device cpu.")
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"no such device {name!r}", "--device", "Give auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        n_devices = torch.cuda.device_count()
+        raise InputError(f"{name!r}: {n_devices} CUDA devices are available here", "--device", "Give --device cpu.")
     return device
 
 
@@ -115,20 +119,39 @@ def split_by_presence(
     return found, missing
 
 
+def _number(text: str, kind: type, allowed: Callable[[float], bool], rule: str):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f"must be {rule}, not {text!r}")
+    return value
+
+
 def positive_int(text: str) -> int:
     """Parse an option that must be a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def non_negative_int(text: str) -> int:
+    """Parse an option that must be a whole number of at least 0."""
+    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
+
+
+def non_negative(text: str) -> float:
+    """Parse an option that must be a finite number of at least 0."""
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of at least 0")
+
+
+def positive(text: str) -> float:
+    """Parse an option that must be a finite number above 0."""
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def probability(text: str) -> float:
     """Parse an option that must lie in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must lie in [0, 1], not {value}")
-    return value
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number in [0, 1]")
 
 
 def run_verb(
@@ -141,8 +164,8 @@ def run_verb(
     except MENDABLE as error:
         if args.debug:
             raise
-        if isinstance(error, OSError):
-            error = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.strerror:
+            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:

@@ -18,7 +18,8 @@ class InputError(ValueError):
     def __init__(self, message: str, place: object = "", remedy: str = ""):
         self.message, self.place, self.remedy = message, str(place), remedy
         text = f"{self.place}: {message}" if self.place else message
-        super().__init__(f"{text.rstrip('.')}. {remedy}" if remedy else text)
+        stop = "" if text.endswith("?") else "."
+        super().__init__(f"{text.rstrip('.')}{stop} {remedy}" if remedy else text)
 
 
 class ClipMismatch(InputError):

@@ -96,8 +96,12 @@ def decode_all(files: list[tuple[str, Path]], blocks: Blocks, decoding: Decoding
                 pool.submit(make_block, blocks, block, [files[i] for i in blocks.span(block)], decoding)
                 for block in unfinished
             ]
-            for job in jobs:
-                progress.advance(job.result())
+            try:
+                for job in jobs:
+                    progress.advance(job.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
+                raise
 
 
 @dataclass
@@ -135,30 +139,35 @@ def stored_bytes(blocks: Blocks) -> Iterator[np.ndarray]:
 
 
 def listing_sha256(files: list[tuple[str, Path]]) -> str:
-    """Return a checksum of which files there are: id and size of each."""
-    lines = [f"{clip_id}\t{path.stat().st_size}\n" for clip_id, path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """Return a checksum of which files there are: id, size and time of change of each."""
+    digest = hashlib.sha256()
+    for clip_id, path in files:
+        status = path.stat()
+        digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
-    """Read `clip_id,group` from a CSV file; without one every clip is a group of its own."""
-    if path is None:
-        return {}
-    return {row["clip_id"]: row["group"] for row in read_csv(path, ("clip_id", "group"))}
+    """Read `clip_id,group` from a CSV file; a clip without a group is a group of its own."""
+    groups: dict[str, str] = {}
+    for row in read_csv(path, ("clip_id", "group")) if path else ():
+        group = row["group"] or row["clip_id"]
+        if groups.setdefault(row["clip_id"], group) != group:
+            raise InputError(f"clip {row['clip_id']!r} has two groups", f"{path}:{row['line']}", "Keep one row a clip.")
+    return groups
 
 
-def joined(tables: Sequence[LabelTable]) -> LabelTable:
+def joined(tables: Sequence[LabelTable], paths: Sequence[Path]) -> LabelTable:
     """Return the clips of several lists as one, in order; a clip of two lists must have the same labels in both."""
     clip_ids, matrix = list(tables[0].clip_ids), tables[0].matrix
-    for table in tables[1:]:
-        earlier = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-        again = [row for row, clip_id in enumerate(table.clip_ids) if clip_id in earlier]
-        shared = [table.clip_ids[row] for row in again]
-        differing = (matrix[[earlier[clip_id] for clip_id in shared]] != table.matrix[again]).sum(axis=1)
-        if differing.any():
-            clip_id = shared[int(np.flatnonzero(differing)[0])]
-            raise InputError(f"clip {clip_id!r} has other labels in another list", "--labels", "Remove one of the two.")
-        new = [row for row, clip_id in enumerate(table.clip_ids) if clip_id not in earlier]
+    for table, path in zip(tables[1:], paths[1:], strict=True):
+        row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+        earlier = np.array([row_of.get(clip_id, -1) for clip_id in table.clip_ids], np.int64)
+        again, new = np.flatnonzero(earlier >= 0), np.flatnonzero(earlier < 0)
+        differing = np.flatnonzero((matrix[earlier[again]] != table.matrix[again]).sum(axis=1))
+        if len(differing):
+            clip_id = table.clip_ids[again[differing[0]]]
+            raise InputError(f"clip {clip_id!r} has other labels in an earlier list", path, "Remove one of the two.")
         clip_ids += [table.clip_ids[row] for row in new]
         matrix = sparse.vstack([matrix, table.matrix[new]], format="csr")
     return LabelTable(tuple(clip_ids), matrix, tables[0].vocabulary)
@@ -172,20 +181,36 @@ def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
     if args.audio is None and not any(given.values()):
         given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
     return {
-        name: joined([LabelTable.read(path, vocabulary) for path in paths]) for name, paths in given.items() if paths
+        name: joined([LabelTable.read(path, vocabulary) for path in paths], paths)
+        for name, paths in given.items()
+        if paths
     }
 
 
-def missing_clips(lists: dict[str, LabelTable], decoded: Decoded) -> tuple[list[tuple[str, str, str]], int]:
-    """Return (clip id, list, reason) of labelled clips that were not decoded, and how many clips are labelled."""
+def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) -> list[str]:
+    """Return the lists that WORK has not got yet; one that lies there and differs needs `overwrite`."""
+
+    def differs(path: Path, table: LabelTable) -> bool:
+        try:
+            return not path.exists() or LabelTable.read(path, table.vocabulary) != table
+        except InputError:
+            return True
+
+    outdated = [name for name, table in lists.items() if differs(work / name, table)]
+    for name in outdated:
+        refuse_existing(work / name, overwrite)
+    return outdated
+
+
+def missing_clips(lists: dict[str, LabelTable], decoded: Decoded) -> list[tuple[str, str, str]]:
+    """Return (clip id, list, reason) of labelled clips that were not decoded."""
     stored, reasons = set(decoded.clip_ids), {row[0]: row[2] for row in decoded.skipped}
-    missing = [
+    return [
         (clip_id, name, reasons.get(clip_id, "no audio file"))
         for name, table in lists.items()
         for clip_id in table.clip_ids
         if clip_id not in stored
     ]
-    return missing, sum(len(table) for table in lists.values())
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -198,10 +223,7 @@ def prepare(args: argparse.Namespace) -> None:
     groups_file = args.groups or cli.existing(args.work / "clips.csv")
     groups = read_groups(groups_file)
     lists = label_lists(args)
-    for name, table in lists.items():
-        path = args.work / name
-        if not (path.exists() and LabelTable.read(path, table.vocabulary) == table):
-            table.write(path, overwrite=args.overwrite)
+    outdated = lists_to_write(args.work, lists, args.overwrite)
     decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
     settings = {**decoding.__dict__, "files": listing_sha256(files)}
     blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
@@ -212,29 +234,32 @@ def prepare(args: argparse.Namespace) -> None:
         raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
     if not decoded.clip_ids:
         raise InputError(f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}", audio)
-    missing, n_labelled = missing_clips(lists, decoded)
-    if missing and (args.strict or len(missing) == n_labelled):
-        names = first_few(row[0] for row in missing)
-        raise ClipMismatch(f"{len(missing)} of {n_labelled} labelled clips have no audio: {names}", audio,
+    missing = missing_clips(lists, decoded)
+    labelled, silent = {i for table in lists.values() for i in table.clip_ids}, dict.fromkeys(row[0] for row in missing)
+    without_audio = f"{len(silent)} of {len(labelled)} labelled clips have no audio"
+    unheard = [name for name, table in lists.items() if len(table) and silent.keys() >= set(table.clip_ids)]
+    if silent and (args.strict or unheard):
+        in_full = f", all of {' and '.join(unheard)}" if unheard else ""
+        raise ClipMismatch(f"{without_audio}{in_full}: {first_few(silent)}", audio,
                            "Check --audio and --labels: clip ids are file names without their suffix.")  # fmt: skip
     clip_groups = [groups.get(clip_id, clip_id) for clip_id in decoded.clip_ids]
+    for name in outdated:
+        lists[name].write(args.work / name)
+    write_csv(out.with_name("skipped.csv"), ("clip_id", "file", "reason"), decoded.skipped)
+    write_csv(out.with_name("missing.csv"), ("clip_id", "list", "reason"), missing)
+    inputs = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or []]
+    write_json(out.with_name(f"{out.stem}.run.json"), run_record("prepare", vars(args), inputs))
     write_clips(
         out, decoded.clip_ids, clip_groups, decoded.n_samples, decoded.n_bytes, stored_bytes(blocks),
         decoding.sample_rate, decoding.codec, audio.name, args.overwrite,
     )  # fmt: skip
-    write_csv(out.with_name("skipped.csv"), ("clip_id", "file", "reason"), decoded.skipped)
-    write_csv(out.with_name("missing.csv"), ("clip_id", "list", "reason"), missing)
-    inputs = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or []]
-    write_json(out.with_name("clips.run.json"), run_record("prepare", vars(args), inputs))
-    blocks.remove()
+    blocks.remove()  # the store comes last: where it is, all of it is
     hours = sum(decoded.n_samples) / decoding.sample_rate / 3600
     print(
         f"wrote {out}: {len(decoded.clip_ids)} clips, {hours:.2f} h at {decoding.sample_rate} Hz, {decoding.codec}; "
         f"{decoded.scaled} beyond full scale were scaled down"
     )
-    print(
-        f"skipped {len(decoded.skipped)} unusable recordings; {len(missing)} of {n_labelled} labelled clips have no audio"
-    )
+    print(f"skipped {len(decoded.skipped)} unusable recordings; {without_audio}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -248,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
     parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")
     parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
-    parser.add_argument("--limit-seconds", type=float, help="keep only the first so many seconds of a recording")
+    parser.add_argument("--limit-seconds", type=cli.positive, help="keep only the first so many seconds of a recording")
     parser.add_argument("--processes", type=cli.positive_int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
     return cli.run_verb(parser, prepare, argv)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import refuse_existing, run_record, sha256, write_csv, write_json
+from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError
@@ -80,6 +81,21 @@ def score_all(blocks: Blocks, taggers: list, clips: ClipStore, rows: np.ndarray,
             progress.advance(len(span))
 
 
+def layout(windows: list, lengths: np.ndarray, n_classes: int, sample_rate: int) -> tuple[dict, dict]:
+    """Return scale name -> shape of its scores, and scale name -> windows of each clip where clips differ."""
+    shapes, counts = {}, {}
+    for window_s in windows:
+        name = window_name(window_s)
+        if window_s == CLIP:
+            shapes[name] = (len(lengths), n_classes)
+            continue
+        per_clip = n_windows(lengths, round(window_s * sample_rate))
+        shapes[name] = (len(lengths), int(per_clip.max()), n_classes)
+        if (per_clip != per_clip.max()).any():
+            counts[name] = per_clip
+    return shapes, counts
+
+
 def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
     """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows."""
     for block in range(len(blocks)):
@@ -92,16 +108,21 @@ def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[s
         yield answers
 
 
-def describe_models(runs: Sequence[Path], taggers: list) -> dict[str, str]:
-    """Return the store's attributes about its models: names, checksums of weights, what they were trained on."""
+def describe_models(runs: Sequence[Path], taggers: list, clip_ids: Sequence[str]) -> dict[str, object]:
+    """Return the store's attributes about its models: names, checksums of weights, what they were trained on.
+
+    `out_of_fold` is true where each run says which clips it was trained on and none of the scored ones is among them.
+    """
+    trained_on = [run / "train_clips.csv" for run in runs]
+    seen = [{row["clip_id"] for row in read_csv(path, ("clip_id",))} if path.is_file() else None for path in trained_on]
     weights = [sha256(run / "model.safetensors") for run in runs]
-    trained_on = [sha256(run / "train_clips.csv") if (run / "train_clips.csv").is_file() else "unknown" for run in runs]
     return {
         "model": "; ".join(
             f"{tagger.config['name']} {digest}" for tagger, digest in zip(taggers, weights, strict=True)
         ),
-        "trained_on_sha256": "; ".join(trained_on),
-        "front_end": "; ".join(str(tagger.config["front_end"]) for tagger in taggers),
+        "trained_on_sha256": "; ".join(sha256(path) if path.is_file() else "unknown" for path in trained_on),
+        "out_of_fold": all(ids is not None and ids.isdisjoint(clip_ids) for ids in seen),
+        "front_end": json.dumps([tagger.config["front_end"] for tagger in taggers]),
     }
 
 
@@ -122,36 +143,30 @@ def score(args: argparse.Namespace) -> None:
     clip_ids, missing = selected_clips(args, clips)
     rows = clips.rows(clip_ids)
     taggers = load_taggers(runs, clips.sample_rate, device)
-    attributes = describe_models(runs, taggers)
-    class_ids, names = taggers[0].config["class_ids"], [window_name(window) for window in args.windows]
+    attributes = describe_models(runs, taggers, clip_ids)
+    class_ids, windows = taggers[0].config["class_ids"], list(dict.fromkeys(args.windows))
+    names, audio = [window_name(window) for window in windows], clips.path.stat()
     settings = {
         **attributes, "windows": names, "batch_size": args.batch_size, "threads": args.threads, "device": device.type,
-        "clips": hashlib.sha256("\n".join(f"{i} {n}" for i, n in zip(clip_ids, clips.n_samples[rows], strict=True))
-                                .encode()).hexdigest(),
+        "clips": hashlib.sha256("\n".join(clip_ids).encode()).hexdigest(),
+        "clip_store": [audio.st_size, audio.st_mtime_ns],
     }  # fmt: skip
     blocks = Blocks(out, len(rows), BLOCK_SIZE, settings, restart=args.overwrite)
-    score_all(blocks, taggers, clips, rows, args.windows, args, device)
+    score_all(blocks, taggers, clips, rows, windows, args, device)
 
-    lengths, shapes, counts = clips.n_samples[rows], {}, {}
-    for window_s, name in zip(args.windows, names, strict=True):
-        if window_s == CLIP:
-            shapes[name] = (len(rows), len(class_ids))
-            continue
-        per_clip = n_windows(lengths, round(window_s * clips.sample_rate))
-        shapes[name] = (len(rows), int(per_clip.max()), len(class_ids))
-        if (per_clip != per_clip.max()).any():
-            counts[name] = per_clip
+    lengths = clips.n_samples[rows]
+    shapes, counts = layout(windows, lengths, len(class_ids), clips.sample_rate)
     attributes |= {
-        "vocabulary": str(cli.vocabulary_source(args)),
+        "vocabulary": Path(cli.vocabulary_source(args)).name,
         "threads": args.threads,
         "batch_size": args.batch_size,
     }
-    write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
     inputs = [run / "model.safetensors" for run in runs]
     write_json(out.with_name(f"{out.stem}.run.json"), run_record("score", vars(args), inputs))
     write_csv(out.with_name(f"{out.stem}.missing.csv"), ("clip_id", "reason"), [(i, "no audio") for i in missing])
-    blocks.remove()
-    shortest = min((w for w in args.windows if w != CLIP), default=0)
+    write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
+    blocks.remove()  # the store comes last: where it is, all of it is
+    shortest = min((w for w in windows if w != CLIP), default=0)
     n_short = int((lengths < shortest * clips.sample_rate).sum())
     note = f"; {n_short} clips are shorter than {shortest:g} s and were scored as they are" if n_short else ""
     print(f"wrote {out}: {len(rows)} clips x {len(class_ids)} classes at {', '.join(names)}; "

@@ -31,6 +31,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
+RUN_MARKS = ("run.json", "checkpoints")  # a folder with one of them is a run, finished or not
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
 
 
@@ -69,6 +70,10 @@ def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: Cli
     whole = round(args.clip_seconds * clips.sample_rate)
     if scores is None:
         weights = balanced_weights(labels.matrix) if args.sampling == "balanced" else None
+        if weights is not None and not weights.any():
+            raise InputError(
+                "not one clip has a label to draw it by", "--sampling balanced", "Give --sampling shuffle."
+            )
         return clip_examples(clips, chosen.rows, labels.matrix, whole, weights)
     columns = scores.columns(labels.vocabulary.class_ids)
     if (columns < 0).any():
@@ -82,19 +87,31 @@ def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: Cli
     )  # fmt: skip
 
 
-def validation_set(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, trained: Sequence[str]):
-    """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them."""
+def validation_path(args: argparse.Namespace) -> Path | None:
+    """Return the held-out list: the one that is named, or the one in WORK, unless there shall be none."""
+    return None if args.no_validation else args.validation or cli.existing(args.work / "validation.csv")
+
+
+def validation_set(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, chosen: TrainingList):
+    """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them.
+
+    Held-out clips without audio are added to the `missing` of `chosen`.
+    """
     from pseudolabel.training.loop import Validation
 
-    path = args.validation or cli.existing(args.work / "validation.csv")
-    if path is None or args.no_validation:
+    path = validation_path(args)
+    if path is None:
         return None
     labels = LabelTable.read(path, vocabulary)
-    shared = sorted(set(labels.clip_ids) & set(trained))
+    shared = sorted(set(labels.clip_ids) & set(chosen.labels.clip_ids))
     if shared:
         raise InputError(f"{len(shared)} clips are also trained on: {first_few(shared)}", path, "Hold them out.")
-    found, _ = cli.split_by_presence(labels.clip_ids, clips.index, path, f"audio in {clips.path}", args.strict)
-    return Validation(clips, clips.rows(found), labels.select(found).matrix.toarray())
+    found, silent = cli.split_by_presence(labels.clip_ids, clips.index, path, f"audio in {clips.path}", args.strict)
+    chosen.missing.extend((clip_id, "no audio; held out") for clip_id in silent)
+    held_out = labels.select(found).matrix.toarray()
+    if not held_out.any():
+        raise InputError("not one held-out clip has a label", path, "Give --validation LIST, or --no-validation.")
+    return Validation(clips, clips.rows(found), held_out)
 
 
 def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: int, window_s: float):
@@ -109,7 +126,10 @@ def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: in
         "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **dict(args.front_end)},
         "window_s": window_s,
     }  # fmt: skip
-    return build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained else {}))
+    try:
+        return build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained else {}))
+    except TypeError as error:  # a value of the wrong kind, as in width=wide
+        raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
 
 
 def train_options(args: argparse.Namespace):
@@ -130,39 +150,57 @@ def train_options(args: argparse.Namespace):
 def claim_run_folder(args: argparse.Namespace) -> Path:
     """Return the run folder, empty or with the checkpoints of an unfinished run."""
     folder = args.out or args.work / "runs" / (args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}")
-    if args.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
+    if args.overwrite and folder.exists():
+        if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in RUN_MARKS)):
+            raise InputError("not a folder that train wrote, so it is not replaced", folder, "Give another --out.")
+        shutil.rmtree(folder)
     if (folder / "run.json").exists():
         raise OutputExists("a finished run lies here", folder, "Give --overwrite to replace it, or another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
+def needs_validation(args: argparse.Namespace) -> str:
+    """Return the option that needs a validation set, or an empty string."""
+    return "--select best" if args.select == "best" else "--patience" if args.patience else ""
+
+
+def check_together(args: argparse.Namespace) -> None:
+    """Raise InputError where an option would have no effect without, or beside, another one."""
+    soft_only = "--window " + window_name(args.window) if args.window != CLIP else "--alpha" if args.alpha < 1 else ""
+    if soft_only and args.targets is None:
+        raise InputError("needs soft targets", soft_only, "Give --targets scores.h5.")
+    if args.sampling == "balanced" and args.targets is not None:
+        raise InputError("counts hard labels", "--sampling balanced", "Leave out --targets, or shuffle.")
+    if max(args.betas) == 1:
+        raise InputError("Adam's betas must be below 1", "--betas", "PSLA's are .95 .999.")
+    if needs_validation(args) and args.no_validation:
+        raise InputError(f"{needs_validation(args)} needs a validation set", "--no-validation", "Leave one out.")
+
+
 def train(args: argparse.Namespace) -> None:
     """Make the run folder."""
-    if args.window != CLIP and args.targets is None:
-        raise InputError(
-            f"--window {window_name(args.window)} needs soft targets", "--window", "Give --targets scores.h5."
-        )
-    if args.select == "best" and args.no_validation:
-        raise InputError("--select best needs a validation set", "--no-validation", "Leave one of the two out.")
+    check_together(args)
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
     clips = ClipStore.open(args.clips or args.work / "clips.h5")
     scores = ScoreStore.open(args.targets) if args.targets else None
     chosen = training_list(args, vocabulary, clips, scores)
     device = cli.choose_device(args.device, args.threads)
     examples = training_examples(args, chosen, clips, scores)
-    validation = validation_set(args, vocabulary, clips, chosen.labels.clip_ids)
-    if args.select == "best" and validation is None:
-        raise InputError("--select best needs a validation set", args.work, "Give --validation LIST.")
+    validation = validation_set(args, vocabulary, clips, chosen)
+    if needs_validation(args) and validation is None:
+        raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
     tagger = new_tagger(args, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
     folder = claim_run_folder(args)
 
     from pseudolabel.training.loop import Trainer
 
-    inputs = [path for path in (args.labels or args.work / "labels.csv", args.list, args.targets) if path]
+    sources = {"labels": args.labels or args.work / "labels.csv", "list": args.list, "targets": args.targets,
+               "validation": validation and validation_path(args)}  # fmt: skip
+    inputs = [path for path in sources.values() if path]
     settings = {
-        "config": tagger.config, "threads": args.threads, "inputs": {path.name: sha256(path) for path in inputs},
+        "config": tagger.config, "threads": args.threads, "pretrained": args.pretrained,
+        "inputs": {name: sha256(path) for name, path in sources.items() if path},
         "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "clips": len(chosen.rows),
     }  # fmt: skip
     trainer = Trainer(tagger, examples, train_options(args), device, folder, validation, settings)
@@ -227,7 +265,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
     what.add_argument("--validation", type=Path, help="held-out label list (default: WORK/validation.csv if there)")
     what.add_argument("--no-validation", action="store_true", help="do not measure anything while training")
-    what.add_argument("--clip-seconds", type=float, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)")
+    what.add_argument(
+        "--clip-seconds", type=cli.positive, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)"
+    )
     what.add_argument(
         "--sampling", choices=("shuffle", "balanced"), default="shuffle", help="balanced: PSLA's sum rule"
     )
@@ -242,20 +282,24 @@ def build_parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how")
     how.add_argument("--epochs", type=cli.positive_int, default=30)
     how.add_argument("--batch-size", type=cli.positive_int, default=32, help="pieces a step (default: 32)")
-    how.add_argument("--learning-rate", type=float, default=1e-3)
-    how.add_argument("--betas", type=float, nargs=2, default=(0.9, 0.999), help="of Adam (PSLA: .95 .999)")
-    how.add_argument("--weight-decay", type=float, default=0.0)
-    how.add_argument("--clip-gradient", type=float, default=0.0, help="largest gradient norm; 0: any (default: 0)")
+    how.add_argument("--learning-rate", type=cli.positive, default=1e-3)
+    how.add_argument("--betas", type=cli.probability, nargs=2, default=(0.9, 0.999), help="of Adam (PSLA: .95 .999)")
+    how.add_argument("--weight-decay", type=cli.non_negative, default=0.0)
+    how.add_argument(
+        "--clip-gradient", type=cli.non_negative, default=0.0, help="largest gradient norm; 0: any (default: 0)"
+    )
     how.add_argument("--schedule", choices=("constant", "cosine", "step"), default="cosine")
-    how.add_argument("--warmup-steps", type=int, default=0)
+    how.add_argument("--warmup-steps", type=cli.non_negative_int, default=0)
     how.add_argument("--mixup-rate", type=cli.probability, default=0.0, help="share of mixed clips (PSLA: .5)")
-    how.add_argument("--mixup-alpha", type=float, default=10.0)
-    how.add_argument("--gain-db", type=float, default=0.0)
-    how.add_argument("--time-mask-s", type=float, default=0.0)
-    how.add_argument("--mel-mask", type=int, default=0)
+    how.add_argument("--mixup-alpha", type=cli.positive, default=10.0)
+    how.add_argument("--gain-db", type=cli.non_negative, default=0.0)
+    how.add_argument("--time-mask-s", type=cli.non_negative, default=0.0)
+    how.add_argument("--mel-mask", type=cli.non_negative_int, default=0)
     how.add_argument("--select", choices=("last", "best"), default="last", help="epoch that is kept (default: last)")
-    how.add_argument("--patience", type=int, default=0, help="stop after so many epochs without gain; 0: never")
-    how.add_argument("--seed", type=int, default=0)
+    how.add_argument(
+        "--patience", type=cli.non_negative_int, default=0, help="stop after so many epochs without gain; 0: never"
+    )
+    how.add_argument("--seed", type=cli.non_negative_int, default=0)
     cli.add_device_options(how)
     parser.add_argument("--out", type=Path, help="run folder (default: WORK/runs/teacher, WORK/runs/ROW-seedSEED)")
     return parser

@@ -48,6 +48,7 @@ full)   # The papers' sizes: full-width models, a frame every 10 ms. For a GPU; 
 *)  echo "SCALE=$SCALE: must be tiny, demo or full" >&2; exit 2 ;;
 esac
 [ -z "${ROWS:-}" ] || read -ra rows <<<"$ROWS"
+[ -z "$SOUNDS" ] || [ -n "$SOUND_LABELS" ] || { echo "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too" >&2; exit 2; }
 TEACHER=${TEACHER:-$([ "$SCALE" = full ] && echo efficientnet_b2 || echo mobilenetv2)}  # PSLA's teacher needs a GPU
 
 # What stands in WORK was made with these settings; others would mix two experiments in one folder.
@@ -58,7 +59,7 @@ if [ -e "$WORK/settings.txt" ] && [ "$(cat "$WORK/settings.txt")" != "$settings"
         "$WORK" "$(cat "$WORK/settings.txt")" "$settings" >&2
     exit 2
 fi
-echo "$settings" >"$WORK/settings.txt"
+[ -e "$WORK/settings.txt" ] || echo "$settings" >"$WORK/settings.txt"
 
 # step OUTPUT VERB OPTIONS...: run a verb unless its output is there.
 step() {
@@ -93,14 +94,16 @@ if [ -n "$DATA" ]; then
     validation_list=$(first validation.csv) eval_list=$(first eval.csv eval_segments.csv) groups=$(first groups.csv)
     [ -n "$training$balanced_list" ] && [ -n "$eval_list" ] ||
         { echo "$DATA: needs audio/, a training list (train.csv) and an evaluation list (eval.csv)" >&2; exit 2; }
-    for file in vocabulary.csv truth.csv; do [ ! -e "$DATA/$file" ] || cp "$DATA/$file" "$WORK/$file"; done
-    # shellcheck disable=SC2086
-    step clips.h5 prepare --audio "$DATA/audio" --labels $training $balanced_list --eval "$eval_list" \
+    for file in vocabulary.csv truth.csv; do
+        [ ! -e "$DATA/$file" ] || [ -e "$WORK/$file" ] || cp "$DATA/$file" "$WORK/$file"
+    done
+    step clips.h5 prepare --audio "$DATA/audio" --eval "$eval_list" \
+        --labels ${training:+"$training"} ${balanced_list:+"$balanced_list"} \
         ${balanced_list:+--balanced "$balanced_list"} ${validation_list:+--validation "$validation_list"} \
         ${groups:+--groups "$groups"}
 else
     sounds=()
-    [ -z "$SOUNDS" ] || sounds=(--sounds "$SOUNDS" --sound-labels "${SOUND_LABELS:?SOUNDS needs SOUND_LABELS=CSV}")
+    [ -z "$SOUNDS" ] || sounds=(--sounds "$SOUNDS" --sound-labels "$SOUND_LABELS")
     step truth.csv simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
         --seed "$SEED" "${sounds[@]}"
     step clips.h5 prepare
@@ -146,9 +149,13 @@ students() {
 # together COMMAND COMMAND: side by side where there are two lanes, else one after the other.
 together() {
     if [ "$lanes" = 1 ]; then $1; $2; return; fi
+    set -m                                              # a process group for each lane, so that it ends as one
     $1 & local one=$!
     $2 & local two=$!
-    wait $one; wait $two
+    set +m
+    trap "kill -INT -- -$one -$two 2>/dev/null || true" EXIT  # one lane failed, or Ctrl-C: no lane runs on unseen
+    wait -n; wait -n                                    # ends with the first that fails
+    trap - EXIT
 }
 
 without_teacher=() with_teacher=()
@@ -160,5 +167,5 @@ together teach "students ${without_teacher[*]}"
 together "students ${with_teacher[*]:0:half}" "students ${with_teacher[*]:half}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
-if [ -e "$WORK/evaluation" ]; then cat "$WORK/results.md"; else step evaluation evaluate; fi
+if [ -e "$WORK/evaluation" ]; then cat "$WORK/evaluation/results.md"; else step evaluation evaluate; fi
 printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"

@@ -10,6 +10,7 @@ attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), code
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,16 @@ def fixed_length_text(values: Sequence[str]) -> np.ndarray:
 def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
     """Read ids stored as fixed-length or as variable-length strings."""
     return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
+
+
+@contextlib.contextmanager
+def store_contents(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong while the tables of a store are read into an InputError."""
+    try:
+        yield
+    except (KeyError, AttributeError, TypeError, IndexError, UnicodeDecodeError) as error:
+        message = f"a part of the store is missing or of another kind ({error})"
+        raise InputError(message, path, "Make it again.") from error
 
 
 def open_format(path: str | Path, name: str, version: int) -> h5py.File:
@@ -81,8 +92,15 @@ class ClipStore:
         self.n_samples = file["n_samples"][:]
         self.offsets = file["offset"][:]
         self.sample_rate = int(file.attrs["sample_rate"])
-        self.codec = str(file.attrs["codec"])
-        self._start, self._size = file["bytes"].id.get_offset(), file["bytes"].shape[0]
+        codec = file.attrs["codec"]
+        self.codec = codec.decode() if isinstance(codec, bytes) else str(codec)
+        stored = file["bytes"]
+        self._start, self._size = stored.id.get_offset(), stored.size
+        if stored.dtype != np.uint8 or stored.ndim != 1 or (self._start is None and self._size):
+            raise InputError(
+                f"`bytes` is {stored.dtype}{list(stored.shape)}, or chunked or compressed; it must be contiguous uint8",
+                path,
+            )
         self._bytes: np.ndarray | None = None
         self._index: dict[str, int] | None = None
         self._check()
@@ -94,11 +112,8 @@ class ClipStore:
         Raises:
             InputError: the file is missing, of another format or version, or its tables contradict each other.
         """
-        with open_format(path, FORMAT, FORMAT_VERSION) as file:
-            try:
-                return cls(Path(path), file)
-            except KeyError as error:
-                raise InputError(f"a part of the store is missing ({error})", path, "Make it again.") from error
+        with open_format(path, FORMAT, FORMAT_VERSION) as file, store_contents(path):
+            return cls(Path(path), file)
 
     def _check(self) -> None:
         n = len(self.clip_ids)
@@ -161,11 +176,13 @@ class ClipStore:
 
         Args:
             rows: (B,) rows of the store.
-            start: (B,) first sample of each piece, or one for all.
+            start: (B,) first sample of each piece, or one for all, 0 or more; beyond the clip's end there are zeros.
             length: samples a piece.
         """
         pieces = np.zeros((len(rows), length), np.int16)
         starts = np.broadcast_to(start, len(rows))
+        if (starts < 0).any():
+            raise ValueError(f"a piece starts {-starts.min()} samples before the clip")
         for piece, row, first in zip(pieces, rows, starts, strict=True):
             samples = self.read_pcm16(int(row), int(first), int(first) + length)
             piece[: len(samples)] = samples

@@ -108,7 +108,7 @@ def find_audio(folder: str | Path) -> dict[str, Path]:
     """Return {clip id: path} of every recording below `folder`, sorted by clip id: the file name without its suffix.
 
     Raises:
-        InputError: there is no such folder, or two files have one id.
+        InputError: there is no such folder, a name is not UTF-8 text, or two files have one id.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -120,6 +120,8 @@ def find_audio(folder: str | Path) -> dict[str, Path]:
             path = Path(place, name)
             if name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES:
                 continue
+            if any("\ud800" <= character <= "\udfff" for character in str(path)):  # bytes that are no UTF-8
+                raise InputError("this file name is not UTF-8 text", ascii(str(path)), "Rename it or its folder.")
             if path.stem in found:
                 raise InputError(
                     f"two recordings have the clip id {path.stem!r}: {found[path.stem]} and {path}",

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.audio.clips import fixed_length_text, open_format, read_text
+from pseudolabel.audio.clips import fixed_length_text, open_format, read_text, store_contents
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
 
@@ -51,11 +51,8 @@ class ScoreStore:
         Raises:
             InputError: missing, of another format or version, or its tables contradict each other.
         """
-        with open_format(path, FORMAT, FORMAT_VERSION) as file:
-            try:
-                return cls(Path(path), file)
-            except KeyError as error:
-                raise InputError(f"a part of the store is missing ({error})", path, "Make it again.") from error
+        with open_format(path, FORMAT, FORMAT_VERSION) as file, store_contents(path):
+            return cls(Path(path), file)
 
     def _check(self) -> None:
         n, k = len(self.clip_ids), len(self.class_ids)
@@ -65,10 +62,15 @@ class ScoreStore:
             raise InputError("no scores at any scale", self.path)
         for name, (offset, shape, dtype) in self._arrays.items():
             dimensions = 2 if name == "scores_clip" else 3
-            if shape[0] != n or shape[-1] != k or len(shape) != dimensions or dtype.kind != "f":
+            if len(shape) != dimensions or shape[0] != n or shape[-1] != k or dtype.kind != "f":
                 raise InputError(f"{name} is {dtype}{list(shape)}; there are {n} clips and {k} classes", self.path)
             if offset is None and 0 not in shape:
                 raise InputError(f"{name} is chunked or compressed; it must be contiguous", self.path)
+        for name, counts in self._n_windows.items():
+            _, shape, _ = self._arrays[name.replace("n_windows_", "scores_", 1)]
+            possible = counts.shape == (n,) and counts.dtype.kind in "iu"
+            if not possible or not ((counts >= 1) & (counts <= shape[1])).all():
+                raise InputError(f"{name} does not say how many of {shape[1]} windows {n} clips have", self.path)
 
     def __len__(self) -> int:
         return len(self.clip_ids)

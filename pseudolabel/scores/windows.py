@@ -6,29 +6,47 @@ window joins the one before; a longer one stands as a window of its own, shorter
 
 from __future__ import annotations
 
+import argparse
+import math
+
 import numpy as np
+
+from pseudolabel.errors import InputError
 
 CLIP = "clip"
 WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
 
 
 def parse_window(text: str) -> str | float:
-    """Return `clip`, or the length in seconds that `10`, `5s` or `0.5` stands for."""
+    """Return `clip`, or the length in seconds that `10`, `5s` or `0.5` stands for.
+
+    Raises:
+        argparse.ArgumentTypeError: neither; a command line shows its text.
+    """
     if text == CLIP:
         return CLIP
-    length_s = float(text.removesuffix("s"))
-    if length_s <= 0:
-        raise ValueError(f"a window must be longer than 0 s, not {text}")
+    try:
+        length_s = float(text.removesuffix("s"))
+    except ValueError:
+        length_s = math.nan
+    if not 0 < length_s < math.inf:
+        raise argparse.ArgumentTypeError(f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}")
     return int(length_s) if length_s == int(length_s) else length_s
 
 
 def window_name(window_s: str | float) -> str:
     """Return `clip`, `10s`, `2s`: the name of a scale in files and reports."""
-    return CLIP if window_s == CLIP else f"{window_s:g}s"
+    return CLIP if window_s == CLIP else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
 def n_windows(n_samples: np.ndarray | int, window_samples: int) -> np.ndarray:
-    """Return how many windows clips of `n_samples` have: at least 1."""
+    """Return how many windows clips of `n_samples` have: at least 1.
+
+    Raises:
+        InputError: a window shorter than one sample.
+    """
+    if window_samples < 1:
+        raise InputError("a window is shorter than one sample", "--windows", "Give longer ones.")
     whole, rest = np.divmod(np.asarray(n_samples), window_samples)
     return np.maximum(whole + (2 * rest >= window_samples), 1)
 

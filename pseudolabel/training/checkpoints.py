@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -32,6 +33,14 @@ def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict) -> No
         old.unlink()
 
 
+def differing(earlier: object, now: object, path: str = "") -> list[str]:
+    """Return the names of the settings that differ, those within others as `config.front_end.hop`."""
+    if not (isinstance(earlier, dict) and isinstance(now, dict)):
+        return [] if earlier == now else [path]
+    names = {key: f"{path}.{key}" if path else key for key in {**earlier, **now}}
+    return [name for key in names for name in differing(earlier.get(key), now.get(key), names[key])]
+
+
 def load_checkpoint(folder: Path, settings: dict) -> dict | None:
     """Return the last readable checkpoint's state, or None where there is none.
 
@@ -41,10 +50,11 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
     for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            earlier = json.loads(state["settings"])
         except Exception:  # a damaged file of any kind: the one before serves
+            print(f"{path}: not a readable checkpoint; the one before is taken", file=sys.stderr)
             continue
-        earlier, settings = json.loads(state["settings"]), json.loads(json.dumps(settings))
-        changed = [name for name in {**earlier, **settings} if earlier.get(name) != settings.get(name)]
+        changed = differing(earlier, json.loads(json.dumps(settings)))
         if changed:
             raise InputError(
                 f"an unfinished run with other {', '.join(sorted(changed))} lies here",

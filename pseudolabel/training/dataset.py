@@ -12,8 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, n_windows
+from pseudolabel.scores.windows import CLIP, n_windows, window_name
 
 Item = TypeVar("Item")
 
@@ -78,19 +79,32 @@ def window_examples(
     Args:
         rows, score_rows: (n,) the clips' rows in the clip store and in the score store.
         columns: (K,) column of each class in the score store.
-        length: samples a window; the last window of a clip is padded or cut to it.
+        length: samples a window; the last window of a clip is padded or cut to it, a whole clip (`window_s` is
+            `clip`) padded or cut at random.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
     """
     counts = np.ones(len(rows), np.int64) if window_s == CLIP else n_windows(clips.n_samples[rows], length)
     clip = np.repeat(np.arange(len(rows)), counts)
     window = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
-    stored, hard = scores.scores(window_s), labels.toarray() if alpha < 1 else None
+    stored, hard = scores.scores(window_s), labels.toarray().astype(np.float32) if alpha < 1 else None
+    scored = scores.n_windows(window_s)[score_rows]
+    if (counts > scored).any():
+        worst = int(np.argmax(counts > scored))
+        raise InputError(
+            f"clip {clips.clip_ids[rows[worst]]!r} has {counts[worst]} windows of {window_name(window_s)}, "
+            f"its scores {scored[worst]}",
+            scores.path,
+            "They belong to other recordings: score these clips again.",
+        )
 
     def targets(pieces: np.ndarray) -> np.ndarray:
         soft = stored[score_rows[clip[pieces]], window[pieces]][:, columns].astype(np.float32)
         return soft if hard is None else alpha * soft + (1 - alpha) * hard[clip[pieces]]
 
-    return Examples(clips, rows[clip], window * length, length, targets)
+    start = window * length
+    if window_s == CLIP:
+        start = np.where(clips.n_samples[rows] > length, -1, 0)
+    return Examples(clips, rows[clip], start, length, targets)
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:

@@ -179,7 +179,8 @@ class Trainer:
             self.best_weights = {name: value.detach().clone() for name, value in self.tagger.state_dict().items()}
 
     def _out_of_patience(self) -> bool:
-        return bool(self.options.patience) and self.epoch - self.best[1] >= self.options.patience > 0
+        patience = self.options.patience if self.validation is not None else 0
+        return 0 < patience <= self.epoch - self.best[1]
 
     def _save(self) -> None:
         write_csv(self.folder / "history.csv", HISTORY, [row.values() for row in self.history])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -167,6 +169,14 @@ def test_two_recordings_of_one_id_are_both_named(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "sub" / "a.flac").touch()
     with pytest.raises(InputError, match=r"'a'.*a\.wav and .*sub/a\.flac"):
+        find_audio(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_an_error(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    open(folder + b"/a.wav", "w").close()
+    with pytest.raises(InputError, match=r"caf\\udce9/a\.wav': this file name is not UTF-8 text"):
         find_audio(tmp_path)
 
 

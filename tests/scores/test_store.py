@@ -1,0 +1,179 @@
+"""The score store gives back what was written at every scale, and refuses files that contradict themselves."""
+
+from __future__ import annotations
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.clips import fixed_length_text
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists
+from pseudolabel.scores.store import ScoreStore, write_scores
+
+IDS, CLASSES = ("a", "日本", "-c"), ("/m/1", "ü")
+
+
+def answers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape).astype(np.float16)
+
+
+ARRAYS = {"clip": answers(3, 2), 10: answers(3, 1, 2, seed=1), 5: answers(3, 2, 2, seed=2), 0.5: answers(3, 20, 2)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    ScoreStore.write(tmp_path / "scores.h5", IDS, CLASSES, ARRAYS, {"vocabulary": "two", "out_of_fold": True})
+    return tmp_path / "scores.h5"
+
+
+def test_scores_read_back_equal_at_every_scale(path):
+    store = ScoreStore.open(path)
+    assert (store.clip_ids, store.class_ids, len(store)) == (IDS, CLASSES, 3)
+    assert set(store.scales) == {"clip", "10s", "5s", "0.5s"}
+    for window_s, array in ARRAYS.items():
+        read = store.scores(window_s)
+        assert isinstance(read, np.memmap) and read.dtype == np.float16
+        np.testing.assert_array_equal(read, array.reshape(3, -1, 2))
+        assert store.n_windows(window_s).tolist() == [read.shape[1]] * 3
+    np.testing.assert_array_equal(store.clip_scores(), ARRAYS["clip"])
+    np.testing.assert_array_equal(store.scores(10.0), ARRAYS[10])
+    assert (store.attributes["vocabulary"], bool(store.attributes["out_of_fold"])) == ("two", True)
+    assert "half" in store.attributes["window_rule"] or "len/2" in store.attributes["window_rule"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    array=st.integers(0, 4).flatmap(
+        lambda n: st.integers(1, 3).flatmap(lambda w: st.just(answers(n, w, 3, seed=10 * n + w)))
+    ),
+    block_size=st.integers(1, 5),
+)
+def test_any_blocks_give_the_same_bytes_as_whole_arrays(tmp_path_factory, array, block_size):
+    folder = tmp_path_factory.mktemp("scores")
+    ids, classes = [f"c{row}é" for row in range(len(array))], ["x", "y", "z"]
+    ScoreStore.write(folder / "whole.h5", ids, classes, {2: array})
+    blocks = ({"2s": array[start : start + block_size]} for start in range(0, len(array), block_size))
+    write_scores(folder / "blocks.h5", ids, classes, {"2s": array.shape}, {}, blocks)
+    assert sha256(folder / "whole.h5") == sha256(folder / "blocks.h5")
+    store = ScoreStore.open(folder / "blocks.h5")
+    assert store.clip_ids == tuple(ids)
+    np.testing.assert_array_equal(store.scores(2), array)
+
+
+def test_a_single_window_of_10_s_stands_for_the_clip(tmp_path):
+    ScoreStore.write(tmp_path / "one.h5", IDS, CLASSES, {10: ARRAYS[10]})
+    store = ScoreStore.open(tmp_path / "one.h5")
+    np.testing.assert_array_equal(store.clip_scores(), ARRAYS[10][:, 0])
+    np.testing.assert_array_equal(store.scores("clip"), ARRAYS[10])
+    ScoreStore.write(tmp_path / "two.h5", IDS, CLASSES, {10: ARRAYS[5], 5: ARRAYS[5]})
+    with pytest.raises(InputError, match=r"two\.h5: scale 'clip' is not there; there are: 10s, 5s"):
+        ScoreStore.open(tmp_path / "two.h5").clip_scores()
+
+
+def test_an_absent_scale_is_named(path):
+    store = ScoreStore.open(path)
+    for look in (store.scores, store.n_windows):
+        with pytest.raises(InputError, match=r"scale '2s' is not there; there are: .*10s.* Score again with --windows"):
+            look(2)
+
+
+def test_numbers_of_real_windows_are_kept_where_clips_differ(tmp_path):
+    arrays = {"5s": ARRAYS[5], "10s": ARRAYS[10]}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    write_scores(tmp_path / "s.h5", IDS, CLASSES, shapes, {"5s": [1, 2, 1]}, iter([arrays]))
+    store = ScoreStore.open(tmp_path / "s.h5")
+    assert store.n_windows(5).tolist() == [1, 2, 1]
+    assert store.n_windows(10).tolist() == [1, 1, 1]
+
+
+def test_rows_and_columns_are_found_by_id(path):
+    store = ScoreStore.open(path)
+    assert store.rows(["-c", "a"]).tolist() == [2, 0]
+    assert store.columns(["ü", "no", "/m/1"]).tolist() == [1, -1, 0]
+    assert store.rows([]).dtype == store.columns([]).dtype == np.int64
+    with pytest.raises(ClipMismatch, match="1 clips have no scores: x"):
+        store.rows(["a", "x"])
+
+
+def test_a_pickled_store_reads_the_same(path):
+    store = ScoreStore.open(path)
+    store.scores(5)
+    copy = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copy.scores(5), ARRAYS[5])
+    assert copy.rows(["日本"]).tolist() == [1]
+
+
+def test_a_store_is_replaced_only_on_demand_and_two_writes_give_the_same_bytes(path):
+    before = sha256(path)
+    with pytest.raises(OutputExists):
+        ScoreStore.write(path, IDS, CLASSES, ARRAYS)
+    attributes = {"vocabulary": "two", "out_of_fold": True}
+    ScoreStore.write(path, IDS, CLASSES, ARRAYS, attributes, overwrite=True)
+    assert sha256(path) == before
+
+
+def test_ids_of_variable_length_and_other_float_types_are_read(path):
+    with h5py.File(path, "r+") as file:
+        for name in ("clip_id", "class_id"):
+            replace(file, name, [text.decode() for text in file[name][:].tolist()], dtype=h5py.string_dtype())
+        replace(file, "scores_5s", file["scores_5s"][:].astype(">f4"))
+    store = ScoreStore.open(path)
+    assert (store.clip_ids, store.class_ids) == (IDS, CLASSES)
+    np.testing.assert_array_equal(store.scores(5), ARRAYS[5])
+
+
+def replace(file: h5py.File, name: str, value, **options) -> None:
+    if name in file:
+        del file[name]
+    file.create_dataset(name, data=value, **options)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.attrs.__setitem__("format", "pseudolabel-clips"), "expected 'pseudolabel-scores' version 1"),
+        (lambda file: file.attrs.__setitem__("format_version", 9), "version 9, expected"),
+        (lambda file: file.__delitem__("class_id"), "a part of the store is missing"),
+        (lambda file: replace(file, "clip_id", fixed_length_text("aab")), "stands there twice"),
+        (lambda file: replace(file, "class_id", fixed_length_text("xx")), "stands there twice"),
+        (lambda file: replace(file, "clip_id", fixed_length_text("abcd")), "there are 4 clips and 2 classes"),
+        (lambda file: replace(file, "scores_5s", answers(3, 2, 3)), r"scores_5s is float16\[3, 2, 3\]"),
+        (lambda file: replace(file, "scores_5s", answers(3, 2)), r"scores_5s is float16\[3, 2\]"),
+        (lambda file: replace(file, "scores_clip", answers(3, 1, 2)), r"scores_clip is float16\[3, 1, 2\]"),
+        (lambda file: replace(file, "scores_5s", np.float16(1)), r"scores_5s is float16\[\]"),
+        (lambda file: replace(file, "scores_5s", np.ones((3, 2, 2), int)), r"scores_5s is int64\[3, 2, 2\]"),
+        (lambda file: replace(file, "scores_5s", ARRAYS[5], chunks=True), "scores_5s is chunked or compressed"),
+        (lambda file: replace(file, "scores_5s", ARRAYS[5], compression="gzip"), "scores_5s is chunked or compressed"),
+        (lambda file: file.create_group("scores_7s"), "of another kind"),
+        (lambda file: replace(file, "n_windows_5s", [1, 2]), "n_windows_5s does not say how many of 2 windows 3 clips"),
+        (lambda file: replace(file, "n_windows_5s", [1, 2, 3]), "n_windows_5s does not say"),
+        (lambda file: replace(file, "n_windows_5s", [1, 0, 2]), "n_windows_5s does not say"),
+        (lambda file: replace(file, "n_windows_5s", [1.0, 1.0, 2.0]), "n_windows_5s does not say"),
+        (lambda file: replace(file, "n_windows_2s", [1, 1, 1]), "a part of the store is missing"),
+    ],
+)
+def test_contradictory_stores_are_refused(path, damage, message):
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(InputError, match=message) as caught:
+        ScoreStore.open(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_store_without_scores_is_refused(path):
+    with h5py.File(path, "r+") as file:
+        for name in [name for name in file if name.startswith("scores_")]:
+            del file[name]
+    with pytest.raises(InputError, match="no scores at any scale"):
+        ScoreStore.open(path)
+
+
+def test_clips_that_do_not_come_are_an_error_and_leave_no_store(tmp_path):
+    with pytest.raises(InputError, match="2 clips came, 3 were announced"):
+        write_scores(tmp_path / "s.h5", IDS, CLASSES, {"5s": (3, 2, 2)}, {}, iter([{"5s": ARRAYS[5][:2]}]))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,191 @@
+"""What all verbs share: one line and an exit code for every trouble, and options that say what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+from pathlib import Path
+
+import pytest
+
+from pseudolabel import cli
+from pseudolabel.errors import ClipMismatch, InputError
+
+
+def run(function, *argv: str) -> int:
+    return cli.run_verb(cli.verb_parser("test", "A verb."), function, argv)
+
+
+def raising(error: BaseException):
+    def function(args: argparse.Namespace) -> None:
+        raise error
+
+    return function
+
+
+def test_a_verb_that_does_its_work_ends_with_0_and_gets_the_shared_options():
+    seen = []
+    assert run(seen.append) == 0
+    assert run(seen.append, "--work", "here", "--overwrite", "--strict") == 0
+    assert [vars(args) for args in seen] == [
+        {"work": Path("work"), "overwrite": False, "strict": False, "debug": False},
+        {"work": Path("here"), "overwrite": True, "strict": True, "debug": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("x is\nwrong", "f.csv:3", "Mend it."), "f.csv:3: x is wrong. Mend it."),
+        (ClipMismatch("no clips"), "no clips"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
+        (PermissionError(errno.EACCES, "Permission denied", "b"), "b: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("Unable to open file (bad superblock)"), "Unable to open file (bad superblock)"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(capsys, error, line):
+    assert run(raising(error)) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"pseudolabel test: error: {line}\n"
+    assert captured.out == ""
+    with pytest.raises(type(error)):
+        run(raising(error), "--debug")
+
+
+def test_an_interrupted_verb_says_how_to_go_on(capsys):
+    assert run(raising(KeyboardInterrupt())) == 130
+    assert "interrupted; run the same command again" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("argv", [["--wor", "x"], ["--unknown"], ["stray"]])
+def test_unknown_and_abbreviated_options_end_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(raising(AssertionError()), *argv)
+    assert caught.value.code == 2
+    assert "error: unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parse", "good", "bad"),
+    [
+        (cli.positive_int, {"1": 1, "12": 12}, ["0", "-1", "1.5", "abc", ""]),
+        (cli.non_negative_int, {"0": 0, "12": 12}, ["-1", "0.5", "abc"]),
+        (cli.positive, {"0.5": 0.5, "1e3": 1000.0}, ["0", "-1", "nan", "inf", "abc"]),
+        (cli.non_negative, {"0": 0.0, "2": 2.0}, ["-1", "nan", "inf", "abc"]),
+        (cli.probability, {"0": 0.0, "0.25": 0.25, "1": 1.0}, ["-0.1", "1.1", "nan", "abc"]),
+    ],
+)
+def test_numbers_are_checked_and_bad_ones_named_with_the_rule(parse, good, bad, capsys):
+    parser = cli.verb_parser("test", "")
+    parser.add_argument("--number", type=parse)
+    for text, value in good.items():
+        assert parser.parse_args(["--number", text]).number == value
+    for text in bad:
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args([f"--number={text}"])
+        assert caught.value.code == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("pseudolabel test: error: argument --number: must be a ")
+        assert line.endswith(f"not {text!r}")
+
+
+def test_presence_splits_a_list_in_its_order():
+    assert cli.split_by_presence("cab", {"a", "b"}, Path("l"), "audio", strict=False) == (["a", "b"], ["c"])
+    assert cli.split_by_presence("ba", {"a": 0, "b": 1}, Path("l"), "audio", strict=True) == (["b", "a"], [])
+
+
+@pytest.mark.parametrize(
+    ("listed", "strict", "message"),
+    [
+        (
+            "abcdef",
+            False,
+            r"l\.csv: 6 of 6 clips have no audio: a, b, c and 3 more\. Check that both speak of the same",
+        ),
+        ("xa", True, r"1 of 2 clips have no audio: a\. Without --strict they are left out"),
+        ("", False, "0 of 0 clips"),
+    ],
+)
+def test_no_overlap_or_a_missing_clip_in_strict_runs_is_an_error(listed, strict, message):
+    with pytest.raises(ClipMismatch, match=message):
+        cli.split_by_presence(listed, {"x"}, Path("l.csv"), "audio", strict)
+
+
+def test_vocabulary_is_the_given_one_else_that_of_the_work_folder_else_audioset(tmp_path):
+    def source(vocabulary):
+        return cli.vocabulary_source(argparse.Namespace(vocabulary=vocabulary, work=tmp_path))
+
+    assert source(None) == "audioset"
+    (tmp_path / "vocabulary.csv").touch()
+    assert source(None) == tmp_path / "vocabulary.csv"
+    assert source("esc50") == "esc50"
+    assert cli.existing(tmp_path / "absent") is None
+
+
+def test_clip_ids_of_a_list_are_read_in_order(tmp_path):
+    (tmp_path / "v.csv").write_text("class_id,name\na,Ant\n")
+    (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,\n")
+    assert cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv") == ("z", "b")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(InputError, match="--device"):
+        cli.choose_device(name, 1)
+
+
+def test_threads_are_set_with_the_device():
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert cli.choose_device("cpu", 1).type == "cpu"
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_command_lists_its_verbs_and_refuses_others(capsys):
+    assert cli.main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    assert all(f"\n  {verb} " in usage for verb in cli.VERBS)
+    assert cli.main([]) == 2
+    assert cli.main(["enhanse"]) == 2
+    assert "no verb 'enhanse'" in capsys.readouterr().err
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("pseudolabel 0")
+
+
+def test_the_command_hands_its_options_to_the_verb(tmp_path, capsys):
+    assert cli.main(["enhance", "--work", str(tmp_path)]) == 2
+    assert "pseudolabel enhance: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(f"pseudolabel.{verb}").main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: pseudolabel {verb}" in shown
+    assert f"python -m pseudolabel.{verb}" in shown
+    assert all(option in shown for option in ("--work", "--overwrite", "--strict", "--debug"))
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-2", "nan", "inf", "1e999"])
+def test_bad_windows_end_in_a_line_that_says_what_a_window_is(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module("pseudolabel.score").main([f"--windows={text}"])
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == (
+        "pseudolabel score: error: argument --windows: "
+        f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}"
+    )

@@ -1,0 +1,216 @@
+"""The reference recipe at SCALE=tiny: the whole loop through files, run again, and on input of one's own."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pseudolabel import simulate
+from pseudolabel.artefacts import sha256
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "psl_2s.sh"
+SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS")
+TINY_ROWS = ("weak", "enhanced", "psl_2s", "true")
+ALIKE = ("labels.csv", "truth.csv", "enhanced-25p/ledger.csv.gz")
+
+
+def run_recipe(work: Path, **settings: object) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    environment |= {"SCALE": "tiny", "WORK": str(work), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    environment |= {name: str(value) for name, value in settings.items()}
+    return subprocess.run(["bash", str(RECIPE)], env=environment, capture_output=True, text=True, check=False)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_of(work: Path) -> set[str]:
+    """Return the rows of the evaluation."""
+    return {row["row"] for row in json.loads((work / "evaluation" / "metrics.json").read_text())["rows"]}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The work folder of one run on synthesised sounds, and how the run ended."""
+    work = tmp_path_factory.mktemp("recipe") / "work"
+    return work, run_recipe(work)
+
+
+@pytest.fixture
+def corpus(tiny, tmp_path) -> Path:
+    """A work folder in which corpus and clip store are made, and nothing else."""
+    work = shutil.copytree(tiny[0], tmp_path / "work", ignore=shutil.ignore_patterns("scenes"))
+    for made in ("runs", "evaluation", "enhanced-25p"):
+        shutil.rmtree(work / made)
+    for made in ("scores.h5", "results.md", "settings.txt"):
+        (work / made).unlink()
+    return work
+
+
+def test_whole_loop_ends_with_table_and_report(tiny):
+    work, run = tiny
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert rows_of(work) == {"teacher", *TINY_ROWS}
+    results = (work / "results.md").read_text()
+    for row in ("teacher", *TINY_ROWS):
+        assert f"| {row} " in results
+        assert any(line.split()[:1] == [row] for line in run.stdout.splitlines())
+    assert "mAP" in results and "mAP" in run.stdout and "d'" in results
+    assert (work / "evaluation" / "report.html").stat().st_size > 10_000
+    assert run.stdout.rstrip().splitlines()[-1].startswith("took ")
+
+
+def test_every_stage_left_its_files(tiny):
+    work, _ = tiny
+    for name in ("events.csv", "dropped.csv", "annotator.csv", "clips.h5", "skipped.csv", "missing.csv", "scores.h5",
+                 "enhanced-25p/labels.csv", "enhanced-25p/ledger.parquet", "runs/teacher/model.safetensors"):  # fmt: skip
+        assert (work / name).is_file(), name
+    n_balanced = len(read_rows(work / "balanced.csv"))
+    steps = set()
+    for row in TINY_ROWS:
+        run = work / "runs" / f"{row}-seed0"
+        record = json.loads((run / "run.json").read_text())
+        assert record["row"] == row and record["n_train_clips"] == n_balanced
+        steps.add(read_rows(run / "history.csv")[-1]["step"])
+    assert len(steps) == 1  # every row takes the same number of steps
+    assert not list(work.rglob("*.tmp")) and not list(work.rglob("*.parts"))
+
+
+def test_no_clip_of_the_evaluation_was_trained_on(tiny):
+    work, _ = tiny
+    held_out = {row["clip_id"] for name in ("eval.csv", "validation.csv") for row in read_rows(work / name)}
+    for path in work.glob("runs/*/train_clips.csv"):
+        assert not held_out & {row["clip_id"] for row in read_rows(path)}
+
+
+def test_run_again_skips_every_step_and_changes_nothing(tiny):
+    work, first = tiny
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
+    run = run_recipe(work)
+    assert run.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
+    made = ["truth.csv", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p"]
+    made += [f"runs/{row}-seed0/run.json" for row in TINY_ROWS]
+    assert sorted(line for line in run.stdout.splitlines() if line.startswith("have ")) == sorted(
+        f"have {work / name}" for name in made
+    )
+    assert (work / "results.md").read_text() in run.stdout
+    assert "wrote" in first.stdout and "wrote" not in run.stdout.replace((work / "results.md").read_text(), "")
+
+
+@pytest.mark.parametrize("changed", [{"SEED": 1}, {"STUDENT": "ast_tiny"}, {"ROWS": "weak"}, {"SCALE": "demo"}])
+def test_other_settings_in_the_same_folder_are_refused(tiny, changed):
+    work, _ = tiny
+    run = run_recipe(work, **changed)
+    assert run.returncode == 2
+    assert "was made with other settings" in run.stderr and f"{next(iter(changed))}=" in run.stderr
+    assert not run.stdout
+
+
+@pytest.mark.parametrize("settings", [{"SCALE": "huge"}, {"SOUNDS": "somewhere"}])
+def test_settings_that_make_no_sense_leave_no_folder(tmp_path, settings):
+    run = run_recipe(tmp_path / "work", **settings)
+    assert run.returncode == 2 and len(run.stderr.splitlines()) == 1
+    assert next(iter(settings)) in run.stderr
+    assert not (tmp_path / "work").exists()
+
+
+def test_data_without_lists_is_refused(tmp_path):
+    (tmp_path / "audio").mkdir()
+    run = run_recipe(tmp_path / "work", DATA=tmp_path)
+    assert run.returncode == 2 and "needs audio/, a training list" in run.stderr
+
+
+def test_failure_of_one_lane_ends_the_other_with_its_exit_code(corpus):
+    run = run_recipe(corpus, STUDENT="mobilenet", TEACHER="efficientnet_b2")  # this teacher would take minutes
+    assert run.returncode == 2
+    assert "unknown model 'mobilenet'. Nearest: mobilenetv2." in run.stderr
+    assert not (corpus / "runs" / "teacher" / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_seed_give_the_same_labels_and_ledger(tiny, tmp_path):
+    assert run_recipe(tmp_path / "again").returncode == 0
+    for name in ALIKE:
+        assert sha256(tmp_path / "again" / name) == sha256(tiny[0] / name), name
+    models = [work / "runs" / "psl_2s-seed0" / "model.safetensors" for work in (tiny[0], tmp_path / "again")]
+    assert sha256(models[0]) == sha256(models[1])
+
+
+@pytest.mark.slow
+def test_recordings_of_ones_own_take_the_place_of_synthesised_sounds(shared_data, tmp_path):
+    esc = shared_data / "esc"
+    if not esc.is_dir():
+        pytest.skip(f"real data is missing: {esc}")
+    run = run_recipe(tmp_path / "work", SOUNDS=esc / "clips", SOUND_LABELS=esc / "clips.csv")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert rows_of(tmp_path / "work") == {"teacher", *TINY_ROWS}
+    assert "recorded" in run.stdout
+
+
+@pytest.mark.slow
+def test_another_student_takes_the_same_way(corpus):
+    run = run_recipe(corpus, STUDENT="ast_tiny", ROWS="weak psl_2s")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert rows_of(corpus) == {"teacher", "weak", "psl_2s"}
+    for row in ("weak", "psl_2s"):
+        config = json.loads((corpus / "runs" / f"{row}-seed0" / "config.json").read_text())
+        assert config["name"] == "ast_tiny"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> tuple[Path, Path, str, subprocess.CompletedProcess]:
+    """A data set as one gets it, with a recording missing: its folder, the work folder, the missing clip, the run."""
+    made, folder = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("real") / "my data"
+    sizes = {"scenes": 40, "balanced": 16, "validation": 4, "eval": 16, "sources": 7, "processes": 1}
+    options = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    assert simulate.main(["--work", str(made), *options]) == 0
+    folder.mkdir()
+    shutil.copytree(made / "scenes", folder / "audio")
+    for name, file in (("labels", "train"), ("balanced", "balanced"), ("eval", "eval"), ("vocabulary", "vocabulary")):
+        shutil.copy(made / f"{name}.csv", folder / f"{file}.csv")
+    missing = next(row["clip_id"] for row in read_rows(folder / "balanced.csv") if row["labels"])
+    (recording,) = (folder / "audio").rglob(f"{missing}.*")
+    recording.unlink()
+    work = folder.parent / "work"
+    return folder, work, missing, run_recipe(work, DATA=folder)
+
+
+@pytest.mark.slow
+def test_data_set_of_ones_own_takes_the_same_way(real):
+    folder, work, _, run = real
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert rows_of(work) == {"teacher", "weak", "enhanced", "psl_2s"}  # nobody knows the truth
+    assert (work / "results.md").is_file()
+    assert len(read_rows(work / "labels.csv")) == len(read_rows(folder / "train.csv"))
+
+
+@pytest.mark.slow
+def test_labelled_clip_without_audio_keeps_its_labels_through_the_loop(real):
+    folder, work, missing, run = real
+    assert run.returncode == 0, run.stderr[-2000:]
+
+    def listed(name: str) -> list[str]:
+        return [row["clip_id"] for row in read_rows(work / name)]
+
+    assert set(listed("missing.csv")) == {missing}
+    assert listed("scores.missing.csv") == listed("enhanced-25p/missing.csv") == [missing]
+    for path in work.glob("runs/*"):
+        assert [row["clip_id"] for row in read_rows(path / "missing.csv")] == [missing]
+        assert missing not in [row["clip_id"] for row in read_rows(path / "train_clips.csv")]
+    given = {row["clip_id"]: row["labels"] for row in read_rows(folder / "train.csv")}
+    for name in ("labels.csv", "enhanced-25p/labels.csv"):
+        kept = {row["clip_id"]: row["labels"] for row in read_rows(work / name)}
+        assert list(kept) == list(given) and kept[missing] == given[missing]
+    with gzip.open(work / "enhanced-25p" / "ledger.csv.gz", "rt", newline="") as file:
+        assert missing not in {row["clip_id"] for row in csv.DictReader(file)}

@@ -1,0 +1,247 @@
+"""The verb score: the store equals a slow reference, and a killed run goes on to the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import pseudolabel.score as verb
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.blocks import Blocks
+from pseudolabel.models import load_model, save_model
+from pseudolabel.models.tagger import build_tagger
+from pseudolabel.score import main
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import WINDOW_RULE
+
+CLASSES = ["low", "middle", "high"]
+SECONDS = [2.0, 5.0, 3.1, 0.7, 4.9, 2.0, 3.4]
+N_WINDOWS = {2: [1, 3, 2, 1, 2, 1, 2], 1: [2, 5, 3, 1, 5, 2, 3]}  # a rest of half a window or more is one
+RATE = 16_000
+HALF_STEP = 2.0**-11  # the float16 values nearest to scores below 1 are this far away at most
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_threads_after():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def write_run(folder, seed: int, class_ids=CLASSES, sample_rate=RATE) -> None:
+    """Write an untrained model whose answers differ from clip to clip."""
+    torch.manual_seed(seed)
+    options = {"width": 0.1, "last_channels": 32, "input_norm": "batch"}
+    front_end = {"hop": 640, "sample_rate": sample_rate, "f_max": sample_rate / 2}
+    tagger = build_tagger({"name": "mobilenetv2", "class_ids": class_ids, "options": options, "front_end": front_end})
+    for module in tagger.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    torch.nn.init.normal_(tagger.network.head.linear.weight, std=1.0)
+    times = torch.arange(2 * sample_rate) / sample_rate
+    with torch.no_grad():
+        tagger.train()(torch.stack([torch.sin(6.28 * hertz * times) for hertz in (300.0, 500.0, 1000.0, 3500.0)]))
+    save_model(folder, tagger.eval())
+
+
+@pytest.fixture(scope="module")
+def work(write_tones, tmp_path_factory):
+    work = write_tones(tmp_path_factory.mktemp("score") / "work", SECONDS)
+    for name, seed in (("teacher", 0), ("second", 1)):
+        write_run(work / "runs" / name, seed)
+    (work / "runs" / "teacher" / "train_clips.csv").write_text("clip_id\nt00\n")
+    return work
+
+
+def score(work, out, *options) -> int:
+    return main([str(part) for part in ("--work", work, "--out", out, "--threads", "1", *options)])
+
+
+def refused(capsys, *command) -> str:
+    capsys.readouterr()
+    assert score(*command) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("pseudolabel score: error: ")
+    return lines[0]
+
+
+def reference(work, run: str, clip_id: str, window_s) -> np.ndarray:
+    """Return (W, K): the model called on each window of a clip alone."""
+    samples = ClipStore.open(work / "clips.h5").read(clip_id)
+    tagger = load_model(work / "runs" / run)
+    n = 1 if window_s == "clip" else N_WINDOWS[window_s][int(clip_id[1:])]
+    size = len(samples) if window_s == "clip" else window_s * RATE
+    answers = []
+    for window in range(n):
+        end = None if window == n - 1 else (window + 1) * size
+        with torch.no_grad():
+            answers.append(tagger(torch.from_numpy(samples[window * size : end])[None])[0].numpy())
+    return np.array(answers)
+
+
+def read_rows(path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_scores_equal_the_model_called_on_each_window_alone(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "BLOCK_SIZE", 3)
+    assert score(work, tmp_path / "scores.h5", "--windows", "clip", "2s", "1s") == 0
+    store = ScoreStore.open(tmp_path / "scores.h5")
+    assert store.clip_ids == tuple(f"t{i:02d}" for i in range(7)) and list(store.class_ids) == CLASSES
+    for window_s in ("clip", 2, 1):
+        scores = store.scores(window_s)
+        n_windows = [1] * 7 if window_s == "clip" else N_WINDOWS[window_s]
+        assert scores.dtype == np.float16 and scores.shape == (7, max(n_windows), 3)
+        assert store.n_windows(window_s).tolist() == n_windows
+        for clip_id, found, n in zip(store.clip_ids, scores, n_windows, strict=True):
+            assert np.allclose(found[:n], reference(work, "teacher", clip_id, window_s), rtol=0, atol=HALF_STEP)
+            assert not found[n:].any()
+    assert store.clip_scores().std() > 0.05  # the answers differ, so that a mix-up would show
+
+
+def test_ten_second_clips_are_their_own_window_of_ten_seconds(write_tones, work, tmp_path):
+    long = write_tones(tmp_path / "long", [10.0, 10.0])
+    assert score(long, tmp_path / "scores.h5", "--run", work / "runs" / "teacher") == 0
+    store = ScoreStore.open(tmp_path / "scores.h5")
+    assert set(store.scales) == {"clip", "10s", "5s", "2s"}
+    assert [store.scores(window_s).shape for window_s in ("clip", 10, 5, 2)] == [(2, w, 3) for w in (1, 1, 2, 5)]
+    assert np.array_equal(store.scores("clip"), store.scores(10))
+    alone = tmp_path / "alone.h5"
+    score(long, alone, "--run", work / "runs" / "teacher", "--windows", "10s")
+    assert np.array_equal(ScoreStore.open(alone).scores(10), store.scores(10))  # skipping a scale changes nothing
+    assert store.n_windows(2).tolist() == [5, 5]
+
+
+def test_list_gives_the_order_and_its_clips_without_audio_are_listed(work, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("clip_id,labels\nt05,low\nabsent,low\nt01,high\nt03,\n")
+    out = tmp_path / "some.h5"
+    command = (work, out, "--windows", "clip", "--list", tmp_path / "list.csv")
+    assert "1 of 4 clips have no audio" in refused(capsys, *command, "--strict")
+    assert score(*command) == 0
+    store = ScoreStore.open(out)
+    assert store.clip_ids == ("t05", "t01", "t03")
+    for clip_id, found in zip(store.clip_ids, store.clip_scores(), strict=True):
+        assert np.allclose(found, reference(work, "teacher", clip_id, "clip")[0], rtol=0, atol=HALF_STEP)
+    assert read_rows(tmp_path / "some.missing.csv") == [{"clip_id": "absent", "reason": "no audio"}]
+    assert "1 listed clips have no audio" in capsys.readouterr().out
+
+
+def test_list_of_other_clips_is_refused(work, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("clip_id,labels\nx,low\ny,low\n")
+    line = refused(capsys, work, tmp_path / "scores.h5", "--list", tmp_path / "list.csv")
+    assert "2 of 2 clips have no audio" in line and "x, y" in line
+
+
+def test_several_runs_are_averaged(work, tmp_path):
+    runs = [work / "runs" / name for name in ("teacher", "second")]
+    assert score(work, tmp_path / "both.h5", "--windows", "clip", "2s", "--run", *runs) == 0
+    store = ScoreStore.open(tmp_path / "both.h5")
+    for row, clip_id in enumerate(store.clip_ids):
+        each = [reference(work, name, clip_id, 2) for name in ("teacher", "second")]
+        assert not np.allclose(*each, atol=0.01)
+        found = store.scores(2)[row][: len(each[0])]
+        assert np.allclose(found, np.mean(each, axis=0), rtol=0, atol=HALF_STEP)
+
+
+@pytest.mark.parametrize("finished", [0, 2, 4])
+def test_killed_run_goes_on_to_the_same_bytes(work, tmp_path, monkeypatch, finished):
+    monkeypatch.setattr(verb, "BLOCK_SIZE", 2)
+    assert score(work, tmp_path / "straight.h5", "--windows", "clip", "2s") == 0
+
+    class Killed(Exception):
+        pass
+
+    whole, made = Blocks.write, []
+
+    def killed(blocks, block, fill):
+        if len(made) == finished:
+            raise Killed
+        made.append(block)
+        whole(blocks, block, fill)
+
+    out = tmp_path / "killed.h5"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Blocks, "write", killed)
+        if finished == 4:  # all blocks are there, the store is not
+            patched.setattr(verb, "write_scores", lambda *_: (_ for _ in ()).throw(Killed))
+        score(work, out, "--windows", "clip", "2s")
+    assert made == list(range(finished)) and not out.exists()
+    made.clear()
+    monkeypatch.setattr(Blocks, "write", lambda *args: (made.append(args[1]), whole(*args)))
+    assert score(work, out, "--windows", "clip", "2s") == 0
+    assert made == list(range(finished, 4))  # only what was missing
+    assert out.read_bytes() == (tmp_path / "straight.h5").read_bytes()
+    assert not out.with_name("killed.h5.parts").exists()
+
+
+def test_unfinished_run_of_another_model_is_refused(work, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "scores.h5"
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr(verb, "write_scores", lambda *_: 1 / 0)
+        score(work, out, "--windows", "clip")
+    command = (work, out, "--windows", "clip", "--run", work / "runs" / "second")
+    assert "an unfinished run with other model, trained_on_sha256 lies here" in refused(capsys, *command)
+    assert "other windows lies here" in refused(capsys, work, out, "--windows", "2s")
+    assert score(*command, "--overwrite") == 0
+    assert np.allclose(ScoreStore.open(out).clip_scores()[0], reference(work, "second", "t00", "clip"), atol=HALF_STEP)
+
+
+def test_store_says_what_made_it(work, tmp_path):
+    score(work, tmp_path / "scores.h5", "--windows", "clip", "1s")
+    weights = sha256(work / "runs" / "teacher" / "model.safetensors")
+    attributes = ScoreStore.open(tmp_path / "scores.h5").attributes
+    assert attributes["format"] == "pseudolabel-scores" and attributes["format_version"] == 1
+    assert attributes["model"] == f"mobilenetv2 {weights}"
+    assert attributes["trained_on_sha256"] == sha256(work / "runs" / "teacher" / "train_clips.csv")
+    assert attributes["vocabulary"] == "vocabulary.csv"
+    assert attributes["threads"] == 1 and attributes["batch_size"] == 32
+    assert "'hop': 640" in attributes["front_end"] and attributes["window_rule"] == WINDOW_RULE
+    record = json.loads((tmp_path / "scores.run.json").read_text())
+    assert record["verb"] == "score"
+    assert record["inputs"] == {str(work / "runs" / "teacher" / "model.safetensors"): weights}
+
+
+def test_store_is_the_same_whatever_the_folder(work, tmp_path, monkeypatch):
+    score(work, tmp_path / "a.h5", "--windows", "2s")
+    monkeypatch.chdir(work.parent)
+    score("work", tmp_path / "b.h5", "--windows", "2s")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_existing_store_is_refused_and_replaced_on_request(work, tmp_path, capsys):
+    out = tmp_path / "scores.h5"
+    out.write_text("precious")
+    assert "output exists. Give --overwrite" in refused(capsys, work, out, "--windows", "clip")
+    assert out.read_text() == "precious"
+    assert score(work, out, "--windows", "clip", "--overwrite") == 0
+    assert len(ScoreStore.open(out)) == 7
+
+
+def test_models_that_do_not_fit_are_refused(work, tmp_path, capsys):
+    out = tmp_path / "scores.h5"
+    write_run(tmp_path / "slow", 0, sample_rate=8000)
+    line = refused(capsys, work, out, "--run", tmp_path / "slow")
+    assert "the model hears 8000 Hz, the clips have 16000 Hz. Prepare the clips with its --sample-rate." in line
+    write_run(tmp_path / "two", 0, class_ids=["low", "high"])
+    assert "classes differ" in refused(capsys, work, out, "--run", work / "runs" / "teacher", tmp_path / "two")
+    assert "not a model folder" in refused(capsys, work, out, "--run", tmp_path / "absent")
+    assert "no such device 'tpu'" in refused(capsys, work, out, "--device", "tpu")
+    assert not list(tmp_path.glob("scores*"))
+
+
+@pytest.mark.parametrize("window", ["0", "-2s", "soon", "inf", "nan"])
+def test_windows_that_are_no_length_are_refused(work, tmp_path, capsys, window):
+    with pytest.raises(SystemExit) as stop:
+        score(work, tmp_path / "scores.h5", f"--windows={window}")
+    assert stop.value.code == 2 and "--windows" in capsys.readouterr().err
+
+
+def test_clips_shorter_than_a_window_are_counted(work, tmp_path, capsys):
+    score(work, tmp_path / "scores.h5", "--windows", "1s")
+    assert "1 clips are shorter than 1 s and were scored as they are" in capsys.readouterr().out

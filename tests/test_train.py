@@ -1,0 +1,377 @@
+"""The verb train on tones: what it writes, what it refuses, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models import load_model
+from pseudolabel.scores.metrics import average_precision
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.train import main
+from pseudolabel.training.loop import Trainer
+from pseudolabel.training.scoring import score_clips
+
+CLASSES = ("low", "middle", "high")
+SMALL = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop=640")
+QUICK = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "6", *SMALL)
+LEARNING = ("--epochs", "30", "--learning-rate", "0.01", "--betas", ".8", ".99")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_threads_after():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tones(write_tones, tmp_path_factory):
+    """Fifteen clips of 2 s; labels.csv has the first twelve, validation.csv the rest; soft targets at 1 s and clip."""
+    work = write_tones(tmp_path_factory.mktemp("train") / "tones", [2.0] * 15)
+    vocabulary = Vocabulary.load(work / "vocabulary.csv")
+    labels = LabelTable.read(work / "labels.csv", vocabulary)
+    labels.select(labels.clip_ids[:12]).write(work / "labels.csv")
+    labels.select(labels.clip_ids[12:]).write(work / "validation.csv")
+    soft = labels.matrix.toarray() * 0.8 + 0.1
+    ScoreStore.write(work / "scores.h5", labels.clip_ids[::-1], CLASSES[::-1],
+                     {"clip": soft[::-1, ::-1], 1: np.repeat(soft[::-1, None, ::-1], 2, axis=1)})  # fmt: skip
+    return work
+
+
+@pytest.fixture
+def work(tones, tmp_path):
+    """A copy of the corpus that a test may change."""
+    return shutil.copytree(tones, tmp_path / "work")
+
+
+def train(work, *options: str, epochs: int = 1) -> int:
+    return main(["--work", str(work), *QUICK, "--epochs", str(epochs), *map(str, options)])
+
+
+def refused(capsys, work, *options: str) -> str:
+    """Return the one line that a refused command says."""
+    assert train(work, *options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("pseudolabel train: error: ")
+    return lines[0]
+
+
+def read_rows(path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def history_of(run) -> list[tuple[str, ...]]:
+    """Return the columns of history.csv that do not tell the time."""
+    return [tuple(list(row.values())[:5]) for row in read_rows(run / "history.csv")]
+
+
+def clip_scores(work, run) -> np.ndarray:
+    clips = ClipStore.open(work / "clips.h5")
+    return score_clips(load_model(run), clips, np.arange(12))[:, 0]
+
+
+@pytest.mark.parametrize("targets", [(), ("--targets", "scores.h5", "--window", "1s"), ("--targets", "scores.h5")])
+def test_tones_are_learned_from_labels_and_from_soft_targets(work, targets):
+    targets = [work / part if part == "scores.h5" else part for part in targets]
+    assert train(work, *LEARNING, "--model-options", "width=.1", "last_channels=64", "input_norm=batch", "dropout=0",
+                 *targets, "--out", work / "run") == 0  # fmt: skip
+    losses = [float(row["loss"]) for row in read_rows(work / "run" / "history.csv")]
+    floor = 0.325 if targets else 0  # the entropy of targets of .9 and .1
+    assert losses[-1] - floor < (losses[0] - floor) / 3
+    labels = np.tile(np.eye(3, dtype=bool), (4, 1))
+    assert average_precision(labels, clip_scores(work, work / "run")).mean() > 0.9
+
+
+def test_run_folder_says_what_was_done(work):
+    train(work, "--row", "weak", "--seed", "3", epochs=2)
+    run = work / "runs" / "weak-seed3"
+    assert {path.name for path in run.iterdir()} == {
+        "model.safetensors", "config.json", "train_clips.csv", "missing.csv", "history.csv", "run.json", "checkpoints",
+    }  # fmt: skip
+    record = json.loads((run / "run.json").read_text())
+    expected = {"row": "weak", "seed": 3, "n_train_clips": 12, "n_train_pieces": 12, "verb": "train",
+                "selected_epoch": 2}  # fmt: skip
+    assert {key: record[key] for key in expected} == expected
+    assert record["n_parameters"] == sum(p.numel() for p in load_model(run).parameters())
+    history = read_rows(run / "history.csv")
+    assert record["train_seconds"] == pytest.approx(sum(float(row["seconds"]) for row in history), abs=0.06)
+    assert record["validation_map"] == float(history[1]["validation_map"])
+    assert "pseudolabel.train" in record["command"]
+    inputs = {str(work / name): sha256(work / name) for name in ("labels.csv", "validation.csv")}
+    assert inputs.items() <= record["inputs"].items()
+    assert [row["epoch"] for row in history] == ["1", "2"] and [row["step"] for row in history] == ["2", "4"]
+
+
+def test_teacher_is_found_where_scoring_looks_for_it(work):
+    assert train(work, "--row", "teacher", "--seed", "5") == 0
+    assert (work / "runs" / "teacher" / "run.json").is_file()
+
+
+def test_train_clips_lists_exactly_the_clips_in_order(work):
+    chosen = ["t07", "t02", "t11"]
+    (work / "list.csv").write_text("clip_id,labels\n" + "".join(f"{clip_id},\n" for clip_id in chosen))
+    train(work, "--list", work / "list.csv", "--batch-size", "2", "--out", work / "run")
+    assert [row["clip_id"] for row in read_rows(work / "run" / "train_clips.csv")] == chosen
+    assert read_rows(work / "run" / "missing.csv") == []
+
+
+def test_model_and_config_alone_give_the_same_scores(work, tmp_path):
+    train(work, "--out", work / "run")
+    scores = clip_scores(work, work / "run")
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        shutil.move(work / "run" / name, tmp_path / "alone" / name)
+    torch.manual_seed(99)
+    assert np.array_equal(clip_scores(work, tmp_path / "alone"), scores)
+    assert load_model(tmp_path / "alone").class_ids == list(CLASSES)
+
+
+def test_same_command_gives_the_same_bytes_and_another_seed_others(work):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(work, "--out", work / name, "--seed", seed, "--mixup-rate", ".5", "--time-mask-s", ".3")
+    models = [(work / name / "model.safetensors").read_bytes() for name in "abc"]
+    assert models[0] == models[1] != models[2]
+
+
+def test_alpha_mixes_soft_and_hard_targets(work):
+    """Only alpha 1 is blind to the labels, only alpha 0 to the scores."""
+    soft = ("--targets", work / "scores.h5")
+    runs = {"1": ("--alpha", "1", *soft), ".5": ("--alpha", ".5", *soft), "0": ("--alpha", "0", *soft), "hard": ()}
+    for name, options in runs.items():
+        train(work, *options, "--out", work / name)
+    models = {name: (work / name / "model.safetensors").read_bytes() for name in runs}
+    assert models["0"] == models["hard"]
+    assert len(set(models.values())) == 3
+
+
+def test_balanced_sampling_is_another_order(work):
+    (work / "labels.csv").write_text("clip_id,labels\n" + "".join(
+        f"t{i:02d},{CLASSES[i % 3] if i < 9 else 'low'}\n" for i in range(12)
+    ))  # fmt: skip
+    for name in ("balanced", "shuffle"):
+        assert train(work, "--sampling", name, "--out", work / name) == 0
+    models = [(work / name / "model.safetensors").read_bytes() for name in ("balanced", "shuffle")]
+    assert models[0] != models[1]
+
+
+class Killed(Exception):
+    """What stands for the end of the process."""
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_killed_run_gives_the_same_bytes_when_it_is_run_again(work, monkeypatch, soft, capsys):
+    command = ["--mixup-rate", ".5", "--gain-db", "3", "--mel-mask", "8", "--select", "best"]
+    command += ["--targets", work / "scores.h5", "--window", "1s", "--alpha", ".7"] if soft else []
+    assert train(work, *command, "--out", work / "straight", epochs=4) == 0
+    save = Trainer._save
+
+    def killed(trainer):
+        if trainer.epoch == 3:
+            raise Killed
+        save(trainer)
+
+    monkeypatch.setattr(Trainer, "_save", killed)
+    with pytest.raises(Killed):
+        train(work, *command, "--out", work / "killed", epochs=4)
+    assert not (work / "killed" / "model.safetensors").exists()
+    assert not (work / "killed" / "run.json").exists()
+    monkeypatch.undo()
+    assert train(work, *command, "--out", work / "killed", epochs=4) == 0
+    assert "resumed after epoch 2 of 4" in capsys.readouterr().out
+    for name in ("model.safetensors", "config.json", "train_clips.csv", "missing.csv"):
+        assert (work / "killed" / name).read_bytes() == (work / "straight" / name).read_bytes()
+    assert history_of(work / "killed") == history_of(work / "straight")
+
+
+@pytest.fixture
+def unfinished(work, monkeypatch):
+    """A work folder whose run `work/run` was killed after its first epoch of two."""
+    save = Trainer._save
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Trainer, "_save", lambda trainer: save(trainer) if trainer.epoch == 1 else (_ for _ in ()).throw(Killed)
+        )
+        with pytest.raises(Killed):
+            train(work, "--out", work / "run", epochs=2)
+    return work
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--learning-rate", ".5"), "learning_rate"),
+        (("--model-options", "width=.2", "last_channels=64", "input_norm=batch"), "config.options.width"),
+        (("--front-end", "hop=320"), "config.front_end.hop"),
+        (("--threads", "2"), "threads"),
+        (("--seed", "1"), "seed"),
+        (("--no-validation",), "inputs.validation"),
+    ],
+)
+def test_unfinished_run_refuses_other_options_and_names_them(unfinished, capsys, options, named):
+    capsys.readouterr()
+    line = refused(capsys, unfinished, "--out", unfinished / "run", "--epochs", "2", *options)
+    assert f"an unfinished run with other {named} lies here" in line
+
+
+def test_unfinished_run_refuses_changed_labels_behind_an_unchanged_list(work, capsys, monkeypatch):
+    """Both lists are called labels.csv."""
+    (work / "enhanced").mkdir()
+    shutil.copy(work / "labels.csv", work / "enhanced" / "labels.csv")
+    command = ("--labels", work / "enhanced" / "labels.csv", "--list", work / "labels.csv", "--out", work / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("pseudolabel.models.save_model", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train(work, *command)
+    path = work / "enhanced" / "labels.csv"
+    path.write_text(path.read_text().replace("t00,low", "t00,low;high"))
+    capsys.readouterr()
+    assert "other inputs.labels lies here" in refused(capsys, work, *command)
+
+
+def test_finished_run_is_refused_and_replaced_on_request(work, capsys):
+    train(work, "--out", work / "run", "--seed", "1")
+    before = (work / "run" / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert "a finished run lies here. Give --overwrite" in refused(capsys, work, "--out", work / "run", "--seed", "2")
+    assert (work / "run" / "model.safetensors").read_bytes() == before
+    assert train(work, "--out", work / "run", "--seed", "2", "--overwrite") == 0
+    assert (work / "run" / "model.safetensors").read_bytes() != before
+    assert len(read_rows(work / "run" / "history.csv")) == 1
+
+
+def test_overwrite_never_removes_a_folder_that_is_no_run(work, capsys):
+    line = refused(capsys, work, "--out", work, "--overwrite")
+    assert "not a folder that train wrote" in line
+    assert (work / "clips.h5").is_file()
+
+
+def test_overwrite_with_bad_input_leaves_the_old_run(work, capsys):
+    train(work, "--out", work / "run")
+    capsys.readouterr()
+    refused(capsys, work, "--out", work / "run", "--overwrite", "--targets", work / "absent.h5")
+    assert (work / "run" / "model.safetensors").is_file()
+
+
+def test_listed_clips_that_cannot_be_used_are_listed(work, capsys):
+    with open(work / "labels.csv", "a") as file:
+        file.write("silent1,low\nsilent2,high\n")
+    labels = LabelTable.read(work / "labels.csv", Vocabulary.load(work / "vocabulary.csv"))
+    scored = [clip_id for clip_id in labels.clip_ids if clip_id != "t04"]
+    ScoreStore.write(work / "most.h5", scored, CLASSES, {"clip": np.full((len(scored), 3), 0.5)})
+    with open(work / "validation.csv", "a") as file:
+        file.write("silent3,low\n")
+    assert train(work, "--targets", work / "most.h5", "--out", work / "run") == 0
+    assert [tuple(row.values()) for row in read_rows(work / "run" / "missing.csv")] == [
+        ("silent1", "no audio"), ("silent2", "no audio"), ("t04", "no scores"), ("silent3", "no audio; held out"),
+    ]  # fmt: skip
+    trained = [row["clip_id"] for row in read_rows(work / "run" / "train_clips.csv")]
+    assert trained == [f"t{i:02d}" for i in range(12) if i != 4]
+    assert "missing.csv" in capsys.readouterr().err
+    line = refused(capsys, work, "--strict", "--out", work / "strict")
+    assert "2 of 14 clips have no audio" in line and "silent1, silent2" in line
+    assert not (work / "strict").exists()
+
+
+def test_labels_of_other_clips_are_refused(work, capsys):
+    (work / "other.csv").write_text("clip_id,labels\nx1,low\nx2,high\n")
+    line = refused(capsys, work, "--labels", work / "other.csv")
+    assert "2 of 2 clips have no audio" in line and "x1, x2" in line
+    line = refused(capsys, work, "--list", work / "other.csv")
+    assert "2 of 2 clips have no labels" in line
+
+
+def test_scores_of_other_clips_are_refused(work, capsys):
+    ScoreStore.write(work / "other.h5", ["x1"], CLASSES, {"clip": np.ones((1, 3))})
+    assert "12 of 12 clips have no scores" in refused(capsys, work, "--targets", work / "other.h5")
+
+
+def test_validation_clips_that_are_trained_on_are_refused(work, capsys):
+    line = refused(capsys, work, "--validation", work / "labels.csv")
+    assert "labels.csv: 12 clips are also trained on: t00, t01, t02 and 9 more" in line
+
+
+def test_targets_without_a_class_are_refused(work, capsys):
+    ScoreStore.write(work / "two.h5", [f"t{i:02d}" for i in range(12)], ("low", "high"), {"clip": np.ones((12, 2))})
+    assert "no scores of 1 classes: middle" in refused(capsys, work, "--targets", work / "two.h5")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--window", "2s"), "--window 2s: needs soft targets. Give --targets"),
+        (("--alpha", ".5"), "--alpha: needs soft targets"),
+        (("--targets", "scores.h5", "--window", "5s"), "scale '5s' is not there; there are: 1s, clip"),
+        (("--targets", "scores.h5", "--sampling", "balanced"), "counts hard labels"),
+        (("--select", "best", "--no-validation"), "--select best needs a validation set"),
+        (("--patience", "3", "--no-validation"), "--patience needs a validation set"),
+        (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),
+        (("--model-options", "widht=.1"), "unknown option 'widht' of mobilenetv2. Nearest: width."),
+        (("--model-options", "width=wide"), "the options build no model"),
+        (("--front-end", "hopp=3"), "unknown option 'hopp' of log_mel. Nearest: hop."),
+        (("--front-end", "hop=often"), "the options build no model"),
+        (("--device", "gpu"), "no such device 'gpu'. Give auto, cpu, cuda or cuda:N."),
+        (("--device", "meta"), "no such device 'meta'"),
+        (("--device", "cuda:77"), "'cuda:77'"),
+        (("--betas", ".9", "1"), "betas must be below 1"),
+        (("--clips", "absent.h5"), "absent.h5: no such file"),
+        (("--labels", "absent.csv"), "absent.csv: no such file"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_one_line_and_leave_nothing(work, capsys, options, said):
+    options = [work / option if option.endswith((".h5", ".csv")) else option for option in options]
+    assert said in refused(capsys, work, *options)
+    assert not (work / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--seed", "-1"), ("--learning-rate", "0"), ("--learning-rate", "nan"), ("--epochs", "0"), ("--mixup-rate", "2"),
+     ("--mixup-alpha", "0"), ("--clip-seconds", "0"), ("--mel-mask", "-1"), ("--window", "soon"), ("--threads", "0"),
+     ("--model-options", "width")],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(work, capsys, options):
+    with pytest.raises(SystemExit) as stop:
+        train(work, *options)
+    assert stop.value.code == 2 and options[0] in capsys.readouterr().err
+
+
+def test_lists_without_labels_are_refused_where_labels_are_needed(work, capsys):
+    bare = "clip_id,labels\n" + "".join(f"t{i:02d},\n" for i in range(12))
+    (work / "bare.csv").write_text(bare)
+    assert "not one clip has a label" in refused(capsys, work, "--labels", work / "bare.csv", "--sampling", "balanced")
+    (work / "validation.csv").write_text("clip_id,labels\nt13,\n")
+    assert "not one held-out clip has a label" in refused(capsys, work)
+
+
+def test_model_hears_the_rate_of_the_clips(write_tones, tmp_path, capsys):
+    work = write_tones(tmp_path / "slow", [2.0] * 6, sample_rate=8000)
+    assert "8000" in refused(capsys, work)  # 0 to 8 kHz need 16 kHz: the front end must be given too
+    assert train(work, "--front-end", "hop=320", "f_max=4000", "--out", work / "run") == 0
+    assert json.loads((work / "run" / "config.json").read_text())["sample_rate"] == 8000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("efficientnet_b0", "--front-end", "hop=1280", "n_mels=32"),
+        ("ast_tiny", "--model-options", "stride=16", "--front-end", "hop=640"),
+    ],
+)
+def test_other_networks_take_a_step_through_the_same_verb(work, options):
+    command = ["--work", work, "--threads", "1", "--clip-seconds", "2", "--batch-size", "12", "--epochs", "1",
+               "--out", work / "run", "--no-validation", "--model", *options]  # fmt: skip
+    assert main([str(part) for part in command]) == 0
+    scores = clip_scores(work, work / "run")
+    assert scores.shape == (12, 3) and np.isfinite(scores).all()
+    assert len(read_rows(work / "run" / "history.csv")) == 1

@@ -1,0 +1,71 @@
+"""Checkpoints: what comes back, which are kept, and whose are refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pseudolabel.errors import InputError
+from pseudolabel.training.checkpoints import checkpoint_path, differing, load_checkpoint, save_checkpoint
+
+SETTINGS = {"seed": 1, "betas": (0.9, 0.999), "config": {"name": "mobilenetv2", "front_end": {"hop": 160}}}
+
+
+def save(folder, epoch, settings=SETTINGS):
+    save_checkpoint(folder, epoch, {"weights": {"w": torch.full((2,), float(epoch))}, "history": [{"a": ""}]}, settings)
+
+
+def test_state_comes_back_as_it_was(tmp_path):
+    save(tmp_path, 3)
+    state = load_checkpoint(tmp_path, SETTINGS)
+    assert state["epoch"] == 3 and state["history"] == [{"a": ""}]
+    assert torch.equal(state["weights"]["w"], torch.tensor([3.0, 3.0]))
+
+
+def test_no_folder_and_no_checkpoint_are_none(tmp_path):
+    assert load_checkpoint(tmp_path / "absent", SETTINGS) is None
+    assert load_checkpoint(tmp_path, SETTINGS) is None
+
+
+def test_the_last_two_are_kept_and_nothing_else_is_left(tmp_path):
+    for epoch in range(8, 13):  # 9 and 10 sort by number, not as text
+        save(tmp_path, epoch)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0011.pt", "epoch-0012.pt"]
+    assert load_checkpoint(tmp_path, SETTINGS)["epoch"] == 12
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign"])
+def test_damaged_last_checkpoint_leaves_the_one_before(tmp_path, damage, capsys):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = checkpoint_path(tmp_path, 2)
+    if damage == "foreign":  # readable, but not ours
+        torch.save({"weights": torch.zeros(1)}, path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"not a checkpoint"}[damage])
+    assert load_checkpoint(tmp_path, SETTINGS)["epoch"] == 1
+    assert "epoch-0002.pt" in capsys.readouterr().err
+
+
+def test_pickled_code_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path.joinpath("ran").touch, ())
+
+    torch.save({"settings": "{}", "epoch": 9, "x": Evil()}, checkpoint_path(tmp_path, 9))
+    assert load_checkpoint(tmp_path, {}) is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_checkpoint_of_other_settings_is_refused_by_the_names_of_what_changed(tmp_path):
+    save(tmp_path, 1)
+    changed = {**SETTINGS, "seed": 2, "config": {"name": "mobilenetv2", "front_end": {"hop": 320}}, "alpha": 0.5}
+    with pytest.raises(InputError, match=r"other alpha, config\.front_end\.hop, seed lies here.*--overwrite"):
+        load_checkpoint(tmp_path, changed)
+
+
+def test_differing_finds_what_was_added_removed_and_changed():
+    assert differing({"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"c": 1, "d": 3}, "e": 0}) == ["a", "b.d", "e"]
+    assert differing({"a": {"b": 1}}, {"a": None}) == ["a"]
+    assert differing(SETTINGS, SETTINGS) == []

@@ -1,0 +1,187 @@
+"""Training examples: each piece with its own target, an order that seed and epoch decide, and the reading thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
+from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.training.dataset import Examples, clip_examples, prefetch, window_examples
+
+RATE = 1000
+SECONDS = [4.0, 2.0, 3.4, 0.7, 5.2, 2.9]  # windows of 2 s: 2, 1, 2, 1, 3, 1
+
+
+@pytest.fixture(scope="module")
+def clips(write_tones, tmp_path_factory) -> ClipStore:
+    return ClipStore.open(write_tones(tmp_path_factory.mktemp("tones"), SECONDS, RATE) / "clips.h5")
+
+
+@pytest.fixture(scope="module")
+def scores(clips, tmp_path_factory) -> ScoreStore:
+    """Scores of the clips in reverse order, with a clip and a class too many; windows that are not real are 0."""
+    path = tmp_path_factory.mktemp("scores") / "scores.h5"
+    clip_ids, n_windows = [*clips.clip_ids[::-1], "other"], np.array([1, 3, 1, 2, 1, 2, 1])
+    rng = np.random.default_rng(0)
+    windows = rng.uniform(0.1, 0.9, (7, 3, 4)) * (np.arange(3)[None, :, None] < n_windows[:, None, None])
+    arrays = {"clip": rng.uniform(0.1, 0.9, (7, 4)), "2s": windows}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    write_scores(path, clip_ids, ["high", "extra", "low", "middle"], shapes, {"2s": n_windows}, iter([arrays]))
+    return ScoreStore.open(path)
+
+
+LABELS = sparse.csr_array(np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2]])
+
+
+def examples_of_windows(clips, scores, window_s="clip", alpha=1.0, rows=range(6), length=2 * RATE):
+    rows = np.array(rows)
+    return window_examples(
+        clips, rows, scores, scores.rows([clips.clip_ids[row] for row in rows]),
+        scores.columns(("low", "middle", "high")), window_s, length, LABELS[rows], alpha,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("rows", [range(6), [4, 0, 2]])
+def test_each_window_has_the_audio_and_the_target_of_its_own_time(clips, scores, alpha, rows):
+    examples = examples_of_windows(clips, scores, 2, alpha, rows)
+    waveforms, targets = examples.batch(np.arange(len(examples)), seed=0, epoch=0)
+    expected_waveforms, expected_targets = [], []
+    for row in rows:
+        clip_id, samples = clips.clip_ids[row], clips.read(clips.clip_ids[row])
+        in_store = scores.clip_ids.index(clip_id)
+        window = 0
+        while window == 0 or len(samples) - window * 2 * RATE >= RATE:  # a rest under half a window is not one
+            piece = samples[window * 2 * RATE : (window + 1) * 2 * RATE]
+            expected_waveforms.append(np.pad(piece, (0, 2 * RATE - len(piece))))
+            soft = [scores.scores(2)[in_store, window, scores.class_ids.index(c)] for c in ("low", "middle", "high")]
+            hard = np.eye(3)[row % 3]
+            expected_targets.append(alpha * np.array(soft, np.float64) + (1 - alpha) * hard)
+            window += 1
+    assert len(examples) == len(expected_targets)
+    assert np.array_equal(waveforms, expected_waveforms)
+    assert waveforms.dtype == targets.dtype == np.float32
+    assert np.allclose(targets, expected_targets, atol=1e-6)
+    if alpha > 0:
+        assert (targets > 0).all()  # no window that is not real
+
+
+def test_batches_take_pieces_in_the_order_asked_for(clips, scores):
+    examples = examples_of_windows(clips, scores, 2)
+    waveforms, targets = examples.batch(np.arange(len(examples)), 0, 0)
+    some = np.array([7, 0, 3, 3])
+    assert np.array_equal(examples.batch(some, 0, 0)[0], waveforms[some])
+    assert np.array_equal(examples.batch(some, 0, 0)[1], targets[some])
+
+
+def test_whole_clips_carry_the_whole_clips_scores(clips, scores):
+    examples = examples_of_windows(clips, scores, length=6 * RATE)
+    assert len(examples) == 6
+    waveforms, targets = examples.batch(np.array([2]), 0, 0)
+    assert np.array_equal(waveforms[0, :3400], clips.read("t02")) and not waveforms[0, 3400:].any()
+    expected = scores.clip_scores()[scores.clip_ids.index("t02")][[2, 3, 0]]
+    assert np.array_equal(targets[0], expected.astype(np.float32))
+
+
+def test_windows_that_were_never_scored_are_refused(clips, scores, tmp_path):
+    ScoreStore.write(tmp_path / "short.h5", clips.clip_ids, ("low", "middle", "high"), {2: np.full((6, 2, 3), 0.5)})
+    with pytest.raises(InputError, match=r"short\.h5: clip 't04' has 3 windows of 2s, its scores 2"):
+        examples_of_windows(clips, ScoreStore.open(tmp_path / "short.h5"), 2)
+
+
+def test_scale_that_is_not_in_the_store_is_refused(clips, scores):
+    with pytest.raises(InputError, match=r"scale '5s' is not there; there are: "):
+        examples_of_windows(clips, scores, 5, length=5 * RATE)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_long_clips_are_cut_anywhere_and_short_ones_padded(clips, scores, soft):
+    hard = clip_examples(clips, np.arange(6), LABELS, 2 * RATE)
+    examples = examples_of_windows(clips, scores) if soft else hard
+    long, starts = clips.read("t00"), set()
+    for epoch in range(20):
+        waveforms, _ = examples.batch(np.arange(6), 0, epoch)
+        assert np.array_equal(waveforms[3, :700], clips.read("t03")) and not waveforms[3, 700:].any()
+        found = [at for at in range(2001) if np.array_equal(long[at : at + 2000], waveforms[0])]
+        assert len(found) == 1
+        starts.add(found[0])
+    assert len(starts) > 10 and min(starts) < 700 and max(starts) > 1300
+
+
+def test_hard_labels_stand_beside_their_clip(clips):
+    rows = np.array([5, 1, 0])
+    examples = clip_examples(clips, rows, LABELS[rows], 2 * RATE)
+    assert examples.batch(np.array([0, 2]), 0, 0)[1].tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_order_and_batches_depend_on_seed_and_epoch_only(clips):
+    examples, again = (clip_examples(clips, np.arange(6), LABELS, RATE) for _ in range(2))
+    order = examples.order(3, 5)
+    again.order(9, 9), again.batch(np.array([1, 2]), 9, 9)  # what was asked before does not matter
+    assert np.array_equal(order, again.order(3, 5))
+    assert sorted(order) == list(range(6))
+    orders = {tuple(examples.order(seed, epoch)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) > 12
+    first, second = examples.batch(order, 3, 5), again.batch(order, 3, 5)
+    assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
+    assert not np.array_equal(first[0], examples.batch(order, 3, 6)[0])  # other cuts in another epoch
+    assert not np.array_equal(first[0], examples.batch(order, 4, 5)[0])
+
+
+def test_balanced_drawing_follows_the_weights():
+    weights = np.array([0.0, 1.0, 2.0, 5.0])
+    examples = Examples(None, np.tile(np.arange(4), 1000), np.zeros(4000), 1, None, np.tile(weights, 1000))
+    drawn = np.concatenate([examples.row[examples.order(0, epoch)] for epoch in range(5)])
+    assert len(drawn) == 20_000
+    assert np.allclose(np.bincount(drawn, minlength=4) / 20_000, weights / 8, atol=0.015)
+
+
+def test_prefetched_items_keep_their_order():
+    assert list(prefetch(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter([]))) == []
+    assert list(prefetch(iter([None, 0, False]))) == [None, 0, False]
+
+
+def test_prefetching_is_ahead_by_its_depth_and_no_more():
+    made = []
+
+    def items():
+        for i in range(50):
+            made.append(i)
+            yield i
+
+    ahead = prefetch(items(), depth=2)
+    assert next(ahead) == 0
+    deadline = time.monotonic() + 5
+    while len(made) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(made) == 4  # one taken, two waiting, one in the producer's hand
+    ahead.close()
+
+
+def test_error_of_the_reading_thread_is_raised_where_the_items_are_used():
+    def items():
+        yield 1
+        raise InputError("clip is damaged", "clips.h5")
+
+    taken = []
+    with pytest.raises(InputError, match="clip is damaged"):
+        for item in prefetch(items()):
+            taken.append(item)
+    assert taken == [1]
+
+
+def test_reading_thread_ends_when_the_consumer_stops_early():
+    before = threading.active_count()
+    ahead = prefetch(iter(range(10**9)))
+    assert [next(ahead), next(ahead)] == [0, 1]
+    assert threading.active_count() == before + 1
+    ahead.close()  # what leaving a for loop does
+    assert threading.active_count() == before

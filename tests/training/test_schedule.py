@@ -1,0 +1,38 @@
+"""The learning rate's course, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pseudolabel.training.schedule import SCHEDULES, Schedule
+
+
+def test_cosine_falls_from_one_to_nearly_zero():
+    factors = [Schedule("cosine").factor(step, 4) for step in range(4)]
+    assert factors == pytest.approx([1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2])
+
+
+def test_warm_up_climbs_linearly_and_cosine_begins_after_it():
+    factors = [Schedule("cosine", warmup_steps=3).factor(step, 7) for step in range(7)]
+    assert factors[:3] == pytest.approx([1 / 4, 2 / 4, 3 / 4])
+    assert factors[3] == 1 and factors[5] == pytest.approx(0.5)
+
+
+def test_step_halves_after_60_percent_and_every_tenth_of_the_way_from_there():
+    schedule = Schedule("step")  # PSLA: 60 epochs, first halved at epoch 35 of 60, then every 5
+    factors = {step: schedule.factor(step, 1000) for step in (0, 599, 601, 699, 701, 801, 901, 999)}
+    assert factors == {0: 1, 599: 1, 601: 0.5, 699: 0.5, 701: 0.25, 801: 0.125, 901: 0.0625, 999: 0.0625}
+
+
+def test_constant_stays():
+    assert {Schedule("constant").factor(step, 10) for step in range(10)} == {1.0}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_no_step_has_a_rate_above_the_full_one_or_none_at_all(kind):
+    for n_steps in (1, 2, 13):
+        for warmup in (0, 5, 40):
+            factors = [Schedule(kind, warmup).factor(step, n_steps) for step in range(n_steps)]
+            assert all(0 < factor <= 1 for factor in factors)
