@@ -28,13 +28,14 @@ from scipy import sparse
 
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
-from pseudolabel.audio.clips import CODECS, encode, fixed_length_text, read_text, write_clips
+from pseudolabel.audio.clips import CODECS, encode, write_clips
 from pseudolabel.audio.files import UnreadableAudio, find_audio, read_audio
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
+from pseudolabel.stores import fixed_length_text, read_text
 
 BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap

@@ -153,7 +153,7 @@ together() {
     $1 & local one=$!
     $2 & local two=$!
     set +m
-    trap "kill -INT -- -$one -$two 2>/dev/null || true" EXIT  # one lane failed, or Ctrl-C: no lane runs on unseen
+    trap "kill -- -$one -$two 2>/dev/null || true" EXIT  # one lane failed, or Ctrl-C: no lane runs on unseen
     wait -n; wait -n                                    # ends with the first that fails
     trap - EXIT
 }

@@ -201,10 +201,17 @@ def test_store_says_what_made_it(work, tmp_path):
     assert attributes["trained_on_sha256"] == sha256(work / "runs" / "teacher" / "train_clips.csv")
     assert attributes["vocabulary"] == "vocabulary.csv"
     assert attributes["threads"] == 1 and attributes["batch_size"] == 32
-    assert "'hop': 640" in attributes["front_end"] and attributes["window_rule"] == WINDOW_RULE
+    assert json.loads(attributes["front_end"])[0]["hop"] == 640 and attributes["window_rule"] == WINDOW_RULE
+    assert not attributes["out_of_fold"]
     record = json.loads((tmp_path / "scores.run.json").read_text())
     assert record["verb"] == "score"
     assert record["inputs"] == {str(work / "runs" / "teacher" / "model.safetensors"): weights}
+
+
+def test_store_is_out_of_fold_where_the_model_never_saw_the_clips(work, tmp_path):
+    (tmp_path / "list.csv").write_text("clip_id,labels\nt01,\nt02,\n")
+    score(work, tmp_path / "scores.h5", "--windows", "clip", "--list", tmp_path / "list.csv")
+    assert ScoreStore.open(tmp_path / "scores.h5").attributes["out_of_fold"]
 
 
 def test_store_is_the_same_whatever_the_folder(work, tmp_path, monkeypatch):

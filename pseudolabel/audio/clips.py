@@ -10,59 +10,19 @@ attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), code
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import InputError
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text
 
-FORMAT, FORMAT_VERSION = "pseudolabel-clips", 1
 CODECS = ("pcm16", "flac")
 FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
-
-
-def fixed_length_text(values: Sequence[str]) -> np.ndarray:
-    """Return ids as fixed-length UTF-8 bytes, the form that gives the same file bytes every time."""
-    encoded = [value.encode("utf-8") for value in values]
-    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
-
-
-def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """Read ids stored as fixed-length or as variable-length strings."""
-    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
-
-
-@contextlib.contextmanager
-def store_contents(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong while the tables of a store are read into an InputError."""
-    try:
-        yield
-    except (KeyError, AttributeError, TypeError, IndexError, UnicodeDecodeError) as error:
-        message = f"a part of the store is missing or of another kind ({error})"
-        raise InputError(message, path, "Make it again.") from error
-
-
-def open_format(path: str | Path, name: str, version: int) -> h5py.File:
-    """Open an HDF5 file for reading and check what its `format` and `format_version` attributes say."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"not a readable HDF5 file ({error})", path) from error
-    found = file.attrs.get("format", "none")
-    found = found.decode() if isinstance(found, bytes) else found
-    found_version = int(file.attrs.get("format_version", 0))
-    if found != name or found_version != version:
-        file.close()
-        raise InputError(f"format is {found!r} version {found_version}, expected {name!r} version {version}", path)
-    return file
 
 
 def encode_pcm16(samples: np.ndarray) -> np.ndarray:
@@ -82,8 +42,10 @@ def encode(samples: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
     return np.frombuffer(buffer.getvalue(), dtype=np.uint8)
 
 
-class ClipStore:
-    """Read-only view of clips.h5. It holds no open file, so it may be pickled into worker processes."""
+class ClipStore(KeyedByClip):
+    """Read-only view of clips.h5; it may be pickled into worker processes."""
+
+    FORMAT, FORMAT_VERSION, HOLDS = "pseudolabel-clips", 1, "audio"
 
     def __init__(self, path: Path, file: h5py.File):
         self.path = path
@@ -102,18 +64,7 @@ class ClipStore:
                 path,
             )
         self._bytes: np.ndarray | None = None
-        self._index: dict[str, int] | None = None
         self._check()
-
-    @classmethod
-    def open(cls, path: str | Path) -> ClipStore:
-        """Open a clip store.
-
-        Raises:
-            InputError: the file is missing, of another format or version, or its tables contradict each other.
-        """
-        with open_format(path, FORMAT, FORMAT_VERSION) as file, store_contents(path):
-            return cls(Path(path), file)
 
     def _check(self) -> None:
         n = len(self.clip_ids)
@@ -130,24 +81,6 @@ class ClipStore:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_bytes": None}
-
-    def __len__(self) -> int:
-        return len(self.clip_ids)
-
-    @property
-    def index(self) -> dict[str, int]:
-        """Row of each clip id."""
-        if self._index is None:
-            self._index = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
-        return self._index
-
-    def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the row of each clip id, int64; ClipMismatch names the first few that are not here."""
-        clip_ids = list(clip_ids)
-        absent = [clip_id for clip_id in clip_ids if clip_id not in self.index]
-        if absent:
-            raise ClipMismatch(f"{len(absent)} clips are not in the store: {first_few(absent)}", self.path)
-        return np.array([self.index[clip_id] for clip_id in clip_ids], dtype=np.int64)
 
     def _stored(self, row: int) -> np.ndarray:
         if self._bytes is None:
@@ -209,7 +142,7 @@ def write_clips(
     """
     offsets = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
     with whole_file(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
         file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = sample_rate, codec, source
         file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
         file["n_samples"], file["offset"] = np.asarray(n_samples, np.int64), offsets

@@ -20,16 +20,17 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.audio.clips import fixed_length_text, open_format, read_text, store_contents
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import InputError
 from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text
 
-FORMAT, FORMAT_VERSION = "pseudolabel-scores", 1
 Scale = str | float  # "clip", or the length of a window in seconds
 
 
-class ScoreStore:
+class ScoreStore(KeyedByClip):
     """Read-only view of scores.h5; score arrays are mapped into memory, not read."""
+
+    FORMAT, FORMAT_VERSION, HOLDS = "pseudolabel-scores", 1, "scores"
 
     def __init__(self, path: Path, file: h5py.File):
         self.path = path
@@ -41,18 +42,7 @@ class ScoreStore:
             if name.startswith("scores_")
         }
         self._n_windows = {name: dataset[:] for name, dataset in file.items() if name.startswith("n_windows_")}
-        self._index: dict[str, int] | None = None
         self._check()
-
-    @classmethod
-    def open(cls, path: str | Path) -> ScoreStore:
-        """Open a score store.
-
-        Raises:
-            InputError: missing, of another format or version, or its tables contradict each other.
-        """
-        with open_format(path, FORMAT, FORMAT_VERSION) as file, store_contents(path):
-            return cls(Path(path), file)
 
     def _check(self) -> None:
         n, k = len(self.clip_ids), len(self.class_ids)
@@ -72,28 +62,10 @@ class ScoreStore:
             if not possible or not ((counts >= 1) & (counts <= shape[1])).all():
                 raise InputError(f"{name} does not say how many of {shape[1]} windows {n} clips have", self.path)
 
-    def __len__(self) -> int:
-        return len(self.clip_ids)
-
     @property
     def scales(self) -> tuple[str, ...]:
         """Names of the scales that are there: `clip`, `10s`, `5s`, `2s`."""
         return tuple(name.removeprefix("scores_") for name in self._arrays)
-
-    @property
-    def index(self) -> dict[str, int]:
-        """Row of each clip id."""
-        if self._index is None:
-            self._index = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
-        return self._index
-
-    def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the row of each clip id, int64; ClipMismatch names the first few without scores."""
-        clip_ids = list(clip_ids)
-        absent = [clip_id for clip_id in clip_ids if clip_id not in self.index]
-        if absent:
-            raise ClipMismatch(f"{len(absent)} clips have no scores: {first_few(absent)}", self.path)
-        return np.array([self.index[clip_id] for clip_id in clip_ids], dtype=np.int64)
 
     def columns(self, class_ids: Iterable[str]) -> np.ndarray:
         """Return the column of each class id, int64, -1 where the store does not have the class."""
@@ -161,7 +133,7 @@ def write_scores(
         n_windows: scale name -> (N,) real windows, for scales where clips differ.
     """
     with whole_file(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["window_rule"] = WINDOW_RULE
         for name, value in (attributes or {}).items():
             file.attrs[name] = value

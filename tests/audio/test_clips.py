@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.artefacts import sha256
-from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, encode, encode_pcm16, fixed_length_text, write_clips
+from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, encode, encode_pcm16, write_clips
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
+from pseudolabel.stores import fixed_length_text
 
 RATE = 8000
 IDS = ("a", "-Käse", "日本語の鳥", "d e")
@@ -130,7 +131,7 @@ def test_rows_follow_the_order_asked_for_and_absent_clips_are_named(stores):
     store = stores["pcm16"]
     assert store.rows(["d e", "a"]).tolist() == [3, 0]
     assert store.rows([]).dtype == np.int64
-    with pytest.raises(ClipMismatch, match=r"4 clips are not in the store: p, q, r and 1 more"):
+    with pytest.raises(ClipMismatch, match=r"4 clips have no audio: p, q, r and 1 more"):
         store.rows(["p", "a", "q", "r", "s"])
     with pytest.raises(ClipMismatch, match="x"):
         store.read("x")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.artefacts import sha256
-from pseudolabel.audio.clips import fixed_length_text
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
 from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.stores import fixed_length_text
 
 IDS, CLASSES = ("a", "日本", "-c"), ("/m/1", "ü")
 
