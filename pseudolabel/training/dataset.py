@@ -17,6 +17,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name
 
 Item = TypeVar("Item")
+ORDER, CROP, AUGMENT = range(3)  # streams of random numbers: no two draws share one
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Examples:
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """Return the pieces of an epoch in drawing order: shuffled, or drawn with replacement by weight."""
-        rng = np.random.default_rng([seed, epoch])
+        rng = np.random.default_rng([seed, ORDER, epoch])
         if self.weights is None:
             return rng.permutation(len(self))
         return rng.choice(len(self), size=len(self), p=self.weights / self.weights.sum())
@@ -49,7 +50,7 @@ class Examples:
         rows, start = self.row[pieces], self.start[pieces]
         if (start < 0).any():
             slack = np.maximum(self.clips.n_samples[rows] - self.length, 0)
-            rng = np.random.default_rng([seed, epoch, int(pieces[0])])
+            rng = np.random.default_rng([seed, CROP, epoch, int(pieces[0])])
             start = np.where(start < 0, rng.integers(0, slack + 1), start)
         return self.clips.batch(rows, start, self.length), self.targets(pieces)
 

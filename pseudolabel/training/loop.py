@@ -13,10 +13,11 @@ import torch
 from pseudolabel.artefacts import write_csv
 from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix_waveforms
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.progress import Progress
 from pseudolabel.training.checkpoints import load_checkpoint, save_checkpoint
-from pseudolabel.training.dataset import Examples, prefetch
+from pseudolabel.training.dataset import AUGMENT, Examples, prefetch
 from pseudolabel.training.losses import soft_bce
 from pseudolabel.training.schedule import Schedule
 from pseudolabel.training.scoring import autocast, score_clips
@@ -140,9 +141,14 @@ class Trainer:
             group["lr"] = options.learning_rate * factor
         waveforms = waveforms.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
-        features, targets = self._augmented(waveforms, targets, np.random.default_rng([options.seed, step_in_run]))
+        features, targets = self._augmented(
+            waveforms, targets, np.random.default_rng([options.seed, AUGMENT, step_in_run])
+        )
         with autocast(self.device):
             scores = self.tagger.from_features(features)
+        if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU this look would cost a wait each step
+            raise InputError(f"training diverged in step {step_in_run + 1}: scores are no numbers any more",
+                             "--learning-rate", f"Give less than {options.learning_rate:g}.")  # fmt: skip
         loss = soft_bce(scores, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

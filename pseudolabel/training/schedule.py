@@ -25,6 +25,6 @@ class Schedule:
             done = (step - self.warmup_steps) / max(1, n_steps - self.warmup_steps)
             return 0.5 * (1 + math.cos(math.pi * done))
         if self.kind == "step":
-            late = step / n_steps - self.halve_after
-            return 0.5 ** (math.floor(late / self.halve_every) + 1) if late >= 0 else 1.0
+            late = step - round(self.halve_after * n_steps)
+            return 0.5 ** (late // max(1, round(self.halve_every * n_steps)) + 1) if late >= 0 else 1.0
         return 1.0
