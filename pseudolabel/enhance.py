@@ -21,7 +21,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json
-from pseudolabel.cli import positive_int, run_verb, verb_parser
+from pseudolabel.cli import positive_int, run_verb, verb_parser, vocabulary_source
 from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import SCHEMA, ledger_rows, write_ledger
@@ -287,12 +287,11 @@ def run(args: argparse.Namespace) -> None:
     if out.exists() and not (out.is_dir() and ((out / "ledger.parquet").exists() or not any(out.iterdir()))):
         raise InputError("not a folder that enhance wrote, so it is not replaced", out, "Give another --out.")
     labels_path, scores_path = args.labels or args.work / "labels.csv", args.scores or args.work / "scores.h5"
-    in_work = args.work / "vocabulary.csv"
-    vocabulary_source = args.vocabulary or (in_work if in_work.is_file() else "audioset")
+    source = vocabulary_source(args)
     ontology = Ontology.load(args.ontology)
-    labels = LabelTable.read(labels_path, Vocabulary.load(vocabulary_source))
+    labels = LabelTable.read(labels_path, Vocabulary.load(source))
     enhancement = enhance(labels, ScoreStore.open(scores_path), ontology, options)
-    inputs = [labels_path, scores_path, vocabulary_source, args.ontology or table_path("audioset.csv")]
+    inputs = [labels_path, scores_path, source, args.ontology or table_path("audioset.csv")]
     with whole_folder(out, args.overwrite) as folder:
         write_enhancement(enhancement, folder)
         write_json(folder / "run.json", run_record("enhance", asdict(options), inputs))

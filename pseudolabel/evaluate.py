@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from pseudolabel import cli
 from pseudolabel.artefacts import (
@@ -32,6 +34,7 @@ from pseudolabel.artefacts import (
 )
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
+from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
@@ -172,20 +175,43 @@ def evaluated_clips(
 
 
 def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: LabelTable | None) -> dict[str, dict]:
-    """Return the judgement of every enhanced folder by its name."""
+    """Return the judgement of every enhanced folder by its name.
+
+    A folder that was found, not named, and that enhances another list than the training list is left out with a word.
+    Where truth is known of no training clip, additions are counted and not judged.
+    """
     folders = args.enhanced
     if folders is None:
         folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
     if not folders:
         return {}
     before = LabelTable.read(args.train_labels or args.work / "labels.csv", vocabulary)
+    if truth is not None and not any(clip_id in truth.row_of for clip_id in before.clip_ids):
+        truth = None
+    proposed = None if truth is None else proposals_by_type(before)
     judged = {}
     for folder in folders:
-        after = LabelTable.read(folder / "labels.csv", vocabulary)
-        judgement = judge_additions(before, after, read_ledger_errors(folder / "ledger.csv.gz"), truth, folder)
+        after, ledger = LabelTable.read(folder / "labels.csv", vocabulary), read_ledger_errors(folder / "ledger.csv.gz")
+        try:
+            judgement = judge_additions(before, after, ledger, truth, folder, proposed)
+        except InputError as error:
+            if args.enhanced is not None:
+                raise
+            print(f"not judged: {error}", file=sys.stderr)
+            continue
         name = folder.name if folder.name not in judged else str(folder)
         judged[name] = {"folder": str(folder), **judgement}
     return judged
+
+
+def proposals_by_type(labels: LabelTable) -> dict[str, sparse.csr_array] | None:
+    """Return for each error type which labels the given ones propose, (N, K); None outside any ontology."""
+    try:
+        ontology = Ontology.load()
+        relations = {"I": ontology.children(labels.vocabulary), "II": ontology.ancestors(labels.vocabulary)}
+    except InputError:
+        return None
+    return {kind: (labels.matrix @ relation).astype(bool) for kind, relation in relations.items()}
 
 
 def write_per_class(path: Path, evaluation: Evaluation) -> None:

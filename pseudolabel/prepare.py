@@ -28,8 +28,8 @@ from scipy import sparse
 
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
-from pseudolabel.audio.clips import CODECS, encode, write_clips
-from pseudolabel.audio.files import UnreadableAudio, find_audio, read_audio
+from pseudolabel.audio.clips import CODECS, encode, encode_pcm16, write_clips
+from pseudolabel.audio.files import Recording, UnreadableAudio, find_audio, read_audio
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.table import LabelTable
@@ -39,6 +39,7 @@ from pseudolabel.stores import fixed_length_text, read_text
 
 BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
+LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
 COPY_BYTES = 1 << 24
 
 
@@ -52,6 +53,18 @@ class Decoding:
     shortest_s: float = SHORTEST_S
 
 
+def encode_heard(recording: Recording, path: Path, decoding: Decoding) -> np.ndarray:
+    """Return the encoded recording, uint8; UnreadableAudio where 16 bits keep nothing of what it holds."""
+    samples = recording.samples
+    pcm16 = encode_pcm16(samples)
+    n_heard, least = np.count_nonzero(pcm16.view("<i2")), LEAST_HEARD * len(samples)
+    if not n_heard:
+        raise UnreadableAudio("is silent at 16 bits", path)
+    if recording.scaled and n_heard < least <= np.count_nonzero(samples):
+        raise UnreadableAudio("has one peak that drowns the rest", path)
+    return pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate)
+
+
 def make_block(blocks: Blocks, block: int, files: list[tuple[str, Path]], decoding: Decoding) -> int:
     """Decode the recordings of one block, write it, and return how many there were."""
     kept, encoded, lengths, skipped, scaled = [], [], [], [], 0
@@ -61,12 +74,13 @@ def make_block(blocks: Blocks, block: int, files: list[tuple[str, Path]], decodi
             if len(recording.samples) < decoding.shortest_s * decoding.sample_rate:
                 seconds = len(recording.samples) / decoding.sample_rate
                 raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", path)
+            piece = encode_heard(recording, path, decoding)
         except UnreadableAudio as error:
             skipped.append((clip_id, str(path), error.reason))
             continue
         kept.append(clip_id)
         lengths.append(len(recording.samples))
-        encoded.append(encode(recording.samples, decoding.codec, decoding.sample_rate))
+        encoded.append(piece)
         scaled += recording.scaled
 
     def fill(file: h5py.File) -> None:

@@ -57,6 +57,7 @@ TABLES = (
 )  # fmt: skip
 LABEL_FILES = {"full": "labels.csv", "validation": "validation.csv", "eval": "eval.csv"}
 # One stream of random numbers for each purpose; a scene's own is [seed, list number, scene number].
+PARTS_FOLDER = "simulate.parts"  # unfinished work, in the work folder
 SYNTHESIS, DIVISION, PRIORS, ANNOTATOR, BALANCE = range(100, 105)
 
 
@@ -141,8 +142,9 @@ def simulate(
         OutputExists: one of the outputs is there and `overwrite` is False.
         InputError: recordings without a class table, a wrong table, or not one class with enough sources.
     """
+    publishing = (work / PARTS_FOLDER / "run.json").exists()  # killed while it gave the outputs their names: go on
     for name in ("scenes", *TABLES):
-        refuse_existing(work / name, overwrite)
+        refuse_existing(work / name, overwrite or publishing)
     audioset, ontology = Vocabulary.load("audioset"), Ontology.load()
     table = collect_sounds(options, audioset, sounds, sound_labels, strict)
     used = audioset.subset(sound.class_id for sound in table.sounds)
@@ -153,7 +155,7 @@ def simulate(
     uneven = class_priors(len(used), options.imbalance, options.stream(PRIORS))
     priors = {"full": uneven, "validation": even, "eval": even}
     recipe = Recipe(tuple(table.sounds), sounds, options.scene, used.class_ids, priors, options.sizes, options.seed)
-    parts = open_parts(work / "simulate.parts", recipe)
+    parts = open_parts(work / PARTS_FOLDER, recipe)
     events = make_scenes(recipe, parts, processes)
 
     annotator = Annotator.draw(
@@ -258,10 +260,17 @@ def write_tables(
 
 
 def publish(parts: Path, work: Path) -> None:
-    """Give every finished output its name in `work`, run.json last, and remove the folder of unfinished work."""
-    shutil.rmtree(work / "scenes", ignore_errors=True)
-    for name in ("scenes", *TABLES):
-        os.replace(parts / name, work / name)
+    """Give every finished output its name in `work`, scenes and run.json last, and remove the folder of parts.
+
+    Killed in between and run again, it goes on: tables are made again, and scenes that have moved are left in place.
+    """
+    for name in TABLES:
+        if name != "run.json":
+            os.replace(parts / name, work / name)
+    if any((parts / "scenes").iterdir()):
+        shutil.rmtree(work / "scenes", ignore_errors=True)
+        os.replace(parts / "scenes", work / "scenes")
+    os.replace(parts / "run.json", work / "run.json")
     shutil.rmtree(parts)
 
 

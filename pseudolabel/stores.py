@@ -24,12 +24,29 @@ def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
     return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
 
 
+def text_attribute(value: object) -> str:
+    """Return the text of an attribute, stored as a string of either kind; TypeError where it is something else."""
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"{value!r} is not text")
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def whole_number(value: object) -> int:
+    """Return an attribute that is a whole number; ValueError, TypeError or OverflowError where it is none."""
+    number = int(value)
+    if number != value:
+        raise ValueError(f"{value!r} is not a whole number")
+    return number
+
+
 @contextlib.contextmanager
 def store_contents(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong while the tables of a store are read into an InputError."""
+    """Turn what goes wrong while the tables and attributes of a store are read into an InputError."""
     try:
         yield
-    except (KeyError, AttributeError, TypeError, IndexError, UnicodeDecodeError) as error:
+    except InputError:  # a ValueError that says already what is wrong
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError, OverflowError, OSError) as error:
         message = f"a part of the store is missing or of another kind ({error})"
         raise InputError(message, path, "Make it again.") from error
 
@@ -43,12 +60,15 @@ def open_format(path: str | Path, name: str, version: int) -> h5py.File:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"not a readable HDF5 file ({error})", path) from error
-    found = file.attrs.get("format", "none")
-    found = found.decode() if isinstance(found, bytes) else found
-    found_version = int(file.attrs.get("format_version", 0))
-    if found != name or found_version != version:
+    try:
+        with store_contents(path):
+            found = text_attribute(file.attrs.get("format", "none"))
+            found_version = whole_number(file.attrs.get("format_version", 0))
+        if found != name or found_version != version:
+            raise InputError(f"format is {found!r} version {found_version}, expected {name!r} version {version}", path)
+    except InputError:
         file.close()
-        raise InputError(f"format is {found!r} version {found_version}, expected {name!r} version {version}", path)
+        raise
     return file
 
 

@@ -48,7 +48,18 @@ full)   # The papers' sizes: full-width models, a frame every 10 ms. For a GPU; 
 *)  echo "SCALE=$SCALE: must be tiny, demo or full" >&2; exit 2 ;;
 esac
 [ -z "${ROWS:-}" ] || read -ra rows <<<"$ROWS"
-[ -z "$SOUNDS" ] || [ -n "$SOUND_LABELS" ] || { echo "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too" >&2; exit 2; }
+for row in "${rows[@]}"; do
+    case $row in weak | enhanced | psl_10s | psl_5s | psl_2s | true) ;;
+    *) echo "ROWS: no row $row; there are: weak enhanced psl_10s psl_5s psl_2s true" >&2; exit 2 ;;
+    esac
+done
+if [ -n "$SOUNDS" ] && [ -z "$SOUND_LABELS" ]; then
+    echo "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too" >&2; exit 2
+elif [ -n "$SOUND_LABELS" ] && [ -z "$SOUNDS" ]; then
+    echo "SOUND_LABELS=$SOUND_LABELS: needs SOUNDS=FOLDER too" >&2; exit 2
+elif [ -n "$SOUNDS" ] && [ -n "$DATA" ]; then
+    echo "SOUNDS and DATA: give one of the two" >&2; exit 2
+fi
 TEACHER=${TEACHER:-$([ "$SCALE" = full ] && echo efficientnet_b2 || echo mobilenetv2)}  # PSLA's teacher needs a GPU
 
 # What stands in WORK was made with these settings; others would mix two experiments in one folder.
@@ -104,7 +115,7 @@ if [ -n "$DATA" ]; then
 else
     sounds=()
     [ -z "$SOUNDS" ] || sounds=(--sounds "$SOUNDS" --sound-labels "$SOUND_LABELS")
-    step truth.csv simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
+    step run.json simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
         --seed "$SEED" "${sounds[@]}"
     step clips.h5 prepare
 fi
@@ -121,6 +132,12 @@ teach() {
     step enhanced-25p enhance --threshold 25p
 }
 
+# knows_truth: whether truth.csv has every clip of the balanced list; in real data it often covers the evaluation alone.
+knows_truth() {
+    [ -e "$WORK/truth.csv" ] || return 1
+    [ -z "$(comm -13 <(cut -d, -f1 "$WORK/truth.csv" | sort) <(cut -d, -f1 "$balanced" | sort))" ]
+}
+
 # student ROW SEED: one student on the balanced list. The rows differ in their targets alone: a step sees the same
 # seconds of audio whatever the window, so all rows take the same number of steps. (PSL's own code takes 32 pieces a
 # step, whatever their length, which gives 2 s windows five times the steps.)
@@ -129,7 +146,7 @@ student() {
     case $1 in
     weak)     targets=(--labels "$WORK/labels.csv") ;;
     enhanced) targets=(--labels "$WORK/enhanced-25p/labels.csv") ;;
-    true)     [ -e "$WORK/truth.csv" ] || return 0; targets=(--labels "$WORK/truth.csv") ;;
+    true)     knows_truth || return 0; targets=(--labels "$WORK/truth.csv") ;;
     psl_*)    targets=(--targets "$WORK/scores.h5" --window "${1#psl_}") ;;
     esac
     case $1 in psl_5s) pieces=$((batch * 2)) ;; psl_2s) pieces=$((batch * 5)) ;; esac

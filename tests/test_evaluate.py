@@ -238,9 +238,26 @@ def test_truth_or_lists_of_other_clips_are_refused(work, capsys):
     options = scores_options(work)
     LabelTable(["x"], np.ones((1, 3)), VOCABULARY).write(work / "elsewhere.csv")
     assert "true labels" in failure(capsys, work, *options, "--truth", str(work / "elsewhere.csv"))
-    line = failure(capsys, work, *options, "--train-labels", str(work / "elsewhere.csv"))
+    line = failure(capsys, work, *options, "--train-labels", str(work / "elsewhere.csv"), "--enhanced",
+                   str(work / "enhanced-25p"))  # fmt: skip
     assert "enhanced-25p: 21 clips stand in only one of the two lists" in line and "--train-labels" in line
     assert "nowhere.csv: no such file" in failure(capsys, work, *options, "--labels", str(work / "nowhere.csv"))
+
+
+def test_found_folder_that_enhances_another_list_is_left_out_with_a_word(work, capsys):
+    LabelTable(["x"], np.ones((1, 3)), VOCABULARY).write(work / "elsewhere.csv")
+    options = ["--work", str(work), *scores_options(work), "--train-labels", str(work / "elsewhere.csv")]
+    assert evaluate.main(options) == 0
+    assert "not judged: " in capsys.readouterr().err
+    assert json.loads((work / "evaluation" / "metrics.json").read_text())["enhanced"] == {}
+
+
+def test_truth_of_the_evaluated_clips_alone_is_enough(work):
+    truth = LabelTable.read(work / "truth.csv", VOCABULARY).select(EVAL)
+    truth.write(work / "truth.csv")
+    assert evaluate.main(["--work", str(work), *scores_options(work)]) == 0
+    judged = json.loads((work / "evaluation" / "metrics.json").read_text())["enhanced"]["enhanced-25p"]
+    assert judged["n_added"] > 0 and "labels_before" not in judged
 
 
 def test_absent_and_repeated_runs_are_refused(work, capsys):

@@ -149,6 +149,23 @@ def test_unusable_recordings_are_skipped_and_listed_with_their_reason(work, caps
     assert "skipped 6 unusable recordings" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_recordings_of_which_16_bits_keep_nothing_are_skipped(work, codec):
+    hiss = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
+    stray, clicks = np.where(np.arange(16_000) == 777, 1e6, hiss), np.zeros(16_000)
+    clicks[[5, 9000]] = 3.0, -1.5  # little sound, but all of it is kept
+    sounds = {"faint": tone(peak=1e-6), "stray": stray, "clicks": clicks, "soft": tone(peak=1e-4), "loud": 40 * hiss}
+    for name, samples in sounds.items():
+        soundfile.write(work / "scenes" / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    assert prepare(work, "--codec", codec) == 0
+    assert [(name, reason) for name, _, reason in rows(work / "skipped.csv")] == [
+        ("faint", "is silent at 16 bits"), ("stray", "has one peak that drowns the rest"),
+    ]  # fmt: skip
+    store = ClipStore.open(work / "clips.h5")
+    assert store.clip_ids == ("a", "b", "c", "clicks", "loud", "soft")
+    assert all(store.read(clip_id).any() for clip_id in store.clip_ids)
+
+
 def test_strict_makes_an_unusable_recording_an_error_and_writes_nothing(work, capsys):
     break_recordings(work / "scenes")
     write(work / "list.csv", "clip_id,labels\na,ant\n")

@@ -302,3 +302,27 @@ def test_the_esc50_recordings_give_ten_classes_and_25_with_their_ancestors(share
         parts.setdefault(row["source"], set()).add(row["part"])
     assert all(len(found) == 1 for found in parts.values())
     assert rows(tmp_path / "w" / "skipped_sounds.csv") == []
+
+
+def test_run_killed_while_outputs_get_their_names_is_finished_by_the_same_command(tmp_path, monkeypatch):
+    small = verb.SimulateOptions(scenes=10, validation=2, eval=2, scene=verb.SceneOptions(duration_s=2.0))
+    verb.simulate(tmp_path / "whole", small)
+    replace = verb.os.replace
+    for n_done in (0, 3, len(verb.TABLES) - 1, len(verb.TABLES)):
+        work, moved = tmp_path / f"killed-{n_done}", []
+
+        def killed(source, target, moved=moved, n_done=n_done, work=work):
+            if Path(target).parent == work:
+                if len(moved) == n_done:
+                    raise KeyboardInterrupt
+                moved.append(target)
+            replace(source, target)
+
+        monkeypatch.setattr(verb.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            verb.simulate(work, small)
+        monkeypatch.setattr(verb.os, "replace", replace)
+        verb.simulate(work, small)
+        assert not (work / verb.PARTS_FOLDER).exists()
+        for name in (*verb.TABLES, *(f"scenes/{path.name}" for path in (tmp_path / "whole/scenes").iterdir())):
+            assert (work / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (n_done, name)

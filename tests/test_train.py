@@ -283,6 +283,18 @@ def test_listed_clips_that_cannot_be_used_are_listed(work, capsys):
     assert not (work / "strict").exists()
 
 
+@pytest.mark.parametrize(("value", "said"), [(-3.5, "-3.5"), (np.nan, "nan")])
+@pytest.mark.parametrize("scale", ["clip", "1s"])
+def test_targets_that_are_no_probabilities_are_refused_before_a_run_folder_is_made(work, capsys, value, said, scale):
+    arrays = {"clip": np.full((12, 3), 0.5), 1: np.full((12, 2, 3), 0.5)}
+    arrays["clip"][7, 1] = arrays[1][7, 1, 1] = value
+    ScoreStore.write(work / "logits.h5", [f"t{i:02d}" for i in range(12)], CLASSES, arrays)
+    line = refused(capsys, work, "--targets", work / "logits.h5", "--window", scale, "--out", work / "run")
+    assert f"logits.h5: clip 't07' has the soft target {said} for class 'middle' at scale {scale}" in line
+    assert "Give probabilities, not logits." in line
+    assert not (work / "run").exists()
+
+
 def test_labels_of_other_clips_are_refused(work, capsys):
     (work / "other.csv").write_text("clip_id,labels\nx1,low\nx2,high\n")
     line = refused(capsys, work, "--labels", work / "other.csv")

@@ -19,7 +19,7 @@ import numpy as np
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
-from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, text_attribute, whole_number
 
 CODECS = ("pcm16", "flac")
 FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
@@ -53,9 +53,8 @@ class ClipStore(KeyedByClip):
         self.groups = read_text(file["group"])
         self.n_samples = file["n_samples"][:]
         self.offsets = file["offset"][:]
-        self.sample_rate = int(file.attrs["sample_rate"])
-        codec = file.attrs["codec"]
-        self.codec = codec.decode() if isinstance(codec, bytes) else str(codec)
+        self.sample_rate = whole_number(file.attrs["sample_rate"])
+        self.codec = text_attribute(file.attrs["codec"])
         stored = file["bytes"]
         self._start, self._size = stored.id.get_offset(), stored.size
         if stored.dtype != np.uint8 or stored.ndim != 1 or (self._start is None and self._size):
@@ -68,8 +67,14 @@ class ClipStore(KeyedByClip):
 
     def _check(self) -> None:
         n = len(self.clip_ids)
+        if self.sample_rate <= 0:
+            raise InputError(f"sample_rate is {self.sample_rate} Hz; it must be above 0", self.path, "Make it again.")
         consistent = (
-            len(self.groups) == len(self.n_samples) == n == len(self.offsets) - 1
+            len(self.groups) == n
+            and self.n_samples.shape == (n,)
+            and self.offsets.shape == (n + 1,)
+            and self.n_samples.dtype.kind == self.offsets.dtype.kind == "i"
+            and (self.n_samples >= 0).all()
             and self.offsets[0] == 0
             and self.offsets[-1] == self._size
             and (np.diff(self.offsets) >= 0).all()

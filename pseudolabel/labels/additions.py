@@ -1,8 +1,9 @@
 """How good added labels are, where the truth is known: precision and recall by error type and by class.
 
 An addition is right when the clip's true labels hold it. Recall counts the labels that the truth has and the list
-before did not, whatever type could have reached them; types are those of the ledger (`I`, `II`, `I+II`: both), so
-they do not overlap and their counts add up.
+before did not; types are those of the ledger (`I`, `II`, `I+II`: both), so they do not overlap and their counts add up.
+A type's recall is taken over the missing labels that it can find; some are found by none, where a clip's labels do not
+propose them at all.
 
 Labels are compared as sorted int64 keys, row * K + column, with the rows of the list before.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.table import LabelTable
@@ -48,6 +50,7 @@ def judge_additions(
     ledger: Sequence[tuple[str, str, str]],
     truth: LabelTable | None = None,
     place: object = "",
+    proposed: Mapping[str, sparse.csr_array] | None = None,
 ) -> dict[str, object]:
     """Return what enhancement added and, with `truth`, how much of it is right.
 
@@ -56,6 +59,8 @@ def judge_additions(
         ledger: (clip id, class id, error type) of every addition.
         truth: true labels; clips without them are left out of every rate and counted.
         place: what errors call the enhanced list.
+        proposed: `I` and `II` -> the labels (N, K) that those of `before` propose; with them a type's recall is taken
+            over the missing labels that it can find at all, without them over all missing labels.
 
     Returns:
         Counts; `by_error` (each type and `all`) and `by_class`: `added`, and with truth `judged`, `right`, `missing`,
@@ -89,7 +94,8 @@ def judge_additions(
         counts |= {"judged": n_judged, "right": n_right, "missing": n_missing}
         return counts | {"precision": _rate(n_right, n_judged), "recall": _rate(n_right, n_missing)}
 
-    by_error = {kind: rates(kinds == kind, len(missing)) for kind in _types(kinds)}
+    n_missing = _missing_by_type(missing, proposed, _types(kinds), set(kinds.tolist()))
+    by_error = {kind: rates(kinds == kind, n_missing[kind]) for kind in _types(kinds)}
     judgement: dict[str, object] = {
         "n_clips": n_clips,
         "n_clips_touched": len(np.unique(added // n_classes)),
@@ -100,6 +106,8 @@ def judge_additions(
         "by_error": {**by_error, "all": rates(np.ones(len(added), bool), len(missing))},
     }
     if truth is not None:
+        if proposed is not None:
+            judgement["n_missing_not_proposed"] = int((_proposed_by(missing, proposed) == 0).sum())
         judgement["n_clips_without_truth"] = int((~judged).sum())
         for name, keys in (("old", old), ("new", new)):
             n_right, n_listed = int(in_truth[name].sum()), int(judged[keys // n_classes].sum())
@@ -122,8 +130,32 @@ def judge_additions(
 
 
 def _keys(labels: LabelTable) -> np.ndarray:
-    rows, columns = labels.matrix.nonzero()
-    return np.sort(rows.astype(np.int64) * len(labels.vocabulary) + columns)
+    return _matrix_keys(labels.matrix)
+
+
+def _matrix_keys(matrix: sparse.csr_array) -> np.ndarray:
+    rows, columns = matrix.nonzero()
+    return np.sort(rows.astype(np.int64) * matrix.shape[1] + columns)
+
+
+def _proposed_by(missing: np.ndarray, proposed: Mapping[str, sparse.csr_array]) -> np.ndarray:
+    """Return for each missing label 1 where Type I proposes it, 2 where Type II does, 3 for both, 0 for none."""
+    bits = {"I": 1, "II": 2}
+    return sum(bit * np.isin(missing, _matrix_keys(proposed[kind])) for kind, bit in bits.items())
+
+
+def _missing_by_type(
+    missing: np.ndarray, proposed: Mapping[str, sparse.csr_array] | None, types: Sequence[str], found: set[str]
+) -> dict[str, int]:
+    """Return how many missing labels each type can find; a ledger of one type alone has none by both."""
+    if proposed is None:
+        return dict.fromkeys(types, len(missing))
+    by = _proposed_by(missing, proposed)
+    if len(found) == 1 and found <= {"I", "II"}:
+        alone = {"I": by & 1, "II": by >> 1}
+        return {kind: int(alone[kind].sum()) if kind in found else 0 for kind in types}
+    exactly = {"I": 1, "II": 2, "I+II": 3}
+    return {kind: int((by == exactly[kind]).sum()) if kind in exactly else len(missing) for kind in types}
 
 
 def _types(kinds: np.ndarray) -> list[str]:

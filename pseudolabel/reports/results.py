@@ -12,6 +12,7 @@ from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Ro
 
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # which student the headline speaks of: the first that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
+FEW = 3  # seeds a row below which nothing is said about chance
 TYPE_WORDS = {"I": "Type I (missing child)", "II": "Type II (missing parent)", "I+II": "both types", "all": "all"}
 
 Table = tuple[list[str], list[list[str]]]
@@ -113,6 +114,8 @@ def _difference(ours: Spread, theirs: Spread) -> str:
     if ours.sd is None or theirs.sd is None:
         return f"{words}, from one seed a row, so chance is not ruled out"
     spread = math.hypot(ours.sd, theirs.sd)
+    if min(ours.n, theirs.n) < FEW:
+        return f"{words}; its spread over {min(ours.n, theirs.n)} seeds a row is {fraction(spread)}, too few to be sure"
     verdict = "more than" if abs(change) > spread else "within"
     return f"{words}, {verdict} the spread of that difference over seeds ({fraction(spread)})"
 
@@ -137,6 +140,11 @@ def enhancement_sentences(evaluation: Evaluation) -> list[str]:
                 f"The list went from precision {fraction(before['precision'])} and recall {fraction(before['recall'])} "
                 f"to {fraction(after['precision'])} and {fraction(after['recall'])}."
             )
+            if judged.get("n_missing_not_proposed"):
+                text += (
+                    f" {judged['n_missing_not_proposed']:,} of the missing labels have no relative among the given "
+                    "ones, so no rule could propose them."
+                )
             if judged["n_clips_without_truth"]:
                 text += f" {plural(judged['n_clips_without_truth'], 'clip')} without true labels are not judged."
         sentences.append(text)

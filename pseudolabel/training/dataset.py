@@ -18,19 +18,22 @@ from pseudolabel.scores.windows import CLIP, n_windows, window_name
 
 Item = TypeVar("Item")
 ORDER, CROP, AUGMENT = range(3)  # streams of random numbers: no two draws share one
+CHECKED_AT_ONCE = 1 << 22  # soft targets, 16 MiB
 
 
 @dataclass(frozen=True)
 class Examples:
     """The pieces that a model is trained on.
 
-    row (P,) clip store row of each piece, start (P,) its first sample (-1: anywhere in the clip), `length` its samples,
-    targets(pieces) -> (B, K) float32, weights (P,) for weighted drawing or None.
+    row (P,) clip store row of each piece, start (P,) its first sample, slack (P,) by how many samples it may begin
+    later (drawn anew in each epoch), `length` its samples, targets(pieces) -> (B, K) float32, weights (P,) for weighted
+    drawing or None.
     """
 
     clips: ClipStore
     row: np.ndarray
     start: np.ndarray
+    slack: np.ndarray
     length: int
     targets: Callable[[np.ndarray], np.ndarray]
     weights: np.ndarray | None = None
@@ -47,11 +50,10 @@ class Examples:
 
     def batch(self, pieces: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return waveforms (B, length) float32 and targets (B, K) float32 of some pieces."""
-        rows, start = self.row[pieces], self.start[pieces]
-        if (start < 0).any():
-            slack = np.maximum(self.clips.n_samples[rows] - self.length, 0)
+        rows, start, slack = self.row[pieces], self.start[pieces], self.slack[pieces]
+        if slack.any():
             rng = np.random.default_rng([seed, CROP, epoch, int(pieces[0])])
-            start = np.where(start < 0, rng.integers(0, slack + 1), start)
+            start = start + rng.integers(0, slack + 1)
         return self.clips.batch(rows, start, self.length), self.targets(pieces)
 
 
@@ -59,9 +61,9 @@ def clip_examples(
     clips: ClipStore, rows: np.ndarray, labels: sparse.csr_array, length: int, weights: np.ndarray | None = None
 ) -> Examples:
     """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples."""
-    start = np.where(clips.n_samples[rows] > length, -1, 0)
+    start, slack = np.zeros(len(rows), np.int64), np.maximum(clips.n_samples[rows] - length, 0)
     dense = labels.toarray().astype(np.float32)
-    return Examples(clips, rows, start, length, lambda pieces: dense[pieces], weights)
+    return Examples(clips, rows, start, slack, length, lambda pieces: dense[pieces], weights)
 
 
 def window_examples(
@@ -80,9 +82,11 @@ def window_examples(
     Args:
         rows, score_rows: (n,) the clips' rows in the clip store and in the score store.
         columns: (K,) column of each class in the score store.
-        length: samples a window; the last window of a clip is padded or cut to it, a whole clip (`window_s` is
-            `clip`) padded or cut at random.
+        length: samples a window. The last window of a clip ends with the clip: where that makes it longer, and for a
+            whole clip (`window_s` is `clip`), it is cut at random within its bounds; where shorter, zero-padded.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
+    Raises:
+        InputError: a window has no scores, or a soft target is not a number in [0, 1].
     """
     counts = np.ones(len(rows), np.int64) if window_s == CLIP else n_windows(clips.n_samples[rows], length)
     clip = np.repeat(np.arange(len(rows)), counts)
@@ -98,14 +102,42 @@ def window_examples(
             "They belong to other recordings: score these clips again.",
         )
 
+    def soft_targets(pieces: np.ndarray) -> np.ndarray:
+        return stored[score_rows[clip[pieces]], window[pieces]][:, columns].astype(np.float32)
+
     def targets(pieces: np.ndarray) -> np.ndarray:
-        soft = stored[score_rows[clip[pieces]], window[pieces]][:, columns].astype(np.float32)
+        soft = soft_targets(pieces)
         return soft if hard is None else alpha * soft + (1 - alpha) * hard[clip[pieces]]
 
+    check_targets(soft_targets, clip, score_rows, columns, scores, window_name(window_s))
     start = window * length
-    if window_s == CLIP:
-        start = np.where(clips.n_samples[rows] > length, -1, 0)
-    return Examples(clips, rows[clip], start, length, targets)
+    slack = np.where(window == counts[clip] - 1, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
+    return Examples(clips, rows[clip], start, slack, length, targets)
+
+
+def check_targets(
+    soft_targets: Callable[[np.ndarray], np.ndarray],
+    clip: np.ndarray,
+    score_rows: np.ndarray,
+    columns: np.ndarray,
+    scores: ScoreStore,
+    scale: str,
+) -> None:
+    """Raise InputError where a soft target of the pieces, clip (P,) of which each is one, is no number in [0, 1]."""
+    as_stored = np.argsort(score_rows[clip], kind="stable")  # a file is read fastest from front to back
+    step = max(CHECKED_AT_ONCE // max(len(columns), 1), 1)
+    for first in range(0, len(clip), step):
+        pieces = as_stored[first : first + step]
+        soft = soft_targets(pieces)
+        wrong = ~((soft >= 0) & (soft <= 1))  # NaN too
+        if wrong.any():
+            piece, k = np.argwhere(wrong)[0]
+            raise InputError(
+                f"clip {scores.clip_ids[score_rows[clip[pieces[piece]]]]!r} has the soft target {soft[piece, k]:g} "
+                f"for class {scores.class_ids[columns[k]]!r} at scale {scale}; it must be in [0, 1]",
+                scores.path,
+                "Give probabilities, not logits.",
+            )
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:

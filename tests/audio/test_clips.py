@@ -184,7 +184,23 @@ def turn_back(file: h5py.File) -> None:
         (lambda file: file.attrs.__setitem__("format_version", 2), "version 2, expected 'pseudolabel-clips' version 1"),
         (lambda file: file.attrs.__delitem__("format"), "format is 'none'"),
         (lambda file: file.attrs.__delitem__("sample_rate"), "a part of the store is missing"),
+        *[
+            (lambda file, name=name, value=value: file.attrs.__setitem__(name, value), "of another kind")
+            for name, values in {
+                "format": (3, ["pseudolabel-clips", "b"], np.bytes_(b"\xff"), h5py.Empty("S4")),
+                "format_version": ("x", "1", [1, 1], 1.5, np.nan, np.inf),
+                "sample_rate": ("abc", "16000", [8000, 8000], 8000.5, np.inf, h5py.Empty("i8")),
+                "codec": (1, ["pcm16", "flac"]),
+            }.items()
+            for value in values
+        ],
+        (lambda file: file.attrs.__setitem__("sample_rate", 0), "sample_rate is 0 Hz; it must be above 0"),
+        (lambda file: file.attrs.__setitem__("sample_rate", -8000), "sample_rate is -8000 Hz"),
         (lambda file: file.attrs.__setitem__("codec", "mp3"), "contradict"),
+        (lambda file: replace(file, "clip_id", np.bytes_(b"a")), "of another kind"),
+        (lambda file: replace(file, "n_samples", file["n_samples"][:].astype(float)), "contradict"),
+        (lambda file: replace(file, "n_samples", file["n_samples"][:].reshape(4, 1)), "contradict"),
+        (lambda file: replace(file, "offset", file["offset"][:].astype(float)), "contradict"),
         (lambda file: file.__delitem__("group"), "a part of the store is missing"),
         (lambda file: replace(file, "clip_id", fixed_length_text(["a", "b", "a", "c"])), "contradict"),
         (lambda file: replace(file, "clip_id", fixed_length_text(["a", "b", "c"])), "contradict"),
@@ -205,6 +221,26 @@ def test_contradictory_stores_are_refused(path, damage, message):
     with pytest.raises(InputError, match=message) as caught:
         ClipStore.open(path)
     assert str(path) in str(caught.value)
+
+
+def test_negative_lengths_are_refused_where_the_codec_hides_them(tmp_path):
+    path = write(tmp_path / "flac.h5", codec="flac")
+    with h5py.File(path, "r+") as file:
+        replace(file, "n_samples", np.array([800, -1, 1203, 400]))
+    with pytest.raises(InputError, match="contradict"):
+        ClipStore.open(path)
+
+
+def test_a_refused_store_is_not_left_open(path):
+    for name in ("format_version", "sample_rate"):
+        with h5py.File(path, "r+") as file:
+            before = file.attrs[name]
+            file.attrs[name] = "abc"
+        with pytest.raises(InputError):
+            ClipStore.open(path)
+        with h5py.File(path, "r+") as file:  # fails while it is open for reading
+            file.attrs[name] = before
+    assert ClipStore.open(path).clip_ids == IDS
 
 
 def test_what_is_no_store_is_refused(tmp_path, path):

@@ -45,6 +45,26 @@ def test_precision_and_recall_of_additions_by_hand():
     assert judged["labels_after"] == {"precision": 5 / 8, "recall": 5 / 7}
 
 
+def test_recall_of_a_type_is_taken_over_the_missing_labels_that_it_can_find():
+    # Animal is the parent of Dog and Cat: `two` proposes b and c (Type I), `one` and `three` propose a (Type II).
+    proposed = {
+        "I": labels(one="", two="bc", three="", four="").matrix,
+        "II": labels(one="a", two="", three="a", four="").matrix,
+    }
+    judged = judge_additions(BEFORE, AFTER, LEDGER, TRUTH, proposed=proposed)
+    missing = {kind: figures["missing"] for kind, figures in judged["by_error"].items()}
+    assert missing == {"I": 1, "II": 2, "I+II": 0, "all": 4}
+    assert judged["by_error"]["II"]["recall"] == 2 / 2 and judged["by_error"]["all"]["recall"] == 2 / 4
+    assert judged["n_missing_not_proposed"] == 1  # c of `four`, whose label Rain has no relative
+
+
+def test_ledger_of_one_type_alone_counts_what_both_could_have_found():
+    both = labels(one="a", two="b", three="", four="").matrix
+    after, ledger = labels(one="ab", two="a", three="c", four="d"), [("one", "a", "II")]
+    judged = judge_additions(BEFORE, after, ledger, TRUTH, proposed={"I": both, "II": both})
+    assert {kind: judged["by_error"][kind]["missing"] for kind in ("I", "II", "I+II")} == {"I": 0, "II": 2, "I+II": 0}
+
+
 def test_additions_by_class_by_hand():
     animal, dog, cat, rain = judge_additions(BEFORE, AFTER, LEDGER, TRUTH)["by_class"]
     assert (animal["before"], animal["before_right"], animal["true"]) == (1, 1, 3)

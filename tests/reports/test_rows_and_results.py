@@ -60,10 +60,12 @@ def test_numbers_below_one_are_written_without_the_zero(value, text):
 
 
 def test_headline_tells_gain_and_spread():
-    runs = [run("weak", 0, 0.4), run("weak", 1, 0.5), run("psl_2s", 0, 0.6), run("psl_2s", 1, 0.7), run("true", 0, 0.8)]
+    weak, psl = [0.4, 0.45, 0.5], [0.6, 0.65, 0.7]
+    runs = [run("weak", seed, value) for seed, value in enumerate(weak)] + [run("true", 0, 0.8)]
+    runs += [run("psl_2s", seed, value) for seed, value in enumerate(psl)]
     text = results.headline(evaluation(*runs))
-    sd = np.std([0.4, 0.5], ddof=1)
-    assert "the teacher's 2 s scores reaches mAP .650 ± .071" in text and "weak labels .450 ± .071" in text
+    sd = np.std(weak, ddof=1)
+    assert "the teacher's 2 s scores reaches mAP .650 ± .050" in text and "weak labels .450 ± .050" in text
     assert "(trained on true labels: .800)" in text
     assert f"a gain of .200, more than the spread of that difference over seeds ({math.hypot(sd, sd):.3f})".replace(
         "0.", "."
@@ -71,9 +73,12 @@ def test_headline_tells_gain_and_spread():
 
 
 def test_headline_does_not_hide_a_loss_or_a_gain_within_the_spread():
-    runs = [run("weak", 0, 0.4), run("weak", 1, 0.6), run("enhanced", 0, 0.45), run("enhanced", 1, 0.51)]
+    runs = [run("weak", seed, value) for seed, value in enumerate([0.4, 0.5, 0.6])]
+    runs += [run("enhanced", seed, value) for seed, value in enumerate([0.45, 0.48, 0.51])]
     text = results.headline(evaluation(*runs))
     assert "trained on enhanced labels" in text and "a loss of .020, within the spread" in text
+    two_seeds = results.headline(evaluation(*(one for one in runs if one.seed < 2)))
+    assert "over 2 seeds a row is" in two_seeds and "too few to be sure" in two_seeds
     one_seed = results.headline(evaluation(run("weak", 0, 0.4), run("psl_5s", 0, 0.6)))
     assert "a gain of .200, from one seed a row, so chance is not ruled out" in one_seed
 

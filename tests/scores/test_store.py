@@ -138,6 +138,12 @@ def replace(file: h5py.File, name: str, value, **options) -> None:
     [
         (lambda file: file.attrs.__setitem__("format", "pseudolabel-clips"), "expected 'pseudolabel-scores' version 1"),
         (lambda file: file.attrs.__setitem__("format_version", 9), "version 9, expected"),
+        *[
+            (lambda file, name=name, value=value: file.attrs.__setitem__(name, value), "of another kind")
+            for name, values in {"format": (3, ["pseudolabel-scores", "b"]), "format_version": ("x", [1, 2])}.items()
+            for value in values
+        ],
+        (lambda file: replace(file, "class_id", np.bytes_(b"x")), "of another kind"),
         (lambda file: file.__delitem__("class_id"), "a part of the store is missing"),
         (lambda file: replace(file, "clip_id", fixed_length_text("aab")), "stands there twice"),
         (lambda file: replace(file, "class_id", fixed_length_text("xx")), "stands there twice"),

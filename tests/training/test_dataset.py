@@ -12,6 +12,7 @@ from scipy import sparse
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.training import dataset
 from pseudolabel.training.dataset import Examples, clip_examples, prefetch, window_examples
 
 RATE = 1000
@@ -52,7 +53,7 @@ def examples_of_windows(clips, scores, window_s="clip", alpha=1.0, rows=range(6)
 def test_each_window_has_the_audio_and_the_target_of_its_own_time(clips, scores, alpha, rows):
     examples = examples_of_windows(clips, scores, 2, alpha, rows)
     waveforms, targets = examples.batch(np.arange(len(examples)), seed=0, epoch=0)
-    expected_waveforms, expected_targets = [], []
+    expected_waveforms, expected_targets, cut = [], [], []
     for row in rows:
         clip_id, samples = clips.clip_ids[row], clips.read(clips.clip_ids[row])
         in_store = scores.clip_ids.index(clip_id)
@@ -60,12 +61,14 @@ def test_each_window_has_the_audio_and_the_target_of_its_own_time(clips, scores,
         while window == 0 or len(samples) - window * 2 * RATE >= RATE:  # a rest under half a window is not one
             piece = samples[window * 2 * RATE : (window + 1) * 2 * RATE]
             expected_waveforms.append(np.pad(piece, (0, 2 * RATE - len(piece))))
+            cut.append(len(samples) - (window + 1) * 2 * RATE in range(1, RATE))  # the rest belongs to this window
             soft = [scores.scores(2)[in_store, window, scores.class_ids.index(c)] for c in ("low", "middle", "high")]
             hard = np.eye(3)[row % 3]
             expected_targets.append(alpha * np.array(soft, np.float64) + (1 - alpha) * hard)
             window += 1
     assert len(examples) == len(expected_targets)
-    assert np.array_equal(waveforms, expected_waveforms)
+    cut = np.array(cut)
+    assert np.array_equal(waveforms[~cut], np.array(expected_waveforms)[~cut]) and cut.sum() == (5 in rows)
     assert waveforms.dtype == targets.dtype == np.float32
     assert np.allclose(targets, expected_targets, atol=1e-6)
     if alpha > 0:
@@ -98,6 +101,85 @@ def test_windows_that_were_never_scored_are_refused(clips, scores, tmp_path):
 def test_scale_that_is_not_in_the_store_is_refused(clips, scores):
     with pytest.raises(InputError, match=r"scale '5s' is not there; there are: "):
         examples_of_windows(clips, scores, 5, length=5 * RATE)
+
+
+@pytest.fixture(scope="module")
+def joined(write_tones, tmp_path_factory) -> ClipStore:
+    """Windows of 2 s: five, the last with 0.9 s more; six, the last 1.2 s; five of 2 s; one with 0.9 s more."""
+    return ClipStore.open(write_tones(tmp_path_factory.mktemp("joined"), [10.9, 11.2, 10.0, 2.9], RATE) / "clips.h5")
+
+
+def constant_scores(path, clips: ClipStore, window_s, n_windows: int) -> ScoreStore:
+    shape = (len(clips), 3) if window_s == "clip" else (len(clips), n_windows, 3)
+    ScoreStore.write(path, clips.clip_ids, ("low", "middle", "high"), {window_s: np.full(shape, 0.5)})
+    return ScoreStore.open(path)
+
+
+def test_last_window_that_is_too_long_is_cut_anywhere_within_its_bounds_and_no_other_moves(joined, tmp_path):
+    examples = examples_of_windows(joined, constant_scores(tmp_path / "s.h5", joined, 2, 6), 2, rows=range(4))
+    clip_of, window_of = np.repeat([0, 1, 2, 3], [5, 6, 5, 1]), [*range(5), *range(6), *range(5), 0]
+    pieces = np.arange(17)
+    assert len(examples) == 17
+    starts = {4: set(), 16: set()}
+    for epoch in range(30):
+        waveforms, _ = examples.batch(pieces, 0, epoch)
+        assert np.array_equal(waveforms, examples.batch(pieces, 0, epoch)[0])
+        for piece, (row, window) in enumerate(zip(clip_of, window_of, strict=True)):
+            samples, first = joined.read(joined.clip_ids[row]), window * 2 * RATE
+            if piece in starts:
+                found = [at for at in range(first, len(samples) - 1999)
+                         if np.array_equal(samples[at : at + 2000], waveforms[piece])]  # fmt: skip
+                assert len(found) == 1
+                starts[piece].add(found[0] - first)
+            else:
+                whole = samples[first : first + 2 * RATE]
+                assert np.array_equal(waveforms[piece], np.pad(whole, (0, 2 * RATE - len(whole))))
+    for found in starts.values():
+        assert len(found) > 10 and min(found) < 200 and max(found) > 700
+
+
+@pytest.mark.parametrize(("window_s", "n_windows"), [("clip", 1), (10, 1), (5, 2), (2, 5)])
+def test_nothing_is_drawn_where_windows_fill_the_clip(joined, tmp_path, monkeypatch, window_s, n_windows):
+    length = (10 if window_s == "clip" else window_s) * RATE
+    scores = constant_scores(tmp_path / "s.h5", joined, window_s, n_windows)
+    examples = examples_of_windows(joined, scores, window_s, rows=[2], length=length)
+    monkeypatch.setattr(np.random, "default_rng", None)  # a draw would fail
+    waveforms, _ = examples.batch(np.arange(n_windows), 0, 0)
+    assert np.array_equal(waveforms, joined.read("t02").reshape(n_windows, length))
+
+
+def with_scores(path, clips: ClipStore, changed: tuple[int, int, int], value: float) -> ScoreStore:
+    """Scores of .5 at 2 s for clips in reverse order, one of them changed, and a class that is not used."""
+    n_windows = np.array([1, 3, 1, 2, 1, 2])  # of the reversed clips
+    array = np.where(np.arange(3)[None, :, None] < n_windows[:, None, None], 0.5, 0.0) * np.ones(4)
+    array[changed] = value
+    write_scores(path, clips.clip_ids[::-1], ["high", "extra", "low", "middle"], {"2s": array.shape},
+                 {"2s": n_windows}, iter([{"2s": array}]))  # fmt: skip
+    return ScoreStore.open(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.01, 1.01, 4.5])
+@pytest.mark.parametrize("at_once", [1, 1 << 22])
+def test_soft_targets_that_are_no_probabilities_are_refused(clips, tmp_path, monkeypatch, value, at_once):
+    monkeypatch.setattr(dataset, "CHECKED_AT_ONCE", at_once)
+    scores = with_scores(tmp_path / "logits.h5", clips, (1, 2, 2), value)
+    said = (
+        rf"logits\.h5: clip 't04' has the soft target {np.float16(value):g}\d* for class 'low' at scale 2s; .* logits"
+    )
+    with pytest.raises(InputError, match=said):
+        examples_of_windows(clips, scores, 2)
+
+
+@pytest.mark.parametrize("changed", [(1, 2, 1), (0, 1, 2), (3, 0, 2)])  # class, window, clip that is not used
+def test_only_scores_that_are_used_are_checked(clips, tmp_path, changed):
+    scores = with_scores(tmp_path / "s.h5", clips, changed, np.nan)
+    examples = examples_of_windows(clips, scores, 2, rows=[4, 0, 5])
+    assert (examples.batch(np.arange(len(examples)), 0, 0)[1] == 0.5).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0])
+def test_bounds_themselves_are_soft_targets(clips, tmp_path, value):
+    assert len(examples_of_windows(clips, with_scores(tmp_path / "s.h5", clips, (1, 2, 2), value), 2)) == 10
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -136,7 +218,9 @@ def test_order_and_batches_depend_on_seed_and_epoch_only(clips):
 
 def test_balanced_drawing_follows_the_weights():
     weights = np.array([0.0, 1.0, 2.0, 5.0])
-    examples = Examples(None, np.tile(np.arange(4), 1000), np.zeros(4000), 1, None, np.tile(weights, 1000))
+    examples = Examples(
+        None, np.tile(np.arange(4), 1000), np.zeros(4000), np.zeros(4000), 1, None, np.tile(weights, 1000)
+    )
     drawn = np.concatenate([examples.row[examples.order(0, epoch)] for epoch in range(5)])
     assert len(drawn) == 20_000
     assert np.allclose(np.bincount(drawn, minlength=4) / 20_000, weights / 8, atol=0.015)
