@@ -99,7 +99,7 @@ def test_run_again_skips_every_step_and_changes_nothing(tiny):
     run = run_recipe(work)
     assert run.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
-    made = ["truth.csv", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p"]
+    made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p"]
     made += [f"runs/{row}-seed0/run.json" for row in TINY_ROWS]
     assert sorted(line for line in run.stdout.splitlines() if line.startswith("have ")) == sorted(
         f"have {work / name}" for name in made
