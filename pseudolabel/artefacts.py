@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from pseudolabel.errors import InputError, OutputExists
 
+LEFTOVER_S = 3600  # a temporary file untouched for so long belongs to no one
 LIBRARIES = ("torch", "torchaudio", "timm", "h5py", "numpy", "networkx", "scikit-learn", "soundfile", "soxr")
 
 
@@ -30,6 +33,18 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     return path
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return this process's temporary name for `path`, after removing what killed processes left under theirs.
+
+    A leftover is one that nobody has touched for an hour: another machine that shares the folder may still write.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name `path` only when the block ends without an error."""
@@ -37,7 +52,7 @@ def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     if path.is_dir():
         raise OutputExists("a folder lies where a file is to be written", path, "Remove it, or give another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -52,7 +67,7 @@ def whole_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty temporary folder; it takes the name `path` only when the block ends without an error."""
     path = refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     replaced = path.with_name(f".{path.name}.{os.getpid()}.old")

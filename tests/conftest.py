@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None, print_blob=True)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TONES = {"low": 300.0, "middle": 1000.0, "high": 3500.0}  # Hz

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 
 import pytest
 
@@ -195,3 +196,14 @@ def test_long_lists_are_cut_and_near_names_found():
     assert first_few([]) == ""
     assert nearest("Oboo", ["Flute", "Oboe"]) == "Oboe"
     assert nearest("xyz", ["Flute", "Oboe"]) == ""
+
+
+def test_what_a_killed_process_left_is_removed_after_an_hour_and_not_before(tmp_path):
+    old, fresh, other = (tmp_path / name for name in (".store.h5.1.tmp", ".store.h5.2.tmp", ".other.h5.1.tmp"))
+    for path in (old, fresh, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 4000, time.time() - 4000))
+    with whole_file(tmp_path / "store.h5") as temporary:
+        temporary.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == [other.name, fresh.name, "store.h5"]
