@@ -87,7 +87,7 @@ class Trainer:
         """Train to the end, from the last checkpoint where there is one, and return the selected model."""
         self._resume()
         total = self.options.epochs * self.steps_per_epoch
-        with Progress("train", total, "step", start=self.epoch * self.steps_per_epoch) as progress:
+        with Progress(f"train {self.folder.name}", total, "step", start=self.epoch * self.steps_per_epoch) as progress:
             while self.epoch < self.options.epochs and not self._out_of_patience():
                 self._train_epoch(progress)
                 self._validate()
