@@ -19,6 +19,7 @@ VERBS = {
     "score": "clips and run folders -> scores.h5 at 10, 5 and 2 s",
     "enhance": "labels, scores and ontology -> enhanced labels and their ledger",
     "evaluate": "runs or scores, and labels -> metrics, figures, report",
+    "balance": "labels -> how uneven the classes are, sampling weights, a held-out list",
 }
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy import sparse
 
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
@@ -32,7 +31,7 @@ from pseudolabel.audio.clips import CODECS, encode, encode_pcm16, write_clips
 from pseudolabel.audio.files import Recording, UnreadableAudio, find_audio, read_audio
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.stores import fixed_length_text, read_text
@@ -172,22 +171,6 @@ def read_groups(path: Path | None) -> dict[str, str]:
     return groups
 
 
-def joined(tables: Sequence[LabelTable], paths: Sequence[Path]) -> LabelTable:
-    """Return the clips of several lists as one, in order; a clip of two lists must have the same labels in both."""
-    clip_ids, matrix = list(tables[0].clip_ids), tables[0].matrix
-    for table, path in zip(tables[1:], paths[1:], strict=True):
-        row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-        earlier = np.array([row_of.get(clip_id, -1) for clip_id in table.clip_ids], np.int64)
-        again, new = np.flatnonzero(earlier >= 0), np.flatnonzero(earlier < 0)
-        differing = np.flatnonzero((matrix[earlier[again]] != table.matrix[again]).sum(axis=1))
-        if len(differing):
-            clip_id = table.clip_ids[again[differing[0]]]
-            raise InputError(f"clip {clip_id!r} has other labels in an earlier list", path, "Remove one of the two.")
-        clip_ids += [table.clip_ids[row] for row in new]
-        matrix = sparse.vstack([matrix, table.matrix[new]], format="csr")
-    return LabelTable(tuple(clip_ids), matrix, tables[0].vocabulary)
-
-
 def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
     """Return file name in WORK -> label list, of those that are given or lie there already."""
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
@@ -195,11 +178,7 @@ def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
              "eval.csv": args.eval}  # fmt: skip
     if args.audio is None and not any(given.values()):
         given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
-    return {
-        name: joined([LabelTable.read(path, vocabulary) for path in paths], paths)
-        for name, paths in given.items()
-        if paths
-    }
+    return {name: read_lists(paths, vocabulary) for name, paths in given.items() if paths}
 
 
 def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) -> list[str]:

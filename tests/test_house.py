@@ -147,6 +147,7 @@ def test_every_verb_is_a_module_with_a_main():
         ("pseudolabel", ("torch", "h5py", "numpy")),
         ("pseudolabel.cli", ("torch", "h5py", "numpy")),
         ("pseudolabel.enhance", ("torch", "sklearn", "matplotlib")),
+        ("pseudolabel.balance", ("torch", "sklearn", "matplotlib")),
         ("pseudolabel.scores.store", ("torch", "sklearn", "matplotlib")),
         ("pseudolabel.prepare", ("torch",)),
     ],

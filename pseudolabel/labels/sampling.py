@@ -1,9 +1,74 @@
-"""Which clip a training epoch draws how often: PSLA's sum rule."""
+"""How uneven the classes of a label list are, and the rules by which an epoch draws rare ones more often.
+
+Two rules are in use: PSLA's sum rule (`balanced_weights`: weights to draw with) and Moore et al.'s max rule
+(`oversampling_factors`: how often each clip is repeated). They are not the same; say which one was used.
+PSLA: Gong et al. 2021. Moore et al. 2023: "Dataset balancing can hurt model performance".
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
+
+from pseudolabel.errors import InputError
+
+MOORE_BETAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # Moore et al., Table 2
+LARGEST_FACTOR = 1e9  # an epoch that repeats a clip more often is a slip of beta
+
+
+def class_counts(matrix: sparse.csr_array) -> np.ndarray:
+    """Return N_k, (K,) int64: how many clips carry each class. `matrix` is (N, K) bool."""
+    return np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.int64)
+
+
+def priors(matrix: sparse.csr_array) -> np.ndarray:
+    """Return p_k = N_k / N, (K,) float64 (Moore et al., equation 1); NaN where there are no clips."""
+    return class_counts(matrix) / (matrix.shape[0] or np.nan)
+
+
+def label_cardinality(matrix: sparse.csr_array) -> float:
+    """Return the mean number of labels a clip, clips without labels included; NaN where there are no clips."""
+    return matrix.nnz / matrix.shape[0] if matrix.shape[0] else math.nan
+
+
+def imbalance_ratio(counts: np.ndarray) -> float:
+    """Return the largest count over the smallest (Moore et al., equation 2), over the classes that occur.
+
+    Args:
+        counts: (K,) how often each class occurs, or priors; classes with 0 are left out.
+
+    Returns:
+        At least 1; NaN where no class occurs.
+    """
+    occurring = counts[counts > 0]
+    return float(occurring.max() / occurring.min()) if len(occurring) else math.nan
+
+
+def gini(counts: np.ndarray, form: str = "printed") -> float:
+    """Return the Gini coefficient of how the labels spread over the classes that occur.
+
+    `printed` is Moore et al.'s equation 3, 1 - 2 S / (K T), with T the sum of the counts in ascending order and S the
+    sum of their running sums. It is -1/K where all counts are equal. `usual` is the common form, larger by exactly 1/K:
+    0 where all are equal. At 527 classes they differ by .0019.
+
+    Args:
+        counts: (K,) how often each class occurs, or priors; classes with 0 are left out.
+        form: `printed` or `usual`.
+
+    Returns:
+        NaN where no class occurs.
+    """
+    if form not in ("printed", "usual"):
+        raise InputError(f"no form {form!r} of the Gini coefficient", "", "Give printed or usual.")
+    ascending = np.sort(np.asarray(counts, dtype=np.float64)[counts > 0])
+    if not len(ascending):
+        return math.nan
+    printed = 1 - 2 * np.cumsum(ascending).sum() / (len(ascending) * ascending.sum())
+    return float(printed + (1 / len(ascending) if form == "usual" else 0))
 
 
 def balanced_weights(matrix: sparse.csr_array) -> np.ndarray:
@@ -21,3 +86,87 @@ def balanced_weights(matrix: sparse.csr_array) -> np.ndarray:
     counts = np.asarray(matrix.sum(axis=0, dtype=np.int64)).ravel()
     rarity = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
     return np.asarray(matrix.astype(np.float64) @ rarity).ravel()
+
+
+def max_rule_weights(matrix: sparse.csr_array, beta: float) -> np.ndarray:
+    """Return m_j / min m_j, Moore et al.'s factors before rounding: to draw with, where repeating is too much.
+
+    m_j = max over the labels of clip j of (1 / p_k)^beta (equation 4). A clip without labels has no m_j: it gets 1.
+
+    Args:
+        matrix: (N, K) bool, the labels of each clip.
+        beta: oversampling exponent, from 0 (every clip once) to 1 (full); larger ones are allowed.
+
+    Returns:
+        (N,) float64, at least 1.
+
+    Raises:
+        InputError: beta is negative or not finite, or so large that a factor passes a thousand million.
+    """
+    if not 0 <= beta < math.inf:
+        raise InputError(f"the exponent beta must be a finite number of at least 0, not {beta}", "--betas")
+    counts = class_counts(matrix)
+    lengths = np.diff(matrix.indptr)
+    rarest = np.zeros(len(lengths), dtype=np.int64)  # the count of each clip's rarest class
+    labelled = lengths > 0
+    if labelled.any():
+        rarest[labelled] = np.minimum.reduceat(counts[matrix.indices], matrix.indptr[:-1][labelled])
+    most = rarest.max(initial=1)
+    steps = np.ones(most + 1)  # by count; count 0 means no label
+    present = np.unique(rarest[labelled])
+    with np.errstate(over="ignore"):
+        steps[present] = (most / present) ** beta
+    if steps.max() > LARGEST_FACTOR:
+        raise InputError(f"beta {beta:g} repeats a clip {steps.max():.3g} times", "--betas", "Give a smaller beta.")
+    return steps[rarest]
+
+
+def oversampling_factors(matrix: sparse.csr_array, beta: float) -> np.ndarray:
+    """Return M_j, how often an epoch repeats each clip: Moore et al.'s max rule (equations 4 and 5).
+
+    M_j = round(m_j / min_j m_j), m_j = max over the labels of clip j of (1 / p_k)^beta; halves are rounded to even, as
+    numpy does. A clip without labels stays once. Arguments and errors as `max_rule_weights`.
+
+    Returns:
+        (N,) int64, at least 1.
+    """
+    return np.rint(max_rule_weights(matrix, beta)).astype(np.int64)
+
+
+class Oversampled(NamedTuple):
+    """A row of the table over beta: an epoch in which clip j stands M_j times (Moore et al., Table 2).
+
+    `rows` is the sum of M_j, `times` that over N; `one_in` says that the rarest class is in one of so many rows.
+    """
+
+    beta: float
+    imbalance_ratio: float
+    gini: float
+    gini_usual: float
+    rows: int
+    times: float
+    largest_factor: int
+    one_in: float
+
+
+def oversampled(matrix: sparse.csr_array, beta: float) -> Oversampled:
+    """Return the statistics of the list `matrix`, (N, K) bool, oversampled by the max rule with exponent `beta`."""
+    factors = oversampling_factors(matrix, beta)
+    repeated = np.repeat(factors.astype(np.float64), np.diff(matrix.indptr))  # exact: whole numbers below 2^53
+    counts = np.bincount(matrix.indices, weights=repeated, minlength=matrix.shape[1])
+    n_rows = int(factors.sum())
+    return Oversampled(
+        beta=float(beta),
+        imbalance_ratio=imbalance_ratio(counts),
+        gini=gini(counts),
+        gini_usual=gini(counts, "usual"),
+        rows=n_rows,
+        times=n_rows / len(factors) if len(factors) else math.nan,
+        largest_factor=int(factors.max(initial=0)),
+        one_in=n_rows / float(counts[counts > 0].min()) if counts.any() else math.nan,
+    )
+
+
+def beta_table(matrix: sparse.csr_array, betas: Sequence[float] = MOORE_BETAS) -> list[Oversampled]:
+    """Return one row for each exponent, in the order given (Moore et al., Table 2)."""
+    return [oversampled(matrix, beta) for beta in betas]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,8 @@ from scipy import sparse
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.formats import read_label_rows
+from pseudolabel.labels import writers
+from pseudolabel.labels.formats import Format, read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary
 
 HEADER = ("clip_id", "labels")
@@ -56,21 +57,26 @@ class LabelTable:
             InputError: no clips, a clip id that is empty or given twice, a missing column, an unknown format.
             UnknownClass: a label that is not in the vocabulary; the message says the line and the nearest class.
         """
-        rows, separator = read_label_rows(path, format)
-        clip_ids, lines, codes, code_of, label_sets = [], array("q"), array("q"), {}, []
-        for line, clip_id, text in rows:
+        rows, known = read_label_rows(path, format)
+        clip_ids, numbers, codes, code_of, label_sets = [], array("q"), array("q"), {}, []
+        for number, clip_id, text in rows:
             code = code_of.get(text)
             if code is None:
                 code = code_of[text] = len(label_sets)
-                label_sets.append(_columns_of(text, separator, vocabulary, f"{path}:{line}"))
+                label_sets.append(_columns_of(text, known, vocabulary, known.place(path, number)))
             clip_ids.append(clip_id)
-            lines.append(line)
+            numbers.append(number)
             codes.append(code)
         if not clip_ids:
             raise InputError("the label list has no clips", path)
-        _check_clip_ids(clip_ids, lines, path)
-        distinct = _matrix(label_sets, len(vocabulary))
-        return cls(tuple(clip_ids), distinct[np.frombuffer(codes, dtype=np.int64)], vocabulary)
+        if "" in (row_of := dict.fromkeys(clip_ids)):
+            raise InputError("the clip id is empty", known.place(path, numbers[clip_ids.index("")]))
+        matrix = _matrix(label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
+        if len(row_of) != len(clip_ids):
+            if not known.events:
+                raise _clip_given_twice(clip_ids, numbers, path, known)
+            matrix = _united(clip_ids, matrix)
+        return cls(tuple(row_of), matrix, vocabulary)
 
     @classmethod
     def from_sets(
@@ -80,12 +86,37 @@ class LabelTable:
         columns = [[vocabulary.index[vocabulary.find(label)] for label in labels] for labels in label_sets]
         return cls(tuple(clip_ids), _matrix(columns, len(vocabulary)), vocabulary)
 
-    def write(self, path: str | Path, format: str = "csv", overwrite: bool = True) -> None:
-        """Write the list, one row a clip in table order, labels in vocabulary order."""
-        if format != "csv":
-            raise InputError(f"labels cannot be written as {format!r}", path, "Formats: csv.")
-        labels = (";".join(labels) for labels in self._iterate_sets())
-        write_csv(path, HEADER, zip(self.clip_ids, labels, strict=True), overwrite)
+    def write(
+        self,
+        path: str | Path,
+        format: str = "csv",
+        overwrite: bool = True,
+        *,
+        segments: Mapping[str, tuple[str, str]] | None = None,
+        wav: str = "{clip_id}",
+    ) -> None:
+        """Write the list, one row a clip in table order, labels in vocabulary order.
+
+        Args:
+            format: `csv`, `audioset`, `psla` or `parquet`.
+            segments: of `audioset`, the start and end of each clip (readers.read_segments gives a published list's).
+            wav: of `psla`, where the recordings lie, for example `audio/{clip_id}.flac`.
+
+        Raises:
+            InputError: an unknown format, or an id that the format cannot hold.
+            OutputExists: there is such a file and `overwrite` is false.
+        """
+        rows = zip(self.clip_ids, self._iterate_sets(), strict=True)
+        if format == "csv":
+            write_csv(path, HEADER, ((clip_id, ";".join(labels)) for clip_id, labels in rows), overwrite)
+        elif format == "audioset":
+            writers.write_audioset(path, rows, segments or {}, overwrite)
+        elif format == "psla":
+            writers.write_psla(path, rows, wav, overwrite)
+        elif format == "parquet":
+            writers.write_parquet(path, self.clip_ids, self.matrix, self.vocabulary.class_ids, overwrite)
+        else:
+            raise InputError(f"labels cannot be written as {format!r}", path, "Formats: csv, audioset, psla, parquet.")
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -139,9 +170,71 @@ class LabelTable:
             start = end
 
 
-def _columns_of(text: str, separator: str, vocabulary: Vocabulary, place: str) -> list[int]:
-    labels = [label.strip() for label in text.split(separator)]
-    return [vocabulary.index[vocabulary.find(label, place)] for label in labels if label]
+def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) -> list[int]:
+    """Return the columns of a row's labels."""
+    if not text.strip():
+        return []
+    if known.numbered:
+        return [_column_numbered(label.strip(), vocabulary, place) for label in text.split(";")]
+    labels = text.split(known.separators[0]) if known.separators else [text]
+    if all(label in vocabulary.index for label in labels):  # nearly always, and quick
+        return [vocabulary.index[label] for label in labels]
+    labels = split_labels(text, known.separators, vocabulary)
+    if "" in labels:
+        raise InputError(f"an empty label in {text!r}", place, "Is the row whole? Take the lone separator away.")
+    return [vocabulary.index[vocabulary.find(label, place)] for label in labels]
+
+
+def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
+    if not (label.isascii() and label.isdigit() and int(label) < len(vocabulary)):
+        raise InputError(f"{label!r} is no column of the vocabulary's {len(vocabulary)} classes", place)
+    return int(label)
+
+
+def read_lists(paths: Sequence[Path], vocabulary: Vocabulary) -> LabelTable:
+    """Read several label lists as one, clips in order of the lists.
+
+    Raises:
+        InputError: a clip stands in two lists with other labels in each; as `LabelTable.read`.
+    """
+    joined = LabelTable.read(paths[0], vocabulary)
+    for path in paths[1:]:
+        table = LabelTable.read(path, vocabulary)
+        earlier = np.array([joined.row_of.get(clip_id, -1) for clip_id in table.clip_ids], np.int64)
+        again, new = np.flatnonzero(earlier >= 0), np.flatnonzero(earlier < 0)
+        differing = np.flatnonzero((joined.matrix[earlier[again]] != table.matrix[again]).sum(axis=1))
+        if len(differing):
+            clip_id = table.clip_ids[again[differing[0]]]
+            raise InputError(f"clip {clip_id!r} has other labels in an earlier list", path, "Remove one of the two.")
+        clip_ids = (*joined.clip_ids, *(table.clip_ids[row] for row in new))
+        joined = LabelTable(clip_ids, sparse.vstack([joined.matrix, table.matrix[new]], format="csr"), vocabulary)
+    return joined
+
+
+def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str]:
+    """Return the labels that `text` joins by a separator; a name that has the separator in it stays whole.
+
+    Where a piece is no class, the longest run of pieces from there on that is one is taken. What is left is tried with
+    the next separator, and stays as it is after the last.
+    """
+    text = text.strip()
+    if not separators or (separators[0] not in text and len(separators) == 1):
+        return [text]
+    pieces = text.split(separators[0])
+    labels, start = [], 0
+    while start < len(pieces):
+        runs = ((end, separators[0].join(pieces[start:end]).strip()) for end in range(len(pieces), start, -1))
+        if pieces[start].strip() in vocabulary.index:
+            found = start + 1, pieces[start].strip()
+        else:
+            found = next(((end, run) for end, run in runs if vocabulary.lookup(run) is not None), None)
+        if found is None:
+            labels += split_labels(pieces[start], separators[1:], vocabulary)
+            start += 1
+        else:
+            start, label = found
+            labels.append(label)
+    return labels
 
 
 def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:
@@ -161,13 +254,17 @@ def _first_repeated(clip_ids: Sequence[str]) -> tuple[int, int]:
     raise ValueError("no clip id stands there twice")
 
 
-def _check_clip_ids(clip_ids: list[str], lines: array, path: str | Path) -> None:
-    distinct = set(clip_ids)
-    if "" in distinct:
-        raise InputError("the clip id is empty", f"{path}:{lines[clip_ids.index('')]}")
-    if len(distinct) != len(clip_ids):
-        first, second = _first_repeated(clip_ids)
-        raise InputError(
-            f"clip {clip_ids[second]!r} stands there twice, first in line {lines[first]}", f"{path}:{lines[second]}",
-            "Keep one row a clip, its labels joined.",
-        )  # fmt: skip
+def _united(clip_ids: Sequence[str], matrix: sparse.csr_array) -> sparse.csr_array:
+    """Return one row a clip, in the order in which they first stand there, with the labels of all its rows."""
+    row_of = {}
+    rows = [row_of.setdefault(clip_id, len(row_of)) for clip_id in clip_ids]
+    membership = sparse.csr_array((np.ones(len(rows), np.int32), (rows, np.arange(len(rows)))))
+    return membership @ matrix.astype(np.int32)
+
+
+def _clip_given_twice(clip_ids: list[str], numbers: array, path: str | Path, known: Format) -> InputError:
+    first, second = _first_repeated(clip_ids)
+    return InputError(
+        f"clip {clip_ids[second]!r} stands there twice, first in {known.unit} {numbers[first]}",
+        known.place(path, numbers[second]), "Keep one row a clip, its labels joined.",
+    )  # fmt: skip

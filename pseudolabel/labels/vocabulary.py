@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,7 +50,8 @@ class Vocabulary:
 
         The file has the columns `class_id,name` and optionally `ontology_id`; without that column each class is the
         ontology node of its own id. FSD50K's class ids are AudioSet ids; ESC-50's are its category names, and only
-        categories that an AudioSet class matches exactly have an ontology id.
+        categories that an AudioSet class matches exactly have an ontology id. Three published files are taken as they
+        are: FSD50K's vocabulary.csv, AudioSet's class_labels_indices.csv and its mid_to_display_name.tsv.
         """
         if str(source) == "audioset":
             rows = [row for row in read_csv(table_path("audioset.csv")) if row["index"]]
@@ -61,6 +64,8 @@ class Vocabulary:
             rows = read_csv(table_path("esc50.csv"))
             nodes = [row["audioset_id"] if row["relation"] == "exact" else "" for row in rows]
             entries = [(row["category"], row["category"], node) for row, node in zip(rows, nodes, strict=True)]
+        elif Path(source).is_file() and (published := _published_classes(Path(source))):
+            entries = [(class_id, name, class_id) for class_id, name in published]
         elif Path(source).is_file():
             rows = read_csv(source, required=("class_id", "name"))
             entries = [(row["class_id"], row["name"], row.get("ontology_id", row["class_id"])) for row in rows]
@@ -91,15 +96,34 @@ class Vocabulary:
     def _by_name(self) -> dict[str, str]:
         return {name.casefold(): class_id for name, class_id in zip(self.names, self.class_ids, strict=True)}
 
-    def find(self, text: str, place: object = "") -> str:
-        """Return the id of the class whose id, or else whose name (any case), is `text`.
+    @cached_property
+    def _by_spelling(self) -> dict[str, str]:
+        """Class ids of names as file names spell them, without the spellings that two classes share."""
+        found, shared = {}, set()
+        for name, class_id in zip(self.names, self.class_ids, strict=True):
+            for word in ("and", "or"):
+                spelling = _spelling(name, word)
+                if found.setdefault(spelling, class_id) != class_id:
+                    shared.add(spelling)
+        return {spelling: class_id for spelling, class_id in found.items() if spelling not in shared}
 
-        Raises:
-            UnknownClass: there is none; the message names the nearest one and `place`.
+    def lookup(self, text: str) -> str | None:
+        """Return the id of the class whose id, or else whose name, is `text`; None where there is none.
+
+        A name counts in any case, and with `_` for spaces and `_and_` or `_or_` for commas, as the Freesound data sets
+        write AudioSet's names.
         """
         if text in self.index:
             return text
-        class_id = self._by_name.get(text.casefold())
+        return self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
+
+    def find(self, text: str, place: object = "") -> str:
+        """Return `lookup(text)`.
+
+        Raises:
+            UnknownClass: there is no such class; the message names the nearest one and `place`.
+        """
+        class_id = self.lookup(text)
         if class_id is None:
             raise self._unknown(text, place)
         return class_id
@@ -121,6 +145,31 @@ class Vocabulary:
         kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
         columns = (self.class_ids, self.names, self.ontology_ids)
         return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
+
+
+def _spelling(name: str, word: str) -> str:
+    """Return a name in lower case with spaces for `_` and `word` for commas."""
+    words = name.casefold().replace("_", " ")
+    return words.replace(f", {word} ", f" {word} ").replace(", ", f" {word} ")
+
+
+def _published_classes(path: Path) -> list[tuple[str, str]]:
+    """Return (class id, name) of a published list of classes, nothing where the file is none."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        first = file.readline().strip()
+        file.seek(0)
+        if first == "index,mid,display_name":
+            width, order, rows = 3, (1, 2), list(csv.reader(file))[1:]
+        elif re.fullmatch(r"0,[^,]+,/[mtg]/[^,]+", first):
+            width, order, rows = 3, (2, 1), list(csv.reader(file))
+        elif re.fullmatch(r"/[mtg]/[^\t]+\t[^\t]+", first):
+            width, order, rows = 2, (0, 1), list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        else:
+            return []
+    for line, fields in enumerate(rows, 1):
+        if len(fields) != width:
+            raise InputError(f"row {line} of the classes has {len(fields)} columns, not {width}", path)
+    return [(fields[order[0]], fields[order[1]]) for fields in rows]
 
 
 def _refuse_repeated(values: Iterable[str], what: str, place: str) -> None:

@@ -48,20 +48,20 @@ def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
     """Draw every figure that the evaluation has numbers for, and write them as PNG into `folder`."""
     pictures = []
     if evaluation.rows:
-        pictures.append(_draw("map", rows_figure, evaluation))
+        pictures.append(draw_picture("map", rows_figure, evaluation))
     if evaluation.row("weak") and len(evaluation.rows) > 1 and _compared(evaluation):
-        pictures.append(_draw("ap_change", ap_change_figure, evaluation))
+        pictures.append(draw_picture("ap_change", ap_change_figure, evaluation))
     for name, judged in evaluation.enhanced.items():
-        pictures.append(_draw(f"labels-{name.replace('/', '_')}", label_counts_figure, name, judged))
+        pictures.append(draw_picture(f"labels-{name.replace('/', '_')}", label_counts_figure, name, judged))
         if "labels_before" in judged and judged["n_added"]:
-            pictures.append(_draw(f"additions-{name.replace('/', '_')}", additions_figure, name, judged))
+            pictures.append(draw_picture(f"additions-{name.replace('/', '_')}", additions_figure, name, judged))
     for picture in pictures:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{picture.name}.png").write_bytes(picture.png)
     return pictures
 
 
-def _draw(name: str, draw: Callable[..., tuple[Figure, str, str]], *what: object) -> Picture:
+def draw_picture(name: str, draw: Callable[..., tuple[Figure, str, str]], *what: object) -> Picture:
     import io
 
     from matplotlib.style import context

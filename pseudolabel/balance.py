@@ -1,0 +1,253 @@
+"""Measure how uneven the classes of a label list are, and what balancing would do.
+
+    python -m pseudolabel.balance
+    python -m pseudolabel.balance --labels balanced_train_segments.csv unbalanced_train_segments.csv.xz --rule max
+    python -m pseudolabel.balance --labels dev.csv --enhanced enhanced-25p --validation-clips 5
+
+Written into WORK/balance/: statistics.csv (a row for each list), classes.csv (count and prior of each class), betas.csv
+(oversampling by Moore et al.'s max rule, a row for each exponent beta), all of them in balance.json, as text in
+balance.txt and drawn in balance.png; run.json. On request: weights.csv (--rule sum, PSLA's rule) or factors.csv
+(--rule max), for each enhanced list too; validation.csv and training.csv (--validation-clips).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json, write_text
+from pseudolabel.cli import non_negative, non_negative_int, positive_int, run_verb, verb_parser, vocabulary_source
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.held_out import held_out_rows
+from pseudolabel.labels.sampling import (
+    MOORE_BETAS,
+    Oversampled,
+    balanced_weights,
+    beta_table,
+    class_counts,
+    gini,
+    imbalance_ratio,
+    label_cardinality,
+    max_rule_weights,
+    priors,
+)
+from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.vocabulary import Vocabulary
+
+GIVEN = "labels"  # the name of the list as given, before enhancement
+LONG_EPOCH = 10  # times the clips: repeating them costs more than drawing with weights
+RULES = {"sum": "PSLA's sum rule: weights.csv", "max": "Moore et al.'s max rule with --beta: factors.csv"}
+
+
+def _refuse_unlabelled(labels: LabelTable, path: Path) -> None:
+    if not labels.matrix.nnz:
+        raise InputError("not one clip has a label", path, "Give a list with labels.")
+
+
+def read_enhanced(paths: Sequence[Path], labels: LabelTable) -> dict[str, LabelTable]:
+    """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
+
+    Args:
+        paths: label lists, or folders that `enhance` wrote; a `labels.csv` is called after its folder.
+
+    Raises:
+        ClipMismatch: a list lacks clips of `labels`, or has others.
+    """
+    tables = {}
+    for path in paths:
+        file = path / "labels.csv" if path.is_dir() else path
+        name = file.resolve().parent.name if file.name == "labels.csv" else file.name.partition(".")[0]
+        if name in tables or name == GIVEN:
+            raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
+        table = LabelTable.read(file, labels.vocabulary)
+        _refuse_unlabelled(table, file)
+        others = [clip_id for clip_id in table.clip_ids if clip_id not in labels.row_of]
+        absent = [clip_id for clip_id in labels.clip_ids if clip_id not in table.row_of]
+        if others or absent:
+            raise ClipMismatch(
+                f"not the clips of --labels: {len(absent)} are missing, {len(others)} are others: "
+                f"{first_few(absent or others)}", file, "Give the enhanced list of the same clips.",
+            )  # fmt: skip
+        tables[name] = table if table.clip_ids == labels.clip_ids else table.select(labels.clip_ids)
+    return tables
+
+
+def statistics(labels: LabelTable) -> dict[str, object]:
+    """Return the balance of a label list: a row of statistics.csv."""
+    counts, vocabulary = class_counts(labels.matrix), labels.vocabulary
+    most, rarest = int(counts.argmax()), int(np.where(counts > 0, counts, counts.max() + 1).argmin())
+    return {
+        "clips": len(labels),
+        "clips_without_labels": int((np.diff(labels.matrix.indptr) == 0).sum()),
+        "labels": labels.matrix.nnz,
+        "label_cardinality": label_cardinality(labels.matrix),
+        "classes": int((counts > 0).sum()),
+        "classes_without_clips": int((counts == 0).sum()),
+        "most_frequent": vocabulary.names[most],
+        "most_frequent_clips": int(counts[most]),
+        "rarest": vocabulary.names[rarest],
+        "rarest_clips": int(counts[rarest]),
+        "imbalance_ratio": imbalance_ratio(counts),
+        "gini": gini(counts),
+        "gini_usual": gini(counts, "usual"),
+    }
+
+
+def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) -> str:
+    """Return the tables as text: the lists, then for each list the table over beta."""
+    from pseudolabel.reports.results import aligned
+
+    header = ["list", "clips", "labels", "a clip", "classes", "most", "rarest", "ratio", "Gini", "usual form"]
+    rows = []
+    for name, row in figures.items():
+        numbers = [row[key] for key in ("classes", "most_frequent_clips", "rarest_clips", "imbalance_ratio")]
+        rows.append(
+            [name, f"{row['clips']:,}", f"{row['labels']:,}", f"{row['label_cardinality']:.3f}"]
+            + [f"{number:,.0f}" for number in numbers]
+            + [f"{row['gini']:.3f}", f"{row['gini_usual']:.3f}"]
+        )
+    parts = [aligned((header, rows))]
+    for name, row in figures.items():
+        lacking = "".join(
+            f"; {what}: {row[key]:,}"
+            for key, what in (
+                ("classes_without_clips", "classes without a clip, left out"),
+                ("clips_without_labels", "clips without a label"),
+            )
+            if row[key]
+        )
+        parts.append(f"{name}: most frequent {row['most_frequent']!r}, rarest {row['rarest']!r}{lacking}")
+    header = ["beta", "ratio", "Gini", "usual form", "rows", "times", "largest factor", "rarest: 1 in"]
+    for name, table in tables.items():
+        rows = [
+            f"{row.beta:g} {row.imbalance_ratio:,.0f} {row.gini:.3f} {row.gini_usual:.3f} {row.rows:,} {row.times:.2f} "
+            f"{row.largest_factor:,} {row.one_in:,.1f}".split()
+            for row in table
+        ]
+        parts.append(f"\n{name}, oversampled by the max rule (Moore et al. 2023)\n{aligned((header, rows))}")
+        if all(row.largest_factor == 1 for row in table):
+            parts.append("At none of these exponents does the rule repeat a clip.")
+        long = [row.beta for row in table if row.times > LONG_EPOCH]
+        if long:
+            parts.append(f"From beta {min(long):g} on, rather draw with the weights of factors.csv than repeat clips.")
+    return "\n".join(parts)
+
+
+def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[float]) -> str:
+    """Write the tables, balance.json, balance.txt and balance.png; return the text."""
+    from pseudolabel.reports.balance_figure import balance_figure
+
+    vocabulary = lists[GIVEN].vocabulary
+    figures = {name: statistics(labels) for name, labels in lists.items()}
+    tables = {name: beta_table(labels.matrix, betas) for name, labels in lists.items()}
+    counts = {name: class_counts(labels.matrix) for name, labels in lists.items()}
+    shares = {name: priors(labels.matrix) for name, labels in lists.items()}
+
+    write_csv(
+        folder / "statistics.csv", ("list", *figures[GIVEN]), ((name, *row.values()) for name, row in figures.items())
+    )
+    write_csv(
+        folder / "betas.csv", ("list", *Oversampled._fields), ((name, *row) for name in tables for row in tables[name])
+    )
+    header, columns = ["class_id", "name"], [vocabulary.class_ids, vocabulary.names]
+    for name in lists:
+        suffix = "" if name == GIVEN else f"_{name}"
+        header += [f"clips{suffix}", f"prior{suffix}"]
+        columns += [counts[name].tolist(), shares[name].tolist()]
+    write_csv(folder / "classes.csv", header, zip(*columns, strict=True))
+    text = text_report(figures, tables)
+    write_text(folder / "balance.txt", text + "\n")
+    (folder / "balance.png").write_bytes(balance_figure(shares, tables).png)
+    write_json(
+        folder / "balance.json",
+        {
+            "vocabulary": vocabulary.name,
+            "rule_of_betas": "max",
+            "lists": {name: {**figures[name], "betas": [row._asdict() for row in tables[name]]} for name in lists},
+        },
+    )
+    return text
+
+
+def write_drawing(folder: Path, lists: dict[str, LabelTable], rules: Sequence[str], beta: float) -> list[str]:
+    """Write the weight or factor of every clip of every list; return the names of the files."""
+    names = []
+    for name, labels in lists.items():
+        suffix = "" if name == GIVEN else f"-{name}"
+        if "sum" in rules:
+            names.append(f"weights{suffix}.csv")
+            weights = balanced_weights(labels.matrix).tolist()
+            write_csv(folder / names[-1], ("clip_id", "weight"), zip(labels.clip_ids, weights, strict=True))
+        if "max" in rules:
+            names.append(f"factors{suffix}.csv")
+            weights = max_rule_weights(labels.matrix, beta)
+            columns = (labels.clip_ids, np.rint(weights).astype(np.int64).tolist(), weights.tolist())
+            write_csv(folder / names[-1], ("clip_id", "factor", "weight"), zip(*columns, strict=True))
+    return names
+
+
+def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> str:
+    """Write validation.csv, and training.csv with all other clips; return what was done."""
+    drawn = held_out_rows(labels, min_clips, seed)
+    rest = np.setdiff1d(np.arange(len(labels)), drawn, assume_unique=True)
+    for name, rows in (("validation.csv", drawn), ("training.csv", rest)):
+        clip_ids = tuple(labels.clip_ids[row] for row in rows.tolist())
+        LabelTable(clip_ids, labels.matrix[rows], labels.vocabulary).write(folder / name)
+    held, left = class_counts(labels.matrix[drawn]), class_counts(labels.matrix[rest])
+    emptied = int(((held > 0) & (left == 0)).sum())
+    lost = f"; classes without a clip left in training.csv: {emptied}" if emptied else ""
+    return (
+        f"validation.csv: {len(drawn):,} clips, at least {min_clips} of each class, "
+        f"ratio {imbalance_ratio(held):,.0f}, Gini {gini(held):.3f}; training.csv: the other {len(rest):,}{lost}"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the lists, write the folder, and print the tables."""
+    out = refuse_existing(args.out or args.work / "balance", args.overwrite)
+    if out.exists() and not (out.is_dir() and ((out / "balance.json").exists() or not any(out.iterdir()))):
+        raise InputError("not a folder that balance wrote, so it is not replaced", out, "Give another --out.")
+    paths = args.labels or [args.work / "labels.csv"]
+    enhanced = args.enhanced
+    if enhanced is None:
+        enhanced = [] if args.labels else sorted(path.parent for path in args.work.glob("enhanced-*/labels.csv"))
+    source = vocabulary_source(args)
+    labels = read_lists(paths, Vocabulary.load(source))
+    _refuse_unlabelled(labels, paths[0])
+    lists = {GIVEN: labels, **read_enhanced(enhanced, labels)}
+    inputs = [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced), Path(source)]
+    with whole_folder(out, args.overwrite) as folder:
+        lines = [write_balance(folder, lists, args.betas)]
+        files = write_drawing(folder, lists, args.rule, args.beta)
+        if args.validation_clips:
+            lines.append("\n" + write_split(folder, labels, args.validation_clips, args.seed))
+        write_json(folder / "run.json", run_record("balance", vars(args), inputs, args.seed))
+    also = f", {', '.join(files)}" if files else ""
+    print("\n".join(lines) + f"\n\nwrote {out}: statistics.csv, classes.csv, betas.csv, balance.png{also}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb; return its exit code."""
+    parser = verb_parser("balance", __doc__)
+    add = parser.add_argument
+    add("--labels", type=Path, nargs="+", metavar="LIST", help="label lists, taken together (default: WORK/labels.csv)")
+    add("--enhanced", type=Path, nargs="*", metavar="LIST",
+        help="the same clips enhanced, lists or folders (default: WORK/enhanced-*, none with --labels)")  # fmt: skip
+    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
+    add("--betas", type=non_negative, nargs="+", default=MOORE_BETAS, metavar="B",
+        help=f"exponents of the table (default: {' '.join(f'{beta:g}' for beta in MOORE_BETAS)})")  # fmt: skip
+    add("--rule", choices=RULES, nargs="+", default=(), help="write per clip: " + "; ".join(
+        f"{rule}, {meaning}" for rule, meaning in RULES.items()))  # fmt: skip
+    add("--beta", type=non_negative, default=0.3, help="exponent of factors.csv (default: 0.3, best d' in the paper)")
+    add("--validation-clips", type=positive_int, metavar="N",
+        help="also hold out a validation list with at least N clips of each class (the paper: 5)")  # fmt: skip
+    add("--seed", type=non_negative_int, default=0, help="which clips are held out (default: 0)")
+    add("--out", type=Path, help="folder to write (default: WORK/balance)")
+    return run_verb(parser, run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
