@@ -2,17 +2,23 @@
 
     python -m pseudolabel.enhance --threshold 25p
     python -m pseudolabel.enhance --labels dev.csv --scores scores.h5 --errors I --threshold mean --out enhanced-mean
+    python -m pseudolabel.enhance --sweep mean 25p 10p 5p
+    python -m pseudolabel.enhance --apply reviewed.csv
+    python -m pseudolabel.enhance --undo work/enhanced-25p/ledger.parquet
 
 A class is added to a clip when a label of the clip proposes it (its child: Type I; its parent or ancestor: Type II),
 the clip lacks it, and the teacher's score is above the class's threshold. Written into WORK/enhanced-RULE/: labels.csv,
-ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, summary.json, run.json.
+ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, summary.json, run.json; with
+--soft also targets.h5 and mask.csv. --sweep only counts what several thresholds would add (WORK/sweep/sweep.csv).
+--apply adds to the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong,
+unsure). --undo takes all additions of a ledger back.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +27,19 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json
-from pseudolabel.cli import positive_int, run_verb, verb_parser, vocabulary_source
+from pseudolabel.cli import positive_int, probability, run_verb, verb_parser, vocabulary_source
 from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
-from pseudolabel.labels.ledger import SCHEMA, ledger_rows, write_ledger
+from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals, propose, supporting_labels
+from pseudolabel.labels.proposals import TYPE_BITS, Proposals
 from pseudolabel.labels.published import table_path
+from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
+from pseudolabel.labels.search import Candidates, Search
+from pseudolabel.labels.summary import SWEEP_HEADER, TOGETHER, summarise, summary_lines, sweep_lines, sweep_rows
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.labels.thresholds import VALID_RULES, parse_rule, thresholds_of_values
+from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file
+from pseudolabel.labels.undo import apply_decisions, undo
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
 
@@ -37,43 +47,8 @@ if TYPE_CHECKING:
     from pseudolabel.scores.store import ScoreStore
 
 BLOCK_CLIPS = 65_536
-CHOICES = {"errors": ("I", "II"), "type1": ("children",), "type2": ("parents", "ancestors")}
-
-
-@dataclass(frozen=True)
-class EnhanceOptions:
-    """How labels are added.
-
-    Args:
-        threshold: statistic of the scores of the clips that carry the label: `mean`, `median`, or a percentile `25p`.
-        errors: which kinds of missing labels to look for: `I` (children), `II` (parents).
-        type1: what a label proposes for Type I: `children`, its nearest descendants in the vocabulary.
-        type2: what a label proposes for Type II: `parents` (nearest ancestors in the vocabulary) or `ancestors` (all).
-        min_positives: a class with fewer labelled and scored clips gets no threshold and is not added.
-        strict: a labelled clip without scores is an error; otherwise it keeps its labels and is listed.
-    """
-
-    threshold: str = "mean"
-    errors: tuple[str, ...] = ("I", "II")
-    type1: str = "children"
-    type2: str = "ancestors"
-    min_positives: int = 1
-    strict: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", parse_rule(self.threshold).text)
-        for option, given in (("errors", self.errors), ("type1", (self.type1,)), ("type2", (self.type2,))):
-            if not given or not set(given) <= set(CHOICES[option]):
-                raise InputError(
-                    f"no such choice: {' '.join(given)!r}", f"--{option}", f"Give {' or '.join(CHOICES[option])}."
-                )
-        object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
-
-    def relations(self, ontology: Ontology, vocabulary: Vocabulary) -> dict[str, sparse.csr_array]:
-        """Return for each error type the (K, K) bool relation [label, class that it proposes]."""
-        type2 = ontology.ancestors if self.type2 == "ancestors" else ontology.parents
-        relation_of = {"I": ontology.children, "II": type2}
-        return {error: relation_of[error](vocabulary) for error in self.errors}
+REVIEWED = ("clip_id", "class_id", "error", "decision")
+UNDONE = "labels-undone.csv"
 
 
 @dataclass(frozen=True)
@@ -86,6 +61,8 @@ class Enhancement:
         thresholds: (K,) float64, NaN where a class has none.
         summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
         missing: (clip id, reason) of the clips without scores, which kept their labels.
+        unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none; None
+            where it was not asked for.
     """
 
     labels: LabelTable
@@ -93,6 +70,7 @@ class Enhancement:
     thresholds: np.ndarray
     summary: dict
     missing: tuple[tuple[str, str], ...]
+    unsure: sparse.csr_array | None = None
 
 
 def enhance(
@@ -100,6 +78,8 @@ def enhance(
     scores: ScoreStore | np.ndarray,
     ontology: Ontology,
     options: EnhanceOptions | None = None,
+    thresholds_from: tuple[LabelTable, ScoreStore | np.ndarray] | None = None,
+    soft: bool = False,
 ) -> Enhancement:
     """Return the enhanced labels and the ledger of what was added (PSLA, Algorithm 2).
 
@@ -109,123 +89,102 @@ def enhance(
             over; or a plain (N, K) array in the labels' order, NaN rows for clips without scores.
         ontology: which class is a kind of which.
         options: see EnhanceOptions.
+        thresholds_from: labels and scores that thresholds are statistics of, where not these: the training set's for
+            an evaluation set, or out-of-fold scores.
+        soft: whether to keep the unsure candidates.
 
     Raises:
         ClipMismatch: not one labelled clip has scores, or `options.strict` and one has none.
         InputError: no class in common with the scores or the ontology, or a score outside [0, 1].
     """
     options = options or EnhanceOptions()
-    relations = options.relations(ontology, labels.vocabulary)
-    evidence = Evidence.match(labels, scores, options.strict)
-    n_classes = len(labels.vocabulary)
-    clips, classes = labels.matrix.nonzero()
-    values = evidence.at(clips, classes)
-    positives = np.bincount(classes[~np.isnan(values)], minlength=n_classes)
-    thresholds = thresholds_of_values(classes, values, n_classes, options.threshold, options.min_positives)
-
-    ledgers, additions = [SCHEMA.empty_table()], []
-    with Progress("enhance", len(labels)) as progress:
-        for start in range(0, len(labels), BLOCK_CLIPS):
-            block = labels.matrix[start : start + BLOCK_CLIPS]
-            added, ledger = _enhance_block(block, start, evidence, thresholds, relations)
-            additions.append(added)
-            ledgers.append(ledger)
-            progress.advance(block.shape[0])
-    added = Proposals(*(np.concatenate(parts) for parts in zip(*additions, strict=True)))
+    search, positives = _prepare(labels, scores, ontology, options, thresholds_from)
+    thresholds = _thresholds(positives, options, labels.vocabulary)
+    found, unsure = [], []
+    for start, stop in _blocks(len(labels)):
+        part = search.run(start, stop, thresholds)
+        unsure += [_scores_of(part.rejected, start, (stop - start, len(labels.vocabulary)))] if soft else []
+        found.append(part._replace(rejected=None))  # there are many, and only soft targets need them
+    added = Proposals(*(np.concatenate(parts) for parts in zip(*(part.added for part in found), strict=True)))
+    rounds = np.concatenate([part.rounds for part in found])
     ones = np.ones(len(added.clips), bool)
     matrix = labels.matrix + sparse.csr_array((ones, (added.clips, added.classes)), shape=labels.matrix.shape)
     return Enhancement(
         labels=LabelTable(labels.clip_ids, matrix, labels.vocabulary),
-        ledger=pa.concat_tables(ledgers),
+        ledger=pa.concat_tables([part.ledger for part in found]),
         thresholds=thresholds,
-        summary=summarise(labels, added, evidence, positives, thresholds, options),
-        missing=evidence.missing,
+        summary=summarise(search.evidence, positives, thresholds, added, rounds, options),
+        missing=search.evidence.missing,
+        unsure=sparse.csr_array(sparse.vstack(unsure, format="csr")) if soft else None,
     )
 
 
-def _enhance_block(
-    block: sparse.csr_array,
-    start: int,
-    evidence: Evidence,
-    thresholds: np.ndarray,
-    relations: dict[str, sparse.csr_array],
-) -> tuple[Proposals, pa.Table]:
-    """Return what is added to the clips from row `start` on (rows counted from the table's first), and its ledger."""
-    proposals = propose(block, relations)
-    scores = evidence.at(proposals.clips + start, proposals.classes)
-    accepted = scores > thresholds[proposals.classes]  # false where either is NaN
-    added = proposals.where(accepted)
-    support = supporting_labels(block, added, relations)
-    clip_ids = evidence.labels.clip_ids[start : start + block.shape[0]]
-    class_ids = evidence.labels.vocabulary.class_ids
-    ledger = ledger_rows(clip_ids, class_ids, added, support, scores[accepted], thresholds[added.classes])
-    return added._replace(clips=added.clips + start), ledger
-
-
-def summarise(
+def sweep(
     labels: LabelTable,
-    added: Proposals,
-    evidence: Evidence,
-    positives: np.ndarray,
-    thresholds: np.ndarray,
+    scores: ScoreStore | np.ndarray,
+    ontology: Ontology,
+    rules: Sequence[str],
+    options: EnhanceOptions | None = None,
+    thresholds_from: tuple[LabelTable, ScoreStore | np.ndarray] | None = None,
+) -> list[dict]:
+    """Return how many labels each threshold rule would add, by type and together (PSLA, Table IX's counts).
+
+    Arguments and errors as for `enhance`; `rules` take the place of `options.threshold`. Types overlap where both
+    propose a label.
+
+    Returns:
+        One dict with the keys SWEEP_HEADER for each rule and type, in the order of `rules`.
+    """
+    each = [replace(options or EnhanceOptions(), threshold=rule) for rule in rules]
+    search, positives = _prepare(labels, scores, ontology, each[0], thresholds_from)
+    thresholds = [_thresholds(positives, one, labels.vocabulary) for one in each]
+    n_classes = len(labels.vocabulary)
+    counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
+    for start, stop in _blocks(len(labels)):
+        first = search.candidates(search.original(start, stop), start)
+        for limits, by_kind in zip(thresholds, counts, strict=True):
+            added = search.run(start, stop, limits, first, ledger=False).added
+            for kind, by_class in by_kind.items():
+                kept = (added.types & TYPE_BITS.get(kind, sum(TYPE_BITS.values()))) > 0
+                by_class += np.bincount(added.classes[kept], minlength=n_classes)
+    n_before = labels.matrix.nnz
+    return [row for one, by_kind in zip(each, counts, strict=True) for row in sweep_rows(one.name, by_kind, n_before)]
+
+
+def _prepare(
+    labels: LabelTable,
+    scores: ScoreStore | np.ndarray,
+    ontology: Ontology,
     options: EnhanceOptions,
-) -> dict:
-    """Return what summary.json says: PSLA's Table VIII (classes touched, labels added), by type and by class."""
-    vocabulary, n_before = labels.vocabulary, labels.matrix.nnz
-    before = np.bincount(labels.matrix.indices, minlength=len(vocabulary))
-
-    def count(kept: np.ndarray) -> np.ndarray:
-        return np.bincount(added.classes[kept], minlength=len(vocabulary))
-
-    def figures(by_class: np.ndarray) -> dict:
-        n_added = int(by_class.sum())
-        percent = round(100 * n_added / n_before, 4) if n_before else None
-        return {"classes_touched": int((by_class > 0).sum()), "labels_added": n_added, "added_percent": percent}
-
-    by_type = {error: count((added.types & TYPE_BITS[error]) > 0) for error in options.errors}
-    every = count(np.ones(len(added.classes), bool))
-    reasons = _why_no_threshold(evidence, positives, thresholds, options.min_positives)
-    return {
-        "threshold": options.threshold,
-        "errors": list(options.errors),
-        "type1": options.type1,
-        "type2": options.type2,
-        "min_positives": options.min_positives,
-        "clips": len(labels),
-        "clips_changed": len(np.unique(added.clips)),
-        "clips_without_scores": len(evidence.missing),
-        "labels_before": n_before,
-        "labels_after": n_before + len(added.classes),
-        "added": figures(every),
-        "added_by_type": {error: figures(by_class) for error, by_class in by_type.items()},
-        "added_by_both_types": int((added.types == sum(TYPE_BITS.values())).sum()),
-        "classes_without_threshold": [
-            {"class_id": vocabulary.class_ids[k], "name": vocabulary.names[k], "reason": reason}
-            for k, reason in reasons.items()
-        ],
-        "by_class": [
-            {
-                "class_id": vocabulary.class_ids[k],
-                "name": vocabulary.names[k],
-                "before": int(before[k]),
-                "added": int(every[k]),
-                **{f"added_{error}": int(by_class[k]) for error, by_class in by_type.items()},
-                "scored_positives": int(positives[k]),
-                "threshold": None if np.isnan(thresholds[k]) else float(thresholds[k]),
-            }
-            for k in range(len(vocabulary))
-        ],
-    }
+    thresholds_from: tuple[LabelTable, ScoreStore | np.ndarray] | None,
+) -> tuple[Search, PositiveScores]:
+    relations = options.relations(ontology, labels.vocabulary)
+    evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
+    if thresholds_from is not None:
+        if thresholds_from[0].vocabulary != labels.vocabulary:
+            raise InputError("the labels for thresholds have another vocabulary", "--thresholds-from")
+        other = Evidence.match(*thresholds_from, options.strict, options.evidence)
+    return Search(evidence, relations, options.by_rule, options.max_rounds), PositiveScores.of(other)
 
 
-def _why_no_threshold(
-    evidence: Evidence, positives: np.ndarray, thresholds: np.ndarray, min_positives: int
-) -> dict[int, str]:
-    reasons = {}
-    for k in np.flatnonzero(np.isnan(thresholds)).tolist():
-        few = f"{positives[k]} labelled clips with scores, fewer than {min_positives}"
-        reasons[k] = "not among the scored classes" if evidence.column_of[k] < 0 else few
-    return reasons
+def _thresholds(positives: PositiveScores, options: EnhanceOptions, vocabulary: Vocabulary) -> np.ndarray:
+    return positives.thresholds(options.threshold, options.min_positives, vocabulary, options.floor)
+
+
+def _blocks(n_clips: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of each block, and show how far the work is."""
+    with Progress("enhance", n_clips) as progress:
+        for start in range(0, max(n_clips, 1), BLOCK_CLIPS):
+            stop = min(start + BLOCK_CLIPS, n_clips)
+            yield start, stop
+            progress.advance(stop - start)
+
+
+def _scores_of(candidates: Candidates, start: int, shape: tuple[int, int]) -> sparse.csr_array:
+    """Return the scores of a block's candidates as explicit entries; they come by clip and then by class."""
+    (clips, classes, _), scores, _ = candidates
+    ends = np.cumsum(np.bincount(clips - start, minlength=shape[0]))
+    return sparse.csr_array((scores.astype(np.float32), classes.astype(np.int32), [0, *ends]), shape=shape)
 
 
 def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
@@ -242,60 +201,104 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
     write_csv(folder / "thresholds.csv", ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
     write_csv(folder / "missing.csv", ("clip_id", "reason"), enhancement.missing)
     write_json(folder / "summary.json", enhancement.summary)
+    if enhancement.unsure is not None:
+        from pseudolabel.scores.soft_targets import write_soft_targets
 
-
-def summary_lines(summary: dict, folder: Path) -> list[str]:
-    """Return what the terminal shows at the end, about ten lines."""
-
-    def figures(counts: dict) -> str:
-        percent = "" if counts["added_percent"] is None else f"  (+{counts['added_percent']:.1f} %)"
-        return f"{counts['labels_added']:>10,} added to {counts['classes_touched']} classes{percent}"
-
-    meaning = {"I": f"missing {summary['type1']}", "II": f"missing {summary['type2']}"}
-    lines = [
-        f"{folder}: threshold {summary['threshold']}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
-        f"  labels       {summary['labels_before']:>10,} before, {summary['labels_after']:,} after, "
-        f"{summary['clips_changed']:,} clips changed",
-    ]
-    for error, counts in summary["added_by_type"].items():
-        lines.append(f"  type {error:<7} {figures(counts)}: {meaning[error]}")
-    if len(summary["added_by_type"]) > 1:
-        both = summary["added_by_both_types"]
-        lines.append(f"  together     {figures(summary['added'])}; {both:,} proposed by both types")
-    most = sorted(summary["by_class"], key=lambda row: -row["added"])[:5]
-    named = "; ".join(f"{row['name']} {row['added']:,}" for row in most if row["added"])
-    lines.append(f"  most added   {named or 'nothing'}")
-    without = summary["classes_without_threshold"]
-    if without:
-        names = "; ".join(row["name"] for row in without[:3]) + "; ..." * (len(without) > 3)
-        lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {names}")
-    n_missing = summary["clips_without_scores"]
-    if n_missing:
-        lines.append(f"  no scores    for {n_missing:,} clips: they keep their labels (missing.csv)")
-    lines.append(f"  every added label and why: {folder / 'ledger.csv.gz'}, ledger.parquet")
-    return lines
+        write_soft_targets(folder, enhancement.labels, enhancement.unsure)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, enhance, write the folder, and say what was done."""
+    """Do what was asked for: enhance, sweep, apply decisions, or undo."""
+    modes = [name for name in ("sweep", "apply", "undo") if getattr(args, name)]
+    if len(modes) > 1:
+        raise InputError("only one at a time", " and ".join(f"--{name}" for name in modes), "Leave one away.")
+    if args.undo or args.apply:
+        _run_undo(args) if args.undo else _run_apply(args)
+    else:
+        _run_search(args)
+
+
+def _run_search(args: argparse.Namespace) -> None:
+    """Read, enhance or only count, write the folder, and say what was done."""
     from pseudolabel.scores.store import ScoreStore
 
-    options = EnhanceOptions(
-        args.threshold, tuple(args.errors), args.type1, args.type2, args.min_positives, args.strict
-    )  # fmt: skip
-    out = refuse_existing(args.out or args.work / f"enhanced-{options.threshold}", args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / "ledger.parquet").exists() or not any(out.iterdir()))):
-        raise InputError("not a folder that enhance wrote, so it is not replaced", out, "Give another --out.")
+    if args.sweep and args.soft:
+        raise InputError("--sweep only counts", "--soft", "Leave one away.")
+    chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
+    options = EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
+    name = f"enhanced-{'psla-' * (options.profile == 'psla')}{options.name}"
+    out = _output_folder(args, "sweep" if args.sweep else name, "sweep.csv" if args.sweep else "ledger.parquet")
     labels_path, scores_path = args.labels or args.work / "labels.csv", args.scores or args.work / "scores.h5"
     source = vocabulary_source(args)
-    ontology = Ontology.load(args.ontology)
-    labels = LabelTable.read(labels_path, Vocabulary.load(source))
-    enhancement = enhance(labels, ScoreStore.open(scores_path), ontology, options)
+    vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
+    pair = args.thresholds_from and [LabelTable.read(args.thresholds_from[0], vocabulary), args.thresholds_from[1]]
+    thresholds_from = pair and (pair[0], ScoreStore.open(pair[1]))
+    arguments = LabelTable.read(labels_path, vocabulary), ScoreStore.open(scores_path), ontology
     inputs = [labels_path, scores_path, source, args.ontology or table_path("audioset.csv")]
-    with whole_folder(out, args.overwrite) as folder:
-        write_enhancement(enhancement, folder)
-        write_json(folder / "run.json", run_record("enhance", asdict(options), inputs))
-    print("\n".join(summary_lines(enhancement.summary, out)))
+    inputs += [*(args.thresholds_from or ()), *filter(is_threshold_file, args.sweep or [options.threshold])]
+    if args.sweep:
+        rows = sweep(*arguments, args.sweep, options, thresholds_from)
+        lines = [*sweep_lines(rows), "nothing written" if args.dry_run else f"{out / 'sweep.csv'}"]
+    else:
+        enhancement = enhance(*arguments, options, thresholds_from, args.soft)
+        lines = summary_lines(enhancement.summary, "nothing written" if args.dry_run else out)
+    if not args.dry_run:
+        with whole_folder(out, args.overwrite) as folder:
+            if args.sweep:
+                write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
+            else:
+                write_enhancement(enhancement, folder)
+            record = {**asdict(options), "sweep": args.sweep} if args.sweep else asdict(options)
+            write_json(folder / "run.json", run_record("enhance", record, inputs))
+    print("\n".join(lines))
+
+
+def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
+    """Return the folder to write, which does not exist, or may be replaced and holds what this verb wrote."""
+    out = args.out or args.work / name
+    if args.dry_run:
+        return out
+    refuse_existing(out, args.overwrite)
+    if out.exists() and not (out.is_dir() and ((out / mark).exists() or not any(out.iterdir()))):
+        raise InputError("not a folder that enhance wrote, so it is not replaced", out, "Give another --out.")
+    return out
+
+
+def _run_apply(args: argparse.Namespace) -> None:
+    """Write the labels with the additions that a reviewer found right, and the ledger of these."""
+    out = _output_folder(args, "enhanced-reviewed", "ledger.parquet")
+    labels_path, source = args.labels or args.work / "labels.csv", vocabulary_source(args)
+    labels = LabelTable.read(labels_path, Vocabulary.load(source))
+    kept, ledger, counts = apply_decisions(labels, read_ledger(args.apply, REVIEWED), args.apply)
+    summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
+    if not args.dry_run:
+        with whole_folder(out, args.overwrite) as folder:
+            kept.write(folder / "labels.csv")
+            write_ledger(ledger, folder)
+            write_json(folder / "summary.json", summary)
+            write_json(folder / "run.json", run_record("enhance", {}, [labels_path, args.apply, source]))
+    said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
+    print(f"{'nothing written' if args.dry_run else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
+
+
+def _run_undo(args: argparse.Namespace) -> None:
+    """Write the label list as it was before the additions of a ledger."""
+    out = args.out or args.work / UNDONE
+    if not args.dry_run:
+        refuse_existing(out, args.overwrite)
+    enhanced = LabelTable.read(args.labels or args.undo.parent / "labels.csv", Vocabulary.load(vocabulary_source(args)))
+    ledger = read_ledger(args.undo)
+    labels = undo(enhanced, ledger, args.undo)
+    if not args.dry_run:
+        labels.write(out, overwrite=args.overwrite)
+    print(
+        f"{'nothing written' if args.dry_run else out}: {len(ledger):,} labels taken back, {labels.matrix.nnz:,} left"
+    )
+
+
+def rounds(text: str) -> int | str:
+    """Parse a number of rounds, or `all`."""
+    return ALL_ROUNDS if text == ALL_ROUNDS else positive_int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -303,15 +306,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = verb_parser("enhance", __doc__)
     default = EnhanceOptions()
     add = parser.add_argument
-    add("--labels", type=Path, help="label list (default: WORK/labels.csv)")
+    add("--labels", type=Path, help="label list (default: WORK/labels.csv; with --undo the one beside the ledger)")
     add("--scores", type=Path, help="score store (default: WORK/scores.h5)")
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
     add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
     add("--threshold", default=default.threshold, help=f"{VALID_RULES} (default: {default.threshold})")
+    add(
+        "--thresholds-from", nargs=2, type=Path, metavar=("LABELS", "SCORES"), help="thresholds are statistics of these"
+    )
+    add("--floor", type=probability, default=0.0, help="no class's threshold is below it (default: 0)")
+    add("--min-positives", type=positive_int, default=1, metavar="N", help="fewer: no threshold (default: 1)")
     add("--errors", nargs="+", choices=CHOICES["errors"], default=default.errors, help="default: I II")
     add("--type1", choices=CHOICES["type1"], default=default.type1, help="what Type I adds (default: children)")
-    add("--type2", choices=CHOICES["type2"], default=default.type2, help="what Type II adds (default: ancestors)")
-    add("--min-positives", type=positive_int, default=1, metavar="N", help="fewer: no threshold (default: 1)")
+    add("--type2", choices=CHOICES["type2"], default=default.type2, help="what Type II adds; closure: all ancestors by "
+        "rule, whatever their score (default: ancestors)")  # fmt: skip
+    add("--rounds", type=rounds, default=1, metavar="N|all", help="added labels may propose again (default: 1: no)")
+    add("--evidence", choices=CHOICES["evidence"], default=default.evidence, help="score of the clip, or the best "
+        "of its windows; thresholds are made of the same (default: clip)")  # fmt: skip
+    add("--profile", choices=CHOICES["profile"], default=default.profile, help="psla: as PSLA's published code")
+    add("--soft", action="store_true", help="also write targets with the teacher's scores of unsure labels, and a mask")
+    add("--sweep", nargs="+", metavar="RULE", help="only count what each of these thresholds would add")
+    add("--apply", type=Path, metavar="DECISIONS", help="reviewed ledger: add to the labels what was found right")
+    add("--undo", type=Path, metavar="LEDGER", help=f"take the additions back (default --out: WORK/{UNDONE})")
+    add("--dry-run", action="store_true", help="say what would be done, write nothing")
     add("--out", type=Path, help="folder to write (default: WORK/enhanced-RULE)")
     return run_verb(parser, run, argv)
 

@@ -21,6 +21,12 @@ class KeyedScores(Protocol):
     def clip_scores(self) -> np.ndarray:
         """Return (clips, classes) in [0, 1], possibly mapped into memory."""
 
+    def scores(self, window_s: float) -> np.ndarray:
+        """Return (clips, windows, classes) in [0, 1], possibly mapped into memory."""
+
+    def n_windows(self, window_s: float) -> np.ndarray:
+        """Return how many windows of each clip are real, (clips,) int64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -28,10 +34,12 @@ class Evidence:
 
     Args:
         labels: the N clips and K classes.
-        scores: any float array (clips, classes), in its own order.
+        scores: any float array (clips, classes), or (clips, windows, classes), in its own order.
         row_of: (N,) int64 row of each labelled clip in `scores`, -1 where it has none.
         column_of: (K,) int64 column of each class in `scores`, -1 where it has none.
         missing: (clip id, reason) of the clips without scores, in table order.
+        window_s: length of the windows, of which the best counts; None where `scores` are the whole clips'.
+        n_windows: real windows of each row of `scores`.
     """
 
     labels: LabelTable
@@ -39,18 +47,28 @@ class Evidence:
     row_of: np.ndarray
     column_of: np.ndarray
     missing: tuple[tuple[str, str], ...]
+    window_s: float | None = None
+    n_windows: np.ndarray | None = None
 
     @classmethod
-    def match(cls, labels: LabelTable, scores: KeyedScores | np.ndarray, strict: bool = False) -> Evidence:
+    def match(
+        cls, labels: LabelTable, scores: KeyedScores | np.ndarray, strict: bool = False, scale: str = "clip"
+    ) -> Evidence:
         """Find each labelled clip and class in the scores, or in a plain (N, K) array in the labels' order.
 
-        A clip whose scores are all NaN counts as having none.
+        `scale` is `clip`, or the windows whose best one speaks for the clip: `10s`, `5s`, `2s`. A clip whose scores
+        (of the first window) are all NaN counts as having none.
 
         Raises:
             ClipMismatch: not one labelled clip has scores, or `strict` and one has none.
-            InputError: the array has another shape, or no class of the vocabulary is among the scores.
+            InputError: the array has another shape, no class of the vocabulary is among the scores, or the windows are
+                not there.
         """
+        window_s = None if scale == "clip" else float(scale.removesuffix("s"))
+        counts = None
         if isinstance(scores, np.ndarray):
+            if window_s is not None:
+                raise InputError("a plain array has no windows", f"--evidence {scale}", "Give a ScoreStore.")
             if scores.shape != labels.matrix.shape:
                 shape = labels.matrix.shape
                 raise InputError(f"scores have the shape {scores.shape}, labels {shape}", remedy="Give a ScoreStore.")
@@ -59,9 +77,10 @@ class Evidence:
             row_of = _places(labels.clip_ids, scores.clip_ids)
             column_of = _places(labels.vocabulary.class_ids, scores.class_ids)
             _check_overlap(labels, scores, row_of, column_of)
-            scores = scores.clip_scores()
+            counts = None if window_s is None else scores.n_windows(window_s)
+            scores = scores.clip_scores() if window_s is None else scores.scores(window_s)
         absent = row_of < 0
-        row_of = _without_nan_rows(scores, row_of, column_of)
+        row_of = _without_nan_rows(scores if window_s is None else scores[:, 0], row_of, column_of)
         reasons = ("no scores", "scores are NaN")
         missing = tuple((labels.clip_ids[i], reasons[not absent[i]]) for i in np.flatnonzero(row_of < 0).tolist())
         if missing and (strict or len(missing) == len(labels)):
@@ -69,17 +88,29 @@ class Evidence:
                 f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}",
                 remedy="Score them, or leave --strict away to keep their labels as they are." if strict else "",
             )
-        return cls(labels, scores, row_of, column_of, missing)
+        return cls(labels, scores, row_of, column_of, missing, window_s, counts)
 
     def at(self, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return the scores of (clip, class) pairs as float64, NaN where there is none.
+        """Return the scores of (clip, class) pairs as float64, NaN where there is none: of the clip or best window.
 
         Raises:
             InputError: a score outside [0, 1].
         """
+        return self.best(clips, classes)[0]
+
+    def best(self, clips: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `at` does, and the number of the first window that has this score (int64, -1: no window)."""
         rows, columns = self.row_of[clips], self.column_of[classes]
         there = np.flatnonzero((rows >= 0) & (columns >= 0))
-        found = np.asarray(self.scores[rows[there], columns[there]], dtype=np.float64)
+        windows = np.full(len(rows), -1)
+        if self.window_s is None:
+            found = np.asarray(self.scores[rows[there], columns[there]], dtype=np.float64)
+        else:
+            scores = np.asarray(self.scores[rows[there], :, columns[there]])
+            scores[np.arange(scores.shape[1]) >= self.n_windows[rows[there], None]] = 0
+            improper = ~((scores >= 0) & (scores <= 1))
+            windows[there] = np.where(improper.any(axis=1), improper.argmax(axis=1), scores.argmax(axis=1))
+            found = np.take_along_axis(scores, windows[there, None], axis=1)[:, 0].astype(np.float64)
         wrong = ~((found >= 0) & (found <= 1))
         if wrong.any():
             first = int(np.argmax(wrong))
@@ -91,7 +122,7 @@ class Evidence:
             )
         values = np.full(len(rows), np.nan)
         values[there] = found
-        return values
+        return values, windows
 
 
 def _places(wanted: Sequence[str], known: Sequence[str]) -> np.ndarray:

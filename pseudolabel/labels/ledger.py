@@ -5,9 +5,9 @@
 | `clip_id`, `class_id` | the added label |
 | `error` | `I` (missing child), `II` (missing parent) or `I+II` (both types proposed it) |
 | `because` | every label that made it a candidate, joined by `;`, vocabulary order |
-| `score`, `threshold` | the teacher's score and the class's threshold; added because score > threshold |
+| `score`, `threshold` | of the teacher and the class; added because score > threshold; both empty: added by rule |
 | `probability` | that the label is right, where the rule estimates it, else empty |
-| `round` | 1 for labels proposed by the original ones |
+| `round` | 1 for labels proposed by the original ones, 2 for those that only added ones allowed, ... |
 | `window_s`, `onset_s` | the window that was the evidence; empty for the whole clip |
 
 Rows run by clip, as in the label list, and then by class, as in the vocabulary.
@@ -24,9 +24,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.artefacts import whole_file
+from pseudolabel.errors import InputError
 from pseudolabel.labels.proposals import ERROR_NAMES, Proposals
 
 SCHEMA = pa.schema(
@@ -52,29 +54,37 @@ def ledger_rows(
     support: tuple[np.ndarray, np.ndarray],
     scores: np.ndarray,
     thresholds: np.ndarray,
+    round_number: int = 1,
+    window_s: float | None = None,
+    windows: np.ndarray | None = None,
 ) -> pa.Table:
-    """Return the ledger of `additions` that whole-clip scores decided in the first round.
+    """Return the ledger of `additions` of one round.
 
     Args:
         clip_ids, class_ids: what the numbers in `additions` mean.
         support: `supporting_labels` of the additions.
-        scores, thresholds: (M,) float64, of each addition.
+        scores, thresholds: (M,) float64, of each addition; NaN where it was added by rule.
+        window_s, windows: length and (M,) number of the window that was the evidence; None for the whole clip.
     """
     class_ids, n_rows = pa.array(class_ids, pa.string()), len(additions.clips)
     offsets, labels = support
     because = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), class_ids.take(pa.array(labels)))
     nothing = pa.nulls(n_rows, pa.float64())
+    lengths = onsets = nothing
+    if window_s is not None:
+        seen = np.where(np.isnan(scores), np.nan, window_s)
+        lengths, onsets = (pa.array(values, from_pandas=True) for values in (seen, seen * windows))
     columns = [
         pa.array(clip_ids, pa.string()).take(pa.array(additions.clips)),
         class_ids.take(pa.array(additions.classes)),
         pa.array(ERROR_NAMES).take(pa.array(additions.types)),
         pc.binary_join(because, ";"),
-        pa.array(scores, pa.float64()),
-        pa.array(thresholds, pa.float64()),
+        pa.array(scores, pa.float64(), from_pandas=True),
+        pa.array(thresholds, pa.float64(), from_pandas=True),
         nothing,
-        pa.array(np.ones(n_rows, np.int32)),
-        nothing,
-        nothing,
+        pa.array(np.full(n_rows, round_number, np.int32)),
+        lengths,
+        onsets,
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
@@ -93,6 +103,35 @@ def write_ledger(ledger: pa.Table, folder: str | Path) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(ledger.column_names)
         writer.writerows(_csv_rows(ledger))
+
+
+def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_id")) -> pa.Table:
+    """Read a ledger, `.parquet`, `.csv.gz` or `.csv`; further columns are read as they are, text in CSV files.
+
+    Raises:
+        InputError: no such file, a damaged one, a missing column, or a row without one of the required values.
+    """
+    path, types = Path(path), {field.name: field.type for field in SCHEMA}
+    if not path.is_file():
+        raise InputError("no such file", path)
+    try:
+        if path.suffix == ".parquet":
+            ledger = pq.read_table(path)
+        else:
+            types |= {name: pa.string() for name in required if name not in types}
+            options = pyarrow.csv.ConvertOptions(column_types=types)
+            ledger = pyarrow.csv.read_csv(path, convert_options=options)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"not a readable ledger ({reason})", path, "Give ledger.parquet or ledger.csv.gz.") from error
+    absent = [name for name in required if name not in ledger.column_names]
+    if absent:
+        found = ", ".join(ledger.column_names)
+        raise InputError(f"column {absent[0]!r} is missing; columns found: {found}", path)
+    for name in required:
+        if ledger[name].type != types.get(name, pa.string()) or ledger[name].null_count:
+            raise InputError(f"column {name!r} is not text in every row", path)
+    return ledger
 
 
 def _csv_rows(ledger: pa.Table) -> Iterator[tuple]:

@@ -103,6 +103,43 @@ class Ontology:
         ]
         return _relation(pairs, len(vocabulary))
 
+    def descendants(self, vocabulary: Vocabulary) -> sparse.csr_array:
+        """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary; `ancestors` turned."""
+        return self.ancestors(vocabulary).T.tocsr()
+
+    def direct_children(self, vocabulary: Vocabulary, skipped: Iterable[str] = ()) -> sparse.csr_array:
+        """Return (K, K) bool, [parent, child]: children in the vocabulary, no node outside it looked through.
+
+        Type I of PSLA's published code: 378 pairs among AudioSet's 527 classes. Nodes in `skipped` propose nothing.
+        """
+        column_of, skipped = self._columns(vocabulary), set(skipped)
+        pairs = [
+            (column, column_of[child])
+            for node, column in column_of.items()
+            if node not in skipped
+            for child in self.graph.successors(node)
+            if child in column_of
+        ]
+        return _relation(pairs, len(vocabulary))
+
+    def concrete_ancestors(self, vocabulary: Vocabulary, skipped: Iterable[str] = ()) -> sparse.csr_array:
+        """Return (K, K) bool, [class, ancestor]: ancestors reached without passing or ending at an abstract node.
+
+        Type II of PSLA's published code: 767 pairs among AudioSet's 527 classes. A node counts as abstract where its
+        restrictions are exactly `abstract`; one that is also `blacklist` stays. Nodes in `skipped` propose nothing.
+        """
+        column_of, skipped = self._columns(vocabulary), set(skipped)
+        abstract = {node for node, held in self.graph.nodes(data="restrictions") if held == ("abstract",)}
+        kept = nx.subgraph_view(self.graph, filter_edge=lambda parent, child: parent not in abstract)
+        pairs = [
+            (column, column_of[ancestor])
+            for node, column in column_of.items()
+            if node not in skipped
+            for ancestor in nx.ancestors(kept, node)
+            if ancestor in column_of
+        ]
+        return _relation(pairs, len(vocabulary))
+
     def _columns(self, vocabulary: Vocabulary) -> dict[str, int]:
         """Return the column of each ontology node that is a class; an id that was given on purpose must be a node."""
         column_of = {}

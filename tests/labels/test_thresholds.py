@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.thresholds import class_thresholds, parse_rule
+from pseudolabel.labels.thresholds import PositiveScores, class_thresholds, parse_rule, read_thresholds
+from pseudolabel.labels.vocabulary import Vocabulary
 
 # Class 0 is carried by all five clips, class 1 by two, class 2 by none.
 LABELS = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
@@ -84,7 +85,7 @@ def test_a_rule_has_one_spelling(text, spelling):
     [
         ("25", r"--threshold: no threshold rule '25': did you mean 25p\?"),
         ("abc", r"no threshold rule 'abc'\. Give mean, median, or a percentile from 0p to 100p such as 25p"),
-        ("0.3", r"no threshold rule '0\.3'\. Give"),
+        ("1.5", r"constant .1\.5. is not between 0\.0 and 1\.0"),
         ("101p", r"percentile '101p' is not between 0p and 100p"),
         ("-5p", r"percentile '-5p' is not between"),
         ("250", r"no threshold rule '250'\. Give"),
@@ -103,3 +104,53 @@ def test_shapes_must_agree_and_min_positives_be_positive():
         class_thresholds(LABELS, SCORES[:, :2], "mean")
     with pytest.raises(InputError, match="at least 1 positive"):
         class_thresholds(LABELS, SCORES, "mean", min_positives=0)
+
+
+THREE = Vocabulary("three", ("a", "b", "c"), ("A", "B", "C"), ("",) * 3)
+
+
+def test_constant_is_the_threshold_of_every_class_with_enough_positives():
+    assert parse_rule("0.50").text == parse_rule("00.5").text == "0.5"
+    found = class_thresholds(LABELS, SCORES, "0.5")
+    assert found[:2].tolist() == [0.5, 0.5]
+    assert np.isnan(found[2])
+    assert np.isnan(class_thresholds(LABELS, SCORES, "0.5", min_positives=3)).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("text", ["-0.3", "1.01", "0.5.5", "1e-3", "0."])
+def test_other_constants_are_refused(text):
+    with pytest.raises(InputError, match="--threshold"):
+        parse_rule(text)
+
+
+def test_floor_lifts_low_thresholds_and_gives_none():
+    positives = PositiveScores(np.array([0, 0, 1]), np.array([0.25, 0.75, 0.125]), np.array([True, True, False]))
+    found = positives.thresholds("mean", 1, THREE, floor=0.3)
+    assert found[:2].tolist() == [0.5, 0.3]
+    assert np.isnan(found[2])
+    assert positives.why_none(found, "mean", 1) == {2: "not among the scored classes"}
+
+
+def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
+    (tmp_path / "t.csv").write_text("name,threshold,class_id\nC,0.25,c\nA,,a\nB,1,b\n")
+    found = read_thresholds(tmp_path / "t.csv", THREE)
+    assert np.isnan(found[0])
+    assert found[1:].tolist() == [1, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class_id,threshold\na,0.5\nb,0.5\n", r"t\.csv: 1 classes have no row: c\. Give each class a row"),
+        ("class_id,threshold\na,0.5\nb,\na,0.5\n", r"t\.csv:4: class 'a' stands there twice, first in line 2"),
+        ("class_id,threshold\na,0.5\nd,0.5\n", r"t\.csv:3: class 'd' is not in the vocabulary 'three'"),
+        ("class_id,threshold\na,1.5\n", r"t\.csv:2: threshold '1\.5' is not a number from 0 to 1"),
+        ("class_id,threshold\na,nan\n", r"t\.csv:2: threshold 'nan' is not"),
+        ("class_id,threshold\na,x\n", r"t\.csv:2: threshold 'x' is not"),
+        ("class_id,thresholds\na,0.5\n", r"t\.csv:1: column 'threshold' is missing"),
+    ],
+)
+def test_bad_threshold_files_are_refused_with_their_line(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_thresholds(tmp_path / "t.csv", THREE)

@@ -1,0 +1,125 @@
+"""Additions are taken back exactly, and a reviewer's decisions keep what is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.ledger import SCHEMA, read_ledger, write_ledger
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.undo import apply_decisions, undo
+from pseudolabel.labels.vocabulary import Vocabulary
+
+ABC = Vocabulary("abc", ("a", "b", "c"), ("A", "B", "C"), ("",) * 3)
+BEFORE = LabelTable.from_sets(("x", "y", "z"), ({"a"}, {"b"}, set()), ABC)
+AFTER = LabelTable.from_sets(("x", "y", "z"), ({"a", "c"}, {"a", "b"}, set()), ABC)
+
+
+def ledger(*rows: tuple) -> pa.Table:
+    names = ("clip_id", "class_id", "error", "decision")[: len(rows[0])]
+    return pa.table({name: [row[column] for row in rows] for column, name in enumerate(names)})
+
+
+ADDED = ledger(("y", "a", "II", "wrong"), ("x", "c", "I", " Right"))
+
+
+def test_undo_gives_the_list_before():
+    assert undo(AFTER, ADDED) == BEFORE
+    assert undo(BEFORE, SCHEMA.empty_table()) == BEFORE
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_undo_and_apply_are_opposite_on_random_lists(data):
+    before = data.draw(arrays.arrays(bool, (4, 3)))
+    added = data.draw(arrays.arrays(bool, (4, 3))) & ~before
+    cells = data.draw(st.permutations(list(zip(*(part.tolist() for part in added.nonzero()), strict=True))))
+    old, new = (LabelTable(tuple("pqrs"), matrix, ABC) for matrix in (before, before | added))
+    rows = [("pqrs"[clip], "abc"[k], "I", data.draw(st.sampled_from(["right", "wrong", "unsure", ""])))
+            for clip, k in cells]  # fmt: skip
+    table = ledger(*rows) if rows else ledger(("", "", "", ""))[:0]
+    assert undo(new, table) == old
+    kept, of_kept, counts = apply_decisions(old, table)
+    right = {(clip, k) for clip, k, _, decision in rows if decision == "right"}
+    expected = [{k for j, k in enumerate("abc") if before[i, j]} | {k for c, k in right if c == clip}
+                for i, clip in enumerate("pqrs")]  # fmt: skip
+    assert [set(labels) for labels in kept.label_sets()] == expected
+    assert [(row["clip_id"], row["class_id"]) for row in of_kept.to_pylist()] == sorted(right)
+    assert sum(counts.values()) == len(rows)
+    assert undo(kept, of_kept) == old
+
+
+def test_decisions_are_counted_and_the_ledger_keeps_its_columns():
+    kept, of_kept, counts = apply_decisions(BEFORE, ADDED)
+    assert kept.label_sets() == [("a", "c"), ("b",), ()]
+    assert counts == {"right": 1, "wrong": 1, "unsure": 0, "undecided": 0}
+    assert of_kept.schema == SCHEMA
+    assert of_kept.to_pylist()[0]["error"] == "I"
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        (ledger(("w", "a")), ClipMismatch, "clips of 1 added labels are not in the list: w"),
+        (ledger(("x", "b")), InputError, "1 added labels are not in the list: clips x"),
+        (ledger(("x", "c"), ("x", "c")), InputError, "label 'c' of clip 'x' stands in the ledger twice"),
+        (ledger(("x", "d")), UnknownClass, "class 'd' is not in the vocabulary"),
+        (ledger(("x", "C")), InputError, "'C' is a class name"),
+    ],
+)
+def test_ledger_of_another_list_cannot_be_undone(table, error, message):
+    with pytest.raises(error, match=message):
+        undo(AFTER, table)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("x", "c", "I", "maybe"), "decision 'maybe' in data row 1"),
+        (("x", "a", "I", "right"), "there already: clips x"),
+    ],
+)
+def test_strange_decisions_are_refused(row, message):
+    with pytest.raises(InputError, match=message):
+        apply_decisions(BEFORE, ledger(row))
+
+
+def test_every_form_of_a_ledger_reads_the_same(tmp_path):
+    row = {"clip_id": "-001", "class_id": "a", "error": "II", "because": "b;c", "score": 0.1, "threshold": None}
+    rows = [row | {"round": 2}, row | {"clip_id": "NA", "onset_s": 4.0, "window_s": 2.0, "round": 1}]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    write_ledger(table, tmp_path)
+    assert read_ledger(tmp_path / "ledger.parquet").equals(table)
+    assert read_ledger(tmp_path / "ledger.csv.gz").equals(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", b"clip_id,class\nx,a\n", "column 'class_id' is missing; columns found: clip_id, class"),
+        ("l.csv", b"clip_id,class_id\nx,a\ny\n", "not a readable ledger"),
+        ("l.csv", b"", "not a readable ledger"),
+        ("l.csv", b"clip_id,class_id\n\xff,a\n", "not a readable ledger"),
+        ("l.csv.gz", b"clip_id,class_id\n", "not a readable ledger"),
+        ("l.parquet", b"PAR1", "not a readable ledger"),
+    ],
+)
+def test_damaged_ledgers_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_ledger(tmp_path / name)
+    with pytest.raises(InputError, match="no such file"):
+        read_ledger(tmp_path / "absent.csv")
+
+
+def test_large_row_numbers_do_not_overflow():
+    n, wide = 5000, Vocabulary("wide", *(tuple(f"k{k}" for k in range(500)),) * 2, ("",) * 500)
+    matrix = np.zeros((n, 500), bool)
+    matrix[-1, -1] = matrix[0, 0] = True
+    labels = LabelTable([f"c{i}" for i in range(n)], matrix, wide)
+    assert undo(labels, ledger((f"c{n - 1}", "k499"))).label_sets()[-1] == ()

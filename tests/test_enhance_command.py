@@ -1,0 +1,218 @@
+"""The command `enhance`: thresholds from elsewhere, sweep, dry run, review, undo, soft targets, their error lines."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.enhance import main
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
+
+ONTOLOGY = """class_id,name,child_ids,restrictions
+animal,Animal,dog;wild,
+dog,Dog,bark;howl,
+wild,Wild animals,wolf,abstract
+wolf,Wolf,howl,
+bark,Bark,,
+howl,Howl,,
+vehicle,Vehicle,,
+"""
+SIX = Vocabulary("six", *(("animal", "dog", "wolf", "bark", "howl", "vehicle"),) * 3)
+N_CLIPS = 60
+ADDITIONS = ("labels.csv", "ledger.csv.gz", "ledger.parquet", "missing.csv", "summary.json", "thresholds.csv")
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A work folder of random labels and scores of clips and 5 s windows."""
+    folder, rng = tmp_path / "work", np.random.default_rng(5)
+    folder.mkdir()
+    (tmp_path / "ontology.csv").write_text(ONTOLOGY)
+    clips = [f"-c{i:02d}" for i in range(N_CLIPS)]
+    LabelTable(clips, rng.random((N_CLIPS, 6)) < 0.3, SIX).write(folder / "labels.csv")
+    SIX.write(folder / "vocabulary.csv")
+    windows = rng.random((N_CLIPS, 2, 6))
+    ScoreStore.write(folder / "scores.h5", clips, SIX.class_ids, {"clip": windows.mean(axis=1), 5: windows})
+    return folder
+
+
+def run(work, *options: object) -> int:
+    return main(["--work", str(work), "--ontology", str(work.parent / "ontology.csv"), *map(str, options)])
+
+
+def same_but_run_json(one, two) -> bool:
+    return all(sha256(one / name) == sha256(two / name) for name in ADDITIONS if name != "summary.json")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--threshold", "10p"],
+        ["--threshold", "0.25", "--rounds", "all", "--type1", "descendants"],
+        ["--type2", "closure", "--evidence", "5s", "--rounds", "2"],
+        ["--profile", "psla"],
+    ],
+)
+@pytest.mark.parametrize("ledger", ["ledger.parquet", "ledger.csv.gz"])
+def test_undo_gives_the_original_list_byte_for_byte(work, options, ledger):
+    assert run(work, *options, "--out", work / "enhanced") == 0
+    assert sha256(work / "enhanced" / "labels.csv") != sha256(work / "labels.csv")
+    assert run(work, "--undo", work / "enhanced" / ledger) == 0
+    assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
+
+
+def test_all_rounds_with_the_first_thresholds_change_nothing_the_second_time(work):
+    common = ("--rounds", "all", "--type1", "descendants")
+    assert run(work, "--threshold", "10p", *common, "--out", work / "first") == 0
+    again = ("--threshold", work / "first" / "thresholds.csv", "--labels", work / "first" / "labels.csv")
+    assert run(work, *again, *common, "--out", work / "second") == 0
+    assert sha256(work / "first" / "labels.csv") == sha256(work / "second" / "labels.csv")
+    assert json.loads((work / "second" / "summary.json").read_text())["added"]["labels_added"] == 0
+
+
+def test_own_threshold_file_and_own_pair_give_the_same_as_the_rule(work):
+    assert run(work, "--threshold", "25p", "--out", work / "rule") == 0
+    assert run(work, "--threshold", work / "rule" / "thresholds.csv", "--out", work / "file") == 0
+    pair = ("--thresholds-from", work / "labels.csv", work / "scores.h5")
+    assert run(work, "--threshold", "25p", *pair, "--out", work / "pair") == 0
+    assert same_but_run_json(work / "rule", work / "file")
+    assert same_but_run_json(work / "rule", work / "pair")
+    inputs = json.loads((work / "file" / "run.json").read_text())["inputs"]
+    assert str(work / "rule" / "thresholds.csv") in inputs
+
+
+def test_thresholds_come_from_the_other_pair(work):
+    clips = ("x", "y")
+    LabelTable(clips, np.ones((2, 6)), SIX).write(work / "other.csv")
+    ScoreStore.write(work / "other.h5", clips, SIX.class_ids, {"clip": np.array([[0.25] * 6, [0.75] * 6])})
+    assert run(work, "--thresholds-from", work / "other.csv", work / "other.h5", "--floor", "0.375") == 0
+    with open(work / "enhanced-mean" / "thresholds.csv", newline="") as file:
+        assert {row["threshold"] for row in csv.DictReader(file)} == {"0.5"}
+
+
+def test_sweep_counts_what_each_threshold_adds(work, capsys):
+    assert run(work, "--sweep", "mean", "25p", "0.9", "--min-positives", "2") == 0
+    printed = capsys.readouterr().out.splitlines()
+    with open(work / "sweep" / "sweep.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["threshold"], row["type"]) for row in rows] == [
+        (rule, kind) for rule in ("mean", "25p", "0.9") for kind in ("I", "II", "together")
+    ]
+    for rule in ("mean", "25p", "0.9"):
+        assert run(work, "--threshold", rule, "--min-positives", "2") == 0
+        summary = json.loads((work / f"enhanced-{rule}" / "summary.json").read_text())
+        known = [*summary["added_by_type"].values(), summary["added"]]
+        for row, counts in zip([row for row in rows if row["threshold"] == rule], known, strict=True):
+            assert {name: float(row[name]) for name in counts} == counts
+            assert int(row["labels_before"]) == summary["labels_before"]
+    assert sorted(path.name for path in (work / "sweep").iterdir()) == ["run.json", "sweep.csv"]
+    assert len(printed) == 5
+    assert printed[1].split()[0] == "mean"
+    assert run(work, "--sweep", "mean") == 2
+    assert run(work, "--sweep", "mean", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--sweep", "mean", "5p"], ["--soft"]])
+def test_dry_run_says_the_same_and_writes_nothing(work, capsys, options):
+    before = sorted(work.rglob("*"))
+    assert run(work, *options, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "nothing written" in said
+    assert sorted(work.rglob("*")) == before
+    assert run(work, *options) == 0
+    really = capsys.readouterr().out.splitlines()
+    assert sum(line in really for line in said.splitlines()) == len(said.splitlines()) - 1
+
+
+def review(work, decide, name="reviewed.csv"):
+    """Write a reviewed ledger from WORK/enhanced-10p; `decide(i)` is the decision of row i."""
+    with gzip.open(work / "enhanced-10p" / "ledger.csv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(work / name, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "decision"])
+        writer.writeheader()
+        writer.writerows({**row, "decision": decide(i)} for i, row in enumerate(rows))
+    return rows
+
+
+def test_apply_keeps_the_right_additions_and_can_be_undone(work, capsys):
+    run(work, "--threshold", "10p")
+    rows = review(work, lambda i: ("right", "wrong", "unsure", "")[i % 4])
+    capsys.readouterr()
+    assert run(work, "--apply", work / "reviewed.csv") == 0
+    n_right = len(rows[::4])
+    assert f"enhanced-reviewed: {n_right} right, " in capsys.readouterr().out
+    with gzip.open(work / "enhanced-reviewed" / "ledger.csv.gz", "rt", newline="") as file:
+        assert list(csv.DictReader(file)) == rows[::4]
+    assert run(work, "--undo", work / "enhanced-reviewed" / "ledger.csv.gz") == 0
+    assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
+
+
+def test_all_right_is_the_enhanced_list_and_all_wrong_the_original(work):
+    run(work, "--threshold", "10p")
+    review(work, lambda i: "right")
+    assert run(work, "--apply", work / "reviewed.csv", "--out", work / "right") == 0
+    for name in ("labels.csv", "ledger.parquet", "ledger.csv.gz"):
+        assert sha256(work / "right" / name) == sha256(work / "enhanced-10p" / name)
+    review(work, lambda i: "wrong")
+    assert run(work, "--apply", work / "reviewed.csv", "--out", work / "wrong") == 0
+    assert sha256(work / "wrong" / "labels.csv") == sha256(work / "labels.csv")
+
+
+def test_soft_targets_keep_the_teachers_score_where_it_is_unsure(work):
+    assert run(work, "--soft", "--evidence", "5s") == 0
+    folder = work / "enhanced-mean"
+    targets, mask = ScoreStore.open(folder / "targets.h5"), LabelTable.read(folder / "mask.csv", SIX)
+    labels = LabelTable.read(folder / "labels.csv", SIX)
+    best = ScoreStore.open(work / "scores.h5").scores(5).max(axis=1)
+    assert targets.clip_ids == labels.clip_ids == mask.clip_ids
+    hard, unsure = labels.matrix.toarray(), mask.matrix.toarray()
+    assert unsure.any()
+    assert not (hard & unsure).any()
+    assert np.array_equal(targets.clip_scores(), np.where(unsure, best, hard))
+
+
+def test_only_soft_writes_targets(work):
+    run(work)
+    assert sorted(path.name for path in (work / "enhanced-mean").iterdir()) == sorted([*ADDITIONS, "run.json"])
+    run(work, "--profile", "psla")
+    assert (work / "enhanced-psla-mean" / "ledger.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threshold", "1.5"], "--threshold: constant '1.5' is not between 0.0 and 1.0"),
+        (["--threshold", "absent.csv"], "absent.csv: no such file"),
+        (["--profile", "psla", "--type2", "closure"], "--type2: is fixed by --profile psla"),
+        (["--evidence", "2s"], "scale '2s' is not there; there are: 5s, clip"),
+        (["--sweep", "mean", "x"], "no threshold rule 'x'"),
+        (["--sweep", "mean", "--soft"], "--soft: --sweep only counts"),
+        (["--sweep", "mean", "--undo", "l.csv"], "--sweep and --undo: only one at a time"),
+        (["--undo", "absent.parquet"], "no such file"),
+        (["--apply", "absent.csv"], "absent.csv: no such file"),
+        (["--thresholds-from", "absent.csv", "absent.h5"], "absent.csv: no such file"),
+    ],
+)
+def test_bad_options_end_with_code_2_one_line_and_nothing_written(work, capsys, options, message):
+    before = sorted(work.rglob("*"))
+    assert run(work, *options) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert sorted(work.rglob("*")) == before
+
+
+def test_undo_of_the_wrong_list_says_so(work, capsys):
+    run(work)
+    assert run(work, "--undo", work / "enhanced-mean" / "ledger.parquet", "--labels", work / "labels.csv") == 2
+    assert "added labels are not in the list" in capsys.readouterr().err
+    assert run(work, "--apply", work / "enhanced-mean" / "ledger.csv.gz") == 2
+    assert "ledger.csv.gz: column 'decision' is missing" in capsys.readouterr().err
