@@ -25,7 +25,7 @@ from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import write_scores
-from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name, window_samples
 
 BLOCK_SIZE = 256  # clips a block
 
@@ -48,7 +48,7 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
 
 def score_block(taggers: list, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device) -> dict:
     """Return scale name -> scores of some clips; a scale whose windows are the whole clips is not computed twice."""
-    from pseudolabel.training.scoring import score_clips, window_samples
+    from pseudolabel.training.scoring import score_clips
 
     answers = {}
     lengths = clips.n_samples[rows]
@@ -89,7 +89,7 @@ def layout(windows: list, lengths: np.ndarray, n_classes: int, sample_rate: int)
         if window_s == CLIP:
             shapes[name] = (len(lengths), n_classes)
             continue
-        per_clip = n_windows(lengths, round(window_s * sample_rate))
+        per_clip = n_windows(lengths, window_samples(window_s, sample_rate))
         shapes[name] = (len(lengths), int(per_clip.max()), n_classes)
         if (per_clip != per_clip.max()).any():
             counts[name] = per_clip

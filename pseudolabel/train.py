@@ -29,7 +29,7 @@ from pseudolabel.labels.sampling import balanced_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, parse_window, window_name, window_samples
 
 RUN_MARKS = ("run.json", "checkpoints")  # a folder with one of them is a run, finished or not
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
@@ -64,7 +64,6 @@ def training_list(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipS
 def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore, scores):
     """Return the pieces to train on: windows with soft targets, or whole clips with labels."""
     from pseudolabel.training.dataset import clip_examples, window_examples
-    from pseudolabel.training.scoring import window_samples
 
     labels = chosen.labels
     whole = round(args.clip_seconds * clips.sample_rate)

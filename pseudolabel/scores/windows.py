@@ -39,20 +39,25 @@ def window_name(window_s: str | float) -> str:
     return CLIP if window_s == CLIP else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
-def n_windows(n_samples: np.ndarray | int, window_samples: int) -> np.ndarray:
-    """Return how many windows clips of `n_samples` have: at least 1.
+def window_samples(window_s: str | float, sample_rate: int) -> int | None:
+    """Return the samples of a window, None for the whole clip."""
+    return None if window_s == CLIP else round(float(window_s) * sample_rate)
+
+
+def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
+    """Return how many windows of `length` samples clips of `n_samples` have: at least 1.
 
     Raises:
         InputError: a window shorter than one sample.
     """
-    if window_samples < 1:
+    if length < 1:
         raise InputError("a window is shorter than one sample", "--windows", "Give longer ones.")
-    whole, rest = np.divmod(np.asarray(n_samples), window_samples)
-    return np.maximum(whole + (2 * rest >= window_samples), 1)
+    whole, rest = np.divmod(np.asarray(n_samples), length)
+    return np.maximum(whole + (2 * rest >= length), 1)
 
 
-def window_bounds(n_samples: int, window_samples: int) -> np.ndarray:
+def window_bounds(n_samples: int, length: int) -> np.ndarray:
     """Return (W, 2) int64: first sample and end of each window of a clip; the last ends with the clip."""
-    starts = np.arange(n_windows(n_samples, window_samples), dtype=np.int64) * window_samples
+    starts = np.arange(n_windows(n_samples, length), dtype=np.int64) * length
     ends = np.append(starts[1:], n_samples)
     return np.stack([starts, ends], axis=1)

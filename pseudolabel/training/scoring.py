@@ -9,18 +9,13 @@ import torch
 from torch import nn
 
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.scores.windows import CLIP, n_windows, window_bounds
+from pseudolabel.scores.windows import CLIP, n_windows, window_bounds, window_samples
 from pseudolabel.training.dataset import prefetch
 
 
 def autocast(device: torch.device) -> torch.autocast:
     """Return bf16 autocast on a GPU, float32 elsewhere."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-def window_samples(window_s: str | float, sample_rate: int) -> int | None:
-    """Return the samples of a window, None for the whole clip."""
-    return None if window_s == CLIP else round(float(window_s) * sample_rate)
 
 
 def pieces_of(clips: ClipStore, rows: np.ndarray, samples: int | None) -> np.ndarray:

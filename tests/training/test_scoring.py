@@ -8,7 +8,8 @@ import torch
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.models.tagger import build_tagger
-from pseudolabel.training.scoring import autocast, batches_of, pieces_of, score_clips, window_samples
+from pseudolabel.scores.windows import window_samples
+from pseudolabel.training.scoring import autocast, batches_of, pieces_of, score_clips
 
 RATE = 16_000
 SECONDS = [2.0, 3.1, 0.9, 5.4, 2.0, 3.1]
