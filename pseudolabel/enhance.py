@@ -32,10 +32,10 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals
+from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
-from pseudolabel.labels.search import Candidates, Search
+from pseudolabel.labels.search import Search
 from pseudolabel.labels.summary import SWEEP_HEADER, TOGETHER, summarise, summary_lines, sweep_lines, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file
@@ -46,7 +46,7 @@ from pseudolabel.progress import Progress
 if TYPE_CHECKING:
     from pseudolabel.scores.store import ScoreStore
 
-BLOCK_CLIPS = 65_536
+BLOCK_CLIPS = 8192  # whose scores stay in a core's cache
 REVIEWED = ("clip_id", "class_id", "error", "decision")
 UNDONE = "labels-undone.csv"
 
@@ -102,9 +102,9 @@ def enhance(
     thresholds = _thresholds(positives, options, labels.vocabulary)
     found, unsure = [], []
     for start, stop in _blocks(len(labels)):
-        part = search.run(start, stop, thresholds)
-        unsure += [_scores_of(part.rejected, start, (stop - start, len(labels.vocabulary)))] if soft else []
-        found.append(part._replace(rejected=None))  # there are many, and only soft targets need them
+        part = search.run(start, stop, thresholds, rejected=soft)
+        unsure += [_scores_of(part.rejected, search.evidence, start, stop)] if soft else []
+        found.append(part._replace(rejected=None))
     added = Proposals(*(np.concatenate(parts) for parts in zip(*(part.added for part in found), strict=True)))
     rounds = np.concatenate([part.rounds for part in found])
     ones = np.ones(len(added.clips), bool)
@@ -141,9 +141,8 @@ def sweep(
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
     for start, stop in _blocks(len(labels)):
-        first = search.candidates(search.original(start, stop), start)
         for limits, by_kind in zip(thresholds, counts, strict=True):
-            added = search.run(start, stop, limits, first, ledger=False).added
+            added = search.run(start, stop, limits, ledger=False).added
             for kind, by_class in by_kind.items():
                 kept = (added.types & TYPE_BITS.get(kind, sum(TYPE_BITS.values()))) > 0
                 by_class += np.bincount(added.classes[kept], minlength=n_classes)
@@ -164,7 +163,7 @@ def _prepare(
         if thresholds_from[0].vocabulary != labels.vocabulary:
             raise InputError("the labels for thresholds have another vocabulary", "--thresholds-from")
         other = Evidence.match(*thresholds_from, options.strict, options.evidence)
-    return Search(evidence, relations, options.by_rule, options.max_rounds), PositiveScores.of(other)
+    return Search(evidence, Relations(relations), options.by_rule, options.max_rounds), PositiveScores.of(other)
 
 
 def _thresholds(positives: PositiveScores, options: EnhanceOptions, vocabulary: Vocabulary) -> np.ndarray:
@@ -180,11 +179,13 @@ def _blocks(n_clips: int) -> Iterator[tuple[int, int]]:
             progress.advance(stop - start)
 
 
-def _scores_of(candidates: Candidates, start: int, shape: tuple[int, int]) -> sparse.csr_array:
+def _scores_of(candidates: Proposals, evidence: Evidence, start: int, stop: int) -> sparse.csr_array:
     """Return the scores of a block's candidates as explicit entries; they come by clip and then by class."""
-    (clips, classes, _), scores, _ = candidates
-    ends = np.cumsum(np.bincount(clips - start, minlength=shape[0]))
-    return sparse.csr_array((scores.astype(np.float32), classes.astype(np.int32), [0, *ends]), shape=shape)
+    clips, classes, _ = candidates
+    scores = evidence.at(clips, classes).astype(np.float32)
+    ends = np.cumsum(np.bincount(clips - start, minlength=stop - start))
+    shape = stop - start, len(evidence.labels.vocabulary)
+    return sparse.csr_array((scores, classes.astype(np.int32), [0, *ends]), shape=shape)
 
 
 def write_enhancement(enhancement: Enhancement, folder: Path) -> None:

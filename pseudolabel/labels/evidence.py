@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.bits import packed
 from pseudolabel.labels.table import LabelTable
+
+ONE = int(np.float16(1).view(np.uint16))  # float16 from 0 to 1 lie in the order of their bits, 0 to this
 
 
 class KeyedScores(Protocol):
@@ -124,8 +127,44 @@ class Evidence:
         values[there] = found
         return values, windows
 
+    def compare(self, start: int, stop: int, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the classes whose score is above their limit, for the clips from row `start` to before `stop`.
+
+        Args:
+            limits: (K,) float64 in [0, 1], NaN where a class has none and no score is above it.
+
+        Returns:
+            The classes as sets (n, words), see bits.py; and the sets of those whose score is outside [0, 1], None where
+            there is none. Clips and classes without scores are in neither.
+        """
+        rows, shown = self.row_of[start:stop], self.column_of >= 0
+        consecutive = len(rows) and rows[0] >= 0 and (np.diff(rows) == 1).all()
+        block = np.asarray(self.scores[rows[0] : rows[-1] + 1] if consecutive else self.scores[rows])
+        if len(self.column_of) != block.shape[-1] or (self.column_of != np.arange(block.shape[-1])).any():
+            block = block[..., self.column_of]
+        if self.window_s is not None:
+            real = np.arange(block.shape[1]) < self.n_windows[rows, None]
+            block = block if real.all() else np.where(real[..., None], block, block.dtype.type(0))
+        known = shown if (rows >= 0).all() else shown & (rows >= 0)[:, None]
+        if block.dtype == np.float16 and block.view(np.uint16).max(initial=0) <= ONE:  # several times as fast
+            best = block.view(np.uint16) if self.window_s is None else block.view(np.uint16).max(axis=1)
+            return packed((best > _bits_not_above(limits)) & known), None
+        improper, above = ~((block >= 0) & (block <= 1)), block > limits
+        if self.window_s is not None:
+            improper, above = improper.any(axis=1), above.any(axis=1)
+        return packed(above & known), packed(improper & known) if (improper & known).any() else None
+
+
+def _bits_not_above(limits: np.ndarray) -> np.ndarray:
+    """Return the bits (K,) uint16 of the largest float16 that is not above each limit in [0, 1]; all bits for NaN."""
+    nearest = np.nan_to_num(limits).astype(np.float16)
+    bits = nearest.view(np.uint16) - (nearest.astype(np.float64) > limits)
+    return np.where(np.isnan(limits), np.iinfo(np.uint16).max, bits).astype(np.uint16)
+
 
 def _places(wanted: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    if tuple(wanted) == tuple(known):
+        return np.arange(len(known))
     place_of = {value: place for place, value in enumerate(known)}
     return np.fromiter((place_of.get(value, -1) for value in wanted), np.int64, len(wanted))
 

@@ -7,14 +7,16 @@ Type II for missing parents or ancestors (PSLA, section IV-B; Algorithm 2, proce
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from pseudolabel.labels.bits import contains, members, packed, united
+
 TYPE_BITS = {"I": 1, "II": 2}
 ERROR_NAMES = ("", "I", "II", "I+II")  # by the sum of the bits
-_CARRIED = 4  # marks what the clip carries already
 
 
 class Proposals(NamedTuple):
@@ -29,6 +31,53 @@ class Proposals(NamedTuple):
         return Proposals(self.clips[kept], self.classes[kept], self.types[kept])
 
 
+@dataclass(frozen=True, eq=False)
+class ProposedSets:
+    """What the labels of n clips propose and the clips do not carry: error type -> sets of classes (n, words)."""
+
+    by_error: Mapping[str, np.ndarray]
+    any: np.ndarray
+
+    def listed(self, sets: np.ndarray) -> Proposals:
+        """Return the proposals that are in `sets` (n, words)."""
+        clips, classes = members(sets & self.any)
+        types = np.zeros(len(clips), np.int8)
+        for error, proposed in self.by_error.items():
+            types += TYPE_BITS[error] * contains(proposed, clips, classes).astype(np.int8)
+        return Proposals(clips, classes, types)
+
+
+class Relations:
+    """What each label proposes, by error type (`I`, `II`): as matrices, and as sets of classes.
+
+    Args:
+        matrices: error type -> (K, K) bool [label that a clip has, class that it proposes].
+    """
+
+    def __init__(self, matrices: Mapping[str, sparse.csr_array]):
+        self.errors = tuple(matrices)
+        dense = [relation.toarray() for relation in matrices.values()]
+        itself = np.eye(len(dense[0]), dtype=bool)
+        self._sets = np.stack([packed(relation) for relation in (*dense, itself)], axis=1)
+        self._either = np.logical_or.reduce(dense)
+
+    def proposed(self, labels: sparse.csr_array) -> ProposedSets:
+        """Return what `labels` (n, K) bool propose."""
+        *proposed, carried = np.moveaxis(united(labels, self._sets), 1, 0)
+        by_error = {error: sets & ~carried for error, sets in zip(self.errors, proposed, strict=True)}
+        return ProposedSets(by_error, np.bitwise_or.reduce(list(by_error.values())))
+
+    def supporting_labels(self, labels: sparse.csr_array, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
+        """Return the labels that made each proposal one, as `offsets` (M + 1,) into `classes`, in vocabulary order."""
+        counts = np.diff(labels.indptr)[proposals.clips]
+        proposal = np.repeat(np.arange(len(counts)), counts)
+        first = np.repeat(labels.indptr[proposals.clips] - (np.cumsum(counts) - counts), counts)
+        label = labels.indices[first + np.arange(len(proposal))]
+        speaks = self._either[label, proposals.classes[proposal]]
+        n_labels = np.bincount(proposal[speaks], minlength=len(counts))
+        return np.concatenate([[0], np.cumsum(n_labels)]), label[speaks]
+
+
 def propose(labels: sparse.csr_array, relations: Mapping[str, sparse.csr_array]) -> Proposals:
     """Return every class that a label of a clip proposes and that the clip does not carry yet.
 
@@ -36,26 +85,5 @@ def propose(labels: sparse.csr_array, relations: Mapping[str, sparse.csr_array])
         labels: (N, K) bool, what the clips carry.
         relations: (K, K) bool relation of each error type, `I` and `II`.
     """
-    marks = _CARRIED * labels.astype(np.int8)
-    for error, relation in relations.items():
-        marks = marks + TYPE_BITS[error] * (labels @ relation).astype(np.int8)
-    marks = sparse.csr_array(marks)
-    marks.sort_indices()
-    clips = np.repeat(np.arange(labels.shape[0], dtype=np.int64), np.diff(marks.indptr))
-    proposals = Proposals(clips, marks.indices.astype(np.int64), marks.data)
-    return proposals.where((marks.data > 0) & (marks.data < _CARRIED))
-
-
-def supporting_labels(
-    labels: sparse.csr_array, proposals: Proposals, relations: Mapping[str, sparse.csr_array]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels that made each proposal one, as `offsets` (M + 1,) into `classes`, in vocabulary order."""
-    counts = np.diff(labels.indptr)[proposals.clips]
-    proposal = np.repeat(np.arange(len(counts)), counts)
-    first = np.repeat(labels.indptr[proposals.clips] - (np.cumsum(counts) - counts), counts)
-    label = labels.indices[first + np.arange(len(proposal))]
-    speaks = np.zeros(len(proposal), dtype=bool)
-    for relation in relations.values():
-        speaks |= relation.toarray()[label, proposals.classes[proposal]]
-    n_labels = np.bincount(proposal[speaks], minlength=len(counts))
-    return np.concatenate([[0], np.cumsum(n_labels)]), label[speaks]
+    proposed = Relations(relations).proposed(labels)
+    return proposed.listed(proposed.any)

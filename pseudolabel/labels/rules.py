@@ -99,9 +99,9 @@ class EnhanceOptions:
         return {"I": self.type1, "II": "ancestors, by rule" if self.type2 == "closure" else self.type2}
 
     @property
-    def by_rule(self) -> int:
-        """Sum of TYPE_BITS of the types whose proposals are added without a score."""
-        return TYPE_BITS["II"] if self.type2 == "closure" and "II" in self.errors else 0
+    def by_rule(self) -> tuple[str, ...]:
+        """The types whose proposals are added without a score."""
+        return ("II",) if self.type2 == "closure" and "II" in self.errors else ()
 
     @property
     def max_rounds(self) -> float:

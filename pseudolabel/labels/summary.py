@@ -53,7 +53,7 @@ def summarise(
         "evidence": options.evidence,
         "profile": options.profile,
         "clips": len(labels),
-        "clips_changed": len(np.unique(added.clips)),
+        "clips_changed": int(np.count_nonzero(np.bincount(added.clips))),
         "clips_without_scores": len(evidence.missing),
         "labels_before": n_before,
         "labels_after": n_before + len(added.classes),

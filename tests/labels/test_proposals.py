@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
-from pseudolabel.labels.proposals import ERROR_NAMES, propose, supporting_labels
+from pseudolabel.labels.proposals import ERROR_NAMES, Relations, propose
 
 
 def as_sets(labels, relations) -> dict[tuple[int, int], tuple[str, list[int]]]:
@@ -16,7 +16,7 @@ def as_sets(labels, relations) -> dict[tuple[int, int], tuple[str, list[int]]]:
     labels = sparse.csr_array(labels, dtype=bool)
     relations = {error: sparse.csr_array(relation, dtype=bool) for error, relation in relations.items()}
     proposals = propose(labels, relations)
-    offsets, because = supporting_labels(labels, proposals, relations)
+    offsets, because = Relations(relations).supporting_labels(labels, proposals)
     found = {}
     for row, (clip, k, types) in enumerate(zip(*(column.tolist() for column in proposals), strict=True)):
         found[clip, k] = (ERROR_NAMES[types], because[offsets[row] : offsets[row + 1]].tolist())
@@ -50,7 +50,7 @@ def test_class_between_two_labels_is_proposed_by_both_types():
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_proposals_and_their_reasons_equal_the_nested_loop(data):
-    n, k = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
+    n, k = data.draw(st.integers(1, 5)), data.draw(st.one_of(st.integers(1, 6), st.integers(63, 66)))
     labels = data.draw(arrays.arrays(bool, (n, k)))
     relations = {}
     for error in data.draw(st.sampled_from([("I",), ("II",), ("I", "II")])):
