@@ -20,6 +20,7 @@ VERBS = {
     "enhance": "labels, scores and ontology -> enhanced labels and their ledger",
     "evaluate": "runs or scores, and labels -> metrics, figures, report",
     "balance": "labels -> how uneven the classes are, sampling weights, a held-out list",
+    "bench": "what this machine can do, stage by stage",
 }
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pseudolabel.enhance as verb
+import pseudolabel.labels.enhancement as engine
 from pseudolabel.artefacts import sha256
 from pseudolabel.enhance import EnhanceOptions, enhance, main
 from pseudolabel.errors import ClipMismatch, InputError
@@ -162,7 +162,7 @@ def test_store_in_another_order_with_more_clips_and_classes_gives_the_same(ontol
 
 def test_small_blocks_give_the_same_ledger(ontology, monkeypatch):
     whole = enhance(LABELS, SCORES, ontology)
-    monkeypatch.setattr(verb, "BLOCK_CLIPS", 2)
+    monkeypatch.setattr(engine, "BLOCK_CLIPS", 2)
     parts = enhance(LABELS, SCORES, ontology)
     assert parts.ledger.equals(whole.ledger)
     assert parts.labels == whole.labels

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pseudolabel.enhance as verb
+import pseudolabel.labels.enhancement as engine
 from pseudolabel.enhance import EnhanceOptions, enhance, sweep
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ontology import Node, Ontology
@@ -231,7 +231,7 @@ def test_every_rule_together_equals_the_loops_on_random_worlds(tmp_path_factory,
 def test_small_blocks_give_the_same_ledger_unsure_labels_and_sweep(monkeypatch):
     options = EnhanceOptions("0.3", rounds="all", type1="descendants")
     whole, counts = enhance(LABELS, SCORES, CHAIN, options, soft=True), sweep(LABELS, SCORES, CHAIN, ["0p", "mean"])
-    monkeypatch.setattr(verb, "BLOCK_CLIPS", 1)
+    monkeypatch.setattr(engine, "BLOCK_CLIPS", 1)
     parts = enhance(LABELS, SCORES, CHAIN, options, soft=True)
     assert isinstance(parts.ledger, pa.Table)
     assert parts.ledger.equals(whole.ledger)

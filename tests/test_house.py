@@ -14,7 +14,15 @@ import pseudolabel
 from pseudolabel.cli import VERBS
 
 PACKAGE = Path(pseudolabel.__file__).parent
-ROOMS = ("labels", "audio", "scores", "models", "training", "reports")  # each imports only from those before it
+ROOMS = (
+    "labels",
+    "audio",
+    "scores",
+    "models",
+    "training",
+    "reports",
+    "benchmarks",
+)  # each imports only from those before it
 FOUNDATION = ("errors", "artefacts", "progress", "blocks", "stores")
 WITHOUT_TORCH = ("labels", "scores", "enhance", "balance", "release")
 LONGEST_MODULE = 400  # lines

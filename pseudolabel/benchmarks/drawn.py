@@ -1,0 +1,64 @@
+"""Drawn label lists and scores: as large as the real ones, where the real ones are not at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.proposals import Relations
+from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import write_scores
+
+LOW, HIGH = 0.5, 0.9  # scores of the clips that carry a label lie evenly between these
+LEVELS = 1 << 16  # quantiles that scores are drawn from
+BLOCK_CLIPS = 8192
+SEED = 0
+
+
+def draw_labels(n_clips: int, vocabulary: Vocabulary) -> LabelTable:
+    """Return clips of one to four labels; the k-th class is as frequent as 1 / (k + 1), about as in AudioSet."""
+    rng = np.random.default_rng(SEED)
+    frequency = 1 / np.arange(1, len(vocabulary) + 1)
+    n_labels = rng.integers(1, 5, n_clips)
+    classes = rng.choice(len(vocabulary), n_labels.sum(), p=frequency / frequency.sum())
+    clips = np.repeat(np.arange(n_clips), n_labels)
+    matrix = sparse.csr_array((np.ones(len(clips), bool), (clips, classes)), shape=(n_clips, len(vocabulary)))
+    return LabelTable(tuple(f"clip{number:08d}" for number in range(n_clips)), matrix, vocabulary)
+
+
+def draw_scores(path: Path, labels: LabelTable, ontology: Ontology, share: float, made_from: str) -> None:
+    """Write a score store in which the threshold 25p adds about `share` labels for each that is there.
+
+    A label's score is even in [LOW, HIGH], so that the 25th percentile is known; any other class's score passes it with
+    the probability that makes the additions so many. The store's attribute `labels_sha256` is `made_from`.
+    """
+    relations, blocks = (
+        Relations(EnhanceOptions().relations(ontology, labels.vocabulary)),
+        range(0, len(labels), BLOCK_CLIPS),
+    )
+    proposed = (relations.proposed(labels.matrix[start : start + BLOCK_CLIPS]).any for start in blocks)
+    n_candidates = sum(int(np.bitwise_count(sets).sum()) for sets in proposed)
+    passing = min(share * labels.matrix.nnz / max(n_candidates, 1), 0.999)
+    threshold = LOW + (HIGH - LOW) / 4
+    quantiles = (np.arange(LEVELS) + 0.5) / LEVELS
+    of_label = (LOW + (HIGH - LOW) * quantiles).astype(np.float16)
+    of_other = (quantiles ** (np.log(threshold) / np.log1p(-passing))).astype(np.float16)
+
+    def drawn() -> Iterator[dict[str, np.ndarray]]:
+        rng = np.random.default_rng(SEED)
+        for start in blocks:
+            carried = labels.matrix[start : start + BLOCK_CLIPS]
+            scores = of_other[rng.integers(0, LEVELS, carried.shape, dtype=np.uint16)]
+            clips, classes = carried.nonzero()
+            scores[clips, classes] = of_label[rng.integers(0, LEVELS, len(clips), dtype=np.uint16)]
+            yield {"clip": scores}
+
+    shapes, class_ids = {"clip": labels.matrix.shape}, labels.vocabulary.class_ids
+    attributes = {"labels_sha256": made_from, "model": "drawn at random"}
+    write_scores(path, labels.clip_ids, class_ids, shapes, {}, drawn(), attributes, overwrite=True)

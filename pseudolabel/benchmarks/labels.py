@@ -1,0 +1,161 @@
+"""How fast labels are read, thresholds and proposals made and results written, beside a plain loop over the clips.
+
+The scores are drawn so that the threshold 25p adds a given share of labels, 37.3 % unless another is asked for (PSLA,
+Table IX, full AudioSet): additions are what writing costs. They are drawn once and kept for the next run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.benchmarks.drawn import draw_labels, draw_scores
+from pseudolabel.benchmarks.measure import Report
+from pseudolabel.benchmarks.plain import additions_in_a_loop, thresholds_in_a_loop
+from pseudolabel.errors import InputError
+from pseudolabel.labels.enhancement import Enhancement, enhance, prepare, thresholds_by
+from pseudolabel.labels.ledger import write_ledger
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
+
+PSLA_SHARE = 0.373  # of the labels of full AudioSet: what the 25th percentile adds
+FULL_AUDIOSET = 2_063_949  # clips
+OPTIONS = EnhanceOptions("25p")
+SAMPLE = 20_000  # clips that the plain loop takes, and the smallest set whose rate is measured
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class LabelsBenchmark:
+    """What is measured.
+
+    Args:
+        lists: label lists; none: one is drawn.
+        vocabulary, ontology: of the lists.
+        folder: where the drawn scores are kept and results are written.
+        share: labels that the threshold 25p adds, for each label that is there.
+        n_clips: size of the list that is drawn where none is given.
+    """
+
+    lists: Sequence[Path]
+    vocabulary: Vocabulary
+    ontology: Ontology
+    folder: Path
+    share: float = PSLA_SHARE
+    n_clips: int = FULL_AUDIOSET
+
+    def run(self) -> Report:
+        """Measure every stage; return the report."""
+        report = Report("labels")
+        lists = self.lists or [self._drawn_list()]
+        with report.stage("read the label lists") as stage:
+            labels = read_lists(lists, self.vocabulary)
+            stage.items = len(labels)
+        path = self._scores(report, labels, lists)
+        with report.stage("open the scores", len(labels)):
+            scores = ScoreStore.open(path)
+        found = self._search(report, labels, scores)
+        self._write(report, found)
+        self._plain(report, labels, scores)
+        self._sizes(report, labels, scores)
+        self._command(report, labels, path)
+        report.facts |= {
+            "clips": len(labels), "classes": len(self.vocabulary), "labels": labels.matrix.nnz,
+            "labels added": f"{len(found.ledger)} (+{100 * len(found.ledger) / labels.matrix.nnz:.1f} %)",
+            "scores": f"{path.stat().st_size / 1e9:.2f} GB, {'drawn' if self.lists else 'and labels, drawn'}",
+        }  # fmt: skip
+        return report
+
+    def _drawn_list(self) -> Path:
+        path = self.folder / f"labels-{self.n_clips}.csv"
+        if not path.exists():
+            draw_labels(self.n_clips, self.vocabulary).write(path)
+        return path
+
+    def _scores(self, report: Report, labels: LabelTable, lists: Sequence[Path]) -> Path:
+        """Return the drawn scores of these labels, which may be there from an earlier run."""
+        path, made_from = self.folder / "scores.h5", " ".join([*map(sha256, lists), f"{self.share:g}"])
+        try:
+            drawn = ScoreStore.open(path).attributes.get("labels_sha256") == made_from
+        except InputError:
+            drawn = False
+        if not drawn:
+            with report.stage("draw scores, once", len(labels)):
+                draw_scores(path, labels, self.ontology, self.share, made_from)
+        return path
+
+    def _search(self, report: Report, labels: LabelTable, scores: ScoreStore) -> Enhancement:
+        with report.stage("match clips, look up the labels' scores", len(labels)):
+            _, positives = prepare(labels, scores, self.ontology, OPTIONS, None)
+        with report.stage("thresholds alone", len(labels)):
+            thresholds_by(positives, OPTIONS, self.vocabulary)
+        with report.stage("thresholds, proposals and ledger", len(labels)) as stage:
+            found = enhance(labels, scores, self.ontology, OPTIONS)
+            stage.note = "matching included"
+        return found
+
+    def _write(self, report: Report, found: Enhancement) -> None:
+        with report.stage("write labels.csv", len(found.labels)):
+            found.labels.write(self.folder / "enhanced" / "labels.csv")
+        with report.stage("write the ledger, Parquet and CSV", len(found.ledger), "additions"):
+            write_ledger(found.ledger, self.folder / "enhanced")
+
+    def _plain(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
+        """Enhance a sample both ways; the additions must be the same ones."""
+        some, values = _middle(labels, scores, SAMPLE)
+        relations = OPTIONS.relations(self.ontology, self.vocabulary)
+        with report.stage("a plain loop over a sample of the clips", len(some)) as plain:
+            thresholds = thresholds_in_a_loop(some.matrix, values, 25)
+            added = additions_in_a_loop(some.matrix, values, relations, thresholds)
+        with report.stage("thresholds and proposals of that sample", len(some)) as ours:
+            found = enhance(some, values, self.ontology, OPTIONS)
+        ours.compare(plain)
+        rows = found.labels.matrix - some.matrix.astype(np.int8)
+        if set(zip(*(places.tolist() for places in rows.nonzero()), strict=True)) != added:
+            raise InputError(
+                "the plain loop adds other labels than enhance", "bench labels", "This is a fault: report it."
+            )
+        ours.note = "the same additions"
+
+    def _sizes(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
+        """Measure whether the time grows with the number of clips and no faster."""
+        sizes, each = [n for n in (SAMPLE, 10 * SAMPLE) if n < len(labels)] + [len(labels)], []
+        for size in sizes:
+            some, values = _middle(labels, scores, size)
+            stages = []
+            for _ in range(REPEATS):
+                with report.stage(f"thresholds and proposals of {size:,} clips", size):
+                    enhance(some, values, self.ontology, OPTIONS)
+                stages.append(report.stages.pop())
+            report.stages.append(min(stages, key=lambda stage: stage.seconds))
+            each.append(1e6 * report.stages[-1].seconds / size)
+        shown = ", ".join(f"{value:.2f} us at {size:,}" for value, size in zip(each, sizes, strict=True))
+        report.facts["time a clip"] = f"{shown}: within a factor {max(each) / min(each):.2f}"
+
+    def _command(self, report: Report, labels: LabelTable, scores: Path) -> None:
+        original = self.folder / "labels.csv"
+        labels.write(original)
+        command = [sys.executable, "-m", "pseudolabel.enhance", "--threshold", OPTIONS.threshold, "--overwrite"]
+        command += ["--labels", str(original), "--scores", str(scores), "--vocabulary", self.vocabulary.name]
+        command += ["--out", str(self.folder / f"enhanced-{OPTIONS.name}")]
+        with report.stage("the whole command", len(labels)) as stage:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        stage.peak_bytes = None  # of another process
+        stage.note = "from the shell; start-up, reading and writing included"
+
+
+def _middle(labels: LabelTable, scores: ScoreStore, size: int) -> tuple[LabelTable, np.ndarray]:
+    """Return `size` consecutive clips and their scores (size, K), which stay in the file."""
+    size = min(size, len(labels))
+    first = (len(labels) - size) // 2
+    rows = slice(first, first + size)
+    return LabelTable(labels.clip_ids[rows], labels.matrix[rows], labels.vocabulary), scores.clip_scores()[rows]

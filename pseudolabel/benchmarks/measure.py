@@ -1,0 +1,159 @@
+"""Measure: seconds and memory of one stage of the work after the other, as a table and as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+STATUS = Path("/proc/self/status")
+SAMPLE_S = 0.01
+
+
+@dataclass
+class Stage:
+    """What a stage took.
+
+    Args:
+        name: what was done.
+        items: how many of `unit` it did.
+        unit: what is counted, in the plural.
+        seconds: wall-clock time.
+        peak_bytes: the most memory of the process itself (files mapped into memory do not count) above what it had when
+            the stage began; None where the system does not tell.
+        ratio: how many times as fast it is as the stage named by `than`.
+        note: what else is to be said.
+    """
+
+    name: str
+    items: int
+    unit: str = "clips"
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    ratio: float | None = None
+    than: str = ""
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Items a second."""
+        return self.items / self.seconds if self.seconds else float("inf")
+
+    def compare(self, other: Stage) -> None:
+        """Say how many times as fast this stage is as the other, item for item."""
+        self.ratio, self.than = self.rate / other.rate, other.name
+
+
+@dataclass
+class Report:
+    """The stages of one benchmark, and facts that hold for all."""
+
+    benchmark: str
+    facts: dict[str, object] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, items: int = 0, unit: str = "clips") -> Iterator[Stage]:
+        """Measure the block; the stage may be changed within it and after it."""
+        print(f"{self.benchmark}: {name} ...", file=sys.stderr, flush=True)
+        stage = Stage(name, items, unit)
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            yield stage
+            stage.seconds = time.perf_counter() - start
+        stage.peak_bytes = memory.peak_bytes
+        self.stages.append(stage)
+
+    def as_json(self) -> dict[str, object]:
+        """Return all that was measured, and the machine it was measured on."""
+        stages = [{**asdict(stage), "rate": stage.rate} for stage in self.stages]
+        return {"benchmark": self.benchmark, "machine": machine(), "facts": self.facts, "stages": stages}
+
+    def lines(self) -> list[str]:
+        """Return the table as text."""
+        header = ("stage", "seconds", "items/s", "memory", "")
+        return [
+            *aligned([header, *map(_row, self.stages)]),
+            *(f"{name}: {value}" for name, value in self.facts.items()),
+        ]
+
+
+class PeakMemory:
+    """Watches how much memory the process itself holds while a block runs (Linux; elsewhere it says nothing)."""
+
+    def __enter__(self) -> PeakMemory:
+        self.before = self.most = _own_bytes()
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        if self.before is not None:
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self.before is not None:
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(SAMPLE_S):
+            self.most = max(self.most, _own_bytes())
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Most bytes above those at the start."""
+        return None if self.before is None else self.most - self.before
+
+
+def _own_bytes() -> int | None:
+    """Return the bytes of memory that belong to the process alone, without files mapped into it."""
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on: processor, cores, versions."""
+    return {
+        "processor": _processor(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
+        "numpy": np.__version__,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of text as lines: the first and the last column to the left, those between to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            text.ljust(width) if place in (0, last) else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _row(stage: Stage) -> tuple[str, ...]:
+    memory = "" if stage.peak_bytes is None else f"{stage.peak_bytes / 1e6:,.0f} MB"
+    ratio = "" if stage.ratio is None else f"{stage.ratio:.3g} times as fast as {stage.than}"
+    notes = [note for note in (ratio, stage.note) if note]
+    rate = f"{stage.rate:,.0f}" if stage.items else ""
+    return stage.name, f"{stage.seconds:,.3f}", rate, memory, "; ".join(notes)

@@ -1,0 +1,163 @@
+"""Enhancement: the labels of a list, what the ontology and the teacher add to them, and why (PSLA, Algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.evidence import Evidence, KeyedScores
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
+from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.search import Search
+from pseudolabel.labels.summary import TOGETHER, summarise, sweep_rows
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.thresholds import PositiveScores
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import Progress
+
+BLOCK_CLIPS = 8192  # whose scores stay in a core's cache
+
+
+@dataclass(frozen=True)
+class Enhancement:
+    """What `enhance` found.
+
+    Args:
+        labels: the enhanced labels; clips and classes as given.
+        ledger: one row for every added label (columns: pseudolabel.labels.ledger).
+        thresholds: (K,) float64, NaN where a class has none.
+        summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
+        missing: (clip id, reason) of the clips without scores, which kept their labels.
+        unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none; None
+            where it was not asked for.
+    """
+
+    labels: LabelTable
+    ledger: pa.Table
+    thresholds: np.ndarray
+    summary: dict
+    missing: tuple[tuple[str, str], ...]
+    unsure: sparse.csr_array | None = None
+
+
+def enhance(
+    labels: LabelTable,
+    scores: KeyedScores | np.ndarray,
+    ontology: Ontology,
+    options: EnhanceOptions | None = None,
+    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+    soft: bool = False,
+) -> Enhancement:
+    """Return the enhanced labels and the ledger of what was added (PSLA, Algorithm 2).
+
+    Args:
+        labels: (N, K) weak labels, clips in any order.
+        scores: teacher scores in [0, 1] keyed by clip id and class id, more clips and classes than needed are passed
+            over; or a plain (N, K) array in the labels' order, NaN rows for clips without scores.
+        ontology: which class is a kind of which.
+        options: see EnhanceOptions.
+        thresholds_from: labels and scores that thresholds are statistics of, where not these: the training set's for
+            an evaluation set, or out-of-fold scores.
+        soft: whether to keep the unsure candidates.
+
+    Raises:
+        ClipMismatch: not one labelled clip has scores, or `options.strict` and one has none.
+        InputError: no class in common with the scores or the ontology, or a score outside [0, 1].
+    """
+    options = options or EnhanceOptions()
+    search, positives = prepare(labels, scores, ontology, options, thresholds_from)
+    thresholds = thresholds_by(positives, options, labels.vocabulary)
+    found, unsure = [], []
+    for start, stop in blocks_of(len(labels)):
+        part = search.run(start, stop, thresholds, rejected=soft)
+        unsure += [_scores_of(part.rejected, search.evidence, start, stop)] if soft else []
+        found.append(part._replace(rejected=None))
+    added = Proposals(*(np.concatenate(parts) for parts in zip(*(part.added for part in found), strict=True)))
+    rounds = np.concatenate([part.rounds for part in found])
+    ones = np.ones(len(added.clips), bool)
+    matrix = labels.matrix + sparse.csr_array((ones, (added.clips, added.classes)), shape=labels.matrix.shape)
+    return Enhancement(
+        labels=LabelTable(labels.clip_ids, matrix, labels.vocabulary),
+        ledger=pa.concat_tables([part.ledger for part in found]),
+        thresholds=thresholds,
+        summary=summarise(search.evidence, positives, thresholds, added, rounds, options),
+        missing=search.evidence.missing,
+        unsure=sparse.csr_array(sparse.vstack(unsure, format="csr")) if soft else None,
+    )
+
+
+def sweep(
+    labels: LabelTable,
+    scores: KeyedScores | np.ndarray,
+    ontology: Ontology,
+    rules: Sequence[str],
+    options: EnhanceOptions | None = None,
+    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+) -> list[dict]:
+    """Return how many labels each threshold rule would add, by type and together (PSLA, Table IX's counts).
+
+    Arguments and errors as for `enhance`; `rules` take the place of `options.threshold`. Types overlap where both
+    propose a label.
+
+    Returns:
+        One dict with the keys SWEEP_HEADER for each rule and type, in the order of `rules`.
+    """
+    each = [replace(options or EnhanceOptions(), threshold=rule) for rule in rules]
+    search, positives = prepare(labels, scores, ontology, each[0], thresholds_from)
+    thresholds = [thresholds_by(positives, one, labels.vocabulary) for one in each]
+    n_classes = len(labels.vocabulary)
+    counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
+    for start, stop in blocks_of(len(labels)):
+        for limits, by_kind in zip(thresholds, counts, strict=True):
+            added = search.run(start, stop, limits, ledger=False).added
+            for kind, by_class in by_kind.items():
+                kept = (added.types & TYPE_BITS.get(kind, sum(TYPE_BITS.values()))) > 0
+                by_class += np.bincount(added.classes[kept], minlength=n_classes)
+    n_before = labels.matrix.nnz
+    return [row for one, by_kind in zip(each, counts, strict=True) for row in sweep_rows(one.name, by_kind, n_before)]
+
+
+def prepare(
+    labels: LabelTable,
+    scores: KeyedScores | np.ndarray,
+    ontology: Ontology,
+    options: EnhanceOptions,
+    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None,
+) -> tuple[Search, PositiveScores]:
+    """Return how the clips are searched, and the scores that thresholds are statistics of; arguments as `enhance`."""
+    relations = options.relations(ontology, labels.vocabulary)
+    evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
+    if thresholds_from is not None:
+        if thresholds_from[0].vocabulary != labels.vocabulary:
+            raise InputError("the labels for thresholds have another vocabulary", "--thresholds-from")
+        other = Evidence.match(*thresholds_from, options.strict, options.evidence)
+    return Search(evidence, Relations(relations), options.by_rule, options.max_rounds), PositiveScores.of(other)
+
+
+def thresholds_by(positives: PositiveScores, options: EnhanceOptions, vocabulary: Vocabulary) -> np.ndarray:
+    """Return the thresholds (K,) float64 that the options ask for."""
+    return positives.thresholds(options.threshold, options.min_positives, vocabulary, options.floor)
+
+
+def blocks_of(n_clips: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of each block, and show how far the work is."""
+    with Progress("enhance", n_clips) as progress:
+        for start in range(0, max(n_clips, 1), BLOCK_CLIPS):
+            stop = min(start + BLOCK_CLIPS, n_clips)
+            yield start, stop
+            progress.advance(stop - start)
+
+
+def _scores_of(candidates: Proposals, evidence: Evidence, start: int, stop: int) -> sparse.csr_array:
+    """Return the scores of a block's candidates as explicit entries; they come by clip and then by class."""
+    clips, classes, _ = candidates
+    scores = evidence.at(clips, classes).astype(np.float32)
+    ends = np.cumsum(np.bincount(clips - start, minlength=stop - start))
+    shape = stop - start, len(evidence.labels.vocabulary)
+    return sparse.csr_array((scores, classes.astype(np.int32), [0, *ends]), shape=shape)

@@ -1,0 +1,43 @@
+"""Stages say what they took, and the table shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pseudolabel.benchmarks.measure import STATUS, PeakMemory, Report, Stage, aligned
+
+
+def test_rate_and_ratio_are_per_item():
+    slow, fast = Stage("slow", 100, seconds=2.0), Stage("fast", 300, seconds=0.5)
+    fast.compare(slow)
+    assert (slow.rate, fast.rate, fast.ratio) == (50, 600, 12)
+
+
+def test_a_report_holds_each_stage_in_order(capsys):
+    report = Report("test", {"clips": 3})
+    with report.stage("first", 3) as stage:
+        stage.note = "noted"
+    with report.stage("second", 2, "rows"):
+        pass
+    first, second = report.as_json()["stages"]
+    assert (first["name"], first["items"], first["note"], second["unit"]) == ("first", 3, "noted", "rows")
+    assert first["seconds"] > 0
+    lines = report.lines()
+    assert len(lines) == 4
+    assert lines[1].startswith("first ")
+    assert lines[1].endswith("noted")
+    assert lines[3] == "clips: 3"
+    assert "test: second ..." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not tell how much memory a process has")
+def test_memory_that_was_given_back_still_counts():
+    with PeakMemory() as memory:
+        for _ in range(5):
+            np.ones(8_000_000).sum()
+    assert 50e6 < memory.peak_bytes < 200e6
+
+
+def test_numbers_stand_to_the_right():
+    assert aligned([("a", "1", "x"), ("bbb", "22", "")]) == ["a     1  x", "bbb  22"]
