@@ -1,4 +1,4 @@
-"""What the HDF5 stores share: a format and version that are checked, ids as text, clips found by their id."""
+"""What the HDF5 stores share: format, version and checksums that are checked, ids as text, clips found by their id."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ from typing import Self
 import h5py
 import numpy as np
 
+from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.progress import Progress
+
+MOST_PACKED = 1032  # deflate, the tightest filter that HDF5 brings, packs no more into a byte
+VERIFY_BYTES = 1 << 24  # read at a time
 
 
 def fixed_length_text(values: Sequence[str]) -> np.ndarray:
     """Return ids as fixed-length UTF-8 bytes, the form that gives the same file bytes every time."""
     encoded = [value.encode("utf-8") for value in values]
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+
+
+def refuse_claims(file: h5py.File, path: Path) -> None:
+    """Raise InputError where a data set claims to be larger than what the file holds of it, before memory is taken."""
+    size = path.stat().st_size
+    for name, dataset in file.items():
+        if not isinstance(dataset, h5py.Dataset) or not dataset.shape:
+            continue
+        held, start = dataset.id.get_storage_size(), dataset.id.get_offset()
+        packed = MOST_PACKED if dataset.chunks else 1
+        if dataset.nbytes > held * packed or held > size or (start is not None and start + held > size):
+            claim = f"{name} claims {dataset.nbytes} bytes, the file of {size} bytes holds {held} of them"
+            raise InputError(claim, path, "The file is damaged or cut short: make it again.")
 
 
 def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
@@ -78,6 +96,7 @@ class KeyedByClip:
     FORMAT: str
     FORMAT_VERSION: int
     HOLDS: str  # what a clip that is not here lacks
+    LARGE: str  # the data sets whose names begin so are mapped into memory; the others are tables
 
     path: Path
     clip_ids: tuple[str, ...]
@@ -88,10 +107,62 @@ class KeyedByClip:
         """Open a store.
 
         Raises:
-            InputError: the file is missing, of another format or version, or its tables contradict each other.
+            InputError: the file is missing, damaged, of another format or version, or its tables contradict each other.
         """
+        path = Path(path)
         with open_format(path, cls.FORMAT, cls.FORMAT_VERSION) as file, store_contents(path):
-            return cls(Path(path), file)
+            refuse_claims(file, path)
+            store = cls(path, file)
+            cls._check_tables(file, path)
+            return store
+
+    @classmethod
+    def seal(cls, file: h5py.File) -> None:
+        """Note the checksum of all tables; the last thing that is written into a store."""
+        file.attrs["tables_crc32"] = cls._tables_crc32(file)
+
+    @classmethod
+    def _tables_crc32(cls, file: h5py.File) -> np.uint32:
+        return np.uint32(tables_crc32({name: item[:] for name, item in file.items() if not name.startswith(cls.LARGE)}))
+
+    @classmethod
+    def _check_tables(cls, file: h5py.File, path: Path) -> None:
+        if "tables_crc32" in file.attrs and whole_number(file.attrs["tables_crc32"]) != cls._tables_crc32(file):
+            raise InputError("ids or other tables were changed after the store was made", path, "Make it again.")
+
+    def verify(self) -> bool:
+        """Read everything and compare it with its checksums; return False where the store has none to compare with.
+
+        Opening the store has checked formats, shapes, ids and offsets already.
+
+        Raises:
+            InputError: a part is damaged; the message names the first clip that it holds.
+        """
+        with h5py.File(self.path, "r") as file, store_contents(self.path):
+            whole = [self._verify_span_by_span(file, name) for name in file if name.startswith(self.LARGE)]
+        return all(whole)
+
+    def _verify_span_by_span(self, file: h5py.File, name: str) -> bool:
+        stored = file[name]
+        checksums = name.replace(name.partition("_")[0], "crc32", 1)
+        if checksums not in file:
+            return False
+        ends, clips = self._spans(name, stored)
+        found, expected, row = SpanChecksums(ends), file[checksums][:], stored.nbytes // max(len(stored), 1)
+        step = max(VERIFY_BYTES // max(row, 1), 1)
+        with Progress(f"verify {name}", len(stored), "row") as progress:
+            for start in range(0, len(stored), step):
+                found.update(stored[start : start + step])
+                progress.advance(min(step, len(stored) - start))
+        differing = np.flatnonzero(found.values != expected)
+        if len(differing):
+            damaged = first_few(self.clip_ids[clips[span]] for span in differing)
+            raise InputError(f"{name} is damaged from clip {damaged} on", self.path, "Make the store again.")
+        return True
+
+    def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Return the byte at which each span with a checksum of its own ends, and the first clip of each."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.clip_ids)

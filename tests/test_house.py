@@ -23,7 +23,7 @@ ROOMS = (
     "reports",
     "benchmarks",
 )  # each imports only from those before it
-FOUNDATION = ("errors", "artefacts", "progress", "blocks", "stores")
+FOUNDATION = ("errors", "artefacts", "progress", "blocks", "checksums", "stores")
 WITHOUT_TORCH = ("labels", "scores", "enhance", "balance", "release")
 LONGEST_MODULE = 400  # lines
 

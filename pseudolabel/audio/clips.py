@@ -5,7 +5,9 @@ group      (N,)      str     recordings of one group stay in one fold; the clip 
 n_samples  (N,)      int64   length of each clip
 offset     (N + 1,)  int64   clip i lies in bytes[offset[i]:offset[i + 1]]
 bytes      (total,)  uint8   contiguous, so that it can be mapped into memory
-attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source
+crc32      (N,)      uint32  checksum of each clip's bytes (optional on reading)
+attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source,
+tables_crc32 (optional on reading)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
+from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
 from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, text_attribute, whole_number
 
@@ -45,7 +48,7 @@ def encode(samples: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
 class ClipStore(KeyedByClip):
     """Read-only view of clips.h5; it may be pickled into worker processes."""
 
-    FORMAT, FORMAT_VERSION, HOLDS = "pseudolabel-clips", 1, "audio"
+    FORMAT, FORMAT_VERSION, HOLDS, LARGE = "pseudolabel-clips", 1, "audio", "bytes"
 
     def __init__(self, path: Path, file: h5py.File):
         self.path = path
@@ -83,6 +86,9 @@ class ClipStore(KeyedByClip):
             consistent = consistent and (np.diff(self.offsets) == 2 * self.n_samples).all()
         if not consistent or self.codec not in CODECS or len(set(self.clip_ids)) != n:
             raise InputError("offsets, lengths and ids contradict each other", self.path, "Make the store again.")
+
+    def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        return self.offsets[1:], np.arange(len(self))
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_bytes": None}
@@ -152,9 +158,12 @@ def write_clips(
         file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
         file["n_samples"], file["offset"] = np.asarray(n_samples, np.int64), offsets
         stored = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8)
-        position = 0
+        position, checksums = 0, SpanChecksums(offsets[1:])
         for chunk in chunks:
             stored[position : position + len(chunk)] = chunk
+            checksums.update(chunk)
             position += len(chunk)
         if position != offsets[-1]:
             raise InputError(f"{position} bytes came, {offsets[-1]} were announced", path)
+        file["crc32"] = checksums.values
+        ClipStore.seal(file)

@@ -5,8 +5,9 @@
     scores_clip    (N, K)     float16   the whole clip's answer, whatever its length
     scores_10s     (N, W, K)  float16   W = 1 for clips of 10 s; scores_5s: W = 2; scores_2s: W = 5
     n_windows_10s  (N,)       int64     how many of the W windows are real (where clips differ); the rest is 0
+    crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional on reading)
     attributes: format="pseudolabel-scores", format_version=1, vocabulary, window_rule; optional: model, front_end,
-    labels_sha256, out_of_fold
+    labels_sha256, out_of_fold, tables_crc32
 
 Only those scales that were asked for are there; where `scores_clip` is absent, a single 10 s window stands for it.
 """
@@ -20,17 +21,19 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
+from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
 from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
 from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text
 
+CHECKED_ROWS = 1024  # with one checksum
 Scale = str | float  # "clip", or the length of a window in seconds
 
 
 class ScoreStore(KeyedByClip):
     """Read-only view of scores.h5; score arrays are mapped into memory, not read."""
 
-    FORMAT, FORMAT_VERSION, HOLDS = "pseudolabel-scores", 1, "scores"
+    FORMAT, FORMAT_VERSION, HOLDS, LARGE = "pseudolabel-scores", 1, "scores", "scores_"
 
     def __init__(self, path: Path, file: h5py.File):
         self.path = path
@@ -61,6 +64,10 @@ class ScoreStore(KeyedByClip):
             possible = counts.shape == (n,) and counts.dtype.kind in "iu"
             if not possible or not ((counts >= 1) & (counts <= shape[1])).all():
                 raise InputError(f"{name} does not say how many of {shape[1]} windows {n} clips have", self.path)
+
+    def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        firsts = np.arange(0, len(self), CHECKED_ROWS)
+        return _ends(len(self), stored.nbytes // max(len(self), 1)), firsts
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -141,11 +148,23 @@ def write_scores(
         for name, counts in n_windows.items():
             file[f"n_windows_{name}"] = np.asarray(counts, np.int64)
         stored = {name: file.create_dataset(f"scores_{name}", shape, np.float16) for name, shape in shapes.items()}
+        row_bytes = {name: 2 * int(np.prod(shape[1:])) for name, shape in shapes.items()}
+        checksums = {name: SpanChecksums(_ends(len(clip_ids), row_bytes[name])) for name in shapes}
         position = 0
         for block in blocks:
             n_clips = len(next(iter(block.values())))
             for name, array in block.items():
-                stored[name][position : position + n_clips] = np.asarray(array, np.float16)
+                scores = np.asarray(array, np.float16)
+                stored[name][position : position + n_clips] = scores
+                checksums[name].update(scores)
             position += n_clips
         if position != len(clip_ids):
             raise InputError(f"{position} clips came, {len(clip_ids)} were announced", path)
+        for name, found in checksums.items():
+            file[f"crc32_{name}"] = found.values
+        ScoreStore.seal(file)
+
+
+def _ends(n_rows: int, row_bytes: int) -> np.ndarray:
+    """Return the byte at which each span of CHECKED_ROWS rows ends."""
+    return np.minimum(np.arange(CHECKED_ROWS, n_rows + CHECKED_ROWS, CHECKED_ROWS), n_rows) * row_bytes
