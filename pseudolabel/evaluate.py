@@ -188,7 +188,7 @@ def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: Label
     before = LabelTable.read(args.train_labels or args.work / "labels.csv", vocabulary)
     if truth is not None and not any(clip_id in truth.row_of for clip_id in before.clip_ids):
         truth = None
-    proposed = None if truth is None else proposals_by_type(before)
+    proposed = None if truth is None else proposals_by_type(before, args.ontology)
     judged = {}
     for folder in folders:
         after, ledger = LabelTable.read(folder / "labels.csv", vocabulary), read_ledger_errors(folder / "ledger.csv.gz")
@@ -204,12 +204,18 @@ def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: Label
     return judged
 
 
-def proposals_by_type(labels: LabelTable) -> dict[str, sparse.csr_array] | None:
-    """Return for each error type which labels the given ones propose, (N, K); None outside any ontology."""
+def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str, sparse.csr_array] | None:
+    """Return for each error type which labels the given ones propose, (N, K); None outside AudioSet's ontology.
+
+    Raises:
+        InputError: an ontology that was named cannot be read, or has none of the classes.
+    """
     try:
-        ontology = Ontology.load()
+        ontology = Ontology.load(path)
         relations = {"I": ontology.children(labels.vocabulary), "II": ontology.ancestors(labels.vocabulary)}
     except InputError:
+        if path is not None:
+            raise
         return None
     return {kind: (labels.matrix @ relation).astype(bool) for kind, relation in relations.items()}
 
@@ -342,6 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--truth", type=Path, help="true labels (default: WORK/truth.csv where it is)")
     parser.add_argument("--enhanced", type=Path, nargs="*", help="enhanced folders to judge (default: WORK/enhanced-*)")
     parser.add_argument("--train-labels", type=Path, help="the list that was enhanced (default: WORK/labels.csv)")
+    parser.add_argument("--ontology", type=Path, help="what it was enhanced with (default: AudioSet's)")
     parser.add_argument("--vocabulary", help="classes (default: WORK/vocabulary.csv, else audioset)")
     parser.add_argument("--out", type=Path, help="output folder (default: WORK/evaluation)")
     parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="clips a batch (default: 32)")

@@ -2,9 +2,13 @@
 
     python -m pseudolabel.score                                     # WORK/runs/teacher on every clip -> WORK/scores.h5
     python -m pseudolabel.score --run runs/a runs/b --list labels.csv --windows clip 2s --out scores.h5
+    python -m pseudolabel.score --import predictions.npy --ids clips.txt --classes classes.txt
+    python -m pseudolabel.score --import windows.h5 --window-s 2 --ids train.csv --classes audioset --name PANNs
+    python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
 
 Several runs are averaged (mean of probabilities). The work is done in blocks of clips: killed and run again it makes
-only the missing ones, and the store has the same bytes as that of an uninterrupted run.
+only the missing ones, and the store has the same bytes as that of an uninterrupted run. --import takes the answers of
+any other model instead: probabilities (clips, classes), or (clips, windows, classes) with --window-s.
 """
 
 from __future__ import annotations
@@ -22,12 +26,15 @@ from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
+from pseudolabel.scores.imported import import_scores, open_answers
 from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name, window_samples
 
 BLOCK_SIZE = 256  # clips a block
+ONLY_MODELS, ONLY_IMPORT = ("run", "clips", "list"), ("ids", "classes", "dataset", "window_s", "name", "out_of_fold")
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
@@ -134,8 +141,40 @@ def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[list[str
     return cli.split_by_presence(listed, clips.index, args.list, f"audio in {clips.path}", args.strict)
 
 
+def import_answers(args: argparse.Namespace) -> None:
+    """Make the score store of another model's answers."""
+    out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
+    source = cli.vocabulary_source(args)
+    vocabulary = Vocabulary.load(source)
+    answers = open_answers(args.imported, args.ids, args.classes, vocabulary, args.dataset)
+    unknown = [class_id for class_id in answers.class_ids if class_id not in vocabulary.index]
+    note = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
+    if unknown and args.strict:
+        raise InputError(note, args.classes or args.imported, "Give the --vocabulary of these classes.")
+    record = run_record("score", vars(args), [args.imported, *filter(None, (args.ids, args.classes)), source])
+    attributes = {
+        "vocabulary": vocabulary.name,
+        "model": args.name or args.imported.stem,
+        "imported_sha256": record["inputs"][str(args.imported)],
+        "out_of_fold": args.out_of_fold,
+    }
+    scale = import_scores(answers, out, args.window_s, attributes, args.overwrite)
+    write_json(out.with_name(f"{out.stem}.run.json"), record)
+    n_clips, n_classes = answers.shape[0], answers.shape[-1]
+    print(f"wrote {out}: {n_clips} clips x {n_classes} classes at {scale}{f'; {note}' if unknown else ''}")
+
+
+def make_store(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together, then import answers or score clips."""
+    alien = [name for name in (ONLY_MODELS if args.imported else ONLY_IMPORT) if getattr(args, name)]
+    if alien:
+        message = "--import runs no model" if args.imported else "goes with --import alone"
+        raise InputError(message, f"--{alien[0].replace('_', '-')}", "Leave it away.")
+    import_answers(args) if args.imported else score(args)
+
+
 def score(args: argparse.Namespace) -> None:
-    """Make the score store."""
+    """Make the score store of the models' answers."""
     out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
     clips = ClipStore.open(args.clips or args.work / "clips.h5")
     runs = args.run or [args.work / "runs" / "teacher"]
@@ -181,11 +220,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", type=Path, help="label list: only its clips, in its order (default: every clip)")
     parser.add_argument("--windows", type=parse_window, nargs="+", default=[CLIP, 10, 5, 2],
                         help="scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)")  # fmt: skip
-    parser.add_argument("--vocabulary", help="to read --list with (default: WORK/vocabulary.csv, else audioset)")
+    parser.add_argument("--vocabulary", help="to read --list with, or names of classes (default: "
+                        "WORK/vocabulary.csv, else audioset)")  # fmt: skip
     parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="whole clips a batch (default: 32)")
     parser.add_argument("--out", type=Path, help="score store (default: WORK/scores.h5)")
     cli.add_device_options(parser)
-    return cli.run_verb(parser, score, argv)
+    given = parser.add_argument_group("answers of another model")
+    given.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="scores: .npy, .h5, .csv")
+    given.add_argument("--ids", type=Path, help="clip ids in the file's order: one a line, a CSV file, a label list")
+    given.add_argument("--classes", help="classes in the file's order: one a line, a vocabulary file, audioset ...")
+    given.add_argument("--window-s", type=int, choices=(10, 5, 2), help="length of the windows of three axes")
+    given.add_argument("--dataset", help="data set of an HDF5 file (default: the only one of two or three axes)")
+    given.add_argument("--name", help="what the store calls the model (default: the file's name)")
+    given.add_argument("--out-of-fold", action="store_true", help="the model was trained on none of these clips")
+    return cli.run_verb(parser, make_store, argv)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,24 @@ def test_additions_in_results_are_those_of_the_files(work):
     assert f"3 of them are right (precision .750), of {n_missing} that were missing" in text
 
 
+def test_a_types_recall_is_of_what_the_named_ontology_proposes(work, capsys):
+    """Animal over Dog and Rain: Type I finds a missing Dog or Rain where Animal is given, Type II a missing Animal."""
+    (work / "own.csv").write_text(
+        "class_id,name,child_ids,restrictions\n/m/a,Animal,/m/b;/m/c,\n/m/b,Dog,,\n/m/c,Rain,,\n"
+    )
+    assert run_verb(work, *scores_options(work), "--ontology", str(work / "own.csv")) == 0
+    given, true = matrix(work / "labels.csv", TRAIN), matrix(work / "truth.csv", TRAIN)
+    missing = [(given[clip], k) for clip, k in np.argwhere(true & ~given)]
+    one = sum(k > 0 and held[0] for held, k in missing)
+    two = sum(k == 0 and held.any() for held, k in missing)
+    judged = json.loads((work / "evaluation" / "metrics.json").read_text())["enhanced"]["enhanced-25p"]
+    assert [judged["by_error"][kind]["missing"] for kind in ("I", "II")] == [one, two]
+    assert judged["n_missing_not_proposed"] == len(missing) - one - two and one and two
+    (work / "own.csv").write_text("class_id,name,child_ids,restrictions\nx,X,,\n")
+    line = failure(capsys, work, *scores_options(work), "--ontology", str(work / "own.csv"), "--overwrite")
+    assert "not one class of the vocabulary is in the ontology" in line
+
+
 def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch, capsys):
     found = made_up_runs(work, {"teacher": [3.0], "weak": [0.5, 0.7], "psl_2s": [1.5, 1.7], "other": [0.1]})
 

@@ -1,9 +1,11 @@
-"""The verb score: the store equals a slow reference, and a killed run goes on to the same bytes."""
+"""The verb score: the store equals a slow reference, a killed run goes on to the same bytes, answers are imported."""
 
 from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pseudolabel.score as verb
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model, save_model
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.score import main
@@ -252,3 +255,71 @@ def test_windows_that_are_no_length_are_refused(work, tmp_path, capsys, window):
 def test_clips_shorter_than_a_window_are_counted(work, tmp_path, capsys):
     score(work, tmp_path / "scores.h5", "--windows", "1s")
     assert "1 clips are shorter than 1 s and were scored as they are" in capsys.readouterr().out
+
+
+# ---- answers of another model -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A work folder with a vocabulary, and the answers of another model to four clips in windows of 5 s."""
+    vocabulary = Vocabulary("toy", ("/m/a", "/m/b"), ("Animal", "Dog"), ("/m/a", "/m/b"))
+    vocabulary.write(tmp_path / "work" / "vocabulary.csv")
+    np.save(tmp_path / "answers.npy", np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 2, 2))
+    (tmp_path / "ids.txt").write_text("d\nc\nb\na\n")
+    (tmp_path / "classes.txt").write_text("Dog\n/m/a\n")
+    return tmp_path
+
+
+def import_options(given) -> tuple:
+    return ("--import", given / "answers.npy", "--ids", given / "ids.txt", "--classes", given / "classes.txt")
+
+
+def test_answers_of_another_model_become_a_store_that_says_whose_they_are(given, capsys):
+    out = given / "work" / "scores.h5"
+    assert score(given / "work", out, *import_options(given), "--window-s", "5", "--name", "PANNs") == 0
+    assert capsys.readouterr().out == f"wrote {out}: 4 clips x 2 classes at 5s\n"
+    store = ScoreStore.open(out)
+    assert (store.clip_ids, store.class_ids, store.scales) == (("d", "c", "b", "a"), ("/m/b", "/m/a"), ("5s",))
+    assert np.array_equal(store.scores(5), np.load(given / "answers.npy").astype(np.float16))
+    digest = sha256(given / "answers.npy")
+    found = {name: store.attributes[name] for name in ("model", "imported_sha256", "vocabulary", "out_of_fold")}
+    assert found == {"model": "PANNs", "imported_sha256": digest, "vocabulary": "vocabulary.csv", "out_of_fold": False}
+    record = json.loads((given / "work" / "scores.run.json").read_text())
+    assert record["inputs"][str(given / "answers.npy")] == digest and len(record["inputs"]) == 4
+    again = given / "again.h5"
+    score(given / "work", again, *import_options(given), "--window-s", "5", "--name", "PANNs", "--out-of-fold")
+    assert ScoreStore.open(again).attributes["out_of_fold"]
+    score(given / "work", again, *import_options(given), "--window-s", "5", "--name", "PANNs", "--overwrite")
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_imported_classes_that_the_vocabulary_lacks_are_named_and_kept(given, capsys):
+    (given / "classes.txt").write_text("Wolf\nDog\n")
+    command = (given / "work", given / "scores.h5", *import_options(given), "--window-s", "5")
+    assert "1 classes are not in the vocabulary 'vocabulary.csv': Wolf. Give the" in refused(
+        capsys, *command, "--strict"
+    )
+    assert score(*command) == 0 and "1 classes are not in the vocabulary" in capsys.readouterr().out
+    assert ScoreStore.open(given / "scores.h5").class_ids == ("Wolf", "/m/b")
+
+
+def test_options_of_models_and_of_imports_do_not_mix(given, capsys):
+    work, out = given / "work", given / "scores.h5"
+    assert "--run: --import runs no model. Leave it away." in refused(
+        capsys, work, out, *import_options(given), "--run", "r"
+    )
+    assert "--window-s: goes with --import alone" in refused(capsys, work, out, "--window-s", "2")
+    assert "--ids: answers.npy holds no clip ids" in refused(capsys, work, out, "--import", given / "answers.npy")
+    assert "--window-s: answers.npy holds 2 windows a clip" in refused(capsys, work, out, *import_options(given))
+    (given / "ids.txt").write_text("a\nb\n")
+    line = refused(capsys, work, out, *import_options(given), "--window-s", "2")
+    assert "[4, 2, 2]; --ids names 2 clips, --classes 2 classes" in line
+    assert not out.exists() and not (given / "scores.run.json").exists()
+
+
+def test_importing_answers_loads_no_torch(given):
+    arguments = [str(part) for part in ("--work", given / "work", *import_options(given), "--window-s", "10")]
+    program = f"import sys\nfrom pseudolabel.score import main\nprint(main({arguments!r}), 'torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "0 False"

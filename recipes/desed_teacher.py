@@ -1,0 +1,178 @@
+"""What desed_teacher.sh needs between the verbs: the experiment's own files, and the table at its end.
+
+python recipes/desed_teacher.py unpack DATA WORK    # scores, ids, classes, ontology, true and incomplete labels
+python recipes/desed_teacher.py table WORK          # WORK/scores-*.h5 and WORK/truth.csv -> WORK/recovered.csv, .txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.artefacts import write_csv, write_text
+from pseudolabel.cli import run_verb
+from pseudolabel.enhance import EnhanceOptions, enhance
+from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import judge_additions
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.readers import clip_id_of
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.reports.results import aligned
+from pseudolabel.reports.rows import Spread
+from pseudolabel.scores.store import ScoreStore
+
+ARCHIVE = "desed_validation_teacher_student_levels.npz"
+# DESED has no ontology of its own. Speech stands alone: as the only child of a parent it would always be right.
+CHILDREN = {
+    "Animals": ("Cat", "Dog"),
+    "Kitchen": ("Blender", "Dishes", "Frying", "Running_water"),
+    "Domestic_machines": ("Alarm_bell_ringing", "Electric_shaver_toothbrush", "Vacuum_cleaner"),
+}
+POOLS = {"mean": np.mean, "max": np.max}  # frames of a clip -> its score
+KINDS = ("children", "parents", "events")
+RULES = ("mean", "25p", "10p", "5p")
+FRACTION, SEEDS = 0.3, range(5)  # of the labels that may be dropped, and how often it is tried
+KEY = ("dropped", "scores", "rule")
+COUNTS = ("missing", "proposable", "candidates", "added", "added_I", "added_II")
+RATES = ("precision_I", "precision_II", "precision", "recall_proposable", "recall")
+SHOWN = ("proposable", "candidates", "added", *RATES)  # in the text; the CSV file has all
+
+
+def with_parents(matrix: np.ndarray, classes: list[str]) -> np.ndarray:
+    """Return (N, 10 + 3): each parent's column is the maximum of its children's, labels and scores alike."""
+    parents = [matrix[:, [classes.index(child) for child in children]].max(axis=1) for children in CHILDREN.values()]
+    return np.column_stack([matrix, *parents])
+
+
+def unpack(data: Path, work: Path) -> None:
+    """Write what the teacher answered, in the plain forms that other models' answers come in, and the label lists."""
+    levels, strong, clip_ids, classes = read_archive(data)
+    names = [*classes, *CHILDREN]
+    work.mkdir(parents=True, exist_ok=True)
+    write_text(work / "ids.txt", "".join(f"{clip_id}\n" for clip_id in clip_ids))
+    write_text(work / "classes.txt", "".join(f"{name}\n" for name in names))
+    # A level is the number of the thresholds .01, .03 ... .99 that the score passed: it lies in the middle below that.
+    scores = np.clip((2 * levels.astype(np.float32) - 1) / 100, 0, 1)
+    for name, pool in POOLS.items():
+        np.save(work / f"predictions-{name}.npy", with_parents(pool(scores, axis=1), classes))
+    rows = [(name, name.replace("_", " "), ";".join(CHILDREN.get(name, ())), "") for name in names]
+    write_csv(work / "ontology.csv", ("class_id", "name", "child_ids", "restrictions"), rows)
+    vocabulary = Vocabulary("vocabulary.csv", tuple(names), tuple(row[1] for row in rows), tuple(names))
+    vocabulary.write(work / "vocabulary.csv")
+    truth = LabelTable(clip_ids, with_parents(strong.any(axis=1), classes), vocabulary)
+    truth.write(work / "truth.csv")
+    for kind in KINDS:
+        incomplete(truth, kind, SEEDS[0]).write(work / f"labels-{kind}.csv")
+
+
+def read_archive(data: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """Return the teacher's levels and the truth, both (N, F, 10), clip ids and classes."""
+    for name in (ARCHIVE, "clips.txt", "classes.txt"):
+        if not (data / name).is_file():
+            raise InputError("no such file", data / name, "Give the folder of DESED's teacher.")
+    with np.load(data / ARCHIVE, allow_pickle=False) as archive:
+        levels, strong = archive["teacher"], archive["strong"]
+    clip_ids = [clip_id_of(name) for name in (data / "clips.txt").read_text(encoding="utf-8").split()]
+    classes = (data / "classes.txt").read_text(encoding="utf-8").split()
+    if not levels.shape == strong.shape == (len(clip_ids), levels.shape[1], len(classes)):
+        raise InputError(f"{levels.shape} levels, {strong.shape} labels, {len(clip_ids)} clips", data / ARCHIVE)
+    absent = [child for children in CHILDREN.values() for child in children if child not in classes]
+    if absent:
+        raise InputError(f"class {absent[0]!r} is missing", data / "classes.txt")
+    return levels, strong, clip_ids, classes
+
+
+def incomplete(truth: LabelTable, kind: str, seed: int) -> LabelTable:
+    """Return the true labels without a fraction of them.
+
+    children: labels that have a parent; it stays. parents: parents; their children stay, so that every Type II
+    proposal is right and every Type I proposal wrong. events: labels that have no children, with their parent where no
+    other child of it is left.
+    """
+    names, true = list(truth.vocabulary.class_ids), truth.matrix.toarray()
+    n_events = len(names) - len(CHILDREN)
+    is_parent = np.arange(len(names)) >= n_events
+    has_parent = np.isin(names, [child for children in CHILDREN.values() for child in children])
+    may_go = {"children": has_parent, "parents": is_parent, "events": ~is_parent}[kind]
+    drawn = np.random.default_rng(seed).random(true.shape) < FRACTION
+    kept = true & ~(drawn & may_go)
+    if kind == "events":
+        kept = with_parents(kept[:, :n_events], names[:n_events])
+    return LabelTable(truth.clip_ids, kept, truth.vocabulary)
+
+
+def cells(work: Path) -> Iterator[dict[str, object]]:
+    """Yield one row for each way of dropping, drawing, kind of score and rule: what came back, against the truth."""
+    vocabulary, ontology = Vocabulary.load(work / "vocabulary.csv"), Ontology.load(work / "ontology.csv")
+    truth = LabelTable.read(work / "truth.csv", vocabulary)
+    stores = {name: ScoreStore.open(work / f"scores-{name}.h5") for name in POOLS}
+    relations = {"I": ontology.children(vocabulary), "II": ontology.ancestors(vocabulary)}
+    for kind, seed in itertools.product(KINDS, SEEDS):
+        before = incomplete(truth, kind, seed)
+        proposed = {error: sparse.csr_array(before.matrix @ relation) for error, relation in relations.items()}
+        candidates = sum(proposed.values()) > before.matrix
+        for (scores, store), rule in itertools.product(stores.items(), RULES):
+            found = enhance(before, store, ontology, EnhanceOptions(threshold=rule))
+            columns = [found.ledger[name].to_pylist() for name in ("clip_id", "class_id", "error")]
+            judged = judge_additions(before, found.labels, list(zip(*columns, strict=True)), truth, work, proposed)
+            one, two, together = (judged["by_error"][name] for name in ("I", "II", "all"))
+            proposable = together["missing"] - judged["n_missing_not_proposed"]
+            yield {
+                "dropped": kind, "scores": scores, "rule": rule,
+                "missing": together["missing"], "proposable": proposable, "candidates": candidates.nnz,
+                "added": together["added"], "added_I": one["added"], "added_II": two["added"],
+                "precision_I": one["precision"], "precision_II": two["precision"], "precision": together["precision"],
+                "recall_proposable": together["right"] / max(proposable, 1), "recall": together["recall"],
+            }  # fmt: skip
+
+
+def table(work: Path) -> None:
+    """Write mean and standard deviation over the drawings of every cell, as CSV and as text; print the text."""
+    grouped: dict[tuple, list[dict]] = {}
+    for cell in cells(work):
+        grouped.setdefault(tuple(cell[name] for name in KEY), []).append(cell)
+    rows, lines = [], []
+    for key, group in grouped.items():
+        spreads = {
+            name: Spread.of([cell[name] for cell in group if cell[name] is not None]) for name in (*COUNTS, *RATES)
+        }
+        figures = [value for spread in spreads.values() for value in (spread.mean, spread.sd)]
+        rows.append((*key, *("" if value is None or value != value else f"{value:.6g}" for value in figures)))
+        lines.append([*key, *(shown(name, spreads[name]) for name in SHOWN)])
+    header = (*KEY, *(f"{name}{ending}" for name in (*COUNTS, *RATES) for ending in ("", "_sd")))
+    write_csv(work / "recovered.csv", header, rows)
+    text = aligned(([*KEY, *SHOWN], lines))
+    write_text(work / "recovered.txt", f"{text}\n")
+    print(text)
+
+
+def shown(name: str, spread: Spread) -> str:
+    """Return `214±9`, `.873±.021`, or a dash where there is nothing to judge."""
+    if not spread.n:
+        return "-"
+    figures = (spread.mean, spread.sd or 0.0)
+    return "±".join(f"{value:.3f}".lstrip("0") if name in RATES else f"{value:.0f}" for value in figures)
+
+
+def main() -> int:
+    """Run one of the two steps."""
+    parser = argparse.ArgumentParser(prog="desed_teacher", description=__doc__)
+    parser.add_argument("--debug", action="store_true")
+    steps = parser.add_subparsers(dest="step", required=True)
+    first, last = steps.add_parser("unpack"), steps.add_parser("table")
+    first.add_argument("data", type=Path)
+    for step in (first, last):
+        step.add_argument("work", type=Path)
+    return run_verb(
+        parser, lambda args: table(args.work) if args.step == "table" else unpack(args.data, args.work), None
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
