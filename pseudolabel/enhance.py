@@ -8,10 +8,11 @@
 
 A class is added to a clip when a label of the clip proposes it (its child: Type I; its parent or ancestor: Type II),
 the clip lacks it, and the teacher's score is above the class's threshold. Written into WORK/enhanced-RULE/: labels.csv,
-ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, summary.json, run.json; with
---soft also targets.h5 and mask.csv. --sweep only counts what several thresholds would add (WORK/sweep/sweep.csv).
---apply adds to the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong,
-unsure). --undo takes all additions of a ledger back.
+ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, outside.csv (what ontology
+nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv. --errors II --type2
+closure takes no scores (WORK/enhanced-closure/). --sweep only counts what several thresholds would add
+(WORK/sweep/sweep.csv). --apply adds to the labels what a reviewer found right: a ledger as CSV with the further column
+decision (right, wrong, unsure). --undo takes all additions of a ledger back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Enhancement, enhance, sweep
 from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
@@ -54,6 +56,7 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
         )
     write_csv(folder / "thresholds.csv", ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
     write_csv(folder / "missing.csv", ("clip_id", "reason"), enhancement.missing)
+    write_csv(folder / "outside.csv", Outside._fields, (row.texts() for row in enhancement.outside))
     write_json(folder / "summary.json", enhancement.summary)
     if enhancement.unsure is not None:
         from pseudolabel.scores.soft_targets import write_soft_targets
@@ -80,15 +83,21 @@ def _run_search(args: argparse.Namespace) -> None:
         raise InputError("--sweep only counts", "--soft", "Leave one away.")
     chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
     options = EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
-    name = f"enhanced-{'psla-' * (options.profile == 'psla')}{options.name}"
-    out = _output_folder(args, "sweep" if args.sweep else name, "sweep.csv" if args.sweep else "ledger.parquet")
+    name = "closure" if options.only_by_rule else f"{'psla-' * (options.profile == 'psla')}{options.name}"
+    default, mark = ("sweep", "sweep.csv") if args.sweep else (f"enhanced-{name}", "ledger.parquet")
+    out = _output_folder(args, default, mark)
     labels_path, scores_path = args.labels or args.work / "labels.csv", args.scores or args.work / "scores.h5"
+    if args.scores is None and options.only_by_rule:
+        scores_path = None
+    elif args.scores is None and not scores_path.exists():
+        options.refuse_without_scores(scores_path)
     source = vocabulary_source(args)
     vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
     pair = args.thresholds_from and [LabelTable.read(args.thresholds_from[0], vocabulary), args.thresholds_from[1]]
     thresholds_from = pair and (pair[0], ScoreStore.open(pair[1]))
-    arguments = LabelTable.read(labels_path, vocabulary), ScoreStore.open(scores_path), ontology
-    inputs = [labels_path, scores_path, source, args.ontology or table_path("audioset.csv")]
+    scores = scores_path and ScoreStore.open(scores_path)
+    arguments = LabelTable.read(labels_path, vocabulary), scores, ontology
+    inputs = [labels_path, source, args.ontology or table_path("audioset.csv"), *filter(None, [scores_path])]
     inputs += [*(args.thresholds_from or ()), *filter(is_threshold_file, args.sweep or [options.threshold])]
     if args.sweep:
         rows = sweep(*arguments, args.sweep, options, thresholds_from)
@@ -161,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     default = EnhanceOptions()
     add = parser.add_argument
     add("--labels", type=Path, help="label list (default: WORK/labels.csv; with --undo the one beside the ledger)")
-    add("--scores", type=Path, help="score store (default: WORK/scores.h5)")
+    add("--scores", type=Path, help="score store (default: WORK/scores.h5, none where all is added by rule)")
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
     add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
     add("--threshold", default=default.threshold, help=f"{VALID_RULES} (default: {default.threshold})")
@@ -173,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--errors", nargs="+", choices=CHOICES["errors"], default=default.errors, help="default: I II")
     add("--type1", choices=CHOICES["type1"], default=default.type1, help="what Type I adds (default: children)")
     add("--type2", choices=CHOICES["type2"], default=default.type2, help="what Type II adds; closure: all ancestors by "
-        "rule, whatever their score (default: ancestors)")  # fmt: skip
+        "rule, no score needed (default: ancestors)")  # fmt: skip
     add("--rounds", type=rounds, default=1, metavar="N|all", help="added labels may propose again (default: 1: no)")
     add("--evidence", choices=CHOICES["evidence"], default=default.evidence, help="score of the clip, or the best "
         "of its windows; thresholds are made of the same (default: clip)")  # fmt: skip

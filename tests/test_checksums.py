@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 
@@ -25,7 +26,7 @@ def test_spans_are_summed_whatever_the_pieces(stream, data):
     cuts = st.lists(st.integers(0, len(stream)), max_size=8).map(sorted)
     ends, pieces = [*data.draw(cuts), len(stream)], [0, *data.draw(cuts), len(stream)]
     checksums = SpanChecksums(np.array(ends))
-    for start, stop in zip(pieces, pieces[1:], strict=False):
+    for start, stop in itertools.pairwise(pieces):
         checksums.update(np.frombuffer(stream[start:stop], np.uint8))
     spans = zip([0, *ends], ends, strict=False)
     assert checksums.values.tolist() == [zlib.crc32(stream[start:stop]) for start, stop in spans]

@@ -189,20 +189,29 @@ def test_class_absent_from_the_scores_gets_no_threshold_and_is_named(ontology, t
     assert found.summary["classes_without_threshold"][0]["reason"] == "not among the scored classes"
 
 
-@pytest.mark.parametrize("wrong", [3.5, -0.1, np.nan])
-def test_scores_that_are_no_probabilities_are_refused(ontology, wrong):
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [(3.5, "apply the sigmoid"), (-0.1, "apply the sigmoid"), (np.inf, "sigmoid"), (np.nan, "Score this clip again")],
+)
+def test_scores_that_are_no_probabilities_are_refused(ontology, wrong, remedy):
     scores = SCORES.copy()
     scores[4, 2] = wrong
-    with pytest.raises(InputError, match=rf"c5: the score {wrong:g} of class 'wolf' is not in \[0, 1\]"):
+    with pytest.raises(InputError, match=rf"c5: the score {wrong:g} of class 'wolf' is not in \[0, 1\]\. .*{remedy}"):
         enhance(LABELS, scores, ontology)
 
 
 def test_other_clips_other_classes_and_other_shapes_are_refused(ontology, tmp_path):
     write_scores(tmp_path / "clips.h5", ("p", "q"))
-    with pytest.raises(ClipMismatch, match=r"not one of the 5 labelled clips \(c1, c2, c3 and 2 more\).*\(p, q\)"):
+    remedy = r"\. Give the scores of the same clips"
+    message = r"clips\.h5: not one of the 5 labelled clips \(c1, c2, c3 and 2 more\).* 2 scored ones \(p, q\)" + remedy
+    with pytest.raises(ClipMismatch, match=message):
         enhance(LABELS, ScoreStore.open(tmp_path / "clips.h5"), ontology)
     write_scores(tmp_path / "classes.h5", CLIPS, ("x", "y"))
-    with pytest.raises(InputError, match=r"not one of the 6 classes \(animal, dog, wolf and 3 more\).*\(x, y\)"):
+    remedy = r"\. Give the --vocabulary that the scores were made with"
+    message = (
+        r"classes\.h5: not one of the 6 classes \(animal, dog, wolf and 3 more\).* 2 scored ones \(x, y\)" + remedy
+    )
+    with pytest.raises(InputError, match=message):
         enhance(LABELS, ScoreStore.open(tmp_path / "classes.h5"), ontology)
     with pytest.raises(InputError, match=r"scores have the shape \(4, 6\), labels \(5, 6\)"):
         enhance(LABELS, SCORES[:4], ontology)
@@ -273,7 +282,7 @@ def test_enhance_equals_the_nested_loop_on_random_worlds(data):
 def test_command_writes_every_file_and_says_what_it_did(work, capsys):
     assert run(work, "--threshold", "mean") == 0
     out = work / "enhanced-mean"
-    names = "labels.csv ledger.csv.gz ledger.parquet missing.csv run.json summary.json thresholds.csv"
+    names = "labels.csv ledger.csv.gz ledger.parquet missing.csv outside.csv run.json summary.json thresholds.csv"
     assert sorted(path.name for path in out.iterdir()) == names.split()
     assert LabelTable.read(out / "labels.csv", SIX).label_sets()[1] == ("dog", "howl")
     assert additions(pq.read_table(out / "ledger.parquet")) == ADDED

@@ -5,9 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from pseudolabel.artefacts import sha256
 from pseudolabel.enhance import main
@@ -26,7 +34,9 @@ vehicle,Vehicle,,
 """
 SIX = Vocabulary("six", *(("animal", "dog", "wolf", "bark", "howl", "vehicle"),) * 3)
 N_CLIPS = 60
-ADDITIONS = ("labels.csv", "ledger.csv.gz", "ledger.parquet", "missing.csv", "summary.json", "thresholds.csv")
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = ("labels.csv", "missing.csv", "outside.csv", "thresholds.csv")
+ADDITIONS = (*TABLES, "ledger.csv.gz", "ledger.parquet", "summary.json")
 
 
 @pytest.fixture
@@ -68,13 +78,171 @@ def test_undo_gives_the_original_list_byte_for_byte(work, options, ledger):
     assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
 
 
-def test_all_rounds_with_the_first_thresholds_change_nothing_the_second_time(work):
-    common = ("--rounds", "all", "--type1", "descendants")
+@settings(max_examples=30)
+@given(st.data())
+def test_any_options_on_any_list_are_undone_byte_for_byte(tmp_path_factory, data):
+    work = tmp_path_factory.mktemp("any") / "work"
+    work.mkdir()
+    (work.parent / "ontology.csv").write_text(ONTOLOGY)
+    n_clips, n_windows = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 2))
+    clips = data.draw(st.permutations(["a", "-b", "ü", "d e", "9"]))[:n_clips]
+    LabelTable(clips, data.draw(arrays.arrays(bool, (n_clips, 6))), SIX).write(work / "labels.csv")
+    SIX.write(work / "vocabulary.csv")
+    windows = data.draw(arrays.arrays(np.float16, (n_clips, n_windows, 6), elements=st.floats(0, 1, width=16)))
+    ScoreStore.write(work / "scores.h5", clips, SIX.class_ids, {"clip": windows[:, 0], 5: windows})
+    options = ["--errors", *data.draw(st.sampled_from([("I",), ("II",), ("I", "II")]))]
+    for option, values in {
+        "--threshold": ("mean", "median", "5p", "0.25"), "--type1": ("children", "descendants"),
+        "--type2": ("parents", "ancestors", "closure"), "--rounds": ("1", "2", "all"), "--evidence": ("clip", "5s"),
+    }.items():  # fmt: skip
+        options += [option, data.draw(st.sampled_from(values))]
+    options += ["--soft"] * data.draw(st.booleans())
+    assert run(work, *options, "--out", work / "enhanced") == 0
+    for ledger in ("ledger.parquet", "ledger.csv.gz"):
+        assert run(work, "--undo", work / "enhanced" / ledger, "--overwrite") == 0
+        assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
+
+
+@pytest.mark.parametrize("common", [["--type1", "descendants"], ["--type2", "closure"], ["--evidence", "5s", "--soft"]])
+def test_all_rounds_with_the_first_thresholds_change_nothing_the_second_time(work, common):
+    common = ("--rounds", "all", *common)
+    assert run(work, "--threshold", "10p", *common, "--out", work / "first") == 0
+    assert len(json.loads((work / "first" / "summary.json").read_text())["added_by_round"]) > 1
+    enhanced = ("--labels", work / "first" / "labels.csv")
+    for name, again in {
+        "file": ("--threshold", work / "first" / "thresholds.csv"),
+        "pair": ("--threshold", "10p", "--thresholds-from", work / "labels.csv", work / "scores.h5"),
+    }.items():
+        assert run(work, *enhanced, *again, *common, "--out", work / name) == 0
+        assert sha256(work / "first" / "labels.csv") == sha256(work / name / "labels.csv")
+        summary = json.loads((work / name / "summary.json").read_text())
+        assert (summary["added"]["labels_added"], summary["added_by_round"]) == (0, [0])
+
+
+def test_one_round_leaves_something_for_a_second(work):
+    common = ("--rounds", "1", "--type1", "children")
     assert run(work, "--threshold", "10p", *common, "--out", work / "first") == 0
     again = ("--threshold", work / "first" / "thresholds.csv", "--labels", work / "first" / "labels.csv")
     assert run(work, *again, *common, "--out", work / "second") == 0
-    assert sha256(work / "first" / "labels.csv") == sha256(work / "second" / "labels.csv")
-    assert json.loads((work / "second" / "summary.json").read_text())["added"]["labels_added"] == 0
+    assert json.loads((work / "second" / "summary.json").read_text())["added"]["labels_added"] > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rounds", "all", "--type1", "descendants", "--evidence", "5s", "--soft"],
+        ["--errors", "II", "--type2", "closure"],
+        ["--sweep", "mean", "10p"],
+    ],
+)
+def test_the_hash_seed_and_the_working_folder_change_no_byte(work, tmp_path, options):
+    sums = []
+    for seed in ("0", "1"):
+        folder = tmp_path / f"folder{seed}"
+        shutil.copytree(work, folder / "work")
+        shutil.copy(tmp_path / "ontology.csv", folder / "ontology.csv")
+        command = [sys.executable, "-m", "pseudolabel.enhance", "--ontology", "ontology.csv", "--out", "out", *options]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
+        sums.append({path.name: sha256(path) for path in (folder / "out").iterdir() if path.name != "run.json"})
+    assert sums[0] == sums[1]
+    expected = (
+        {"sweep.csv"} if "--sweep" in options else {*ADDITIONS, *["targets.h5", "mask.csv"] * ("--soft" in options)}
+    )
+    assert set(sums[0]) == expected
+
+
+def test_closure_needs_no_score_store(work, capsys):
+    assert (
+        run(work, "--errors", "II", "--type2", "closure", "--scores", work / "scores.h5", "--out", work / "scored") == 0
+    )
+    (work / "scores.h5").unlink()
+    capsys.readouterr()
+    assert run(work, "--errors", "II", "--type2", "closure") == 0
+    printed, folder = capsys.readouterr().out, work / "enhanced-closure"
+    assert "enhanced-closure: by rule, without scores, 60 clips, 6 classes" in printed
+    assert "no threshold" not in printed
+    assert "no scores    for" not in printed
+    for name in ("labels.csv", "ledger.parquet", "ledger.csv.gz", "outside.csv"):
+        assert sha256(folder / name) == sha256(work / "scored" / name), name
+    assert (folder / "missing.csv").read_text() == "clip_id,reason\n"
+    with open(folder / "thresholds.csv", newline="") as file:
+        cells = {(row["threshold"], row["scored_positives"], row["reason"]) for row in csv.DictReader(file)}
+    assert cells == {("", "0", "no scores: all is added by rule")}
+    with gzip.open(folder / "ledger.csv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["error"], row["score"], row["threshold"]) for row in rows} == {("II", "", "")}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["threshold"], summary["evidence"], summary["clips_without_scores"]) == (None, None, 0)
+    assert summary["adds"] == {"II": "ancestors, by rule"}
+    assert summary["added"]["labels_added"] == len(rows) > 0
+    assert not any("scores.h5" in name for name in json.loads((folder / "run.json").read_text())["inputs"])
+    assert run(work, "--undo", folder / "ledger.parquet") == 0
+    assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
+
+
+def test_closure_passes_over_the_scores_of_other_clips(work, capsys):
+    ScoreStore.write(work / "scores.h5", ("x",), ("y",), {"clip": np.ones((1, 1))}, overwrite=True)
+    assert run(work, "--errors", "II", "--type2", "closure", "--strict", "--soft") == 0
+    assert run(work, "--errors", "II", "--type2", "closure", "--sweep", "mean") == 0
+    pair = ("--thresholds-from", work / "labels.csv", work / "scores.h5")
+    assert run(work, "--errors", "II", "--type2", "closure", *pair, "--dry-run") == 2
+    assert "--thresholds-from: nothing is compared with a threshold. Leave it away." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "needing"),
+    [
+        (["--errors", "I", "II", "--type2", "closure"], "--errors I"),
+        (["--errors", "I"], "--errors I"),
+        (["--errors", "II"], "--type2 ancestors"),
+        (["--sweep", "mean"], "--errors I"),
+        (["--errors", "II", "--profile", "psla"], "--type2 ancestors"),
+    ],
+)
+def test_other_types_say_in_one_line_that_they_need_scores(work, capsys, options, needing):
+    (work / "scores.h5").unlink()
+    assert run(work, *options) == 2
+    line = f"scores.h5: no such file, and {needing} needs the teacher's scores. Give --scores; only --errors II --type2"
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+
+
+def test_nodes_outside_the_vocabulary_are_written_and_counted(work, capsys):
+    assert run(work) == 0
+    assert "1 of 7 nodes are no class (outside.csv): 1 between classes (1 pairs)" in capsys.readouterr().out
+    assert (work / "enhanced-mean" / "outside.csv").read_text().splitlines() == [
+        "class_id,name,restrictions,role,parents,children,pairs,lost_by_psla",
+        "wild,Wild animals,abstract,joins,animal,wolf,1,1",
+    ]
+    assert json.loads((work / "enhanced-mean" / "summary.json").read_text())["ontology"]["nodes_outside"]["joins"] == 1
+
+
+def test_scores_that_add_more_than_twice_the_labels_are_warned_of(work, capsys):
+    LabelTable([f"-c{i:02d}" for i in range(N_CLIPS)], np.eye(6, dtype=bool)[np.zeros(N_CLIPS, int)], SIX).write(
+        work / "labels.csv"
+    )
+    options = ("--threshold", work / "low.csv", "--type1", "descendants", "--overwrite", "--out", work / "out")
+    warned = []
+    for threshold in ("0", "0.9"):
+        (work / "low.csv").write_text("class_id,threshold\n" + "".join(f"{k},{threshold}\n" for k in SIX.class_ids))
+        assert run(work, *options) == 0
+        warned.append((capsys.readouterr().out, json.loads((work / "out" / "summary.json").read_text())["warnings"]))
+    (loud, warnings), (quiet, none) = warned
+    assert "  warning      added by score: 400 % of the labels before. Do the scores tell the classes apart?" in loud
+    assert "A higher --threshold or --floor, --type1 children or fewer --rounds add less" in loud
+    assert len(warnings) == 1
+    assert "warning" not in quiet
+    assert none == []
+
+
+def test_what_closure_adds_is_no_reason_to_warn(work, capsys):
+    LabelTable(["c"], [[0, 0, 0, 0, 1, 0]], SIX).write(work / "labels.csv")
+    assert run(work, "--errors", "II", "--type2", "closure") == 0
+    printed = capsys.readouterr().out
+    assert "(+300.0 %)" in printed
+    assert "warning" not in printed
 
 
 def test_own_threshold_file_and_own_pair_give_the_same_as_the_rule(work):

@@ -60,6 +60,25 @@ def test_closure_needs_no_score_and_no_threshold():
     for name in ("score", "threshold", "window_s", "onset_s"):
         assert found.ledger.column(name).null_count == 4
     assert found.summary["adds"] == {"II": "ancestors, by rule"}
+    without = enhance(LABELS, None, CHAIN, EnhanceOptions(HALF, ("II",), type2="closure"), soft=True)
+    assert without.ledger.equals(found.ledger)
+    assert without.labels == found.labels
+    assert np.isnan(without.thresholds).all()
+    assert (without.missing, without.unsure.nnz) == ((), 0)
+    counted = sweep(LABELS, None, CHAIN, ["mean", "5p"], EnhanceOptions(errors=("II",), type2="closure"))
+    assert {row["labels_added"] for row in counted} == {4}
+
+
+@pytest.mark.parametrize(
+    ("options", "needing"),
+    [(EnhanceOptions(type2="closure"), "--errors I"), (EnhanceOptions(errors=("II",)), "--type2 ancestors")],
+)
+def test_no_scores_are_refused_where_a_type_needs_them(options, needing):
+    message = f"^no scores, and {needing} needs the teacher's scores. Give --scores; only --errors II --type2 closure"
+    with pytest.raises(InputError, match=message):
+        enhance(LABELS, None, CHAIN, options)
+    with pytest.raises(InputError, match=message):
+        sweep(LABELS, None, CHAIN, ["mean"], options)
 
 
 def test_descendants_propose_more_than_children():
@@ -89,6 +108,7 @@ def windows_store(path, scores, n_windows=None) -> ScoreStore:
 
         with h5py.File(path, "r+") as file:
             file["n_windows_2s"] = np.asarray(n_windows)
+            ScoreStore.seal(file)
     return ScoreStore.open(path)
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence, KeyedScores
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.outside import Outside, outside, outside_figures
 from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.search import Search
@@ -34,6 +35,7 @@ class Enhancement:
         thresholds: (K,) float64, NaN where a class has none.
         summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
         missing: (clip id, reason) of the clips without scores, which kept their labels.
+        outside: what ontology nodes outside the vocabulary do, and the classes that are no node.
         unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none; None
             where it was not asked for.
     """
@@ -43,12 +45,13 @@ class Enhancement:
     thresholds: np.ndarray
     summary: dict
     missing: tuple[tuple[str, str], ...]
+    outside: tuple[Outside, ...]
     unsure: sparse.csr_array | None = None
 
 
 def enhance(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray,
+    scores: KeyedScores | np.ndarray | None,
     ontology: Ontology,
     options: EnhanceOptions | None = None,
     thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
@@ -59,7 +62,8 @@ def enhance(
     Args:
         labels: (N, K) weak labels, clips in any order.
         scores: teacher scores in [0, 1] keyed by clip id and class id, more clips and classes than needed are passed
-            over; or a plain (N, K) array in the labels' order, NaN rows for clips without scores.
+            over; or a plain (N, K) array in the labels' order, NaN rows for clips without scores; or None, where all
+            that `options` look for is added by rule.
         ontology: which class is a kind of which.
         options: see EnhanceOptions.
         thresholds_from: labels and scores that thresholds are statistics of, where not these: the training set's for
@@ -68,7 +72,8 @@ def enhance(
 
     Raises:
         ClipMismatch: not one labelled clip has scores, or `options.strict` and one has none.
-        InputError: no class in common with the scores or the ontology, or a score outside [0, 1].
+        InputError: no class in common with the scores or the ontology, a score outside [0, 1], or no scores where the
+            options need them.
     """
     options = options or EnhanceOptions()
     search, positives = prepare(labels, scores, ontology, options, thresholds_from)
@@ -81,20 +86,24 @@ def enhance(
     added = Proposals(*(np.concatenate(parts) for parts in zip(*(part.added for part in found), strict=True)))
     rounds = np.concatenate([part.rounds for part in found])
     ones = np.ones(len(added.clips), bool)
+    beyond = outside(ontology, labels.vocabulary)
     matrix = labels.matrix + sparse.csr_array((ones, (added.clips, added.classes)), shape=labels.matrix.shape)
     return Enhancement(
         labels=LabelTable(labels.clip_ids, matrix, labels.vocabulary),
         ledger=pa.concat_tables([part.ledger for part in found]),
         thresholds=thresholds,
-        summary=summarise(search.evidence, positives, thresholds, added, rounds, options),
+        summary=summarise(
+            search.evidence, positives, thresholds, added, rounds, options, outside_figures(ontology, beyond)
+        ),
         missing=search.evidence.missing,
+        outside=beyond,
         unsure=sparse.csr_array(sparse.vstack(unsure, format="csr")) if soft else None,
     )
 
 
 def sweep(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray,
+    scores: KeyedScores | np.ndarray | None,
     ontology: Ontology,
     rules: Sequence[str],
     options: EnhanceOptions | None = None,
@@ -125,12 +134,16 @@ def sweep(
 
 def prepare(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray,
+    scores: KeyedScores | np.ndarray | None,
     ontology: Ontology,
     options: EnhanceOptions,
     thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None,
 ) -> tuple[Search, PositiveScores]:
     """Return how the clips are searched, and the scores that thresholds are statistics of; arguments as `enhance`."""
+    if scores is None:
+        options.refuse_without_scores()
+        if thresholds_from is not None:
+            raise InputError("nothing is compared with a threshold", "--thresholds-from", "Leave it away.")
     relations = options.relations(ontology, labels.vocabulary)
     evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
     if thresholds_from is not None:

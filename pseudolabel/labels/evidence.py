@@ -55,18 +55,21 @@ class Evidence:
 
     @classmethod
     def match(
-        cls, labels: LabelTable, scores: KeyedScores | np.ndarray, strict: bool = False, scale: str = "clip"
+        cls, labels: LabelTable, scores: KeyedScores | np.ndarray | None, strict: bool = False, scale: str = "clip"
     ) -> Evidence:
         """Find each labelled clip and class in the scores, or in a plain (N, K) array in the labels' order.
 
         `scale` is `clip`, or the windows whose best one speaks for the clip: `10s`, `5s`, `2s`. A clip whose scores
-        (of the first window) are all NaN counts as having none.
+        (of the first window) are all NaN counts as having none. Without any `scores` nothing has one or misses one.
 
         Raises:
             ClipMismatch: not one labelled clip has scores, or `strict` and one has none.
             InputError: the array has another shape, no class of the vocabulary is among the scores, or the windows are
                 not there.
         """
+        if scores is None:
+            n_clips, n_classes = labels.matrix.shape
+            return cls(labels, np.zeros((0, 0)), np.full(n_clips, -1), np.full(n_classes, -1), ())
         window_s = None if scale == "clip" else float(scale.removesuffix("s"))
         counts = None
         if isinstance(scores, np.ndarray):
@@ -121,7 +124,7 @@ class Evidence:
             raise InputError(
                 f"the score {found[first]:g} of class {class_id!r} is not in [0, 1]",
                 self.labels.clip_ids[clip],
-                "Scores are probabilities: apply the sigmoid first.",
+                "Score this clip again." if np.isnan(found[first]) else "Scores are probabilities: apply the sigmoid.",
             )
         values = np.full(len(rows), np.nan)
         values[there] = found
@@ -138,6 +141,8 @@ class Evidence:
             there is none. Clips and classes without scores are in neither.
         """
         rows, shown = self.row_of[start:stop], self.column_of >= 0
+        if not shown.any():
+            return packed(np.zeros((len(rows), len(shown)), bool)), None
         consecutive = len(rows) and rows[0] >= 0 and (np.diff(rows) == 1).all()
         block = np.asarray(self.scores[rows[0] : rows[-1] + 1] if consecutive else self.scores[rows])
         if len(self.column_of) != block.shape[-1] or (self.column_of != np.arange(block.shape[-1])).any():

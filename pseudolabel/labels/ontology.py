@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,22 +47,30 @@ class Ontology:
     def from_nodes(cls, nodes: Iterable[Node], place: object = "") -> Ontology:
         """Build the graph, in the order of `nodes`; `place` is named where an error belongs to no single node."""
         nodes = list(nodes)
-        graph = nx.DiGraph()
+        graph, place_of = nx.DiGraph(), {}
         for node in nodes:
+            if not node.class_id:
+                raise InputError(f"the node {node.name!r} has no id", node.place, "Give it one.")
             if node.class_id in graph:
-                raise InputError(f"node {node.class_id!r} is given twice", node.place)
+                first = f", first at {place_of[node.class_id]}" if node.place else ""
+                raise InputError(f"node {node.class_id!r} is given twice{first}", node.place, "Keep one of them.")
+            place_of[node.class_id] = node.place
             graph.add_node(node.class_id, name=node.name, restrictions=node.restrictions)
         for node in nodes:
             for child in node.child_ids:
                 if child not in graph:
                     hint = _nearest_node(child, graph)
-                    raise InputError(f"child {child!r} of {node.class_id!r} is not a node{hint}", node.place)
+                    message = f"child {child!r} of {node.class_id!r} is not a node{hint}"
+                    raise InputError(message, node.place, "Mend the id, or add the node.")
                 graph.add_edge(node.class_id, child)
         if not nodes:
             raise InputError("the ontology has no nodes", place)
         if not nx.is_directed_acyclic_graph(graph):
             cycle = [parent for parent, _ in nx.find_cycle(graph)]
-            raise InputError(f"the ontology has a cycle: {' > '.join([*cycle, cycle[0]])}", place)
+            raise InputError(
+                f"the ontology has a cycle: {' > '.join([*cycle, cycle[0]])}", place_of[cycle[0]] or place,
+                "Take one of these out of the child ids.",
+            )  # fmt: skip
         return cls(graph)
 
     def children(self, vocabulary: Vocabulary) -> sparse.csr_array:
@@ -70,19 +78,12 @@ class Ontology:
 
         Nodes outside the vocabulary are looked through, on every path: 427 pairs among AudioSet's 527 classes.
         """
-        column_of = self._columns(vocabulary)
-        pairs = []
-        for node, column in column_of.items():
-            waiting, seen = list(self.graph.successors(node)), set()
-            while waiting:
-                child = waiting.pop()
-                if child in seen:
-                    continue
-                seen.add(child)
-                if child in column_of:
-                    pairs.append((column, column_of[child]))
-                else:
-                    waiting.extend(self.graph.successors(child))
+        column_of = self.columns(vocabulary)
+        pairs = [
+            (column, child)
+            for node, column in column_of.items()
+            for child in nearest_columns(node, self.graph.successors, column_of)
+        ]
         return _relation(pairs, len(vocabulary))
 
     def parents(self, vocabulary: Vocabulary) -> sparse.csr_array:
@@ -94,7 +95,7 @@ class Ontology:
 
         835 pairs among AudioSet's 527 classes.
         """
-        column_of = self._columns(vocabulary)
+        column_of = self.columns(vocabulary)
         pairs = [
             (column, column_of[ancestor])
             for node, column in column_of.items()
@@ -112,7 +113,7 @@ class Ontology:
 
         Type I of PSLA's published code: 378 pairs among AudioSet's 527 classes. Nodes in `skipped` propose nothing.
         """
-        column_of, skipped = self._columns(vocabulary), set(skipped)
+        column_of, skipped = self.columns(vocabulary), set(skipped)
         pairs = [
             (column, column_of[child])
             for node, column in column_of.items()
@@ -128,9 +129,8 @@ class Ontology:
         Type II of PSLA's published code: 767 pairs among AudioSet's 527 classes. A node counts as abstract where its
         restrictions are exactly `abstract`; one that is also `blacklist` stays. Nodes in `skipped` propose nothing.
         """
-        column_of, skipped = self._columns(vocabulary), set(skipped)
-        abstract = {node for node, held in self.graph.nodes(data="restrictions") if held == ("abstract",)}
-        kept = nx.subgraph_view(self.graph, filter_edge=lambda parent, child: parent not in abstract)
+        column_of, skipped = self.columns(vocabulary), set(skipped)
+        kept = nx.subgraph_view(self.graph, filter_edge=lambda parent, child: not self.is_abstract(parent))
         pairs = [
             (column, column_of[ancestor])
             for node, column in column_of.items()
@@ -140,7 +140,11 @@ class Ontology:
         ]
         return _relation(pairs, len(vocabulary))
 
-    def _columns(self, vocabulary: Vocabulary) -> dict[str, int]:
+    def is_abstract(self, node: str) -> bool:
+        """Return whether the restrictions of a node are exactly `abstract`."""
+        return self.graph.nodes[node]["restrictions"] == ("abstract",)
+
+    def columns(self, vocabulary: Vocabulary) -> dict[str, int]:
         """Return the column of each ontology node that is a class; an id that was given on purpose must be a node."""
         column_of = {}
         for column, (class_id, node) in enumerate(zip(vocabulary.class_ids, vocabulary.ontology_ids, strict=True)):
@@ -155,6 +159,26 @@ class Ontology:
                 "Give the ontology that it belongs to, or a vocabulary file with the column ontology_id.",
             )  # fmt: skip
         return column_of
+
+
+def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: Mapping[str, int]) -> list[int]:
+    """Return the sorted columns of the classes that are met first on every path from `node`, `step` by `step`.
+
+    Args:
+        step: the successors of a node for its nearest descendants, the predecessors for its nearest ancestors.
+        column_of: column of each ontology node that is a class; other nodes are looked through.
+    """
+    waiting, seen, found = list(step(node)), set(), []
+    while waiting:
+        met = waiting.pop()
+        if met in seen:
+            continue
+        seen.add(met)
+        if met in column_of:
+            found.append(column_of[met])
+        else:
+            waiting.extend(step(met))
+    return sorted(found)
 
 
 def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:
@@ -174,9 +198,10 @@ def _csv_nodes(path: Path) -> Iterator[Node]:
 
 
 def _json_nodes(path: Path) -> Iterator[Node]:
-    for node in read_published_ontology(path):
-        yield Node(node["id"], node["name"], tuple(node["child_ids"]), tuple(node["restrictions"]), str(path))
+    for number, node in enumerate(read_published_ontology(path)):
+        place = f"{path}, node {number}"
+        yield Node(node["id"], node["name"], tuple(node["child_ids"]), tuple(node["restrictions"]), place)
 
 
 def _split(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split(";") if part)
+    return tuple(part.strip() for part in text.split(";") if part.strip())

@@ -6,7 +6,7 @@ Type II for missing parents or ancestors (PSLA, section IV-B; Algorithm 2, proce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,11 @@ from pseudolabel.labels.bits import contains, members, packed, united
 
 TYPE_BITS = {"I": 1, "II": 2}
 ERROR_NAMES = ("", "I", "II", "I+II")  # by the sum of the bits
+
+
+def type_bits(errors: Iterable[str]) -> int:
+    """Return the sum of the bits of some error types."""
+    return sum(TYPE_BITS[error] for error in errors)
 
 
 class Proposals(NamedTuple):

@@ -46,13 +46,18 @@ def read_published_ontology(path: str | Path) -> list[dict]:
         raise InputError("no such file", path)
     try:
         nodes = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not a JSON file ({error})", path, "Give the published ontology.json.") from error
     kinds = {"id": str, "name": str, "child_ids": list, "restrictions": list}
     for number, node in enumerate(nodes if isinstance(nodes, list) else [nodes]):
         for key, kind in kinds.items():
-            if not (isinstance(node, dict) and isinstance(node.get(key), kind)):
+            value = node.get(key) if isinstance(node, dict) else None
+            if not isinstance(value, kind):
                 raise InputError(f"node {number} has no {key!r}", path, "Give the published ontology.json.")
+            for item in value if kind is list else ():
+                if not isinstance(item, str):
+                    message = f"{str(item)[:40]!r} among the {key!r} of node {number} is no text"
+                    raise InputError(message, path, "Give the published ontology.json.")
     return nodes
 
 

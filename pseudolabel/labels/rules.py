@@ -104,6 +104,18 @@ class EnhanceOptions:
         return ("II",) if self.type2 == "closure" and "II" in self.errors else ()
 
     @property
+    def only_by_rule(self) -> bool:
+        """Whether no proposal is compared with a score."""
+        return self.by_rule == self.errors
+
+    def refuse_without_scores(self, place: object = "") -> None:
+        """Raise InputError where a chosen type needs scores; `place` is the file that has none."""
+        if not self.only_by_rule:
+            option = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
+            message = f"{'no such file' if place else 'no scores'}, and {option} needs the teacher's scores"
+            raise InputError(message, place, "Give --scores; only --errors II --type2 closure needs none.")
+
+    @property
     def max_rounds(self) -> float:
         """The number of rounds, infinite for `all`."""
         return float("inf") if self.rounds == ALL_ROUNDS else self.rounds

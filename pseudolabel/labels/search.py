@@ -14,7 +14,7 @@ from scipy import sparse
 
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import SCHEMA, ledger_rows
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
+from pseudolabel.labels.proposals import Proposals, Relations, type_bits
 
 
 class Found(NamedTuple):
@@ -89,7 +89,7 @@ class Search:
         labels, window_s = self.evidence.labels, self.evidence.window_s
         scores, windows = self.evidence.best(added.clips + start, added.classes)
         limits = thresholds[added.classes]
-        ruled = (added.types & sum(TYPE_BITS[error] for error in self.by_rule)) > 0
+        ruled = (added.types & type_bits(self.by_rule)) > 0
         scores[ruled] = limits[ruled] = np.nan
         support = self.relations.supporting_labels(carried, added)
         return ledger_rows(

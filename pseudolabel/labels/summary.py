@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.labels.evidence import Evidence
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals
+from pseudolabel.labels.outside import outside_lines
+from pseudolabel.labels.proposals import TYPE_BITS, Proposals, type_bits
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.thresholds import PositiveScores
 
 SWEEP_HEADER = ("threshold", "type", "labels_before", "labels_added", "added_percent", "classes_touched")
 TOGETHER = "together"
+MANY_PERCENT = 200  # of the labels before; PSLA's lowest threshold added 112 (Table IX, full set)
 
 
 def figures(by_class: np.ndarray, n_before: int) -> dict:
@@ -30,8 +32,13 @@ def summarise(
     added: Proposals,
     rounds: np.ndarray,
     options: EnhanceOptions,
+    ontology: dict,
 ) -> dict:
-    """Return what summary.json says: PSLA's Table VIII (classes touched, labels added), by type and by class."""
+    """Return what summary.json says: PSLA's Table VIII (classes touched, labels added), by type and by class.
+
+    `ontology` are the figures of what lies outside the vocabulary (outside.py). `threshold` and `evidence` are None
+    where there were no scores.
+    """
     labels = evidence.labels
     vocabulary, n_before = labels.vocabulary, labels.matrix.nnz
     before = np.bincount(labels.matrix.indices, minlength=len(vocabulary))
@@ -43,14 +50,15 @@ def summarise(
     every = count(np.ones(len(added.classes), bool))
     reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
     scored_positives = positives.counts
+    has_scores = bool(positives.scored.any())
     return {
-        "threshold": options.name,
+        "threshold": options.name if has_scores else None,
         "errors": list(options.errors),
         "adds": {error: options.meaning[error] for error in options.errors},
         "min_positives": options.min_positives,
         "floor": options.floor,
         "rounds": options.rounds,
-        "evidence": options.evidence,
+        "evidence": options.evidence if has_scores else None,
         "profile": options.profile,
         "clips": len(labels),
         "clips_changed": int(np.count_nonzero(np.bincount(added.clips))),
@@ -61,6 +69,8 @@ def summarise(
         "added_by_type": {error: figures(by_class, n_before) for error, by_class in by_type.items()},
         "added_by_both_types": int((added.types == sum(TYPE_BITS.values())).sum()),
         "added_by_round": np.bincount(rounds, minlength=2)[1:].tolist(),
+        "warnings": _warnings(int(((added.types & type_bits(options.by_rule)) == 0).sum()), n_before),
+        "ontology": ontology,
         "classes_without_threshold": [
             {"class_id": vocabulary.class_ids[k], "name": vocabulary.names[k], "reason": reason}
             for k, reason in reasons.items()
@@ -80,6 +90,17 @@ def summarise(
     }
 
 
+def _warnings(n_by_score: int, n_before: int) -> list[str]:
+    """Return a line where so much was added by score that the scores are suspect."""
+    if n_by_score * 100 <= MANY_PERCENT * n_before:
+        return []
+    return [
+        f"added by score: {100 * n_by_score / n_before:,.0f} % of the labels before. "
+        "Do the scores tell the classes apart? "
+        "A higher --threshold or --floor, --type1 children or fewer --rounds add less."
+    ]
+
+
 def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     """Return what the terminal shows at the end, about ten lines; `folder` is where the files are, or a word."""
 
@@ -87,8 +108,9 @@ def summary_lines(summary: dict, folder: Path | str) -> list[str]:
         percent = "" if counts["added_percent"] is None else f"  (+{counts['added_percent']:.1f} %)"
         return f"{counts['labels_added']:>10,} added to {counts['classes_touched']} classes{percent}"
 
+    threshold = "by rule, without scores" if summary["evidence"] is None else f"threshold {summary['threshold']}"
     lines = [
-        f"{folder}: threshold {summary['threshold']}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
+        f"{folder}: {threshold}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
         f"  labels       {summary['labels_before']:>10,} before, {summary['labels_after']:,} after, "
         f"{summary['clips_changed']:,} clips changed",
     ]
@@ -102,14 +124,16 @@ def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     most = sorted(summary["by_class"], key=lambda row: -row["added"])[:5]
     named = "; ".join(f"{row['name']} {row['added']:,}" for row in most if row["added"])
     lines.append(f"  most added   {named or 'nothing'}")
+    lines += outside_lines(summary["ontology"])
     without = summary["classes_without_threshold"]
-    if without:
+    if without and summary["evidence"] is not None:
         names = "; ".join(row["name"] for row in without[:3]) + "; ..." * (len(without) > 3)
         lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {names}")
     n_missing = summary["clips_without_scores"]
     if n_missing:
         by_rule = " but for those added by rule" if "by rule" in summary["adds"].get("II", "") else ""
         lines.append(f"  no scores    for {n_missing:,} clips: they keep their labels{by_rule} (missing.csv)")
+    lines += [f"  warning      {warning}" for warning in summary["warnings"]]
     if isinstance(folder, Path):
         lines.append(f"  every added label and why: {folder / 'ledger.csv.gz'}, ledger.parquet")
     return lines

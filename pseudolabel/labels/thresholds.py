@@ -150,7 +150,9 @@ class PositiveScores:
         for k in np.flatnonzero(np.isnan(thresholds)).tolist():
             few = f"{counts[k]} labelled clips with scores, fewer than {min_positives}"
             reasons[k] = few if self.scored[k] else "not among the scored classes"
-            if is_threshold_file(rule):
+            if not self.scored.any():
+                reasons[k] = "no scores: all is added by rule"
+            elif is_threshold_file(rule):
                 reasons[k] = "none in the threshold file"
         return reasons
 
@@ -172,7 +174,8 @@ def read_thresholds(path: str | Path, vocabulary: Vocabulary) -> np.ndarray:
         place = f"{path}:{row['line']}"
         k = vocabulary.index[vocabulary.find(row["class_id"].strip(), place)]
         if k in line_of:
-            raise InputError(f"class {row['class_id']!r} stands there twice, first in line {line_of[k]}", place)
+            message = f"class {row['class_id']!r} stands there twice, first in line {line_of[k]}"
+            raise InputError(message, place, "Keep one of them.")
         line_of[k], text = row["line"], row["threshold"].strip()
         try:
             value = float(text) if text else 0.0

@@ -121,12 +121,22 @@ def test_relations_equal_a_recursive_walk_on_random_graphs(data):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("bark;howl", "barkk;howl", r"toy.csv:3: child 'barkk' of 'dog' is not a node; nearest: 'bark' \(Bark\)"),
-        ("Bark,,", "Bark,animal,", r"toy.csv: the ontology has a cycle: animal > dog > bark > animal"),
-        ("Bark,,", "Bark,bark,", r"cycle: bark > bark"),
-        ("wolf,Wolf", "dog,Wolf", r"toy.csv:5: node 'dog' is given twice"),
-        ("child_ids", "children", r"toy.csv:1: column 'child_ids' is missing"),
-        (TOY.partition("\n")[2], "", r"the ontology has no nodes"),
+        (
+            "bark;howl",
+            "barkk;howl",
+            r"toy.csv:3: child 'barkk' of 'dog' is not a node; nearest: 'bark' \(Bark\)\. Mend the id, or add the node",
+        ),
+        (
+            "Bark,,",
+            "Bark,animal,",
+            r"toy.csv:2: the ontology has a cycle: animal > dog > bark > animal\. Take one of these out",
+        ),
+        ("Bark,,", "Bark,bark,", r"toy.csv:6: the ontology has a cycle: bark > bark\. Take"),
+        ("wolf,Wolf", "dog,Wolf", r"toy.csv:5: node 'dog' is given twice, first at .*toy.csv:3\. Keep one of them"),
+        ("wolf,Wolf", ",Wolf", r"toy.csv:5: the node 'Wolf' has no id\. Give it one"),
+        ("child_ids", "children", r"toy.csv:1: column 'child_ids' is missing; columns found: .*\. The header needs"),
+        ("wolf,Wolf,", "wolf,Wolf", r"toy.csv:5: row has not the header's 4 columns"),
+        (TOY.partition("\n")[2], "", r"toy.csv: the ontology has no nodes"),
     ],
 )
 def test_bad_tables_are_refused_with_their_line(tmp_path, old, new, message):
@@ -135,7 +145,45 @@ def test_bad_tables_are_refused_with_their_line(tmp_path, old, new, message):
         Ontology.load(tmp_path / "toy.csv")
 
 
-@pytest.mark.parametrize("content", ["{", json.dumps([{"id": "a", "name": "A", "child_ids": []}]), "[3]", '{"id": 3}'])
+def json_node(class_id: object, *child_ids: object) -> dict:
+    return {"id": class_id, "name": f"name of {class_id}", "child_ids": list(child_ids), "restrictions": []}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [json_node("dog", "bark"), json_node("bark", "dog")],
+            r"o\.json, node 0: the ontology has a cycle: dog > bark > dog\. Take one of these out of the child ids",
+        ),
+        (
+            [json_node("dog"), json_node("bark", "dogg")],
+            r"o\.json, node 1: child 'dogg' of 'bark' is not a node; nearest: 'dog' \(name of dog\)\. Mend the id",
+        ),
+        (
+            [json_node("dog"), json_node("dog")],
+            r"o\.json, node 1: node 'dog' is given twice, first at .*o\.json, node 0\. Keep one of them",
+        ),
+        (
+            [json_node("dog", ["bark"])],
+            r"o\.json: .\['bark'\]. among the 'child_ids' of node 0 is no text\. Give the pub",
+        ),
+        ([json_node("dog", 3)], r"o\.json: '3' among the 'child_ids' of node 0 is no text"),
+        ([json_node(3)], r"o\.json: node 0 has no 'id'\. Give the published ontology\.json"),
+        ([json_node("")], r"o\.json, node 0: the node 'name of ' has no id"),
+        ([], r"o\.json: the ontology has no nodes"),
+    ],
+)
+def test_bad_nodes_of_a_json_ontology_are_refused_with_their_number(tmp_path, nodes, message):
+    (tmp_path / "o.json").write_text(json.dumps(nodes))
+    with pytest.raises(InputError, match=message):
+        Ontology.load(tmp_path / "o.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", json.dumps([{"id": "a", "name": "A", "child_ids": []}]), "[3]", '{"id": 3}', "[" * 100_000, "\ufeff[]"],
+)
 def test_bad_json_is_refused(tmp_path, content):
     (tmp_path / "o.json").write_text(content)
     with pytest.raises(InputError, match=r"o\.json: .*published ontology\.json"):

@@ -135,6 +135,9 @@ def test_floor_lifts_low_thresholds_and_gives_none():
     assert found[:2].tolist() == [0.5, 0.3]
     assert np.isnan(found[2])
     assert positives.why_none(found, "mean", 1) == {2: "not among the scored classes"}
+    nothing = PositiveScores(np.zeros(0, int), np.zeros(0), np.zeros(3, bool))
+    reason = "no scores: all is added by rule"
+    assert nothing.why_none(nothing.thresholds("0.5", 1, THREE), "0.5", 1) == dict.fromkeys(range(3), reason)
 
 
 def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
@@ -147,13 +150,24 @@ def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("class_id,threshold\na,0.5\nb,0.5\n", r"t\.csv: 1 classes have no row: c\. Give each class a row"),
-        ("class_id,threshold\na,0.5\nb,\na,0.5\n", r"t\.csv:4: class 'a' stands there twice, first in line 2"),
-        ("class_id,threshold\na,0.5\nd,0.5\n", r"t\.csv:3: class 'd' is not in the vocabulary 'three'"),
-        ("class_id,threshold\na,1.5\n", r"t\.csv:2: threshold '1\.5' is not a number from 0 to 1"),
+        (
+            "class_id,threshold\na,0.5\nb,0.5\n",
+            r"t\.csv: 1 classes have no row: c\. Give each class a row; an empty thr",
+        ),
+        (
+            "class_id,threshold\na,0.5\nb,\na,0.5\n",
+            r"t\.csv:4: class 'a' stands there twice, first in line 2\. Keep one",
+        ),
+        ("class_id,threshold\na,0.5\nd,0.5\n", r"t\.csv:3: class 'd' is not in the vocabulary 'three' \(3 cl.*\. Mend"),
+        (
+            "class_id,threshold\na,1.5\n",
+            r"t\.csv:2: threshold '1\.5' is not a number from 0 to 1\. Leave it empty for no",
+        ),
+        ("class_id,threshold\na,-0.1\n", r"t\.csv:2: threshold '-0\.1' is not"),
+        ("class_id,threshold\na,inf\n", r"t\.csv:2: threshold 'inf' is not"),
         ("class_id,threshold\na,nan\n", r"t\.csv:2: threshold 'nan' is not"),
         ("class_id,threshold\na,x\n", r"t\.csv:2: threshold 'x' is not"),
-        ("class_id,thresholds\na,0.5\n", r"t\.csv:1: column 'threshold' is missing"),
+        ("class_id,thresholds\na,0.5\n", r"t\.csv:1: column 'threshold' is missing; columns .*The header needs"),
     ],
 )
 def test_bad_threshold_files_are_refused_with_their_line(tmp_path, text, message):

@@ -1,0 +1,112 @@
+"""Outside: what ontology nodes that are no class do for a vocabulary, and which of its classes are no node.
+
+| column of outside.csv | |
+|---|---|
+| `class_id`, `name`, `restrictions` | of the node, or of the class without one |
+| `role` | what it does: see ROLES |
+| `parents`, `children` | the nearest classes above and below it, vocabulary order, joined by `;` |
+| `pairs` | how many pairs of parent and child are related through it, perhaps on another path too |
+| `lost_by_psla` | how many pairs of class and ancestor with the node between them PSLA's published code does not know |
+
+A node loses pairs where its restrictions are exactly `abstract` (Ontology.concrete_ancestors). Nodes come in the
+ontology's order, then classes without a node in the vocabulary's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import networkx as nx
+from scipy import sparse
+
+from pseudolabel.labels.ontology import Ontology, nearest_columns
+from pseudolabel.labels.vocabulary import Vocabulary
+
+ROLES = {
+    "joins": "classes above and below it are related through it",
+    "top": "no class is above it",
+    "leaf": "no class is below it",
+    "alone": "no class is above or below it",
+    "no node": "a class that the ontology does not have: it proposes nothing and is never proposed",
+}
+
+
+class Outside(NamedTuple):
+    """A row of outside.csv."""
+
+    class_id: str
+    name: str
+    restrictions: tuple[str, ...]
+    role: str
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    pairs: int = 0
+    lost_by_psla: int = 0
+
+    def texts(self) -> list[object]:
+        """Return the cells, several values joined by `;`."""
+        return [";".join(cell) if isinstance(cell, tuple) else cell for cell in self]
+
+
+def outside(ontology: Ontology, vocabulary: Vocabulary) -> tuple[Outside, ...]:
+    """Return a row for each node that is no class of the vocabulary, and for each class that is no node."""
+    graph, column_of = ontology.graph, ontology.columns(vocabulary)
+    lost = ontology.ancestors(vocabulary).astype(int) - ontology.concrete_ancestors(vocabulary).astype(int)
+    rows = []
+    for node, known in graph.nodes(data=True):
+        if node in column_of:
+            continue
+        above, below = (nearest_columns(node, step, column_of) for step in (graph.predecessors, graph.successors))
+        role = {(True, True): "joins", (False, True): "top", (True, False): "leaf", (False, False): "alone"}
+        rows.append(
+            Outside(
+                node, known["name"], known["restrictions"], role[bool(above), bool(below)],
+                *(tuple(vocabulary.class_ids[k] for k in columns) for columns in (above, below)),
+                pairs=len(above) * len(below),
+                lost_by_psla=_pairs_around(node, ontology, column_of, lost) if ontology.is_abstract(node) else 0,
+            )
+        )  # fmt: skip
+    for class_id, name, node in zip(vocabulary.class_ids, vocabulary.names, vocabulary.ontology_ids, strict=True):
+        if node not in column_of:
+            rows.append(Outside(class_id, name, (), "no node"))
+    return tuple(rows)
+
+
+def _pairs_around(node: str, ontology: Ontology, column_of: dict[str, int], relation: sparse.csr_array) -> int:
+    """Return how many pairs of a relation [class, ancestor] have a node between them."""
+    above, below = (
+        [column_of[met] for met in search(ontology.graph, node) if met in column_of]
+        for search in (nx.ancestors, nx.descendants)
+    )
+    return int(relation[below][:, above].count_nonzero()) if above and below else 0
+
+
+def outside_figures(ontology: Ontology, rows: tuple[Outside, ...]) -> dict:
+    """Return what summary.json says of them: how many nodes have each role, and the pairs that they join."""
+    roles = Counter(row.role for row in rows)
+    return {
+        "nodes": ontology.graph.number_of_nodes(),
+        "nodes_outside": {role: roles[role] for role in ROLES if role != "no node"},
+        "pairs_through_outside": len(
+            {(above, below) for row in rows for above in row.parents for below in row.children}
+        ),
+        "classes_without_node": [row.name for row in rows if row.role == "no node"],
+    }
+
+
+def outside_lines(figures: dict) -> list[str]:
+    """Return what the terminal shows of `outside_figures`, nothing where every node is a class and the reverse."""
+    lines, roles = [], dict(figures["nodes_outside"])
+    n_outside, n_joins = sum(roles.values()), roles.pop("joins")
+    if n_outside:
+        others = "".join(f", {n} {role}" for role, n in roles.items() if n)
+        lines.append(
+            f"  ontology     {n_outside} of {figures['nodes']} nodes are no class (outside.csv): {n_joins} between "
+            f"classes ({figures['pairs_through_outside']} pairs){others}"
+        )
+    without = figures["classes_without_node"]
+    if without:
+        named = "; ".join(without[:3]) + "; ..." * (len(without) > 3)
+        lines.append(f"  no node      for {len(without)} classes: they get no proposals: {named}")
+    return lines
