@@ -8,11 +8,13 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from pseudolabel.reports.results import aligned
 
 STATUS = Path("/proc/self/status")
 SAMPLE_S = 0.01
@@ -79,11 +81,11 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the table as text."""
-        header = ("stage", "seconds", "items/s", "memory", "")
-        return [
-            *aligned([header, *map(_row, self.stages)]),
-            *(f"{name}: {value}" for name, value in self.facts.items()),
-        ]
+        header = ("stage", "seconds", "items/s", "memory")
+        table = aligned((header, [_row(stage) for stage in self.stages])).split("\n")
+        notes = ["", *map(_notes, self.stages)]
+        rows = [f"{line}  {note}".rstrip() for line, note in zip(table, notes, strict=True)]
+        return [*rows, *(f"{name}: {value}" for name, value in self.facts.items())]
 
 
 class PeakMemory:
@@ -138,22 +140,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of text as lines: the first and the last column to the left, those between to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            text.ljust(width) if place in (0, last) else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _row(stage: Stage) -> tuple[str, ...]:
+def _row(stage: Stage) -> list[str]:
     memory = "" if stage.peak_bytes is None else f"{stage.peak_bytes / 1e6:,.0f} MB"
+    return [stage.name, f"{stage.seconds:,.3f}", f"{stage.rate:,.0f}" if stage.items else "", memory]
+
+
+def _notes(stage: Stage) -> str:
     ratio = "" if stage.ratio is None else f"{stage.ratio:.3g} times as fast as {stage.than}"
-    notes = [note for note in (ratio, stage.note) if note]
-    rate = f"{stage.rate:,.0f}" if stage.items else ""
-    return stage.name, f"{stage.seconds:,.3f}", rate, memory, "; ".join(notes)
+    return "; ".join(note for note in (ratio, stage.note) if note)

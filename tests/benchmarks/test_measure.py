@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.benchmarks.measure import STATUS, PeakMemory, Report, Stage, aligned
+from pseudolabel.benchmarks.measure import STATUS, PeakMemory, Report, Stage
 
 
 def test_rate_and_ratio_are_per_item():
@@ -37,7 +37,3 @@ def test_memory_that_was_given_back_still_counts():
         for _ in range(5):
             np.ones(8_000_000).sum()
     assert 50e6 < memory.peak_bytes < 200e6
-
-
-def test_numbers_stand_to_the_right():
-    assert aligned([("a", "1", "x"), ("bbb", "22", "")]) == ["a     1  x", "bbb  22"]
