@@ -28,7 +28,8 @@ import numpy as np
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
 from pseudolabel.audio.clips import CODECS, encode, encode_pcm16, write_clips
-from pseudolabel.audio.files import Recording, UnreadableAudio, find_audio, read_audio
+from pseudolabel.audio.files import Recording, UnreadableAudio, read_audio
+from pseudolabel.audio.listing import find_audio
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.table import LabelTable, read_lists

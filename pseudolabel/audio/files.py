@@ -5,9 +5,10 @@ What a model must never see is refused with its reason: files that cannot be dec
 
 from __future__ import annotations
 
-import os
+import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,49 @@ BLOCK_SAMPLES = 1 << 20  # decoded at a time, so that a header's claim never dec
 class UnreadableAudio(InputError):
     """A recording that cannot be used; `reason` says why in a few words, for `skipped.csv`."""
 
-    def __init__(self, reason: str, path: str | Path):
+    def __init__(self, reason: str, path: str | Path | Source):
         self.reason = reason
         super().__init__(f"recording {reason}", path, "Replace the file or leave it out.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a clip's recording lies: in a file of its own, in a tar shard, or between two seconds of a longer one.
+
+    Args:
+        path: the recording, or the shard that it is a member of.
+        start_s, end_s: the seconds of it that are the clip; None: to its end.
+        member, offset, size: name of the shard's member, and where its bytes lie.
+    """
+
+    path: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+    member: str = ""
+    offset: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        """Return what reports call it."""
+        segment = f" from {self.start_s:g} s" if self.start_s else ""
+        segment += f" to {self.end_s:g} s" if self.end_s is not None else ""
+        return f"{self.path}{f':{self.member}' if self.member else ''}{segment}"
+
+    @property
+    def stem(self) -> str:
+        """Name of the recording without folder and suffix."""
+        return Path(self.member or self.path).stem
+
+    def opened(self) -> Path | BinaryIO:
+        """Return what soundfile opens: the path, or the bytes of the member."""
+        if not self.member:
+            return self.path
+        with open(self.path, "rb") as shard:
+            shard.seek(self.offset)
+            content = shard.read(self.size)
+        if len(content) < self.size:
+            raise UnreadableAudio("is cut short: the shard ends within it", self)
+        return io.BytesIO(content)
 
 
 class Recording(NamedTuple):
@@ -33,47 +74,50 @@ class Recording(NamedTuple):
     scaled: bool
 
 
-def read_audio(path: str | Path, sample_rate: int, limit_s: float | None = None) -> Recording:
-    """Decode a file to mono (the mean of its channels) at `sample_rate` Hz.
+def read_audio(source: str | Path | Source, sample_rate: int, limit_s: float | None = None) -> Recording:
+    """Decode a recording to mono (the mean of its channels) at `sample_rate` Hz.
 
     Samples beyond full scale, as 32-bit float files have them and resampling makes them, are not clipped: the whole
     recording is scaled down to a peak of 1 and says so.
 
     Args:
-        path: any format of libsndfile: integer of 8 to 32 bits, float, compressed.
+        source: any format of libsndfile: integer of 8 to 32 bits, float, compressed.
         sample_rate: of the result, in Hz.
         limit_s: decode no more than the first so many seconds.
+
     Raises:
-        UnreadableAudio: the file is missing or cannot be decoded, holds no samples, NaN, infinity or digital silence.
+        UnreadableAudio: the file is missing or cannot be decoded, holds no samples, NaN, infinity or digital silence,
+            or ends before the segment begins.
     """
-    samples, rate = _decode(path, limit_s)
+    source = source if isinstance(source, Source) else Source(Path(source))
+    samples, rate = _decode(source, limit_s)
     if rate != sample_rate:
         import soxr
 
         samples = soxr.resample(samples, rate, sample_rate)
         if not len(samples):
-            raise UnreadableAudio(f"is too short to resample from {rate} to {sample_rate} Hz", path)
+            raise UnreadableAudio(f"is too short to resample from {rate} to {sample_rate} Hz", source)
     peak = float(np.abs(samples).max())
     if peak > 1:
         samples = (samples / np.float32(peak)).astype(np.float32)
     return Recording(np.ascontiguousarray(samples, dtype=np.float32), peak > 1)
 
 
-def _decode(path: str | Path, limit_s: float | None) -> tuple[np.ndarray, int]:
+def _decode(source: Source, limit_s: float | None) -> tuple[np.ndarray, int]:
     """Return the mean of the channels (T,) float32 at the file's own rate, and that rate."""
     import soundfile
 
-    path = Path(path)
-    if not path.is_file():
-        raise UnreadableAudio("is missing: no such file", path)
-    if not path.stat().st_size:
-        raise UnreadableAudio("is empty: the file has no bytes", path)
+    if not source.path.is_file():
+        raise UnreadableAudio("is missing: no such file", source)
+    if not (source.size if source.member else source.path.stat().st_size):
+        raise UnreadableAudio("is empty: the file has no bytes", source)
     blocks, heard = [], False
     try:
-        with soundfile.SoundFile(path) as file:
-            rate, expected = file.samplerate, file.frames
+        with soundfile.SoundFile(source.opened()) as file:
+            rate = file.samplerate
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise UnreadableAudio(f"states a sample rate of {rate} Hz", path)
+                raise UnreadableAudio(f"states a sample rate of {rate} Hz", source)
+            expected = _seek_segment(file, source)
             if limit_s is not None:
                 expected = min(expected, max(round(limit_s * rate), 1))
             n_read, n_block = 0, max(BLOCK_SAMPLES // file.channels, 1)
@@ -82,51 +126,36 @@ def _decode(path: str | Path, limit_s: float | None) -> tuple[np.ndarray, int]:
                 if not len(block):
                     break
                 if not np.isfinite(block).all():
-                    raise UnreadableAudio("holds NaN or infinite samples", path)
+                    raise UnreadableAudio("holds NaN or infinite samples", source)
                 heard = heard or bool(block.any())
                 blocks.append(block.mean(axis=1, dtype=np.float32))
                 n_read += len(block)
             lossless = file.format != "MP3"  # an MP3 header only estimates the length
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise UnreadableAudio(f"cannot be decoded ({_cause(error)})", path) from error
+        raise UnreadableAudio(f"cannot be decoded ({_cause(error)})", source) from error
     if not n_read:
-        raise UnreadableAudio("is empty: it holds no samples", path)
+        raise UnreadableAudio("is empty: it holds no samples", source)
     if lossless and n_read < expected:
-        raise UnreadableAudio(f"is cut short: {n_read} of {expected} samples can be decoded", path)
+        raise UnreadableAudio(f"is cut short: {n_read} of {expected} samples can be decoded", source)
     samples = np.concatenate(blocks)
     if not samples.any():
-        raise UnreadableAudio("has channels that cancel each other" if heard else "is digital silence", path)
+        raise UnreadableAudio("has channels that cancel each other" if heard else "is digital silence", source)
     return samples, rate
+
+
+def _seek_segment(file, source: Source) -> int:
+    """Go to the segment's first sample and return how many samples it has, cut at the recording's end."""
+    first, stop = round(source.start_s * file.samplerate), file.frames
+    if source.end_s is not None:
+        stop = min(stop, round(source.end_s * file.samplerate))
+    if first and first >= file.frames:
+        seconds = file.frames / file.samplerate
+        raise UnreadableAudio(f"is {seconds:.3f} s long and ends before {source.start_s:g} s", source)
+    if first:
+        file.seek(first)
+    return stop - first
 
 
 def _cause(error: Exception) -> str:
     """Return libsndfile's own words without the file name that it puts before them."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").strip(" .") or type(error).__name__
-
-
-def find_audio(folder: str | Path) -> dict[str, Path]:
-    """Return {clip id: path} of every recording below `folder`, sorted by clip id: the file name without its suffix.
-
-    Raises:
-        InputError: there is no such folder, a name is not UTF-8 text, or two files have one id.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError("no such folder of recordings", folder)
-    found: dict[str, Path] = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.startswith(".") or path.suffix.lower() not in AUDIO_SUFFIXES:
-                continue
-            if any("\ud800" <= character <= "\udfff" for character in str(path)):  # bytes that are no UTF-8
-                raise InputError("this file name is not UTF-8 text", ascii(str(path)), "Rename it or its folder.")
-            if path.stem in found:
-                raise InputError(
-                    f"two recordings have the clip id {path.stem!r}: {found[path.stem]} and {path}",
-                    folder,
-                    "Rename one of them or leave it out.",
-                )
-            found[path.stem] = path
-    return dict(sorted(found.items()))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.files import UnreadableAudio, find_audio, read_audio
+from pseudolabel.audio.files import Source, UnreadableAudio, read_audio
 from pseudolabel.errors import InputError
 
 RATE = 16_000
@@ -151,38 +149,23 @@ def test_damaged_files_give_sound_samples_or_a_reason(tmp_path, start, garbage, 
         assert 0 < np.abs(samples).max() <= 1
 
 
-def test_recordings_are_found_below_a_folder_by_their_name(tmp_path):
-    for name in ("b.wav", "deep/er/a.FLAC", "deep/c.d.mp3", "notes.txt", "._b.wav", ".hidden/x.wav"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert find_audio(tmp_path) == {
-        "a": tmp_path / "deep/er/a.FLAC",
-        "b": tmp_path / "b.wav",
-        "c.d": tmp_path / "deep/c.d.mp3",
-    }
-    assert list(find_audio(tmp_path)) == ["a", "b", "c.d"]
+def test_a_segment_is_decoded_alone_and_cut_at_the_end(tmp_path):
+    path = tmp_path / "long.flac"
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE)
+    soundfile.write(path, sound, RATE)
+    whole = read_audio(path, RATE).samples
+    for start_s, end_s in ((0, 1), (1, 2.5), (3, None), (2, 9)):
+        stop = None if end_s is None else round(end_s * RATE)
+        found = read_audio(Source(path, start_s, end_s), RATE).samples
+        np.testing.assert_array_equal(found, whole[round(start_s * RATE) : stop])
+    assert len(read_audio(Source(path, 1, 3), RATE, limit_s=0.5).samples) == RATE // 2
 
 
-def test_two_recordings_of_one_id_are_both_named(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.wav").touch()
-    (tmp_path / "sub" / "a.flac").touch()
-    with pytest.raises(InputError, match=r"'a'.*a\.wav and .*sub/a\.flac"):
-        find_audio(tmp_path)
-
-
-def test_a_name_that_is_no_text_is_an_error(tmp_path):
-    folder = os.fsencode(tmp_path) + b"/caf\xe9"
-    os.mkdir(folder)
-    open(folder + b"/a.wav", "w").close()
-    with pytest.raises(InputError, match=r"caf\\udce9/a\.wav': this file name is not UTF-8 text"):
-        find_audio(tmp_path)
-
-
-def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        find_audio(tmp_path / "nowhere")
+def test_a_segment_beyond_the_end_says_so(tmp_path):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, tone(), RATE)
+    with pytest.raises(UnreadableAudio, match=r"from 2 s to 3 s: recording is 0.500 s long and ends before 2 s"):
+        read_audio(Source(path, 2, 3), RATE)
 
 
 def test_real_recordings_decode(shared_data):
