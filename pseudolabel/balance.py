@@ -19,7 +19,16 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json, write_text
-from pseudolabel.cli import non_negative, non_negative_int, positive_int, run_verb, verb_parser, vocabulary_source
+from pseudolabel.cli import (
+    add_label_options,
+    non_negative,
+    non_negative_int,
+    positive_int,
+    read_labels,
+    run_verb,
+    verb_parser,
+    vocabulary_source,
+)
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.held_out import held_out_rows
 from pseudolabel.labels.sampling import (
@@ -34,7 +43,7 @@ from pseudolabel.labels.sampling import (
     max_rule_weights,
     priors,
 )
-from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
@@ -47,11 +56,12 @@ def _refuse_unlabelled(labels: LabelTable, path: Path) -> None:
         raise InputError("not one clip has a label", path, "Give a list with labels.")
 
 
-def read_enhanced(paths: Sequence[Path], labels: LabelTable) -> dict[str, LabelTable]:
+def read_enhanced(paths: Sequence[Path], labels: LabelTable, args: argparse.Namespace) -> dict[str, LabelTable]:
     """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
 
     Args:
         paths: label lists, or folders that `enhance` wrote; a `labels.csv` is called after its folder.
+        args: says what becomes of unknown labels.
 
     Raises:
         ClipMismatch: a list lacks clips of `labels`, or has others.
@@ -62,7 +72,7 @@ def read_enhanced(paths: Sequence[Path], labels: LabelTable) -> dict[str, LabelT
         name = file.resolve().parent.name if file.name == "labels.csv" else file.name.partition(".")[0]
         if name in tables or name == GIVEN:
             raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
-        table = LabelTable.read(file, labels.vocabulary)
+        table = read_labels(args, file, labels.vocabulary, own=True)
         _refuse_unlabelled(table, file)
         others = [clip_id for clip_id in table.clip_ids if clip_id not in labels.row_of]
         absent = [clip_id for clip_id in labels.clip_ids if clip_id not in table.row_of]
@@ -215,16 +225,17 @@ def run(args: argparse.Namespace) -> None:
     if enhanced is None:
         enhanced = [] if args.labels else sorted(path.parent for path in args.work.glob("enhanced-*/labels.csv"))
     source = vocabulary_source(args)
-    labels = read_lists(paths, Vocabulary.load(source))
+    labels = read_labels(args, paths, Vocabulary.load(source), own=args.labels is None)
     _refuse_unlabelled(labels, paths[0])
-    lists = {GIVEN: labels, **read_enhanced(enhanced, labels)}
+    lists = {GIVEN: labels, **read_enhanced(enhanced, labels, args)}
     inputs = [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced), Path(source)]
     with whole_folder(out, args.overwrite) as folder:
         lines = [write_balance(folder, lists, args.betas)]
         files = write_drawing(folder, lists, args.rule, args.beta)
         if args.validation_clips:
             lines.append("\n" + write_split(folder, labels, args.validation_clips, args.seed))
-        write_json(folder / "run.json", run_record("balance", vars(args), inputs, args.seed))
+        record = {**run_record("balance", vars(args), inputs, args.seed), "labels_left_out": labels.left_out}
+        write_json(folder / "run.json", record)
     also = f", {', '.join(files)}" if files else ""
     print("\n".join(lines) + f"\n\nwrote {out}: statistics.csv, classes.csv, betas.csv, balance.png{also}")
 
@@ -237,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--enhanced", type=Path, nargs="*", metavar="LIST",
         help="the same clips enhanced, lists or folders (default: WORK/enhanced-*, none with --labels)")  # fmt: skip
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
+    add_label_options(parser)
     add("--betas", type=non_negative, nargs="+", default=MOORE_BETAS, metavar="B",
         help=f"exponents of the table (default: {' '.join(f'{beta:g}' for beta in MOORE_BETAS)})")  # fmt: skip
     add("--rule", choices=RULES, nargs="+", default=(), help="write per clip: " + "; ".join(

@@ -7,10 +7,18 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.progress import note
+
+if TYPE_CHECKING:
+    from pseudolabel.labels.aliases import MatchedClips
+    from pseudolabel.labels.table import LabelTable
+    from pseudolabel.labels.vocabulary import Vocabulary
+    from pseudolabel.stores import KeyedByClip
 
 VERBS = {
     "simulate": "isolated sounds -> a corpus whose truth is known",
@@ -94,31 +102,73 @@ def vocabulary_source(args: argparse.Namespace) -> str | Path:
     return args.vocabulary or existing(args.work / "vocabulary.csv") or "audioset"
 
 
-def read_clip_ids(path: Path, vocabulary: str | Path) -> tuple[str, ...]:
+def add_label_options(parser: argparse.ArgumentParser) -> None:
+    """Add --format and --unknown-labels to a verb that reads label lists with `read_labels`."""
+    parser.add_argument(
+        "--format", metavar="NAME", help="form of the label lists that options name (default: what each looks like)"
+    )
+    parser.add_argument(
+        "--unknown-labels", choices=("error", "skip"), default="error",
+        help="labels that are not in the vocabulary: an error, or left out, counted and named (default: error)",
+    )  # fmt: skip
+
+
+def read_labels(
+    args: argparse.Namespace, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
+) -> LabelTable:
+    """Return a label list, or several as one, read as `add_label_options` says; what is left out is said in a line.
+
+    Args:
+        own: no option named it: it is one that the verbs wrote, and --format does not speak of it.
+    """
+    from pseudolabel.labels.table import read_lists
+
+    paths = [paths] if isinstance(paths, Path) else paths
+    labels = read_lists(paths, vocabulary, None if own else args.format, args.unknown_labels)
+    if labels.left_out:
+        named = first_few(f"{label} ({n})" for label, n in sorted(labels.left_out.items(), key=lambda item: -item[1]))
+        note(f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
+             f"that are not in the vocabulary {vocabulary.name!r}: {named}")  # fmt: skip
+    return labels
+
+
+def read_clip_ids(path: Path, vocabulary: str | Path, format: str | None = None) -> tuple[str, ...]:
     """Return the clip ids of a label list of any known form; what it says of them is left aside."""
     from pseudolabel.labels.table import LabelTable
     from pseudolabel.labels.vocabulary import Vocabulary
 
-    return LabelTable.read(path, Vocabulary.load(vocabulary)).clip_ids
+    return LabelTable.read(path, Vocabulary.load(vocabulary), format, unknown="skip").clip_ids
 
 
-def split_by_presence(
-    listed: Iterable[str], present: Container[str], place: Path, what: str, strict: bool
-) -> tuple[list[str], list[str]]:
-    """Return the listed clips that are present and those that are missing, both in the list's order.
+def match_listed(
+    listed: Sequence[str], known: Collection[str], place: Path, what: str, strict: bool = False
+) -> MatchedClips:
+    """Return which listed clips are known, by their id or another one for the same clip, which is said in a line.
+
+    Args:
+        place: the list. what: what known clips have, and where: `audio in work/clips.h5`.
 
     Raises:
-        ClipMismatch: not one is present, or `strict` and one is missing.
+        ClipMismatch: not one is known, `strict` and one is not, or ids fit several clips.
     """
-    listed = list(listed)
-    found = [clip_id for clip_id in listed if clip_id in present]
-    missing = [clip_id for clip_id in listed if clip_id not in present]
-    if not found or (missing and strict):
+    from pseudolabel.labels.aliases import match_clips
+
+    matched = match_clips(listed, known, place)
+    absent = matched.absent
+    if not matched.found or (absent and strict):
         raise ClipMismatch(
-            f"{len(missing)} of {len(listed)} clips have no {what}: {first_few(missing)}", place,
-            "Without --strict they are left out." if found else "Check that both speak of the same clips.",
+            f"{len(absent)} of {len(listed)} clips have no {what}: {first_few(absent)}", place,
+            "Without --strict they are left out." if matched.found else "Check that both speak of the same clips.",
         )  # fmt: skip
-    return found, missing
+    note(matched.report(what))
+    return matched
+
+
+def find_in_store(listed: Sequence[str], store: KeyedByClip, place: Path, strict: bool) -> MatchedClips:
+    """Return which listed clips a store has, as `match_listed`; its `rows` then takes their ids as they are listed."""
+    matched = match_listed(listed, store.index, place, f"{store.HOLDS} in {store.path}", strict)
+    store.aliases = {**store.aliases, **matched.aliases}
+    return matched
 
 
 def _number(text: str, kind: type, allowed: Callable[[float], bool], rule: str):

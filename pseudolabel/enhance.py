@@ -23,7 +23,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json
-from pseudolabel.cli import positive_int, probability, run_verb, verb_parser, vocabulary_source
+from pseudolabel.cli import (
+    add_label_options,
+    positive_int,
+    probability,
+    read_labels,
+    run_verb,
+    verb_parser,
+    vocabulary_source,
+)
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Enhancement, enhance, sweep
 from pseudolabel.labels.ledger import read_ledger, write_ledger
@@ -32,7 +40,6 @@ from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
-from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, undo
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -93,10 +100,11 @@ def _run_search(args: argparse.Namespace) -> None:
         options.refuse_without_scores(scores_path)
     source = vocabulary_source(args)
     vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
-    pair = args.thresholds_from and [LabelTable.read(args.thresholds_from[0], vocabulary), args.thresholds_from[1]]
+    pair = args.thresholds_from and [read_labels(args, args.thresholds_from[0], vocabulary), args.thresholds_from[1]]
     thresholds_from = pair and (pair[0], ScoreStore.open(pair[1]))
     scores = scores_path and ScoreStore.open(scores_path)
-    arguments = LabelTable.read(labels_path, vocabulary), scores, ontology
+    labels = read_labels(args, labels_path, vocabulary, own=args.labels is None)
+    arguments = labels, scores, ontology
     inputs = [labels_path, source, args.ontology or table_path("audioset.csv"), *filter(None, [scores_path])]
     inputs += [*(args.thresholds_from or ()), *filter(is_threshold_file, args.sweep or [options.threshold])]
     if args.sweep:
@@ -112,6 +120,7 @@ def _run_search(args: argparse.Namespace) -> None:
             else:
                 write_enhancement(enhancement, folder)
             record = {**asdict(options), "sweep": args.sweep} if args.sweep else asdict(options)
+            record |= {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
             write_json(folder / "run.json", run_record("enhance", record, inputs))
     print("\n".join(lines))
 
@@ -131,15 +140,16 @@ def _run_apply(args: argparse.Namespace) -> None:
     """Write the labels with the additions that a reviewer found right, and the ledger of these."""
     out = _output_folder(args, "enhanced-reviewed", "ledger.parquet")
     labels_path, source = args.labels or args.work / "labels.csv", vocabulary_source(args)
-    labels = LabelTable.read(labels_path, Vocabulary.load(source))
+    labels = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
     kept, ledger, counts = apply_decisions(labels, read_ledger(args.apply, REVIEWED), args.apply)
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
+    left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if not args.dry_run:
         with whole_folder(out, args.overwrite) as folder:
             kept.write(folder / "labels.csv")
             write_ledger(ledger, folder)
             write_json(folder / "summary.json", summary)
-            write_json(folder / "run.json", run_record("enhance", {}, [labels_path, args.apply, source]))
+            write_json(folder / "run.json", run_record("enhance", left_out, [labels_path, args.apply, source]))
     said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
     print(f"{'nothing written' if args.dry_run else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
 
@@ -149,7 +159,8 @@ def _run_undo(args: argparse.Namespace) -> None:
     out = args.out or args.work / UNDONE
     if not args.dry_run:
         refuse_existing(out, args.overwrite)
-    enhanced = LabelTable.read(args.labels or args.undo.parent / "labels.csv", Vocabulary.load(vocabulary_source(args)))
+    labels_path, vocabulary = args.labels or args.undo.parent / "labels.csv", Vocabulary.load(vocabulary_source(args))
+    enhanced = read_labels(args, labels_path, vocabulary, own=args.labels is None)
     ledger = read_ledger(args.undo)
     labels = undo(enhanced, ledger, args.undo)
     if not args.dry_run:
@@ -172,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--labels", type=Path, help="label list (default: WORK/labels.csv; with --undo the one beside the ledger)")
     add("--scores", type=Path, help="score store (default: WORK/scores.h5, none where all is added by rule)")
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
+    add_label_options(parser)
     add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
     add("--threshold", default=default.threshold, help=f"{VALID_RULES} (default: {default.threshold})")
     add(

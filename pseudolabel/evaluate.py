@@ -34,14 +34,16 @@ from pseudolabel.artefacts import (
 )
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
+from pseudolabel.labels.aliases import match_clips, same_clips
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import progress_over
+from pseudolabel.progress import note, progress_over
 from pseudolabel.reports.results import Evaluation, aligned, markdown, plural, results_markdown, results_terminal
 from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.stores import KeyedByClip
 
 WEIGHTS = "model.safetensors"
 RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
@@ -97,8 +99,8 @@ def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
             raise InputError(f"not JSON ({error})", folder / "run.json") from error
     n_seen = None
     if (folder / "train_clips.csv").is_file():
-        trained_on = {row["clip_id"] for row in read_csv(folder / "train_clips.csv", ("clip_id",))}
-        n_seen = sum(clip_id in trained_on for clip_id in clip_ids)
+        trained_on = [row["clip_id"] for row in read_csv(folder / "train_clips.csv", ("clip_id",))]
+        n_seen = len(same_clips(clip_ids, trained_on))
     known = {name: record.get(name) for name in RUN_FIELDS}
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **known)
 
@@ -153,18 +155,22 @@ def answers_of_runs(
         yield replace(run, model=tagger.config["name"], n_parameters=n_parameters), scores[:, columns]
 
 
+def renamed_truth(truth: LabelTable, clip_ids: Sequence[str], path: Path) -> tuple[LabelTable, dict[str, str]]:
+    """Return the true labels under the ids of these clips, and {clip: id in the truth} where these differ."""
+    matched = match_clips(clip_ids, truth.row_of, path)
+    note(matched.report(f"true labels in {path}"))
+    return truth.renamed({known: clip_id for clip_id, known in matched.aliases.items()}), matched.aliases
+
+
 def evaluated_clips(
-    labels: LabelTable, truth: LabelTable | None, sources: Sequence, args: argparse.Namespace
+    labels: LabelTable, truth: LabelTable | None, sources: Sequence[KeyedByClip], args: argparse.Namespace
 ) -> tuple[LabelTable, list[tuple[str, str]]]:
     """Return the labels of the clips that every source has, and (clip id, reason) of what is missing."""
-    clip_ids, missing = list(labels.clip_ids), []
+    clip_ids, missing = labels.clip_ids, []
     for source in sources:
-        kind = "scores" if isinstance(source, ScoreStore) else "audio"
-        place = args.labels or args.work / "eval.csv"
-        clip_ids, absent = cli.split_by_presence(
-            clip_ids, set(source.clip_ids), place, f"{kind} in {source.path}", args.strict
-        )
-        missing += [(clip_id, f"no {kind} in {source.path}") for clip_id in absent]
+        matched = cli.find_in_store(clip_ids, source, args.labels or args.work / "eval.csv", args.strict)
+        clip_ids = matched.found
+        missing += [(clip_id, f"no {source.HOLDS} in {source.path}") for clip_id in matched.absent]
     if truth is not None:
         absent = [clip_id for clip_id in clip_ids if clip_id not in truth.row_of]
         if len(absent) == len(clip_ids) or (absent and args.strict):
@@ -185,13 +191,17 @@ def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: Label
         folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
     if not folders:
         return {}
-    before = LabelTable.read(args.train_labels or args.work / "labels.csv", vocabulary)
-    if truth is not None and not any(clip_id in truth.row_of for clip_id in before.clip_ids):
-        truth = None
+    path = args.train_labels or args.work / "labels.csv"
+    before = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
+    if truth is not None:
+        truth, _ = renamed_truth(truth, before.clip_ids, args.truth or args.work / "truth.csv")
+        if not any(clip_id in truth.row_of for clip_id in before.clip_ids):
+            truth = None
     proposed = None if truth is None else proposals_by_type(before, args.ontology)
     judged = {}
     for folder in folders:
-        after, ledger = LabelTable.read(folder / "labels.csv", vocabulary), read_ledger_errors(folder / "ledger.csv.gz")
+        after = cli.read_labels(args, folder / "labels.csv", vocabulary, own=True)
+        ledger = read_ledger_errors(folder / "ledger.csv.gz")
         try:
             judgement = judge_additions(before, after, ledger, truth, folder, proposed)
         except InputError as error:
@@ -307,14 +317,18 @@ def run(args: argparse.Namespace) -> None:
     labels_path, clips_path = args.labels or args.work / "eval.csv", args.clips or args.work / "clips.h5"
     truth_path = args.truth or cli.existing(args.work / "truth.csv")
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
-    labels = LabelTable.read(labels_path, vocabulary)
-    truth = LabelTable.read(truth_path, vocabulary) if truth_path else None
+    labels = cli.read_labels(args, labels_path, vocabulary, own=args.labels is None)
+    left_out, aliases = labels.left_out, {}
+    truth = cli.read_labels(args, truth_path, vocabulary, own=args.truth is None) if truth_path else None
     enhanced = judge_folders(args, vocabulary, truth)
     folders, stores = find_runs(args), [ScoreStore.open(path) for path in args.scores or []]
     if not folders and not stores:
         raise InputError("no run with a model is there", args.work / "runs", "Train one, or give --scores STORE.")
+    if truth is not None:
+        truth, aliases = renamed_truth(truth, labels.clip_ids, truth_path)
     clips = ClipStore.open(clips_path) if folders else None
-    labels, missing = evaluated_clips(labels, truth, [*([clips] if folders else []), *stores], args)
+    sources = [*([clips] if folders else []), *stores]
+    labels, missing = evaluated_clips(labels, truth, sources, args)
 
     results = evaluate(labels, truth, answers_of_stores(stores, labels.clip_ids, vocabulary))
     if folders:
@@ -328,7 +342,10 @@ def run(args: argparse.Namespace) -> None:
     inputs += [
         Path(judged["folder"]) / name for judged in enhanced.values() for name in ("labels.csv", "ledger.csv.gz")
     ]
-    write_evaluation(out, evaluation, run_record("evaluate", vars(args), inputs), args.overwrite)
+    n_renamed = len(set(aliases).union(*(source.aliases for source in sources)))
+    record = {**run_record("evaluate", vars(args), inputs), "clips_under_another_id": n_renamed,
+              "labels_left_out": left_out}  # fmt: skip
+    write_evaluation(out, evaluation, record, args.overwrite)
     if copy:
         write_text(copy, results_markdown(evaluation), args.overwrite)
     print(results_terminal(evaluation))
@@ -350,6 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train-labels", type=Path, help="the list that was enhanced (default: WORK/labels.csv)")
     parser.add_argument("--ontology", type=Path, help="what it was enhanced with (default: AudioSet's)")
     parser.add_argument("--vocabulary", help="classes (default: WORK/vocabulary.csv, else audioset)")
+    cli.add_label_options(parser)
     parser.add_argument("--out", type=Path, help="output folder (default: WORK/evaluation)")
     parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="clips a batch (default: 32)")
     cli.add_device_options(parser)

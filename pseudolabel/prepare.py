@@ -3,163 +3,51 @@
     python -m pseudolabel.prepare                                   # WORK/scenes -> WORK/clips.h5
     python -m pseudolabel.prepare --audio audioset/audio --eval eval_segments.csv
         --labels unbalanced_train_segments.csv.xz balanced_train_segments.csv --balanced balanced_train_segments.csv
+    python -m pseudolabel.prepare --audio field-recordings --segments segments.csv      # file,start,end in seconds
+    python -m pseudolabel.prepare --audio audioset/audio --add                          # what has come since
 
-Clips are mono, at one sample rate, of any length. A recording that cannot be used is skipped and listed in skipped.csv
-with its reason; a labelled clip without audio keeps its labels and is listed in missing.csv. Label lists of any known
-form that are given are written to WORK as labels.csv (all of --labels together), balanced.csv, validation.csv and
-eval.csv, where the other verbs look for them. A killed run goes on where it was; adding clips to a finished store
-rewrites it.
+Clips are mono, at one sample rate, of any length. --audio is a folder, searched in depth, of recordings of any format
+and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are clips. A
+recording that cannot be used is skipped and listed in skipped.csv with its reason; a labelled clip without audio keeps
+its labels and is listed in missing.csv. A recording whose name says that it is a listed clip (Yabc.wav,
+abc_30.000_40.000.flac) gets the list's id. Label lists of any known form that are given are written to WORK as
+labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them.
+A killed run goes on where it was. --add decodes only what a finished store does not have yet and rewrites it: the
+result is that of preparing everything at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import multiprocessing
+import heapq
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
-from pseudolabel.audio.clips import CODECS, encode, encode_pcm16, write_clips
-from pseudolabel.audio.files import Recording, UnreadableAudio, read_audio
-from pseudolabel.audio.listing import find_audio
+from pseudolabel.audio.clips import CODECS, ClipStore, write_clips
+from pseudolabel.audio.decoding import (
+    BLOCK_SIZE,
+    Decoded,
+    Decoding,
+    Listed,
+    collect,
+    decode_all,
+    encoded_clips,
+    listing_sha256,
+)
+from pseudolabel.audio.files import Source
+from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import Progress
-from pseudolabel.stores import fixed_length_text, read_text
-
-BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
-SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
-LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
-COPY_BYTES = 1 << 24
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a recording becomes a clip."""
-
-    sample_rate: int = 16000
-    codec: str = "pcm16"
-    limit_s: float | None = None
-    shortest_s: float = SHORTEST_S
-
-
-def encode_heard(recording: Recording, path: Path, decoding: Decoding) -> np.ndarray:
-    """Return the encoded recording, uint8; UnreadableAudio where 16 bits keep nothing of what it holds."""
-    samples = recording.samples
-    pcm16 = encode_pcm16(samples)
-    n_heard, least = np.count_nonzero(pcm16.view("<i2")), LEAST_HEARD * len(samples)
-    if not n_heard:
-        raise UnreadableAudio("is silent at 16 bits", path)
-    if recording.scaled and n_heard < least <= np.count_nonzero(samples):
-        raise UnreadableAudio("has one peak that drowns the rest", path)
-    return pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate)
-
-
-def make_block(blocks: Blocks, block: int, files: list[tuple[str, Path]], decoding: Decoding) -> int:
-    """Decode the recordings of one block, write it, and return how many there were."""
-    kept, encoded, lengths, skipped, scaled = [], [], [], [], 0
-    for clip_id, path in files:
-        try:
-            recording = read_audio(path, decoding.sample_rate, decoding.limit_s)
-            if len(recording.samples) < decoding.shortest_s * decoding.sample_rate:
-                seconds = len(recording.samples) / decoding.sample_rate
-                raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", path)
-            piece = encode_heard(recording, path, decoding)
-        except UnreadableAudio as error:
-            skipped.append((clip_id, str(path), error.reason))
-            continue
-        kept.append(clip_id)
-        lengths.append(len(recording.samples))
-        encoded.append(piece)
-        scaled += recording.scaled
-
-    def fill(file: h5py.File) -> None:
-        file["clip_id"] = fixed_length_text(kept)
-        file["n_samples"] = np.array(lengths, np.int64)
-        file["n_bytes"] = np.array([len(piece) for piece in encoded], np.int64)
-        file["bytes"] = np.concatenate(encoded) if encoded else np.empty(0, np.uint8)
-        for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
-            file[name] = fixed_length_text([row[column] for row in skipped])
-        file.attrs["scaled"] = scaled
-
-    blocks.write(block, fill)
-    return len(files)
-
-
-def decode_all(files: list[tuple[str, Path]], blocks: Blocks, decoding: Decoding, n_processes: int) -> None:
-    """Make every unfinished block, by several processes."""
-    unfinished = blocks.unfinished()
-    n_done = len(files) - sum(len(blocks.span(block)) for block in unfinished)
-    with Progress("prepare", len(files), start=n_done) as progress:
-        if n_processes == 1 or len(unfinished) <= 1:
-            for block in unfinished:
-                progress.advance(make_block(blocks, block, [files[i] for i in blocks.span(block)], decoding))
-            return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(n_processes, len(unfinished)), context) as pool:
-            jobs = [
-                pool.submit(make_block, blocks, block, [files[i] for i in blocks.span(block)], decoding)
-                for block in unfinished
-            ]
-            try:
-                for job in jobs:
-                    progress.advance(job.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
-                raise
-
-
-@dataclass
-class Decoded:
-    """What lies in the finished blocks: a row for each clip that was kept, and the skipped ones."""
-
-    clip_ids: list[str]
-    n_samples: list[int]
-    n_bytes: list[int]
-    skipped: list[tuple[str, str, str]]
-    scaled: int
-
-
-def collect(blocks: Blocks) -> Decoded:
-    """Read the tables, not the audio, of all blocks."""
-    decoded = Decoded([], [], [], [], 0)
-    for block in range(len(blocks)):
-        with h5py.File(blocks.path(block), "r") as file:
-            decoded.clip_ids += read_text(file["clip_id"])
-            decoded.n_samples += file["n_samples"][:].tolist()
-            decoded.n_bytes += file["n_bytes"][:].tolist()
-            columns = [read_text(file[name]) for name in ("skipped_id", "skipped_file", "skipped_reason")]
-            decoded.skipped += list(zip(*columns, strict=True))
-            decoded.scaled += int(file.attrs["scaled"])
-    return decoded
-
-
-def stored_bytes(blocks: Blocks) -> Iterator[np.ndarray]:
-    """Yield the encoded audio of all blocks in clip order."""
-    for block in range(len(blocks)):
-        with h5py.File(blocks.path(block), "r") as file:
-            stored = file["bytes"]
-            for start in range(0, stored.shape[0], COPY_BYTES):
-                yield stored[start : start + COPY_BYTES]
-
-
-def listing_sha256(files: list[tuple[str, Path]]) -> str:
-    """Return a checksum of which files there are: id, size and time of change of each."""
-    digest = hashlib.sha256()
-    for clip_id, path in files:
-        status = path.stat()
-        digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+from pseudolabel.progress import note
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
@@ -177,9 +65,10 @@ def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
     given = {"labels.csv": args.labels, "balanced.csv": args.balanced, "validation.csv": args.validation,
              "eval.csv": args.eval}  # fmt: skip
-    if args.audio is None and not any(given.values()):
+    own = args.audio is None and not any(given.values())
+    if own:
         given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
-    return {name: read_lists(paths, vocabulary) for name, paths in given.items() if paths}
+    return {name: cli.read_labels(args, paths, vocabulary, own) for name, paths in given.items() if paths}
 
 
 def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) -> list[str]:
@@ -197,39 +86,119 @@ def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) ->
     return outdated
 
 
-def missing_clips(lists: dict[str, LabelTable], decoded: Decoded) -> list[tuple[str, str, str]]:
-    """Return (clip id, list, reason) of labelled clips that were not decoded."""
-    stored, reasons = set(decoded.clip_ids), {row[0]: row[2] for row in decoded.skipped}
+@dataclass
+class NamedRecordings:
+    """Recordings with the clip ids of the lists.
+
+    Args:
+        files: {clip id: recording}, by clip id.
+        aliases: {clip id in a list: clip id that the list found its recording under}.
+        elsewhere: {clip id in a list: clip id} of those whose recording has the id of an earlier list.
+    """
+
+    files: dict[str, Source]
+    aliases: dict[str, str]
+    elsewhere: dict[str, str]
+
+
+def name_recordings(files: dict[str, Source], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
+    """Give each recording the id of the clip that it is; where the lists differ, the first one's.
+
+    Raises:
+        ClipMismatch: two recordings may be one clip, or a list has one recording twice.
+    """
+    files, named, aliases, elsewhere = dict(files), set(), {}, {}
+    for name, table in lists.items():
+        matched = match_clips(table.clip_ids, files, folder)
+        note(matched.report(f"recordings for {name}"))
+        aliases |= matched.aliases
+        for clip_id, known in matched.aliases.items():
+            if known in named:
+                elsewhere[clip_id] = known
+            else:
+                files[clip_id] = files.pop(known)
+        named.update(clip_id for clip_id in matched.found if clip_id not in elsewhere)
+    return NamedRecordings(dict(sorted(files.items())), aliases, elsewhere)
+
+
+def missing_clips(
+    lists: dict[str, LabelTable], stored: set[str], skipped: list[tuple[str, str, str]], elsewhere: dict[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return (clip id, list, reason) of labelled clips that are not stored, neither under an id `elsewhere`."""
+    reasons = {row[0]: row[2] for row in skipped}
     return [
-        (clip_id, name, reasons.get(clip_id, "no audio file"))
+        (clip_id, name, reasons.get(elsewhere.get(clip_id, clip_id), "no audio file"))
         for name, table in lists.items()
         for clip_id in table.clip_ids
-        if clip_id not in stored
+        if elsewhere.get(clip_id, clip_id) not in stored
     ]
 
 
-def prepare(args: argparse.Namespace) -> None:
-    """Make WORK/clips.h5, skipped.csv and missing.csv."""
-    out = refuse_existing(args.out or args.work / "clips.h5", args.overwrite)
+def listed_recordings(args: argparse.Namespace) -> tuple[Path, dict[str, Source]]:
+    """Return where the recordings are, and {clip id: source} of them, sorted by clip id."""
     audio = args.audio or args.work / "scenes"
-    files = list(find_audio(audio).items())
-    if not files:
+    found = read_segments(args.segments, audio) if args.segments else find_audio(audio)
+    if not found:
         raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
-    groups_file = args.groups or cli.existing(args.work / "clips.csv")
-    groups = read_groups(groups_file)
-    lists = label_lists(args)
-    outdated = lists_to_write(args.work, lists, args.overwrite)
-    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
-    settings = {**decoding.__dict__, "files": listing_sha256(files)}
-    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
-    decode_all(files, blocks, decoding, args.processes)
-    decoded = collect(blocks)
-    if decoded.skipped and args.strict:
-        _, path, reason = decoded.skipped[0]
-        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
-    if not decoded.clip_ids:
-        raise InputError(f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}", audio)
-    missing = missing_clips(lists, decoded)
+    return audio, found
+
+
+def store_to_extend(args: argparse.Namespace, out: Path, decoding: Decoding) -> ClipStore | None:
+    """Return the finished store that --add extends, where there is one.
+
+    Raises:
+        InputError: it was made in another way.
+    """
+    if not (args.add and out.exists()):
+        return None
+    store = ClipStore.open(out)
+    for option, made, asked in (("sample-rate", store.sample_rate, decoding.sample_rate),
+                                ("codec", store.codec, decoding.codec)):  # fmt: skip
+        if made != asked:
+            raise InputError(f"the store has {made}, not {asked}", f"--{option}", f"Give --{option} {made}.")
+    return store
+
+
+@dataclass
+class Clips:
+    """All clips of the store to be written, by clip id: `old` ones copied, the others from `blocks`."""
+
+    decoded: Decoded
+    old: ClipStore | None
+    blocks: Blocks
+
+    def __post_init__(self) -> None:
+        old, new = self.old, self.decoded
+        rows = [] if old is None else zip(old.clip_ids, old.n_samples.tolist(), np.diff(old.offsets).tolist(),
+                                          old.groups, range(len(old)), strict=True)  # fmt: skip
+        fresh = ((clip_id, *sizes, None, -1) for clip_id, *sizes in zip(new.clip_ids, new.n_samples, new.n_bytes,
+                                                                        strict=True))  # fmt: skip
+        self.rows = list(heapq.merge(rows, fresh, key=lambda row: row[0]))
+        self.clip_ids = [row[0] for row in self.rows]
+        self.n_samples = [row[1] for row in self.rows]
+
+    def groups(self, known: dict[str, str], sources: dict[str, Source], segments: bool) -> list[str]:
+        """Return each clip's group: as listed by clip id or file name, of segments the recording, else the clip."""
+        groups = []
+        for clip_id, _, _, group, _ in self.rows:
+            if clip_id in sources and group is None:
+                stem = sources[clip_id].stem
+                group = stem if segments else clip_id
+                group = known.get(clip_id, known.get(stem, group))
+            groups.append(group)
+        return groups
+
+    def encoded(self) -> Iterator[np.ndarray]:
+        """Yield the encoded clips in order."""
+        fresh = encoded_clips(self.blocks)
+        for _, _, _, _, row in self.rows:
+            yield next(fresh) if row < 0 else self.old.encoded(row)
+
+
+def check_found(
+    args: argparse.Namespace, lists: dict[str, LabelTable], missing: list[tuple[str, str, str]], audio: Path
+) -> str:
+    """Return how many labelled clips have no audio; raise where a whole list has none, or `--strict` and one has."""
     labelled, silent = {i for table in lists.values() for i in table.clip_ids}, dict.fromkeys(row[0] for row in missing)
     without_audio = f"{len(silent)} of {len(labelled)} labelled clips have no audio"
     unheard = [name for name, table in lists.items() if len(table) and silent.keys() >= set(table.clip_ids)]
@@ -237,22 +206,56 @@ def prepare(args: argparse.Namespace) -> None:
         in_full = f", all of {' and '.join(unheard)}" if unheard else ""
         raise ClipMismatch(f"{without_audio}{in_full}: {first_few(silent)}", audio,
                            "Check --audio and --labels: clip ids are file names without their suffix.")  # fmt: skip
-    clip_groups = [groups.get(clip_id, clip_id) for clip_id in decoded.clip_ids]
+    return without_audio
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make WORK/clips.h5, skipped.csv and missing.csv."""
+    if args.add and args.overwrite:
+        raise InputError("--add keeps the store that is there", "--overwrite", "Leave one away.")
+    out = refuse_existing(args.out or args.work / "clips.h5", args.overwrite or args.add)
+    audio, found = listed_recordings(args)
+    groups = read_groups(args.groups or cli.existing(args.work / "clips.csv"))
+    lists = label_lists(args)
+    recordings = name_recordings(found, lists, audio)
+    outdated = lists_to_write(args.work, lists, args.overwrite or args.add)
+    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
+    old = store_to_extend(args, out, decoding)
+    files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
+    settings = {**asdict(decoding), "files": listing_sha256(files)}
+    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
+    decode_all(files, blocks, decoding, args.processes)
+    decoded = collect(blocks)
+    if decoded.skipped and args.strict:
+        _, path, reason = decoded.skipped[0]
+        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
+    if not decoded.clip_ids and old is None:
+        raise InputError(f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}", audio)
+    clips = Clips(decoded, old, blocks)
+    missing = missing_clips(lists, set(clips.clip_ids), decoded.skipped, recordings.elsewhere)
+    without_audio = check_found(args, lists, missing, audio)
     for name in outdated:
         lists[name].write(args.work / name)
     write_csv(out.with_name("skipped.csv"), ("clip_id", "file", "reason"), decoded.skipped)
     write_csv(out.with_name("missing.csv"), ("clip_id", "list", "reason"), missing)
     inputs = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or []]
-    write_json(out.with_name(f"{out.stem}.run.json"), run_record("prepare", vars(args), inputs))
+    record = {
+        **run_record("prepare", vars(args), inputs),
+        "clips_under_another_id": len(recordings.aliases),
+        "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
+    }
+    write_json(out.with_name(f"{out.stem}.run.json"), record)
     write_clips(
-        out, decoded.clip_ids, clip_groups, decoded.n_samples, decoded.n_bytes, stored_bytes(blocks),
-        decoding.sample_rate, decoding.codec, audio.name, args.overwrite,
+        out, clips.clip_ids, clips.groups(groups, recordings.files, bool(args.segments)), clips.n_samples,
+        [row[2] for row in clips.rows], clips.encoded(), decoding.sample_rate, decoding.codec,
+        audio.name if old is None else old.source, args.overwrite or args.add,
     )  # fmt: skip
     blocks.remove()  # the store comes last: where it is, all of it is
-    hours = sum(decoded.n_samples) / decoding.sample_rate / 3600
+    hours = sum(clips.n_samples) / decoding.sample_rate / 3600
+    added = "" if old is None else f" ({len(decoded.clip_ids)} of them added)"
     print(
-        f"wrote {out}: {len(decoded.clip_ids)} clips, {hours:.2f} h at {decoding.sample_rate} Hz, {decoding.codec}; "
-        f"{decoded.scaled} beyond full scale were scaled down"
+        f"wrote {out}: {len(clips.clip_ids)} clips{added}, {hours:.2f} h at {decoding.sample_rate} Hz, "
+        f"{decoding.codec}; {decoded.scaled} beyond full scale were scaled down"
     )
     print(f"skipped {len(decoded.skipped)} unusable recordings; {without_audio}")
 
@@ -260,12 +263,16 @@ def prepare(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
     parser = cli.verb_parser("prepare", __doc__)
-    parser.add_argument("--audio", type=Path, help="folder of recordings, searched in depth (default: WORK/scenes)")
+    parser.add_argument("--audio", type=Path, help="folder of recordings and tar shards (default: WORK/scenes)")
+    parser.add_argument("--segments", type=Path, metavar="CSV", help="clips are these seconds of the recordings: "
+                        "file,start,end and optionally clip_id")  # fmt: skip
+    parser.add_argument("--add", action="store_true", help="decode only what the finished store has not; rewrites it")
     for name, purpose in (("labels", "training"), ("balanced", "balanced training"), ("validation", "held-out"),
                           ("eval", "evaluation")):  # fmt: skip
         parser.add_argument(f"--{name}", type=Path, nargs="+", metavar="LIST", help=f"label lists of {purpose} clips")
     parser.add_argument("--groups", type=Path, help="CSV with clip_id,group (default: WORK/clips.csv where it is)")
     parser.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
+    cli.add_label_options(parser)
     parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")
     parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
     parser.add_argument("--limit-seconds", type=cli.positive, help="keep only the first so many seconds of a recording")

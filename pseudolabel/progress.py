@@ -49,6 +49,12 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
+def note(line: str) -> None:
+    """Print one line that the user should know of; nothing where it is empty."""
+    if line:
+        print(" ".join(line.split()), file=sys.stderr, flush=True)
+
+
 def progress_over(items: Iterable[Item], what: str, total: int, unit: str = "clip") -> Iterator[Item]:
     """Yield `items`, counting each."""
     with Progress(what, total, unit) as progress:

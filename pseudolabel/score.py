@@ -27,6 +27,7 @@ from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256,
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.scores.imported import import_scores, open_answers
@@ -118,27 +119,30 @@ def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[s
 def describe_models(runs: Sequence[Path], taggers: list, clip_ids: Sequence[str]) -> dict[str, object]:
     """Return the store's attributes about its models: names, checksums of weights, what they were trained on.
 
-    `out_of_fold` is true where each run says which clips it was trained on and none of the scored ones is among them.
+    `out_of_fold` is true where each run says which clips it was trained on and none of the scored ones is, or may be,
+    among them.
     """
     trained_on = [run / "train_clips.csv" for run in runs]
-    seen = [{row["clip_id"] for row in read_csv(path, ("clip_id",))} if path.is_file() else None for path in trained_on]
+    seen = [[row["clip_id"] for row in read_csv(path, ("clip_id",))] if path.is_file() else None for path in trained_on]
     weights = [sha256(run / "model.safetensors") for run in runs]
     return {
         "model": "; ".join(
             f"{tagger.config['name']} {digest}" for tagger, digest in zip(taggers, weights, strict=True)
         ),
         "trained_on_sha256": "; ".join(sha256(path) if path.is_file() else "unknown" for path in trained_on),
-        "out_of_fold": all(ids is not None and ids.isdisjoint(clip_ids) for ids in seen),
+        "out_of_fold": all(ids is not None and not same_clips(ids, clip_ids) for ids in seen),
         "front_end": json.dumps([tagger.config["front_end"] for tagger in taggers]),
     }
 
 
-def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[list[str], list[str]]:
-    """Return the ids to score, in the list's order, and those of the list that have no audio."""
+def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the ids to score, as the list has them and in its order, and those of the list that have no audio."""
     if args.list is None:
-        return list(clips.clip_ids), []
-    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args))
-    return cli.split_by_presence(listed, clips.index, args.list, f"audio in {clips.path}", args.strict)
+        return clips.clip_ids, ()
+    matched = cli.find_in_store(
+        cli.read_clip_ids(args.list, cli.vocabulary_source(args)), clips, args.list, args.strict
+    )
+    return matched.found, matched.absent
 
 
 def import_answers(args: argparse.Namespace) -> None:
@@ -182,7 +186,7 @@ def score(args: argparse.Namespace) -> None:
     clip_ids, missing = selected_clips(args, clips)
     rows = clips.rows(clip_ids)
     taggers = load_taggers(runs, clips.sample_rate, device)
-    attributes = describe_models(runs, taggers, clip_ids)
+    attributes = describe_models(runs, taggers, list(dict.fromkeys([*clip_ids, *clips.aliases.values()])))
     class_ids, windows = taggers[0].config["class_ids"], list(dict.fromkeys(args.windows))
     names, audio = [window_name(window) for window in windows], clips.path.stat()
     settings = {
@@ -201,7 +205,8 @@ def score(args: argparse.Namespace) -> None:
         "batch_size": args.batch_size,
     }
     inputs = [run / "model.safetensors" for run in runs]
-    write_json(out.with_name(f"{out.stem}.run.json"), run_record("score", vars(args), inputs))
+    record = {**run_record("score", vars(args), inputs), "clips_under_another_id": len(clips.aliases)}
+    write_json(out.with_name(f"{out.stem}.run.json"), record)
     write_csv(out.with_name(f"{out.stem}.missing.csv"), ("clip_id", "reason"), [(i, "no audio") for i in missing])
     write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
     blocks.remove()  # the store comes last: where it is, all of it is

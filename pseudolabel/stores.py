@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import h5py
@@ -100,6 +101,7 @@ class KeyedByClip:
 
     path: Path
     clip_ids: tuple[str, ...]
+    aliases: Mapping[str, str] = MappingProxyType({})  # {id that a list has for a clip: its id here}
     _index: dict[str, int] | None = None
 
     @classmethod
@@ -175,8 +177,8 @@ class KeyedByClip:
         return self._index
 
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the row of each clip id, int64; ClipMismatch names the first few that are not here."""
-        clip_ids = list(clip_ids)
+        """Return the row of each clip id or alias, int64; ClipMismatch names the first few that are not here."""
+        clip_ids = [self.aliases.get(clip_id, clip_id) for clip_id in clip_ids]
         absent = [clip_id for clip_id in clip_ids if clip_id not in self.index]
         if absent:
             raise ClipMismatch(f"{len(absent)} clips have no {self.HOLDS}: {first_few(absent)}", self.path)

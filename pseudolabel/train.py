@@ -25,6 +25,7 @@ from pseudolabel import cli
 from pseudolabel.artefacts import run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, OutputExists, first_few
+from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.sampling import balanced_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -37,28 +38,33 @@ DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorte
 
 @dataclass
 class TrainingList:
-    """Which clips are trained on, with what labels, and which of the list could not be used."""
+    """Which clips are trained on, with what labels, and which of the list could not be used.
+
+    `rows` are those of the clip store; `aliases` says which clips have another id there or in the score store.
+    """
 
     labels: LabelTable
     rows: np.ndarray
     missing: list[tuple[str, str]]
+    aliases: dict[str, str]
+    left_out: dict[str, int]
 
 
 def training_list(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, scores) -> TrainingList:
     """Return the labelled clips that --list names and that have audio and, where needed, soft targets."""
     labels_path = args.labels or args.work / "labels.csv"
-    labels = LabelTable.read(labels_path, vocabulary)
-    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args)) if args.list else labels.clip_ids
+    labels = cli.read_labels(args, labels_path, vocabulary, own=args.labels is None)
+    aliases, listed = {}, labels.clip_ids
     if args.list:
-        cli.split_by_presence(listed, labels.row_of, args.list, f"labels in {labels_path}", True)
-    found, silent = cli.split_by_presence(listed, clips.index, labels_path, f"audio in {clips.path}", args.strict)
-    missing = [(clip_id, "no audio") for clip_id in silent]
-    if scores is not None:
-        found, unscored = cli.split_by_presence(
-            found, scores.index, labels_path, f"scores in {scores.path}", args.strict
-        )
-        missing += [(clip_id, "no scores") for clip_id in unscored]
-    return TrainingList(labels.select(found), clips.rows(found), missing)
+        named = cli.read_clip_ids(args.list, cli.vocabulary_source(args), args.format)
+        matched = cli.match_listed(named, labels.row_of, args.list, f"labels in {labels_path}", strict=True)
+        listed, aliases = matched.known(), {known: clip_id for clip_id, known in matched.aliases.items()}
+    missing = []
+    for store in [clips] if scores is None else [clips, scores]:
+        matched = cli.find_in_store(listed, store, labels_path, args.strict)
+        missing += [(clip_id, f"no {store.HOLDS}") for clip_id in matched.absent]
+        listed, aliases = matched.found, aliases | matched.aliases
+    return TrainingList(labels.select(listed), clips.rows(listed), missing, aliases, dict(labels.left_out))
 
 
 def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore, scores):
@@ -91,26 +97,37 @@ def validation_path(args: argparse.Namespace) -> Path | None:
     return None if args.no_validation else args.validation or cli.existing(args.work / "validation.csv")
 
 
+def refuse_shared(shared: dict[str, str], path: Path) -> None:
+    """Raise InputError where {held-out clip: the same clip in training} has any."""
+    if shared:
+        named = sorted(clip_id if clip_id == other else f"{clip_id} is {other}" for clip_id, other in shared.items())
+        raise InputError(f"{len(shared)} clips are also trained on: {first_few(named)}", path, "Hold them out.")
+
+
 def validation_set(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, chosen: TrainingList):
     """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them.
 
-    Held-out clips without audio are added to the `missing` of `chosen`.
+    That holds for a clip with another id too: one whose name says that it is or may be the same (aliases.py), and one
+    with the same audio. Held-out clips without audio are added to the `missing` of `chosen`.
     """
     from pseudolabel.training.loop import Validation
 
     path = validation_path(args)
     if path is None:
         return None
-    labels = LabelTable.read(path, vocabulary)
-    shared = sorted(set(labels.clip_ids) & set(chosen.labels.clip_ids))
-    if shared:
-        raise InputError(f"{len(shared)} clips are also trained on: {first_few(shared)}", path, "Hold them out.")
-    found, silent = cli.split_by_presence(labels.clip_ids, clips.index, path, f"audio in {clips.path}", args.strict)
-    chosen.missing.extend((clip_id, "no audio; held out") for clip_id in silent)
-    held_out = labels.select(found).matrix.toarray()
+    labels = cli.read_labels(args, path, vocabulary, own=args.validation is None)
+    refuse_shared(same_clips(labels.clip_ids, chosen.labels.clip_ids), path)
+    matched = cli.find_in_store(labels.clip_ids, clips, path, args.strict)
+    rows = clips.rows(matched.found)
+    trained_as = dict(zip(chosen.rows.tolist(), chosen.labels.clip_ids, strict=True))
+    held_as = zip(matched.found, rows.tolist(), strict=True)
+    refuse_shared({clip_id: trained_as[row] for clip_id, row in held_as if row in trained_as}, path)
+    chosen.missing.extend((clip_id, "no audio; held out") for clip_id in matched.absent)
+    chosen.aliases.update(matched.aliases)
+    held_out = labels.select(matched.found).matrix.toarray()
     if not held_out.any():
         raise InputError("not one held-out clip has a label", path, "Give --validation LIST, or --no-validation.")
-    return Validation(clips, clips.rows(found), held_out)
+    return Validation(clips, rows, held_out)
 
 
 def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: int, window_s: float):
@@ -225,6 +242,8 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
         "seed": args.seed,
         "n_parameters": n_parameters,
         "n_train_clips": len(clip_ids),
+        "clips_under_another_id": len(chosen.aliases),
+        "labels_left_out": chosen.left_out,
         "n_train_pieces": len(trainer.examples),
         "train_seconds": round(seconds, 1),
         "selected_epoch": selected,
@@ -262,6 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--window", type=parse_window, default=CLIP, help="clip, 10s, 5s, 2s: windows of --targets")
     what.add_argument("--alpha", type=cli.probability, default=1.0, help="share of soft targets; the rest: hard labels")
     what.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
+    cli.add_label_options(what)
     what.add_argument("--validation", type=Path, help="held-out label list (default: WORK/validation.csv if there)")
     what.add_argument("--no-validation", action="store_true", help="do not measure anything while training")
     what.add_argument(

@@ -176,3 +176,15 @@ def test_what_is_there_is_replaced_only_on_request_and_only_its_own(work, capsys
     assert [row["beta"] for row in rows_of(work / "balance" / "betas.csv")] == ["0.5"]
     capsys.readouterr()
     assert "not a folder that balance wrote" in refused(capsys, "--work", work, "--out", work, "--overwrite")
+
+
+def test_unknown_labels_are_left_out_on_request_and_lists_read_in_the_named_form(work, capsys):
+    (work / "l.csv").write_text('clip_id,labels\na,"speech,elk"\nb,elk\nc,dog\n')
+    options = "--work", work, "--labels", work / "l.csv"
+    assert "l.csv:2: class 'speech,elk' is not in" in refused(capsys, *options, "--format", "csv")
+    assert "or --unknown-labels skip." in refused(capsys, *options, "--format", "plain")
+    assert main([*map(str, options), "--format", "plain", "--unknown-labels", "skip"]) == 0
+    assert "l.csv: 2 labels left out, of 1 classes that are not in the vocabulary" in capsys.readouterr().err
+    (row,) = rows_of(work / "balance" / "statistics.csv")
+    assert (row["clips"], row["labels"], row["clips_without_labels"]) == ("3", "2", "1")
+    assert json.loads((work / "balance" / "run.json").read_text())["labels_left_out"] == {"elk": 2}

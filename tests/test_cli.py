@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pseudolabel import cli
-from pseudolabel.errors import ClipMismatch, InputError
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.stores import KeyedByClip
 
 
 def run(function, *argv: str) -> int:
@@ -96,9 +98,32 @@ def test_numbers_are_checked_and_bad_ones_named_with_the_rule(parse, good, bad, 
         assert line.endswith(f"not {text!r}")
 
 
-def test_presence_splits_a_list_in_its_order():
-    assert cli.split_by_presence("cab", {"a", "b"}, Path("l"), "audio", strict=False) == (["a", "b"], ["c"])
-    assert cli.split_by_presence("ba", {"a": 0, "b": 1}, Path("l"), "audio", strict=True) == (["b", "a"], [])
+def test_a_list_is_matched_in_its_order_and_other_ids_are_said_in_one_line(capsys):
+    matched = cli.match_listed("cab", {"a": 0, "b": 1}, Path("l"), "audio")
+    assert (matched.found, matched.aliases, matched.absent) == (("a", "b"), {}, ("c",))
+    assert cli.match_listed("ba", {"a": 0, "b": 1}, Path("l"), "audio", strict=True).known() == ["b", "a"]
+    assert capsys.readouterr().err == ""
+    listed = ["a", "KK227gPpRn4", "x/b.wav"]
+    matched = cli.match_listed(listed, {"a", "YKK227gPpRn4", "b"}, Path("l"), "audio in c.h5", strict=True)
+    assert matched.known() == ["a", "YKK227gPpRn4", "b"]
+    assert capsys.readouterr().err == (
+        "2 of 3 clips found under another id (audio in c.h5): KK227gPpRn4 is YKK227gPpRn4, x/b.wav is b\n"
+    )
+    with pytest.raises(ClipMismatch, match=r"l: clips 'b' and 'x/b\.wav' are both 'b'"):
+        cli.match_listed(["b", "x/b.wav"], {"b"}, Path("l"), "audio")
+
+
+def test_a_store_gives_the_rows_of_listed_ids():
+    class Store(KeyedByClip):
+        HOLDS, path, clip_ids = "audio", Path("c.h5"), ("b", "YKK227gPpRn4", "a")
+
+    store = Store()
+    assert cli.find_in_store(["a", "KK227gPpRn4", "gone"], store, Path("l"), False).absent == ("gone",)
+    assert cli.find_in_store(["x/b.wav"], store, Path("l"), True).found == ("x/b.wav",)
+    assert store.rows(["KK227gPpRn4", "b", "x/b.wav", "a", "YKK227gPpRn4"]).tolist() == [1, 0, 0, 2, 1]
+    with pytest.raises(ClipMismatch, match="2 clips have no audio: gone, KK227gPpRn5"):
+        store.rows(["gone", "a", "KK227gPpRn5"])
+    assert Store().aliases == {}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +140,7 @@ def test_presence_splits_a_list_in_its_order():
 )
 def test_no_overlap_or_a_missing_clip_in_strict_runs_is_an_error(listed, strict, message):
     with pytest.raises(ClipMismatch, match=message):
-        cli.split_by_presence(listed, {"x"}, Path("l.csv"), "audio", strict)
+        cli.match_listed(listed, {"x"}, Path("l.csv"), "audio", strict)
 
 
 def test_vocabulary_is_the_given_one_else_that_of_the_work_folder_else_audioset(tmp_path):
@@ -133,6 +158,32 @@ def test_clip_ids_of_a_list_are_read_in_order(tmp_path):
     (tmp_path / "v.csv").write_text("class_id,name\na,Ant\n")
     (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,\n")
     assert cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv") == ("z", "b")
+    (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,Bee\n")
+    assert cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv") == ("z", "b")
+    with pytest.raises(InputError, match="row has 2 columns, not 4"):
+        cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv", "audioset")
+
+
+def test_named_lists_are_read_in_the_named_form_and_labels_left_out_are_said_in_one_line(tmp_path, capsys):
+    parser = cli.verb_parser("test", "")
+    cli.add_label_options(parser)
+    ants = Vocabulary("ants", ("a",), ("Ant",), ("",))
+    own, plain = tmp_path / "own.csv", tmp_path / "plain.csv"
+    own.write_text("clip_id,labels\nz,a;Bee\nb,Bee;Wasp\n")
+    plain.write_text('clip_id,labels\nq,"Bee,Ant"\n')
+    with pytest.raises(UnknownClass, match=r"own\.csv:2: class 'Bee' .* or --unknown-labels skip"):
+        cli.read_labels(parser.parse_args([]), own, ants)
+    args = parser.parse_args(["--unknown-labels", "skip", "--format", "plain"])
+    labels = cli.read_labels(args, [own, plain], ants)
+    assert labels.label_sets() == [("a",), (), ("a",)]
+    assert labels.left_out == {"Bee": 3, "Wasp": 1}
+    assert capsys.readouterr().err == (
+        f"{own}, {plain}: 4 labels left out, of 2 classes that are not in the vocabulary 'ants': Bee (3), Wasp (1)\n"
+    )
+    with pytest.raises(InputError, match="class 'Bee,Ant' is not in"):  # the own form joins by `;` only
+        cli.read_labels(parser.parse_args(["--format", "plain"]), plain, ants, own=True)
+    assert cli.read_labels(parser.parse_args([]), tmp_path / "own.csv", Vocabulary("v", *[("a", "Bee", "Wasp")] * 3))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])

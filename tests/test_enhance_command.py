@@ -384,3 +384,43 @@ def test_undo_of_the_wrong_list_says_so(work, capsys):
     assert "added labels are not in the list" in capsys.readouterr().err
     assert run(work, "--apply", work / "enhanced-mean" / "ledger.csv.gz") == 2
     assert "ledger.csv.gz: column 'decision' is missing" in capsys.readouterr().err
+
+
+TUBE = {f"-c{i:02d}": f"KK227gPpR{i:02d}" for i in range(N_CLIPS)}
+
+
+def test_scores_under_other_ids_give_the_same_ledger_under_the_ids_of_the_list(work, capsys):
+    run(work, "--out", work / "exact")
+    assert capsys.readouterr().err == ""
+    labels, store = LabelTable.read(work / "labels.csv", SIX), ScoreStore.open(work / "scores.h5")
+    labels.renamed(TUBE).write(work / "tube.csv")
+    for name, form in {"tube.h5": "{}", "y.h5": "Y{}_30.000_40.000"}.items():
+        ScoreStore.write(work / name, [form.format(TUBE[clip_id]) for clip_id in store.clip_ids], store.class_ids,
+                         {"clip": np.array(store.clip_scores())})  # fmt: skip
+    named = "--labels", work / "tube.csv"
+    assert run(work, *named, "--scores", work / "tube.h5", "--out", work / "same") == 0
+    assert capsys.readouterr().err == ""
+    assert run(work, *named, "--scores", work / "y.h5", "--out", work / "y") == 0
+    said = f"60 of 60 clips found under another id (scores): {TUBE['-c00']} is Y{TUBE['-c00']}_30.000_40.000"
+    assert capsys.readouterr().err.startswith(said)
+    assert same_but_run_json(work / "y", work / "same")
+    summary = json.loads((work / "y" / "summary.json").read_text())
+    assert summary.pop("clips_under_another_id") == 60
+    same = json.loads((work / "same" / "summary.json").read_text())
+    assert same.pop("clips_under_another_id") == 0
+    assert summary == same
+    assert run(work, "--thresholds-from", work / "tube.csv", work / "y.h5", "--sweep", "mean", "--dry-run") == 0
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_unknown_labels_are_left_out_on_request_and_counted(work, capsys):
+    text = (work / "labels.csv").read_text()
+    (work / "more.csv").write_text(text.replace("-c07,", "-c07,elk;").replace("elk;\n", "elk\n"))
+    options = "--labels", work / "more.csv", "--out", work / "more"
+    assert run(work, *options) == 2
+    assert "more.csv:9: class 'elk' is not in the vocabulary" in capsys.readouterr().err
+    assert run(work, *options, "--unknown-labels", "skip", "--format", "csv") == 0
+    assert "more.csv: 1 labels left out, of 1 classes" in capsys.readouterr().err
+    assert json.loads((work / "more" / "run.json").read_text())["options"]["labels_left_out"] == {"elk": 1}
+    run(work, "--out", work / "without")
+    assert same_but_run_json(work / "more", work / "without")

@@ -327,3 +327,50 @@ def test_scores_mode_runs_without_torch(work):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_clips_under_other_ids_are_measured_all_the_same(work, capsys):
+    assert run_verb(work, *scores_options(work)) == 0
+    expected = (work / "evaluation" / "metrics.json").read_text()
+    tube = {clip_id: f"KK227gP{i:04d}" for i, clip_id in enumerate(TRAIN + EVAL)}
+    for name, form in {"labels.csv": "{}", "eval.csv": "{}", "truth.csv": "Y{}"}.items():
+        table = LabelTable.read(work / name, VOCABULARY)
+        table.renamed({clip_id: form.format(tube[clip_id]) for clip_id in table.clip_ids}).write(work / name)
+    write_ids = {clip_id: tube[clip_id] for clip_id in TRAIN}
+    folder = work / "enhanced-25p"
+    LabelTable.read(folder / "labels.csv", VOCABULARY).renamed(write_ids).write(folder / "labels.csv")
+    with gzip.open(folder / "ledger.csv.gz", "rt", newline="") as file:
+        ledger = list(csv.reader(file))
+    with gzip.open(folder / "ledger.csv.gz", "wt", newline="") as file:
+        csv.writer(file).writerows([write_ids.get(row[0], row[0]), *row[1:]] for row in ledger)
+    store = ScoreStore.open(work / "scores.h5")
+    scored = [f"{tube[clip_id]}_30.000_40.000" for clip_id in store.clip_ids]
+    ScoreStore.write(
+        work / "scores.h5", scored, store.class_ids, {"clip": np.array(store.clip_scores())}, overwrite=True
+    )
+    capsys.readouterr()
+    assert run_verb(work, *scores_options(work), "--overwrite") == 0
+    assert (work / "evaluation" / "metrics.json").read_text() == expected
+    assert json.loads((work / "evaluation" / "run.json").read_text())["clips_under_another_id"] == 40
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"20 of 20 clips found under another id (true labels in {work / 'truth.csv'})",
+        f"40 of 40 clips found under another id (true labels in {work / 'truth.csv'})",
+        f"40 of 40 clips found under another id (scores in {work / 'scores.h5'})",
+    ]
+
+
+def test_clips_seen_in_training_under_another_id_are_counted(work):
+    made_up_runs(work, {"weak": [1.0]})
+    (work / "runs" / "weak-seed0" / "train_clips.csv").write_text("clip_id\nYKK227gPpRn4\na/b.wav\nKK227gPpRn5_0\n")
+    assert evaluate.read_run(work / "runs" / "weak-seed0", ["KK227gPpRn4", "b", "c", "KK227gPpRn5_10000"]).n_seen == 2
+
+
+def test_unknown_labels_of_lists_are_left_out_on_request(work, capsys):
+    text = (work / "eval.csv").read_text()
+    (work / "more.csv").write_text(text.replace("eval3,", "eval3,elk;", 1).replace("elk;\n", "elk\n"))
+    options = *scores_options(work), "--labels", str(work / "more.csv")
+    assert "class 'elk' is not in the vocabulary" in failure(capsys, work, *options)
+    assert "'csw'" in failure(capsys, work, *options, "--format", "csw")
+    assert run_verb(work, *options, "--unknown-labels", "skip", "--format", "csv") == 0
+    assert "more.csv: 1 labels left out, of 1 classes" in capsys.readouterr().err
+    assert json.loads((work / "evaluation" / "run.json").read_text())["labels_left_out"] == {"elk": 1}

@@ -477,3 +477,63 @@ def test_real_recordings_become_clips(shared_data, tmp_path):
     store = ClipStore.open(tmp_path / "clips.h5")
     assert store.clip_ids == tuple(sorted(path.stem for path in sources))
     assert store.n_samples.max() == RATE
+
+
+TUBE, OTHER_TUBE, THIRD_TUBE = "KK227gPpRn4", "-6p32k2WUCs", "Yq2345678-_"
+
+
+def test_recordings_named_in_another_way_get_the_ids_of_the_lists(work, capsys):
+    record(work / "tube", f"Y{TUBE}", f"{OTHER_TUBE}_30.000_40.000", f"{THIRD_TUBE}_30000", "plain", f"Y{THIRD_TUBE}_0")
+    labels = write(work / "t.csv", f"clip_id,labels\n{TUBE},ant\n{OTHER_TUBE},bee\n{THIRD_TUBE}_30,cat\ngone,\n")
+    evaluation = write(work / "e.csv", f"clip_id,labels\nplain.wav,ant\nY{THIRD_TUBE}_0.000_10.000,bee\n")
+    groups = write(work / "g.csv", f"clip_id,group\n{TUBE},one\nplain,two\n")
+    options = "--audio", work / "tube", "--groups", groups
+    assert prepare(work, *options, "--labels", labels, "--eval", evaluation) == 0
+    store = ClipStore.open(work / "clips.h5")
+    ids = [TUBE, OTHER_TUBE, f"{THIRD_TUBE}_30000", "plain.wav", f"Y{THIRD_TUBE}_0.000_10.000"]
+    assert set(store.clip_ids) == set(ids)
+    assert list(store.clip_ids) == sorted(store.clip_ids)
+    lengths = {clip_id: store.n_samples[row] for clip_id, row in store.index.items()}
+    assert [lengths[clip_id] for clip_id in ids] == [4000, 4001, 4002, 4003, 4004]
+    assert [store.groups[store.index[clip_id]] for clip_id in (TUBE, "plain.wav")] == ["one", "two"]
+    assert rows(work / "missing.csv") == [
+        (f"{THIRD_TUBE}_30", "labels.csv", "no audio file"), ("gone", "labels.csv", "no audio file"),
+    ]  # fmt: skip
+    assert LabelTable.read(work / "labels.csv", THREE).clip_ids[:2] == (TUBE, OTHER_TUBE)
+    assert capsys.readouterr().err.splitlines() == [
+        f"2 of 4 clips found under another id (recordings for labels.csv): {TUBE} is Y{TUBE}, "
+        f"{OTHER_TUBE} is {OTHER_TUBE}_30.000_40.000",
+        "2 of 2 clips found under another id (recordings for eval.csv): plain.wav is plain, "
+        f"Y{THIRD_TUBE}_0.000_10.000 is Y{THIRD_TUBE}_0",
+    ]
+    assert json.loads((work / "clips.run.json").read_text())["clips_under_another_id"] == 4
+
+
+def test_where_lists_differ_the_first_names_the_recording(work):
+    record(work / "tube", f"Y{TUBE}")
+    labels = write(work / "t.csv", f"clip_id,labels\n{TUBE},ant\n")
+    strong = write(work / "s.csv", f"clip_id,labels\n{TUBE}_30000,ant\n")
+    assert prepare(work, "--audio", work / "tube", "--labels", labels, "--balanced", strong, "--strict") == 0
+    assert ClipStore.open(work / "clips.h5").clip_ids == (TUBE,)
+    assert rows(work / "missing.csv") == []
+    assert LabelTable.read(work / "balanced.csv", THREE).clip_ids == (f"{TUBE}_30000",)
+
+
+def test_recordings_of_which_a_clip_may_be_any_are_refused(work, capsys):
+    record(work / "tube", f"Y{TUBE}", f"{TUBE}_30.000_40.000")
+    labels = write(work / "t.csv", f"clip_id,labels\n{TUBE},ant\n")
+    assert prepare(work, "--audio", work / "tube", "--labels", labels) == 2
+    assert f"clip '{TUBE}' may be any of {TUBE}_30.000_40.000, Y{TUBE}. Name the exact one." in error_line(capsys)
+    assert not list(work.glob("clips.h5*"))
+
+
+def test_unknown_labels_are_left_out_on_request_and_said(work, capsys):
+    labels = write(work / "l.tsv", "filename\tevent_labels\na.wav\tant,dog\nb.wav\tdog\n")
+    assert prepare(work, "--labels", labels) == 2
+    assert "l.tsv:2: class 'dog' is not in" in error_line(capsys)
+    assert prepare(work, "--labels", labels, "--unknown-labels", "skip", "--format", "fsd50k") == 2
+    assert "l.tsv:1: column 'fname' is missing" in error_line(capsys)
+    assert prepare(work, "--labels", labels, "--unknown-labels", "skip", "--format", "desed-weak") == 0
+    assert (work / "labels.csv").read_text() == "clip_id,labels\na,ant\nb,\n"
+    assert "l.tsv: 2 labels left out, of 1 classes that are not in the vocabulary" in capsys.readouterr().err
+    assert json.loads((work / "clips.run.json").read_text())["labels_left_out"] == {"labels.csv": {"dog": 2}}

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from pseudolabel.models.tagger import build_tagger
 from pseudolabel.score import main
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import WINDOW_RULE
+from pseudolabel.stores import fixed_length_text
 
 CLASSES = ["low", "middle", "high"]
 SECONDS = [2.0, 5.0, 3.1, 0.7, 4.9, 2.0, 3.4]
@@ -323,3 +325,30 @@ def test_importing_answers_loads_no_torch(given):
     program = f"import sys\nfrom pseudolabel.score import main\nprint(main({arguments!r}), 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "0 False"
+
+
+TUBE = "KK227gPpRn4"
+
+
+def test_list_that_names_clips_in_another_way_names_the_scores(work, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("clips.h5", "vocabulary.csv"):
+        (other / name).write_bytes((work / name).read_bytes())
+    with h5py.File(other / "clips.h5", "r+") as file:
+        ids = [f"Y{TUBE}", *(text.decode() for text in file["clip_id"][1:])]
+        del file["clip_id"]
+        file["clip_id"] = fixed_length_text(ids)
+        ClipStore.seal(file)
+    write_run(other / "runs" / "teacher", 0)
+    (other / "runs" / "teacher" / "train_clips.csv").write_text(f"clip_id\n{TUBE}_0\n")
+    (other / "list.csv").write_text(f"clip_id,labels\nt02,unheard of\n{TUBE},\n")
+    assert score(other, tmp_path / "scores.h5", "--list", other / "list.csv") == 0
+    assert f"1 of 2 clips found under another id (audio in {other / 'clips.h5'}): {TUBE} is Y{TUBE}" in (
+        capsys.readouterr().err
+    )
+    store = ScoreStore.open(tmp_path / "scores.h5")
+    assert store.clip_ids == ("t02", TUBE)
+    assert np.abs(store.clip_scores()[1] - reference(work, "teacher", "t00", "clip")[0]).max() <= HALF_STEP
+    assert not store.attributes["out_of_fold"]  # trained on the clip under a third id
+    assert json.loads((tmp_path / "scores.run.json").read_text())["clips_under_another_id"] == 1

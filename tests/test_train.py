@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.stores import fixed_length_text
 from pseudolabel.train import main
 from pseudolabel.training.loop import Trainer
 from pseudolabel.training.scoring import score_clips
@@ -392,3 +394,63 @@ def test_other_networks_take_a_step_through_the_same_verb(work, options):
     scores = clip_scores(work, work / "run")
     assert scores.shape == (12, 3) and np.isfinite(scores).all()
     assert len(read_rows(work / "run" / "history.csv")) == 1
+
+
+TUBE = [f"KK227gPpR{i:02d}" for i in range(15)]
+
+
+def rename_clips(path, form: str) -> None:
+    """Give the clip t07 of a label list or a store the id of a YouTube clip in some form, and so on."""
+    ids = {f"t{i:02d}": form.format(TUBE[i]) for i in range(15)}
+    if path.suffix == ".csv":
+        LabelTable.read(path, Vocabulary.load(path.parent / "vocabulary.csv")).renamed(ids).write(path)
+        return
+    with h5py.File(path, "r+") as file:
+        stored = [ids[text.decode()] for text in file["clip_id"][:]]
+        del file["clip_id"]
+        file["clip_id"] = fixed_length_text(stored)
+        (ClipStore if "bytes" in file else ScoreStore).seal(file)
+
+
+def test_lists_that_name_clips_in_another_way_train_the_same_model(work, capsys):
+    options = "--targets", work / "scores.h5", "--alpha", ".5", "--list", work / "list.csv", "--validation"
+    (work / "list.csv").write_text("clip_id,labels\nt07,\nt02,\nt11,\nt01,\n")
+    assert train(work, *options, work / "validation.csv", "--out", work / "exact") == 0
+    assert capsys.readouterr().err == ""
+    forms = {"labels.csv": "{}", "list.csv": "x/{}.wav", "validation.csv": "Y{}", "clips.h5": "{}_30.000_40.000"}
+    for name, form in {**forms, "scores.h5": "Y{}_30000"}.items():
+        rename_clips(work / name, form)
+    assert train(work, *options, work / "validation.csv", "--out", work / "run") == 0
+    assert sha256(work / "run" / "model.safetensors") == sha256(work / "exact" / "model.safetensors")
+    assert history_of(work / "run") == history_of(work / "exact")
+    assert [row["clip_id"] for row in read_rows(work / "run" / "train_clips.csv")] == [TUBE[i] for i in (7, 2, 11, 1)]
+    assert json.loads((work / "run" / "run.json").read_text())["clips_under_another_id"] == 4 + 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == ["4 of 4 clips found under another id"] * 3 + [
+        "3 of 3 clips found under another id"
+    ]
+    assert f"{TUBE[7]} is Y{TUBE[7]}_30000" in lines[2]
+
+
+def test_a_held_out_clip_that_is_trained_on_under_another_id_is_refused(work, capsys):
+    for name in ("labels.csv", "clips.h5"):
+        rename_clips(work / name, "{}")
+    (work / "held.csv").write_text(f"clip_id,labels\n{TUBE[14]},low\nY{TUBE[3]},low\n")
+    line = refused(capsys, work, "--validation", work / "held.csv")
+    assert f"held.csv: 1 clips are also trained on: Y{TUBE[3]} is {TUBE[3]}. Hold them out." in line
+    (work / "held.csv").write_text(f"clip_id,labels\n{TUBE[14]},low\n{TUBE[3]}_0,low\n")
+    text = (work / "labels.csv").read_text()
+    (work / "labels.csv").write_text(text.replace(TUBE[3], f"{TUBE[3]}_10000"))  # other starts, but the same audio
+    assert train(work, "--validation", work / "held.csv") == 2
+    assert f"1 clips are also trained on: {TUBE[3]}_0 is {TUBE[3]}_10000" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_unknown_labels_are_left_out_of_training_on_request(work, capsys):
+    with open(work / "labels.csv") as file:
+        text = file.read().replace("t03,low", "t03,low;hum")
+    (work / "more.csv").write_text(text)
+    assert "more.csv:5: class 'hum' is not in" in refused(capsys, work, "--labels", work / "more.csv")
+    options = "--labels", work / "more.csv", "--unknown-labels", "skip", "--format", "csv", "--out", work / "run"
+    assert train(work, *options) == 0
+    assert "more.csv: 1 labels left out, of 1 classes" in capsys.readouterr().err
+    assert json.loads((work / "run" / "run.json").read_text())["labels_left_out"] == {"hum": 1}

@@ -58,6 +58,7 @@ class ClipStore(KeyedByClip):
         self.offsets = file["offset"][:]
         self.sample_rate = whole_number(file.attrs["sample_rate"])
         self.codec = text_attribute(file.attrs["codec"])
+        self.source = text_attribute(file.attrs.get("source", ""))
         stored = file["bytes"]
         self._start, self._size = stored.id.get_offset(), stored.size
         if stored.dtype != np.uint8 or stored.ndim != 1 or (self._start is None and self._size):
@@ -93,7 +94,8 @@ class ClipStore(KeyedByClip):
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_bytes": None}
 
-    def _stored(self, row: int) -> np.ndarray:
+    def encoded(self, row: int) -> np.ndarray:
+        """Return a row's bytes as they are stored, uint8, mapped into memory."""
         if self._bytes is None:
             if self._size:
                 self._bytes = np.memmap(self.path, np.uint8, "r", offset=self._start, shape=(self._size,))
@@ -103,7 +105,7 @@ class ClipStore(KeyedByClip):
 
     def read_pcm16(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return samples [start, stop) of a row as int16, cut at the clip's end; no copy where the codec allows it."""
-        stored = self._stored(row)
+        stored = self.encoded(row)
         if self.codec == "pcm16":
             return stored.view("<i2")[start:stop]
         import soundfile

@@ -5,25 +5,27 @@
 | folder, ending | `eval/audio/abc.wav` is `abc` |
 | leading `Y` of a YouTube id | `YKK227gPpRn4` is `KK227gPpRn4` |
 | `<YouTube id>_<start>_<end>`, seconds | `KK227gPpRn4_30.000_40.000` is `KK227gPpRn4` from 30 s on |
-| `<YouTube id>_<start>`, milliseconds | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
+| `<YouTube id>_<start>`, milliseconds, 0 or at least 1000 | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
 
-An id without a start stands for any start; ids whose starts or ends differ are different clips.
+An id without a start stands for any start; ids whose starts or ends differ are different clips. A number below 1000 is
+taken for a counter (`recording01_2`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pseudolabel.errors import ClipMismatch, first_few
-from pseudolabel.labels.readers import clip_id_of
+from pseudolabel.labels.readers import ENDINGS, clip_id_of
 
-YOUTUBE = r"(?P<y>Y?)(?P<id>[A-Za-z0-9_-]{11})"
-SECONDS = re.compile(YOUTUBE + r"_(?P<start>\d+(\.\d+)?)_(?P<end>\d+(\.\d+)?)")
-MILLISECONDS = re.compile(YOUTUBE + r"_(?P<ms>\d+)")
-LEADING_Y = re.compile(r"Y(?P<id>[A-Za-z0-9_-]{11})")
+YOUTUBE = re.compile(
+    r"Y?(?P<id>[A-Za-z0-9_-]{11})"
+    r"(?:_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)|_(?P<ms>0|[1-9]\d{3,}))?"
+)
+ID_LENGTH, LONGEST_ENDING = 11, max(map(len, ENDINGS))
 
 
 class ClipName(NamedTuple):
@@ -36,70 +38,137 @@ class ClipName(NamedTuple):
 
 @dataclass(frozen=True)
 class MatchedClips:
-    """For each clip asked for, the known id that is the same clip.
+    """Which of the clips asked for are known, and under what id.
 
     Args:
-        known: {asked: known id}, in the order asked; clips that are not known are left out.
-        aliases: the asked ids that are known under another id.
-        absent: the asked ids that are not known.
+        found: the ids asked for that are known, in the order asked.
+        aliases: {id asked for: known id} of those that are known under another id.
+        absent: the ids asked for that are not known.
     """
 
-    known: dict[str, str]
-    aliases: tuple[str, ...]
+    found: tuple[str, ...]
+    aliases: dict[str, str]
     absent: tuple[str, ...]
 
-    def report(self) -> str:
-        """Return one line that says how the ids were matched."""
-        line = f"{len(self.known)} of {len(self.known) + len(self.absent)} clips found"
-        if self.aliases:
-            pairs = (f"{asked} is {self.known[asked]}" for asked in self.aliases)
-            line += f", {len(self.aliases)} under another id: {first_few(pairs)}"
-        return line
+    def known(self) -> list[str]:
+        """Return the known id of each clip of `found`."""
+        return [self.aliases.get(clip_id, clip_id) for clip_id in self.found] if self.aliases else list(self.found)
+
+    def report(self, what: object) -> str:
+        """Return `aliases_report` of these clips."""
+        return aliases_report(self.aliases, len(self.found) + len(self.absent), what)
+
+
+def aliases_report(aliases: Mapping[str, str], n_asked: int, what: object) -> str:
+    """Return one line that says which clips were found under another id, '' where none; `what` was looked for."""
+    if not aliases:
+        return ""
+    pairs = first_few(f"{asked} is {known}" for asked, known in aliases.items())
+    return f"{len(aliases)} of {n_asked} clips found under another id ({what}): {pairs}"
 
 
 def clip_name(text: str) -> ClipName:
     """Return what an id or a path to a recording says about its clip."""
     name = clip_id_of(text)
-    if match := SECONDS.fullmatch(name):
-        return ClipName(match["id"], _milliseconds(match["start"]), _milliseconds(match["end"]))
-    if match := MILLISECONDS.fullmatch(name):
-        return ClipName(match["id"], int(match["ms"]))
-    if match := LEADING_Y.fullmatch(name):
-        return ClipName(match["id"])
-    return ClipName(name)
+    match = YOUTUBE.fullmatch(name)
+    if not match:
+        return ClipName(name)
+    bare_id, start, end, ms = match.groups()
+    if start:
+        return ClipName(bare_id, _milliseconds(start), _milliseconds(end))
+    return ClipName(bare_id, int(ms) if ms else None)
 
 
-def match_clips(asked: Sequence[str], known: Iterable[str]) -> MatchedClips:
+def match_clips(asked: Sequence[str], known: Collection[str], place: object = "") -> MatchedClips:
     """Return which known clip each asked one is: the same id, or else the one clip that its name stands for.
+
+    Args:
+        asked, known: distinct ids; `known` is fastest as a dict with these keys.
+        place: what errors name.
 
     Raises:
         ClipMismatch: two known clips fit an asked one, or two asked ones are the same known clip.
     """
-    known = dict.fromkeys(known)
-    by_bare_id = {}
-    if any(clip_id not in known for clip_id in asked):
-        for clip_id in known:
-            name = clip_name(clip_id)
-            by_bare_id.setdefault(name.bare_id, []).append((name, clip_id))
-    found, aliases, absent, asked_as = {}, [], [], {}
-    for clip_id in asked:
-        if clip_id in known:
-            match = clip_id
-        else:
-            name = clip_name(clip_id)
-            fitting = [other for stated, other in by_bare_id.get(name.bare_id, ()) if _may_be_one(name, stated)]
-            if len(fitting) > 1:
-                raise ClipMismatch(f"clip {clip_id!r} may be any of {first_few(fitting)}", "", "Name the exact one.")
-            match = fitting[0] if fitting else None
-        if match is None:
-            absent.append(clip_id)
-            continue
-        if asked_as.setdefault(match, clip_id) != clip_id:
-            raise ClipMismatch(f"clips {asked_as[match]!r} and {clip_id!r} are both {match!r}", "", "Keep one of them.")
-        found[clip_id] = match
-        if match != clip_id:
-            aliases.append(clip_id)
-    return MatchedClips(found, tuple(aliases), tuple(absent))
+    known = known if isinstance(known, dict) else dict.fromkeys(known)
+    found = [clip_id for clip_id in asked if clip_id in known]
+    if len(found) == len(asked):
+        return MatchedClips(tuple(found), {}, ())
+    aliases = find_aliases([clip_id for clip_id in asked if clip_id not in known], known, place)
+    if aliases:
+        asked_as = {known_id: clip_id for clip_id, known_id in aliases.items()}
+        taken = next((clip_id for clip_id in found if clip_id in asked_as), None)
+        if taken is not None:
+            raise one_clip_twice(taken, asked_as[taken], taken, place)
+        found = [clip_id for clip_id in asked if clip_id in known or clip_id in aliases]
+    absent = (clip_id for clip_id in asked if clip_id not in known and clip_id not in aliases)
+    return MatchedClips(tuple(found), aliases, tuple(absent))
+
+
+def find_aliases(absent: Collection[str], known: Iterable[str], place: object = "") -> dict[str, str]:
+    """Return {absent id: known id} of the ids that are not among the known ones but name the same clip as one of them.
+
+    Raises:
+        ClipMismatch: as `match_clips`; that a known id is not asked for by itself too is left to the caller.
+    """
+    aliases: dict[str, str] = {}
+    asked_as: dict[str, str] = {}
+    for clip_id, fitting in _fitting(absent, known):
+        if len(fitting) > 1:
+            raise ClipMismatch(f"clip {clip_id!r} may be any of {first_few(fitting)}", place, "Name the exact one.")
+        other = asked_as.setdefault(fitting[0], clip_id)
+        if other != clip_id:
+            raise one_clip_twice(other, clip_id, fitting[0], place)
+        aliases[clip_id] = fitting[0]
+    return aliases
+
+
+def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str]:
+    """Return {id of `first`: id of `second`} of the clips that are or may be the same, in the order of `first`.
+
+    Where clips must not be shared, as by training and validation, doubt counts against them: an id without a start is
+    the same clip as the id with any start.
+    """
+    if len(first) > len(second):
+        found: dict[str, str] = {}
+        for other, fitting in _fitting(second, first):
+            for clip_id in fitting:
+                if clip_id == other or clip_id not in found:
+                    found[clip_id] = other
+        return {clip_id: found[clip_id] for clip_id in first if clip_id in found}
+    return {clip_id: clip_id if clip_id in fitting else fitting[0] for clip_id, fitting in _fitting(first, second)}
+
+
+def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each asked id that fits any known ones, with these; only known ids that may fit are taken apart."""
+    bare_id_of = {clip_id: clip_name(clip_id).bare_id for clip_id in asked}
+    wanted = set(bare_id_of.values())
+    first_of: dict[str, str] = {}
+    others_of: dict[str, list[str]] = {}
+    for clip_id in known:
+        if (
+            clip_id in wanted
+            or clip_id[:ID_LENGTH] in wanted
+            or clip_id[1 : ID_LENGTH + 1] in wanted
+            or "/" in clip_id
+            or "\\" in clip_id
+            or ("." in clip_id[-LONGEST_ENDING:] and clip_id.lower().endswith(ENDINGS))
+        ):
+            bare_id = clip_name(clip_id).bare_id
+            if bare_id in wanted and first_of.setdefault(bare_id, clip_id) is not clip_id:
+                others_of.setdefault(bare_id, []).append(clip_id)
+    for clip_id, bare_id in bare_id_of.items():
+        if bare_id in first_of:
+            fitting = [first_of[bare_id], *others_of.get(bare_id, ())]
+            if len(clip_id) > ID_LENGTH + 1:  # it may state times
+                name = clip_name(clip_id)
+                fitting = [other for other in fitting if _may_be_one(name, clip_name(other))]
+            if fitting:
+                yield clip_id, fitting
+
+
+def one_clip_twice(first: str, second: str, known: str, place: object) -> ClipMismatch:
+    """Return the error that two ids asked for are the same known clip."""
+    return ClipMismatch(f"clips {first!r} and {second!r} are both {known!r}", place, "Keep one of them.")
 
 
 def _milliseconds(seconds: str) -> int:
@@ -107,5 +176,5 @@ def _milliseconds(seconds: str) -> int:
 
 
 def _may_be_one(first: ClipName, second: ClipName) -> bool:
-    pairs = zip(first[1:], second[1:], strict=True)
-    return all(one is None or other is None or one == other for one, other in pairs)
+    starts_fit = first.start_ms is None or second.start_ms is None or first.start_ms == second.start_ms
+    return starts_fit and (first.end_ms is None or second.end_ms is None or first.end_ms == second.end_ms)

@@ -20,7 +20,7 @@ from pseudolabel.labels.summary import TOGETHER, summarise, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import Progress
+from pseudolabel.progress import Progress, note
 
 BLOCK_CLIPS = 8192  # whose scores stay in a core's cache
 
@@ -150,6 +150,8 @@ def prepare(
         if thresholds_from[0].vocabulary != labels.vocabulary:
             raise InputError("the labels for thresholds have another vocabulary", "--thresholds-from")
         other = Evidence.match(*thresholds_from, options.strict, options.evidence)
+        note(other.aliases_report())
+    note(evidence.aliases_report())
     return Search(evidence, Relations(relations), options.by_rule, options.max_rounds), PositiveScores.of(other)
 
 

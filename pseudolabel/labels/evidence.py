@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_twice
 from pseudolabel.labels.bits import packed
 from pseudolabel.labels.table import LabelTable
 
@@ -43,6 +44,7 @@ class Evidence:
         missing: (clip id, reason) of the clips without scores, in table order.
         window_s: length of the windows, of which the best counts; None where `scores` are the whole clips'.
         n_windows: real windows of each row of `scores`.
+        aliases: {labelled clip: its id in the scores} where these differ.
     """
 
     labels: LabelTable
@@ -52,6 +54,7 @@ class Evidence:
     missing: tuple[tuple[str, str], ...]
     window_s: float | None = None
     n_windows: np.ndarray | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def match(
@@ -59,11 +62,12 @@ class Evidence:
     ) -> Evidence:
         """Find each labelled clip and class in the scores, or in a plain (N, K) array in the labels' order.
 
+        A clip whose id has no scores may have them under another id (aliases.py).
         `scale` is `clip`, or the windows whose best one speaks for the clip: `10s`, `5s`, `2s`. A clip whose scores
         (of the first window) are all NaN counts as having none. Without any `scores` nothing has one or misses one.
 
         Raises:
-            ClipMismatch: not one labelled clip has scores, or `strict` and one has none.
+            ClipMismatch: not one labelled clip has scores, `strict` and one has none, or ids fit several clips.
             InputError: the array has another shape, no class of the vocabulary is among the scores, or the windows are
                 not there.
         """
@@ -71,7 +75,7 @@ class Evidence:
             n_clips, n_classes = labels.matrix.shape
             return cls(labels, np.zeros((0, 0)), np.full(n_clips, -1), np.full(n_classes, -1), ())
         window_s = None if scale == "clip" else float(scale.removesuffix("s"))
-        counts = None
+        counts, aliases = None, {}
         if isinstance(scores, np.ndarray):
             if window_s is not None:
                 raise InputError("a plain array has no windows", f"--evidence {scale}", "Give a ScoreStore.")
@@ -81,6 +85,7 @@ class Evidence:
             row_of, column_of = np.arange(len(labels)), np.arange(len(labels.vocabulary))
         else:
             row_of = _places(labels.clip_ids, scores.clip_ids)
+            aliases = _find_under_aliases(labels, scores, row_of)
             column_of = _places(labels.vocabulary.class_ids, scores.class_ids)
             _check_overlap(labels, scores, row_of, column_of)
             counts = None if window_s is None else scores.n_windows(window_s)
@@ -94,7 +99,11 @@ class Evidence:
                 f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}",
                 remedy="Score them, or leave --strict away to keep their labels as they are." if strict else "",
             )
-        return cls(labels, scores, row_of, column_of, missing, window_s, counts)
+        return cls(labels, scores, row_of, column_of, missing, window_s, counts, aliases)
+
+    def aliases_report(self) -> str:
+        """Return one line that says which clips have their scores under another id, '' where none has."""
+        return aliases_report(self.aliases, len(self.labels), "scores")
 
     def at(self, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the scores of (clip, class) pairs as float64, NaN where there is none: of the clip or best window.
@@ -172,6 +181,22 @@ def _places(wanted: Sequence[str], known: Sequence[str]) -> np.ndarray:
         return np.arange(len(known))
     place_of = {value: place for place, value in enumerate(known)}
     return np.fromiter((place_of.get(value, -1) for value in wanted), np.int64, len(wanted))
+
+
+def _find_under_aliases(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray) -> dict[str, str]:
+    """Fill in the rows of the clips that are scored under another id; return {labelled clip: scored id}."""
+    absent, path = np.flatnonzero(row_of < 0).tolist(), getattr(scores, "path", "")
+    if not absent:
+        return {}
+    aliases = find_aliases([labels.clip_ids[clip] for clip in absent], scores.clip_ids, path)
+    if aliases:
+        rows = _places(list(aliases.values()), scores.clip_ids)
+        twice = np.flatnonzero(np.isin(rows, row_of))
+        if len(twice):
+            clip_id, known = list(aliases.items())[twice[0]]
+            raise one_clip_twice(known, clip_id, known, path)
+        row_of[_places(list(aliases), labels.clip_ids)] = rows
+    return aliases
 
 
 def _check_overlap(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray, column_of: np.ndarray) -> None:

@@ -15,6 +15,7 @@
 | `psla` | JSON `{"data": [{"wav", "labels"}]}` | ids joined by `,` |
 | `psl` | TSV, header `filename, labels, duration, hdf5path` | columns of the vocabulary joined by `;` |
 | `audiofolder` | header `file_name,labels` | joined by `;`, or else `,` |
+| `audiofolder-json` | a line `{"file_name", "labels"}`, file ending .jsonl | a list, or text joined by `;` |
 | `parquet` | columns `clip_id`, `labels` | text joined by `;`, or a list |
 | `plain` | any header with a column of clips and one of labels | joined by `;`, or else `,` |
 
@@ -94,7 +95,7 @@ def sniff(first: list[list[str]]) -> str:
 
 def _told_by_ending(path: Path) -> str | None:
     ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in readers.OPENERS), "")
-    return {".json": "psla", ".parquet": "parquet"}.get(ending.lower())
+    return {".json": "psla", ".jsonl": "audiofolder-json", ".parquet": "parquet"}.get(ending.lower())
 
 
 def _empty(path: Path) -> InputError:
@@ -131,6 +132,7 @@ FORMATS = {
     "psla": Format(None, readers.read_psla, ",", unit="entry"),
     "psl": Format(_header("filename", "labels", ("duration", "hdf5path")), readers.read_psl, ";", numbered=True),
     "audiofolder": Format(_header("file_name", readers.LABEL_COLUMNS), readers.read_audiofolder, ";,"),
+    "audiofolder-json": Format(None, readers.read_audiofolder_json, ";"),
     "parquet": Format(None, readers.read_parquet, ";", unit="row"),
     "plain": Format(_header(readers.CLIP_COLUMNS, readers.LABEL_COLUMNS), readers.read_plain, ";,"),
     "audioset": Format(_looks_like_audioset, readers.read_audioset, ","),  # last: its rows have no header to be told by

@@ -262,6 +262,50 @@ def read_audiofolder(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
     return _named(rows, path, ("file_name",), LABEL_COLUMNS)
 
 
+def read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
+    """Read the metadata.jsonl of an audio folder, one JSON object a line: `{"file_name": PATH, "labels": ["a", "b"]}`.
+
+    Labels (or `label` ...) are a list of texts, or one text of labels joined by `;`; more keys are passed over.
+    """
+    keys = ()
+    for line, entry in _json_lines(path):
+        place = f"{path}:{line}"
+        keys = keys or ("file_name", next((key for key in LABEL_COLUMNS if key in entry), LABEL_COLUMNS[0]))
+        absent = next((key for key in keys if key not in entry), None)
+        if absent:
+            raise InputError(f"key {absent!r} is missing; keys found: {', '.join(entry)}", place,
+                             "Every line needs file_name and labels.")  # fmt: skip
+        yield line, *_row_of_texts(*(entry[key] for key in keys), place)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the line and the object of each line of JSON that is not empty."""
+    line = 0
+    try:
+        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    entry = json.loads(text, object_pairs_hook=_distinct_keys)
+                    if not isinstance(entry, dict):
+                        raise InputError("not a JSON object", f"{path}:{line}", 'Lines are {"file_name": ...}.')
+                    yield line, entry
+    except InputError:  # a ValueError too, and says already what is wrong
+        raise
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg})", f"{path}:{line}", "Is the line whole?") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
+    except (RecursionError, ValueError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"cannot be read ({error})", f"{path}:{line}") from error
+
+
+def _distinct_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entry = dict(pairs)
+    if len(entry) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return entry
+
+
 def read_plain(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
     """Read any list whose header names a clip (`id`, `file`, `path`, ...) and its labels (`label`, `tags`, ...)."""
     return _named(rows, path, CLIP_COLUMNS, LABEL_COLUMNS)
@@ -279,7 +323,7 @@ def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(columns=names):
                 for name, labels in zip(*(batch.column(column).to_pylist() for column in names), strict=True):
                     number += 1
-                    yield number, *_parquet_row(name, labels, f"{path}, row {number}")
+                    yield number, *_row_of_texts(name, labels, f"{path}, row {number}")
             if number != file.metadata.num_rows:
                 raise InputError(f"has {number} rows, its footer says {file.metadata.num_rows}", path, "Get it anew.")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -297,8 +341,11 @@ def _parquet_columns(schema: object, path: Path) -> list[str]:
     return names
 
 
-def _parquet_row(name: object, labels: object, place: str) -> tuple[str, str]:
-    labels = labels.split(";") if isinstance(labels, str) and labels else labels or []
+def _row_of_texts(name: object, labels: object, place: str) -> tuple[str, str]:
+    """Return the clip id and the labels joined by `;` of a row with labels as one text, a list of texts or null."""
+    labels = [] if labels is None else [labels] if isinstance(labels, str) else labels
     if not isinstance(name, str) or not isinstance(labels, list) or not all(isinstance(text, str) for text in labels):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
+    if len(labels) > 1 and "" in labels:
+        raise InputError(f"an empty label in {labels}", place, "Is the row whole?")
     return clip_id_of(name), ";".join(labels)

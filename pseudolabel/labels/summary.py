@@ -63,6 +63,7 @@ def summarise(
         "clips": len(labels),
         "clips_changed": int(np.count_nonzero(np.bincount(added.clips))),
         "clips_without_scores": len(evidence.missing),
+        "clips_under_another_id": len(evidence.aliases),
         "labels_before": n_before,
         "labels_after": n_before + len(added.classes),
         "added": figures(every, n_before),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels import writers
 from pseudolabel.labels.formats import Format, read_label_rows
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
 
 HEADER = ("clip_id", "labels")
+ON_UNKNOWN = ("error", "skip")  # what reading does with a label that is not in the vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +30,13 @@ class LabelTable:
         clip_ids: (N,) distinct ids, in the order of the list they came from.
         matrix: (N, K) bool; any sparse or dense matrix is taken and kept as csr, columns in order.
         vocabulary: the K classes.
+        left_out: {label: how often} of what the list that was read has beside, where unknown labels were skipped.
     """
 
     clip_ids: tuple[str, ...]
     matrix: sparse.csr_array
     vocabulary: Vocabulary
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         matrix = sparse.csr_array(self.matrix, dtype=bool)
@@ -50,20 +54,32 @@ class LabelTable:
             raise InputError(f"clip {self.clip_ids[second]!r} stands in rows {first} and {second}")
 
     @classmethod
-    def read(cls, path: str | Path, vocabulary: Vocabulary, format: str | None = None) -> LabelTable:
+    def read(
+        cls, path: str | Path, vocabulary: Vocabulary, format: str | None = None, unknown: str = "error"
+    ) -> LabelTable:
         """Read a label list (formats.py says which forms); labels are class ids or class names.
+
+        With `unknown="skip"` labels that are not in the vocabulary are left out and counted in `left_out`; clips stay.
 
         Raises:
             InputError: no clips, a clip id that is empty or given twice, a missing column, an unknown format.
             UnknownClass: a label that is not in the vocabulary; the message says the line and the nearest class.
         """
+        if unknown not in ON_UNKNOWN:
+            raise InputError(f"unknown labels are {' or '.join(ON_UNKNOWN)}, not {unknown!r}", path)
         rows, known = read_label_rows(path, format)
-        clip_ids, numbers, codes, code_of, label_sets = [], array("q"), array("q"), {}, []
+        clip_ids, numbers, codes, code_of, label_sets, strange = [], array("q"), array("q"), {}, [], {}
         for number, clip_id, text in rows:
             code = code_of.get(text)
             if code is None:
                 code = code_of[text] = len(label_sets)
-                label_sets.append(_columns_of(text, known, vocabulary, known.place(path, number)))
+                place = known.place(path, number)
+                columns, unknown_labels = _columns_of(text, known, vocabulary, place)
+                if unknown_labels:
+                    if unknown == "error":
+                        raise _unknown_label(unknown_labels[0], vocabulary, place)
+                    strange[code] = unknown_labels
+                label_sets.append(columns)
             clip_ids.append(clip_id)
             numbers.append(number)
             codes.append(code)
@@ -76,7 +92,7 @@ class LabelTable:
             if not known.events:
                 raise _clip_given_twice(clip_ids, numbers, path, known)
             matrix = _united(clip_ids, matrix)
-        return cls(tuple(row_of), matrix, vocabulary)
+        return cls(tuple(row_of), matrix, vocabulary, _counts(strange, codes))
 
     @classmethod
     def from_sets(
@@ -157,6 +173,10 @@ class LabelTable:
         """Return the table of these clips only, in the order asked for."""
         return LabelTable(tuple(clip_ids), self.matrix[self.rows(clip_ids)], self.vocabulary)
 
+    def renamed(self, new_ids: Mapping[str, str]) -> LabelTable:
+        """Return the table with other ids for some clips, {id: new id}."""
+        return replace(self, clip_ids=tuple(new_ids.get(clip_id, clip_id) for clip_id in self.clip_ids))
+
     def label_sets(self) -> list[tuple[str, ...]]:
         """Return the class ids of each clip, in vocabulary order."""
         return list(self._iterate_sets())
@@ -170,19 +190,37 @@ class LabelTable:
             start = end
 
 
-def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) -> list[int]:
-    """Return the columns of a row's labels."""
+def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) -> tuple[list[int], list[str]]:
+    """Return the columns of a row's labels, and those labels that are not in the vocabulary."""
     if not text.strip():
-        return []
+        return [], []
     if known.numbered:
-        return [_column_numbered(label.strip(), vocabulary, place) for label in text.split(";")]
+        return [_column_numbered(label.strip(), vocabulary, place) for label in text.split(";")], []
     labels = text.split(known.separators[0]) if known.separators else [text]
     if all(label in vocabulary.index for label in labels):  # nearly always, and quick
-        return [vocabulary.index[label] for label in labels]
+        return [vocabulary.index[label] for label in labels], []
     labels = split_labels(text, known.separators, vocabulary)
     if "" in labels:
         raise InputError(f"an empty label in {text!r}", place, "Is the row whole? Take the lone separator away.")
-    return [vocabulary.index[vocabulary.find(label, place)] for label in labels]
+    class_ids = [vocabulary.lookup(label) for label in labels]
+    unknown_labels = [label for label, class_id in zip(labels, class_ids, strict=True) if class_id is None]
+    return [vocabulary.index[class_id] for class_id in class_ids if class_id is not None], unknown_labels
+
+
+def _unknown_label(label: str, vocabulary: Vocabulary, place: str) -> InputError:
+    fitting = built_in_with(label, vocabulary.name)
+    vocabularies = f"Use --vocabulary {fitting}" if fitting else "Mend it, give the --vocabulary of the list"
+    return vocabulary.unknown(label, place, f"{vocabularies}, or --unknown-labels skip.")
+
+
+def _counts(strange: Mapping[int, list[str]], codes: array) -> dict[str, int]:
+    """Return how often each label stands in the list; `strange` has those of one row of each code."""
+    n_rows = Counter(code for code in codes if code in strange) if strange else {}
+    counts: Counter[str] = Counter()
+    for code, labels in strange.items():
+        for label in labels:
+            counts[label] += n_rows[code]
+    return dict(counts)
 
 
 def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
@@ -191,15 +229,17 @@ def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
     return int(label)
 
 
-def read_lists(paths: Sequence[Path], vocabulary: Vocabulary) -> LabelTable:
-    """Read several label lists as one, clips in order of the lists.
+def read_lists(
+    paths: Sequence[Path], vocabulary: Vocabulary, format: str | None = None, unknown: str = "error"
+) -> LabelTable:
+    """Read several label lists as one, clips in order of the lists; `format` and `unknown` as for `LabelTable.read`.
 
     Raises:
         InputError: a clip stands in two lists with other labels in each; as `LabelTable.read`.
     """
-    joined = LabelTable.read(paths[0], vocabulary)
+    joined = LabelTable.read(paths[0], vocabulary, format, unknown)
     for path in paths[1:]:
-        table = LabelTable.read(path, vocabulary)
+        table = LabelTable.read(path, vocabulary, format, unknown)
         earlier = np.array([joined.row_of.get(clip_id, -1) for clip_id in table.clip_ids], np.int64)
         again, new = np.flatnonzero(earlier >= 0), np.flatnonzero(earlier < 0)
         differing = np.flatnonzero((joined.matrix[earlier[again]] != table.matrix[again]).sum(axis=1))
@@ -207,7 +247,8 @@ def read_lists(paths: Sequence[Path], vocabulary: Vocabulary) -> LabelTable:
             clip_id = table.clip_ids[again[differing[0]]]
             raise InputError(f"clip {clip_id!r} has other labels in an earlier list", path, "Remove one of the two.")
         clip_ids = (*joined.clip_ids, *(table.clip_ids[row] for row in new))
-        joined = LabelTable(clip_ids, sparse.vstack([joined.matrix, table.matrix[new]], format="csr"), vocabulary)
+        matrix = sparse.vstack([joined.matrix, table.matrix[new]], format="csr")
+        joined = LabelTable(clip_ids, matrix, vocabulary, dict(Counter(joined.left_out) + Counter(table.left_out)))
     return joined
 
 

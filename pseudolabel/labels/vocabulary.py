@@ -125,26 +125,34 @@ class Vocabulary:
         """
         class_id = self.lookup(text)
         if class_id is None:
-            raise self._unknown(text, place)
+            raise self.unknown(text, place)
         return class_id
 
-    def _unknown(self, text: str, place: object) -> UnknownClass:
+    def unknown(self, text: str, place: object = "", remedy: str = "") -> UnknownClass:
+        """Return the error that `text` is no class; it names the nearest one."""
         message = f"class {text!r} is not in the vocabulary {self.name!r} ({len(self)} classes)"
         found = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
         if found:
             message += f"; nearest: {found!r} ({self.names[self.index[found]]})"
-        return UnknownClass(message, place, "Mend the label, or give the --vocabulary that it was written with.")
+        remedy = remedy or "Mend the label, or give the --vocabulary that it was written with."
+        return UnknownClass(message, place, remedy)
 
     def subset(self, class_ids: Iterable[str]) -> Vocabulary:
         """Return the vocabulary of these classes only, in this vocabulary's order."""
         wanted = set()
         for class_id in class_ids:
             if class_id not in self.index:
-                raise self._unknown(class_id, "")
+                raise self.unknown(class_id)
             wanted.add(class_id)
         kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
         columns = (self.class_ids, self.names, self.ontology_ids)
         return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
+
+
+def built_in_with(text: str, other_than: str) -> str:
+    """Return the one built-in vocabulary that has this class, '' where there is none or more than one."""
+    names = [name for name in BUILT_IN if name != other_than and Vocabulary.load(name).lookup(text) is not None]
+    return names[0] if len(names) == 1 else ""
 
 
 def _spelling(name: str, word: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pseudolabel.errors import ClipMismatch
-from pseudolabel.labels.aliases import ClipName, clip_name, match_clips
+from pseudolabel.labels.aliases import ClipName, clip_name, match_clips, same_clips
 
 ID = "KK227gPpRn4"
 
@@ -19,6 +21,8 @@ ID = "KK227gPpRn4"
         (f"Y{ID}_30.000_40.000.wav", ClipName(ID, 30_000, 40_000)),
         (f"{ID}_30_40", ClipName(ID, 30_000, 40_000)),
         (f"{ID}_30000", ClipName(ID, 30_000)),
+        (f"{ID}_0", ClipName(ID, 0)),
+        (f"{ID}_300", ClipName(f"{ID}_300")),
         ("Y-6p32k2WUCs", ClipName("-6p32k2WUCs")),
         ("Y2345678901", ClipName("Y2345678901")),  # eleven signs: a whole id that begins with Y
         ("take_1_2", ClipName("take_1_2")),
@@ -30,12 +34,14 @@ def test_name_says_its_id_and_its_times(text, name):
 
 
 def test_exact_id_comes_first_and_aliases_are_reported():
-    matched = match_clips(["x.wav", "a/y.flac", f"Y{ID}_30.000_40.000", "gone"], ["x", "x.wav", "y", f"{ID}_30000"])
-    assert matched.known == {"x.wav": "x.wav", "a/y.flac": "y", f"Y{ID}_30.000_40.000": f"{ID}_30000"}
-    assert matched.aliases == ("a/y.flac", f"Y{ID}_30.000_40.000")
+    listed = ["x.wav", "a/y.flac", f"Y{ID}_30.000_40.000", "gone"]
+    matched = match_clips(listed, ["x", "x.wav", "y", f"{ID}_30000"])
+    assert matched.found == tuple(listed[:3])
+    assert matched.known() == ["x.wav", "y", f"{ID}_30000"]
+    assert matched.aliases == {"a/y.flac": "y", f"Y{ID}_30.000_40.000": f"{ID}_30000"}
     assert matched.absent == ("gone",)
-    assert matched.report() == (
-        f"3 of 4 clips found, 2 under another id: a/y.flac is y, Y{ID}_30.000_40.000 is {ID}_30000"
+    assert matched.report("scores") == (
+        f"2 of 4 clips found under another id (scores): a/y.flac is y, Y{ID}_30.000_40.000 is {ID}_30000"
     )
 
 
@@ -43,17 +49,78 @@ def test_other_times_are_other_clips():
     known = [f"{ID}_30.000_40.000"]
     assert match_clips([f"{ID}_40000"], known).absent == (f"{ID}_40000",)
     assert match_clips([f"{ID}_30.000_39.000"], known).absent == (f"{ID}_30.000_39.000",)
-    assert match_clips([ID], known).known == {ID: known[0]}
+    assert match_clips([ID], known).aliases == {ID: known[0]}
+    assert match_clips([f"{ID}_30000"], known).aliases == {f"{ID}_30000": known[0]}
 
 
 def test_what_fits_two_clips_is_refused():
-    with pytest.raises(ClipMismatch, match=f"clip '{ID}' may be any of {ID}_0, {ID}_10000"):
-        match_clips([ID], [f"{ID}_0", f"{ID}_10000"])
-    with pytest.raises(ClipMismatch, match=r"'x' and 'x\.wav' are both 'x'"):
-        match_clips(["x", "x.wav"], ["x"])
+    with pytest.raises(ClipMismatch, match=f"l: clip '{ID}' may be any of {ID}_0, {ID}_10000"):
+        match_clips([ID], [f"{ID}_0", f"{ID}_10000"], "l")
+    for asked in ["x", "x.wav"], ["x.wav", "x"]:
+        with pytest.raises(ClipMismatch, match=r"'x' and 'x\.wav' are both 'x'"):
+            match_clips(asked, ["x"])
+    with pytest.raises(ClipMismatch, match=r"'a/x' and 'x\.wav' are both 'x'"):
+        match_clips(["a/x", "x.wav"], ["x"])
 
 
 def test_exact_ids_need_no_names():
-    clips = ["Y" + ID, ID]
-    assert match_clips(clips, clips).known == {clip: clip for clip in clips}
-    assert match_clips(clips, clips).aliases == ()
+    clips = ["Y" + ID, ID, f"{ID}_0"]
+    matched = match_clips(clips, clips)
+    assert (matched.known(), matched.aliases, matched.absent, matched.report("")) == (clips, {}, (), "")
+
+
+def test_counters_are_no_times():
+    takes = ["recording01_1", "recording01_2", "recording01_0010"]
+    assert match_clips(["recording01"], takes).absent == ("recording01",)
+    assert same_clips(["recording01"], takes) == {}
+
+
+FORMS = ("{}", "Y{}", "x/{}.wav", "{}.FLAC", "c:\\{}.mp3", "{}_30.000_40.000", "Y{}_30.000_40.000.w64", "{}_30000",
+         "{}_0", "{}_7", "Y{}_40000.au", "{}_30_40")  # fmt: skip
+STEMS = (ID, "-6p32k2WUCs", "Y2345678901", "short", "a.rather.long_name", "x")
+
+
+def reference_pairs(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+    """Return all pairs of ids that may be one clip, by comparing each with each."""
+
+    def may_be_one(one: str, other: str) -> bool:
+        (a, *times), (b, *others) = clip_name(one), clip_name(other)
+        return a == b and all(None in pair or pair[0] == pair[1] for pair in zip(times, others, strict=True))
+
+    return [(one, other) for one in first for other in second if may_be_one(one, other)]
+
+
+IDS = st.lists(st.builds(str.format, st.sampled_from(FORMS), st.sampled_from(STEMS)), unique=True, max_size=8)
+
+
+@settings(max_examples=300)
+@given(asked=IDS, known=IDS)
+def test_matching_and_sharing_are_those_of_comparing_each_with_each(asked, known):
+    pairs = reference_pairs(asked, known)
+    shared = same_clips(asked, known)
+    assert list(shared) == [one for one in asked if any(one == first for first, _ in pairs)]
+    assert set(shared.items()) <= set(pairs)
+    assert all(shared[one] == one for one in asked if one in known)
+
+    expected, conflict = {one: one for one in asked if one in known}, False
+    for one in asked:
+        fitting = [other for first, other in pairs if first == one]
+        if one not in known and fitting:
+            conflict |= len(fitting) > 1 or fitting[0] in expected.values()
+            expected[one] = fitting[0]
+    if conflict:
+        with pytest.raises(ClipMismatch):
+            match_clips(asked, known)
+    else:
+        matched = match_clips(asked, known)
+        assert dict(zip(matched.found, matched.known(), strict=True)) == expected
+        assert list(matched.found) == [one for one in asked if one in expected]
+        assert list(matched.absent) == [one for one in asked if one not in expected]
+        assert matched.aliases == {one: other for one, other in expected.items() if one != other}
+
+
+def test_doubt_counts_against_clips_that_must_not_be_shared():
+    assert same_clips([ID, "a"], [f"Y{ID}", "b"]) == {ID: f"Y{ID}"}
+    assert same_clips([f"{ID}_0", f"{ID}_10000", "a"], [ID]) == {f"{ID}_0": ID, f"{ID}_10000": ID}
+    assert same_clips([ID], [f"{ID}_0", f"{ID}_10000", "a"]) == {ID: f"{ID}_0"}
+    assert same_clips([f"{ID}_0"], [f"{ID}_10000"]) == {}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pseudolabel.errors import ClipMismatch
 from pseudolabel.labels.bits import members
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
@@ -95,3 +96,33 @@ def test_clips_in_another_order_keep_their_scores(rows):
     values = np.array([[0.1], [0.6], [0.9]], np.float16)
     evidence = Evidence.match(table(3, 1), Scores([f"c{row}" for row in rows], ["k0"], values))
     assert as_pairs(evidence.compare(0, 3, np.array([0.5]))[0]) == {(row, 0) for row in rows[1:]}
+
+
+ID = "KK227gPpRn4"
+
+
+def test_clips_scored_under_another_id_get_their_scores_and_keep_their_own_id():
+    vocabulary = Vocabulary("v", ("k",), ("k",), ("",))
+    labels = LabelTable(["a", f"Y{ID}", "gone", "x/b.wav"], np.ones((4, 1)), vocabulary)
+    scores = Scores(["b", "other", f"{ID}_30.000_40.000", "a"], ["k"], np.array([[0.5], [0.0], [0.25], [0.75]]))
+    evidence = Evidence.match(labels, scores)
+    assert evidence.row_of.tolist() == [3, 2, -1, 0]
+    assert evidence.aliases == {f"Y{ID}": f"{ID}_30.000_40.000", "x/b.wav": "b"}
+    assert evidence.missing == (("gone", "no scores"),)
+    assert evidence.at(np.arange(4), np.zeros(4, int)).tolist()[:2] == [0.75, 0.25]
+    assert evidence.aliases_report() == (
+        f"2 of 4 clips found under another id (scores): Y{ID} is {ID}_30.000_40.000, x/b.wav is b"
+    )
+
+
+def test_ids_that_fit_several_clips_are_refused():
+    def match(clips, scored):
+        labels = LabelTable(clips, np.ones((len(clips), 1)), Vocabulary("v", ("k",), ("k",), ("",)))
+        return Evidence.match(labels, Scores(scored, ["k"], np.full((len(scored), 1), 0.5)))
+
+    with pytest.raises(ClipMismatch, match=f"clip '{ID}' may be any of Y{ID}, {ID}_0"):
+        match(["a", ID], ["a", f"Y{ID}", f"{ID}_0"])
+    with pytest.raises(ClipMismatch, match=r"clips 'a' and 'a\.wav' are both 'a'"):
+        match(["a", "a.wav"], ["a"])
+    assert match(["a", "b"], ["b", "a"]).aliases == {}
+    assert match(["a", "b"], ["b", "a"]).aliases_report() == ""

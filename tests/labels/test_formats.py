@@ -80,6 +80,12 @@ LISTS = {
         'train/b.wav,2,"gunshot, gunfire"\nc.wav,3,Dog;Speech\n',
         CLIPS,
     ),
+    "audiofolder-json": (
+        '{"file_name": "train/-a.wav", "take": 1, "labels": ["Speech", "/m/05zppz"]}\n'
+        '{"file_name": "train/b.wav", "take": 2, "labels": "gunshot, gunfire"}\n'
+        '{"file_name": "train/c.wav", "labels": ["Dog", "Speech"]}\n',
+        CLIPS,
+    ),
     "plain": (
         'n,path,tags\n1,-a.wav,"Speech,Male speech, man speaking"\n2,b.wav,/m/032s66\n3,c.wav,Dog;Speech\n', CLIPS
     ),
@@ -90,8 +96,11 @@ def expected(clips: dict[str, set[str]]) -> LabelTable:
     return LabelTable.from_sets(clips, clips.values(), VOCABULARY)
 
 
+ENDINGS = {"psla": ".json", "audiofolder-json": ".jsonl"}
+
+
 def write(tmp_path, name: str, content: str | None = None):
-    path = tmp_path / ("list.json" if name == "psla" else "list.txt")
+    path = tmp_path / f"list{ENDINGS.get(name, '.txt')}"
     path.write_text(LISTS[name][0] if content is None else content, newline="")
     return path
 
@@ -112,7 +121,7 @@ def test_list_is_told_apart_and_read(tmp_path, name):
 @pytest.mark.parametrize("name", LISTS)
 def test_packed_list_with_other_line_ends_and_mark_is_the_same(tmp_path, name):
     content = "\ufeff" + LISTS[name][0].replace("\n", "\r\n")
-    path = tmp_path / ("list.json.gz" if name == "psla" else "list.txt.gz")
+    path = tmp_path / f"list{ENDINGS.get(name, '.txt')}.gz"
     path.write_bytes(gzip.compress(content.encode()))
     assert LabelTable.read(path, VOCABULARY) == expected(LISTS[name][1])
 
@@ -205,6 +214,18 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         ("psla", "/m/032s66", "/m/x", r", entry 2: class '/m/x'"),
         ("psla", "data", "rows", r"no list under the key 'data'"),
         ("psla", "]}", "", r"json:6: not JSON"),
+        ("audiofolder-json", '"/m/05zppz"]}', '"/m/05zppz"]', r":1: not JSON \(Expecting ',' delimiter\)"),
+        ("audiofolder-json", '["Dog", "Speech"]', '["Dog", ""]', r":3: an empty label in \['Dog', ''\]"),
+        ("audiofolder-json", '"gunshot, gunfire"', "7", r":2: clips and labels must be texts"),
+        (
+            "audiofolder-json",
+            '2, "labels"',
+            '2, "label"',
+            r":2: key 'labels' is missing; keys found: file_name, take",
+        ),
+        ("audiofolder-json", '"take": 2', '"labels": []', r":2: cannot be read \(a key stands there twice\)"),
+        ("audiofolder-json", "train/c", "train/b", r":3: clip 'b' stands there twice, first in line 2"),
+        ("audiofolder-json", "Dog", "Dgo", r":3: class 'Dgo' is not in the vocabulary"),
         ("plain", "tags", "words", r":1: column 'clip_id' is missing; columns found: n, path, words"),
     ],
 )
@@ -320,6 +341,26 @@ def test_parquet_with_texts_or_lists_is_read_and_other_types_are_refused(tmp_pat
             LabelTable.read(path, VOCABULARY)
 
 
+def test_json_lines_of_any_label_key_with_texts_lists_or_null_are_read(tmp_path):
+    path = tmp_path / "metadata.jsonl"
+    path.write_text(
+        '\n{"tag": "Dog;Speech", "file_name": "a.wav"}\n \n{"file_name": "b", "tag": null}\n'
+        '{"file_name": "c", "tag": []}\n{"file_name": "d", "tag": ""}\n{"file_name": "e", "tag": ["Gunshot, gunfire"]}'
+    )
+    found = labels_by_clip(LabelTable.read(path, VOCABULARY))
+    assert found == {"a": {DOG, SPEECH}, "b": set(), "c": set(), "d": set(), "e": {GUNSHOT}}
+    for text, message in [
+        ("[1]", ":1: not a JSON object"),
+        ("[" * 100_000, ":1: cannot be read"),
+        ('{"file_name": "a"}', ":1: key 'labels' is missing; keys found: file_name"),
+        ('{"labels": []}', ":1: key 'file_name' is missing"),
+        ("\n\n", "has no clips"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            LabelTable.read(path, VOCABULARY)
+
+
 def test_damaged_parquet_is_refused_or_the_same(tmp_path):
     path, rng = tmp_path / "l.parquet", random.Random(3)
     expected(CLIPS).write(path, "parquet")
@@ -338,7 +379,7 @@ def test_damaged_parquet_is_refused_or_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff\xd8", "clip_id,labels\n".encode("utf-16"), b"\0" * 99])
-@pytest.mark.parametrize("name", ["l.csv", "l.json", "l.parquet", "l.csv.gz", "l.csv.xz"])
+@pytest.mark.parametrize("name", ["l.csv", "l.json", "l.jsonl", "l.parquet", "l.csv.gz", "l.csv.xz"])
 def test_binary_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(name)):

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 
 ABC = Vocabulary("abc", ("/m/a", "/m/b", "/m/c"), ("Ant, worker", "Bee", "Cat"), ("", "", ""))
@@ -171,3 +171,64 @@ def test_matrix_of_another_shape_and_repeated_clips_are_refused():
         LabelTable(("x", "y", "x"), np.ones((3, 3)), ABC)
     with pytest.raises(UnknownClass):
         LabelTable.from_sets(["x"], [["/m/z"]], ABC)
+
+
+def test_unknown_labels_can_be_left_out_and_are_counted_by_how_often_they_stand_there(tmp_path):
+    text = "clip_id,labels\n-x,/m/a;Dog;/m/c\ny,/m/b\nz,Dog;Elk\nw,Dog;Elk\nv,\nu,Dog;Dog\n"
+    (tmp_path / "l.csv").write_text(text)
+    table = LabelTable.read(tmp_path / "l.csv", ABC, unknown="skip")
+    assert table.label_sets() == [("/m/a", "/m/c"), ("/m/b",), (), (), (), ()]
+    assert table.left_out == {"Dog": 5, "Elk": 2}
+    assert table.clip_ids == ("-x", "y", "z", "w", "v", "u")
+    every = Vocabulary("every", *[("Dog", "Elk", "/m/a", "/m/b", "/m/c")] * 3)
+    assert LabelTable.read(tmp_path / "l.csv", every).left_out == {}
+    with pytest.raises(InputError, match="unknown labels are error or skip, not 'ignore'"):
+        LabelTable.read(tmp_path / "l.csv", ABC, unknown="ignore")
+
+
+def test_clips_of_which_some_events_are_unknown_keep_the_others(tmp_path):
+    text = "filename\tonset\toffset\tevent_label\nx.wav\t0\t1\tElk\nx.wav\t0\t1\tBee\ny.wav\t0\t1\tElk\n"
+    (tmp_path / "l.tsv").write_text(text)
+    table = LabelTable.read(tmp_path / "l.tsv", ABC, unknown="skip")
+    assert (table.clip_ids, table.label_sets(), table.left_out) == (("x", "y"), [("/m/b",), ()], {"Elk": 2})
+
+
+def test_skipping_unknown_labels_skips_no_other_fault(tmp_path):
+    for text, message in [
+        ("clip_id,labels\nx,Elk;\n", ":2: an empty label in 'Elk;'"),
+        ("clip_id,labels\nx,Elk\nx,Elk\n", ":3: clip 'x' stands there twice"),
+        ("filename\tlabels\tduration\nx\t7\t1\n", ":2: '7' is no column"),
+    ]:
+        (tmp_path / "l.csv").write_text(text)
+        with pytest.raises(InputError, match=message):
+            LabelTable.read(tmp_path / "l.csv", ABC, unknown="skip")
+
+
+def test_lists_read_as_one_count_what_is_left_out_of_all(tmp_path):
+    for name, text in {"1.csv": "x,Dog;/m/a\n", "2.csv": "y,Dog;Elk\nx,/m/a;Fox\n"}.items():
+        (tmp_path / name).write_text("clip_id,labels\n" + text)
+    table = read_lists([tmp_path / "1.csv", tmp_path / "2.csv"], ABC, unknown="skip")
+    assert (table.clip_ids, table.left_out) == (("x", "y"), {"Dog": 2, "Elk": 1, "Fox": 1})
+
+
+@pytest.mark.parametrize(
+    ("label", "vocabulary", "remedy"),
+    [
+        ("/m/05tny_", ABC, "Mend it, give the --vocabulary of the list, or --unknown-labels skip."),  # of two
+        ("chirping_birds", ABC, "Use --vocabulary esc50, or --unknown-labels skip."),
+        ("/t/dd00001", Vocabulary.load("fsd50k"), "Use --vocabulary audioset, or --unknown-labels skip."),
+        ("Chrip", Vocabulary.load("audioset"), "Mend it, give the --vocabulary of the list, or --unknown-labels skip."),
+    ],
+)
+def test_unknown_label_names_the_built_in_vocabulary_that_alone_has_it(tmp_path, label, vocabulary, remedy):
+    with pytest.raises(UnknownClass, match=r"labels\.csv:2: class '.*' is not in the vocabulary") as caught:
+        read(tmp_path, f"clip_id,labels\nx,{label}\n", vocabulary=vocabulary)
+    assert caught.value.remedy == remedy
+
+
+def test_renamed_clips_keep_their_labels():
+    renamed = EXPECTED.renamed({"y": "Y", "other": "x"})
+    assert renamed.clip_ids == ("-x", "Y", "z")
+    assert renamed.label_sets() == EXPECTED.label_sets()
+    with pytest.raises(InputError, match="stands in rows 0 and 1"):
+        EXPECTED.renamed({"y": "-x"})
