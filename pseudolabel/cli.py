@@ -25,6 +25,7 @@ VERBS = {
     "prepare": "audio files and label lists -> clips.h5",
     "train": "clips and labels, or soft targets -> a run folder",
     "score": "clips and run folders -> scores.h5 at 10, 5 and 2 s",
+    "average": "checkpoints or runs -> one model; score stores -> one ensemble store",
     "enhance": "labels, scores and ontology -> enhanced labels and their ledger",
     "evaluate": "runs or scores, and labels -> metrics, figures, report",
     "balance": "labels -> how uneven the classes are, sampling weights, a held-out list",

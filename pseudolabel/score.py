@@ -2,13 +2,15 @@
 
     python -m pseudolabel.score                                     # WORK/runs/teacher on every clip -> WORK/scores.h5
     python -m pseudolabel.score --run runs/a runs/b --list labels.csv --windows clip 2s --out scores.h5
+    python -m pseudolabel.score --folds runs/teacher-fold*          # each clip by models that never saw it or its group
     python -m pseudolabel.score --import predictions.npy --ids clips.txt --classes classes.txt
     python -m pseudolabel.score --import windows.h5 --window-s 2 --ids train.csv --classes audioset --name PANNs
     python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
 
-Several runs are averaged (mean of probabilities). The work is done in blocks of clips: killed and run again it makes
-only the missing ones, and the store has the same bytes as that of an uninterrupted run. --import takes the answers of
-any other model instead: probabilities (clips, classes), or (clips, windows, classes) with --window-s.
+Several runs are averaged (mean of probabilities); of --folds, those that were not trained on a clip's group. The work
+is done in blocks of clips: killed and run again it makes only the missing ones, and the store has the same bytes as
+that of an uninterrupted run. --import takes the answers of any other model instead: probabilities (clips, classes), or
+(clips, windows, classes) with --window-s.
 """
 
 from __future__ import annotations
@@ -23,19 +25,20 @@ import h5py
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256, write_csv, write_json
+from pseudolabel.artefacts import refuse_existing, run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.scores.imported import import_scores, open_answers
 from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name, window_samples
+from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, mean_answers, seen_by, unseen_clips
 
 BLOCK_SIZE = 256  # clips a block
-ONLY_MODELS, ONLY_IMPORT = ("run", "clips", "list"), ("ids", "classes", "dataset", "window_s", "name", "out_of_fold")
+ONLY_MODELS = ("run", "folds", "clips", "list")
+ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "name", "out_of_fold")
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
@@ -54,7 +57,7 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
     return taggers
 
 
-def score_block(taggers: list, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device) -> dict:
+def score_windows(tagger, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device) -> dict:
     """Return scale name -> scores of some clips; a scale whose windows are the whole clips is not computed twice."""
     from pseudolabel.training.scoring import score_clips
 
@@ -65,21 +68,32 @@ def score_block(taggers: list, clips: ClipStore, rows: np.ndarray, windows: list
         if samples is not None and CLIP in windows and int(n_windows(lengths.max(), samples)) == 1:
             answers[window_name(window_s)] = answers[CLIP][:, None]
             continue
-        mean = np.mean(
-            [score_clips(tagger, clips, rows, window_s, batch_size, device) for tagger in taggers], axis=0
-        ).astype(np.float16)
-        answers[window_name(window_s)] = mean[:, 0] if window_s == CLIP else mean
+        scores = score_clips(tagger, clips, rows, window_s, batch_size, device)
+        answers[window_name(window_s)] = scores[:, 0] if window_s == CLIP else scores
     return answers
 
 
-def score_all(blocks: Blocks, taggers: list, clips: ClipStore, rows: np.ndarray, windows: list, args, device) -> None:
+def score_block(
+    taggers: list, unseen: np.ndarray, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device
+) -> dict:
+    """Return scale name -> mean scores of some clips, float16; unseen (n, R): which tagger answers which clip."""
+    means = mean_answers(
+        unseen, lambda model, at: score_windows(taggers[model], clips, rows[at], windows, batch_size, device)
+    )
+    return {name: scores.astype(np.float16) for name, scores in means.items()}
+
+
+def score_all(
+    blocks: Blocks, taggers: list, unseen: np.ndarray, clips: ClipStore, rows: np.ndarray, windows: list, args, device
+) -> None:
     """Make every unfinished block."""
     unfinished = blocks.unfinished()
     n_done = len(rows) - sum(len(blocks.span(block)) for block in unfinished)
     with Progress("score", len(rows), start=n_done) as progress:
         for block in unfinished:
             span = blocks.span(block)
-            answers = score_block(taggers, clips, rows[span.start : span.stop], windows, args.batch_size, device)
+            part = slice(span.start, span.stop)
+            answers = score_block(taggers, unseen[part], clips, rows[part], windows, args.batch_size, device)
 
             def fill(file: h5py.File, answers: dict = answers) -> None:
                 for name, scores in answers.items():
@@ -116,21 +130,21 @@ def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[s
         yield answers
 
 
-def describe_models(runs: Sequence[Path], taggers: list, clip_ids: Sequence[str]) -> dict[str, object]:
+def describe_models(runs: Sequence[Path], taggers: list, clips: ClipStore, rows: np.ndarray) -> dict[str, object]:
     """Return the store's attributes about its models: names, checksums of weights, what they were trained on.
 
-    `out_of_fold` is true where each run says which clips it was trained on and none of the scored ones is, or may be,
-    among them.
+    `out_of_fold` is true where each run says which clips it was trained on and none of the scored ones, nor one of
+    their groups, is among them.
     """
-    trained_on = [run / "train_clips.csv" for run in runs]
-    seen = [[row["clip_id"] for row in read_csv(path, ("clip_id",))] if path.is_file() else None for path in trained_on]
+    trained_on = [run / SEEN_CLIPS for run in runs]
+    seen = [seen_by(run, clips) for run in runs]
     weights = [sha256(run / "model.safetensors") for run in runs]
     return {
         "model": "; ".join(
             f"{tagger.config['name']} {digest}" for tagger, digest in zip(taggers, weights, strict=True)
         ),
         "trained_on_sha256": "; ".join(sha256(path) if path.is_file() else "unknown" for path in trained_on),
-        "out_of_fold": all(ids is not None and not same_clips(ids, clip_ids) for ids in seen),
+        "out_of_fold": all(of_run is not None and not of_run[rows].any() for of_run in seen),
         "front_end": json.dumps([tagger.config["front_end"] for tagger in taggers]),
     }
 
@@ -170,6 +184,8 @@ def import_answers(args: argparse.Namespace) -> None:
 
 def make_store(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, then import answers or score clips."""
+    if args.run and args.folds:
+        raise InputError("--run and --folds both name the models", "--folds", "Leave one away.")
     alien = [name for name in (ONLY_MODELS if args.imported else ONLY_IMPORT) if getattr(args, name)]
     if alien:
         message = "--import runs no model" if args.imported else "goes with --import alone"
@@ -181,12 +197,14 @@ def score(args: argparse.Namespace) -> None:
     """Make the score store of the models' answers."""
     out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
     clips = ClipStore.open(args.clips or args.work / "clips.h5")
-    runs = args.run or [args.work / "runs" / "teacher"]
+    runs = args.folds or args.run or [args.work / "runs" / "teacher"]
     device = cli.choose_device(args.device, args.threads)
     clip_ids, missing = selected_clips(args, clips)
     rows = clips.rows(clip_ids)
     taggers = load_taggers(runs, clips.sample_rate, device)
-    attributes = describe_models(runs, taggers, list(dict.fromkeys([*clip_ids, *clips.aliases.values()])))
+    attributes = describe_models(runs, taggers, clips, rows)
+    unseen = unseen_clips(runs, clips, rows) if args.folds else np.ones((len(rows), len(runs)), bool)
+    attributes |= fold_attributes(unseen) if args.folds else {}
     class_ids, windows = taggers[0].config["class_ids"], list(dict.fromkeys(args.windows))
     names, audio = [window_name(window) for window in windows], clips.path.stat()
     settings = {
@@ -195,7 +213,7 @@ def score(args: argparse.Namespace) -> None:
         "clip_store": [audio.st_size, audio.st_mtime_ns],
     }  # fmt: skip
     blocks = Blocks(out, len(rows), BLOCK_SIZE, settings, restart=args.overwrite)
-    score_all(blocks, taggers, clips, rows, windows, args, device)
+    score_all(blocks, taggers, unseen, clips, rows, windows, args, device)
 
     lengths = clips.n_samples[rows]
     shapes, counts = layout(windows, lengths, len(class_ids), clips.sample_rate)
@@ -221,6 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
     parser = cli.verb_parser("score", __doc__)
     parser.add_argument("--run", type=Path, nargs="+", help="run folders, averaged (default: WORK/runs/teacher)")
+    parser.add_argument("--folds", type=Path, nargs="+", metavar="RUN", help="run folders of a cross-validated teacher "
+                        "(train --fold): each clip is scored by those that saw neither it nor its group")  # fmt: skip
     parser.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
     parser.add_argument("--list", type=Path, help="label list: only its clips, in its order (default: every clip)")
     parser.add_argument("--windows", type=parse_window, nargs="+", default=[CLIP, 10, 5, 2],

@@ -1,6 +1,7 @@
 """Train a model on weak labels, on enhanced labels, or on the soft targets of windows: teachers and students alike.
 
     python -m pseudolabel.train --row teacher --labels work/labels.csv
+    python -m pseudolabel.train --row teacher --fold 1/5                   # leaves the first of five folds out
     python -m pseudolabel.train --row psl_2s --targets work/scores.h5 --window 2s --list work/balanced.csv
 
 One line per epoch stands in RUN/history.csv. Killed and run again with the same command, training goes on after the
@@ -16,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from pseudolabel.artefacts import run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, OutputExists, first_few
 from pseudolabel.labels.aliases import same_clips
+from pseudolabel.labels.folds import fold_numbers, parse_fold
 from pseudolabel.labels.sampling import balanced_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -65,6 +67,15 @@ def training_list(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipS
         missing += [(clip_id, f"no {store.HOLDS}") for clip_id in matched.absent]
         listed, aliases = matched.found, aliases | matched.aliases
     return TrainingList(labels.select(listed), clips.rows(listed), missing, aliases, dict(labels.left_out))
+
+
+def leave_fold_out(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore) -> TrainingList:
+    """Return the clips of all folds but --fold; whole groups of the clip store are left out."""
+    groups = [clips.groups[row] for row in chosen.rows]
+    numbers = fold_numbers(groups, args.fold.of, args.seed, chosen.labels.matrix if args.stratify else None)
+    kept = np.flatnonzero(numbers != args.fold.number)
+    labels = chosen.labels.select([chosen.labels.clip_ids[row] for row in kept])
+    return replace(chosen, labels=labels, rows=chosen.rows[kept])
 
 
 def training_examples(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore, scores):
@@ -165,7 +176,8 @@ def train_options(args: argparse.Namespace):
 
 def claim_run_folder(args: argparse.Namespace) -> Path:
     """Return the run folder, empty or with the checkpoints of an unfinished run."""
-    folder = args.out or args.work / "runs" / (args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}")
+    name = args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}"
+    folder = args.out or args.work / "runs" / (f"{name}-{args.fold.name}" if args.fold else name)
     if args.overwrite and folder.exists():
         if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in RUN_MARKS)):
             raise InputError("not a folder that train wrote, so it is not replaced", folder, "Give another --out.")
@@ -188,6 +200,8 @@ def check_together(args: argparse.Namespace) -> None:
         raise InputError("needs soft targets", soft_only, "Give --targets scores.h5.")
     if args.sampling == "balanced" and args.targets is not None:
         raise InputError("counts hard labels", "--sampling balanced", "Leave out --targets, or shuffle.")
+    if args.stratify and args.fold is None:
+        raise InputError("divides into folds", "--stratify", "Give --fold 1/5, or leave it out.")
     if max(args.betas) == 1:
         raise InputError("Adam's betas must be below 1", "--betas", "PSLA's are .95 .999.")
     if needs_validation(args) and args.no_validation:
@@ -201,6 +215,9 @@ def train(args: argparse.Namespace) -> None:
     clips = ClipStore.open(args.clips or args.work / "clips.h5")
     scores = ScoreStore.open(args.targets) if args.targets else None
     chosen = training_list(args, vocabulary, clips, scores)
+    n_listed = len(chosen.rows)
+    if args.fold:
+        chosen = leave_fold_out(args, chosen, clips)
     device = cli.choose_device(args.device, args.threads)
     examples = training_examples(args, chosen, clips, scores)
     validation = validation_set(args, vocabulary, clips, chosen)
@@ -218,29 +235,35 @@ def train(args: argparse.Namespace) -> None:
         "config": tagger.config, "threads": args.threads, "pretrained": args.pretrained,
         "inputs": {name: sha256(path) for name, path in sources.items() if path},
         "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "clips": len(chosen.rows),
+        "fold": args.fold and f"{args.fold}{' stratified' if args.stratify else ''}",
     }  # fmt: skip
     trainer = Trainer(tagger, examples, train_options(args), device, folder, validation, settings)
+    trainer.kept_checkpoints = args.keep_checkpoints
     started = time.monotonic()
     trainer.run()
     write_run(args, folder, trainer, chosen, inputs, time.monotonic() - started)
+    if args.fold:
+        print(f"fold {args.fold}: {n_listed - len(chosen.rows)} of {n_listed} clips were left out")
 
 
 def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Path], elapsed_s: float) -> None:
     """Write what a finished run leaves; run.json comes last and says that it is finished."""
-    from pseudolabel.models import save_model
+    from pseudolabel.models import n_parameters, save_model
 
     save_model(folder, trainer.tagger)
     clip_ids = chosen.labels.clip_ids
     write_csv(folder / "train_clips.csv", ("clip_id",), [(clip_id,) for clip_id in clip_ids])
     write_csv(folder / "missing.csv", ("clip_id", "reason"), chosen.missing)
-    n_parameters = sum(parameter.numel() for parameter in trainer.tagger.network.parameters())
+    n_all, n_learnable = (n_parameters(trainer.tagger.network, learnable) for learnable in (False, True))
     seconds = sum(row["seconds"] for row in trainer.history)
     reached = [row["validation_map"] for row in trainer.history if row["validation_map"] != ""]
     selected = trainer.best[1] if args.select == "best" else trainer.epoch
     record = {
-        "row": args.row,
+        "row": f"{args.row}-{args.fold.name}" if args.fold else args.row,  # a table takes no two folds for two seeds
         "seed": args.seed,
-        "n_parameters": n_parameters,
+        "fold": args.fold and str(args.fold),
+        "n_parameters": n_all,
+        "n_learnable_parameters": n_learnable,
         "n_train_clips": len(clip_ids),
         "clips_under_another_id": len(chosen.aliases),
         "labels_left_out": chosen.left_out,
@@ -252,7 +275,7 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
     }
     write_json(folder / "run.json", record)
     score = f", validation mAP {record['validation_map']:.3f} (against its given labels)" if reached else ""
-    print(f"wrote {folder}: {args.model}, {n_parameters / 1e6:.2f} M parameters, {len(clip_ids)} clips, "
+    print(f"wrote {folder}: {args.model}, {n_all / 1e6:.2f} M parameters, {len(clip_ids)} clips, "
           f"epoch {selected} of {trainer.epoch}{score}, {elapsed_s:.0f} s")  # fmt: skip
     if chosen.missing:
         print(f"{len(chosen.missing)} listed clips could not be used: {folder / 'missing.csv'}", file=sys.stderr)
@@ -267,6 +290,11 @@ def key_value(text: str) -> tuple[str, object]:
         return name, json.loads(value if not value.startswith(".") else f"0{value}")
     except json.JSONDecodeError:
         return name, value
+
+
+def keep_checkpoints(text: str) -> int:
+    """Parse `all` (0) or how many checkpoints are kept."""
+    return 0 if text == "all" else cli.positive_int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -290,9 +318,14 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--sampling", choices=("shuffle", "balanced"), default="shuffle", help="balanced: PSLA's sum rule"
     )
+    what.add_argument("--fold", type=parse_fold, metavar="I/N",
+                      help="leave fold I of N out; --seed decides the folds, groups stay whole")  # fmt: skip
+    what.add_argument("--stratify", action="store_true", help="spread the rare classes over the folds, by the labels")
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model", default="mobilenetv2", help="mobilenetv2, efficientnet_b0, efficientnet_b2, ast_tiny ..."
+        "--model",
+        default="mobilenetv2",
+        help="mobilenetv2, efficientnet_b0, efficientnet_b2, resnet50, ast_tiny, ast_small, ast_base",
     )
     model.add_argument("--model-options", type=key_value, nargs="+", default=[], metavar="NAME=VALUE",
                        help="e.g. width=0.25")  # fmt: skip
@@ -318,6 +351,8 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--patience", type=cli.non_negative_int, default=0, help="stop after so many epochs without gain; 0: never"
     )
+    how.add_argument("--keep-checkpoints", type=keep_checkpoints, default=2, metavar="K", help="the last K, or all; "
+                     "`average --checkpoints` takes them (default: 2)")  # fmt: skip
     how.add_argument("--seed", type=cli.non_negative_int, default=0)
     cli.add_device_options(how)
     parser.add_argument("--out", type=Path, help="run folder (default: WORK/runs/teacher, WORK/runs/ROW-seedSEED)")

@@ -20,6 +20,7 @@ NETWORKS = {
     "mobilenetv2": ("mobilenetv2", "MobileNetV2", {}),
     "efficientnet_b0": ("efficientnet", "EfficientNet", {"variant": "b0"}),
     "efficientnet_b2": ("efficientnet", "EfficientNet", {"variant": "b2"}),
+    "resnet50": ("resnet", "ResNet50", {}),
     "ast_tiny": ("ast", "AST", {"size": "tiny"}),
     "ast_small": ("ast", "AST", {"size": "small"}),
     "ast_base": ("ast", "AST", {"size": "base"}),
@@ -60,6 +61,11 @@ def build_model(name: str, n_classes: int, **options: object) -> nn.Module:
         raise InputError(f"a model needs at least one class, found {n_classes}", name)
     module, class_name, fixed = NETWORKS[name]
     return getattr(importlib.import_module(f"pseudolabel.models.{module}"), class_name)(n_classes, **fixed, **options)
+
+
+def n_parameters(network: nn.Module, learnable: bool = False) -> int:
+    """Return the number of a network's parameters; with `learnable` only of those that are not frozen."""
+    return sum(value.numel() for value in network.parameters() if value.requires_grad or not learnable)
 
 
 def save_model(folder: str | Path, tagger: Tagger) -> None:

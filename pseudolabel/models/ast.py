@@ -9,7 +9,8 @@ from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import clamped
 
 PATCH = 16  # frames and mel bands a patch spans
-SIZES = ("tiny", "small", "base")
+# size -> side of the images that the downloaded weights were trained on: AST starts from these
+IMAGE_SIZES = {"tiny": 224, "small": 224, "base": 384}
 
 
 def n_patches(length: int, stride: int) -> int:
@@ -40,11 +41,16 @@ class AST(nn.Module):
         stride: of the 16 x 16 patches on both axes; 10 overlaps (1212 patches of 128 x 1024), 16 does not (512).
         n_frames: the time extent F. A network trained on 10 s does badly on 2 s: give each length its own.
         n_mels: the other extent.
-        pretrained: ImageNet weights: a local file of timm's `deit_*_distilled_patch16_224`, or `imagenet`, which
-            downloads them.
+        frozen: only the last LayerNorm and linear layer learn; the transformer keeps its weights.
+        pretrained: ImageNet weights: a local file of timm's `deit_*_distilled_patch16_*` for images of any size, or
+            `imagenet`, which downloads them.
         stem: how the three-channel patch weights become one: `sum` (AST), `mean`, or `random`.
         sha256: checksum of the file of pretrained weights.
+
+    Attention is fused (torch's scaled_dot_product_attention) wherever timm finds it, which is every torch in use.
     """
+
+    frame_stride = None  # its answers are of the whole extent
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class AST(nn.Module):
         stride: int = 10,
         n_frames: int = 1024,
         n_mels: int = 128,
+        frozen: bool = False,
         pretrained: str | None = None,
         stem: str = "sum",
         sha256: str | None = None,
@@ -63,9 +70,9 @@ class AST(nn.Module):
             raise InputError(f"{rule}; found {n_frames}, {n_mels}, {stride}", f"ast_{size}")
         import timm  # seconds of start-up: only who builds an AST pays them
 
-        self.options = {"stride": stride, "n_frames": n_frames, "n_mels": n_mels}
+        self.options = {"stride": stride, "n_frames": n_frames, "n_mels": n_mels, "frozen": frozen}
         self.n_frames, self.min_frames, self.n_mels = n_frames, n_frames, n_mels
-        name = f"deit_{size}_distilled_patch{PATCH}_224"
+        name = f"deit_{size}_distilled_patch{PATCH}_{IMAGE_SIZES[size]}"
         self.layers = timm.create_model(
             name,
             img_size=(n_mels, n_frames),
@@ -75,6 +82,7 @@ class AST(nn.Module):
         )
         if pretrained is not None:
             load_imagenet(self.layers, name, pretrained, stem, sha256)
+        self.layers.requires_grad_(not frozen)
         self.norm = nn.LayerNorm(self.layers.embed_dim)
         self.linear = nn.Linear(self.layers.embed_dim, n_classes)
 
@@ -129,7 +137,7 @@ def fitted_positions(embedding: Tensor, old_grid: tuple[int, int], new_grid: tup
     grid = grid.transpose(1, 2).unflatten(2, old_grid)  # (1, D, mel, time)
     for axis, (old, new) in enumerate(zip(old_grid, new_grid, strict=True), start=2):
         if new < old:
-            grid = grid.narrow(axis, (old - new) // 2, new)
+            grid = grid.narrow(axis, old // 2 - new // 2, new)
     if grid.shape[2:] != tuple(new_grid):
         grid = nn.functional.interpolate(grid, size=tuple(new_grid), mode="bilinear", align_corners=False)
     return torch.cat([tokens, grid.flatten(2).transpose(1, 2)], dim=1)

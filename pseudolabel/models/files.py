@@ -92,7 +92,8 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # The first sentence: the next of torch's explain how to run what is in the file all the same.
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(f"cannot be read as plain tensors ({reason})", path) from error
     return _unwrapped(state, path)
 

@@ -56,7 +56,7 @@ class MobileNetV2(nn.Module):
     """
 
     n_frames = None  # any length
-    min_frames = STRIDE
+    min_frames = frame_stride = STRIDE
 
     def __init__(
         self,

@@ -18,6 +18,11 @@ def clamped(scores: Tensor) -> Tensor:
     return scores.clamp(EPSILON, 1.0 - EPSILON)
 
 
+def build_head(n_features: int, n_classes: int, heads: int) -> nn.Module:
+    """Return attention pooling with that many heads, or mean pooling for 0 (PSLA, Table XIII)."""
+    return AttentionPooling(n_features, n_classes, heads) if heads else MeanPooling(n_features, n_classes)
+
+
 class MeanPooling(nn.Module):
     """Decision mean: linear and sigmoid per frame, mean over time (PSL; PSLA's `mean pooling`)."""
 

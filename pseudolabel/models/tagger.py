@@ -22,11 +22,14 @@ PRESETS = {
     "mobilenetv2": PSL_FRONT_END,
     "efficientnet_b0": PSLA_FRONT_END,
     "efficientnet_b2": PSLA_FRONT_END,
+    "resnet50": PSLA_FRONT_END,
     "ast_tiny": AST_FRONT_END,
     "ast_small": AST_FRONT_END,
     "ast_base": AST_FRONT_END,
 }
-CONFIG_KEYS = ("name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill")
+CONFIG_KEYS = (
+    "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
+)  # fmt: skip
 
 
 class Tagger(nn.Module):
@@ -35,7 +38,8 @@ class Tagger(nn.Module):
     Attributes:
         config: plain dict, all defaults spelled out: `name`, `class_ids`, `class_names`, `options` of the network,
             `front_end`, `sample_rate` (Hz), `window_s` (length it was trained on, None: whole clips), `fill` (the
-            feature value that stands where a network needs more frames than there are; by default that of silence).
+            feature value that stands where a network needs more frames than there are; by default that of silence),
+            `min_frames` (shorter features are filled up to so many frames; by default what the network needs).
         front_end, network: the two parts. Only the network has weights.
     """
 
@@ -60,17 +64,18 @@ class Tagger(nn.Module):
         with torch.set_grad_enabled(waveforms.requires_grad and torch.is_grad_enabled()):
             return self.front_end(waveforms)
 
+    def _filled(self, features: Tensor) -> Tensor:
+        missing = self.config["min_frames"] - features.shape[1]
+        return nn.functional.pad(features, (0, 0, 0, max(0, missing)), value=self.config["fill"])
+
     def from_features(self, features: Tensor) -> Tensor:
         """Return scores `(B, K)` of features of any length.
 
         A network with a fixed time extent sees longer features as consecutive pieces, the last one aligned to the
         end, and answers the mean of its probabilities.
         """
-        extent = self.network.n_frames
-        n_frames = features.shape[1]
-        missing = (extent or self.network.min_frames) - n_frames
-        if missing > 0:
-            features = nn.functional.pad(features, (0, 0, 0, missing), value=self.config["fill"])
+        features = self._filled(features)
+        extent, n_frames = self.network.n_frames, features.shape[1]
         if extent is None or n_frames <= extent:
             return self.network(features)
         starts = [*range(0, n_frames - extent, extent), n_frames - extent]
@@ -80,6 +85,32 @@ class Tagger(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Return scores `(B, K)` float32 in [1e-7, 1 - 1e-7] of waveforms `(B, T)`."""
         return self.from_features(self.features(waveforms))
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds that one of `frame_scores` covers: score f speaks of [f * frame_s, (f + 1) * frame_s).
+
+        Raises:
+            InputError: the network has no frame scores.
+        """
+        stride = self.network.frame_stride
+        if stride is None:
+            rule = "answers its whole extent and has no frame scores"
+            raise InputError(rule, self.config["name"], "Score short windows with it, or take another network.")
+        return stride * self.front_end.settings.hop / self.sample_rate
+
+    def frame_scores(self, waveforms: Tensor) -> Tensor:
+        """Return the scores `(B, frames, K)` float32 of stretches of `frame_s` seconds, for detection.
+
+        With mean pooling `forward` is their mean; with attention they are the class branch's answers, unweighted.
+
+        Raises:
+            InputError: the network has no frame scores.
+        """
+        stride = round(self.frame_s * self.sample_rate / self.front_end.settings.hop)
+        features = self.features(waveforms)
+        n_scores = -(-features.shape[1] // stride)  # without the frames that were filled in
+        return self.network.frame_scores(self._filled(features))[:, :n_scores]
 
 
 def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
@@ -115,6 +146,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
         options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
     network = build_model(name, len(class_ids), **options, **untrained)
     fill = config.get("fill")
+    min_frames = int(config.get("min_frames") or 0)
     return Tagger(
         front_end,
         network,
@@ -127,6 +159,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
             "sample_rate": sample_rate,
             "window_s": window_s,
             "fill": front_end.silence if fill is None else float(fill),
+            "min_frames": max(min_frames, network.min_frames),
         },
     )
 

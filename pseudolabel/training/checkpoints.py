@@ -12,6 +12,7 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
 
 KEPT = 2  # a damaged last one leaves the one before
+KEEP_ALL = 0
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -19,18 +20,33 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}.pt"
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict) -> None:
+def checkpoint_files(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a folder by the number of finished epochs, ascending."""
+    return {int(path.stem.removeprefix("epoch-")): path for path in sorted(folder.glob("epoch-[0-9]*.pt"))}
+
+
+def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict, kept: int = KEPT) -> None:
     """Write the state after `epoch` finished epochs and remove all but the last few.
 
     Args:
         state: tensors, numbers, lists and dicts of them: what `torch.load(weights_only=True)` reads back.
         settings: what the run was started with; another run's checkpoint is refused.
+        kept: how many are kept; KEEP_ALL: every one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(checkpoint_path(folder, epoch)) as temporary:
         torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
-    for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+    for old in sorted(folder.glob("epoch-*.pt"))[:-kept] if kept else ():
         old.unlink()
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Return the state that `save_checkpoint` wrote, its settings parsed; InputError where the file is damaged."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {**state, "settings": json.loads(state["settings"])}
+    except Exception as error:  # a damaged file of any kind
+        raise InputError(f"not a readable checkpoint ({type(error).__name__})", path, "Leave it out.") from error
 
 
 def differing(earlier: object, now: object, path: str = "") -> list[str]:
@@ -49,12 +65,11 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
     """
     for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            earlier = json.loads(state["settings"])
-        except Exception:  # a damaged file of any kind: the one before serves
+            state = read_checkpoint(path)
+        except InputError:
             print(f"{path}: not a readable checkpoint; the one before is taken", file=sys.stderr)
             continue
-        changed = differing(earlier, json.loads(json.dumps(settings)))
+        changed = differing(state["settings"], json.loads(json.dumps(settings)))
         if changed:
             raise InputError(
                 f"an unfinished run with other {', '.join(sorted(changed))} lies here",

@@ -16,7 +16,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.progress import Progress
-from pseudolabel.training.checkpoints import load_checkpoint, save_checkpoint
+from pseudolabel.training.checkpoints import KEPT, load_checkpoint, save_checkpoint
 from pseudolabel.training.dataset import AUGMENT, Examples, prefetch
 from pseudolabel.training.losses import soft_bce
 from pseudolabel.training.schedule import Schedule
@@ -73,6 +73,7 @@ class Trainer:
     best: tuple[float, int] = (-1.0, 0)
     best_weights: dict | None = None
     epoch: int = 0
+    kept_checkpoints: int = KEPT
 
     def __post_init__(self) -> None:
         self.tagger.to(self.device)
@@ -197,7 +198,7 @@ class Trainer:
             "best": list(self.best),
             "best_weights": self.best_weights,
         }
-        save_checkpoint(self.folder / "checkpoints", self.epoch, state, self.settings)
+        save_checkpoint(self.folder / "checkpoints", self.epoch, state, self.settings, self.kept_checkpoints)
 
     def _resume(self) -> None:
         state = load_checkpoint(self.folder / "checkpoints", self.settings)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
-from pseudolabel.models import NETWORKS, build_model
+from pseudolabel.models import NETWORKS, build_model, n_parameters
 from pseudolabel.models.ast import fitted_positions
 from pseudolabel.models.files import one_channel
 from pseudolabel.models.mobilenetv2 import scaled_channels
@@ -19,6 +19,7 @@ from pseudolabel.models.pooling import EPSILON, AttentionPooling, MeanPooling
 SMALL = {  # the cheapest network of each kind, and the features it takes
     "mobilenetv2": ({"width": 0.25}, (100, 64)),
     "efficientnet_b0": ({"heads": 2}, (100, 64)),
+    "resnet50": ({}, (100, 64)),
     "ast_tiny": ({"stride": 16, "n_frames": 100, "n_mels": 64}, (100, 64)),
 }
 EACH = pytest.mark.parametrize("name", SMALL)
@@ -44,17 +45,55 @@ def decibels(n_clips: int, n_frames: int = 100, n_mels: int = 64) -> torch.Tenso
         ("efficientnet_b2", {"heads": 0}, 8.44),
         ("efficientnet_b2", {"heads": 1}, 9.19),
         ("efficientnet_b2", {"heads": 4}, 13.64),
+        ("resnet50", {}, 25.66),
     ],
 )
 def test_parameters_are_the_published_ones(name, options, millions):
     with torch.device("meta"):
         network = build_model(name, 527, **options)
-    assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6, 2) == millions
+    assert round(n_parameters(network) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize(("stride", "patches"), [(10, 1212), (16, 512)])
 def test_ast_has_the_published_patches(stride, patches):
     assert build_model("ast_tiny", 5, stride=stride).layers.patch_embed.num_patches == patches
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_ast_s_attention_is_fused_in_every_block(size):
+    with torch.device("meta"):
+        network = build_model(f"ast_{size}", 5)
+    assert [block.attn.fused_attn for block in network.layers.blocks] == [True] * 12
+
+
+def test_ast_calls_the_fused_attention_of_torch(networks, monkeypatch):
+    calls, fused = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or fused(*a, **k)
+    )
+    with torch.no_grad():
+        networks["ast_tiny"](decibels(1))
+    assert len(calls) == 12
+
+
+def test_frozen_ast_learns_its_last_norm_and_linear_layer_alone():
+    network = build_model("ast_tiny", 7, **SMALL["ast_tiny"][0], frozen=True)
+    learns = {name for name, value in network.named_parameters() if value.requires_grad}
+    assert learns == {"norm.weight", "norm.bias", "linear.weight", "linear.bias"}
+    assert n_parameters(network, learnable=True) == 192 + 192 + 7 * 192 + 7
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.Adam(network.parameters(), 0.1)
+    network(decibels(2)).sum().backward()
+    optimizer.step()
+    assert {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])} == learns
+    assert build_model("ast_tiny", 7, **network.options).layers.cls_token.requires_grad is False
+
+
+@pytest.mark.parametrize(("stride", "n_frames", "n_mels"), [(10, 198, 128), (16, 498, 128), (10, 33, 64), (7, 16, 16)])
+def test_ast_takes_any_extent_it_is_built_for(stride, n_frames, n_mels):
+    network = build_model("ast_tiny", 3, stride=stride, n_frames=n_frames, n_mels=n_mels)
+    with torch.no_grad():
+        assert network(decibels(1, n_frames, n_mels)).shape == (1, 3)
 
 
 @EACH
@@ -101,20 +140,22 @@ def test_options_rebuild_the_same_shapes(networks, name):
     again.load_state_dict(networks[name].state_dict())
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_b0", "resnet50"])
 @pytest.mark.parametrize("n_frames", [32, 33, 101, 250])
 def test_convolutional_networks_take_any_length(networks, name, n_frames):
     with torch.no_grad():
         frame_scores = networks[name].frame_scores(decibels(1, n_frames))
         assert networks[name](decibels(1, n_frames)).shape == (1, 7)
     assert frame_scores.shape[0::2] == (1, 7)
-    if name == "mobilenetv2":
+    if name != "efficientnet_b0":  # whose static padding rounds down
         assert frame_scores.shape[1] == -(-n_frames // 32)
+    if name == "mobilenetv2":
         torch.testing.assert_close(frame_scores.mean(1), networks[name](decibels(1, n_frames)))
 
 
-def test_padding_variants_of_efficientnet_differ_on_the_same_weights(networks):
-    same_weights = build_model("efficientnet_b0", 7, heads=2, padding="dynamic").eval()
+@pytest.mark.parametrize("padding", ["dynamic", "static260", "symmetric"])
+def test_padding_variants_of_efficientnet_differ_on_the_same_weights(networks, padding):
+    same_weights = build_model("efficientnet_b0", 7, heads=2, padding=padding).eval()
     same_weights.load_state_dict(networks["efficientnet_b0"].state_dict())
     with torch.no_grad():
         assert not torch.allclose(same_weights(decibels(1, 101)), networks["efficientnet_b0"](decibels(1, 101)))
@@ -186,6 +227,8 @@ def test_positions_are_cut_at_the_centre_and_stretched_per_axis():
     assert fitted.shape == (1, 2 + 12, 2)
     assert torch.equal(fitted[:, :2], embedding[:, :2])
     assert fitted[0, 2:, 0].reshape(2, 6).mean(1).tolist() == [4.0, 7.0]  # the two middle rows of four
+    odd = fitted_positions(embedding, (4, 3), (3, 3))
+    assert odd[0, 2:, 0].reshape(3, 3)[:, 0].tolist() == [3.0, 6.0, 9.0]  # AST starts at 4 // 2 - 3 // 2
     assert torch.equal(fitted_positions(embedding, (4, 3), (4, 3)), embedding)
 
 
@@ -204,6 +247,33 @@ def test_image_weights_from_a_file_reach_efficientnet(tmp_path, stem):
     network = build_model("efficientnet_b0", 2, pretrained=str(tmp_path / "image.pth"), stem=stem)
     expected = {**source, "_conv_stem.weight": one_channel(colour["_conv_stem.weight"], None, stem)}
     assert all(torch.equal(network.layers.state_dict()[name], value) for name, value in expected.items())
+
+
+def test_image_weights_from_a_file_reach_resnet50(tmp_path):
+    from torchvision.models import resnet50
+
+    source = resnet50().state_dict()
+    torch.save(source, tmp_path / "resnet50.pth")
+    network = build_model("resnet50", 2, pretrained=str(tmp_path / "resnet50.pth"), stem="mean")
+    state = network.layers.state_dict()
+    assert torch.equal(state["conv1.weight"], source["conv1.weight"].mean(1, keepdim=True))
+    assert all(torch.equal(state[name], source[name]) for name in state if name != "conv1.weight")
+
+
+def test_resnet50_s_features_are_torchvision_s():
+    from torchvision.models import resnet50
+
+    network, reference = build_model("resnet50", 2, heads=0), resnet50()
+    weights = network.layers.state_dict()
+    reference.load_state_dict(
+        {**weights, "conv1.weight": weights["conv1.weight"].expand(-1, 3, -1, -1) / 3}, strict=False
+    )
+    reference.avgpool = reference.fc = torch.nn.Identity()
+    features = torch.randn(2, 96, 64)
+    with torch.no_grad():
+        theirs = reference.train()(features.mT[:, None].expand(-1, 3, -1, -1)).reshape(2, 2048, 2, 3)
+        ours = network.train()._sequence(features)
+    torch.testing.assert_close(ours, theirs.mean(2).mT, atol=1e-3, rtol=1e-3)
 
 
 def test_timm_s_efficientnet_weights_give_timm_s_features_under_dynamic_padding(tmp_path, settled):
@@ -240,7 +310,7 @@ def test_image_weights_from_a_file_reach_ast_with_fitted_positions(tmp_path):
         ("efficientnet_b0", {"variant": "b2"}, "unknown option 'variant' of efficientnet_b0"),
         ("mobilenetv2", {"width": 0}, "must be positive"),
         ("mobilenetv2", {"input_norm": "layer"}, "input_norm is 'layer'; known: none, batch"),
-        ("efficientnet_b0", {"padding": "same"}, "padding is 'same'; known: dynamic, static224, static260"),
+        ("efficientnet_b0", {"padding": "same"}, "padding is 'same'; known: dynamic, static224, static260, symmetric"),
         ("efficientnet_b0", {"heads": -1}, "at least one head"),
         ("ast_tiny", {"n_frames": 12}, "must be 16 or more"),
         ("efficientnet_b0", {"pretrained": "nowhere.pth"}, "nowhere.pth: no such file of weights"),
@@ -262,7 +332,7 @@ def test_ast_refuses_features_of_another_extent(networks):
         networks["ast_tiny"](decibels(1, 99))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "ast_tiny"])
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "ast_tiny"])
 def test_image_weights_that_cannot_be_downloaded_end_in_one_line(monkeypatch, name):
     def offline(*_: object, **__: object):
         raise OSError("no route to host")

@@ -20,6 +20,7 @@ CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["
 CONFIGS = {
     "mobilenetv2": {"name": "mobilenetv2", **CLASSES, "options": {"width": 0.25}, "front_end": {"hop": 320}},
     "efficientnet_b0": {"name": "efficientnet_b0", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
+    "resnet50": {"name": "resnet50", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
     "ast_tiny": {
         "name": "ast_tiny", **CLASSES, "options": {"stride": 16}, "front_end": {"hop": 320, "n_mels": 64},
         "window_s": 2.0,
@@ -61,6 +62,54 @@ def test_scores_of_a_clip_do_not_depend_on_its_neighbours(taggers, name):
         together = taggers[name](waveforms)
         alone = torch.cat([taggers[name](clip[None]) for clip in waveforms])
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "ast_tiny"])
+def test_frame_scores_cover_the_clip_and_nothing_else(taggers, name):
+    tagger = taggers[name]
+    assert tagger.frame_s == pytest.approx(0.64)  # 32 frames of 20 ms
+    for seconds in (10, 5, 2, 0.1):
+        waveforms = noise(2, round(seconds * RATE))
+        with torch.no_grad():
+            scores = tagger.frame_scores(waveforms)
+        n_frames = tagger.front_end.n_frames(waveforms.shape[1])
+        assert scores.shape[0::2] == (2, 3)
+        assert scores.shape[1] in {-(-n_frames // 32), max(1, n_frames // 32)}
+        assert scores.dtype == torch.float32
+        assert scores.min() > 0
+        assert scores.max() < 1
+
+
+def test_frame_scores_of_the_decision_mean_average_to_the_clip_s_score(taggers):
+    waveforms = noise(2, 5 * RATE)
+    with torch.no_grad():
+        frames, clip = taggers["mobilenetv2"].frame_scores(waveforms), taggers["mobilenetv2"](waveforms)
+    torch.testing.assert_close(frames.mean(dim=1), clip)
+
+
+def test_frame_scores_hear_when_something_sounds(taggers):
+    """A burst in the eighth second changes the scores around it most."""
+    quiet = noise(1, 10 * RATE)
+    loud = quiet.clone()
+    loud[:, 7 * RATE : 8 * RATE] *= 30
+    tagger = taggers["mobilenetv2"]
+    with torch.no_grad():
+        change = (tagger.frame_scores(loud) - tagger.frame_scores(quiet)).abs().amax(dim=(0, 2))
+    assert 6 <= change.argmax() * tagger.frame_s <= 9
+
+
+def test_ast_has_no_frame_scores_and_says_so(taggers):
+    with pytest.raises(InputError, match="ast_tiny: answers its whole extent and has no frame scores"):
+        taggers["ast_tiny"].frame_scores(noise(1, RATE))
+
+
+def test_short_features_are_filled_up_to_what_the_config_says():
+    tagger = build_tagger({**CONFIGS["mobilenetv2"], "fill": -3.0, "min_frames": 80}).eval()
+    features = torch.randn(1, 50, 64)
+    with torch.no_grad():
+        expected = tagger.network(torch.nn.functional.pad(features, (0, 0, 0, 30), value=-3.0))
+        assert torch.equal(tagger.from_features(features), expected)
+        assert torch.equal(tagger.from_features(features.repeat(1, 2, 1)), tagger.network(features.repeat(1, 2, 1)))
 
 
 def test_presets_are_the_published_front_ends():

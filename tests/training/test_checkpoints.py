@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from pseudolabel.errors import InputError
-from pseudolabel.training.checkpoints import checkpoint_path, differing, load_checkpoint, save_checkpoint
+from pseudolabel.training.checkpoints import (
+    checkpoint_files,
+    checkpoint_path,
+    differing,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 
 SETTINGS = {"seed": 1, "betas": (0.9, 0.999), "config": {"name": "mobilenetv2", "front_end": {"hop": 160}}}
 
@@ -32,6 +39,14 @@ def test_the_last_two_are_kept_and_nothing_else_is_left(tmp_path):
         save(tmp_path, epoch)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0011.pt", "epoch-0012.pt"]
     assert load_checkpoint(tmp_path, SETTINGS)["epoch"] == 12
+
+
+@pytest.mark.parametrize(("kept", "left"), [(1, [12]), (3, [10, 11, 12]), (0, [8, 9, 10, 11, 12])])
+def test_more_or_all_are_kept_on_request(tmp_path, kept, left):
+    for epoch in range(8, 13):
+        save_checkpoint(tmp_path, epoch, {}, SETTINGS, kept)
+    assert list(checkpoint_files(tmp_path)) == left
+    assert [read_checkpoint(path)["epoch"] for path in checkpoint_files(tmp_path).values()] == left
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign"])

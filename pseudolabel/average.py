@@ -1,0 +1,227 @@
+"""Make one of several: one model of the weights of checkpoints or runs, one score store of the scores of several.
+
+    python -m pseudolabel.average --checkpoints work/runs/teacher --epochs 16-30   # train with --keep-checkpoints all
+    python -m pseudolabel.average work/runs/a work/runs/b --out work/runs/ab
+    python -m pseudolabel.average --scores a.h5 b.h5 --weights 1 2 --out ab.h5
+
+Weights are averaged in float64, and the statistics of batch-norm layers are estimated anew on the training clips: the
+means of statistics are not the statistics of the mean. Runs must have started from the same weights; of models that
+did not, average the scores. Scores are matched by clip id and class id, whatever their order; their mean is one of
+probabilities, in float64, stored as float16. A clip or class that one store lacks is an error; --common leaves it out
+and lists it in NAME.missing.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pseudolabel import cli
+from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256, whole_folder, write_csv, write_json
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.scores.ensemble import average_scores
+from pseudolabel.scores.store import ScoreStore
+
+SEEN_CLIPS = "train_clips.csv"
+
+
+def parse_epochs(text: str) -> tuple[int, int]:
+    """Return the first and the last epoch of `16-30`, or of `16` alone."""
+    first, dash, last = text.partition("-")
+    if not all(part.isascii() and part.isdigit() for part in (first, last if dash else first)):
+        raise argparse.ArgumentTypeError(f"must be like 16-30, not {text!r}")
+    epochs = int(first), int(last or first)
+    if not 1 <= epochs[0] <= epochs[1]:
+        raise argparse.ArgumentTypeError(f"must be a range from 1 on, not {text!r}")
+    return epochs
+
+
+# ---- score stores -----------------------------------------------------------------------------------------------
+
+
+def ensemble(args: argparse.Namespace) -> None:
+    """Make the store of the mean scores."""
+    out = refuse_existing(args.out or args.work / "ensemble.h5", args.overwrite)
+    if out.resolve() in [path.resolve() for path in args.scores]:
+        raise InputError("is one of the stores that are averaged", out, "Give another --out.")
+    stores = [ScoreStore.open(path) for path in args.scores]
+    record = run_record("average", vars(args), args.scores)
+    digests = {"averaged_sha256": "; ".join(record["inputs"][str(path)] for path in args.scores)}
+    matching = average_scores(stores, out, args.weights, args.common, digests, args.overwrite)
+    write_json(out.with_name(f"{out.stem}.run.json"), record)
+    write_csv(out.with_name(f"{out.stem}.missing.csv"), ("kind", "id", "missing_in"), matching.left_out)
+    dropped = [name for kind, name, _ in matching.left_out if kind == "scale"]
+    note = f"; scales that not all have: {', '.join(dict.fromkeys(dropped))}" if dropped else ""
+    left = {kind: {name for found, name, _ in matching.left_out if found == kind} for kind in ("clip", "class")}
+    if left["clip"] or left["class"]:
+        note += (f"; left out, as not every store has them: {len(left['clip'])} clips, {len(left['class'])} classes: "
+                 f"{first_few(sorted(left['clip'] | left['class']))}")  # fmt: skip
+    print(f"wrote {out}: mean of {len(stores)} stores, {len(matching)} clips x {len(matching.class_ids)} classes "
+          f"at {', '.join(matching.scales)}{note}")  # fmt: skip
+
+
+# ---- models -----------------------------------------------------------------------------------------------------
+
+
+def averaged_tagger(args: argparse.Namespace, device):
+    """Return the model of the mean weights, its statistics not estimated yet, and what was averaged, in words."""
+    from pseudolabel.models import load_model
+    from pseudolabel.models.files import read_config
+    from pseudolabel.models.tagger import build_tagger
+    from pseudolabel.training.averaging import checkpoint_states, mean_state
+
+    if args.checkpoints:
+        config, epochs, states = checkpoint_states(args.checkpoints, *(args.epochs or (None, None)))
+        check_weights(args.weights, len(epochs))
+        tagger = build_tagger(config)
+        tagger.load_state_dict(mean_state(states(), args.weights))
+        what = f"{len(epochs)} checkpoints of {args.checkpoints.name} (epochs {epochs[0]} to {epochs[-1]})"
+        return tagger.to(device).eval(), what
+    check_weights(args.weights, len(args.runs))
+    configs = [read_config(run / "config.json") for run in args.runs]
+    for run, config in zip(args.runs, configs, strict=True):
+        other = [key for key in {**configs[0], **config} if config.get(key) != configs[0].get(key)]
+        if other:
+            raise InputError(f"its config differs from that of {args.runs[0]} in {', '.join(sorted(other))}", run,
+                             "Average their scores: --scores.")  # fmt: skip
+    tagger = load_model(args.runs[0])
+    tagger.load_state_dict(mean_state((load_model(run).state_dict() for run in args.runs), args.weights))
+    return tagger.to(device).eval(), f"{len(args.runs)} runs"
+
+
+def check_weights(weights: Sequence[float] | None, n: int) -> None:
+    """Raise InputError where weights are not as many as what they weigh, or all 0."""
+    if weights and (len(weights) != n or sum(weights) == 0):
+        raise InputError(f"{weights} are no weights of {n} models", "--weights", "Give one each, not all 0.")
+
+
+def trained_clips(runs: Sequence[Path]) -> list[str] | None:
+    """Return the clips that any of the runs was trained on; None where a run does not say."""
+    paths = [run / SEEN_CLIPS for run in runs]
+    if not all(path.is_file() for path in paths):
+        return None
+    return list(dict.fromkeys(row["clip_id"] for path in paths for row in read_csv(path, ("clip_id",))))
+
+
+def estimate_statistics(args: argparse.Namespace, tagger, trained_on: list[str] | None, device) -> list[str]:
+    """Estimate batch-norm statistics on clips of --list, or on those trained on; return the clips."""
+    from pseudolabel.training.averaging import estimate_batch_norm, statistics_pieces
+
+    if args.list is None and trained_on is None:
+        raise InputError(f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?", "--list",
+                         "Give a label list, or --statistics mean.")  # fmt: skip
+    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args)) if args.list else trained_on
+    clips = ClipStore.open(args.clips or args.work / "clips.h5")
+    if clips.sample_rate != tagger.sample_rate:
+        message = f"the model hears {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
+        raise InputError(message, clips.path, "Give the --clips that it was trained on.")
+    found = list(cli.find_in_store(listed, clips, args.list or Path(SEEN_CLIPS), args.strict).found)
+    rows = clips.rows(found)
+    window_s = tagger.config["window_s"]
+    length = round(window_s * tagger.sample_rate) if window_s else int(clips.n_samples[rows].max())
+    batches = statistics_pieces(clips, rows, length, args.pieces, args.batch_size, args.seed)
+    waveforms = (clips.batch(of_batch, starts, length) for of_batch, starts in batches)
+    n_batches = estimate_batch_norm(tagger, waveforms, device, args.seed)
+    print(f"batch-norm statistics of {n_batches} batches of {len(batches[0][0])} pieces")
+    return found
+
+
+def claimed_folder(args: argparse.Namespace, runs: Sequence[Path]) -> Path:
+    """Return the folder to write: --out, else beside the run a name that says which epochs, else WORK/runs/averaged."""
+    out = args.out or args.work / "runs" / "averaged"
+    if args.checkpoints and not args.out:
+        epochs = "-epochs{}-{}".format(*args.epochs) if args.epochs else "-averaged"
+        out = args.checkpoints.with_name(args.checkpoints.name + epochs)
+    if out.resolve() in [run.resolve() for run in runs]:
+        raise InputError("is one of the runs that are averaged", out, "Give another --out.")
+    if refuse_existing(out, args.overwrite).exists() and read_record(out).get("verb") != "average":
+        raise InputError("not a folder that average wrote, so it is not replaced", out, "Give another --out.")
+    return out
+
+
+def average_weights(args: argparse.Namespace) -> None:
+    """Make the folder of the averaged model."""
+    runs = [args.checkpoints] if args.checkpoints else args.runs
+    out = claimed_folder(args, runs)
+    device = cli.choose_device(args.device, args.threads)
+    from pseudolabel.models import save_model
+    from pseudolabel.training.averaging import has_batch_norm
+
+    tagger, what = averaged_tagger(args, device)
+    seen, estimated = trained_clips(runs), []
+    if has_batch_norm(tagger) and args.statistics == "estimate":
+        estimated = estimate_statistics(args, tagger, seen, device)
+    earlier = read_record(args.checkpoints) if args.checkpoints else {}
+    record = {
+        "row": f"{earlier['row']}-averaged" if earlier.get("row") else out.name,
+        "n_parameters": sum(parameter.numel() for parameter in tagger.parameters()),
+        "n_train_clips": None if seen is None else len(seen),
+        "averaged": what,
+    }
+    inputs = [path for run in runs for path in (run / "model.safetensors", args.list) if path]
+    with whole_folder(out, args.overwrite) as folder:
+        save_model(folder, tagger)
+        digest = sha256(folder / "model.safetensors")
+        if seen is not None:  # clips of --list were seen too
+            write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
+        run = run_record("average", vars(args), inputs, earlier.get("seed"))  # runs of one row differ in it
+        write_json(folder / "run.json", {**record, "sha256": digest, **run})
+    print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
+
+
+def read_record(folder: Path) -> dict:
+    """Return what the run.json of a folder says, nothing where it has none that can be read."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+def average(args: argparse.Namespace) -> None:
+    """Average what was named: runs, checkpoints or score stores, and nothing beside it."""
+    given = [name for name in ("runs", "checkpoints", "scores") if getattr(args, name)]
+    if len(given) != 1:
+        named = " and ".join(given) or "nothing"
+        raise InputError(f"{named} to average", "", "Give run folders, or --checkpoints RUN, or --scores A.h5 B.h5.")
+    alien = [name for name, kind in (("epochs", "checkpoints"), ("common", "scores")) if
+             getattr(args, name) and given != [kind]]  # fmt: skip
+    if alien:
+        raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Leave it away.")
+    if given != ["checkpoints"] and len(getattr(args, given[0])) < 2:
+        raise InputError("one alone has no mean", given[0], "Name two or more.")
+    ensemble(args) if args.scores else average_weights(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb."""
+    parser = cli.verb_parser("average", __doc__)
+    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run folders whose weights are averaged")
+    parser.add_argument("--checkpoints", type=Path, metavar="RUN", help="run folder whose checkpoints are averaged")
+    parser.add_argument("--epochs", type=parse_epochs, metavar="A-B", help="of --checkpoints (default: all there)")
+    parser.add_argument("--scores", type=Path, nargs="+", metavar="STORE", help="score stores that are averaged")
+    parser.add_argument("--common", action="store_true", help="only the clips and classes that every store has")
+    parser.add_argument("--weights", type=cli.non_negative, nargs="+", metavar="W", help="one each (default: alike)")
+    parser.add_argument("--out", type=Path, help="model folder (default: RUN-epochsA-B, WORK/runs/averaged) or store "
+                        "(default: WORK/ensemble.h5)")  # fmt: skip
+    norm = parser.add_argument_group("batch-norm statistics of averaged weights")
+    norm.add_argument("--statistics", choices=("estimate", "mean"), default="estimate",
+                      help="estimate: on clips; mean: of the averaged models' own (default: estimate)")  # fmt: skip
+    norm.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
+    norm.add_argument("--list", type=Path, help="label list: on its clips (default: the clips trained on)")
+    norm.add_argument("--vocabulary", help="to read --list with (default: WORK/vocabulary.csv, else audioset)")
+    norm.add_argument("--pieces", type=cli.positive_int, default=10_000, help="at most so many (default: 10000)")
+    norm.add_argument("--batch-size", type=cli.positive_int, default=32, help="pieces a batch (default: 32)")
+    norm.add_argument("--seed", type=cli.non_negative_int, default=0, help="which pieces, in which batches")
+    cli.add_device_options(norm)
+    return cli.run_verb(parser, average, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,121 @@
+"""Average the weights of several models in float64, with batch-norm statistics estimated anew (PSLA, VI-A)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.models.tagger import Tagger
+from pseudolabel.scores.windows import n_windows
+from pseudolabel.training.checkpoints import checkpoint_files, read_checkpoint
+from pseudolabel.training.dataset import ORDER, prefetch
+from pseudolabel.training.scoring import autocast
+
+State = Mapping[str, Tensor]
+
+
+def mean_state(states: Iterable[State], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """Return the weighted mean of state dicts, each counted once; one at a time is in memory.
+
+    Sums are float64 and rounded once, to each tensor's own type. Tensors of whole numbers (counters) are the last's.
+    """
+    total: dict[str, Tensor] = {}
+    weight_sum = 0.0
+    for number, state in enumerate(states):
+        weight = 1.0 if weights is None else float(weights[number])
+        weight_sum += weight
+        for name, value in state.items():
+            if value.is_floating_point():
+                value = value.to(torch.float64) * weight
+                total[name] = value + total[name] if name in total else value
+            else:
+                total[name] = value.clone()
+    return {
+        name: (total[name] / weight_sum).to(value.dtype) if value.is_floating_point() else total[name]
+        for name, value in state.items()
+    }
+
+
+def checkpoint_states(
+    run: Path, first: int | None = None, last: int | None = None
+) -> tuple[dict[str, object], list[int], Callable[[], Iterator[State]]]:
+    """Return the config of a run's model, the epochs from `first` to `last`, and what yields their weights in order.
+
+    Raises:
+        InputError: there are no checkpoints, or not one of each epoch in the range; one is damaged.
+    """
+    files = checkpoint_files(run / "checkpoints")
+    if not files:
+        raise InputError("no checkpoints", run, "Give the run folder that training wrote.")
+    epochs = list(files) if first is None else list(range(first, last + 1))
+    absent = [epoch for epoch in epochs if epoch not in files]
+    if absent:
+        raise InputError(
+            f"no checkpoint of epoch {first_few(absent)}; there are: {first_few(files, 8)}", run,
+            "Train with --keep-checkpoints all.",
+        )  # fmt: skip
+    config = read_checkpoint(files[epochs[0]])["settings"]["config"]
+    return config, epochs, lambda: (read_checkpoint(files[epoch])["tagger"] for epoch in epochs)
+
+
+def has_batch_norm(tagger: nn.Module) -> bool:
+    """Return whether a model has statistics to estimate."""
+    return bool(_batch_norms(tagger))
+
+
+def _batch_norms(tagger: nn.Module) -> list[nn.Module]:
+    kind = nn.modules.batchnorm._BatchNorm
+    return [layer for layer in tagger.modules() if isinstance(layer, kind) and layer.track_running_stats]
+
+
+def statistics_pieces(
+    clips: ClipStore, rows: np.ndarray, length: int, n_pieces: int, batch_size: int, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return rows (B,) and first samples (B,) of batches of pieces, drawn without replacement in a random order.
+
+    Args:
+        rows: (n,) clips to draw from; each has consecutive pieces of `length` samples, as many as windows.
+        n_pieces: how many at most. An incomplete last batch is left out, as in training, unless it is the only one.
+    """
+    counts = n_windows(clips.n_samples[rows], length)
+    clip = np.repeat(np.arange(len(rows)), counts)
+    start = (np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)) * length
+    drawn = np.random.default_rng([seed, ORDER]).permutation(len(clip))[:n_pieces]
+    n_batches = max(1, len(drawn) // batch_size)
+    batches = [drawn[batch * batch_size : (batch + 1) * batch_size] for batch in range(n_batches)]
+    return [(np.asarray(rows)[clip[batch]], start[batch]) for batch in batches]
+
+
+def estimate_batch_norm(
+    tagger: Tagger, waveforms: Iterable[np.ndarray], device: torch.device | str = "cpu", seed: int = 0
+) -> int:
+    """Replace the statistics of all batch-norm layers by the mean over batches, and return how many batches came.
+
+    The model runs in train mode without gradients, its draws (dropout) decided by `seed`; it is left in eval mode.
+
+    Args:
+        waveforms: batches (B, T) float32.
+    """
+    device, layers = torch.device(device), _batch_norms(tagger)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over batches
+    tagger.to(device).train()
+    n_batches = 0
+    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for batch in prefetch(iter(waveforms)):
+            with autocast(device):
+                tagger(torch.from_numpy(batch).to(device))
+            n_batches += 1
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    tagger.eval()
+    return n_batches

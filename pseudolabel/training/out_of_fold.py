@@ -1,0 +1,92 @@
+"""Out-of-fold scores: each clip is answered by the models that never saw it or its group, and by no other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import read_csv
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.aliases import same_clips
+
+SEEN_CLIPS = "train_clips.csv"
+
+
+def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
+    """Return which clips of a store a model saw in training, (N,) bool; None where its run folder does not say.
+
+    A clip counts as seen when one of its group was, or when a training clip may be the same one under another id. A
+    training clip that the store does not have is its own group.
+    """
+    path = run / SEEN_CLIPS
+    if not path.is_file():
+        return None
+    trained_on = [row["clip_id"] for row in read_csv(path, ("clip_id",))]
+    groups = {clips.groups[clips.index[clip]] for clip in same_clips(clips.clip_ids, trained_on)}
+    groups |= {clip for clip in trained_on if clip not in clips.index}
+    return np.fromiter((group in groups for group in clips.groups), bool, len(clips))
+
+
+def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np.ndarray:
+    """Return which model may answer which clip, (n, R) bool: it never saw the clip or one of its group.
+
+    Args:
+        runs: R run folders of a cross-validated teacher. rows: (n,) rows of the clip store.
+
+    Raises:
+        InputError: a run does not say what it was trained on or is given twice; every run saw one of the clips.
+    """
+    again = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    if again:
+        raise InputError("the run is given twice", again[0], "Name each run once.")
+    seen = [seen_by(run, clips) for run in runs]
+    for run, of_run in zip(runs, seen, strict=True):
+        if of_run is None:
+            raise InputError(f"no {SEEN_CLIPS}: which clips it was trained on is unknown", run, "Train it again.")
+    unseen = ~np.stack(seen, axis=1)[rows]
+    lacking = [clips.clip_ids[row] for row in rows[~unseen.any(axis=1)]]
+    if lacking:
+        raise InputError(
+            f"every one of {len(runs)} runs was trained on {len(lacking)} of the clips or on clips of their groups: "
+            f"{first_few(lacking)}", "--folds", "Add the run that left them out, or leave them out with --list.",
+        )  # fmt: skip
+    return unseen
+
+
+def fold_attributes(unseen: np.ndarray) -> dict[str, object]:
+    """Return what a score store says of out-of-fold scores; (n, R) bool `unseen` decides all of it."""
+    n_models = np.unique(unseen.sum(axis=1)).tolist()
+    return {
+        "out_of_fold": True,
+        "models_per_clip": f"{n_models[0]}" if len(n_models) == 1 else f"{n_models[0]} to {n_models[-1]}",
+        "answered_by_sha256": hashlib.sha256(np.packbits(unseen).tobytes()).hexdigest(),
+    }
+
+
+def mean_answers(
+    unseen: np.ndarray, answers: Callable[[int, np.ndarray], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return scale -> mean of the scores of those models that may answer each clip, float32.
+
+    Args:
+        unseen: (n, R) bool, at least one model for every clip.
+        answers: model r and positions (m,) among the n clips -> scale -> scores (m, K) or (m, W, K) float32, zeros in
+            windows that a clip lacks; W may be that of the longest of these clips.
+    """
+    totals: dict[str, np.ndarray] = {}
+    for model, chosen in enumerate(unseen.T):
+        positions = np.flatnonzero(chosen)
+        if not len(positions):
+            continue
+        for scale, scores in answers(model, positions).items():
+            total = totals.setdefault(scale, np.zeros((len(unseen), *scores.shape[1:]), np.float32))
+            if scores.ndim == 3 and scores.shape[1] > total.shape[1]:
+                wider = scores.shape[1] - total.shape[1]
+                total = totals[scale] = np.pad(total, ((0, 0), (0, wider), (0, 0)))
+            total[(positions, *map(slice, scores.shape[1:]))] += scores
+    n_models = unseen.sum(axis=1).astype(np.float32)
+    return {scale: total / n_models.reshape(-1, *[1] * (total.ndim - 1)) for scale, total in totals.items()}

@@ -1,0 +1,373 @@
+"""Published weights: names and arithmetic of the authors' networks, rebuilt here from what their files hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import torchaudio
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.frontend import KaldiFbank, LogMel
+from pseudolabel.errors import InputError
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models import build_model, load_model
+from pseudolabel.models.published import load_published, main
+
+RATE = 16_000
+THREE = ("/m/09x0r", "/m/04rlf", "/m/0bt9lr")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A vocabulary of three classes: their number does not change what a network computes."""
+    path = tmp_path_factory.mktemp("classes") / "three.csv"
+    Vocabulary("three", THREE, THREE, THREE).write(path)
+    return path
+
+
+def noise(n_clips: int, n_samples: int) -> Tensor:
+    return torch.randn(n_clips, n_samples, generator=torch.Generator().manual_seed(n_samples)) * 0.1
+
+
+def psla_named(network) -> dict[str, Tensor]:
+    """Return an EfficientNet's tensors under PSLA's names and shapes: a pair of 1 x 1 convolutions a head."""
+    theirs = {}
+    for name, value in network.state_dict().items():
+        if name.startswith("layers."):
+            theirs[name.replace("layers.", "module.effnet.", 1)] = value
+    heads = network.options["heads"]
+    for branch, layer in {"att": "attention", "cla": "classes" if heads else "linear"}.items():
+        if not heads and branch == "att":
+            continue
+        layer = getattr(network.head, layer)
+        for head, (weight, bias) in enumerate(zip(layer.weight.split(3), layer.bias.split(3), strict=True)):
+            number = f".{head}" if heads > 1 else ""
+            theirs[f"module.attention.{branch}{number}.weight"] = weight[:, :, None, None]
+            theirs[f"module.attention.{branch}{number}.bias"] = bias
+    if heads > 1:
+        theirs["module.attention.head_weight"] = network.head.head_weights
+    return {name: value.detach().clone() for name, value in theirs.items()}
+
+
+def ast_named(network) -> dict[str, Tensor]:
+    """Return an AST's tensors under its authors' names, with the image classes' layers that they leave in."""
+    prefixes = {"layers": "module.v", "norm": "module.mlp_head.0", "linear": "module.mlp_head.1"}
+    theirs = {}
+    for name, value in network.state_dict().items():
+        first, rest = name.split(".", 1)
+        theirs[f"{prefixes[first]}.{rest}"] = value.detach().clone()
+    width = network.norm.normalized_shape[0]
+    for layer in ("head", "head_dist"):
+        theirs |= {f"module.v.{layer}.weight": torch.rand(1000, width), f"module.v.{layer}.bias": torch.rand(1000)}
+    return theirs
+
+
+def transformers_named(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return AST's tensors as the transformers library names them: query, key and value apart."""
+    names = {
+        "v.cls_token": "embeddings.cls_token", "v.dist_token": "embeddings.distillation_token",
+        "v.pos_embed": "embeddings.position_embeddings", "v.norm": "layernorm",
+        "v.patch_embed.proj": "embeddings.patch_embeddings.projection",
+    }  # fmt: skip
+    inner = {
+        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+    }  # fmt: skip
+    theirs = {}
+    for name, value in state.items():
+        name = name.removeprefix("module.")
+        stem, _, kind = name.rpartition(".")
+        if name.startswith("mlp_head."):
+            theirs[f"classifier.{'layernorm' if '.0.' in name else 'dense'}.{kind}"] = value
+        elif name.startswith("v.blocks."):
+            number, part = stem.removeprefix("v.blocks.").split(".", 1)
+            layer = f"audio_spectrogram_transformer.encoder.layer.{number}"
+            if part == "attn.qkv":
+                for branch, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                    theirs[f"{layer}.attention.attention.{branch}.{kind}"] = third.clone()
+            else:
+                theirs[f"{layer}.{inner[part]}.{kind}"] = value
+        elif name in names:
+            theirs[f"audio_spectrogram_transformer.{names[name]}"] = value
+        elif stem in names:
+            theirs[f"audio_spectrogram_transformer.{names[stem]}.{kind}"] = value
+    return theirs
+
+
+class PublishedMobileNetV2(torch.nn.Module):
+    """PSL's network of torchvision's and torchaudio's parts; its `state_dict` has the published names."""
+
+    def __init__(self, n_classes: int):
+        super().__init__()
+        network = torchvision.models.mobilenet_v2()
+        network.features[0][0] = torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False)
+        spectrum = torchaudio.transforms.MelSpectrogram(RATE, n_fft=512, hop_length=160, n_mels=64)
+        self.front_end = torch.nn.Sequential(spectrum, torchaudio.transforms.AmplitudeToDB(top_db=120))
+        self.features = network.features
+        self.classifier = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(1280, n_classes))
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        x = self.features(self.front_end(waveforms).unsqueeze(1)).mean(dim=2).transpose(1, 2)
+        return self.classifier(x).sigmoid().mean(dim=1)
+
+
+def psla_pooling(state: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
+    """Return PSLA's answer of (B, C, 4, F / 32) features, by convolutions, head after head."""
+    x = F.avg_pool2d(features, (4, 1)).transpose(2, 3)
+    scores = 0.0
+    for head in range(max(1, heads)):
+        number = f".{head}" if heads > 1 else ""
+        tensors = {key: state.get(f"module.attention.{key[0]}{number}.{key[1]}") for key in
+                   (("att", "weight"), ("att", "bias"), ("cla", "weight"), ("cla", "bias"))}  # fmt: skip
+        classes = F.conv2d(x, tensors["cla", "weight"], tensors["cla", "bias"]).sigmoid()[..., 0]
+        if not heads:
+            return classes.mean(dim=2)
+        attention = F.conv2d(x, tensors["att", "weight"], tensors["att", "bias"]).sigmoid()[..., 0]
+        attention = attention.clamp(1e-7, 1 - 1e-7)
+        weight = state["module.attention.head_weight"][head] if heads > 1 else 1.0
+        scores = scores + weight * (attention / attention.sum(dim=2, keepdim=True) * classes).sum(dim=2)
+    return scores
+
+
+def ast_answer(state: dict[str, Tensor], features: Tensor, stride: int, n_heads: int) -> Tensor:
+    """Return AST's answer of (B, 1024, 128) features from the published tensors alone, attention written out."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+
+    def norm(x, name, eps):
+        return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    image = features.transpose(1, 2).unsqueeze(1)
+    x = F.conv2d(image, state["v.patch_embed.proj.weight"], state["v.patch_embed.proj.bias"], stride)
+    x = x.flatten(2).transpose(1, 2)
+    tokens = [state[f"v.{token}"].expand(len(x), -1, -1) for token in ("cls_token", "dist_token")]
+    x = torch.cat([*tokens, x], dim=1) + state["v.pos_embed"]
+    for block in (f"v.blocks.{number}" for number in range(12)):
+        mixed = linear(norm(x, f"{block}.norm1", 1e-6), f"{block}.attn.qkv")
+        query, key, value = mixed.unflatten(2, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)
+        x = x + linear((weights @ value).transpose(1, 2).flatten(2), f"{block}.attn.proj")
+        x = x + linear(F.gelu(linear(norm(x, f"{block}.norm2", 1e-6), f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
+    x = norm(x, "v.norm", 1e-6)
+    return linear(norm((x[:, 0] + x[:, 1]) / 2, "mlp_head.0", 1e-5), "mlp_head.1").sigmoid()
+
+
+@pytest.fixture(scope="module")
+def psla(settled, tmp_path_factory):
+    """A published-like file of B0 with 4 heads, its tensors, and its network."""
+    torch.manual_seed(0)
+    network = build_model("efficientnet_b0", 3, heads=4, padding="symmetric")
+    torch.nn.init.uniform_(network.head.head_weights, 0.1, 0.4)
+    settled(network, torch.randn(3, 96, 128))
+    path = tmp_path_factory.mktemp("psla") / "psla.pth"
+    torch.save(psla_named(network), path)
+    return path, psla_named(network), network
+
+
+@pytest.mark.parametrize(("name", "heads"), [("efficientnet_b0", 1), ("efficientnet_b2", 4), ("efficientnet_b2", 0)])
+def test_psla_weights_find_their_network_and_every_tensor_arrives(three, tmp_path, name, heads):
+    network = build_model(name, 3, heads=heads, padding="symmetric")
+    torch.save(psla_named(network), tmp_path / "psla.pth")
+    tagger = load_published(tmp_path / "psla.pth", vocabulary=three)
+    assert tagger.config["name"] == name
+    assert tagger.config["options"] == {"heads": heads, "padding": "symmetric"}
+    assert tagger.class_ids == list(THREE)
+    state = tagger.network.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert not tagger.training
+
+
+def test_psla_answers_as_its_published_arithmetic(three, psla):
+    path, published, _ = psla
+    tagger = load_published(path, vocabulary=three)
+    features = torch.randn(2, 200, 128)
+    with torch.no_grad():
+        expected = psla_pooling(published, tagger.network.layers.extract_features(features.mT.unsqueeze(1)), heads=4)
+        torch.testing.assert_close(tagger.network(features), expected, atol=1e-6, rtol=0)
+    assert expected.std() > 1e-3
+
+
+def test_psla_pads_half_a_kernel_on_every_side_at_every_convolution(three, psla):
+    """What version 0.7.0 of the library computes for any image size: (p - p // 2) on both sides."""
+    layers = load_published(psla[0], vocabulary=three).network.layers
+    x = torch.randn(1, 1, 128, 96)
+    stem = F.batch_norm(
+        F.conv2d(x, layers._conv_stem.weight, None, 2, 1), layers._bn0.running_mean, layers._bn0.running_var,
+        layers._bn0.weight, layers._bn0.bias, eps=1e-3,
+    )  # fmt: skip
+    with torch.no_grad():
+        torch.testing.assert_close(layers._bn0(layers._conv_stem(x)), stem)
+    for size in (224, 260):  # the arithmetic that 0.7.0 does while it builds the network
+        for module in (layers._conv_stem, *(block._depthwise_conv for block in layers._blocks)):
+            kernel, stride = module.kernel_size[0], module.stride[0]
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            assert module.static_padding.padding == (total - total // 2,) * 4
+            size = -(-size // stride)
+
+
+def test_psla_hears_1056_frames_filled_up_with_zero_before_normalisation(three, psla):
+    tagger = load_published(psla[0], vocabulary=three)
+    assert isinstance(tagger.front_end, KaldiFbank)
+    assert (tagger.front_end.settings.mean, tagger.front_end.settings.std) == (-4.6476, 4.5699)
+    waveforms = noise(1, 5 * RATE)
+    fbank = torchaudio.compliance.kaldi.fbank(
+        waveforms - waveforms.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False,
+        window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
+    )  # fmt: skip
+    published = (F.pad(fbank, (0, 0, 0, 1056 - len(fbank))) + 4.6476) / 4.5699
+    with torch.no_grad():
+        expected = tagger.network(published[None])
+        torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
+    assert tagger.config["fill"] == pytest.approx(1.017, abs=1e-3)
+    assert tagger.frame_scores(waveforms).shape[1] == -(-len(fbank) // 32)  # of the clip, not of the filling
+
+
+@pytest.fixture(scope="module")
+def ast(tmp_path_factory):
+    """A published-like file of the tiny AST without overlap, and its tensors."""
+    torch.manual_seed(0)
+    network = build_model("ast_tiny", 3, stride=16)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(torch.randn_like(value) * 0.05)
+    path = tmp_path_factory.mktemp("ast") / "ast.pth"
+    torch.save(ast_named(network), path)
+    return path, ast_named(network)
+
+
+def test_ast_answers_as_its_published_arithmetic_on_1024_frames(three, ast):
+    path, published = ast
+    tagger = load_published(path, vocabulary=three)
+    waveforms = noise(2, 4 * RATE) * torch.tensor([[0.1], [3.0]])
+    fbanks = [torchaudio.compliance.kaldi.fbank(
+        clip[None] - clip.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False, window_type="hanning",
+        num_mel_bins=128, dither=0.0, frame_shift=10) for clip in waveforms]  # fmt: skip
+    features = (torch.stack([F.pad(fbank, (0, 0, 0, 1024 - len(fbank))) for fbank in fbanks]) + 4.2677) / (2 * 4.5690)
+    with torch.no_grad():
+        expected = ast_answer(published, features, stride=16, n_heads=3)
+        torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("stride", "positions"), [(10, 1212), (12, 850), (14, 657), (16, 512)])
+def test_ast_s_stride_is_told_by_its_positions(three, tmp_path, stride, positions):
+    network = build_model("ast_tiny", 3, stride=stride)
+    assert network.layers.pos_embed.shape[1] == positions + 2
+    torch.save(ast_named(network), tmp_path / "ast.pth")
+    assert load_published(tmp_path / "ast.pth", "ast", vocabulary=three).config["options"]["stride"] == stride
+
+
+def test_ast_of_the_transformers_library_is_the_same_network(three, ast, tmp_path):
+    path, published = ast
+    save_file(transformers_named(published), tmp_path / "model.safetensors")
+    theirs = load_published(tmp_path / "model.safetensors", vocabulary=three).network.state_dict()
+    ours = load_published(path, vocabulary=three).network.state_dict()
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+
+
+@pytest.fixture(scope="module")
+def psl(settled, tmp_path_factory):
+    """A published-like file of PSL's network, and that network."""
+    torch.manual_seed(0)
+    network = settled(PublishedMobileNetV2(3), noise(4, RATE))
+    path = tmp_path_factory.mktemp("psl") / "psl.pt"
+    torch.save({"model": network.state_dict(), "config": {"epochs": 300}}, path)
+    return path, network
+
+
+@pytest.mark.parametrize("n_samples", [10 * RATE, 2 * RATE, 34_567])
+def test_psl_answers_as_torchvision_s_network_behind_torchaudio_s_front_end(three, psl, n_samples):
+    path, network = psl
+    tagger = load_published(path, vocabulary=three)
+    assert isinstance(tagger.front_end, LogMel)
+    waveforms = noise(1, n_samples)
+    with torch.no_grad():
+        torch.testing.assert_close(tagger(waveforms), network(waveforms), atol=1e-4, rtol=0)
+
+
+def test_psl_s_front_end_must_be_the_published_one(three, psl, tmp_path):
+    state = psl[1].state_dict()
+    state["front_end.0.mel_scale.fb"] = state["front_end.0.mel_scale.fb"] * 1.1
+    torch.save(state, tmp_path / "psl.pt")
+    with pytest.raises(InputError, match=r"its front end differs.*front_end\.0\.mel_scale\.fb"):
+        load_published(tmp_path / "psl.pt", vocabulary=three)
+
+
+def test_published_weights_answer_audioset_s_527_classes_in_its_order(tmp_path):
+    audioset = Vocabulary.load("audioset")
+    network = PublishedMobileNetV2(len(audioset))
+    torch.save(network.state_dict(), tmp_path / "psl.pt")
+    config = load_published(tmp_path / "psl.pt").config
+    assert tuple(config["class_ids"]) == audioset.class_ids
+    assert tuple(config["class_names"]) == audioset.names
+
+
+FAULTS = [
+    ("psla", lambda s: s.pop("module.attention.att.2.weight"), r"looks like psla, .*attention\.att\.2\.weight"),
+    ("psla", lambda s: s.pop("module.effnet._bn0.bias"), r"1 tensors are missing \(layers\._bn0\.bias\)"),
+    ("psla", lambda s: s.update({"module.stranger": torch.zeros(1)}), r"1 are unknown \(stranger\)"),
+    ("psla", lambda s: s.update({"layers._bn0.bias": torch.zeros(1)}), r"1 unknown tensors \(layers\._bn0\.bias\)"),
+    ("psla", lambda s: s.update({"module.attention.att.0.bias": torch.zeros(4)}), r"attention\.bias \(13,\) instead"),
+    ("ast", lambda s: s.update({"module.v.pos_embed": torch.zeros(1, 40, 192)}), "AST with 38 positions of width 192"),
+    ("ast", lambda s: s.update({"module.v.pos_embed": torch.zeros(3)}), "looks like ast, .*misshapen"),
+    ("ast", lambda s: s.pop("module.mlp_head.1.bias"), r"missing \(linear\.bias\)"),
+    ("psl", lambda s: s.update({"features.19.conv.7.weight": torch.zeros(2)}), "1 are unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "change", "said"), FAULTS)
+def test_a_tensor_too_few_or_too_many_is_refused_in_one_line(three, tmp_path, kind, change, said, psla, ast, psl):
+    state = dict({"psla": psla[1], "ast": ast[1], "psl": psl[1].state_dict()}[kind])
+    change(state)
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=said) as caught:
+        load_published(tmp_path / "weights.pth", vocabulary=three)
+    assert "\n" not in str(caught.value)
+    assert "weights.pth" in str(caught.value)
+
+
+def test_the_image_classes_layer_may_stay_in_psla_s_file(three, psla, tmp_path):
+    state = psla[1] | {"module.effnet._fc.weight": torch.zeros(1000, 1280), "module.effnet._fc.bias": torch.zeros(1000)}
+    torch.save(state, tmp_path / "psla.pth")
+    assert load_published(tmp_path / "psla.pth", vocabulary=three)
+
+
+def test_other_weights_are_named_not_guessed(three, psla, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"not the weights of psla, ast, psl: .* 2 tensors \(conv1.weight, fc.bias\)"):
+        load_published(tmp_path / "other.pth", vocabulary=three)
+    with pytest.raises(InputError, match="its tensors are those of psla, not of 'ast'"):
+        load_published(psla[0], "ast", vocabulary=three)
+    with pytest.raises(InputError, match="answers 3 classes, but the vocabulary 'audioset' has 527"):
+        load_published(psla[0])
+    with pytest.raises(InputError, match="expected 00"):
+        load_published(psla[0], sha256="00", vocabulary=three)
+
+
+def test_loading_leaves_the_caller_s_seed_alone(three, psl):
+    state = torch.get_rng_state()
+    load_published(psl[0], vocabulary=three)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_command_writes_a_run_folder_that_scores_the_same(three, psla, tmp_path, capsys):
+    arguments = [str(psla[0]), "--out", str(tmp_path / "run"), "--vocabulary", str(three), "--sha256", sha256(psla[0])]
+    assert main(arguments) == 0
+    assert "efficientnet_b0" in capsys.readouterr().out
+    loaded, direct = load_model(tmp_path / "run"), load_published(psla[0], vocabulary=three)
+    assert loaded.config == direct.config
+    with torch.no_grad():
+        assert torch.equal(loaded(noise(1, RATE)), direct(noise(1, RATE)))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["inputs"] == {str(psla[0]): sha256(psla[0])}
+    assert main(arguments) == 2
+    assert "output exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
