@@ -130,7 +130,9 @@ class Ontology:
         restrictions are exactly `abstract`; one that is also `blacklist` stays. Nodes in `skipped` propose nothing.
         """
         column_of, skipped = self.columns(vocabulary), set(skipped)
-        kept = nx.subgraph_view(self.graph, filter_edge=lambda parent, child: not self.is_abstract(parent))
+        kept = nx.DiGraph()
+        kept.add_nodes_from(self.graph)
+        kept.add_edges_from(edge for edge in self.graph.edges if not self.is_abstract(edge[0]))
         pairs = [
             (column, column_of[ancestor])
             for node, column in column_of.items()
