@@ -48,11 +48,12 @@ def change_gain(waveforms: Tensor, options: AugmentOptions, rng: np.random.Gener
     return waveforms * torch.from_numpy(gain.astype(np.float32)).to(waveforms.device)
 
 
-def mask_span(features: Tensor, axis: int, longest: int, rng: np.random.Generator) -> Tensor:
-    """Replace one random span of each clip along `axis` (1: frames, 2: mel bins) by the clip's mean.
+def mask_span(features: Tensor, axis: int, longest: int, rng: np.random.Generator, fill: float) -> Tensor:
+    """Replace one random span of each clip along `axis` (1: frames, 2: mel bins) by the value `fill`.
 
     Args:
         features: (B, F, mel). longest: the span's length is uniform in 0 .. `longest`.
+        fill: what stands where nothing is heard, the same as in a tagger's padding (`Tagger.config["fill"]`).
     """
     n, size = len(features), features.shape[axis]
     length = rng.integers(0, min(longest, size) + 1, (n, 1))
@@ -60,4 +61,4 @@ def mask_span(features: Tensor, axis: int, longest: int, rng: np.random.Generato
     place = np.arange(size)
     inside = torch.from_numpy((place >= start) & (place < start + length)).to(features.device)
     inside = inside[:, :, None] if axis == 1 else inside[:, None, :]
-    return torch.where(inside, features.mean(dim=(1, 2), keepdim=True), features)
+    return features.masked_fill(inside, fill)

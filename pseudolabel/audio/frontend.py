@@ -1,13 +1,19 @@
 """Front ends: waveforms to log-mel features, in batches, on the device of the model.
 
 `LogMel` is PSL's front end, `KaldiFbank` that of PSLA and AST. Both take `(B, T)` samples in [-1, 1] and return
-`(B, F, mel)`, always in float32, and what they say of a clip depends on that clip alone.
+`(B, F, mel)`, always in float32, and what they say of a clip depends on that clip alone: not on its neighbours in a
+batch and, on the CPU, not on the number of threads.
+
+Windows of clips: where a frame's features depend on the frame's samples alone, a window that begins at a multiple of
+the hop has exactly the frames that the whole clip has there, so `windows` cuts them out of the clip's features
+(`KaldiFbank`). Elsewhere it computes each window by itself: `LogMel` mirrors the ends and measures its floor from the
+clip's maximum.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 import torch
@@ -18,6 +24,10 @@ from pseudolabel.errors import InputError, nearest
 POWER_FLOOR = 1e-10  # LogMel: -100 dB, the answer to digital silence
 KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: log -> -15.94, the same
 CHUNK_SAMPLES = 1 << 24  # on an accelerator, samples per step: bounds the memory that the spectra take
+PIECE_FRAMES = 1024  # on the CPU, frames per step: their spectra fit the cache
+WHOLE_ROWS = 64  # matrix products of so many rows, or a multiple, have no odd end, where some libraries round otherwise
+GROUP_MELS = 16  # bands that are summed together over the few bins that they need
+FILLS = ("silence", "psla")
 
 
 @dataclass(frozen=True)
@@ -51,14 +61,22 @@ class KaldiFbankOptions:
 
 
 class FrontEnd(nn.Module):
-    """What both front ends share: checks, float32 under autocast, normalisation, work in pieces that fit the cache."""
+    """What both front ends share: checks, float32 under autocast, spectra, mel bands, normalisation, windows.
+
+    A subclass says which samples have frames (`_with_ends`), what a frame is before its spectrum (`_windowed`, and
+    `_windowed_into`, the same operations on memory that is there already), and what becomes of the mel powers
+    (`_compress`, which may overwrite them).
+    Attributes: min_samples, the shortest input that gives a frame; n_fft, samples of a spectrum; cuts_exactly, whether
+    the features of a window are those of its clip, cut out.
+    """
 
     name: str
-    min_samples: int  # the shortest input that gives a frame
+    silence_value: float  # the feature of digital silence before normalisation
+    cuts_exactly: bool
 
-    def __init__(self, options: LogMelOptions | KaldiFbankOptions):
+    def __init__(self, options: LogMelOptions | KaldiFbankOptions, n_fft: int, min_samples: int):
         super().__init__()
-        self.settings = options
+        self.settings, self.n_fft, self.min_samples = options, n_fft, min_samples
         if (options.mean is None) != (options.std is None):
             raise InputError(f"mean={options.mean} without std={options.std}", self.name, "Give both or neither.")
         if min(options.sample_rate, options.hop, options.n_mels) < 1 or (options.std or 1.0) <= 0:
@@ -67,6 +85,12 @@ class FrontEnd(nn.Module):
         if not 0 <= options.f_min < f_max <= options.sample_rate / 2:
             rule = f"0 <= f_min < f_max <= half the sample rate, but f_min={options.f_min}, f_max={f_max}"
             raise InputError(f"{rule}, sample_rate={options.sample_rate}", self.name)
+
+    def _keep(self, window: Tensor, banks: Tensor) -> None:
+        """Keep the analysis window and the mel banks (n_fft / 2 + 1, mel), which are no part of the weights."""
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("mel", banks, persistent=False)
+        self._groups = list(_groups(banks))  # for the CPU alone
 
     def options(self) -> dict[str, object]:
         """Return the plain dict from which `build_frontend` makes this front end again."""
@@ -87,6 +111,21 @@ class FrontEnd(nn.Module):
         """The feature value of digital silence, normalised as the features are: the fill for what is not there."""
         return self._normalised(self.silence_value)
 
+    def fill_value(self, fill: str | float | None = None) -> float:
+        """Return the feature value that stands in masks and where a clip is too short.
+
+        Args:
+            fill: `silence` (or None), that of digital silence; `psla`, as PSLA's code does it, 0 before normalisation,
+                which is (0 - mean) / std after it, louder than most sounds; or the value itself.
+        """
+        if fill is None or fill == "silence":
+            return self.silence
+        if fill == "psla":
+            return self._normalised(0.0)
+        if isinstance(fill, str) or not math.isfinite(fill):
+            raise InputError(f"{fill!r} is neither a finite number nor one of: {', '.join(FILLS)}", "fill")
+        return float(fill)
+
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames F of a waveform of `n_samples` samples (0: too short)."""
         raise NotImplementedError
@@ -105,16 +144,78 @@ class FrontEnd(nn.Module):
             raise InputError(rule, self.name, "Pad them with zeros.")
         with torch.autocast(waveforms.device.type, enabled=False):
             waveforms = waveforms.float()
-            # One clip's spectra fit a CPU's cache, and the same sums whatever the batch give the same bits.
-            on_cpu = waveforms.device.type == "cpu"
-            n_clips = 1 if on_cpu else max(1, CHUNK_SAMPLES // waveforms.shape[1])
-            if len(waveforms) <= n_clips:
-                return self._normalised(self._log_mel(waveforms))
-            return torch.cat([self._normalised(self._log_mel(piece)) for piece in waveforms.split(n_clips)])
+            needs_gradient = waveforms.requires_grad and torch.is_grad_enabled()
+            if waveforms.device.type == "cpu" and not needs_gradient:
+                with torch.no_grad():
+                    return self._in_place(waveforms)
+            n_clips = max(1, CHUNK_SAMPLES // waveforms.shape[1])
+            pieces = waveforms.split(n_clips) if len(waveforms) > n_clips else [waveforms]
+            features = [self._finished(self._mel_power(piece)) for piece in pieces]
+            return features[0] if len(features) == 1 else torch.cat(features)
 
-    def _normalised(self, features):
+    def windows(
+        self, waveforms: Tensor, bounds: Iterable[Iterable[int]], features: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the features `(B, F_w, mel)` of windows of waveforms `(B, T)`, as if each were a waveform by itself.
+
+        On the CPU they are equal to those to the last bit, on an accelerator to rounding.
+
+        Args:
+            bounds: (W, 2) first sample and end of each window (`pseudolabel.scores.windows.window_bounds`). One that is
+                shorter than `min_samples` gets zeros at its end.
+            features: those of the whole waveforms, where they are known already; several scales may share them. Only
+                a front end that cuts exactly looks at them, or at the whole waveforms.
+        """
+        found = []
+        for start, end in (map(int, pair) for pair in bounds):
+            length, hop = end - start, self.settings.hop
+            if not self.cuts_exactly or start % hop or length < self.min_samples:
+                short = max(0, self.min_samples - length)
+                found.append(self(nn.functional.pad(waveforms[:, start:end], (0, short))))
+                continue
+            if features is None:
+                features = self(waveforms)
+            found.append(features[:, start // hop : start // hop + self.n_frames(length)])
+        return found
+
+    def _mel_power(self, waveforms: Tensor) -> Tensor:
+        """Return mel powers (B, F, mel): on any device, differentiable."""
+        frames = self._with_ends(waveforms).unfold(1, len(self.window), self.settings.hop)
+        parts = torch.view_as_real(torch.fft.rfft(self._windowed(frames), n=self.n_fft)).square()
+        return (parts[..., 0] + parts[..., 1]) @ self.mel
+
+    def _in_place(self, waveforms: Tensor) -> Tensor:
+        """Return features (B, F, mel) by the same operations, but on memory that is used again for every clip."""
+        n_frames = self.n_frames(waveforms.shape[1])
+        features = waveforms.new_empty(len(waveforms), n_frames, self.n_mels)
+        room = _Room(n_frames, len(self.window), self.n_fft, self.n_mels)
+        for waveform, whole in zip(waveforms, features, strict=True):
+            frames = self._with_ends(waveform[None])[0].unfold(0, len(self.window), self.settings.hop)
+            for first in range(0, n_frames, PIECE_FRAMES):
+                self._mel_power_into(room.mel[first:], frames[first : first + PIECE_FRAMES], room)
+            self._finished(room.mel[None, :n_frames], out=whole[None])
+        return features
+
+    def _mel_power_into(self, mel: Tensor, frames: Tensor, room: _Room) -> None:
+        """Write the mel powers of F frames, up to PIECE_FRAMES, to `mel` (F or more, mel)."""
+        n = len(frames)
+        self._windowed_into(frames, room)
+        squares = torch.view_as_real(torch.fft.rfft(room.frames[:n])).flatten(1).square_()
+        torch.add(squares[:, ::2], squares[:, 1::2], out=room.power[:n])
+        rows = _whole_rows(n)
+        for bins, bands, weights in self._groups:
+            torch.mm(room.power[:rows, bins], weights, out=mel[:rows, bands])
+
+    def _finished(self, power: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return features (B, F, mel) of mel powers, which may be overwritten; in `out` where there is one."""
+        features, options = self._compress(power, out), self.settings
+        if options.mean is None:
+            return features
+        return torch.div(torch.sub(features, options.mean, out=out), options.std, out=out)
+
+    def _normalised(self, value: float) -> float:
         options = self.settings
-        return features if options.mean is None else (features - options.mean) / options.std
+        return value if options.mean is None else (value - options.mean) / options.std
 
 
 class LogMel(FrontEnd):
@@ -126,29 +227,35 @@ class LogMel(FrontEnd):
 
     name = "log_mel"
     silence_value = 10.0 * math.log10(POWER_FLOOR)
+    cuts_exactly = False  # the ends are mirrored, and the floor is the clip's
 
     def __init__(self, options: LogMelOptions | None = None):
-        super().__init__(options or LogMelOptions())
         from torchaudio.functional import melscale_fbanks
 
-        o = self.settings
-        self.min_samples = o.n_fft // 2 + 1
-        self.register_buffer("window", torch.hann_window(o.n_fft), persistent=False)
+        o = options or LogMelOptions()
+        super().__init__(o, n_fft=o.n_fft, min_samples=-(-o.n_fft // 2) + 1)
+        self.ends = (o.n_fft // 2, self.min_samples - 1)  # samples that are mirrored, left and right
         banks = melscale_fbanks(o.n_fft // 2 + 1, o.f_min, o.f_max, o.n_mels, o.sample_rate)
-        self.register_buffer("mel", banks, persistent=False)  # (n_fft / 2 + 1, mel)
+        self._keep(torch.hann_window(o.n_fft), banks)
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames F of a waveform of `n_samples` samples (0: too short)."""
         return n_samples // self.settings.hop + 1 if n_samples >= self.min_samples else 0
 
-    def _log_mel(self, waveforms: Tensor) -> Tensor:
-        o = self.settings
-        spectrum = torch.stft(waveforms, o.n_fft, o.hop, window=self.window, center=True, return_complex=True)
-        power = _power(spectrum).transpose(1, 2)
-        decibels = 10.0 * (power @ self.mel).clamp(min=POWER_FLOOR).log10()
-        if o.top_db is None:
+    def _with_ends(self, waveforms: Tensor) -> Tensor:
+        return nn.functional.pad(waveforms, self.ends, mode="reflect")
+
+    def _windowed(self, frames: Tensor) -> Tensor:
+        return frames * self.window
+
+    def _windowed_into(self, frames: Tensor, room: _Room) -> None:
+        torch.mul(frames, self.window, out=room.frames[: len(frames)])
+
+    def _compress(self, power: Tensor, out: Tensor | None) -> Tensor:
+        decibels = torch.mul(power.clamp_(min=POWER_FLOOR).log10_(), 10.0, out=out)
+        if self.settings.top_db is None:
             return decibels
-        return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - o.top_db)
+        return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - self.settings.top_db, out=out)
 
 
 class KaldiFbank(FrontEnd):
@@ -156,42 +263,70 @@ class KaldiFbank(FrontEnd):
 
     Per frame: mean removed, pre-emphasis, symmetric Hann window, FFT at the next power of two, power, mel bands
     (HTK formula), logarithm. No energy, no dither, no padding.
+
+    A band that is far quieter than its neighbours holds little but the rounding of the samples before the FFT. So each
+    of those steps rounds where torchaudio's does: the mean leaves every frame before its pre-emphasis, although the two
+    commute, and the product of the latter is rounded before it is subtracted (`sub` with `alpha` would not).
     """
 
     name = "kaldi_fbank"
     silence_value = math.log(KALDI_FLOOR)
+    cuts_exactly = True  # at multiples of the hop: no frame looks beyond its own samples
 
     def __init__(self, options: KaldiFbankOptions | None = None):
-        super().__init__(options or KaldiFbankOptions())
         from torchaudio.compliance.kaldi import get_mel_banks
 
-        o = self.settings
-        self.min_samples = o.window
-        self.n_fft = 1 << (o.window - 1).bit_length()
-        self.register_buffer("hann", torch.hann_window(o.window, periodic=False), persistent=False)
+        o = options or KaldiFbankOptions()
+        super().__init__(o, n_fft=1 << (o.window - 1).bit_length(), min_samples=o.window)
         f_max = o.f_max or o.sample_rate / 2
         banks, _ = get_mel_banks(o.n_mels, self.n_fft, o.sample_rate, o.f_min, f_max, 100.0, -500.0, 1.0)
-        self.register_buffer("mel", nn.functional.pad(banks, (0, 1)).T.contiguous(), persistent=False)
+        self._keep(torch.hann_window(o.window, periodic=False), nn.functional.pad(banks, (0, 1)).T.contiguous())
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames F of a waveform of `n_samples` samples (0: too short)."""
         o = self.settings
         return 1 + (n_samples - o.window) // o.hop if n_samples >= o.window else 0
 
-    def _log_mel(self, waveforms: Tensor) -> Tensor:
-        o = self.settings
-        means = waveforms.unfold(1, o.window, o.hop).mean(dim=2, keepdim=True)
-        # Mean removal and pre-emphasis commute, so the waveform is emphasised once instead of frame by frame. The
-        # first sample of a frame, which has no predecessor, is the one that the symmetric window multiplies by 0.
-        emphasised = nn.functional.pad(waveforms[:, 1:] - o.preemphasis * waveforms[:, :-1], (1, 0))
-        frames = emphasised.unfold(1, o.window, o.hop) - (1.0 - o.preemphasis) * means
-        power = _power(torch.fft.rfft(frames * self.hann, n=self.n_fft))
-        return (power @ self.mel).clamp(min=KALDI_FLOOR).log()
+    def _with_ends(self, waveforms: Tensor) -> Tensor:
+        return waveforms
+
+    def _windowed(self, frames: Tensor) -> Tensor:
+        centred = frames - frames.mean(dim=-1, keepdim=True)
+        emphasised = centred[..., 1:] - centred[..., :-1] * self.settings.preemphasis
+        # A frame's first sample has no predecessor, but the symmetric window multiplies it by 0.
+        return nn.functional.pad(emphasised * self.window[1:], (1, 0))
+
+    def _windowed_into(self, frames: Tensor, room: _Room) -> None:
+        n = len(frames)
+        centred = torch.sub(frames, frames.mean(dim=1, keepdim=True), out=room.centred[:n])
+        emphasised = room.frames[:n, 1 : len(self.window)]
+        torch.mul(centred[:, :-1], self.settings.preemphasis, out=emphasised)
+        torch.sub(centred[:, 1:], emphasised, out=emphasised).mul_(self.window[1:])
+
+    def _compress(self, power: Tensor, out: Tensor | None) -> Tensor:
+        return torch.log(power.clamp_(min=KALDI_FLOOR), out=out)
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    """Return |spectrum| ** 2 without the square root that abs() takes."""
-    return torch.view_as_real(spectrum).square().sum(dim=-1)
+class _Room:
+    """Memory for every step of a clip of `n_frames` frames; what is not written stays 0."""
+
+    def __init__(self, n_frames: int, window: int, n_fft: int, n_mels: int):
+        n, n_bins = min(n_frames, PIECE_FRAMES), n_fft // 2 + 1
+        self.centred, self.frames = torch.empty(n, window), torch.zeros(n, n_fft)
+        self.power, self.mel = torch.zeros(_whole_rows(n), n_bins), torch.empty(_whole_rows(n_frames), n_mels)
+
+
+def _whole_rows(n: int) -> int:
+    return -(-n // WHOLE_ROWS) * WHOLE_ROWS
+
+
+def _groups(banks: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield (bins, bands, weights): neighbouring bands, the bins that any of them needs, and that part of the banks."""
+    for first in range(0, banks.shape[1], GROUP_MELS):
+        bands = slice(first, min(first + GROUP_MELS, banks.shape[1]))
+        needed = banks[:, bands].any(dim=1).nonzero()
+        start, end = (int(needed[0]), int(needed[-1]) + 1) if len(needed) else (0, 1)
+        yield slice(start, end), bands, banks[start:end, bands].contiguous()
 
 
 FRONT_ENDS = {"log_mel": (LogMel, LogMelOptions), "kaldi_fbank": (KaldiFbank, KaldiFbankOptions)}

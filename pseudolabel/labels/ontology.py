@@ -96,10 +96,11 @@ class Ontology:
         835 pairs among AudioSet's 527 classes.
         """
         column_of = self.columns(vocabulary)
+        above = _all_ancestors(self.graph)
         pairs = [
             (column, column_of[ancestor])
             for node, column in column_of.items()
-            for ancestor in nx.ancestors(self.graph, node)
+            for ancestor in above[node]
             if ancestor in column_of
         ]
         return _relation(pairs, len(vocabulary))
@@ -133,11 +134,12 @@ class Ontology:
         kept = nx.DiGraph()
         kept.add_nodes_from(self.graph)
         kept.add_edges_from(edge for edge in self.graph.edges if not self.is_abstract(edge[0]))
+        above = _all_ancestors(kept)
         pairs = [
             (column, column_of[ancestor])
             for node, column in column_of.items()
             if node not in skipped
-            for ancestor in nx.ancestors(kept, node)
+            for ancestor in above[node]
             if ancestor in column_of
         ]
         return _relation(pairs, len(vocabulary))
@@ -181,6 +183,15 @@ def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: 
         else:
             waiting.extend(step(met))
     return sorted(found)
+
+
+def _all_ancestors(graph: nx.DiGraph) -> dict[str, set[str]]:
+    """Return the ancestors of every node, all in one walk from the roots down."""
+    above: dict[str, set[str]] = {}
+    for node in nx.topological_sort(graph):
+        parents = list(graph.predecessors(node))
+        above[node] = set(parents).union(*(above[parent] for parent in parents))
+    return above
 
 
 def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:

@@ -38,8 +38,8 @@ class Tagger(nn.Module):
     Attributes:
         config: plain dict, all defaults spelled out: `name`, `class_ids`, `class_names`, `options` of the network,
             `front_end`, `sample_rate` (Hz), `window_s` (length it was trained on, None: whole clips), `fill` (the
-            feature value that stands where a network needs more frames than there are; by default that of silence),
-            `min_frames` (shorter features are filled up to so many frames; by default what the network needs).
+            feature value that stands in masks, and where a network needs more frames than there are), `min_frames`
+            (shorter features are filled up to so many frames; by default what the network needs).
         front_end, network: the two parts. Only the network has weights.
     """
 
@@ -118,7 +118,8 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
 
     Args:
         config: keys as in `Tagger.config`. `front_end` may hold only what differs from the network's preset
-            (`{"hop": 320}`), or another front end by `name`.
+            (`{"hop": 320}`), or another front end by `name`. `fill` may be a word: `silence`, the default, or `psla`
+            (see `FrontEnd.fill_value`); the value that it stands for is kept.
         untrained: options that are no part of a finished model, handed to the network: `pretrained`, `stem`, `sha256`.
 
     Raises:
@@ -145,7 +146,6 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     if window_s is not None and "n_frames" in network_options(name):
         options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
     network = build_model(name, len(class_ids), **options, **untrained)
-    fill = config.get("fill")
     min_frames = int(config.get("min_frames") or 0)
     return Tagger(
         front_end,
@@ -158,7 +158,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
             "front_end": front_end.options(),
             "sample_rate": sample_rate,
             "window_s": window_s,
-            "fill": front_end.silence if fill is None else float(fill),
+            "fill": front_end.fill_value(config.get("fill")),
             "min_frames": max(min_frames, network.min_frames),
         },
     )

@@ -161,7 +161,7 @@ class Trainer:
     def _augmented(
         self, waveforms: torch.Tensor, targets: torch.Tensor, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        augment = self.options.augment
+        augment, fill = self.options.augment, self.tagger.config["fill"]
         with torch.no_grad():
             if augment.gain_db:
                 waveforms = change_gain(waveforms, augment, rng)
@@ -171,9 +171,9 @@ class Trainer:
             if augment.time_mask_s:
                 length_s = waveforms.shape[1] / self.tagger.config["sample_rate"]
                 frames = round(augment.time_mask_s / length_s * features.shape[1])
-                features = mask_span(features, 1, frames, rng)
+                features = mask_span(features, 1, frames, rng, fill)
             if augment.mel_mask:
-                features = mask_span(features, 2, augment.mel_mask, rng)
+                features = mask_span(features, 2, augment.mel_mask, rng, fill)
         return features, targets
 
     def _validate(self) -> None:

@@ -62,7 +62,7 @@ def test_gain_stays_in_its_range_and_differs_by_clip():
 @pytest.mark.parametrize(("axis", "size"), [(1, 30), (2, 12)])
 def test_mask_is_one_span_a_clip_no_longer_than_asked(axis, size):
     features = torch.randn(400, 30, 12)
-    masked = mask_span(features, axis, 5, np.random.default_rng(0))
+    masked = mask_span(features, axis, 5, np.random.default_rng(0), 7.0)
     changed = (masked != features).all(dim=3 - axis).numpy()  # (B, size)
     assert (masked != features).any(dim=3 - axis).numpy().sum() == changed.sum()  # whole frames, whole bands
     lengths = changed.sum(1)
@@ -72,15 +72,15 @@ def test_mask_is_one_span_a_clip_no_longer_than_asked(axis, size):
     assert changed.any(0).all() and changed.shape[1] == size  # it may lie anywhere, ends included
 
 
-def test_mask_holds_the_clips_own_mean():
+def test_mask_holds_the_fill():
     features = torch.arange(24.0).reshape(1, 6, 4)
-    masked = mask_span(features, 1, 6, np.random.default_rng(1))
-    assert set(masked[masked != features].tolist()) == {11.5}
+    masked = mask_span(features, 1, 6, np.random.default_rng(1), -3.5)
+    assert set(masked[masked != features].tolist()) == {-3.5}
 
 
 def test_mask_longer_than_the_clip_is_limited_to_it():
     features = torch.randn(200, 3, 4)
-    masked = mask_span(features, 1, 100, np.random.default_rng(0))
+    masked = mask_span(features, 1, 100, np.random.default_rng(0), 0.0)
     assert (masked != features).all(dim=2).sum(1).max() == 3
 
 
@@ -90,7 +90,7 @@ def test_all_is_off_by_default(apart):
     assert torch.equal(change_gain(apart[0], AugmentOptions(), np.random.default_rng(0)), apart[0])
     features = torch.randn(5, 6, 7)
     for axis in (1, 2):
-        assert torch.equal(mask_span(features, axis, 0, np.random.default_rng(0)), features)
+        assert torch.equal(mask_span(features, axis, 0, np.random.default_rng(0), 0.0), features)
 
 
 def test_same_seed_gives_the_same_draws(apart):
@@ -99,7 +99,7 @@ def test_same_seed_gives_the_same_draws(apart):
     def draw(seed: int) -> list[torch.Tensor]:
         rng = np.random.default_rng(seed)
         waveforms, targets = mix_waveforms(change_gain(apart[0], options, rng), apart[1], options, rng)
-        return [waveforms, targets, mask_span(waveforms[:, None, :], 2, 9, rng)]
+        return [waveforms, targets, mask_span(waveforms[:, None, :], 2, 9, rng, 0.0)]
 
     assert all(torch.equal(a, b) for a, b in zip(draw(5), draw(5), strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(draw(5), draw(6), strict=True))

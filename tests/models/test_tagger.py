@@ -143,6 +143,21 @@ def test_fixed_extent_fills_what_is_missing_with_silence(taggers):
         assert torch.equal(tagger.from_features(features), tagger.network(torch.cat([features, silence], dim=1)))
 
 
+@pytest.mark.parametrize(
+    ("fill", "value"),
+    [(None, -2.4716), ("silence", -2.4716), ("psla", 1.0170), (-1.5, -1.5)],  # psla: (0 + 4.6476) / 4.5699
+)
+def test_fill_is_silence_or_what_psla_has_or_any_value(fill, value):
+    tagger = build_tagger({"name": "efficientnet_b0", **CLASSES, "fill": fill})
+    assert tagger.config["fill"] == pytest.approx(value, abs=1e-4)
+    assert build_tagger(tagger.config).config == tagger.config
+
+
+def test_unknown_fill_is_refused():
+    with pytest.raises(InputError, match="'mean' is neither a finite number nor one of: silence, psla"):
+        build_tagger({"name": "mobilenetv2", **CLASSES, "fill": "mean"})
+
+
 def test_fill_can_be_chosen():
     tagger = build_tagger({**CONFIGS["ast_tiny"], "fill": 0}).eval()
     features = torch.randn(1, 20, 64)

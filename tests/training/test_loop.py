@@ -93,6 +93,15 @@ def test_same_seed_same_weights_other_seed_other_weights(clips, tmp_path):
     assert without_clock(runs[0].history) == without_clock(runs[1].history)
 
 
+def test_masks_hold_the_fill_of_the_config(clips, tmp_path):
+    trainer = new_trainer(clips, tmp_path, augment=AugmentOptions(mel_mask=64))
+    waveforms = torch.randn(8, RATE) * 0.1
+    features, _ = trainer._augmented(waveforms, torch.zeros(8, 3), np.random.default_rng(0))
+    plain = trainer.tagger.features(waveforms)
+    assert 0 < (features != plain).float().mean() < 1
+    assert set(features[features != plain].tolist()) == {trainer.tagger.config["fill"]}
+
+
 class Killed(Exception):
     """What stands for the end of the process."""
 

@@ -1,0 +1,105 @@
+"""Mean and standard deviation of a data set's features: what a front end's `mean` and `std` are set to.
+
+They are those of every feature value of every clip, as long as it is: no padding, no masks, nothing drawn at random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.frontend import FrontEnd
+from pseudolabel.errors import InputError
+from pseudolabel.progress import Progress
+
+BATCH_SAMPLES = 1 << 22  # about a batch of 26 clips of 10 s
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """What was found.
+
+    Args:
+        mean, std: of all values, before any normalisation; std divides by their number.
+        n_clips, n_frames: that were looked at.
+        n_too_short: clips that do not have one frame.
+    """
+
+    mean: float
+    std: float
+    n_clips: int
+    n_frames: int
+    n_too_short: int
+
+
+def feature_statistics(
+    clips: ClipStore,
+    front_end: FrontEnd,
+    rows: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> FeatureStatistics:
+    """Return mean and standard deviation of a store's features, summed in float64, one batch in memory at a time.
+
+    Args:
+        front_end: its own `mean` and `std` are left out.
+        rows: of the store (default: all), in any order; the order changes the last digits alone.
+
+    Raises:
+        InputError: another sample rate, or no clip has a frame.
+    """
+    if clips.sample_rate != front_end.sample_rate:
+        rule = f"the clips have {clips.sample_rate} Hz, the front end {front_end.sample_rate} Hz"
+        raise InputError(rule, clips.path, "Prepare them at that rate.")
+    rows = np.arange(len(clips)) if rows is None else np.asarray(rows, np.int64)
+    plain = type(front_end)(replace(front_end.settings, mean=None, std=None)).to(device)
+    long_enough = clips.n_samples[rows] >= plain.min_samples
+    found = _Moments()
+    with Progress("statistics", len(rows)) as progress, torch.inference_mode():
+        for batch in _batches(clips.n_samples, rows[long_enough]):
+            waveforms = clips.batch(batch, 0, int(clips.n_samples[batch[0]]))
+            found.add(plain(torch.from_numpy(waveforms).to(device)))
+            progress.advance(len(batch))
+        progress.advance(int((~long_enough).sum()))
+    if not found.n:
+        rule = f"none of {len(rows)} clips has {plain.min_samples} samples, which one frame needs"
+        raise InputError(rule, clips.path)
+    std = math.sqrt(found.squares / found.n)
+    return FeatureStatistics(
+        found.mean, std, int(long_enough.sum()), found.n // plain.n_mels, int((~long_enough).sum())
+    )
+
+
+class _Moments:
+    """Mean and sum of squared deviations, batch after batch, without the difference of two large sums.
+
+    Source: Chan, Golub, LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
+    """
+
+    def __init__(self) -> None:
+        self.n, self.mean, self.squares = 0, 0.0, 0.0
+
+    def add(self, values: torch.Tensor) -> None:
+        values = values.double()
+        n, mean = values.numel(), float(values.mean())
+        squares, apart = float((values - mean).square().sum()), mean - self.mean
+        whole = self.n + n
+        self.squares += squares + apart * apart * self.n * n / whole
+        self.mean += apart * n / whole
+        self.n = whole
+
+
+def _batches(n_samples: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield neighbouring rows of equal length together, up to BATCH_SAMPLES."""
+    first = 0
+    while first < len(rows):
+        length = int(n_samples[rows[first]])
+        most = max(1, BATCH_SAMPLES // length)
+        other = np.flatnonzero(n_samples[rows[first : first + most]] != length)
+        end = first + (int(other[0]) if len(other) else most)
+        yield rows[first:end]
+        first = end
