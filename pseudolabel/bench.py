@@ -3,6 +3,7 @@
     python -m pseudolabel.bench labels
     python -m pseudolabel.bench labels --labels balanced_train_segments.csv unbalanced_train_segments.csv
     python -m pseudolabel.bench audio --threads 1 2
+    python -m pseudolabel.bench score --models mobilenetv2 --width 0.25
 
 labels: reads label lists (none: a list of the size of AudioSet is drawn), draws scores for them once, and times
 reading, thresholds, proposals and writing beside a plain loop over the clips. What was drawn stays in the folder
@@ -11,18 +12,31 @@ WORK/bench/labels for the next run: 2.2 GB of scores for two million clips.
 audio: times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore,
 decoding and resampling. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and removes them.
 
+score: scores drawn clips with untrained models at every scale, beside the models alone with everything in memory, and
+times training steps with stored targets beside steps that run the teacher.
+
 A table goes to the terminal, the same as JSON to WORK/bench/NAME/report.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel.artefacts import refuse_existing, run_record, write_json
 from pseudolabel.benchmarks.measure import Report
-from pseudolabel.cli import import_torch, non_negative, positive_int, run_verb, verb_parser, vocabulary_source
+from pseudolabel.cli import (
+    choose_device,
+    import_torch,
+    non_negative,
+    positive,
+    positive_int,
+    run_verb,
+    verb_parser,
+    vocabulary_source,
+)
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
 
@@ -43,11 +57,25 @@ def bench_audio(args: argparse.Namespace) -> Report:
     from pseudolabel.benchmarks.audio import AudioBenchmark
 
     folder = args.work / "bench" / "audio" / "drawn"
-    return AudioBenchmark(folder, args.clips or N_CLIPS["audio"], args.threads).run()
+    return AudioBenchmark(folder, args.clips or N_CLIPS["audio"], args.threads or [1, 2]).run()
 
 
-BENCHMARKS = {"labels": bench_labels, "audio": bench_audio}
-N_CLIPS = {"labels": 2_063_949, "audio": 2_000}
+def bench_score(args: argparse.Namespace) -> Report:
+    """Time the scoring of clips beside the models alone, and stored targets beside a teacher at work."""
+    threads = args.threads[-1] if args.threads else os.cpu_count() or 1
+    device = choose_device(args.device, threads)
+    from pseudolabel.benchmarks.score import ScoreBenchmark
+
+    on_gpu = device.type == "cuda"
+    models = args.models or (ON_GPU if on_gpu else ON_CPU)
+    n_clips = args.clips or (ON_GPU_CLIPS if on_gpu else N_CLIPS["score"])
+    return ScoreBenchmark(args.work / "bench" / "score", n_clips, models, args.width, device, threads).run()
+
+
+BENCHMARKS = {"labels": bench_labels, "audio": bench_audio, "score": bench_score}
+N_CLIPS = {"labels": 2_063_949, "audio": 2_000, "score": 48}
+ON_GPU_CLIPS = 2_064
+ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # what score is measured with
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,9 +103,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
     labels("--share", type=non_negative, default=0.373, help="labels that 25p adds for each that is there, by which "
            "scores are drawn (default: 0.373, as PSLA's on AudioSet)")  # fmt: skip
-    audio = parser.add_argument_group("audio").add_argument
-    audio("--threads", nargs="+", type=positive_int, default=[1, 2], metavar="N",
-          help="numbers of CPU threads for the front ends (default: 1 2)")  # fmt: skip
+    several = parser.add_argument_group("audio and score").add_argument
+    several("--threads", nargs="+", type=positive_int, metavar="N", help="CPU threads: of the front ends one number "
+            "after the other (default: 1 2), of score the last (default: all cores)")  # fmt: skip
+    score = parser.add_argument_group("score").add_argument
+    score("--models", nargs="+", metavar="NAME", help="networks (default: mobilenetv2; on a GPU also efficientnet_b2 "
+          "and ast_base)")  # fmt: skip
+    score("--width", type=positive, default=1.0, help="of MobileNetV2 (default: 1)")
+    score("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return run_verb(parser, run, argv)
 
 

@@ -2,21 +2,77 @@
 
 A block is written to `NAME.parts/block-00017.h5` (temporary name, flush, rename): its presence means it is complete.
 `settings.json` in that folder says what the blocks were made from; blocks of another making are refused, not mixed in.
+One run at a time works on an output: it holds the lock `.NAME.lock`, which a killed run lets go.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import json
+import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import whole_file, write_json
-from pseudolabel.errors import InputError
+from pseudolabel.artefacts import whole_folder, write_json
+from pseudolabel.errors import InputError, first_few
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
+
+
+@contextlib.contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Hold the lock of an output while a run makes it, and remove what killed runs left of it half written.
+
+    The lock is `.NAME.lock` beside the output, gone when the run ends; the system lets go of a killed process's lock.
+    Where the file system knows no locks, there is none. Processes that a run starts must not ask for it.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    path = output.with_name(f".{output.name}.lock")
+    lock = _locked(path, output)
+    try:
+        for half_written in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the lock is let go: whoever waits for this file sees that it is gone
+        os.close(lock)
+
+
+def _locked(path: Path, output: Path) -> int:
+    """Return the descriptor of a lock file that this process holds, and that lies at `path`."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            remedy = "Wait until it has ended, or give another --out."
+            raise InputError("another run is at work on this output", output, remedy) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(lock)
+                raise
+            return lock
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # the run that held it removed the file in the meantime
 
 
 class Blocks:
-    """The blocks of one file under construction.
+    """The blocks of one file under construction; who makes them holds the lock of the file (`only_run`).
 
     Args:
         output: the final file; blocks lie beside it in `NAME.parts`.
@@ -24,30 +80,45 @@ class Blocks:
         block_size: clips a block.
         settings: all that the content of a block depends on, as JSON values.
         restart: forget blocks of another making instead of refusing them.
+        join: work on blocks that another process of the same run has claimed already.
+    Raises:
+        InputError: blocks of another making lie here, and `restart` is not given.
     """
 
-    def __init__(self, output: Path, n_items: int, block_size: int, settings: dict, restart: bool = False):
+    def __init__(
+        self,
+        output: Path,
+        n_items: int,
+        block_size: int,
+        settings: dict,
+        restart: bool = False,
+        join: bool = False,
+    ):
         self.output, self.n_items, self.block_size = output, n_items, block_size
         self.folder = output.with_name(output.name + ".parts")
         self.settings = json.loads(json.dumps({**settings, "n_items": n_items, "block_size": block_size}))
-        self._claim(restart)
+        differing = self._differing()
+        if differing and join:
+            message = f"the processes of this run have other {', '.join(differing)}"
+            raise InputError(message, self.folder, "Give all of them the same options and files.")
+        if differing and differing != ["settings"] and not restart:
+            raise InputError(
+                f"an unfinished run with other {', '.join(differing)} lies here",
+                self.folder,
+                "Repeat that run's options to finish it, or give --overwrite to start again.",
+            )
+        if differing:
+            with whole_folder(self.folder, overwrite=True) as folder:
+                write_json(folder / "settings.json", self.settings)
 
-    def _claim(self, restart: bool) -> None:
-        record = self.folder / "settings.json"
-        if record.exists():
-            earlier = json.loads(record.read_text(encoding="utf-8"))
-            if earlier == self.settings:
-                return
-            changed = [key for key in {**earlier, **self.settings} if earlier.get(key) != self.settings.get(key)]
-            if not restart:
-                raise InputError(
-                    f"an unfinished run with other {', '.join(sorted(changed))} lies here",
-                    self.folder,
-                    "Repeat that run's options to finish it, or give --overwrite to start again.",
-                )
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        write_json(record, self.settings)
+    def _differing(self) -> list[str]:
+        """Return the names of what these blocks would be made from otherwise than those that lie here."""
+        try:
+            earlier = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return ["settings"]
+        both = {**earlier, **self.settings}
+        return sorted(name for name in both if earlier.get(name) != self.settings.get(name))
 
     def __len__(self) -> int:
         return -(-self.n_items // self.block_size)
@@ -65,12 +136,31 @@ class Blocks:
         """Return the blocks that still have to be made."""
         return [block for block in range(len(self)) if not self.path(block).exists()]
 
-    def write(self, block: int, fill: Callable) -> None:
-        """Write one block: `fill(file)` gets an open h5py file, which takes its name when `fill` returns."""
-        import h5py
+    def await_all(self, patience_s: float = 120.0) -> None:
+        """Return when all blocks are there: a shared folder may show what another machine wrote a little later.
 
-        with whole_file(self.path(block)) as temporary, h5py.File(temporary, "w") as file:
+        Raises:
+            InputError: one is still missing after `patience_s` seconds.
+        """
+        deadline = time.monotonic() + patience_s
+        while missing := self.unfinished():
+            if time.monotonic() >= deadline:
+                message = f"{len(missing)} of {len(self)} blocks are missing: {first_few(missing)}"
+                raise InputError(message, self.folder, "Run the same command again.")
+            time.sleep(0.1)
+
+    def write(self, block: int, fill: Callable) -> None:
+        """Write one block: `fill(file)` gets an open h5py file, which takes its name when `fill` returns.
+
+        Raises:
+            InputError: another run has begun here since; its blocks are not mixed with this one's.
+        """
+        from pseudolabel.stores import write_hdf5
+
+        with write_hdf5(self.path(block)) as file:
             fill(file)
+            if self._differing():  # asked when the temporary file is there: a folder that is replaced later takes it
+                raise InputError("another run has begun here in the meantime", self.folder, "Let only one run work.")
 
     def remove(self) -> None:
         """Remove the blocks, once the final file is there."""

@@ -42,7 +42,7 @@ from pseudolabel.audio.decoding import (
 )
 from pseudolabel.audio.files import Source
 from pseudolabel.audio.listing import find_audio, read_segments
-from pseudolabel.blocks import Blocks
+from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
@@ -210,10 +210,16 @@ def check_found(
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Make WORK/clips.h5, skipped.csv and missing.csv."""
+    """Make WORK/clips.h5, skipped.csv and missing.csv, as the only run that does."""
     if args.add and args.overwrite:
         raise InputError("--add keeps the store that is there", "--overwrite", "Leave one away.")
-    out = refuse_existing(args.out or args.work / "clips.h5", args.overwrite or args.add)
+    out = args.out or args.work / "clips.h5"
+    with only_run(out):
+        prepare_alone(args, refuse_existing(out, args.overwrite or args.add))
+
+
+def prepare_alone(args: argparse.Namespace, out: Path) -> None:
+    """Decode, write the lists, and the store last."""
     audio, found = listed_recordings(args)
     groups = read_groups(args.groups or cli.existing(args.work / "clips.csv"))
     lists = label_lists(args)

@@ -6,38 +6,42 @@
     python -m pseudolabel.score --import predictions.npy --ids clips.txt --classes classes.txt
     python -m pseudolabel.score --import windows.h5 --window-s 2 --ids train.csv --classes audioset --name PANNs
     python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
+    torchrun --nproc-per-node=2 -m pseudolabel.score                # several processes, GPUs or machines, one store
+    python -m pseudolabel.score --verify work/scores.h5             # compare a store with its checksums
 
 Several runs are averaged (mean of probabilities); of --folds, those that were not trained on a clip's group. The work
 is done in blocks of clips: killed and run again it makes only the missing ones, and the store has the same bytes as
-that of an uninterrupted run. --import takes the answers of any other model instead: probabilities (clips, classes), or
-(clips, windows, classes) with --window-s.
+that of an uninterrupted run. --import takes the answers of
+any other model instead: probabilities (clips, classes), or (clips, windows, classes) with --window-s.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from pseudolabel import cli
 from pseudolabel.artefacts import refuse_existing, run_record, sha256, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.blocks import Blocks
+from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import Progress
 from pseudolabel.scores.imported import import_scores, open_answers
 from pseudolabel.scores.store import write_scores
-from pseudolabel.scores.windows import CLIP, n_windows, parse_window, window_name, window_samples
-from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, mean_answers, seen_by, unseen_clips
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.training.distributed import Ranks
+from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_by, unseen_clips
+from pseudolabel.verification import verify_store
 
 BLOCK_SIZE = 256  # clips a block
-ONLY_MODELS = ("run", "folds", "clips", "list")
+PRECISIONS = ("float32", "bf16")
+ONLY_MODELS = ("run", "folds", "clips", "list", "precision", "compile")
 ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "name", "out_of_fold")
 
 
@@ -55,79 +59,6 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
                 "Prepare the clips with its --sample-rate.",
             )  # fmt: skip
     return taggers
-
-
-def score_windows(tagger, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device) -> dict:
-    """Return scale name -> scores of some clips; a scale whose windows are the whole clips is not computed twice."""
-    from pseudolabel.training.scoring import score_clips
-
-    answers = {}
-    lengths = clips.n_samples[rows]
-    for window_s in sorted(windows, key=lambda scale: scale != CLIP):
-        samples = window_samples(window_s, clips.sample_rate)
-        if samples is not None and CLIP in windows and int(n_windows(lengths.max(), samples)) == 1:
-            answers[window_name(window_s)] = answers[CLIP][:, None]
-            continue
-        scores = score_clips(tagger, clips, rows, window_s, batch_size, device)
-        answers[window_name(window_s)] = scores[:, 0] if window_s == CLIP else scores
-    return answers
-
-
-def score_block(
-    taggers: list, unseen: np.ndarray, clips: ClipStore, rows: np.ndarray, windows: list, batch_size: int, device
-) -> dict:
-    """Return scale name -> mean scores of some clips, float16; unseen (n, R): which tagger answers which clip."""
-    means = mean_answers(
-        unseen, lambda model, at: score_windows(taggers[model], clips, rows[at], windows, batch_size, device)
-    )
-    return {name: scores.astype(np.float16) for name, scores in means.items()}
-
-
-def score_all(
-    blocks: Blocks, taggers: list, unseen: np.ndarray, clips: ClipStore, rows: np.ndarray, windows: list, args, device
-) -> None:
-    """Make every unfinished block."""
-    unfinished = blocks.unfinished()
-    n_done = len(rows) - sum(len(blocks.span(block)) for block in unfinished)
-    with Progress("score", len(rows), start=n_done) as progress:
-        for block in unfinished:
-            span = blocks.span(block)
-            part = slice(span.start, span.stop)
-            answers = score_block(taggers, unseen[part], clips, rows[part], windows, args.batch_size, device)
-
-            def fill(file: h5py.File, answers: dict = answers) -> None:
-                for name, scores in answers.items():
-                    file[name] = scores
-
-            blocks.write(block, fill)
-            progress.advance(len(span))
-
-
-def layout(windows: list, lengths: np.ndarray, n_classes: int, sample_rate: int) -> tuple[dict, dict]:
-    """Return scale name -> shape of its scores, and scale name -> windows of each clip where clips differ."""
-    shapes, counts = {}, {}
-    for window_s in windows:
-        name = window_name(window_s)
-        if window_s == CLIP:
-            shapes[name] = (len(lengths), n_classes)
-            continue
-        per_clip = n_windows(lengths, window_samples(window_s, sample_rate))
-        shapes[name] = (len(lengths), int(per_clip.max()), n_classes)
-        if (per_clip != per_clip.max()).any():
-            counts[name] = per_clip
-    return shapes, counts
-
-
-def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows."""
-    for block in range(len(blocks)):
-        with h5py.File(blocks.path(block), "r") as file:
-            answers = {name: file[name][:] for name in shapes}
-        for name, scores in answers.items():
-            if scores.ndim == 3 and scores.shape[1] < shapes[name][1]:
-                widen = shapes[name][1] - scores.shape[1]
-                answers[name] = np.pad(scores, ((0, 0), (0, widen), (0, 0)))
-        yield answers
 
 
 def describe_models(runs: Sequence[Path], taggers: list, clips: ClipStore, rows: np.ndarray) -> dict[str, object]:
@@ -159,9 +90,8 @@ def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[Sequence
     return matched.found, matched.absent
 
 
-def import_answers(args: argparse.Namespace) -> None:
+def import_answers(args: argparse.Namespace, out: Path) -> None:
     """Make the score store of another model's answers."""
-    out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
     source = cli.vocabulary_source(args)
     vocabulary = Vocabulary.load(source)
     answers = open_answers(args.imported, args.ids, args.classes, vocabulary, args.dataset)
@@ -183,56 +113,101 @@ def import_answers(args: argparse.Namespace) -> None:
 
 
 def make_store(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together, then import answers or score clips."""
+    """Verify a store, import answers or score clips, after refusing options that do not go together."""
+    if args.verify:
+        print(verify_store(args.verify))
+        return
     if args.run and args.folds:
         raise InputError("--run and --folds both name the models", "--folds", "Leave one away.")
     alien = [name for name in (ONLY_MODELS if args.imported else ONLY_IMPORT) if getattr(args, name)]
     if alien:
         message = "--import runs no model" if args.imported else "goes with --import alone"
         raise InputError(message, f"--{alien[0].replace('_', '-')}", "Leave it away.")
-    import_answers(args) if args.imported else score(args)
+    out, ranks = args.out or args.work / "scores.h5", Ranks() if args.imported else Ranks.from_environment()
+    with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
+        refuse_existing(out, args.overwrite)
+        import_answers(args, out) if args.imported else score(args, out, ranks)
 
 
-def score(args: argparse.Namespace) -> None:
-    """Make the score store of the models' answers."""
-    out = refuse_existing(args.out or args.work / "scores.h5", args.overwrite)
+def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
+    """Make the score store of the models' answers, together with the other processes of the run."""
     clips = ClipStore.open(args.clips or args.work / "clips.h5")
-    runs = args.folds or args.run or [args.work / "runs" / "teacher"]
-    device = cli.choose_device(args.device, args.threads)
+    runs = chosen_runs(args)
+    device = cli.choose_device(ranks.device_name(args.device), args.threads)
     clip_ids, missing = selected_clips(args, clips)
     rows = clips.rows(clip_ids)
     taggers = load_taggers(runs, clips.sample_rate, device)
-    attributes = describe_models(runs, taggers, clips, rows)
-    unseen = unseen_clips(runs, clips, rows) if args.folds else np.ones((len(rows), len(runs)), bool)
-    attributes |= fold_attributes(unseen) if args.folds else {}
-    class_ids, windows = taggers[0].config["class_ids"], list(dict.fromkeys(args.windows))
-    names, audio = [window_name(window) for window in windows], clips.path.stat()
+    unseen = unseen_clips(runs, clips, rows) if args.folds else None
+    windows = list(dict.fromkeys(args.windows))
+    precision = args.precision or ("bf16" if device.type == "cuda" else "float32")
+    made_by = {
+        **describe_models(runs, taggers, clips, rows), **({} if unseen is None else fold_attributes(unseen)),
+        "threads": args.threads, "batch_size": args.batch_size, "precision": precision, "compiled": args.compile,
+    }  # fmt: skip
+    audio = clips.path.stat()
     settings = {
-        **attributes, "windows": names, "batch_size": args.batch_size, "threads": args.threads, "device": device.type,
+        **made_by, "windows": [window_name(window) for window in windows], "device": device.type,
         "clips": hashlib.sha256("\n".join(clip_ids).encode()).hexdigest(),
         "clip_store": [audio.st_size, audio.st_mtime_ns],
     }  # fmt: skip
-    blocks = Blocks(out, len(rows), BLOCK_SIZE, settings, restart=args.overwrite)
-    score_all(blocks, taggers, unseen, clips, rows, windows, args, device)
+    blocks, unfinished = share_blocks(out, len(rows), settings, args.overwrite, ranks)
 
-    lengths = clips.n_samples[rows]
-    shapes, counts = layout(windows, lengths, len(class_ids), clips.sample_rate)
-    attributes |= {
-        "vocabulary": Path(cli.vocabulary_source(args)).name,
-        "threads": args.threads,
-        "batch_size": args.batch_size,
-    }
-    inputs = [run / "model.safetensors" for run in runs]
-    record = {**run_record("score", vars(args), inputs), "clips_under_another_id": len(clips.aliases)}
+    from pseudolabel.training.score_blocks import score_blocks
+    from pseudolabel.training.scoring import Scorer, ready_to_score
+
+    ready_to_score(taggers, device, args.compile)
+    scorer = Scorer(taggers, device, args.batch_size, precision)
+    work = score_blocks(blocks, unfinished[ranks.rank :: ranks.size], scorer, clips, rows, windows, unseen)
+    work = work.of_all(ranks)
+    if ranks.leads:
+        class_ids = taggers[0].config["class_ids"]
+        write_store(args, out, blocks, clips, clip_ids, missing, class_ids, made_by, work)
+
+
+def chosen_runs(args: argparse.Namespace) -> list[Path]:
+    """Return the run folders whose models answer."""
+    return args.folds or args.run or [args.work / "runs" / "teacher"]
+
+
+def share_blocks(out: Path, n_clips: int, settings: dict, restart: bool, ranks: Ranks) -> tuple[Blocks, list[int]]:
+    """Return the blocks, which the leader claims before the others join, and the numbers of the unfinished ones."""
+    blocks = Blocks(out, n_clips, BLOCK_SIZE, settings, restart) if ranks.leads else None
+    unfinished = np.zeros(-(-n_clips // BLOCK_SIZE), np.int64)
+    if blocks is not None:
+        unfinished[blocks.unfinished()] = 1
+    unfinished = ranks.from_leader(unfinished)
+    if blocks is None:
+        blocks = Blocks(out, n_clips, BLOCK_SIZE, settings, join=True)
+    return blocks, np.flatnonzero(unfinished).tolist()
+
+
+def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Sequence[str], missing: Sequence[str],
+                class_ids: list[str], made_by: dict, work) -> None:  # fmt: skip
+    """Join the blocks to the store, and say what was done."""
+    from pseudolabel.training.score_blocks import layout, merge
+
+    windows, n_samples = list(dict.fromkeys(args.windows)), clips.n_samples[clips.rows(clip_ids)]
+    blocks.await_all()
+    shapes, counts = layout(windows, n_samples, len(class_ids), clips.sample_rate)
+    record = {
+        **run_record("score", vars(args), [run / "model.safetensors" for run in chosen_runs(args)]),
+        "clips_under_another_id": len(clips.aliases),
+        "clips_made": work.clips, "seconds": round(work.seconds, 2), "processes": work.processes,
+        "waiting_share": round(work.waiting_share, 4),
+    }  # fmt: skip
     write_json(out.with_name(f"{out.stem}.run.json"), record)
     write_csv(out.with_name(f"{out.stem}.missing.csv"), ("clip_id", "reason"), [(i, "no audio") for i in missing])
+    attributes = {**made_by, "vocabulary": Path(cli.vocabulary_source(args)).name}
     write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
     blocks.remove()  # the store comes last: where it is, all of it is
     shortest = min((w for w in windows if w != CLIP), default=0)
-    n_short = int((lengths < shortest * clips.sample_rate).sum())
-    note = f"; {n_short} clips are shorter than {shortest:g} s and were scored as they are" if n_short else ""
-    print(f"wrote {out}: {len(rows)} clips x {len(class_ids)} classes at {', '.join(names)}; "
-          f"{len(missing)} listed clips have no audio{note}")  # fmt: skip
+    n_short = int((n_samples < shortest * clips.sample_rate).sum())
+    notes = [f"{n_short} clips are shorter than {shortest:g} s and were scored as they are"] if n_short else []
+    if work.clips:
+        rate, waited = work.clips / work.seconds, 100 * work.waiting_share
+        notes.append(f"{rate:.3g} clips a second, the device waited {waited:.1f} % of the time")
+    print(f"wrote {out}: {len(clip_ids)} clips x {len(class_ids)} classes at {', '.join(shapes)}; "
+          + "; ".join([f"{len(missing)} listed clips have no audio", *notes]))  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -247,9 +222,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)")  # fmt: skip
     parser.add_argument("--vocabulary", help="to read --list with, or names of classes (default: "
                         "WORK/vocabulary.csv, else audioset)")  # fmt: skip
-    parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="whole clips a batch (default: 32)")
+    parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="clips of 10 s a batch; of windows "
+                        "and shorter clips, as many as are as much audio (default: 32)")  # fmt: skip
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the networks (default: bf16 on a GPU, "
+                        "whose scores lie within 0.05 of float32's, on average 0.005; else float32)")  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help="compile the networks: pays on a GPU in long runs")
     parser.add_argument("--out", type=Path, help="score store (default: WORK/scores.h5)")
     cli.add_device_options(parser)
+    parser.add_argument("--verify", type=Path, metavar="FILE", help="read a store of scores or clips, compare it with "
+                        "its checksums, and do nothing else")  # fmt: skip
     given = parser.add_argument_group("answers of another model")
     given.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="scores: .npy, .h5, .csv")
     given.add_argument("--ids", type=Path, help="clip ids in the file's order: one a line, a CSV file, a label list")

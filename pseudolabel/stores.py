@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,12 +12,58 @@ from typing import Self
 import h5py
 import numpy as np
 
+from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.progress import Progress
 
 MOST_PACKED = 1032  # deflate, the tightest filter that HDF5 brings, packs no more into a byte
 VERIFY_BYTES = 1 << 24  # read at a time
+ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple, so that they can be mapped into memory
+
+
+class _FailureKept(io.FileIO):
+    """A binary file that keeps the first failure to write instead of raising it."""
+
+    failure: OSError | None = None
+
+    def write(self, piece: object) -> int:
+        """Write all of `piece`, nothing after a failure; return its length."""
+        piece, done = memoryview(piece).cast("B"), 0
+        try:
+            while self.failure is None and done < len(piece):
+                done += super().write(piece[done:])
+        except OSError as error:
+            self.failure = error
+        return len(piece)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, which takes no space yet but may be more than a file may have."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+@contextlib.contextmanager
+def write_hdf5(path: str | Path, overwrite: bool = True) -> Iterator[h5py.File]:
+    """Yield an open HDF5 file; it takes the name `path` only when the block ends without an error.
+
+    The HDF5 library does not survive a full disk: it fails again when the process ends, with a segmentation fault. So
+    it writes to a file that keeps the failure, which is raised here when the library is done.
+
+    Raises:
+        OSError: the disk is full, a quota is reached, or the file may not be so large; it names `path`.
+    """
+    with whole_file(path, overwrite) as temporary, _FailureKept(temporary, "w+") as stream:
+        try:
+            with h5py.File(stream, "w", alignment_threshold=ALIGNED_FROM, alignment_interval=ALIGNMENT) as file:
+                yield file
+        finally:
+            failure = stream.failure
+            if failure is not None:
+                raise OSError(failure.errno, failure.strerror, str(path)) from failure
 
 
 def fixed_length_text(values: Sequence[str]) -> np.ndarray:

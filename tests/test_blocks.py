@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
+
 import h5py
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pseudolabel import blocks as blocks_module
 from pseudolabel import progress as progress_module
-from pseudolabel.blocks import Blocks
+from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress, progress_over
 
@@ -115,3 +120,117 @@ def test_progress_shows_a_bar_on_a_terminal(monkeypatch, capsys):
         progress.bar.refresh()
     shown = capsys.readouterr().err
     assert "train" in shown and "3/4" in shown and "loss=0.25" in shown
+
+
+def test_settings_come_with_the_folder_and_a_folder_without_them_is_made_anew(tmp_path):
+    (tmp_path / "out.h5.parts").mkdir()  # what earlier programs left when they were killed at once
+    (tmp_path / "out.h5.parts" / "block-00000.h5").touch()
+    blocks = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS)
+    assert blocks.unfinished() == [0, 1, 2] and (blocks.folder / "settings.json").is_file()
+
+
+def test_processes_of_one_run_join_its_blocks_if_they_would_make_the_same(tmp_path):
+    leader = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS)
+    Blocks(tmp_path / "out.h5", 5, 2, SETTINGS, join=True).write(1, fill)
+    assert leader.unfinished() == [0, 2]
+    with pytest.raises(InputError, match=r"the processes of this run have other rate.*Give all of them the same"):
+        Blocks(tmp_path / "out.h5", 5, 2, {**SETTINGS, "rate": 8000}, join=True)
+
+
+def test_a_block_of_a_run_that_was_replaced_is_not_mixed_in(tmp_path):
+    early, late = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS), {**SETTINGS, "rate": 8000}
+    Blocks(tmp_path / "out.h5", 5, 2, late, restart=True)
+    with pytest.raises(InputError, match="another run has begun here"):
+        early.write(0, fill)
+
+    def replaced_meanwhile(file):
+        Blocks(tmp_path / "out.h5", 5, 2, SETTINGS, restart=True)
+        fill(file)
+
+    again = Blocks(tmp_path / "out.h5", 5, 2, late)
+    with pytest.raises(InputError, match="another run has begun here"):
+        again.write(0, replaced_meanwhile)
+    assert Blocks(tmp_path / "out.h5", 5, 2, SETTINGS).unfinished() == [0, 1, 2]
+
+
+def test_blocks_that_show_late_are_awaited_and_those_that_never_do_are_named(tmp_path, monkeypatch):
+    blocks = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS)
+    blocks.write(0, fill)
+    with pytest.raises(InputError, match=r"2 of 3 blocks are missing: 1, 2\. Run the same command again"):
+        blocks.await_all(patience_s=0)
+    left = [1, 2]
+    monkeypatch.setattr(blocks_module.time, "sleep", lambda _: blocks.write(left.pop(), fill))
+    blocks.await_all()
+    assert not left
+
+
+# ---- one run at a time -------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pseudolabel.blocks import only_run
+
+with only_run(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_second_run_on_the_same_output_is_refused_until_the_first_has_ended(tmp_path):
+    out = tmp_path / "deep" / "out.h5"
+    with only_run(out):
+        with pytest.raises(InputError, match=r"out\.h5: another run is at work on this output\. Wait"):
+            only_run(out).__enter__()
+        with only_run(out.with_name("other.h5")):
+            pass
+    with pytest.raises(ZeroDivisionError), only_run(out):
+        1 / 0  # noqa: B018
+    with only_run(out):
+        assert [path.name for path in out.parent.iterdir()] == [".out.h5.lock"]
+    assert not list(out.parent.iterdir())
+
+
+def test_a_killed_run_holds_nothing_back_and_what_it_left_half_written_goes(tmp_path):
+    out = tmp_path / "out.h5"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another run is at work"), only_run(out):
+            raise AssertionError
+        holder.kill()
+    (tmp_path / ".out.h5.77.tmp").touch()
+    (tmp_path / ".out.h5.parts.77.tmp").mkdir()
+    (tmp_path / ".other.h5.77.tmp").touch()
+    assert (tmp_path / ".out.h5.lock").exists()
+    with only_run(out):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".other.h5.77.tmp", ".out.h5.lock"]
+
+
+def test_a_lock_file_that_its_holder_has_removed_is_no_lock(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    out, flock, asked = tmp_path / "out.h5", fcntl.flock, []
+
+    def removed_just_before(descriptor, operation):
+        if not asked:
+            (tmp_path / ".out.h5.lock").unlink()
+        asked.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_just_before)
+    with only_run(out):
+        assert len(asked) == 2 and (tmp_path / ".out.h5.lock").exists()
+        monkeypatch.undo()
+        with pytest.raises(InputError, match="another run is at work"), only_run(out):
+            raise AssertionError
+
+
+def test_a_folder_without_locks_can_be_worked_in(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with only_run(tmp_path / "out.h5"):
+        pass
+    assert not list(tmp_path.iterdir())

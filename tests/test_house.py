@@ -174,3 +174,12 @@ def test_lazy_names_of_the_package_are_the_classes_of_their_modules():
     assert set(pseudolabel.__all__) >= {"Vocabulary", "Ontology", "LabelTable", "EnhanceOptions", "ClipStore"}
     with pytest.raises(AttributeError, match="no attribute 'Scores'"):
         pseudolabel.Scores  # noqa: B018
+
+
+def test_every_package_is_installed():
+    import configparser
+
+    listed = configparser.ConfigParser()
+    listed.read(PACKAGE.parent / "setup.cfg")
+    found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert found <= set(listed["options"]["packages"].split())

@@ -19,10 +19,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
-from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, text_attribute, whole_number
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, text_attribute, whole_number, write_hdf5
 
 CODECS = ("pcm16", "flac")
 FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
@@ -154,7 +153,7 @@ def write_clips(
         chunks: uint8 arrays whose concatenation is the encoded clips.
     """
     offsets = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
-    with whole_file(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(path, overwrite) as file:
         file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
         file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = sample_rate, codec, source
         file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)

@@ -20,11 +20,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
 from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
-from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, write_hdf5
 
 CHECKED_ROWS = 1024  # with one checksum
 Scale = str | float  # "clip", or the length of a window in seconds
@@ -139,7 +138,7 @@ def write_scores(
         shapes: scale name -> shape of the whole array.
         n_windows: scale name -> (N,) real windows, for scales where clips differ.
     """
-    with whole_file(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(path, overwrite) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["window_rule"] = WINDOW_RULE
         for name, value in (attributes or {}).items():

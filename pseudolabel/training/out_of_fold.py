@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,28 +65,3 @@ def fold_attributes(unseen: np.ndarray) -> dict[str, object]:
         "models_per_clip": f"{n_models[0]}" if len(n_models) == 1 else f"{n_models[0]} to {n_models[-1]}",
         "answered_by_sha256": hashlib.sha256(np.packbits(unseen).tobytes()).hexdigest(),
     }
-
-
-def mean_answers(
-    unseen: np.ndarray, answers: Callable[[int, np.ndarray], Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Return scale -> mean of the scores of those models that may answer each clip, float32.
-
-    Args:
-        unseen: (n, R) bool, at least one model for every clip.
-        answers: model r and positions (m,) among the n clips -> scale -> scores (m, K) or (m, W, K) float32, zeros in
-            windows that a clip lacks; W may be that of the longest of these clips.
-    """
-    totals: dict[str, np.ndarray] = {}
-    for model, chosen in enumerate(unseen.T):
-        positions = np.flatnonzero(chosen)
-        if not len(positions):
-            continue
-        for scale, scores in answers(model, positions).items():
-            total = totals.setdefault(scale, np.zeros((len(unseen), *scores.shape[1:]), np.float32))
-            if scores.ndim == 3 and scores.shape[1] > total.shape[1]:
-                wider = scores.shape[1] - total.shape[1]
-                total = totals[scale] = np.pad(total, ((0, 0), (0, wider), (0, 0)))
-            total[(positions, *map(slice, scores.shape[1:]))] += scores
-    n_models = unseen.sum(axis=1).astype(np.float32)
-    return {scale: total / n_models.reshape(-1, *[1] * (total.ndim - 1)) for scale, total in totals.items()}

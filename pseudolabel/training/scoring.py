@@ -1,42 +1,263 @@
-"""Score clips with a model: whole clips, or every window of a given length."""
+"""Score clips with models: whole clips and every window of any lengths, in one pass over the audio.
+
+Clips are read once, in portions of consecutive clips, by a thread that is ahead of the models. What several scales have
+in common is scored once: a clip of 10 s is its own window of 10 s.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pseudolabel.audio.clips import ClipStore
-from pseudolabel.scores.windows import CLIP, n_windows, window_bounds, window_samples
+from pseudolabel.audio.clips import FULL_SCALE, ClipStore
+from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.training.dataset import prefetch
 
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Return bf16 autocast on a GPU, float32 elsewhere."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+PORTION_SAMPLES = 1 << 26  # of audio in memory at once, at 16 bits: 128 MiB, 70 minutes at 16 kHz
+NOMINAL_S = 10  # a batch holds as much audio as `batch_size` clips of this length
 
 
-def pieces_of(clips: ClipStore, rows: np.ndarray, samples: int | None) -> np.ndarray:
-    """Return (P, 4) int64: position among `rows`, window number, first sample, length, of every window."""
-    pieces = []
-    for position, row in enumerate(rows):
-        n = int(clips.n_samples[row])
-        bounds = np.array([[0, n]]) if samples is None else window_bounds(n, samples)
-        pieces += [(position, window, start, end - start) for window, (start, end) in enumerate(bounds.tolist())]
-    return np.array(pieces, dtype=np.int64).reshape(-1, 4)
+def autocast(device: torch.device, precision: str | None = None) -> torch.autocast:
+    """Return autocast to `precision`, `float32` or `bf16`; None: bf16 on a GPU, float32 elsewhere."""
+    bf16 = precision == "bf16" if precision else device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
-def batches_of(pieces: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield pieces of equal length together, so that no answer depends on padding."""
-    for length in np.unique(pieces[:, 3]):
-        alike = pieces[pieces[:, 3] == length]
-        for start in range(0, len(alike), batch_size):
-            yield alike[start : start + batch_size]
+@dataclass(frozen=True)
+class Pieces:
+    """The different parts of some clips that are windows of any scale.
+
+    clip (P,) position among the clips, start (P,) first sample, length (P,); windows: scale name -> (n, W) number of
+    the piece that each window of each clip is, -1 beyond a clip's last window.
+    """
+
+    clip: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    windows: dict[str, np.ndarray]
 
 
-@torch.inference_mode()
+def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate: int) -> Pieces:
+    """Return the pieces of clips of `n_samples` (n,) samples, sorted by clip, start and length, none twice."""
+    n_samples, rows, counts = np.asarray(n_samples, np.int64), [], []
+    clips = np.arange(len(n_samples))
+    for window_s in windows:
+        size = window_samples(window_s, sample_rate)
+        counts.append(np.ones(len(clips), np.int64) if size is None else n_windows(n_samples, size))
+        clip = np.repeat(clips, counts[-1])
+        window = np.arange(len(clip)) - np.repeat(np.cumsum(counts[-1]) - counts[-1], counts[-1])
+        start = window * (size or 0)
+        last = window == counts[-1][clip] - 1
+        length = np.where(last, n_samples[clip] - start, size or 0)
+        rows.append(np.stack([clip, start, length], axis=1))
+    different, numbers = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
+    numbers = np.split(numbers.reshape(-1), np.cumsum([len(part) for part in rows])[:-1])
+    placed = {}
+    for window_s, count, number in zip(windows, counts, numbers, strict=True):
+        grid = np.full((len(clips), int(count.max(initial=1))), -1)
+        grid[np.arange(grid.shape[1]) < count[:, None]] = number
+        placed[window_name(window_s)] = grid
+    return Pieces(*different.T, placed)
+
+
+def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
+    """Yield the numbers of pieces of equal length together, so that no answer depends on padding.
+
+    Args:
+        lengths: (P,) samples of each piece.
+        batch_samples: samples that a batch holds at most, unless a single piece is longer.
+    """
+    for length in np.unique(lengths):
+        alike = np.flatnonzero(lengths == length)
+        size = max(1, batch_samples // max(int(length), 1))
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Consecutive clips: their audio (samples,) int16, where each begins in it, and their pieces.
+
+    answering (n, R) bool: which of R models answer which clip, at least one each; None: all of them.
+    """
+
+    audio: Tensor
+    offsets: np.ndarray
+    pieces: Pieces
+    answering: np.ndarray | None = None
+
+
+def read_portions(
+    clips: ClipStore,
+    rows: np.ndarray,
+    windows: Sequence[str | float],
+    pinned: bool = False,
+    answering: np.ndarray | None = None,
+) -> Iterator[Portion]:
+    """Read rows of a clip store once, as much as PORTION_SAMPLES at a time.
+
+    Args:
+        pinned: into memory from which a GPU copies while it works.
+        answering: (n, R), see `Portion`.
+    """
+    rows = np.asarray(rows, np.int64)
+    ends = np.cumsum(clips.n_samples[rows])
+    first = 0
+    while first < len(rows):
+        begun = ends[first - 1] if first else 0
+        stop = max(first + 1, int(np.searchsorted(ends, begun + PORTION_SAMPLES, side="right")))
+        lengths = clips.n_samples[rows[first:stop]]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        audio = torch.empty(int(offsets[-1]), dtype=torch.int16, pin_memory=pinned)
+        for row, start, end in zip(rows[first:stop], offsets[:-1], offsets[1:], strict=True):
+            audio.numpy()[start:end] = clips.read_pcm16(int(row))
+        pieces = pieces_of(lengths, windows, clips.sample_rate)
+        yield Portion(audio, offsets[:-1], pieces, None if answering is None else answering[first:stop])
+        first = stop
+
+
+class BusyTime:
+    """How long the device works: on a GPU by its own clock, which also sees what waits in its queue."""
+
+    def __init__(self, device: torch.device):
+        self.on_gpu = device.type == "cuda"
+        self.seconds = 0.0
+        self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+
+    def __enter__(self) -> BusyTime:
+        self._started = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ended = self._now()
+        if not self.on_gpu:
+            self.seconds += ended - self._started
+            return
+        self._events.append((self._started, ended))
+        while self._events and self._events[0][1].query():
+            started, ended = self._events.popleft()
+            self.seconds += started.elapsed_time(ended) / 1000
+
+    def _now(self):
+        if not self.on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def settle(self) -> float:
+        """Return the seconds so far, once the device has done all of it."""
+        while self._events:
+            started, ended = self._events.popleft()
+            ended.synchronize()
+            self.seconds += started.elapsed_time(ended) / 1000
+        return self.seconds
+
+
+def ready_to_score(taggers: Sequence[nn.Module], device: torch.device, compiled: bool = False) -> None:
+    """Lay the networks' weights out as the device works fastest, and compile them where asked for."""
+    for tagger in taggers:
+        if device.type == "cuda":
+            tagger.network.to(memory_format=torch.channels_last)
+        if compiled:
+            tagger.network.compile()
+
+
+class Scorer:
+    """Models that answer together, with the mean of their probabilities.
+
+    Args:
+        taggers: waveforms (B, T) -> scores (B, K), on `device`; set to evaluation mode here.
+        batch_size: clips of 10 s a batch; of shorter pieces, as many as are as much audio.
+        precision: `float32` or `bf16` (autocast); None: bf16 on a GPU, float32 elsewhere.
+    """
+
+    def __init__(
+        self,
+        taggers: Sequence[nn.Module],
+        device: torch.device | str = "cpu",
+        batch_size: int = 32,
+        precision: str | None = None,
+    ):
+        self.taggers, self.device, self.precision = list(taggers), torch.device(device), precision
+        self.batch_samples = int(batch_size * NOMINAL_S * self.taggers[0].config["sample_rate"])
+        self.busy = BusyTime(self.device)
+        for tagger in self.taggers:
+            tagger.eval()
+
+    @torch.inference_mode()
+    def answers(self, portion: Portion) -> Tensor:
+        """Return the scores (P, K) float32 of a portion's pieces, on the device, which may not have made them yet."""
+        pieces, answering = portion.pieces, portion.answering
+        audio = portion.audio.to(self.device, non_blocking=True)
+        total = torch.zeros(len(pieces.clip), len(self.taggers[0].config["class_ids"]), device=self.device)
+        for number, tagger in enumerate(self.taggers):
+            own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
+            whole = self._whole_features(tagger, portion, audio, own)
+            for batch in batches_of(pieces.length[own], self.batch_samples):
+                batch = own[batch]
+                length, places = int(pieces.length[batch[0]]), self._on_device(batch)
+                features = _cut(whole, tagger.front_end, pieces.clip[batch], pieces.start[batch], length)
+                if features is None:
+                    begins = portion.offsets[pieces.clip[batch]] + pieces.start[batch]
+                    answer, heard = tagger, _waveforms(audio, begins, length)
+                else:
+                    answer, heard = tagger.from_features, features
+                with self.busy, autocast(self.device, self.precision):
+                    total[places] += answer(heard).float()
+        if answering is None:
+            return total / len(self.taggers)
+        return total / self._on_device(answering.sum(axis=1)[pieces.clip])[:, None]
+
+    def _whole_features(self, tagger: nn.Module, portion: Portion, audio: Tensor, own: np.ndarray) -> dict | None:
+        """Return clip -> features (F, mel) of whole clips, where several scales can be cut out of them exactly."""
+        clips = np.unique(portion.pieces.clip[own])
+        lengths = np.diff(portion.offsets, append=len(audio))[clips]
+        several = portion.pieces.length[own].sum() > lengths.sum()
+        if not several or not getattr(tagger.front_end, "cuts_exactly", False):
+            return None
+        found = {}
+        for batch in batches_of(lengths, self.batch_samples):
+            waveforms = _waveforms(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]))
+            with self.busy:
+                found.update(zip(clips[batch].tolist(), tagger.features(waveforms), strict=True))
+        return found
+
+    def _on_device(self, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device, non_blocking=True)  # else the host waits for the device
+
+
+def _waveforms(audio: Tensor, begins: np.ndarray, length: int) -> Tensor:
+    """Return (B, length) float32 in [-1, 1] of the samples from each begin on."""
+    return torch.stack([audio[begin : begin + length] for begin in begins.tolist()]).float().div_(FULL_SCALE)
+
+
+def _cut(whole: dict | None, front_end: nn.Module, clip: np.ndarray, start: np.ndarray, length: int) -> Tensor | None:
+    """Return the features (B, F, mel) of pieces, cut out of those of their clips; None where that is not exact."""
+    if whole is None or length < front_end.min_samples or (start % front_end.settings.hop).any():
+        return None
+    n_frames, firsts = front_end.n_frames(length), (start // front_end.settings.hop).tolist()
+    return torch.stack([whole[c][first : first + n_frames] for c, first in zip(clip.tolist(), firsts, strict=True)])
+
+
+def by_window(scores: np.ndarray, windows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return scale name -> (n, W, K) of the scores (P, K) of pieces; windows that a clip lacks are 0."""
+    return {name: np.where((grid < 0)[..., None], 0, scores[grid]) for name, grid in windows.items()}
+
+
+def widened(parts: Sequence[np.ndarray], n_most: int = 0) -> np.ndarray:
+    """Return parts (n, W, K) one after the other, each with zeros up to the most windows, or `n_most`."""
+    n_most = max([n_most, *(part.shape[1] for part in parts)])
+    parts = [np.pad(part, ((0, 0), (0, n_most - part.shape[1]), (0, 0))) for part in parts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def score_clips(
     tagger: nn.Module,
     clips: ClipStore,
@@ -48,24 +269,11 @@ def score_clips(
     """Return the model's scores (n, W, K) float32 for some rows of a clip store; windows a clip lacks stay 0.
 
     Args:
-        tagger: waveforms (B, T) -> scores (B, K); set to evaluation mode here.
+        tagger, batch_size: see `Scorer`.
         window_s: length of the windows in seconds, or `clip`.
-        batch_size: clips a batch; short windows are batched so that a batch holds about as much audio.
     """
-    device = torch.device(device)
-    samples = window_samples(window_s, clips.sample_rate)
-    longest = int(clips.n_samples[rows].max(initial=1))
-    n_most = 1 if samples is None else int(n_windows(longest, samples))
-    pieces = pieces_of(clips, np.asarray(rows), samples)
-    scores = np.zeros((len(rows), n_most, len(tagger.config["class_ids"])), np.float32)
-    tagger.eval()
-
-    def load() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for batch in batches_of(pieces, batch_size * n_most):
-            yield batch, clips.batch(rows[batch[:, 0]], batch[:, 2], int(batch[0, 3]))
-
-    for batch, waveforms in prefetch(load()):
-        with autocast(device):
-            answer = tagger(torch.from_numpy(waveforms).to(device, non_blocking=True))
-        scores[batch[:, 0], batch[:, 1]] = answer.float().cpu().numpy()
-    return scores
+    scorer, name = Scorer([tagger], device, batch_size), window_name(window_s)
+    if not len(rows):
+        return np.zeros((0, 1, len(tagger.config["class_ids"])), np.float32)
+    portions = prefetch(read_portions(clips, rows, [window_s], scorer.device.type == "cuda"))
+    return widened([by_window(scorer.answers(part).cpu().numpy(), part.pieces.windows)[name] for part in portions])

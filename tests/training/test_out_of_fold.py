@@ -7,7 +7,7 @@ import pytest
 
 from pseudolabel.audio.clips import ClipStore, write_clips
 from pseudolabel.errors import InputError
-from pseudolabel.training.out_of_fold import fold_attributes, mean_answers, seen_by, unseen_clips
+from pseudolabel.training.out_of_fold import fold_attributes, seen_by, unseen_clips
 
 GROUPS = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "c2": "c"}
 
@@ -65,28 +65,6 @@ def test_a_run_given_twice_is_refused(clips, run):
     one = run("one", "a1")
     with pytest.raises(InputError, match="given twice"):
         unseen_clips([one, one.parent / "." / "one"], clips, np.array([4]))
-
-
-def test_means_are_over_the_allowed_models_only():
-    """Model r answers r + 1 plus the clip's number; clip 2 has three windows, the others one."""
-    unseen = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]], bool)
-
-    def answers(model, positions):
-        windows = 3 if 2 in positions else 1
-        scores = np.zeros((len(positions), windows, 1), np.float32)
-        scores[:, 0, 0] = model + 1 + positions
-        scores[positions == 2, 1:] = 9
-        return {"clip": scores[:, 0], "2s": scores}
-
-    means = mean_answers(unseen, answers)
-    assert means["clip"][:, 0].tolist() == [1, 1 + 3 / 2, 2 + 5 / 2, 3 + 6 / 3]
-    assert means["2s"].tolist() == [[[1], [0], [0]], [[2.5], [0], [0]], [[4.5], [9], [9]], [[5], [0], [0]]]
-
-
-def test_means_of_all_models_are_the_plain_mean():
-    scores = np.random.default_rng(0).random((3, 5, 2, 4), np.float32)
-    means = mean_answers(np.ones((5, 3), bool), lambda model, at: {"2s": scores[model, at]})
-    assert means["2s"].dtype == np.float32 and np.array_equal(means["2s"], np.mean(list(scores), axis=0))
 
 
 def test_attributes_tell_divisions_apart():

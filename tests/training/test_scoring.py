@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.models.tagger import build_tagger
-from pseudolabel.scores.windows import window_samples
-from pseudolabel.training.scoring import autocast, batches_of, pieces_of, score_clips
+from pseudolabel.scores.windows import window_bounds, window_samples
+from pseudolabel.training import scoring
+from pseudolabel.training.scoring import (
+    Scorer,
+    autocast,
+    batches_of,
+    pieces_of,
+    read_portions,
+    ready_to_score,
+    score_clips,
+)
 
 RATE = 16_000
 SECONDS = [2.0, 3.1, 0.9, 5.4, 2.0, 3.1]
@@ -20,13 +33,12 @@ def clips(write_tones, tmp_path_factory) -> ClipStore:
     return ClipStore.open(write_tones(tmp_path_factory.mktemp("tones"), SECONDS) / "clips.h5")
 
 
-@pytest.fixture(scope="module")
-def tagger(clips):
-    """An untrained network with the batch statistics of its input and a head that tells inputs apart."""
+def settled(clips, front_end: dict):
+    """Return an untrained network with the batch statistics of its input and a head that tells inputs apart."""
     torch.manual_seed(0)
     options = {"width": 0.1, "last_channels": 32, "input_norm": "batch"}
     tagger = build_tagger({"name": "mobilenetv2", "class_ids": ["low", "middle", "high"], "options": options,
-                           "front_end": {"hop": 640}})  # fmt: skip
+                           "front_end": front_end})  # fmt: skip
     for module in tagger.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
@@ -34,6 +46,11 @@ def tagger(clips):
     with torch.no_grad():
         tagger.train()(torch.from_numpy(clips.batch(np.arange(6), 0, 2 * RATE)))
     return tagger.eval()
+
+
+@pytest.fixture(scope="module")
+def tagger(clips):
+    return settled(clips, {"hop": 640})
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
@@ -74,20 +91,151 @@ def test_model_is_in_evaluation_mode_and_keeps_its_weights(tagger, clips):
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
 
 
-def test_pieces_cover_every_clip_once(clips):
-    pieces = pieces_of(clips, np.arange(6), 2 * RATE)
-    for position in range(6):
-        own = pieces[pieces[:, 0] == position]
-        assert own[:, 1].tolist() == list(range(len(own)))
-        assert own[0, 2] == 0 and (own[1:, 2] == own[:-1, 2] + own[:-1, 3]).all()
-        assert own[:, 3].sum() == clips.n_samples[position]
+def bounds_of(pieces, numbers) -> list[tuple[int, int, int]]:
+    return [(int(pieces.clip[i]), int(pieces.start[i]), int(pieces.start[i] + pieces.length[i])) for i in numbers]
 
 
-def test_batches_hold_every_piece_once_and_only_pieces_of_one_length(clips):
-    pieces = pieces_of(clips, np.arange(6), RATE)
-    batches = list(batches_of(pieces, 3))
-    assert all(len(set(batch[:, 3].tolist())) == 1 and 1 <= len(batch) <= 3 for batch in batches)
-    assert sorted(map(tuple, np.concatenate(batches).tolist())) == sorted(map(tuple, pieces.tolist()))
+@settings(max_examples=50)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    windows=st.lists(st.sampled_from(["clip", 0.5, 1, 2, 5]), min_size=1, max_size=4, unique=True),
+)
+def test_pieces_are_the_windows_of_all_scales_and_none_stands_twice(lengths, windows):
+    pieces = pieces_of(np.array(lengths), windows, 10)
+    everything = bounds_of(pieces, range(len(pieces.clip)))
+    assert everything == sorted(set(everything))
+    expected = set()
+    for window_s in windows:
+        grid = pieces.windows["clip" if window_s == "clip" else f"{window_s}s"]
+        for clip, n in enumerate(lengths):
+            size = n if window_s == "clip" else int(window_s * 10)
+            bounds = [(clip, start, end) for start, end in window_bounds(n, size).tolist()]
+            assert bounds_of(pieces, grid[clip, : len(bounds)]) == bounds
+            assert (grid[clip, len(bounds) :] == -1).all()
+            expected.update(bounds)
+    assert set(everything) == expected
+
+
+@given(lengths=st.lists(st.integers(1, 9), max_size=30), batch_samples=st.integers(1, 40))
+def test_batches_hold_every_piece_once_only_one_length_and_no_more_audio_than_asked_for(lengths, batch_samples):
+    lengths = np.array(lengths, np.int64)
+    batches = list(batches_of(lengths, batch_samples))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(set(lengths[batch])) == 1
+        assert len(batch) == 1 or lengths[batch].sum() <= batch_samples
+
+
+def test_every_clip_is_read_once_for_all_scales_in_portions_of_bounded_size(clips, monkeypatch):
+    monkeypatch.setattr(scoring, "PORTION_SAMPLES", 6 * RATE)
+    read, rows = [], np.array([3, 0, 5, 1, 2, 4])
+    whole = ClipStore.read_pcm16
+    monkeypatch.setattr(ClipStore, "read_pcm16", lambda *args: (read.append(args[1]), whole(*args))[1])
+    portions = list(read_portions(clips, rows, ["clip", 2, 1]))
+    assert read == rows.tolist()
+    assert [len(part.offsets) for part in portions] == [1, 2, 3]  # of 5.4, 2 + 3.1 and 3.1 + .9 + 2 s
+    for part, first in zip(portions, (0, 1, 3), strict=True):
+        assert len(part.audio) <= 6 * RATE
+        for row, start in zip(rows[first:], part.offsets.tolist(), strict=False):
+            samples = whole(clips, int(row))
+            assert np.array_equal(part.audio[start : start + len(samples)].numpy(), samples)
+
+
+@pytest.mark.parametrize("portion_s", [1, 6, 100])
+def test_scores_do_not_depend_on_how_much_audio_is_in_memory(tagger, clips, monkeypatch, portion_s):
+    expected = score_clips(tagger, clips, np.arange(6), 1)
+    monkeypatch.setattr(scoring, "PORTION_SAMPLES", portion_s * RATE)
+    assert np.allclose(score_clips(tagger, clips, np.arange(6), 1), expected, atol=1e-5)
+
+
+def test_models_hear_the_samples_that_the_store_gives(clips, tagger):
+    heard = []
+    with torch.no_grad():
+        handle = tagger.front_end.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].numpy()))
+        score_clips(tagger, clips, np.array([0]))
+        handle.remove()
+    assert np.array_equal(heard[0][0], clips.read("t00"))
+
+
+def test_several_models_answer_the_mean_of_those_that_are_to_answer_a_clip(tagger, clips):
+    other = copy.deepcopy(tagger)
+    torch.nn.init.normal_(other.network.head.linear.weight, std=0.5)
+    (portion,) = read_portions(clips, np.arange(6), ["clip", 1])
+    both, first, second = (Scorer(taggers).answers(portion) for taggers in ([tagger, other], [tagger], [other]))
+    assert torch.allclose(both, (first + second) / 2, atol=1e-6) and not torch.allclose(first, second, atol=0.01)
+    answering = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [1, 1]], bool)
+    (portion,) = read_portions(clips, np.arange(6), ["clip", 1], answering=answering)
+    found = Scorer([tagger, other]).answers(portion)
+    for clip, expected in enumerate([first, second, both, second, first, both]):
+        own = portion.pieces.clip == clip
+        assert torch.allclose(found[own], expected[own], atol=1e-5)
+
+
+def test_windows_cut_out_of_the_clip_s_features_answer_as_windows_computed_alone(clips, monkeypatch):
+    tagger = settled(clips, {"name": "kaldi_fbank"})
+    (portion,) = read_portions(clips, np.arange(6), ["clip", 2, 1, 0.503])  # half a second is no multiple of the hop
+    rows_heard = []
+    tagger.front_end.register_forward_pre_hook(lambda _, inputs: rows_heard.append(len(inputs[0])))
+    found = {}
+    for exactly in (False, True):
+        monkeypatch.setattr(type(tagger.front_end), "cuts_exactly", exactly, raising=False)
+        found[exactly] = Scorer([tagger]).answers(portion), sum(rows_heard)
+        rows_heard.clear()
+    assert torch.allclose(found[True][0], found[False][0], atol=1e-4) and found[True][0].std() > 0.05
+    odd = portion.pieces.start % 160 != 0
+    computed = np.isin(portion.pieces.length, portion.pieces.length[odd])  # a batch is cut as a whole or not at all
+    assert found[False][1] == len(odd) and found[True][1] == 6 + computed.sum() and not computed.all()
+
+
+@pytest.fixture(scope="module")
+def trained(clips):
+    """A network that has learned which tone is which; rounding hardly moves a trained network's answers."""
+    torch.manual_seed(0)
+    options = {"width": 0.25, "last_channels": 64, "input_norm": "batch", "dropout": 0.0}
+    tagger = build_tagger({"name": "mobilenetv2", "class_ids": ["low", "middle", "high"], "options": options,
+                           "front_end": {"hop": 640}}).train()  # fmt: skip
+    optimizer = torch.optim.Adam(tagger.parameters(), 3e-3)
+    features = tagger.features(torch.from_numpy(clips.batch(np.arange(6), 0, 2 * RATE)))
+    for _ in range(60):
+        loss = torch.nn.functional.binary_cross_entropy(tagger.from_features(features), torch.eye(3).repeat(2, 1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return tagger.eval()
+
+
+def test_scores_in_bf16_lie_within_the_stated_tolerance(trained, clips):
+    (portion,) = read_portions(clips, np.arange(6), ["clip", 1])
+    exact, rounded = (Scorer([trained], precision=name).answers(portion) for name in ("float32", "bf16"))
+    difference = (exact - rounded).abs()
+    assert exact.std() > 0.2
+    assert 0 < difference.max() < 0.05 and difference.mean() < 0.005
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bf16", 0.05)])
+def test_a_gpu_answers_what_the_cpu_does(trained, clips, precision, tolerance):
+    (portion,) = read_portions(clips, np.arange(6), ["clip", 1], pinned=True)
+    exact = Scorer([trained]).answers(portion)
+    scorer = Scorer([copy.deepcopy(trained).to("cuda")], "cuda", precision=precision)
+    assert (scorer.answers(portion).cpu() - exact).abs().max() < tolerance
+    assert scorer.busy.settle() > 0
+
+
+@pytest.mark.slow
+def test_compiled_networks_answer_the_same(tagger, clips):
+    (portion,) = read_portions(clips, np.arange(2), ["clip"])
+    compiled = copy.deepcopy(tagger)
+    ready_to_score([compiled], torch.device("cpu"), compiled=True)
+    assert torch.allclose(Scorer([compiled]).answers(portion), Scorer([tagger]).answers(portion), atol=1e-4)
+
+
+def test_the_device_is_busy_while_a_model_answers(tagger, clips, monkeypatch):
+    scorer = Scorer([tagger])
+    monkeypatch.setattr(scoring.time, "perf_counter", iter(range(100)).__next__)  # each look at the clock: 1 s
+    (portion,) = read_portions(clips, np.arange(6), ["clip"])
+    scorer.answers(portion)
+    assert scorer.busy.settle() == len(set(SECONDS))
 
 
 def test_window_lengths_in_samples():

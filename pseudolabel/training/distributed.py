@@ -1,0 +1,104 @@
+"""The processes of one run that `torchrun` has started: which one this is, and what all of them know.
+
+They speak over gloo, also where they use GPUs: what they tell each other are a few numbers. One that dies ends the run
+of all others, who find the connection closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from pseudolabel.errors import InputError
+
+LONGEST_WAIT = timedelta(days=7)  # for the slowest process; one that dies is noticed at once
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of the processes of a run this is: `rank` of `size`, `local_rank` on its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
+        """Return what RANK, WORLD_SIZE and LOCAL_RANK say, one process alone where they are not set."""
+        if "WORLD_SIZE" not in environment:
+            return cls()
+        values = {name: environment.get(name, "0") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+        try:
+            ranks = cls(*map(int, values.values()))
+        except ValueError:
+            ranks = None
+        if ranks is None or not 0 <= ranks.rank < ranks.size or ranks.local_rank < 0:
+            found = ", ".join(f"{name}={value}" for name, value in values.items())
+            raise InputError(f"{found} name no process of a run", "environment", "Start it with torchrun.")
+        return ranks
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what one alone must do."""
+        return self.rank == 0
+
+    def device_name(self, name: str) -> str:
+        """Return which device `--device` means here: under `auto` each process of a machine takes a GPU of its own."""
+        if name != "auto" or self.size == 1:
+            return name
+        import torch
+
+        return f"cuda:{self.local_rank}" if torch.cuda.is_available() else "cpu"
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """Connect all processes while the block runs.
+
+        Raises:
+            InputError: here, in `from_leader` and in `sum`: another process has ended before its work was done.
+        """
+        if self.size == 1:
+            yield
+            return
+        import torch.distributed as dist
+
+        with self._others_alive():
+            dist.init_process_group("gloo", rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+    @contextlib.contextmanager
+    def _others_alive(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            message = f"another of the {self.size} processes has ended before its work was done"
+            reason = str(error).strip().splitlines()[0][:160]
+            remedy = f"Run the same command again: it goes on where this one was ({reason})."
+            raise InputError(message, f"rank {self.rank}", remedy) from error
+
+    def from_leader(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the leader's whole numbers, as many as these; the others wait for it."""
+        return self._exchanged(np.array(numbers, np.int64), lambda dist, shared: dist.broadcast(shared, 0))
+
+    def sum(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the sums, float64, of the numbers of all processes, which wait for each other."""
+        return self._exchanged(np.array(numbers, np.float64), lambda dist, shared: dist.all_reduce(shared))
+
+    def _exchanged(self, numbers: np.ndarray, exchange: Callable) -> np.ndarray:
+        if self.size == 1:
+            return numbers
+        import torch
+        import torch.distributed as dist
+
+        shared = torch.from_numpy(numbers)
+        with self._others_alive():
+            exchange(dist, shared)
+        return shared.numpy()

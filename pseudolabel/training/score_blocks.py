@@ -1,0 +1,127 @@
+"""Score many clips block by block and join the blocks to one score store: reading, scoring and writing overlap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+from torch import Tensor
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.blocks import Blocks
+from pseudolabel.progress import Progress
+from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
+from pseudolabel.training.dataset import prefetch
+from pseudolabel.training.distributed import Ranks
+from pseudolabel.training.scoring import Portion, Scorer, by_window, read_portions, widened
+
+AHEAD = 2  # portions that are read, or wait to be read
+
+
+@dataclass
+class Work:
+    """What scoring took: clips, wall-clock seconds, seconds in which the device worked, of so many processes each."""
+
+    clips: int
+    seconds: float = 0.0
+    busy_seconds: float = 0.0
+    processes: int = 1
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time in which the device had nothing to do."""
+        return max(0.0, 1 - self.busy_seconds / self.seconds) if self.seconds else 0.0
+
+    def of_all(self, ranks: Ranks) -> Work:
+        """Return what all processes did, once all have done it; seconds are their mean."""
+        clips, *seconds = ranks.sum(np.array([self.clips, self.seconds, self.busy_seconds])).tolist()
+        return Work(int(clips), *(each / ranks.size for each in seconds), ranks.size)
+
+
+def score_blocks(
+    blocks: Blocks,
+    numbers: Sequence[int],
+    scorer: Scorer,
+    clips: ClipStore,
+    rows: np.ndarray,
+    windows: Sequence[str | float],
+    answering: np.ndarray | None = None,
+) -> Work:
+    """Make the blocks of these numbers; a batch never holds clips of two blocks.
+
+    Args:
+        rows: (N,) clip store rows of all blocks' clips.
+        windows: `clip` and lengths in seconds.
+        answering: (N, R) bool: which of the scorer's models answer which clip, at least one each; None: all of them.
+    """
+
+    def read() -> Iterator[tuple[int, Portion, bool]]:
+        for number in numbers:
+            span = blocks.span(number)
+            chosen = slice(span.start, span.stop)
+            own = None if answering is None else answering[chosen]
+            portions = read_portions(clips, rows[chosen], windows, scorer.device.type == "cuda", own)
+            held = next(portions)
+            for portion in portions:
+                yield number, held, False
+                held = portion
+            yield number, held, True
+
+    done = blocks.n_items - sum(len(blocks.span(number)) for number in blocks.unfinished())
+    work, started = Work(sum(len(blocks.span(number)) for number in numbers)), time.perf_counter()
+    with Progress("score", done + work.clips, start=done) as progress, ThreadPoolExecutor(1, "write") as writer:
+        answers, written = [], None
+        for number, portion, is_last in prefetch(read(), AHEAD):
+            answers.append((scorer.answers(portion), portion.pieces.windows))
+            if not is_last:
+                continue
+            if written is not None:
+                progress.advance(written.result())
+            written, answers = writer.submit(write_block, blocks, number, answers), []
+        if written is not None:
+            progress.advance(written.result())
+        work.busy_seconds = scorer.busy.settle()
+    work.seconds = time.perf_counter() - started
+    return work
+
+
+def write_block(blocks: Blocks, number: int, answers: Sequence[tuple[Tensor, dict[str, np.ndarray]]]) -> int:
+    """Write one block, given for each of its portions the scores of its pieces and their windows; return its clips."""
+    parts = [by_window(scores.cpu().numpy().astype(np.float16), grids) for scores, grids in answers]
+
+    def fill(file: h5py.File) -> None:
+        for name in parts[0]:
+            scores = widened([part[name] for part in parts])
+            file[name] = scores[:, 0] if name == CLIP else scores
+
+    blocks.write(number, fill)
+    return len(blocks.span(number))
+
+
+def layout(
+    windows: Sequence[str | float], n_samples: np.ndarray, n_classes: int, sample_rate: int
+) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
+    """Return scale name -> shape of its scores, and scale name -> windows of each clip where clips differ."""
+    shapes, counts = {}, {}
+    for window_s in windows:
+        name = window_name(window_s)
+        if window_s == CLIP:
+            shapes[name] = (len(n_samples), n_classes)
+            continue
+        per_clip = n_windows(n_samples, window_samples(window_s, sample_rate))
+        shapes[name] = (len(n_samples), int(per_clip.max()), n_classes)
+        if (per_clip != per_clip.max()).any():
+            counts[name] = per_clip
+    return shapes, counts
+
+
+def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows."""
+    for number in range(len(blocks)):
+        with h5py.File(blocks.path(number), "r") as file:
+            answers = {name: file[name][:] for name in shapes}
+        yield {name: scores if name == CLIP else widened([scores], shapes[name][1]) for name, scores in answers.items()}

@@ -1,0 +1,46 @@
+"""Verify a store of any kind: everything is read and compared with its checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.stores import KeyedByClip, store_contents, text_attribute
+
+STORES = {store.FORMAT: store for store in (ClipStore, ScoreStore)}
+
+
+def open_store(path: Path) -> KeyedByClip:
+    """Open a store of the kind that its `format` attribute names.
+
+    Raises:
+        InputError: no such file, not HDF5, another format, or tables that contradict each other.
+    """
+    found = None
+    if path.is_file() and h5py.is_hdf5(path):
+        with store_contents(path), h5py.File(path, "r") as file:
+            found = text_attribute(file.attrs.get("format", "none"))
+        if found not in STORES:
+            raise InputError(f"format is {found!r}, not one of: {', '.join(STORES)}", path)
+    return STORES.get(found, ScoreStore).open(path)  # what is no HDF5 file is refused there
+
+
+def verify_store(path: Path) -> str:
+    """Read all of a store, compare it with its checksums and return one line about it.
+
+    Raises:
+        InputError: it is damaged; the message names the first clip of the damaged part.
+    """
+    store = open_store(path)
+    checked = store.verify()
+    if isinstance(store, ScoreStore):
+        held = f"{len(store)} clips x {len(store.class_ids)} classes at {', '.join(store.scales)}"
+    else:
+        hours = store.n_samples.sum() / store.sample_rate / 3600
+        held = f"{len(store)} clips, {hours:.2f} h at {store.sample_rate} Hz, {store.codec}"
+    verdict = "good" if checked else "no contradiction, but it has no checksums (or not all) to compare with"
+    return f"{path}: {verdict}: {held}"

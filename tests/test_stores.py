@@ -1,0 +1,59 @@
+"""Stores on a full disk: a clear line, no half file, and the HDF5 library does not bring the process down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pseudolabel.stores import ALIGNED_FROM, ALIGNMENT, write_hdf5
+
+ROOT = Path(__file__).resolve().parents[1]
+ON_A_FULL_DISK = """
+import resource, sys
+import numpy as np
+from pseudolabel.stores import write_hdf5
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    with write_hdf5(sys.argv[1]) as file:
+        file["small"] = np.arange(10)
+        large = file.create_dataset("large", (100_000,), np.uint8)
+        for start in range(0, 100_000, 1000):
+            large[start : start + 1000] = 1
+        file.attrs["last"] = "x" * 3000
+except OSError as error:
+    print(error.strerror, error.filename)
+"""
+
+
+@pytest.mark.parametrize("most_bytes", [0, 100, 3_000, 50_000, 103_000])
+def test_a_full_disk_ends_in_one_clear_error_and_no_file(tmp_path, most_bytes):
+    pytest.importorskip("resource")
+    path = tmp_path / "store.h5"
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(path), str(most_bytes)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (found.returncode, found.stdout, found.stderr) == (0, f"File too large {path}\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_while_writing_leaves_no_file(tmp_path):
+    with pytest.raises(ZeroDivisionError), write_hdf5(tmp_path / "store.h5") as file:
+        file["x"] = np.arange(1000)
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_data_sets_begin_where_any_machine_reads_them_fast_and_the_bytes_repeat(tmp_path):
+    for name in ("a.h5", "b.h5"):
+        with write_hdf5(tmp_path / name) as file:
+            file["odd"] = np.ones(333, np.uint8)
+            file["large"] = np.arange(5000, dtype=np.float16)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["large"].nbytes >= ALIGNED_FROM and file["large"].id.get_offset() % ALIGNMENT == 0
+        assert np.array_equal(file["large"][:], np.arange(5000, dtype=np.float16))
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -1,0 +1,73 @@
+"""The processes of a run: what the environment says of them, and how one of them notices that another has died."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pseudolabel.errors import InputError
+from pseudolabel.training.distributed import Ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEAK = """
+import os, signal, sys
+import numpy as np
+from pseudolabel.training.distributed import Ranks
+
+ranks = Ranks.from_environment()
+with ranks.joined():
+    shared = ranks.from_leader(np.array([7, 8]) if ranks.leads else np.zeros(2, np.int64))
+    if ranks.rank == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(shared.tolist(), ranks.sum(np.array([ranks.rank + 0.5])).tolist())
+"""
+
+
+def test_without_torchrun_there_is_one_process():
+    assert Ranks.from_environment({"HOME": "/", "RANK": "3"}) == Ranks(0, 1, 0)
+    assert Ranks().leads and Ranks().device_name("auto") == "auto"
+    with Ranks().joined():
+        assert Ranks().from_leader(np.array([3])).tolist() == [3]
+        assert Ranks().sum(np.array([2.5])).tolist() == [2.5]
+
+
+def test_torchrun_s_environment_is_read():
+    found = Ranks.from_environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    assert found == Ranks(5, 8, 1) and not found.leads
+    assert found.device_name("cuda:3") == "cuda:3" and found.device_name("cpu") == "cpu"
+    assert found.device_name("auto") == ("cuda:1" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    "values", [("8", "8", "0"), ("x", "2", "0"), ("-1", "2", "0"), ("0", "0", "0"), ("0", "2", "-1")]
+)
+def test_an_environment_that_names_no_process_is_refused(values):
+    with pytest.raises(InputError, match="name no process of a run"):
+        Ranks.from_environment(dict(zip(("RANK", "WORLD_SIZE", "LOCAL_RANK"), values, strict=True)))
+
+
+@pytest.mark.parametrize("killed", [-1, 1])
+def test_all_hear_the_leader_and_one_that_dies_is_noticed(killed, free_port):
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port),
+        "WORLD_SIZE": "2",
+    }
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SPEAK, str(killed)], env={**environment, "RANK": str(rank)},
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=120) for process in processes]
+    if killed < 0:
+        assert [out for out, _ in outputs] == ["[7, 8] [2.0]\n"] * 2, outputs
+    else:
+        assert processes[1].returncode == -signal.SIGKILL and processes[0].returncode == 1
+        assert "rank 0: another of the 2 processes has ended before its work was done" in outputs[0][1]
