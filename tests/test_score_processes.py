@@ -116,24 +116,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(work, straight, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(work, straight, tmp_path):
-    with start(work, tmp_path / "whole.h5", SECONDS_A_BLOCK=0.02) as process:
-        wait_for(tmp_path / ".whole.h5.lock", process)
-        began = time.monotonic()
-        process.communicate()
-        whole_s = time.monotonic() - began
-    moments = np.random.default_rng(0).uniform(0, whole_s, 20)
-    blocks_there = []
-    for number, moment in enumerate(moments):
-        out = tmp_path / f"killed-{number}.h5"
+    rng, blocks_there = np.random.default_rng(0), set()
+    for number in range(20):
+        out, wanted = tmp_path / f"killed-{number}.h5", number % 7  # and up to two blocks' time after so many blocks
         with start(work, out, SECONDS_A_BLOCK=0.02) as process:
             wait_for(out.with_name(f".{out.name}.lock"), process)
-            time.sleep(moment)
+            while n_blocks(out) < wanted and process.poll() is None and not out.exists():
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.04))
             process.kill()
-        blocks_there.append(n_blocks(out))
+        blocks_there.add(n_blocks(out))
         assert not out.exists() or out.read_bytes() == straight
         assert score(work, out, "--overwrite") == 0
         assert out.read_bytes() == straight
-    assert len(set(blocks_there)) > 3  # the moments differed
+    assert len(blocks_there) > 3
 
 
 def test_two_processes_of_torchrun_give_the_same_bytes_as_one(work, straight, tmp_path, free_port):
