@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import math
 import os
 import sys
@@ -205,6 +206,17 @@ def positive(text: str) -> float:
 def probability(text: str) -> float:
     """Parse an option that must lie in [0, 1]."""
     return _number(text, float, lambda value: 0 <= value <= 1, "a number in [0, 1]")
+
+
+def key_value(text: str) -> tuple[str, object]:
+    """Parse `width=0.25`: the value as JSON where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value if not value.startswith(".") else f"0{value}")
+    except json.JSONDecodeError:
+        return name, value
 
 
 def run_verb(

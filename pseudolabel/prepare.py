@@ -5,6 +5,7 @@
         --labels unbalanced_train_segments.csv.xz balanced_train_segments.csv --balanced balanced_train_segments.csv
     python -m pseudolabel.prepare --audio field-recordings --segments segments.csv      # file,start,end in seconds
     python -m pseudolabel.prepare --audio audioset/audio --add                          # what has come since
+    python -m pseudolabel.prepare --stats kaldi_fbank               # mean and std that `train --front-end` takes
 
 Clips are mono, at one sample rate, of any length. --audio is a folder, searched in depth, of recordings of any format
 and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are clips. A
@@ -213,9 +214,29 @@ def prepare(args: argparse.Namespace) -> None:
     """Make WORK/clips.h5, skipped.csv and missing.csv, as the only run that does."""
     if args.add and args.overwrite:
         raise InputError("--add keeps the store that is there", "--overwrite", "Leave one away.")
+    if args.front_end and not args.stats:
+        raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
     out = args.out or args.work / "clips.h5"
     with only_run(out):
-        prepare_alone(args, refuse_existing(out, args.overwrite or args.add))
+        if not (args.stats and out.exists()) or args.add or args.overwrite:
+            prepare_alone(args, refuse_existing(out, args.overwrite or args.add))
+        if args.stats:
+            write_statistics(args, out)
+
+
+def write_statistics(args: argparse.Namespace, path: Path) -> None:
+    """Write and say the mean and standard deviation of a store's features, for the front end's normalisation."""
+    cli.import_torch()
+    from pseudolabel.audio.frontend import build_frontend
+    from pseudolabel.audio.statistics import feature_statistics
+
+    clips = ClipStore.open(path)
+    options = {"name": args.stats, "sample_rate": clips.sample_rate, **dict(args.front_end)}
+    found = feature_statistics(clips, build_frontend(options))
+    out = path.with_name(f"{path.stem}.{args.stats}.json")
+    write_json(out, {"front_end": options, **asdict(found)})
+    print(f"{out}: {args.stats} of {found.n_clips} clips, {found.n_too_short} too short; "
+          f"train --front-end mean={found.mean:.6g} std={found.std:.6g}")  # fmt: skip
 
 
 def prepare_alone(args: argparse.Namespace, out: Path) -> None:
@@ -283,6 +304,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
     parser.add_argument("--limit-seconds", type=cli.positive, help="keep only the first so many seconds of a recording")
     parser.add_argument("--processes", type=cli.positive_int, default=os.cpu_count() or 1, help="default: all cores")
+    parser.add_argument("--stats", choices=("log_mel", "kaldi_fbank"), help="mean and standard deviation of these "
+                        "features of all clips, of the store that is there or is made")  # fmt: skip
+    parser.add_argument("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
+                        help="of --stats, e.g. n_mels=64")  # fmt: skip
     parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
     return cli.run_verb(parser, prepare, argv)
 

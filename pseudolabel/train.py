@@ -12,7 +12,6 @@ last finished epoch. The run folder holds model.safetensors and config.json (eno
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -281,17 +280,6 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
         print(f"{len(chosen.missing)} listed clips could not be used: {folder / 'missing.csv'}", file=sys.stderr)
 
 
-def key_value(text: str) -> tuple[str, object]:
-    """Parse `width=0.25`: the value as JSON where it is JSON, else as text."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
-    try:
-        return name, json.loads(value if not value.startswith(".") else f"0{value}")
-    except json.JSONDecodeError:
-        return name, value
-
-
 def keep_checkpoints(text: str) -> int:
     """Parse `all` (0) or how many checkpoints are kept."""
     return 0 if text == "all" else cli.positive_int(text)
@@ -327,9 +315,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="mobilenetv2",
         help="mobilenetv2, efficientnet_b0, efficientnet_b2, resnet50, ast_tiny, ast_small, ast_base",
     )
-    model.add_argument("--model-options", type=key_value, nargs="+", default=[], metavar="NAME=VALUE",
+    model.add_argument("--model-options", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
                        help="e.g. width=0.25")  # fmt: skip
-    model.add_argument("--front-end", type=key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. hop=320")
+    model.add_argument(
+        "--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. hop=320"
+    )
     model.add_argument("--pretrained", help="imagenet, or a local file of weights")
     how = parser.add_argument_group("how")
     how.add_argument("--epochs", type=cli.positive_int, default=30)

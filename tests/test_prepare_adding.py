@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import pseudolabel.prepare as verb
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import CODECS, ClipStore
+from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.labels.vocabulary import Vocabulary
 
 RATE = 16_000
@@ -103,3 +106,21 @@ def test_segments_of_a_recording_are_clips_of_one_group(work):
     assert "y," in skipped and "is 4.000 s long and ends before 9 s" in skipped
     assert "z," in skipped and "is missing: no such file" in skipped
     assert "y,labels.csv,is 4.000 s long" in (work / "missing.csv").read_text()
+
+
+def test_statistics_are_those_of_every_frame_of_every_clip(work, capsys):
+    record(work / "audio", "b", "d")
+    assert prepare(work, "--audio", work / "audio", "--stats", "kaldi_fbank", "--front-end", "n_mels=40") == 0
+    store, front_end = ClipStore.open(work / "clips.h5"), build_frontend({"name": "kaldi_fbank", "n_mels": 40})
+    values = torch.cat([front_end(torch.from_numpy(store.read(clip))[None])[0] for clip in store.clip_ids]).double()
+    found = json.loads((work / "clips.kaldi_fbank.json").read_text())
+    assert found["mean"] == pytest.approx(float(values.mean()), rel=1e-6)
+    assert found["std"] == pytest.approx(float(values.std(correction=0)), rel=1e-6)
+    before = sha256(work / "clips.h5")
+    assert prepare(work, "--stats", "log_mel") == 0  # of the store that is there
+    assert f"train --front-end mean={json.loads((work / 'clips.log_mel.json').read_text())['mean']:.6g}" in (
+        capsys.readouterr().out
+    )
+    assert sha256(work / "clips.h5") == before
+    assert prepare(work, "--front-end", "n_mels=40") == 2
+    assert "--front-end: says how --stats computes features. Give --stats too." in capsys.readouterr().err
