@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -424,6 +426,38 @@ def test_a_killed_run_makes_only_the_missing_blocks_and_gives_the_same_bytes(
     assert len(after) == 4
     assert outcome(seven / "again") == uninterrupted
     assert not parts.exists()
+
+
+SMALL_BLOCKS = "import sys; import pseudolabel.prepare as verb; verb.BLOCK_SIZE = 2; verb.main(sys.argv[1:])"
+
+
+def processes_with(text: str) -> list[int]:
+    """Return the processes that have `text` in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another user's, or gone
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to see the processes")
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes_and_leaves_no_process(seven, uninterrupted):
+    rng, mark = np.random.default_rng(0), f"PREPARE_TEST={seven}"
+    for number in range(20):
+        folder = seven / f"killed{number}"
+        command = [sys.executable, "-c", SMALL_BLOCKS, "--audio", str(seven / "audio"), "--work", str(folder)]
+        environment = {**os.environ, "PREPARE_TEST": str(seven)}
+        with subprocess.Popen([*command, "--processes", "2"], env=environment, stdout=subprocess.DEVNULL) as process:
+            time.sleep(rng.uniform(0.2, 3.0))
+            process.kill()
+        until = time.monotonic() + 20
+        while processes_with(mark) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not processes_with(mark)
+        assert verb.main([*command[3:], "--overwrite"] if (folder / "clips.h5").exists() else command[3:]) == 0
+        assert outcome(folder) == uninterrupted
 
 
 def stamps(parts: Path) -> list[tuple[str, int, int]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -88,7 +91,7 @@ def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: i
                 progress.advance(make_block(blocks, block, [files[i] for i in blocks.span(block)], decoding))
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(n_processes, len(unfinished)), context) as pool:
+        with ProcessPoolExecutor(min(n_processes, len(unfinished)), context, _end_with_parent) as pool:
             jobs = [
                 pool.submit(make_block, blocks, block, [files[i] for i in blocks.span(block)], decoding)
                 for block in unfinished
@@ -99,6 +102,16 @@ def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: i
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
                 raise
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed, instead of waiting for work forever."""
+
+    def watch() -> None:
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass
