@@ -24,8 +24,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.scores.ensemble import average_scores
 from pseudolabel.scores.store import ScoreStore
-
-SEEN_CLIPS = "train_clips.csv"
+from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 
 def parse_epochs(text: str) -> tuple[int, int]:

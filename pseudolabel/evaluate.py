@@ -44,6 +44,7 @@ from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.stores import KeyedByClip
+from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 WEIGHTS = "model.safetensors"
 RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
@@ -98,8 +99,8 @@ def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
         except ValueError as error:
             raise InputError(f"not JSON ({error})", folder / "run.json") from error
     n_seen = None
-    if (folder / "train_clips.csv").is_file():
-        trained_on = [row["clip_id"] for row in read_csv(folder / "train_clips.csv", ("clip_id",))]
+    if (folder / SEEN_CLIPS).is_file():
+        trained_on = [row["clip_id"] for row in read_csv(folder / SEEN_CLIPS, ("clip_id",))]
         n_seen = len(same_clips(clip_ids, trained_on))
     known = {name: record.get(name) for name in RUN_FIELDS}
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **known)

@@ -72,6 +72,12 @@ def fixed_length_text(values: Sequence[str]) -> np.ndarray:
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
 
+def claims_too_much(dataset: h5py.Dataset, file_bytes: int) -> bool:
+    """Return whether a data set claims more bytes than what a file of this size holds of it can be unpacked to."""
+    held = min(dataset.id.get_storage_size(), file_bytes)
+    return dataset.nbytes > held * (MOST_PACKED if dataset.chunks else 1)
+
+
 def refuse_claims(file: h5py.File, path: Path) -> None:
     """Raise InputError where a data set claims to be larger than what the file holds of it, before memory is taken."""
     size = path.stat().st_size
@@ -79,8 +85,7 @@ def refuse_claims(file: h5py.File, path: Path) -> None:
         if not isinstance(dataset, h5py.Dataset) or not dataset.shape:
             continue
         held, start = dataset.id.get_storage_size(), dataset.id.get_offset()
-        packed = MOST_PACKED if dataset.chunks else 1
-        if dataset.nbytes > held * packed or held > size or (start is not None and start + held > size):
+        if claims_too_much(dataset, size) or held > size or (start is not None and start + held > size):
             claim = f"{name} claims {dataset.nbytes} bytes, the file of {size} bytes holds {held} of them"
             raise InputError(claim, path, "The file is damaged or cut short: make it again.")
 

@@ -32,6 +32,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name, window_samples
+from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 RUN_MARKS = ("run.json", "checkpoints")  # a folder with one of them is a run, finished or not
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
@@ -251,7 +252,7 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
 
     save_model(folder, trainer.tagger)
     clip_ids = chosen.labels.clip_ids
-    write_csv(folder / "train_clips.csv", ("clip_id",), [(clip_id,) for clip_id in clip_ids])
+    write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip_id,) for clip_id in clip_ids])
     write_csv(folder / "missing.csv", ("clip_id", "reason"), chosen.missing)
     n_all, n_learnable = (n_parameters(trainer.tagger.network, learnable) for learnable in (False, True))
     seconds = sum(row["seconds"] for row in trainer.history)

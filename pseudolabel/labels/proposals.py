@@ -81,14 +81,3 @@ class Relations:
         speaks = self._either[label, proposals.classes[proposal]]
         n_labels = np.bincount(proposal[speaks], minlength=len(counts))
         return np.concatenate([[0], np.cumsum(n_labels)]), label[speaks]
-
-
-def propose(labels: sparse.csr_array, relations: Mapping[str, sparse.csr_array]) -> Proposals:
-    """Return every class that a label of a clip proposes and that the clip does not carry yet.
-
-    Args:
-        labels: (N, K) bool, what the clips carry.
-        relations: (K, K) bool relation of each error type, `I` and `II`.
-    """
-    proposed = Relations(relations).proposed(labels)
-    return proposed.listed(proposed.any)

@@ -29,11 +29,10 @@ from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.stores import store_contents
+from pseudolabel.stores import claims_too_much, store_contents
 
 BLOCK_BYTES = 2**24
 MAX_CHUNK_BYTES = 2**28  # HDF5 unpacks one chunk at a time, whole
-MAX_PACKING = 1100  # deflate makes at most 1,032 bytes of one
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What numpy and Python raise where a header, which is a Python literal, is none.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
@@ -317,7 +316,7 @@ def _check_storage(dataset: h5py.Dataset, place: str, file_bytes: int) -> None:
     if dataset.is_virtual or dataset.external:
         raise InputError("its values lie in other files", place, "Copy them into one data set.")
     stored = dataset.id.get_storage_size()
-    if dataset.nbytes > (MAX_PACKING * min(stored, file_bytes) if dataset.chunks else min(stored, file_bytes)):
+    if claims_too_much(dataset, file_bytes):
         raise InputError(f"it claims {list(dataset.shape)}, {dataset.nbytes:,} bytes; {stored:,} are stored", place,
                          "It is not whole: save it again.")  # fmt: skip
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:

@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
-from pseudolabel.labels.proposals import ERROR_NAMES, Relations, propose
+from pseudolabel.labels.proposals import ERROR_NAMES, Relations
 
 
 def as_sets(labels, relations) -> dict[tuple[int, int], tuple[str, list[int]]]:
-    """Return (clip, class) -> (error, labels that speak for it), in the order that `propose` gives."""
+    """Return (clip, class) -> (error, labels that speak for it), in the order in which they are listed."""
     labels = sparse.csr_array(labels, dtype=bool)
     relations = {error: sparse.csr_array(relation, dtype=bool) for error, relation in relations.items()}
-    proposals = propose(labels, relations)
-    offsets, because = Relations(relations).supporting_labels(labels, proposals)
+    relations = Relations(relations)
+    proposed = relations.proposed(labels)
+    proposals = proposed.listed(proposed.any)
+    offsets, because = relations.supporting_labels(labels, proposals)
     found = {}
     for row, (clip, k, types) in enumerate(zip(*(column.tolist() for column in proposals), strict=True)):
         found[clip, k] = (ERROR_NAMES[types], because[offsets[row] : offsets[row + 1]].tolist())
