@@ -1,6 +1,6 @@
-"""Augmentation of whole batches on their device: mixup, gain, masks.
+"""Augmentation of whole batches on their device: gain, shift, mixup of waveforms or of energies, masks.
 
-Each draws from the numpy generator that it is given, so that one seed gives the same draws on any device.
+What is drawn comes in as numpy arrays (training/drawing.py), so that one seed gives the same batch on any device.
 """
 
 from __future__ import annotations
@@ -11,53 +11,61 @@ import numpy as np
 import torch
 from torch import Tensor
 
+PARTNERS, DOMAINS = ("batch", "uniform"), ("waveform", "energy")
+
 
 @dataclass(frozen=True)
 class AugmentOptions:
     """What is done to a training batch; everything is off by default."""
 
-    mixup_rate: float = 0.0  # share of the clips that are mixed with another clip of the batch (PSLA: 0.5)
-    mixup_alpha: float = 10.0  # the mixing weight is drawn from Beta(alpha, alpha) (PSLA: 10)
+    mixup_rate: float = 0.0  # share of the clips that are mixed with another one (PSLA: .5, Moore et al.: 1)
+    mixup_alpha: float = 10.0  # a clip's own weight is drawn from Beta(alpha, alpha) (both: 10)
+    mixup_partner: str = "batch"  # from the batch (Moore et al.), or uniform from all pieces (PSLA)
+    mixup_domain: str = "waveform"  # waveforms are added (PSLA), or mel powers: `energy` (Moore et al.)
     gain_db: float = 0.0  # each clip's level changes by a uniform draw from [-gain_db, gain_db]
+    shift_s: float = 0.0  # each clip is turned by a uniform draw from [-shift_s, shift_s], its end to its beginning
     time_mask_s: float = 0.0  # one time mask a clip, length uniform up to this (PSLA: 1.92)
     mel_mask: int = 0  # one band mask a clip, mel bins uniform up to this (PSLA: 48 of 128)
 
 
-def mix_waveforms(
-    waveforms: Tensor, targets: Tensor, options: AugmentOptions, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mix a share of the clips with a random partner of the batch: waveforms and targets by the same weight.
+def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
+    """Return the mixtures (n, ...): `share` of each of the first n values, the rest of it from its partner.
 
     Args:
-        waveforms: (B, T). targets: (B, K) in [0, 1].
+        values: (R, ...) waveforms, targets or powers, the first n of which are mixed.
+        partner: (n,) which of all values each is mixed with. share: (n,) float32, its own weight.
     """
-    n = len(waveforms)
-    share = rng.beta(options.mixup_alpha, options.mixup_alpha, n)
-    share = np.where(rng.random(n) < options.mixup_rate, np.maximum(share, 1 - share), 1.0)
-    partner = torch.from_numpy(rng.permutation(n)).to(waveforms.device)
-    weight = torch.from_numpy(share.astype(np.float32)).to(waveforms.device)[:, None]
-    return (
-        weight * waveforms + (1 - weight) * waveforms[partner],
-        weight * targets + (1 - weight) * targets[partner],
-    )
+    n = len(partner)
+    if (share == 1).all():
+        return values[:n]
+    weight = torch.from_numpy(share).to(values.device).reshape(n, *[1] * (values.ndim - 1))
+    return weight * values[:n] + (1 - weight) * values[torch.from_numpy(partner).to(values.device)]
 
 
-def change_gain(waveforms: Tensor, options: AugmentOptions, rng: np.random.Generator) -> Tensor:
-    """Change each clip's level by up to `gain_db` decibels."""
-    gain = 10 ** (rng.uniform(-options.gain_db, options.gain_db, (len(waveforms), 1)) / 20)
-    return waveforms * torch.from_numpy(gain.astype(np.float32)).to(waveforms.device)
+def change_gain(waveforms: Tensor, gain: np.ndarray) -> Tensor:
+    """Multiply each waveform of (B, T) by its factor of `gain` (B,) float32."""
+    return waveforms * torch.from_numpy(gain).to(waveforms.device)[:, None]
 
 
-def mask_span(features: Tensor, axis: int, longest: int, rng: np.random.Generator, fill: float) -> Tensor:
-    """Replace one random span of each clip along `axis` (1: frames, 2: mel bins) by the value `fill`.
+def shift_in_time(waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
+    """Turn each waveform of (B, T) by so many samples (B,) int64, later if positive; its end comes to its beginning."""
+    length = waveforms.shape[1]
+    turned = torch.arange(length, device=waveforms.device) - torch.from_numpy(n_samples).to(waveforms.device)[:, None]
+    return waveforms.gather(1, turned.remainder(length))
+
+
+def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill: float) -> Tensor:
+    """Replace one span of each clip along `axis` (1: frames, 2: mel bins) by the value `fill` (SpecAugment).
 
     Args:
-        features: (B, F, mel). longest: the span's length is uniform in 0 .. `longest`.
+        features: (B, F, mel).
+        longest: the span's length is uniform in 0 .. `longest`, its place uniform among those where it fits.
+        draws: (B, 2) in [0, 1), length and place.
         fill: what stands where nothing is heard, the same as in a tagger's padding (`Tagger.config["fill"]`).
     """
-    n, size = len(features), features.shape[axis]
-    length = rng.integers(0, min(longest, size) + 1, (n, 1))
-    start = rng.integers(0, size - length + 1)
+    size = features.shape[axis]
+    length = np.floor(draws[:, :1] * (min(longest, size) + 1)).astype(np.int64)
+    start = np.floor(draws[:, 1:] * (size - length + 1)).astype(np.int64)
     place = np.arange(size)
     inside = torch.from_numpy((place >= start) & (place < start + length)).to(features.device)
     inside = inside[:, :, None] if axis == 1 else inside[:, None, :]

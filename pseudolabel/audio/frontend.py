@@ -178,6 +178,15 @@ class FrontEnd(nn.Module):
             found.append(features[:, start // hop : start // hop + self.n_frames(length)])
         return found
 
+    def to_power(self, features: Tensor) -> Tensor:
+        """Return the mel powers `(B, F, mel)` that features were made of, those under the floor as the floor."""
+        o = self.settings
+        return self._expand(features.float() if o.mean is None else features.float() * o.std + o.mean)
+
+    def from_power(self, power: Tensor) -> Tensor:
+        """Return the features `(B, F, mel)` of mel powers."""
+        return self._finished(power.float().clone())
+
     def _mel_power(self, waveforms: Tensor) -> Tensor:
         """Return mel powers (B, F, mel): on any device, differentiable."""
         frames = self._with_ends(waveforms).unfold(1, len(self.window), self.settings.hop)
@@ -257,6 +266,9 @@ class LogMel(FrontEnd):
             return decibels
         return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - self.settings.top_db, out=out)
 
+    def _expand(self, decibels: Tensor) -> Tensor:
+        return torch.pow(10.0, decibels / 10)
+
 
 class KaldiFbank(FrontEnd):
     """Kaldi's filter-bank features as PSLA and AST use them: `(B, 1 + (T - window) // hop, mel)` natural logarithms.
@@ -305,6 +317,9 @@ class KaldiFbank(FrontEnd):
 
     def _compress(self, power: Tensor, out: Tensor | None) -> Tensor:
         return torch.log(power.clamp_(min=KALDI_FLOOR), out=out)
+
+    def _expand(self, logarithms: Tensor) -> Tensor:
+        return torch.exp(logarithms)
 
 
 class _Room:

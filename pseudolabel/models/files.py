@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,9 @@ from pseudolabel.models.tagger import Tagger, build_tagger
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+LAST_LAYERS = ("head.", "linear.")  # how the names of what answers the classes begin
+POSITIONS = "layers.pos_embed"  # depends on the time extent
+FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # that may change between two trainings of the same weights
 
 
 def save_model(folder: str | Path, tagger: Tagger) -> None:
@@ -52,6 +56,95 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger
     check_state(tagger.network, state, folder / WEIGHTS)
     tagger.network.load_state_dict(state)
     return tagger.to(device).eval()
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `start_from` took from a run folder.
+
+    Args:
+        folder: the run folder.
+        loaded: names of the tensors that were taken.
+        fresh: names of those that kept their random values: the last layers, where the classes are others.
+        fitted: names of those that were fitted to another time extent (position embeddings).
+        notes: how the two models differ otherwise, in words: their front end, their window.
+    """
+
+    folder: Path
+    loaded: tuple[str, ...]
+    fresh: tuple[str, ...]
+    fitted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        n_all = len(self.loaded) + len(self.fresh)
+        why = f"; other classes, so random: {', '.join(self.fresh)}" if self.fresh else "; the same classes"
+        fitted = f"; fitted to another time extent: {', '.join(self.fitted)}" if self.fitted else ""
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"starts from {self.folder}: {len(self.loaded)} of {n_all} tensors{why}{fitted}{notes}"
+
+
+def start_from(tagger: Tagger, folder: str | Path) -> Started:
+    """Give a new tagger the weights of a trained one (PSL's transfer), and return what was taken.
+
+    All layers but the last are taken, with their batch-norm statistics. The last ones are taken too where the classes
+    are the same in the same order. Position embeddings are fitted to another time extent as AST does it.
+
+    Args:
+        tagger: untrained, of the same network with the same options; vocabulary, window and front end may differ.
+        folder: a run folder.
+
+    Raises:
+        InputError: no model folder, or the model of another network or with other options.
+    """
+    folder = Path(folder)
+    config, state = read_config(folder / CONFIG), load_state(folder / WEIGHTS)
+    _check_same_network(config, tagger.config, folder)
+    expected, fitted = tagger.network.state_dict(), ()
+    same_classes = list(config.get("class_ids", ())) == list(tagger.class_ids)
+    fresh = () if same_classes else tuple(name for name in expected if name.startswith(LAST_LAYERS))
+    state = {name: value for name, value in state.items() if name not in fresh}
+    if POSITIONS in state and state[POSITIONS].shape != expected[POSITIONS].shape:
+        state[POSITIONS] = _fitted(state[POSITIONS], config["options"], tagger.network)
+        fitted = (POSITIONS,)
+    check_state(tagger.network, {**{name: expected[name] for name in fresh}, **state}, folder / WEIGHTS)
+    tagger.network.load_state_dict(state, strict=False)
+    loaded = tuple(name for name in expected if name not in fresh)
+    return Started(folder, loaded, fresh, fitted, tuple(_differences(config, tagger.config)))
+
+
+def _check_same_network(theirs, ours, folder):
+    if theirs.get("name") != ours["name"]:
+        raise InputError(
+            f"is a {theirs.get('name')}, not a {ours['name']}", folder, f"Give --model {theirs.get('name')}."
+        )
+    options = theirs.get("options") or {}
+    other = [name for name, value in ours["options"].items() if name not in FREE_OPTIONS and options.get(name) != value]
+    if other:
+        told = ", ".join(f"{name} {options.get(name)} instead of {ours['options'][name]}" for name in other)
+        remedy = " ".join(f"{name}={options.get(name)}" for name in other)
+        raise InputError(f"was built with other options: {told}", folder, f"Give --model-options {remedy}.")
+
+
+def _fitted(embedding, options, network):
+    from pseudolabel.models.ast import fitted_positions, n_patches
+
+    stride = options["stride"]
+    grid = n_patches(options["n_mels"], stride), n_patches(options["n_frames"], stride)
+    return fitted_positions(embedding, grid, network.layers.patch_embed.grid_size)
+
+
+def _differences(theirs, ours):
+    """Yield, in words, what the weights were trained on and will not get now."""
+    for part in ("front_end", "window_s"):
+        then, now = theirs.get(part), ours[part]
+        if isinstance(then, Mapping):
+            other = [name for name in now if then.get(name) != now[name]]
+            if other:
+                told = ", ".join(f"{name} {then.get(name)}, now {now[name]}" for name in other)
+                yield f"trained with another front end ({told})"
+        elif then != now:
+            yield f"trained on {f'{then:g} s' if then else 'whole clips'}, now {f'{now:g} s' if now else 'whole clips'}"
 
 
 def read_config(path: str | Path) -> dict[str, object]:

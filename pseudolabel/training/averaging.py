@@ -14,7 +14,8 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.scores.windows import n_windows
 from pseudolabel.training.checkpoints import checkpoint_files, read_checkpoint
-from pseudolabel.training.dataset import ORDER, prefetch
+from pseudolabel.training.dataset import prefetch
+from pseudolabel.training.drawing import ORDER
 from pseudolabel.training.scoring import autocast
 
 State = Mapping[str, Tensor]

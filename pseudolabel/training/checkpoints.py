@@ -13,6 +13,7 @@ from pseudolabel.errors import InputError
 
 KEPT = 2  # a damaged last one leaves the one before
 KEEP_ALL = 0
+WITHIN = "within-epoch.pt"  # the state amid an epoch: one, replaced by the next, gone when the epoch is done
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -25,8 +26,8 @@ def checkpoint_files(folder: Path) -> dict[int, Path]:
     return {int(path.stem.removeprefix("epoch-")): path for path in sorted(folder.glob("epoch-[0-9]*.pt"))}
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict, kept: int = KEPT) -> None:
-    """Write the state after `epoch` finished epochs and remove all but the last few.
+def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict, kept: int = KEPT) -> None:
+    """Write the state after `epoch` finished epochs, None: amid one, and remove all but the last few.
 
     Args:
         state: tensors, numbers, lists and dicts of them: what `torch.load(weights_only=True)` reads back.
@@ -34,10 +35,13 @@ def save_checkpoint(folder: Path, epoch: int, state: dict, settings: dict, kept:
         kept: how many are kept; KEEP_ALL: every one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(checkpoint_path(folder, epoch)) as temporary:
+    path = folder / WITHIN if epoch is None else checkpoint_path(folder, epoch)
+    with whole_file(path) as temporary:
         torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
-    for old in sorted(folder.glob("epoch-*.pt"))[:-kept] if kept else ():
-        old.unlink()
+    if epoch is not None:
+        (folder / WITHIN).unlink(missing_ok=True)
+        for old in list(checkpoint_files(folder).values())[:-kept] if kept else ():
+            old.unlink()
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -63,7 +67,8 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
     Raises:
         InputError: the checkpoints there belong to a run with other settings.
     """
-    for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
+    within = [folder / WITHIN] if (folder / WITHIN).exists() else []
+    for path in [*within, *reversed(checkpoint_files(folder).values())]:
         try:
             state = read_checkpoint(path)
         except InputError:

@@ -15,9 +15,9 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name
+from pseudolabel.training.drawing import SHUFFLE, Epochs, epochs_of
 
 Item = TypeVar("Item")
-ORDER, CROP, AUGMENT = range(3)  # streams of random numbers: no two draws share one
 CHECKED_AT_ONCE = 1 << 22  # soft targets, 16 MiB
 
 
@@ -26,8 +26,8 @@ class Examples:
     """The pieces that a model is trained on.
 
     row (P,) clip store row of each piece, start (P,) its first sample, slack (P,) by how many samples it may begin
-    later (drawn anew in each epoch), `length` its samples, targets(pieces) -> (B, K) float32, weights (P,) for weighted
-    drawing or None.
+    later (drawn anew in each step), `length` its samples, targets(pieces) -> (B, K) float32, epochs: which pieces an
+    epoch has, masked(pieces) -> (B, K) bool, where the loss looks away, or None.
     """
 
     clips: ClipStore
@@ -36,34 +36,58 @@ class Examples:
     slack: np.ndarray
     length: int
     targets: Callable[[np.ndarray], np.ndarray]
-    weights: np.ndarray | None = None
+    epochs: Epochs
+    masked: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def n_pieces(self) -> int:
+        """Return how many pieces there are; an epoch may draw some of them several times."""
         return len(self.row)
 
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Return the pieces of an epoch in drawing order: shuffled, or drawn with replacement by weight."""
-        rng = np.random.default_rng([seed, ORDER, epoch])
-        if self.weights is None:
-            return rng.permutation(len(self))
-        return rng.choice(len(self), size=len(self), p=self.weights / self.weights.sum())
+    def __len__(self) -> int:
+        return self.epochs.length
 
-    def batch(self, pieces: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return waveforms (B, length) float32 and targets (B, K) float32 of some pieces."""
-        rows, start, slack = self.row[pieces], self.start[pieces], self.slack[pieces]
-        if slack.any():
-            rng = np.random.default_rng([seed, CROP, epoch, int(pieces[0])])
-            start = start + rng.integers(0, slack + 1)
-        return self.clips.batch(rows, start, self.length), self.targets(pieces)
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Return the pieces of an epoch in drawing order."""
+        return self.epochs.order(seed, epoch)
+
+    def batch(
+        self, pieces: np.ndarray, within: np.ndarray | float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return waveforms (B, length) float32, targets (B, K) float32 and masks (B, K) bool of some pieces.
+
+        Args:
+            within: (B,) in [0, 1), where in its slack each begins.
+        """
+        start = self.start[pieces] + np.floor(within * (self.slack[pieces] + 1)).astype(np.int64)
+        waveforms = self.clips.batch(self.row[pieces], start, self.length)
+        return waveforms, self.targets(pieces), self.masked(pieces) if self.masked else None
 
 
 def clip_examples(
-    clips: ClipStore, rows: np.ndarray, labels: sparse.csr_array, length: int, weights: np.ndarray | None = None
+    clips: ClipStore,
+    rows: np.ndarray,
+    labels: sparse.csr_array,
+    length: int,
+    sampling: str = SHUFFLE,
+    beta: float = 0.5,
+    mask: sparse.csr_array | None = None,
 ) -> Examples:
-    """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples."""
+    """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples.
+
+    Args:
+        sampling, beta: how epochs are drawn (`drawing.epochs_of`). mask: (n, K) bool, where the loss looks away.
+    """
     start, slack = np.zeros(len(rows), np.int64), np.maximum(clips.n_samples[rows] - length, 0)
-    dense = labels.toarray().astype(np.float32)
-    return Examples(clips, rows, start, slack, length, lambda pieces: dense[pieces], weights)
+    return Examples(
+        clips, rows, start, slack, length, _rows_of(labels, np.float32), epochs_of(sampling, labels, None, beta),
+        None if mask is None else _rows_of(mask, bool),
+    )  # fmt: skip
+
+
+def _rows_of(matrix: sparse.csr_array, kind: type, clip: np.ndarray | None = None) -> Callable:
+    """Return a function: pieces (B,) -> their clips' rows of the matrix, dense; the whole is never dense."""
+    return lambda pieces: matrix[pieces if clip is None else clip[pieces]].toarray().astype(kind, copy=False)
 
 
 def window_examples(
@@ -76,8 +100,13 @@ def window_examples(
     length: int,
     labels: sparse.csr_array,
     alpha: float = 1.0,
+    sampling: str = SHUFFLE,
+    beta: float = 0.5,
+    mask: sparse.csr_array | None = None,
 ) -> Examples:
     """Every window of every clip with its own soft targets (PSL).
+
+    As each window has its own, teacher and student agree on what was heard: both saw the same cut.
 
     Args:
         rows, score_rows: (n,) the clips' rows in the clip store and in the score store.
@@ -85,13 +114,14 @@ def window_examples(
         length: samples a window. The last window of a clip ends with the clip: where that makes it longer, and for a
             whole clip (`window_s` is `clip`), it is cut at random within its bounds; where shorter, zero-padded.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
+        sampling, beta: how epochs are drawn, by the hard labels. mask: (n, K) bool, where the loss looks away.
     Raises:
         InputError: a window has no scores, or a soft target is not a number in [0, 1].
     """
     counts = np.ones(len(rows), np.int64) if window_s == CLIP else n_windows(clips.n_samples[rows], length)
     clip = np.repeat(np.arange(len(rows)), counts)
     window = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
-    stored, hard = scores.scores(window_s), labels.toarray().astype(np.float32) if alpha < 1 else None
+    stored, hard = scores.scores(window_s), _rows_of(labels, np.float32, clip) if alpha < 1 else None
     scored = scores.n_windows(window_s)[score_rows]
     if (counts > scored).any():
         worst = int(np.argmax(counts > scored))
@@ -107,12 +137,15 @@ def window_examples(
 
     def targets(pieces: np.ndarray) -> np.ndarray:
         soft = soft_targets(pieces)
-        return soft if hard is None else alpha * soft + (1 - alpha) * hard[clip[pieces]]
+        return soft if hard is None else alpha * soft + (1 - alpha) * hard(pieces)
 
     check_targets(soft_targets, clip, score_rows, columns, scores, window_name(window_s))
     start = window * length
     slack = np.where(window == counts[clip] - 1, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
-    return Examples(clips, rows[clip], start, slack, length, targets)
+    return Examples(
+        clips, rows[clip], start, slack, length, targets, epochs_of(sampling, labels, clip, beta),
+        None if mask is None else _rows_of(mask, bool, clip),
+    )  # fmt: skip
 
 
 def check_targets(

@@ -1,20 +1,24 @@
 """The processes of one run that `torchrun` has started: which one this is, and what all of them know.
 
-They speak over gloo, also where they use GPUs: what they tell each other are a few numbers. One that dies ends the run
-of all others, who find the connection closed.
+They speak over gloo, also where they use GPUs: what they tell each other are a few numbers. Only gradients go from GPU
+to GPU. A process that dies ends the run of all others, who find the connection closed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pseudolabel.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST_WAIT = timedelta(days=7)  # for the slowest process; one that dies is noticed at once
 
@@ -56,8 +60,8 @@ class Ranks:
         return f"cuda:{self.local_rank}" if torch.cuda.is_available() else "cpu"
 
     @contextlib.contextmanager
-    def joined(self) -> Iterator[None]:
-        """Connect all processes while the block runs.
+    def joined(self, on_gpu: bool = False) -> Iterator[None]:
+        """Connect all processes while the block runs; `on_gpu`: what lies on GPUs is exchanged by NCCL.
 
         Raises:
             InputError: here, in `from_leader` and in `sum`: another process has ended before its work was done.
@@ -68,7 +72,8 @@ class Ranks:
         import torch.distributed as dist
 
         with self._others_alive():
-            dist.init_process_group("gloo", rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT)
+            backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+            dist.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT)
         try:
             yield
         finally:
@@ -92,6 +97,16 @@ class Ranks:
         """Return the sums, float64, of the numbers of all processes, which wait for each other."""
         return self._exchanged(np.array(numbers, np.float64), lambda dist, shared: dist.all_reduce(shared))
 
+    def adopt(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors, in place, with the leader's."""
+        if self.size == 1:
+            return
+        import torch.distributed as dist
+
+        with self._others_alive():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def _exchanged(self, numbers: np.ndarray, exchange: Callable) -> np.ndarray:
         if self.size == 1:
             return numbers
@@ -102,3 +117,6 @@ class Ranks:
         with self._others_alive():
             exchange(dist, shared)
         return shared.numpy()
+
+
+ALONE = Ranks()

@@ -1,7 +1,13 @@
-"""The training loop: epochs of batches on one device, validated, checkpointed, resumed to the same weights."""
+"""The training loop: steps on one device or many, evaluated, checkpointed, resumed to the same weights.
+
+Whatever is drawn follows from the seed, the epoch and the step, so a run that goes on after any step does what an
+uninterrupted one would have done. Under torchrun each process takes its share of every batch and the gradients are
+averaged; batch-norm layers see their own share, and what they have learnt is the first process's.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -9,20 +15,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from pseudolabel.artefacts import write_csv
-from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix_waveforms
-from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.progress import Progress
+from pseudolabel.training.batches import Batch, augmented, read_batch
 from pseudolabel.training.checkpoints import KEPT, load_checkpoint, save_checkpoint
-from pseudolabel.training.dataset import AUGMENT, Examples, prefetch
+from pseudolabel.training.dataset import Examples, prefetch
+from pseudolabel.training.distributed import ALONE, Ranks
+from pseudolabel.training.drawing import NETWORK, draw_step
 from pseudolabel.training.losses import soft_bce
 from pseudolabel.training.schedule import Schedule
-from pseudolabel.training.scoring import autocast, score_clips
+from pseudolabel.training.scoring import autocast
+from pseudolabel.training.selection import METRICS, Selection
+from pseudolabel.training.validation import Validation
 
-HISTORY = ("epoch", "step", "loss", "learning_rate", "validation_map", "seconds", "pieces_per_s", "waiting_share")
+HISTORY = ("epoch", "step", "loss", "learning_rate", *METRICS.values(), "seconds", "pieces_per_s", "waiting_share")
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SHOWN_EVERY = 20  # steps: a look at the loss makes a GPU wait
 
 
 @dataclass(frozen=True)
@@ -30,37 +43,46 @@ class TrainOptions:
     """How a model is trained; what it is trained on stands in Examples."""
 
     epochs: int = 30
-    batch_size: int = 32  # pieces a step (PSL: 32)
+    batch_size: int = 32  # pieces a step, of all processes together (PSL: 32)
     learning_rate: float = 1e-3  # PSL and PSLA's balanced set: 1e-3
+    optimizer: str = "adam"
     betas: tuple[float, float] = (0.9, 0.999)  # PSLA: .95, .999
     weight_decay: float = 0.0  # PSLA: 5e-7
     clip_gradient: float = 0.0  # norm above which gradients are scaled down; 0 leaves them
     schedule: Schedule = field(default_factory=Schedule)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    select: str = "last"  # which epoch's weights are kept: last, or best (validation mAP)
-    patience: int = 0  # stop after so many epochs without a better validation mAP; 0: never
+    evaluate_every: int = 0  # steps; 0: at the end of each epoch
+    select: str = "last"  # which weights are kept: last, or those of the best evaluation
+    metric: str = "map"  # by which it is the best: map, d-prime
+    smooth: int = 1  # evaluations over which the metric is averaged (Moore et al.: 7)
+    patience: int = 0  # stop after so many evaluations without gain; 0: never
+    ema: float = 0.0  # decay of the weights' moving average, which is then evaluated and kept; 0: none
+    precision: str | None = None  # float32, bf16; None: bf16 on a GPU
+    channels_last: bool = False
     seed: int = 0
 
 
-@dataclass
-class Validation:
-    """A held-out set: clip store rows (n,) and their labels (n, K) bool."""
+class Answering(nn.Module):
+    """A tagger as a network from features to scores: what is compiled, and what processes share the gradients of."""
 
-    clips: ClipStore
-    rows: np.ndarray
-    labels: np.ndarray
+    def __init__(self, tagger: Tagger):
+        super().__init__()
+        self.tagger = tagger
 
-    def mean_average_precision(self, tagger: Tagger, batch_size: int, device: torch.device) -> float:
-        """Return the macro mAP of a model on whole clips."""
-        from pseudolabel.scores.metrics import average_precision
-
-        scores = score_clips(tagger, self.clips, self.rows, batch_size=batch_size, device=device)[:, 0]
-        return float(np.nanmean(average_precision(self.labels, scores)))
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores (B, K) of features (B, F, mel)."""
+        return self.tagger.from_features(features)
 
 
 @dataclass
 class Trainer:
-    """A model, its optimizer and all that a checkpoint must hold."""
+    """A model, its optimizer and all that a checkpoint must hold.
+
+    Args:
+        positive_weights: (K,) by how much more each class's positives count in the loss, or None.
+        compiled: whether the network is compiled.
+        on_row: called with each new row of the history.
+    """
 
     tagger: Tagger
     examples: Examples
@@ -69,143 +91,237 @@ class Trainer:
     folder: Path
     validation: Validation | None = None
     settings: dict = field(default_factory=dict)
-    history: list[dict] = field(default_factory=list)
-    best: tuple[float, int] = (-1.0, 0)
-    best_weights: dict | None = None
-    epoch: int = 0
+    ranks: Ranks = ALONE
+    positive_weights: np.ndarray | None = None
     kept_checkpoints: int = KEPT
+    checkpoint_every: int = 0  # steps, besides the end of each epoch
+    compiled: bool = False
+    on_row: object = None
+    history: list[dict] = field(default_factory=list)
+    step: int = 0  # steps that are done
 
     def __post_init__(self) -> None:
-        self.tagger.to(self.device)
         options = self.options
-        self.optimizer = torch.optim.Adam(
-            self.tagger.parameters(), options.learning_rate, options.betas, weight_decay=options.weight_decay
+        self.batch_size = min(options.batch_size, len(self.examples))
+        if self.batch_size % self.ranks.size:
+            rule = f"{self.batch_size} pieces a step cannot be shared evenly by {self.ranks.size} processes"
+            raise InputError(rule, "--batch-size", "Give a multiple of the processes, and as many clips.")
+        self.tagger.to(self.device)
+        if options.channels_last:
+            self.tagger.network.to(memory_format=torch.channels_last)
+        learnt = [parameter for parameter in self.tagger.parameters() if parameter.requires_grad]
+        self.optimizer = OPTIMIZERS[options.optimizer](
+            learnt, options.learning_rate, options.betas, weight_decay=options.weight_decay
         )
+        self.average = self._moving_average() if options.ema else None
+        if self.positive_weights is not None:
+            self.positive_weights = torch.from_numpy(np.asarray(self.positive_weights, np.float32)).to(self.device)
         self.steps_per_epoch = max(1, len(self.examples) // options.batch_size)
-        self.settings = {**self.settings, **asdict(options)}
+        self.n_steps = options.epochs * self.steps_per_epoch
+        self.settings = {**self.settings, **asdict(options), "processes": self.ranks.size}
+        self.selection = Selection(options.smooth, options.select == "best")
+        self._losses: list[Tensor] = []  # since the last row of the history
+        self._since, self._waiting, self._done = time.monotonic(), 0.0, 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def evaluated(self) -> Tagger:
+        """The model that is evaluated and kept: its moving average where there is one."""
+        return self.average.module if self.average is not None else self.tagger
 
     def run(self) -> Tagger:
         """Train to the end, from the last checkpoint where there is one, and return the selected model."""
         self._resume()
-        total = self.options.epochs * self.steps_per_epoch
-        with Progress(f"train {self.folder.name}", total, "step", start=self.epoch * self.steps_per_epoch) as progress:
-            while self.epoch < self.options.epochs and not self._out_of_patience():
-                self._train_epoch(progress)
-                self._validate()
-                self._save()
-        if self.options.select == "best" and self.best_weights is not None:
-            self.tagger.load_state_dict(self.best_weights)
-        return self.tagger.eval()
+        answering = self._answering()
+        name, unit = f"train {self.folder.name}", "step"
+        with Progress(name, self.n_steps, unit, self.step) if self.ranks.leads else _Silent() as progress:
+            while self.step < self.n_steps and not self._out_of_patience():
+                self._train_epoch(answering, progress)
+        kept = self.evaluated
+        if self.selection.weights:
+            kept.load_state_dict(self.selection.weights[self.selection.best])
+        return kept.eval()
 
-    def _batches(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        seed, size = self.options.seed, self.options.batch_size
-        order = self.examples.order(seed, self.epoch)
-        for step in range(self.steps_per_epoch):
-            waveforms, targets = self.examples.batch(order[step * size : (step + 1) * size], seed, self.epoch)
-            waveforms, targets = torch.from_numpy(waveforms), torch.from_numpy(targets)
-            if self.device.type == "cuda":
-                waveforms, targets = waveforms.pin_memory(), targets.pin_memory()
-            yield step, waveforms, targets
+    def _moving_average(self) -> nn.Module:
+        swa = torch.optim.swa_utils
+        decayed = swa.get_ema_multi_avg_fn(self.options.ema)
+        return swa.AveragedModel(self.tagger, multi_avg_fn=decayed, use_buffers=True)
 
-    def _train_epoch(self, progress: Progress) -> None:
-        """One pass over the examples; all draws follow from seed, epoch and step, so a resumed run repeats them."""
-        self.tagger.train()
-        torch.manual_seed(self.options.seed * 100_003 + self.epoch)
-        started = ready = time.monotonic()
-        waiting, losses = 0.0, []
-        for step, waveforms, targets in prefetch(self._batches()):
-            waiting += time.monotonic() - ready
-            losses.append(self._step(step, waveforms, targets))
-            shown = {"loss": f"{float(losses[-1]):.3f}"} if step % 20 == 0 else {}
-            progress.advance(1, epoch=self.epoch + 1, **shown)
-            ready = time.monotonic()
-        seconds = time.monotonic() - started
-        self.epoch += 1
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "step": self.epoch * self.steps_per_epoch,
-                "loss": round(float(torch.stack(losses).mean()), 6),
-                "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
-                "validation_map": "",
-                "seconds": round(seconds, 2),
-                "pieces_per_s": round(len(losses) * self.options.batch_size / seconds, 1),
-                "waiting_share": round(waiting / seconds, 4),
-            }
-        )
+    def _answering(self) -> nn.Module:
+        answering: nn.Module = Answering(self.tagger)
+        if self.compiled:
+            answering = torch.compile(answering)
+        if self.ranks.size == 1:
+            return answering
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(answering, device_ids=devices)
 
-    def _step(self, step: int, waveforms: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Yield this process's share of every step of an epoch, from step `first` of it."""
+        options, size = self.options, self.batch_size
+        order = self.examples.order(options.seed, epoch)
+        for number in range(first, self.steps_per_epoch):
+            step, pieces = epoch * self.steps_per_epoch + number, order[number * size : (number + 1) * size]
+            draw = draw_step(pieces, self.examples.n_pieces, options.augment, options.seed, step,
+                             self.ranks.rank, self.ranks.size)  # fmt: skip
+            yield read_batch(self.examples, draw, pinned=self.device.type == "cuda")
+
+    def _train_epoch(self, answering: nn.Module, progress: Progress) -> None:
+        """Do the steps that are left of an epoch; ends early where patience does."""
+        answering.train()
+        ready = time.monotonic()
+        with contextlib.closing(prefetch(self._batches(self.epoch, self.step % self.steps_per_epoch))) as batches:
+            for batch in batches:
+                self._waiting += time.monotonic() - ready
+                self._losses.append(self._step(answering, batch))
+                self.step += 1
+                self._done += 1
+                shown = {} if self._done % SHOWN_EVERY else self._shown()
+                progress.advance(1, epoch=(self.step - 1) // self.steps_per_epoch + 1, **shown)
+                if self._at_row():
+                    self._add_row()
+                    answering.train()
+                if self._at_checkpoint():
+                    self._save()
+                if self._out_of_patience():
+                    return
+                ready = time.monotonic()
+
+    def _step(self, answering: nn.Module, batch: Batch) -> Tensor:
         options = self.options
-        step_in_run = self.epoch * self.steps_per_epoch + step
-        factor = options.schedule.factor(step_in_run, options.epochs * self.steps_per_epoch)
+        factor = options.schedule.factor(self.step, self.n_steps, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * factor
-        waveforms = waveforms.to(self.device, non_blocking=True)
-        targets = targets.to(self.device, non_blocking=True)
-        features, targets = self._augmented(
-            waveforms, targets, np.random.default_rng([options.seed, AUGMENT, step_in_run])
-        )
-        with autocast(self.device):
-            scores = self.tagger.from_features(features)
+        drawn = np.random.SeedSequence([options.seed, NETWORK, self.step, self.ranks.rank])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))  # for dropout
+        batch = augmented(batch.to(self.device), self.tagger, options.augment)
+        with autocast(self.device, options.precision):
+            scores = answering(batch.waveforms)
         if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU this look would cost a wait each step
-            raise InputError(f"training diverged in step {step_in_run + 1}: scores are no numbers any more",
-                             "--learning-rate", f"Give less than {options.learning_rate:g}.")  # fmt: skip
-        loss = soft_bce(scores, targets)
+            raise self._diverged()
+        loss = soft_bce(scores, batch.targets, batch.masked, self.positive_weights)
+        if batch.masked is not None:
+            loss = loss * self._share_of_unmasked(batch.masked)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if options.clip_gradient:
-            torch.nn.utils.clip_grad_norm_(self.tagger.parameters(), options.clip_gradient)
+            nn.utils.clip_grad_norm_(self.tagger.parameters(), options.clip_gradient)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.tagger)
         return loss.detach()
 
-    def _augmented(
-        self, waveforms: torch.Tensor, targets: torch.Tensor, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        augment, fill = self.options.augment, self.tagger.config["fill"]
-        with torch.no_grad():
-            if augment.gain_db:
-                waveforms = change_gain(waveforms, augment, rng)
-            if augment.mixup_rate:
-                waveforms, targets = mix_waveforms(waveforms, targets, augment, rng)
-            features = self.tagger.features(waveforms)
-            if augment.time_mask_s:
-                length_s = waveforms.shape[1] / self.tagger.config["sample_rate"]
-                frames = round(augment.time_mask_s / length_s * features.shape[1])
-                features = mask_span(features, 1, frames, rng, fill)
-            if augment.mel_mask:
-                features = mask_span(features, 2, augment.mel_mask, rng, fill)
-        return features, targets
+    def _share_of_unmasked(self, masked: Tensor) -> float:
+        """Return by what this process's mean loss counts, so that the mean over processes is that of one alone."""
+        if self.ranks.size == 1:
+            return 1.0
+        own = float((~masked).sum())
+        return own * self.ranks.size / max(float(self.ranks.sum(np.array([own]))[0]), 1.0)
 
-    def _validate(self) -> None:
-        if self.validation is None:
-            return
-        reached = self.validation.mean_average_precision(self.tagger, self.options.batch_size, self.device)
-        self.history[-1]["validation_map"] = round(reached, 6)
-        if reached > self.best[0]:
-            self.best = (reached, self.epoch)
-            self.best_weights = {name: value.detach().clone() for name, value in self.tagger.state_dict().items()}
+    def _diverged(self) -> InputError:
+        return InputError(f"training diverged in step {self.step + 1}: scores are no numbers any more",
+                          "--learning-rate", f"Give less than {self.options.learning_rate:g}.")  # fmt: skip
+
+    def _shown(self) -> dict[str, str]:
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        return {
+            "loss": f"{float(self._losses[-1]):.3f}",
+            "pieces/s": f"{len(self._losses) * self.batch_size / seconds:.0f}",
+            "waiting": f"{100 * self._waiting / seconds:.0f}%",
+        }
+
+    def _at_row(self) -> bool:
+        every = self.options.evaluate_every or self.steps_per_epoch
+        return self.step % every == 0 or self.step == self.n_steps
+
+    def _at_checkpoint(self) -> bool:
+        within = self.checkpoint_every and self.step % self.checkpoint_every == 0
+        return bool(within) or self.step % self.steps_per_epoch == 0 or self._out_of_patience()
+
+    def _add_row(self) -> None:
+        """Write what the steps since the last row came to, and evaluate the model."""
+        seconds = time.monotonic() - self._since
+        loss = float(self._all_losses().mean())
+        if not np.isfinite(loss):
+            raise self._diverged()
+        row = {
+            "epoch": -(-self.step // self.steps_per_epoch),
+            "step": self.step,
+            "loss": round(loss, 6),
+            "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
+            **dict.fromkeys(METRICS.values(), ""),
+            "seconds": round(seconds, 2),
+            "pieces_per_s": round(len(self._losses) * self.batch_size / seconds, 1),
+            "waiting_share": round(self._waiting / seconds, 4),
+        }
+        if self.validation is not None:
+            options, kept = self.options, self.evaluated
+            self.ranks.adopt(kept.buffers())
+            reached = self.validation.metrics(kept, options.batch_size, self.device, self.ranks)
+            row |= {METRICS[name]: round(value, 6) for name, value in reached.items()}
+            self.selection.add(reached[options.metric], kept.state_dict())
+        self.history.append(row)
+        self._losses, self._waiting, self._since = [], 0.0, time.monotonic()
+        if self.ranks.leads:
+            write_csv(self.folder / "history.csv", HISTORY, [row.values() for row in self.history])
+            if self.on_row:
+                self.on_row(row)
+
+    def _all_losses(self) -> Tensor:
+        """Return the losses since the last row, (processes, steps)."""
+        own = torch.stack(self._losses).cpu().double() if self._losses else torch.empty(0, dtype=torch.float64)
+        everyone = np.zeros((self.ranks.size, len(own)))
+        everyone[self.ranks.rank] = own.numpy()
+        return torch.from_numpy(self.ranks.sum(everyone))
 
     def _out_of_patience(self) -> bool:
         patience = self.options.patience if self.validation is not None else 0
-        return 0 < patience <= self.epoch - self.best[1]
+        return bool(patience and self.selection.values) and self.selection.waited >= patience
 
     def _save(self) -> None:
-        write_csv(self.folder / "history.csv", HISTORY, [row.values() for row in self.history])
         state = {
             "tagger": self.tagger.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
             "history": self.history,
-            "best": list(self.best),
-            "best_weights": self.best_weights,
+            "values": self.selection.values,
+            "selected": {str(at): dict(weights) for at, weights in self.selection.weights.items()},
+            "losses": self._all_losses(),
+            "step": self.step,
         }
-        save_checkpoint(self.folder / "checkpoints", self.epoch, state, self.settings, self.kept_checkpoints)
+        if self.ranks.leads:
+            epoch = self.epoch if self.step % self.steps_per_epoch == 0 else None
+            save_checkpoint(self.folder / "checkpoints", epoch, state, self.settings, self.kept_checkpoints)
 
     def _resume(self) -> None:
         state = load_checkpoint(self.folder / "checkpoints", self.settings)
+        leading = int(self.ranks.from_leader(np.array([state["step"] if state else 0]))[0])
+        if leading != (state["step"] if state else 0):
+            raise InputError("the processes find different checkpoints", self.folder, "Let them share the folder.")
         if state is None:
             return
         self.tagger.load_state_dict(state["tagger"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.best, self.epoch = state["history"], tuple(state["best"]), state["epoch"]
-        self.best_weights = state["best_weights"]
-        print(f"resumed after epoch {self.epoch} of {self.options.epochs}")
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.history, self.step, self.selection.values = state["history"], state["step"], state["values"]
+        self.selection.weights = {int(at): weights for at, weights in state["selected"].items()}
+        self._losses = list(state["losses"][self.ranks.rank].float())
+        if self.ranks.leads:
+            within = f"step {self.step} of {self.n_steps}"
+            whole = self.step % self.steps_per_epoch == 0
+            print(f"resumed after {f'epoch {self.epoch} of {self.options.epochs}' if whole else within}")
+
+
+class _Silent(contextlib.nullcontext):
+    """Progress of a process that shows nothing."""
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def advance(self, n: int = 1, **shown: object) -> None:
+        """Do nothing."""

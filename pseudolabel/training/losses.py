@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
 
-def soft_bce(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy (PSL, training objective).
+def soft_bce(
+    scores: Tensor, targets: Tensor, masked: Tensor | None = None, positive_weights: Tensor | None = None
+) -> Tensor:
+    """Return the mean binary cross-entropy (PSL, training objective), over what is not masked.
 
     Args:
         scores: (B, K) model scores, clamped inside (0, 1). targets: (B, K) in [0, 1], hard or soft.
+        masked: (B, K) bool, where the loss looks away (Fonseca et al. 2020); 0 where everything is masked.
+        positive_weights: (K,) by how much more a class's positive part counts: w t log(s) + (1 - t) log(1 - s).
     """
-    return functional.binary_cross_entropy(scores.float(), targets.float())
+    scores, targets = scores.float(), targets.float()
+    if masked is None and positive_weights is None:
+        return functional.binary_cross_entropy(scores, targets)
+    losses = functional.binary_cross_entropy(scores, targets, reduction="none")
+    if positive_weights is not None:
+        losses = losses - (positive_weights - 1) * targets * torch.log(scores)
+    if masked is None:
+        return losses.mean()
+    return losses.masked_fill(masked, 0.0).sum() / (~masked).sum().clamp(min=1)
+
+
+def inverse_weights(labels: sparse.csr_array) -> np.ndarray:
+    """Return weights (K,) float32 of positives, inverse to how often a class occurs, their mean over all labels 1.
+
+    A class that never occurs gets 1. The document on AST and FSD50K suggests such a loss and does not try it.
+
+    Args:
+        labels: (n, K) bool.
+    """
+    counts = np.bincount(labels.indices, minlength=labels.shape[1]).astype(np.float64)
+    weights = np.ones(len(counts))
+    occurring = counts > 0
+    weights[occurring] = counts.sum() / occurring.sum() / counts[occurring]
+    return weights.astype(np.float32)

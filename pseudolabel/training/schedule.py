@@ -5,26 +5,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SCHEDULES = ("constant", "cosine", "step")
+SCHEDULES = ("constant", "cosine", "halving")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up, then constant, cosine to zero, or halving."""
+    """Linear warm-up, then constant, cosine to zero, or halving again and again.
+
+    Args:
+        halve_after: epochs before the first halving (PSLA: 35 of 60 on the balanced set, 10 of 30 on the full one);
+            None: .6 of the training.
+        halve_every: epochs from one halving to the next (PSLA: 5); None: .1 of the training.
+    """
 
     kind: str = "cosine"
     warmup_steps: int = 0
-    halve_after: float = 0.6  # `step`: first halving after this share of the training (PSLA: epoch 35 of 60)
-    halve_every: float = 0.1  # and again each time this share has passed (PSLA: every 5 epochs)
+    halve_after: float | None = None
+    halve_every: float | None = None
 
-    def factor(self, step: int, n_steps: int) -> float:
+    def factor(self, step: int, n_steps: int, steps_per_epoch: int = 1) -> float:
         """Return the share of the full learning rate at `step` of `n_steps`, counted from 0."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
         if self.kind == "cosine":
             done = (step - self.warmup_steps) / max(1, n_steps - self.warmup_steps)
             return 0.5 * (1 + math.cos(math.pi * done))
-        if self.kind == "step":
-            late = step - round(self.halve_after * n_steps)
-            return 0.5 ** (late // max(1, round(self.halve_every * n_steps)) + 1) if late >= 0 else 1.0
+        if self.kind == "halving":
+            late = step - round(0.6 * n_steps if self.halve_after is None else self.halve_after * steps_per_epoch)
+            every = round(0.1 * n_steps if self.halve_every is None else self.halve_every * steps_per_epoch)
+            return 0.5 ** (late // max(1, every) + 1) if late >= 0 else 1.0
         return 1.0

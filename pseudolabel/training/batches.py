@@ -1,0 +1,68 @@
+"""From a draw to what a network learns from: audio read ahead, augmented on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix, shift_in_time
+from pseudolabel.models.tagger import Tagger
+from pseudolabel.training.dataset import Examples
+from pseudolabel.training.drawing import Draw
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pieces of a draw: waveforms (R, T), targets (R, K), masked (R, K) bool or None, partners included."""
+
+    draw: Draw
+    waveforms: Tensor
+    targets: Tensor
+    masked: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device; from pinned memory the copy overlaps with what the device does."""
+        moved = (each if each is None else each.to(device, non_blocking=True)
+                 for each in (self.waveforms, self.targets, self.masked))  # fmt: skip
+        return Batch(self.draw, *moved)
+
+
+def read_batch(examples: Examples, draw: Draw, pinned: bool = False) -> Batch:
+    """Read what was drawn; `pinned`: into memory from which a GPU copies without waiting."""
+    arrays = examples.batch(draw.pieces, draw.start)
+    tensors = [array if array is None else torch.from_numpy(array) for array in arrays]
+    return Batch(draw, *(tensor.pin_memory() if pinned and tensor is not None else tensor for tensor in tensors))
+
+
+@torch.no_grad()
+def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
+    """Return a batch (n, ...) whose `waveforms` are features (n, F, mel): gain, shift, mixup, front end, masks.
+
+    A mixture has both clips' masks: where the loss looks away for one of them, it does for both.
+    """
+    draw, waveforms, targets, masked = batch.draw, batch.waveforms, batch.targets, batch.masked
+    length, sample_rate, front_end = waveforms.shape[1], tagger.config["sample_rate"], tagger.front_end
+    if options.gain_db:
+        waveforms = change_gain(waveforms, draw.gain)
+    if options.shift_s:
+        furthest = min(round(options.shift_s * sample_rate), length)
+        waveforms = shift_in_time(waveforms, np.round(draw.shift * furthest).astype(np.int64))
+    in_energy = options.mixup_domain == "energy"
+    if not in_energy:
+        waveforms = mix(waveforms, draw.partner, draw.share)
+    features = tagger.features(waveforms)
+    if in_energy:
+        mixed = front_end.from_power(mix(front_end.to_power(features), draw.partner, draw.share))
+        unmixed = torch.from_numpy(draw.share == 1).to(features.device)[:, None, None]
+        features = torch.where(unmixed, features[: draw.n], mixed)  # these stay as they are, to the last bit
+    if options.time_mask_s:
+        frames = round(options.time_mask_s * sample_rate / length * features.shape[1])
+        features = mask_span(features, 1, frames, draw.time_mask, tagger.config["fill"])
+    if options.mel_mask:
+        features = mask_span(features, 2, options.mel_mask, draw.mel_mask, tagger.config["fill"])
+    if masked is not None:
+        masked = masked[: draw.n] | masked[torch.from_numpy(draw.partner).to(masked.device)]
+    return replace(batch, waveforms=features, targets=mix(targets, draw.partner, draw.share), masked=masked)

@@ -1,0 +1,161 @@
+"""What a training step takes: which pieces in which epoch, and all that is drawn for them.
+
+Everything is drawn for the whole batch, from the seed, the epoch and the step alone, and then cut to a process's share:
+the shares of all processes together are the batch of one process alone. Each stream of random numbers has its own
+generator, so that an option that is switched on changes no other draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.audio.augment import AugmentOptions
+from pseudolabel.errors import InputError
+from pseudolabel.labels.sampling import balanced_weights, max_rule_weights, oversampling_factors
+
+SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN = "shuffle", "sum-rule", "max-rule", "repeat", "round-robin"
+SAMPLINGS = (SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN)
+# Streams of random numbers: no two draws share one.
+ORDER, CROP, MIX, GAIN, SHIFT, TIME_MASK, MEL_MASK, NETWORK = range(8)
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """How the pieces of an epoch are drawn: `length` of them, by `draw(rng)` -> (length,) int64."""
+
+    length: int
+    draw: Callable[[np.random.Generator], np.ndarray]
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Return the pieces of an epoch in drawing order."""
+        return self.draw(np.random.default_rng([seed, ORDER, epoch]))
+
+
+def shuffled(n_pieces: int) -> Epochs:
+    """Every piece once an epoch."""
+    return Epochs(n_pieces, lambda rng: rng.permutation(n_pieces))
+
+
+def epochs_of(sampling: str, labels: sparse.csr_array, clip: np.ndarray | None = None, beta: float = 0.5) -> Epochs:
+    """Return how epochs are drawn under a sampling rule, which counts the clips' hard labels.
+
+    All pieces of a clip (its windows) are drawn alike. An epoch has as many draws as there are pieces, but under
+    `repeat`, where it has the sum of all repeats.
+
+    Args:
+        sampling: `shuffle`; `sum-rule`, with replacement, by the sum over the labels of 1 / (clips with the label)
+            (PSLA, Algorithm 1); `max-rule`, with replacement, by the maximum over the labels of (1 / prior)^beta, and
+            `repeat`, each piece as often as that says, rounded (Moore et al., equation 4); `round-robin`, one class
+            after the other in an order that changes with each round, a clip of it at random.
+        labels: (n, K) bool, the labels of each clip.
+        clip: (P,) the clip of each piece, ascending; None: each clip is one piece.
+        beta: exponent of `max-rule` and `repeat`.
+
+    Raises:
+        InputError: an unknown rule; a negative or far too large beta; not one clip has a label to draw it by.
+    """
+    clip = np.arange(labels.shape[0]) if clip is None else np.asarray(clip)
+    if sampling not in SAMPLINGS:
+        raise InputError(f"no sampling {sampling!r}", "--sampling", f"Give one of: {', '.join(SAMPLINGS)}.")
+    if sampling == SHUFFLE:
+        return shuffled(len(clip))
+    if not labels.nnz:
+        rule = "not one clip has a label to draw it by"
+        raise InputError(rule, f"--sampling {sampling}", "Give --sampling shuffle.")
+    if sampling == REPEAT:
+        repeated = np.repeat(np.arange(len(clip)), oversampling_factors(labels, beta)[clip])
+        return Epochs(len(repeated), lambda rng: rng.permutation(repeated))
+    if sampling == ROUND_ROBIN:
+        return Epochs(len(clip), _round_robin(labels, clip))
+    weights = balanced_weights(labels) if sampling == SUM_RULE else max_rule_weights(labels, beta)
+    return weighted(weights[clip])
+
+
+def weighted(weights: np.ndarray) -> Epochs:
+    """As many draws with replacement as there are pieces, by their weights (P,)."""
+    ends = np.cumsum(weights, dtype=np.float64)
+    last = int(np.flatnonzero(weights)[-1])
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return np.minimum(np.searchsorted(ends, rng.random(len(ends)) * ends[-1], side="right"), last)
+
+    return Epochs(len(weights), draw)
+
+
+def _round_robin(labels: sparse.csr_array, clip: np.ndarray) -> Callable[[np.random.Generator], np.ndarray]:
+    n_clips = labels.shape[0]
+    first, n_pieces = np.searchsorted(clip, np.arange(n_clips)), np.bincount(clip, minlength=n_clips)
+    by_class = sparse.csc_array(labels)
+    n_carriers = np.diff(by_class.indptr)
+    classes = np.flatnonzero(n_carriers)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        n_rounds = -(-len(clip) // len(classes))
+        turns = rng.permuted(np.tile(classes, (n_rounds, 1)), axis=1).ravel()[: len(clip)]
+        carriers = by_class.indices[by_class.indptr[turns] + rng.integers(0, n_carriers[turns])]
+        return first[carriers] + rng.integers(0, n_pieces[carriers])
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one process takes in one step: `n` pieces of its own, and the partners that they are mixed with.
+
+    Args:
+        n: its own pieces; they are the first n of those that are read.
+        pieces, start, gain, shift: (R,) each piece to read, where it begins within its slack (in [0, 1)), the factor of
+            its level, and by which share of its length it is turned (in (-1, 1)).
+        partner: (n,) which of those that are read each is mixed with. share: (n,) float32, its own weight; 1: unmixed.
+        time_mask, mel_mask: (n, 2) float64 in [0, 1), which length and which place a mask has.
+    """
+
+    n: int
+    pieces: np.ndarray
+    start: np.ndarray
+    gain: np.ndarray
+    shift: np.ndarray
+    partner: np.ndarray
+    share: np.ndarray
+    time_mask: np.ndarray
+    mel_mask: np.ndarray
+
+
+def draw_step(
+    batch: np.ndarray, n_pieces: int, options: AugmentOptions, seed: int, step: int, rank: int = 0, size: int = 1
+) -> Draw:
+    """Return what process `rank` of `size` takes of a step's batch.
+
+    Args:
+        batch: (B,) pieces of the whole step, in drawing order.
+        n_pieces: how many there are to draw a partner from.
+        step: number of the step in the run.
+    """
+    n = len(batch)
+    mix = np.random.default_rng([seed, MIX, step])
+    share = mix.beta(options.mixup_alpha, options.mixup_alpha, n)
+    share = np.where(mix.random(n) < options.mixup_rate, share, 1.0).astype(np.float32)
+    if options.mixup_partner == "uniform":  # the partners are read too: rows n to 2 n
+        read, partner = np.concatenate([batch, mix.integers(0, n_pieces, n)]), np.arange(n, 2 * n)
+    else:
+        read, partner = batch, mix.permutation(n)
+
+    def uniform(stream: int, *shape: int) -> np.ndarray:
+        return np.random.default_rng([seed, stream, step]).random(shape)
+
+    start = uniform(CROP, len(read))
+    gain = 10 ** (options.gain_db * (2 * uniform(GAIN, len(read)) - 1) / 20)
+    shift = 2 * uniform(SHIFT, len(read)) - 1
+    own = np.arange(n * rank // size, n * (rank + 1) // size)
+    partner = np.where(share[own] < 1, partner[own], own)  # what is not mixed needs no partner
+    taken = np.concatenate([own, np.setdiff1d(partner, own)])
+    place = np.full(len(read), -1)
+    place[taken] = np.arange(len(taken))
+    return Draw(
+        len(own), read[taken], start[taken], gain[taken].astype(np.float32), shift[taken], place[partner], share[own],
+        uniform(TIME_MASK, n, 2)[own], uniform(MEL_MASK, n, 2)[own],
+    )  # fmt: skip
