@@ -193,7 +193,7 @@ def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: in
     config = {
         "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
         "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **dict(args.front_end)},
-        "window_s": window_s, **({"fill": args.fill} if args.fill else {}),
+        "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
     }  # fmt: skip
     run = Path(args.pretrained) if args.pretrained and Path(args.pretrained).is_dir() else None
     try:
@@ -250,9 +250,6 @@ def train_together(args: argparse.Namespace, ranks: Ranks) -> None:
     if needs_validation(args) and validation is None:
         raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
     tagger = new_tagger(args, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
-    folder = claim_run_folder(args) if ranks.leads else run_folder(args)
-    ranks.from_leader(np.zeros(1))  # the folder is there
-
     from pseudolabel.training.loop import Trainer
     from pseudolabel.training.losses import inverse_weights
 
@@ -268,10 +265,13 @@ def train_together(args: argparse.Namespace, ranks: Ranks) -> None:
     }  # fmt: skip
     weights = inverse_weights(chosen.labels.matrix) if args.class_weights == "inverse" else None
     trainer = Trainer(
-        tagger, examples, train_options(args), device, folder, validation, settings, ranks, weights,
+        tagger, examples, train_options(args), device, run_folder(args), validation, settings, ranks, weights,
         args.keep_checkpoints, args.checkpoint_every, args.compile,
-        tensorboard(folder) if args.tensorboard and ranks.leads else None,
     )  # fmt: skip
+    if ranks.leads:
+        folder = claim_run_folder(args)
+        trainer.on_row = tensorboard(folder) if args.tensorboard else None
+    ranks.from_leader(np.zeros(1))  # the folder is there
     started = time.monotonic()
     trainer.run()
     if ranks.leads:
@@ -327,7 +327,7 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
         "selected_epoch": chosen_row["epoch"],
         "selected_step": chosen_row["step"],
         **{name: chosen_row[name] if evaluated else None for name in METRICS.values()},
-        f"{column}_mean_of_last_{LAST}": round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6)
+        f"metric_mean_of_last_{LAST}": round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6)
         if evaluated
         else None,
         **run_record("train", vars(args), inputs, args.seed),

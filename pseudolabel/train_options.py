@@ -121,6 +121,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. hop=320")
     add("--fill", choices=("silence", "psla"), help="what stands in masks and padding: digital silence, or as PSLA's "
         "code has it, 0 before normalisation (default: silence)")  # fmt: skip
+    add("--min-frames", type=cli.non_negative_int, default=0, metavar="F",
+        help="fill shorter features up to so many frames (PSLA: 1056; default: what the network needs)")  # fmt: skip
     add("--pretrained", help="imagenet, a local file of weights, or the run folder of the same network")
 
 

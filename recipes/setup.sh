@@ -1,5 +1,6 @@
 # Sourced by every recipe: finds a Python that runs this checkout, or makes .venv and installs it. Sets $root, $python.
 # Packages are the only thing that is ever downloaded: about 2 minutes and 6 GB, once.
+# shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 EXTRAS=${EXTRAS:-}                                   # test.sh asks for [test]

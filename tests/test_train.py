@@ -75,7 +75,7 @@ def read_rows(path) -> list[dict[str, str]]:
 
 def history_of(run) -> list[tuple[str, ...]]:
     """Return the columns of history.csv that do not tell the time."""
-    return [tuple(list(row.values())[:5]) for row in read_rows(run / "history.csv")]
+    return [tuple(list(row.values())[:6]) for row in read_rows(run / "history.csv")]
 
 
 def clip_scores(work, run) -> np.ndarray:
@@ -99,7 +99,8 @@ def test_run_folder_says_what_was_done(work):
     train(work, "--row", "weak", "--seed", "3", epochs=2)
     run = work / "runs" / "weak-seed3"
     assert {path.name for path in run.iterdir()} == {
-        "model.safetensors", "config.json", "train_clips.csv", "missing.csv", "history.csv", "run.json", "checkpoints",
+        "model.safetensors", "config.json", "train_clips.csv", "missing.csv", "history.csv", "learning_curve.png",
+        "run.json", "checkpoints",
     }  # fmt: skip
     record = json.loads((run / "run.json").read_text())
     expected = {"row": "weak", "seed": 3, "n_train_clips": 12, "n_train_pieces": 12, "verb": "train",
@@ -157,14 +158,14 @@ def test_alpha_mixes_soft_and_hard_targets(work):
     assert len(set(models.values())) == 3
 
 
-def test_balanced_sampling_is_another_order(work):
+def test_each_sampling_is_another_order(work):
     (work / "labels.csv").write_text("clip_id,labels\n" + "".join(
         f"t{i:02d},{CLASSES[i % 3] if i < 9 else 'low'}\n" for i in range(12)
     ))  # fmt: skip
-    for name in ("balanced", "shuffle"):
+    for name in ("sum-rule", "max-rule", "shuffle"):
         assert train(work, "--sampling", name, "--out", work / name) == 0
-    models = [(work / name / "model.safetensors").read_bytes() for name in ("balanced", "shuffle")]
-    assert models[0] != models[1]
+    models = [(work / name / "model.safetensors").read_bytes() for name in ("sum-rule", "max-rule", "shuffle")]
+    assert len(set(models)) == 3
 
 
 class Killed(Exception):
@@ -315,6 +316,37 @@ def test_validation_clips_that_are_trained_on_are_refused(work, capsys):
     assert "labels.csv: 12 clips are also trained on: t00, t01, t02 and 9 more" in line
 
 
+def test_validation_clips_that_are_evaluated_on_are_refused_unless_forced(work, capsys):
+    (work / "eval.csv").write_text("clip_id,labels\nx/t13.wav,\nelsewhere,low\n")
+    line = refused(capsys, work)
+    assert (
+        "1 clips are also in " in line and "eval.csv" in line and "t13" in line and "--validate-on-evaluation" in line
+    )
+    assert train(work, "--validate-on-evaluation", "--out", work / "forced") == 0
+    (work / "other.csv").write_text("clip_id,labels\nt02,high\n")
+    assert train(work, "--eval", work / "other.csv", "--out", work / "other") == 0
+
+
+def test_validation_clips_of_a_trained_group_are_refused_with_folds(work, capsys):
+    with h5py.File(work / "clips.h5", "r+") as file:
+        del file["group"]
+        file["group"] = fixed_length_text([f"g{i // 3}" for i in range(14)] + ["g0"])
+        ClipStore.seal(file)
+    line = refused(capsys, work, "--fold", "4/4", "--seed", "1")
+    assert "1 clips are of a group that is also trained on: t14 is t0" in line
+    assert train(work) == 0  # without folds groups are not asked for
+
+
+def test_the_kept_evaluation_and_the_mean_of_the_last_five_are_in_the_record(work):
+    options = ("--evaluate-every", "1", "--select", "best", "--smooth", "3", "--metric", "d-prime")
+    train(work, *options, "--out", work / "run", epochs=3)
+    history, record = read_rows(work / "run" / "history.csv"), json.loads((work / "run" / "run.json").read_text())
+    reached = [float(row["validation_d_prime"]) for row in history]
+    assert len(reached) == 6 and record["metric_mean_of_last_5"] == pytest.approx(np.mean(reached[1:]), abs=1e-6)
+    best = 1 + int(np.argmax(np.convolve(reached, np.ones(3), "valid")))
+    assert (record["selected_step"], record["validation_d_prime"]) == (best + 1, reached[best])
+
+
 def test_targets_without_a_class_are_refused(work, capsys):
     ScoreStore.write(work / "two.h5", [f"t{i:02d}" for i in range(12)], ("low", "high"), {"clip": np.ones((12, 2))})
     assert "no scores of 1 classes: middle" in refused(capsys, work, "--targets", work / "two.h5")
@@ -326,9 +358,13 @@ def test_targets_without_a_class_are_refused(work, capsys):
         (("--window", "2s"), "--window 2s: needs soft targets. Give --targets"),
         (("--alpha", ".5"), "--alpha: needs soft targets"),
         (("--targets", "scores.h5", "--window", "5s"), "scale '5s' is not there; there are: 1s, clip"),
-        (("--targets", "scores.h5", "--sampling", "balanced"), "counts hard labels"),
+        (("--mask", "absent.csv"), "absent.csv: no such file"),
         (("--select", "best", "--no-validation"), "--select best needs a validation set"),
         (("--patience", "3", "--no-validation"), "--patience needs a validation set"),
+        (("--smooth", "2", "--select", "best"), "an average over 2 evaluations has no centre"),
+        (("--smooth", "3"), "--smooth: nothing is selected"),
+        (("--halve-every", "3"), "--schedule cosine does not halve"),
+        (("--beta", ".5", "--sampling", "sum-rule"), "--beta: is no part of the sampling 'sum-rule'"),
         (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),
         (("--model-options", "widht=.1"), "unknown option 'widht' of mobilenetv2. Nearest: width."),
         (("--model-options", "width=wide"), "the options build no model"),
@@ -363,7 +399,7 @@ def test_values_out_of_range_are_refused(work, capsys, options):
 def test_lists_without_labels_are_refused_where_labels_are_needed(work, capsys):
     bare = "clip_id,labels\n" + "".join(f"t{i:02d},\n" for i in range(12))
     (work / "bare.csv").write_text(bare)
-    assert "not one clip has a label" in refused(capsys, work, "--labels", work / "bare.csv", "--sampling", "balanced")
+    assert "not one clip has a label" in refused(capsys, work, "--labels", work / "bare.csv", "--sampling", "sum-rule")
     (work / "validation.csv").write_text("clip_id,labels\nt13,\n")
     assert "not one held-out clip has a label" in refused(capsys, work)
 

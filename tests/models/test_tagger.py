@@ -45,6 +45,14 @@ def test_every_network_has_a_preset():
 
 
 @EACH
+@EACH
+def test_every_learnable_weight_has_a_part_in_the_answer(name):
+    """Processes that share gradients would wait for one that never comes."""
+    tagger = build_tagger(CONFIGS[name]).train()
+    tagger(0.1 * torch.randn(2, 2 * RATE)).sum().backward()
+    assert [key for key, weight in tagger.named_parameters() if weight.requires_grad and weight.grad is None] == []
+
+
 @pytest.mark.parametrize("n_samples", [10 * RATE, 5 * RATE, 2 * RATE, 34_567, 5_000, 1])
 def test_any_length_gets_one_score_per_class(taggers, name, n_samples):
     with torch.no_grad():

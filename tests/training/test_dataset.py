@@ -13,7 +13,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore, write_scores
 from pseudolabel.training import dataset
-from pseudolabel.training.dataset import Examples, clip_examples, prefetch, window_examples
+from pseudolabel.training.dataset import clip_examples, prefetch, window_examples
 
 RATE = 1000
 SECONDS = [4.0, 2.0, 3.4, 0.7, 5.2, 2.9]  # windows of 2 s: 2, 1, 2, 1, 3, 1
@@ -52,7 +52,7 @@ def examples_of_windows(clips, scores, window_s="clip", alpha=1.0, rows=range(6)
 @pytest.mark.parametrize("rows", [range(6), [4, 0, 2]])
 def test_each_window_has_the_audio_and_the_target_of_its_own_time(clips, scores, alpha, rows):
     examples = examples_of_windows(clips, scores, 2, alpha, rows)
-    waveforms, targets = examples.batch(np.arange(len(examples)), seed=0, epoch=0)
+    waveforms, targets, _ = examples.batch(np.arange(len(examples)))
     expected_waveforms, expected_targets, cut = [], [], []
     for row in rows:
         clip_id, samples = clips.clip_ids[row], clips.read(clips.clip_ids[row])
@@ -77,16 +77,16 @@ def test_each_window_has_the_audio_and_the_target_of_its_own_time(clips, scores,
 
 def test_batches_take_pieces_in_the_order_asked_for(clips, scores):
     examples = examples_of_windows(clips, scores, 2)
-    waveforms, targets = examples.batch(np.arange(len(examples)), 0, 0)
+    waveforms, targets, _ = examples.batch(np.arange(len(examples)))
     some = np.array([7, 0, 3, 3])
-    assert np.array_equal(examples.batch(some, 0, 0)[0], waveforms[some])
-    assert np.array_equal(examples.batch(some, 0, 0)[1], targets[some])
+    assert np.array_equal(examples.batch(some)[0], waveforms[some])
+    assert np.array_equal(examples.batch(some)[1], targets[some])
 
 
 def test_whole_clips_carry_the_whole_clips_scores(clips, scores):
     examples = examples_of_windows(clips, scores, length=6 * RATE)
     assert len(examples) == 6
-    waveforms, targets = examples.batch(np.array([2]), 0, 0)
+    waveforms, targets, _ = examples.batch(np.array([2]))
     assert np.array_equal(waveforms[0, :3400], clips.read("t02")) and not waveforms[0, 3400:].any()
     expected = scores.clip_scores()[scores.clip_ids.index("t02")][[2, 3, 0]]
     assert np.array_equal(targets[0], expected.astype(np.float32))
@@ -122,8 +122,9 @@ def test_last_window_that_is_too_long_is_cut_anywhere_within_its_bounds_and_no_o
     assert len(examples) == 17
     starts = {4: set(), 16: set()}
     for epoch in range(30):
-        waveforms, _ = examples.batch(pieces, 0, epoch)
-        assert np.array_equal(waveforms, examples.batch(pieces, 0, epoch)[0])
+        within = np.random.default_rng(epoch).random(17)
+        waveforms, _, _ = examples.batch(pieces, within)
+        assert np.array_equal(waveforms, examples.batch(pieces, within)[0])
         for piece, (row, window) in enumerate(zip(clip_of, window_of, strict=True)):
             samples, first = joined.read(joined.clip_ids[row]), window * 2 * RATE
             if piece in starts:
@@ -139,12 +140,11 @@ def test_last_window_that_is_too_long_is_cut_anywhere_within_its_bounds_and_no_o
 
 
 @pytest.mark.parametrize(("window_s", "n_windows"), [("clip", 1), (10, 1), (5, 2), (2, 5)])
-def test_nothing_is_drawn_where_windows_fill_the_clip(joined, tmp_path, monkeypatch, window_s, n_windows):
+def test_nothing_moves_where_windows_fill_the_clip(joined, tmp_path, window_s, n_windows):
     length = (10 if window_s == "clip" else window_s) * RATE
     scores = constant_scores(tmp_path / "s.h5", joined, window_s, n_windows)
     examples = examples_of_windows(joined, scores, window_s, rows=[2], length=length)
-    monkeypatch.setattr(np.random, "default_rng", None)  # a draw would fail
-    waveforms, _ = examples.batch(np.arange(n_windows), 0, 0)
+    waveforms, _, _ = examples.batch(np.arange(n_windows), np.full(n_windows, 0.999))
     assert np.array_equal(waveforms, joined.read("t02").reshape(n_windows, length))
 
 
@@ -174,7 +174,7 @@ def test_soft_targets_that_are_no_probabilities_are_refused(clips, tmp_path, mon
 def test_only_scores_that_are_used_are_checked(clips, tmp_path, changed):
     scores = with_scores(tmp_path / "s.h5", clips, changed, np.nan)
     examples = examples_of_windows(clips, scores, 2, rows=[4, 0, 5])
-    assert (examples.batch(np.arange(len(examples)), 0, 0)[1] == 0.5).all()
+    assert (examples.batch(np.arange(len(examples)))[1] == 0.5).all()
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0])
@@ -188,7 +188,7 @@ def test_long_clips_are_cut_anywhere_and_short_ones_padded(clips, scores, soft):
     examples = examples_of_windows(clips, scores) if soft else hard
     long, starts = clips.read("t00"), set()
     for epoch in range(20):
-        waveforms, _ = examples.batch(np.arange(6), 0, epoch)
+        waveforms, _, _ = examples.batch(np.arange(6), np.random.default_rng(epoch).random(6))
         assert np.array_equal(waveforms[3, :700], clips.read("t03")) and not waveforms[3, 700:].any()
         found = [at for at in range(2001) if np.array_equal(long[at : at + 2000], waveforms[0])]
         assert len(found) == 1
@@ -199,31 +199,27 @@ def test_long_clips_are_cut_anywhere_and_short_ones_padded(clips, scores, soft):
 def test_hard_labels_stand_beside_their_clip(clips):
     rows = np.array([5, 1, 0])
     examples = clip_examples(clips, rows, LABELS[rows], 2 * RATE)
-    assert examples.batch(np.array([0, 2]), 0, 0)[1].tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert examples.batch(np.array([0, 2]))[1].tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
-def test_order_and_batches_depend_on_seed_and_epoch_only(clips):
+def test_order_depends_on_seed_and_epoch_only(clips):
     examples, again = (clip_examples(clips, np.arange(6), LABELS, RATE) for _ in range(2))
     order = examples.order(3, 5)
-    again.order(9, 9), again.batch(np.array([1, 2]), 9, 9)  # what was asked before does not matter
+    again.order(9, 9), again.batch(np.array([1, 2]))  # what was asked before does not matter
     assert np.array_equal(order, again.order(3, 5))
     assert sorted(order) == list(range(6))
-    orders = {tuple(examples.order(seed, epoch)) for seed in range(4) for epoch in range(4)}
-    assert len(orders) > 12
-    first, second = examples.batch(order, 3, 5), again.batch(order, 3, 5)
-    assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
-    assert not np.array_equal(first[0], examples.batch(order, 3, 6)[0])  # other cuts in another epoch
-    assert not np.array_equal(first[0], examples.batch(order, 4, 5)[0])
+    assert len({tuple(examples.order(seed, epoch)) for seed in range(4) for epoch in range(4)}) > 12
 
 
-def test_balanced_drawing_follows_the_weights():
-    weights = np.array([0.0, 1.0, 2.0, 5.0])
-    examples = Examples(
-        None, np.tile(np.arange(4), 1000), np.zeros(4000), np.zeros(4000), 1, None, np.tile(weights, 1000)
-    )
-    drawn = np.concatenate([examples.row[examples.order(0, epoch)] for epoch in range(5)])
-    assert len(drawn) == 20_000
-    assert np.allclose(np.bincount(drawn, minlength=4) / 20_000, weights / 8, atol=0.015)
+def test_masks_stand_beside_their_clip_and_its_windows(clips, scores):
+    mask = sparse.csr_array(np.arange(18).reshape(6, 3) % 4 == 0)
+    hard = clip_examples(clips, np.arange(6), LABELS, 2 * RATE, mask=mask)
+    assert np.array_equal(hard.batch(np.array([3, 0]))[2], mask.toarray()[[3, 0]])
+    assert clip_examples(clips, np.arange(6), LABELS, 2 * RATE).batch(np.array([3]))[2] is None
+    rows, columns = scores.rows(clips.clip_ids), scores.columns(["low", "middle", "high"])
+    soft = window_examples(clips, np.arange(6), scores, rows, columns, 2, 2 * RATE, LABELS, mask=mask)
+    clip = np.repeat(np.arange(6), [2, 1, 2, 1, 3, 1])
+    assert np.array_equal(soft.batch(np.arange(10))[2], mask.toarray()[clip])
 
 
 def test_prefetched_items_keep_their_order():

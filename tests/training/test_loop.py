@@ -14,16 +14,17 @@ from pseudolabel.models.tagger import build_tagger
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.dataset import clip_examples, window_examples
-from pseudolabel.training.loop import Trainer, TrainOptions, Validation
-from pseudolabel.training.losses import soft_bce
+from pseudolabel.training.distributed import Ranks
+from pseudolabel.training.loop import Trainer, TrainOptions
 from pseudolabel.training.schedule import Schedule
 from pseudolabel.training.scoring import score_clips
+from pseudolabel.training.validation import Validation
 
 CLASSES = ["low", "middle", "high"]
 LABELS = sparse.csr_array(np.tile(np.eye(3, dtype=bool), (4, 1)))
 RATE = 16_000
 QUICK = {"epochs": 30, "batch_size": 6, "learning_rate": 0.01, "betas": (0.8, 0.99)}  # learns within seconds
-ALL_ON = AugmentOptions(mixup_rate=0.5, gain_db=3.0, time_mask_s=0.4, mel_mask=8)
+ALL_ON = AugmentOptions(0.5, 10.0, "uniform", gain_db=3.0, shift_s=0.5, time_mask_s=0.4, mel_mask=8)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +40,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def new_trainer(clips, folder, examples=None, validation=None, dropout=0.0, **options) -> Trainer:
+def new_trainer(clips, folder, examples=None, validation=None, dropout=0.0, every=0, **options) -> Trainer:
     torch.manual_seed(0)
     config = {"name": "mobilenetv2", "class_ids": CLASSES, "front_end": {"hop": 640},
               "options": {"width": 0.1, "last_channels": 64, "input_norm": "batch", "dropout": dropout}}  # fmt: skip
     examples = examples or clip_examples(clips, np.arange(12), LABELS, 2 * RATE)
     options = TrainOptions(**{"epochs": 4, "batch_size": 4, "learning_rate": 5e-3, **options})
-    return Trainer(build_tagger(config), examples, options, torch.device("cpu"), folder, validation)
+    return Trainer(build_tagger(config), examples, options, torch.device("cpu"), folder, validation,
+                   checkpoint_every=every)  # fmt: skip
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -93,51 +95,92 @@ def test_same_seed_same_weights_other_seed_other_weights(clips, tmp_path):
     assert without_clock(runs[0].history) == without_clock(runs[1].history)
 
 
-def test_masks_hold_the_fill_of_the_config(clips, tmp_path):
-    trainer = new_trainer(clips, tmp_path, augment=AugmentOptions(mel_mask=64))
-    waveforms = torch.randn(8, RATE) * 0.1
-    features, _ = trainer._augmented(waveforms, torch.zeros(8, 3), np.random.default_rng(0))
-    plain = trainer.tagger.features(waveforms)
-    assert 0 < (features != plain).float().mean() < 1
-    assert set(features[features != plain].tolist()) == {trainer.tagger.config["fill"]}
-
-
 class Killed(Exception):
     """What stands for the end of the process."""
 
 
-def kill_at(monkeypatch, trainer: Trainer, place: str) -> None:
-    """Let the third epoch of a run end at a place."""
+def kill_at(monkeypatch, trainer: Trainer, place: str, step: int) -> None:
+    """Let a run end at a place, once so many steps are done."""
     whole = getattr(trainer, place)
 
     def killed(*args):
-        if trainer.epoch >= 2 and not (place == "_step" and args[0] == 0):
+        if trainer.step >= step:
             raise Killed
         return whole(*args)
 
     monkeypatch.setattr(trainer, place, killed)
 
 
-@pytest.mark.parametrize("place", ["_step", "_validate", "_save"])
-def test_killed_run_goes_on_to_the_same_weights(clips, tmp_path, monkeypatch, place, capsys):
-    options = {"epochs": 5, "augment": ALL_ON, "select": "best", "schedule": Schedule("cosine", warmup_steps=4),
-               "dropout": 0.3}  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "step", "every", "evaluate_every"),
+    [("_step", 6, 0, 0), ("_step", 8, 2, 0), ("_step", 7, 1, 2), ("_add_row", 9, 0, 0), ("_add_row", 8, 2, 4),
+     ("_save", 9, 0, 0), ("_save", 5, 1, 5)],
+)  # fmt: skip
+def test_killed_run_goes_on_to_the_same_weights(
+    clips, tmp_path, monkeypatch, place, step, every, evaluate_every, capsys
+):
+    options = {"epochs": 5, "augment": ALL_ON, "select": "best", "smooth": 3, "schedule": Schedule("cosine", 4),
+               "dropout": 0.3, "ema": 0.9, "evaluate_every": evaluate_every, "metric": "d-prime"}  # fmt: skip
     validation = Validation(clips, np.arange(12), LABELS.toarray())
     straight = new_trainer(clips, tmp_path / "straight", validation=validation, **options)
     straight.run()
-    killed = new_trainer(clips, tmp_path / "killed", validation=validation, **options)
-    kill_at(monkeypatch, killed, place)
+    killed = new_trainer(clips, tmp_path / "killed", validation=validation, every=every, **options)
+    kill_at(monkeypatch, killed, place, step)
     with pytest.raises(Killed):
         killed.run()
-    again = new_trainer(clips, tmp_path / "killed", validation=validation, **options)
+    again = new_trainer(clips, tmp_path / "killed", validation=validation, every=every, **options)
     again.run()
-    assert "resumed after epoch" in capsys.readouterr().out
+    assert "resumed after " in capsys.readouterr().out
+    assert same(straight.evaluated.state_dict(), again.evaluated.state_dict())
     assert same(weights_of(straight), weights_of(again))
     assert without_clock(straight.history) == without_clock(again.history)
-    assert straight.best == again.best
+    assert straight.selection.best == again.selection.best
     lines = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("straight", "killed")]
-    assert [line.split(",")[:5] for line in lines[0]] == [line.split(",")[:5] for line in lines[1]]
-    assert lines[0][0].startswith("epoch,step,loss,learning_rate,validation_map,seconds") and len(lines[0]) == 6
+    assert [line.split(",")[:6] for line in lines[0]] == [line.split(",")[:6] for line in lines[1]]
+    assert lines[0][0] == ("epoch,step,loss,learning_rate,validation_map,validation_d_prime,seconds,pieces_per_s,"
+                           "waiting_share")  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "killed/checkpoints").iterdir()) == [
+        "epoch-0004.pt",
+        "epoch-0005.pt",
+    ]
+
+
+def test_rows_come_every_so_many_steps_and_at_the_end(clips, tmp_path):
+    trainer = new_trainer(clips, tmp_path, evaluate_every=5)  # 4 epochs of 3 steps
+    trainer.run()
+    assert [(row["epoch"], row["step"]) for row in trainer.history] == [(2, 5), (4, 10), (4, 12)]
+
+
+def test_moving_average_by_hand(clips, tmp_path):
+    trainer = new_trainer(clips, tmp_path, ema=0.8, epochs=1)
+    seen, step = [], trainer.optimizer.step
+    name, watched = next(iter(trainer.tagger.named_parameters()))
+    trainer.optimizer.step = lambda: (step(), seen.append(watched.detach().clone()))[0]
+    kept = trainer.run()
+    expected = seen[0]
+    for value in seen[1:]:
+        expected = 0.8 * expected + 0.2 * value
+    assert torch.allclose(kept.state_dict()[name], expected, atol=1e-7)
+    assert not torch.allclose(kept.state_dict()[name], seen[-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", ["sum-rule", "repeat", "round-robin"])
+def test_every_sampling_trains(clips, tmp_path, sampling):
+    examples = clip_examples(clips, np.arange(12), LABELS, 2 * RATE, sampling)
+    trainer = new_trainer(clips, tmp_path, examples, epochs=1)
+    trainer.run()
+    assert trainer.step == 3
+
+
+def test_masked_labels_teach_nothing(clips, tmp_path):
+    """All labels of the third class are masked: its row of the last layer has no gradient."""
+    mask = np.zeros((12, 3), bool)
+    mask[:, 2] = True
+    examples = clip_examples(clips, np.arange(12), LABELS, 2 * RATE, mask=sparse.csr_array(mask))
+    trainer = new_trainer(clips, tmp_path, examples, epochs=1, augment=AugmentOptions(0.5))
+    trainer.run()
+    last = [parameter for parameter in trainer.tagger.parameters() if parameter.shape[:1] == (3,)]
+    assert last and all(not layer.grad[2].any() and layer.grad[:2].any() for layer in last)
 
 
 def test_damaged_last_checkpoint_costs_one_epoch_and_changes_nothing(clips, tmp_path):
@@ -169,15 +212,15 @@ class Scripted(Validation):
     def __init__(self, results):
         self.results = list(results)
 
-    def mean_average_precision(self, *_):
-        return self.results.pop(0)
+    def metrics(self, *_):
+        return {"map": self.results.pop(0), "d-prime": 0.0}
 
 
 def test_best_epoch_is_kept_on_request(clips, tmp_path):
     reached = [0.2, 0.5, 0.5, 0.4]
     best = new_trainer(clips, tmp_path / "best", validation=Scripted(reached), select="best")
     best.run()
-    assert best.best == (0.5, 2)  # the first of equals
+    assert best.selection.best == 1  # the first of equals
     two = new_trainer(clips, tmp_path / "two", schedule=Schedule("constant"), epochs=2)
     constant = {"schedule": Schedule("constant")}
     selected = new_trainer(clips, tmp_path / "sel", validation=Scripted(reached), select="best", **constant)
@@ -188,7 +231,16 @@ def test_best_epoch_is_kept_on_request(clips, tmp_path):
 def test_patience_ends_a_run_that_no_longer_gains(clips, tmp_path):
     trainer = new_trainer(clips, tmp_path, validation=Scripted([0.3, 0.2, 0.3, 0.9]), patience=2)
     trainer.run()
-    assert trainer.epoch == 3 and trainer.best == (0.3, 1)
+    assert trainer.epoch == 3 and trainer.selection.best == 0
+
+
+def test_a_run_that_patience_ended_is_at_its_end_when_it_is_run_again(clips, tmp_path):
+    options = {"patience": 1, "evaluate_every": 2}
+    first = new_trainer(clips, tmp_path, validation=Scripted([0.3, 0.2]), **options)
+    first.run()
+    again = new_trainer(clips, tmp_path, validation=Scripted([]), **options)
+    again.run()
+    assert first.step == again.step == 4 and same(weights_of(first), weights_of(again))
 
 
 def test_patience_without_validation_ends_nothing(clips, tmp_path):
@@ -208,16 +260,22 @@ def test_learning_rate_follows_the_schedule(clips, tmp_path):
 
 
 def test_no_gradient_of_a_large_loss_passes_the_clip(clips, tmp_path):
-    trainer = new_trainer(clips, tmp_path, clip_gradient=1e-3)
-    waveforms, targets = (torch.from_numpy(array) for array in trainer.examples.batch(np.arange(4), 0, 0))
-    trainer.tagger.train()
-    trainer._step(0, waveforms, targets)
+    trainer = new_trainer(clips, tmp_path, clip_gradient=1e-3, epochs=1)
+    trainer.run()
     norm = torch.stack([p.grad.norm() for p in trainer.tagger.parameters() if p.grad is not None]).norm()
     assert float(norm) == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_soft_bce_by_hand():
-    scores, targets = torch.tensor([[0.5, 0.8]]), torch.tensor([[1.0, 0.25]])
-    expected = -(np.log(0.5) + 0.25 * np.log(0.8) + 0.75 * np.log(0.2)) / 2
-    assert float(soft_bce(scores, targets)) == pytest.approx(expected, rel=1e-6)
-    assert soft_bce(scores.bfloat16(), targets.double()).dtype == torch.float32
+def test_options_that_change_how_it_is_computed_alone_change_little(clips, tmp_path):
+    plain = new_trainer(clips, tmp_path / "plain", epochs=1)
+    other = new_trainer(clips, tmp_path / "other", epochs=1, channels_last=True)
+    weights = [weights_of(trainer) for trainer in (plain, other) if trainer.run()]
+    assert all(torch.allclose(value, weights[1][name], atol=1e-4) for name, value in weights[0].items())
+    assert plain.history[0]["loss"] == pytest.approx(other.history[0]["loss"], abs=1e-5)
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(clips, tmp_path):
+    with pytest.raises(InputError, match="4 pieces a step cannot be shared evenly by 3 processes"):
+        Trainer(build_tagger({"name": "mobilenetv2", "class_ids": CLASSES, "options": {"width": 0.1}}),
+                clip_examples(clips, np.arange(12), LABELS, RATE), TrainOptions(batch_size=4), torch.device("cpu"),
+                tmp_path, ranks=Ranks(0, 3))  # fmt: skip

@@ -20,10 +20,16 @@ def test_warm_up_climbs_linearly_and_cosine_begins_after_it():
     assert factors[3] == 1 and factors[5] == pytest.approx(0.5)
 
 
-def test_step_halves_after_60_percent_and_every_tenth_of_the_way_from_there():
-    schedule = Schedule("step")  # PSLA: 60 epochs, first halved at epoch 35 of 60, then every 5
+def test_halving_begins_after_60_percent_and_comes_every_tenth_of_the_way_from_there():
+    schedule = Schedule("halving")
     factors = {step: schedule.factor(step, 1000) for step in (0, 599, 601, 699, 701, 801, 901, 999)}
     assert factors == {0: 1, 599: 1, 601: 0.5, 699: 0.5, 701: 0.25, 801: 0.125, 901: 0.0625, 999: 0.0625}
+
+
+def test_halving_at_the_epochs_of_psla():
+    schedule = Schedule("halving", halve_after=35, halve_every=5)
+    rates = [schedule.factor(epoch * 10, 600, 10) for epoch in range(60)]
+    assert rates == [1] * 35 + [1 / 2] * 5 + [1 / 4] * 5 + [1 / 8] * 5 + [1 / 16] * 5 + [1 / 32] * 5
 
 
 def test_constant_stays():

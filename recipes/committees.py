@@ -1,0 +1,52 @@
+"""Committees beside their members, as PSLA's Table XI: ensemble.sh.
+
+python recipes/committees.py --work WORK "seeds=psla-seed0 psla-seed1"   # -> WORK/committees.csv, .txt
+
+A committee is a score store that WORK/evaluation has measured; its members are runs or stores that were measured there
+or in WORK/members.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from pseudolabel.artefacts import write_csv, write_text
+from pseudolabel.cli import run_verb, verb_parser
+from pseudolabel.errors import InputError
+from pseudolabel.reports.results import aligned
+
+HEADER = ("committee", "models", "mean mAP", "best mAP", "committee mAP")
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Return {run or store: mAP} of an evaluation, against the truth where it is known."""
+    try:
+        runs = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"no evaluation ({error})", folder) from error
+    return {run["run"]: run["metrics"].get("truth", run["metrics"].get("noisy", {})).get("map") for run in runs}
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Write a line a committee: how many members, their mean, their best, and the committee's own mAP."""
+    found, lines = {}, []
+    for folder in (args.work / "members", args.work / "evaluation"):
+        found.update(measured(folder))
+    for text in args.committees:
+        name, _, members = text.partition("=")
+        absent = [member for member in (name, *members.split()) if member not in found]
+        if absent or not members.split():
+            raise InputError(f"was not measured: {(absent or ['no member'])[0]}", f"{name}={members}", "Evaluate it.")
+        values = [found[member] for member in members.split()]
+        figures = (sum(values) / len(values), max(values), found[name])
+        lines.append((name, str(len(values)), *(f"{value:.4f}" for value in figures)))
+    write_csv(args.work / "committees.csv", HEADER, lines)
+    write_text(args.work / "committees.txt", f"{aligned((HEADER, lines))}\n")
+
+
+if __name__ == "__main__":
+    parser = verb_parser("committees", __doc__)
+    parser.add_argument("committees", nargs="+", metavar="NAME=MEMBERS")
+    raise SystemExit(run_verb(parser, compare, None))

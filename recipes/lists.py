@@ -1,0 +1,126 @@
+"""Label lists that recipes make of others.
+
+python recipes/lists.py fsd50k GROUND_TRUTH WORK          # FSD50K's own division -> WORK/lists, WORK/vocabulary.csv
+python recipes/lists.py slim WORK OUT --clips 2100        # one of five classes a clip -> OUT/labels, validation, eval
+python recipes/lists.py part WORK --of 5                  # every fifth group of the training list -> WORK/part, rest
+
+Clips are drawn by a seed and the clips' ids alone: the order of the lists does not matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.artefacts import whole_folder
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
+from pseudolabel.errors import InputError
+from pseudolabel.labels.folds import fold_numbers
+from pseudolabel.labels.readers import clip_id_of
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+
+SLIM_CLASSES = ("Music", "Human voice", "Animal", "Vehicle", "Water")  # of Susini 2022; no clip has two of them
+SLIM_SHARES = {"labels": 0.65, "validation": 0.15, "eval": 0.20}
+
+
+def fsd50k(args: argparse.Namespace) -> None:
+    """Write train, validation and evaluation list, in FSD50K's own division of its development set."""
+    vocabulary = Vocabulary.load("fsd50k")
+    dev, evaluation = (LabelTable.read(args.ground_truth / name, vocabulary) for name in ("dev.csv", "eval.csv"))
+    with open(args.ground_truth / "dev.csv", newline="", encoding="utf-8") as file:
+        split = {clip_id_of(row["fname"]): row.get("split") for row in csv.DictReader(file)}
+    strange = sorted({str(name) for name in split.values()} - {"train", "val"})
+    if strange:
+        raise InputError(f"split {strange[0]!r}; known: train, val", args.ground_truth / "dev.csv")
+    parts = {name: [clip_id for clip_id in dev.clip_ids if split[clip_id] == name] for name in ("train", "val")}
+    vocabulary.write(args.work / "vocabulary.csv")
+    with whole_folder(args.work / "lists", False) as folder:
+        dev.select(parts["train"]).write(folder / "train.csv")
+        dev.select(parts["val"]).write(folder / "validation.csv")
+        evaluation.write(folder / "eval.csv")
+    print(f"wrote {args.work / 'lists'}: {len(parts['train'])}, {len(parts['val'])}, {len(evaluation)} clips")
+
+
+def slim(args: argparse.Namespace) -> None:
+    """Write three lists of clips that carry exactly one of a few classes, as many of each class; other labels go."""
+    vocabulary = Vocabulary.load(existing(args.work / "vocabulary.csv") or "audioset")
+    classes = [vocabulary.find(name, "--classes") for name in args.classes]
+    tables = [LabelTable.read(args.work / f"{name}.csv", vocabulary) for name in SLIM_SHARES if
+              (args.work / f"{name}.csv").exists()]  # fmt: skip
+    clip_ids = [clip_id for table in tables for clip_id in table.clip_ids]
+    chosen = sparse.vstack([table.matrix for table in tables]).tocsc()[:, [vocabulary.index[k] for k in classes]]
+    carried = chosen.toarray()
+    members = [by_draw([clip_ids[row] for row in np.flatnonzero(carried[:, k] & (carried.sum(axis=1) == 1))], args.seed)
+               for k in range(len(classes))]  # fmt: skip
+    smallest = min(range(len(classes)), key=lambda k: len(members[k]))
+    n = min(args.clips, len(members[smallest]))
+    if round(n * SLIM_SHARES["validation"]) < 1:
+        rule = f"{len(members[smallest])} clips have {args.classes[smallest]!r} and no other of these classes"
+        raise InputError(rule, args.work / "labels.csv", "Give other --classes.")
+    own = Vocabulary("slim", tuple(classes), tuple(vocabulary.names[vocabulary.index[k]] for k in classes),
+                     tuple(vocabulary.ontology_ids[vocabulary.index[k]] for k in classes))  # fmt: skip
+    bounds = np.rint(np.cumsum([0, *SLIM_SHARES.values()]) * n).astype(int)
+    with whole_folder(args.out, False) as folder:
+        own.write(folder / "vocabulary.csv")
+        for name, first, last in zip(SLIM_SHARES, bounds[:-1], bounds[1:], strict=True):
+            rows = [(clip_id, k) for k, of_class in enumerate(members) for clip_id in of_class[first:last]]
+            drawn = [clip_id for clip_id, _ in rows]
+            LabelTable.from_sets(drawn, [[classes[k]] for _, k in rows], own).write(folder / f"{name}.csv")
+    print(f"wrote {args.out}: {n} clips of each of {', '.join(own.names)}; {np.diff(bounds).tolist()} a list and class")
+
+
+def part(args: argparse.Namespace) -> None:
+    """Divide the clips of the training list that have audio: one part of their groups is held out to evaluate on.
+
+    It is as unbalanced as the list; a recording's clips are never in both.
+    """
+    vocabulary = Vocabulary.load(existing(args.work / "vocabulary.csv") or "audioset")
+    labels = LabelTable.read(args.work / "labels.csv", vocabulary)
+    clips = ClipStore.open(args.work / "clips.h5")
+    labels = labels.select([clip_id for clip_id in labels.clip_ids if clip_id in clips.index])
+    groups = [clips.groups[row] for row in clips.rows(labels.clip_ids)]
+    held = fold_numbers(groups, args.of, args.seed) == 1
+    for name, rows in (("part", np.flatnonzero(held)), ("rest", np.flatnonzero(~held))):
+        labels.select([labels.clip_ids[row] for row in rows]).write(args.work / f"{name}.csv")
+    print(f"wrote {args.work / 'part.csv'} and rest.csv: {int(held.sum())} and {int((~held).sum())} clips")
+
+
+def by_draw(clip_ids: Sequence[str], seed: int) -> list[str]:
+    """Return clip ids in a random order that seed and ids alone decide."""
+    return sorted(clip_ids, key=lambda clip_id: hashlib.blake2b(f"{seed} {clip_id}".encode()).digest())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make one kind of list."""
+    parser = argparse.ArgumentParser(prog="lists", description=__doc__)
+    parser.add_argument("--debug", action="store_true")
+    kinds = parser.add_subparsers(required=True)
+    own = kinds.add_parser("fsd50k")
+    own.add_argument("ground_truth", type=Path)
+    own.add_argument("work", type=Path)
+    own.set_defaults(make=fsd50k)
+    few = kinds.add_parser("slim")
+    few.add_argument("work", type=Path)
+    few.add_argument("out", type=Path)
+    few.add_argument("--classes", nargs="+", default=SLIM_CLASSES)
+    few.add_argument("--clips", type=positive_int, default=2100)
+    few.set_defaults(make=slim)
+    divided = kinds.add_parser("part")
+    divided.add_argument("work", type=Path)
+    divided.add_argument("--of", type=positive_int, default=5)
+    divided.set_defaults(make=part)
+    for kind in (few, divided):
+        kind.add_argument("--seed", type=non_negative_int, default=0)
+    return run_verb(parser, lambda args: args.make(args), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# What a student of 2 s answers is worth elsewhere (PSL, transfer): another set with other classes, learnt from random
+# weights, from the annotator's and from the student's. Published, annotator -> PSL-2s: FSD50K mAP 44.41 -> 54.23,
+# FSDKaggle2018 mAP@3 87.31 -> 89.21, FSDKaggle2019 curated lwlrap 68.84 -> 71.86, noisy 53.57 -> 54.49.
+#
+#   bash recipes/transfer.sh                                SCALE=tiny: two simulated sets, a minute on two cores
+#   SCALE=full SOURCE=work DATA=FSD50K bash recipes/transfer.sh
+#   SCALE=full SOURCE=work DATA=FSDKaggle2018 VOCABULARY=classes.csv bash recipes/transfer.sh
+#
+# 1. source     psl_2s.sh makes annotator and student (WORK/source), or SOURCE=FOLDER is one that it has made
+# 2. corpus     the other set: simulated with classes that the source has not, or DATA
+# 3. train      three models of one form on it: all layers but the last start from the run that the row names
+# 4. evaluate   mAP, mAP@3 and lwlrap on its evaluation list
+#
+# FSDKaggle2018 and 2019 come without a file of classes: make VOCABULARY=CSV with class_id,name, and name their lists
+# train.csv (2019: train_curated.csv or train_noisy.csv) and eval.csv.
+#
+#   SCALE       tiny (the default) or full         ROWS        of: scratch annotator student
+#   SOURCE      work folder of psl_2s.sh with TEACHER and STUDENT of one form (mobilenetv2)
+#   WORK        work-transfer                      SEED, DATA: see common.sh
+#   SEEDS       trainings a row (1; at SCALE=full 3)
+set -euo pipefail
+WORK=${WORK:-work-transfer}
+source "$(dirname "$0")/common.sh"
+
+SCALE=${SCALE:-tiny} SOURCE=${SOURCE:-} VOCABULARY=${VOCABULARY:-}
+case $SCALE in
+tiny) scenes=48 balanced=24 validation=8 evaluation=32 lanes=2
+      epochs=3 batch=4 SEEDS=${SEEDS:-1} rate=2e-3 ;;    # the source has a quarter of the width
+full) scenes=20000 balanced=4000 validation=500 evaluation=2000 lanes=1
+      epochs=300 batch=32 SEEDS=${SEEDS:-3} rate=1e-3 ;;  # as PSL trains: stop after 15 epochs without gain
+*)    refuse "SCALE=$SCALE: must be tiny or full" ;;
+esac
+rows=(scratch annotator student)
+choose_rows scratch annotator student
+begin RECIPE SCALE SEED SOURCE DATA VOCABULARY ROWS
+
+if [ -z "$SOURCE" ]; then
+    SOURCE=$WORK/source
+    SCALE=$SCALE WORK=$SOURCE SEED=$SEED DATA='' ROWS=psl_2s STUDENT=mobilenetv2 TEACHER=mobilenetv2 \
+        bash "$root/recipes/psl_2s.sh"
+fi
+annotator=$SOURCE/runs/teacher student=$SOURCE/runs/psl_2s-seed$SEED
+for run in "$annotator" "$student"; do
+    [ -e "$run/model.safetensors" ] || refuse "SOURCE=$SOURCE: no $run: give a work folder of psl_2s.sh with the row psl_2s"
+done
+
+# ---- the other set ----------------------------------------------------------------------------------------------
+if [ -z "$DATA" ]; then
+    # Seven classes of synthesised sounds; psl_2s.sh has ten others.
+    step run.json simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
+        --seed $((SEED + 1000)) --classes Bark Meow Clapping Flute Thunder "Computer keyboard" "Chainsaw"
+    step clips.h5 prepare
+else
+    [ -z "$VOCABULARY" ] || [ -e "$WORK/vocabulary.csv" ] || cp "$VOCABULARY" "$WORK/vocabulary.csv"
+    take_fsd50k
+fi
+
+# form RUN: the options of train that build a network as this run's; also the one that starts from random weights.
+form() {
+    "$python" - "$1/config.json" <<'PYTHON'
+import json, sys
+config = json.load(open(sys.argv[1]))
+print("--model", config["name"], "--model-options", *(f"{name}={json.dumps(value)}" for name, value in
+      config["options"].items() if name != "n_frames"))
+print("--front-end", *(f"{name}={json.dumps(value)}" for name, value in config["front_end"].items()))
+PYTHON
+}
+# shellcheck disable=SC2207
+network=($(form "$annotator"))
+
+train_rows() {
+    local row seed start how=(--no-validation)
+    [ "$SCALE" = tiny ] || how=(--schedule constant --select best --patience 15)
+    [ -e "$WORK/validation.csv" ] || how=(--no-validation)
+    for row in "$@"; do
+        start=()
+        case $row in annotator) start=(--pretrained "$annotator") ;; student) start=(--pretrained "$student") ;; esac
+        for ((seed = SEED; seed < SEED + SEEDS; seed++)); do
+            step "runs/$row-seed$seed/run.json" train --row "$row" "${network[@]}" "${start[@]}" "${how[@]}" \
+                --epochs "$epochs" --batch-size "$batch" --learning-rate "$rate" --seed "$seed" --threads "$threads"
+        done
+    done
+}
+in_lanes train_rows "${rows[@]}"
+
+# shellcheck disable=SC2119
+finish
