@@ -38,7 +38,7 @@ psla_train() {
     local row=$1 seed=$2 mask=(--time-mask-s 1.92 --mel-mask 48 --fill psla)  # 192 frames and 48 of 128 bands
     local mixup=(--mixup-rate 0.5 --mixup-alpha 10 --mixup-partner uniform) start=()
     [ -z "$PRETRAINED" ] || start=(--pretrained "$PRETRAINED")
-    case $row in no_pretrain) start=() ;; no_mask) mask=() ;; no_mixup) mixup=() ;; esac
+    case $row in no_pretrain) start=() ;; no_mask) mask=() ;; no_mixup) mixup=() ;; none) mask=() mixup=() ;; esac
     step "runs/$row-seed$seed/run.json" train --row "$row" --seed "$seed" --threads "$threads" "${network[@]}" \
         "${start[@]}" --batch-size "$batch" --epochs "$epochs" --keep-checkpoints all --schedule halving \
         --halve-after "$halve_after" --halve-every 5 --warmup-steps "$warmup" "${mixup[@]}" "${mask[@]}" "${@:3}"

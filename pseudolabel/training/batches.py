@@ -59,7 +59,7 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
         unmixed = torch.from_numpy(draw.share == 1).to(features.device)[:, None, None]
         features = torch.where(unmixed, features[: draw.n], mixed)  # these stay as they are, to the last bit
     if options.time_mask_s:
-        frames = round(options.time_mask_s * sample_rate / length * features.shape[1])
+        frames = round(options.time_mask_s * sample_rate / front_end.settings.hop)
         features = mask_span(features, 1, frames, draw.time_mask, tagger.config["fill"])
     if options.mel_mask:
         features = mask_span(features, 2, options.mel_mask, draw.mel_mask, tagger.config["fill"])

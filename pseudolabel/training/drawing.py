@@ -19,6 +19,7 @@ from pseudolabel.labels.sampling import balanced_weights, max_rule_weights, over
 
 SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN = "shuffle", "sum-rule", "max-rule", "repeat", "round-robin"
 SAMPLINGS = (SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN)
+MOST_REPEATED = 1 << 28  # pieces an epoch: 2 GB of numbers
 # Streams of random numbers: no two draws share one.
 ORDER, CROP, MIX, GAIN, SHIFT, TIME_MASK, MEL_MASK, NETWORK = range(8)
 
@@ -67,7 +68,11 @@ def epochs_of(sampling: str, labels: sparse.csr_array, clip: np.ndarray | None =
         rule = "not one clip has a label to draw it by"
         raise InputError(rule, f"--sampling {sampling}", "Give --sampling shuffle.")
     if sampling == REPEAT:
-        repeated = np.repeat(np.arange(len(clip)), oversampling_factors(labels, beta)[clip])
+        factors = oversampling_factors(labels, beta)[clip]
+        if factors.sum() > MOST_REPEATED:
+            rule = f"beta {beta:g} makes an epoch of {factors.sum():.3g} pieces"
+            raise InputError(rule, "--sampling repeat", "Give a smaller --beta, or --sampling max-rule.")
+        repeated = np.repeat(np.arange(len(clip)), factors)
         return Epochs(len(repeated), lambda rng: rng.permutation(repeated))
     if sampling == ROUND_ROBIN:
         return Epochs(len(clip), _round_robin(labels, clip))

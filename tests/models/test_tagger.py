@@ -40,11 +40,6 @@ def noise(n_clips: int, n_samples: int) -> torch.Tensor:
     return torch.randn(n_clips, n_samples, generator=torch.Generator().manual_seed(n_samples)) * 0.1
 
 
-def test_every_network_has_a_preset():
-    assert PRESETS.keys() == NETWORKS.keys()
-
-
-@EACH
 @EACH
 def test_every_learnable_weight_has_a_part_in_the_answer(name):
     """Processes that share gradients would wait for one that never comes."""
@@ -53,6 +48,11 @@ def test_every_learnable_weight_has_a_part_in_the_answer(name):
     assert [key for key, weight in tagger.named_parameters() if weight.requires_grad and weight.grad is None] == []
 
 
+def test_every_network_has_a_preset():
+    assert PRESETS.keys() == NETWORKS.keys()
+
+
+@EACH
 @pytest.mark.parametrize("n_samples", [10 * RATE, 5 * RATE, 2 * RATE, 34_567, 5_000, 1])
 def test_any_length_gets_one_score_per_class(taggers, name, n_samples):
     with torch.no_grad():
