@@ -269,8 +269,8 @@ def train_together(args: argparse.Namespace, ranks: Ranks) -> None:
         args.keep_checkpoints, args.checkpoint_every, args.compile,
     )  # fmt: skip
     if ranks.leads:
+        trainer.on_row = tensorboard(run_folder(args)) if args.tensorboard else None
         folder = claim_run_folder(args)
-        trainer.on_row = tensorboard(folder) if args.tensorboard else None
     ranks.from_leader(np.zeros(1))  # the folder is there
     started = time.monotonic()
     trainer.run()
@@ -285,14 +285,15 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError("TensorBoard is not installed", "--tensorboard", "pip install tensorboard") from error
-    writer = SummaryWriter(str(folder / "tensorboard"))
+        raise InputError(
+            "TensorBoard is not installed", "--tensorboard", "pip install pseudolabel[tensorboard]"
+        ) from error
 
     def write(row: dict) -> None:
-        for name, value in row.items():
-            if name not in ("epoch", "step") and value != "":
-                writer.add_scalar(name, float(value), row["step"])
-        writer.flush()
+        with SummaryWriter(str(folder / "tensorboard"), purge_step=row["step"]) as writer:
+            for name, value in row.items():
+                if name not in ("epoch", "step") and value != "":
+                    writer.add_scalar(name, float(value), row["step"])
 
     return write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import shutil
 
@@ -490,3 +491,12 @@ def test_unknown_labels_are_left_out_of_training_on_request(work, capsys):
     assert train(work, *options) == 0
     assert "more.csv: 1 labels left out, of 1 classes" in capsys.readouterr().err
     assert json.loads((work / "run" / "run.json").read_text())["labels_left_out"] == {"hum": 1}
+
+
+def test_tensorboard_gets_each_row_or_says_that_it_is_not_there(work, capsys):
+    if importlib.util.find_spec("tensorboard") is None:
+        assert "--tensorboard: TensorBoard is not installed" in refused(capsys, work, "--tensorboard")
+        assert not list((work / "runs").glob("*"))
+        return
+    assert train(work, "--tensorboard", "--out", work / "run", epochs=2) == 0
+    assert len(list((work / "run" / "tensorboard").iterdir())) == 2  # one file a row
