@@ -158,7 +158,8 @@ class Trainer:
         if self.ranks.size == 1:
             return answering
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(answering, device_ids=devices)
+        # Each process keeps its own batch-norm statistics; the leader's are taken where they matter: in `_add_row`.
+        return nn.parallel.DistributedDataParallel(answering, device_ids=devices, broadcast_buffers=False)
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield this process's share of every step of an epoch, from step `first` of it."""
