@@ -2,297 +2,89 @@
 
     python -m pseudolabel.evaluate                                  # every folder in WORK/runs -> WORK/evaluation
     python -m pseudolabel.evaluate --scores scores.h5 --labels eval.csv --out evaluation-scores
+    python -m pseudolabel.evaluate --labels-set original=eval.csv --labels-set enhanced=eval-enhanced/labels.csv
+    python -m pseudolabel.evaluate --vocabulary esc50 --labels meta/esc50.csv --class-map esc50 --metrics map accuracy
     python -m pseudolabel.evaluate --combine work-0 work-1 work-2   # one table over several corpora
 
 Whole clips of the --labels list are scored and compared with that list (the noisy labels) and, where WORK/truth.csv is
 there, with the true ones. Runs of one row that differ in their seed are one line: mean and spread. Written into
-WORK/evaluation/: report.html, metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json; with the
-default output also WORK/results.md.
+WORK/evaluation/: report.html, metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and betas.csv
+with --betas; with the default output also WORK/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import (
-    read_csv,
-    refuse_existing,
-    run_record,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_text,
+from pseudolabel.artefacts import refuse_existing, run_record, write_text
+from pseudolabel.errors import InputError
+from pseudolabel.evaluation_lists import (
+    NOISY,
+    TRUTH,
+    evaluated_clips,
+    judge_folders,
+    mapped_sets,
+    named_list,
+    refuse_several_labels,
+    renamed_truth,
+    restricted,
+    set_paths,
+    training_priors,
 )
-from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
-from pseudolabel.labels.additions import judge_additions, read_ledger_errors
-from pseudolabel.labels.aliases import match_clips, same_clips
-from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import note, progress_over
-from pseudolabel.reports.results import Evaluation, aligned, markdown, plural, results_markdown, results_terminal
-from pseudolabel.reports.rows import RunResult, rows_of
-from pseudolabel.scores.metrics import summary_and_classes
+from pseudolabel.progress import note
+from pseudolabel.reports.answers import (
+    WEIGHTS,
+    Answer,
+    answers_of_models,
+    answers_of_stores,
+    find_runs,
+    measured,
+    read_record,
+    read_run,
+)
+from pseudolabel.reports.beta_sweep import BetaSweep
+from pseudolabel.reports.evaluation import METRICS, Evaluation, named_row
+from pseudolabel.reports.evaluation_files import write_evaluation
+from pseudolabel.reports.results import results_markdown, results_terminal
+from pseudolabel.reports.rows import Row, RunResult, rows_of
+from pseudolabel.reports.tables import aligned, markdown, plural
+from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.stores import KeyedByClip
-from pseudolabel.training.out_of_fold import SEEN_CLIPS
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
-WEIGHTS = "model.safetensors"
-RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
-
-
-def evaluate(
-    labels: LabelTable,
-    truth: LabelTable | None,
-    answers: Iterator[tuple[RunResult, np.ndarray]],
-) -> list[RunResult]:
-    """Return runs with their metrics against the noisy and, where known, the true labels.
-
-    Args:
-        labels: (N, K) noisy labels of the evaluated clips.
-        truth: true labels of some or all of these clips.
-        answers: each run and its scores (N, K), clips and classes in the order of `labels`.
-    """
-    known = [row for row, clip_id in enumerate(labels.clip_ids) if truth is not None and clip_id in truth.row_of]
-    references = {}
-    if known:
-        references["truth"] = np.array(known), truth.select([labels.clip_ids[row] for row in known]).matrix
-    references["noisy"] = np.arange(len(labels)), labels.matrix
-    results = []
-    for run, scores in answers:
-        found = {name: summary_and_classes(matrix, scores[rows]) for name, (rows, matrix) in references.items()}
-        run.metrics.update({name: summary for name, (summary, _) in found.items()})
-        run.classes.update({name: classes for name, (_, classes) in found.items()})
-        results.append(run)
-    return results
-
-
-def find_runs(args: argparse.Namespace) -> list[Path]:
-    """Return the run folders: those named by path or by name in WORK/runs, else all that hold a model."""
-    folder = args.work / "runs"
-    if args.runs is None:
-        return [] if args.scores else sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
-    found = [path if (path / WEIGHTS).is_file() else folder / path for path in args.runs]
-    for path, given in zip(found, args.runs, strict=True):
-        if not (path / WEIGHTS).is_file():
-            raise InputError(
-                f"no run {str(given)!r} with a {WEIGHTS}", "--runs", f"Name folders, or names in {folder}."
-            )
-    return found
-
-
-def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
-    """Return what a run folder says of itself, and how many of `clip_ids` it was trained on."""
-    record = {}
-    if (folder / "run.json").is_file():
-        try:
-            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"not JSON ({error})", folder / "run.json") from error
-    n_seen = None
-    if (folder / SEEN_CLIPS).is_file():
-        trained_on = [row["clip_id"] for row in read_csv(folder / SEEN_CLIPS, ("clip_id",))]
-        n_seen = len(same_clips(clip_ids, trained_on))
-    known = {name: record.get(name) for name in RUN_FIELDS}
-    return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **known)
-
-
-def columns_of(class_ids: Sequence[str], vocabulary: Vocabulary, place: object) -> np.ndarray:
-    """Return the column of each class of the vocabulary; UnknownClass where the model does not answer one."""
-    column_of = {class_id: column for column, class_id in enumerate(class_ids)}
-    absent = [class_id for class_id in vocabulary.class_ids if class_id not in column_of]
-    if absent:
-        raise UnknownClass(
-            f"{len(absent)} of {len(vocabulary)} classes have no scores: {first_few(absent)}",
-            place,
-            "Give the --vocabulary that it was trained with.",
-        )
-    return np.array([column_of[class_id] for class_id in vocabulary.class_ids])
-
-
-def answers_of_stores(
-    stores: Sequence[ScoreStore], clip_ids: Sequence[str], vocabulary: Vocabulary
-) -> Iterator[tuple[RunResult, np.ndarray]]:
-    """Yield each score store as a row of its own, and its scores."""
-    for store in stores:
-        columns = columns_of(store.class_ids, vocabulary, store.path)
-        scores = store.clip_scores()[store.rows(clip_ids)][:, columns]
-        yield RunResult(store.path.stem, store.path.stem, str(store.path)), np.asarray(scores, np.float32)
+__all__ = ["answers_of_runs", "main", "read_run", "run"]
 
 
 def answers_of_runs(
-    folders: Sequence[Path], clips, clip_ids: Sequence[str], vocabulary: Vocabulary, args: argparse.Namespace
-) -> Iterator[tuple[RunResult, np.ndarray]]:
-    """Yield each run and its scores of whole clips."""
-    from dataclasses import replace
-
+    folders: Sequence[Path], clips, clip_ids: Sequence[str], classes: ClassMap, args: argparse.Namespace
+) -> Iterator[Answer]:
+    """Yield each run and its scores of whole clips, or of their windows, on the device of the options."""
     device = cli.choose_device(args.device, args.threads)
-
-    from pseudolabel.models import load_model
-    from pseudolabel.training.scoring import score_clips
-
-    rows = clips.rows(clip_ids)
-    for folder in progress_over(folders, "evaluate", len(folders), "run"):
-        tagger = load_model(folder, device)
-        if tagger.config["sample_rate"] != clips.sample_rate:
-            raise InputError(
-                f"the model hears {tagger.config['sample_rate']} Hz, the clips have {clips.sample_rate} Hz",
-                folder,
-                "Prepare the clips with its --sample-rate.",
-            )
-        columns = columns_of(tagger.config["class_ids"], vocabulary, folder)
-        scores = score_clips(tagger, clips, rows, "clip", args.batch_size, device)[:, 0]
-        run = read_run(folder, clip_ids)
-        n_parameters = run.n_parameters or sum(weights.numel() for weights in tagger.parameters())
-        yield replace(run, model=tagger.config["name"], n_parameters=n_parameters), scores[:, columns]
+    yield from answers_of_models(folders, clips, clip_ids, classes, args.batch_size, device, args.scales)
 
 
-def renamed_truth(truth: LabelTable, clip_ids: Sequence[str], path: Path) -> tuple[LabelTable, dict[str, str]]:
-    """Return the true labels under the ids of these clips, and {clip: id in the truth} where these differ."""
-    matched = match_clips(clip_ids, truth.row_of, path)
-    note(matched.report(f"true labels in {path}"))
-    return truth.renamed({known: clip_id for clip_id, known in matched.aliases.items()}), matched.aliases
+def class_map(
+    args: argparse.Namespace, vocabulary: Vocabulary, stores: Sequence[ScoreStore], folders: Sequence[Path]
+) -> ClassMap:
+    """Return which classes of the models stand for the evaluated ones."""
+    if args.class_map is None:
+        return ClassMap.identity(vocabulary)
+    answered = [set(store.class_ids) for store in stores]
+    if folders:
+        cli.import_torch()
+        from pseudolabel.models.files import read_config
 
-
-def evaluated_clips(
-    labels: LabelTable, truth: LabelTable | None, sources: Sequence[KeyedByClip], args: argparse.Namespace
-) -> tuple[LabelTable, list[tuple[str, str]]]:
-    """Return the labels of the clips that every source has, and (clip id, reason) of what is missing."""
-    clip_ids, missing = labels.clip_ids, []
-    for source in sources:
-        matched = cli.find_in_store(clip_ids, source, args.labels or args.work / "eval.csv", args.strict)
-        clip_ids = matched.found
-        missing += [(clip_id, f"no {source.HOLDS} in {source.path}") for clip_id in matched.absent]
-    if truth is not None:
-        absent = [clip_id for clip_id in clip_ids if clip_id not in truth.row_of]
-        if len(absent) == len(clip_ids) or (absent and args.strict):
-            message = f"{len(absent)} of {len(clip_ids)} evaluated clips have no true labels: {first_few(absent)}"
-            raise ClipMismatch(message, args.truth or args.work / "truth.csv", "Give the --truth of these clips.")
-        missing += [(clip_id, "no true labels") for clip_id in absent]
-    return labels.select(clip_ids), missing
-
-
-def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: LabelTable | None) -> dict[str, dict]:
-    """Return the judgement of every enhanced folder by its name.
-
-    A folder that was found, not named, and that enhances another list than the training list is left out with a word.
-    Where truth is known of no training clip, additions are counted and not judged.
-    """
-    folders = args.enhanced
-    if folders is None:
-        folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
-    if not folders:
-        return {}
-    path = args.train_labels or args.work / "labels.csv"
-    before = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
-    if truth is not None:
-        truth, _ = renamed_truth(truth, before.clip_ids, args.truth or args.work / "truth.csv")
-        if not any(clip_id in truth.row_of for clip_id in before.clip_ids):
-            truth = None
-    proposed = None if truth is None else proposals_by_type(before, args.ontology)
-    judged = {}
-    for folder in folders:
-        after = cli.read_labels(args, folder / "labels.csv", vocabulary, own=True)
-        ledger = read_ledger_errors(folder / "ledger.csv.gz")
-        try:
-            judgement = judge_additions(before, after, ledger, truth, folder, proposed)
-        except InputError as error:
-            if args.enhanced is not None:
-                raise
-            print(f"not judged: {error}", file=sys.stderr)
-            continue
-        name = folder.name if folder.name not in judged else str(folder)
-        judged[name] = {"folder": str(folder), **judgement}
-    return judged
-
-
-def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str, sparse.csr_array] | None:
-    """Return for each error type which labels the given ones propose, (N, K); None outside AudioSet's ontology.
-
-    Raises:
-        InputError: an ontology that was named cannot be read, or has none of the classes.
-    """
-    try:
-        ontology = Ontology.load(path)
-        relations = {"I": ontology.children(labels.vocabulary), "II": ontology.ancestors(labels.vocabulary)}
-    except InputError:
-        if path is not None:
-            raise
-        return None
-    return {kind: (labels.matrix @ relation).astype(bool) for kind, relation in relations.items()}
-
-
-def write_per_class(path: Path, evaluation: Evaluation) -> None:
-    """Write AP and AUC of every row and class, means over runs, empty where a class has no positive clip."""
-    sets = [name for name in ("truth", "noisy") if any(name in row.against() for row in evaluation.rows)]
-    header = ["row", "class_id", "class_name"]
-    header += [f"{figure}_{name}" for name in sets for figure in ("n_positive", "ap", "auc")]
-    lines = []
-    for row in evaluation.rows:
-        columns = []
-        for name in sets:
-            columns.append([str(int(n)) for n in row.runs[0].classes[name]["n_positive"]])
-            columns += [[_number(value) for value in row.class_mean(name, figure)] for figure in ("ap", "auc")]
-        lines += [
-            (row.name, *cells) for cells in zip(evaluation.class_ids, evaluation.class_names, *columns, strict=True)
-        ]
-    write_csv(path, header, lines)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def finite(value: object) -> object:
-    """Return a value as JSON can say it: NaN and infinity become null, paths text."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def metrics_record(evaluation: Evaluation) -> dict[str, object]:
-    """Return metrics.json: every run, every row, every enhanced list."""
-    return finite({
-        "labels": evaluation.paths["labels"],
-        "truth": evaluation.paths["truth"],
-        "n_clips": evaluation.n_clips,
-        "n_missing": len(evaluation.missing),
-        "n_classes": len(evaluation.class_ids),
-        "rows": [row.record() for row in evaluation.rows],
-        "runs": [run.record() for row in evaluation.rows for run in row.runs],
-        "enhanced": evaluation.enhanced,
-    })  # fmt: skip
-
-
-def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
-    """Write the folder of an evaluation, whole or not at all."""
-    from pseudolabel.reports.evaluation_page import evaluation_page
-    from pseudolabel.reports.figures import evaluation_figures
-
-    with whole_folder(out, overwrite) as folder:
-        figures = evaluation_figures(evaluation, folder / "figures")
-        write_text(folder / "report.html", evaluation_page(evaluation, figures, record["command"]))
-        write_json(folder / "metrics.json", metrics_record(evaluation))
-        write_per_class(folder / "per_class.csv", evaluation)
-        write_text(folder / "results.md", results_markdown(evaluation))
-        if evaluation.missing:
-            write_csv(folder / "missing.csv", ("clip_id", "reason"), evaluation.missing)
-        write_json(folder / "run.json", record)
+        answered += [set(read_config(folder / "config.json")["class_ids"]) for folder in folders]
+    classes = ClassMap.read(args.class_map, vocabulary, set.intersection(*answered))
+    note(classes.report())
+    return classes
 
 
 def combine(args: argparse.Namespace) -> None:
@@ -306,8 +98,60 @@ def combine(args: argparse.Namespace) -> None:
         write_text(args.out, f"{markdown(table)}\n\n{additions_sentence(corpora)}\n", args.overwrite)
 
 
+def planned_rows(stores: Sequence[ScoreStore], folders: Sequence[Path], args: argparse.Namespace) -> list[Row]:
+    """Return the rows that there will be, without metrics, so that what cannot be shown is refused before scoring."""
+    runs = [RunResult(store.path.stem, store.path.stem, str(store.path)) for store in stores]
+    runs += [read_run(folder, ()) for folder in folders]
+    rows = rows_of([run.at_scale(window_name(scale)) for run in runs for scale in args.scales])
+    if args.ablation is not None:
+        named_row(rows, args.ablation, "--ablation")
+    return rows
+
+
+def planned_sweep(
+    rows: Sequence[Row], words: dict[str, str], vocabulary: Vocabulary, folders: Sequence[Path], args
+) -> BetaSweep | None:
+    """Return which rows --betas compares, and the priors of the classes they were trained on."""
+    if not args.betas:
+        return None
+    of_one_scale = [row for row in rows if row.scale == window_name(args.scales[0])]
+    BetaSweep.of(of_one_scale, {}, np.zeros(0), "")
+    return BetaSweep.of(of_one_scale, words, *training_priors(args, vocabulary, [read_record(f) for f in folders]))
+
+
+def sweep_words(sets: Iterable[str], has_truth: bool) -> dict[str, str]:
+    """Return which sets a sweep is drawn against and what the reader calls them: the named ones, else all there are."""
+    named = {name: name for name in sets if name != NOISY}
+    return named or ({TRUTH: "true", NOISY: "noisy"} if has_truth else {NOISY: "given"})
+
+
+def refuse_contradictions(args: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    for option, values in (("--scales", args.scales), ("--metrics", args.metrics or [])):
+        twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+        if twice:
+            raise InputError(f"{twice[0]!r} stands there twice", option, "Name each once.")
+    if args.betas and args.class_map is not None:
+        raise InputError("compares classes of the training list", "--betas", "Leave out --class-map.")
+    if args.combine and (args.labels_set or args.class_map or args.ablation or args.betas):
+        raise InputError("puts finished evaluations together", "--combine", "Give the other options when evaluating.")
+
+
+def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
+    """Write the evaluation and the copy of its results, and print them."""
+    write_evaluation(out, evaluation, record, overwrite)
+    if copy:
+        write_text(copy, results_markdown(evaluation), overwrite)
+    print(results_terminal(evaluation))
+    n_runs, n_missing = sum(len(row.runs) for row in evaluation.rows), len(evaluation.missing)
+    what = f"{plural(n_runs, 'run')} on {plural(evaluation.n_clips, 'clip')}"
+    what += f"; {n_missing} missing, see {out / 'missing.csv'}" if n_missing else ""
+    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
+
+
 def run(args: argparse.Namespace) -> None:
     """Read what is there, measure it, write the evaluation and print its table."""
+    refuse_contradictions(args)
     if args.combine:
         return combine(args)
 
@@ -315,44 +159,58 @@ def run(args: argparse.Namespace) -> None:
 
     out = refuse_existing(args.out or args.work / "evaluation", args.overwrite)
     copy = None if args.out else refuse_existing(args.work / "results.md", args.overwrite)
-    labels_path, clips_path = args.labels or args.work / "eval.csv", args.clips or args.work / "clips.h5"
+    paths, clips_path = set_paths(args), args.clips or args.work / "clips.h5"
     truth_path = args.truth or cli.existing(args.work / "truth.csv")
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
-    labels = cli.read_labels(args, labels_path, vocabulary, own=args.labels is None)
-    left_out, aliases = labels.left_out, {}
+    own = args.labels is None and not args.labels_set
+    sets = {name: cli.read_labels(args, path, vocabulary, own=own) for name, path in paths.items()}
+    left_out, aliases = {k: n for labels in sets.values() for k, n in labels.left_out.items()}, {}
     truth = cli.read_labels(args, truth_path, vocabulary, own=args.truth is None) if truth_path else None
     enhanced = judge_folders(args, vocabulary, truth)
-    folders, stores = find_runs(args), [ScoreStore.open(path) for path in args.scores or []]
+    folders = [] if args.runs is None and args.scores else find_runs(args.work / "runs", args.runs)
+    stores = [ScoreStore.open(path) for path in args.scores or []]
     if not folders and not stores:
         raise InputError("no run with a model is there", args.work / "runs", "Train one, or give --scores STORE.")
+    classes, missing = class_map(args, vocabulary, stores, folders), []
+    if args.class_map is not None:
+        sets, missing = mapped_sets(sets, classes)
     if truth is not None:
-        truth, aliases = renamed_truth(truth, labels.clip_ids, truth_path)
+        listed = dict.fromkeys(clip_id for labels in sets.values() for clip_id in labels.clip_ids)
+        truth, aliases = renamed_truth(truth if args.class_map is None else restricted(truth, classes), tuple(listed),
+                                       truth_path)  # fmt: skip
     clips = ClipStore.open(clips_path) if folders else None
     sources = [*([clips] if folders else []), *stores]
-    labels, missing = evaluated_clips(labels, truth, sources, args)
+    clip_ids, absent = evaluated_clips(sets, truth, sources, paths, args)
+    references = sets if truth is None else {TRUTH: truth, **sets}
+    if "accuracy" in (args.metrics or ()):
+        refuse_several_labels(references, clip_ids, {**paths, TRUTH: truth_path})
+    planned = planned_rows(stores, folders, args)
+    sweep = planned_sweep(planned, sweep_words(sets, truth is not None), vocabulary, folders, args)
 
-    results = evaluate(labels, truth, answers_of_stores(stores, labels.clip_ids, vocabulary))
+    results = measured(clip_ids, references, answers_of_stores(stores, clip_ids, classes, args.scales))
     if folders:
-        results += evaluate(labels, truth, answers_of_runs(folders, clips, labels.clip_ids, vocabulary, args))
+        results += measured(clip_ids, references, answers_of_runs(folders, clips, clip_ids, classes, args))
+    rows, vocabulary = rows_of(results), next(iter(sets.values())).vocabulary
+    if sweep:
+        by_name = {row.name: row for row in rows}
+        sweep = replace(sweep, rows=tuple(by_name[row.name] for row in sweep.rows))
     evaluation = Evaluation(
-        rows_of(results), enhanced, vocabulary.class_ids, vocabulary.names, len(labels), missing, truth is not None,
-        {"work": args.work, "out": out, "labels": labels_path, "truth": truth_path},
+        rows, enhanced, vocabulary.class_ids, vocabulary.names, len(clip_ids), missing + absent, truth is not None,
+        {"work": args.work, "out": out, "labels": next(iter(paths.values())), "truth": truth_path, **paths},
+        sets=tuple(sets), metrics=tuple(args.metrics) if args.metrics else None,
+        scales=tuple(window_name(scale) for scale in args.scales), ablation=args.ablation, betas=sweep,
+        remarks=tuple(text for text in (classes.report(),) if text),
     )  # fmt: skip
-    inputs = [labels_path, *([truth_path] if truth_path else []), *([clips_path] if folders else [])]
-    inputs += [*(store.path for store in stores), *(folder / WEIGHTS for folder in folders)]
+    inputs = [*paths.values(), *([truth_path] if truth_path else []), *([clips_path] if folders else [])]
+    inputs += [*([classes.place] if classes.place else []), *(store.path for store in stores)]
+    inputs += [folder / WEIGHTS for folder in folders]
     inputs += [
         Path(judged["folder"]) / name for judged in enhanced.values() for name in ("labels.csv", "ledger.csv.gz")
     ]
     n_renamed = len(set(aliases).union(*(source.aliases for source in sources)))
     record = {**run_record("evaluate", vars(args), inputs), "clips_under_another_id": n_renamed,
               "labels_left_out": left_out}  # fmt: skip
-    write_evaluation(out, evaluation, record, args.overwrite)
-    if copy:
-        write_text(copy, results_markdown(evaluation), args.overwrite)
-    print(results_terminal(evaluation))
-    left_out = f"; {len(missing)} missing, see {out / 'missing.csv'}" if missing else ""
-    what = f"{plural(len(results), 'run')} on {plural(len(labels), 'clip')}{left_out}"
-    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
+    publish(out, copy, evaluation, record, args.overwrite)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -363,6 +221,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--combine", type=Path, nargs="+", metavar="WORK", help="evaluated work folders: one table")
     parser.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
     parser.add_argument("--labels", type=Path, help="list to evaluate on, noisy labels (default: WORK/eval.csv)")
+    parser.add_argument("--labels-set", type=named_list, action="append", metavar="NAME=LIST",
+                        help="evaluate on several lists at once, each a set of columns; repeat it")  # fmt: skip
+    parser.add_argument("--class-map", metavar="MAP",
+                        help="CSV class_id,target_id, or esc50, fsd50k: the models' classes that stand for the "
+                             "evaluated ones; a target's score is the maximum over its classes")  # fmt: skip
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, help="columns of the table (metrics.json has all)")
+    parser.add_argument("--scales", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
+                        help="clip, 10s, 5s, 2s: a row each, the mean of a clip's windows (default: clip)")  # fmt: skip
+    parser.add_argument("--ablation", metavar="ROW", help="also a table of differences to this row")
+    parser.add_argument("--betas", action="store_true",
+                        help="also figures over the oversampling exponent of the runs (train --beta)")  # fmt: skip
     parser.add_argument("--truth", type=Path, help="true labels (default: WORK/truth.csv where it is)")
     parser.add_argument("--enhanced", type=Path, nargs="*", help="enhanced folders to judge (default: WORK/enhanced-*)")
     parser.add_argument("--train-labels", type=Path, help="the list that was enhanced (default: WORK/labels.csv)")

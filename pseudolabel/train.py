@@ -33,7 +33,6 @@ from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.folds import fold_numbers
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import note
 from pseudolabel.reports.learning_curve import CURVE, learning_curve
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name, window_samples
@@ -201,7 +200,9 @@ def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: in
     except TypeError as error:  # a value of the wrong kind, as in width=wide
         raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
     if run:
-        note(str(start_from(tagger, run)))
+        started = start_from(tagger, run)
+        if Ranks.from_environment().leads:
+            print(started)
     return tagger
 
 

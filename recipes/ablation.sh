@@ -49,4 +49,6 @@ train_rows() {
 }
 in_lanes train_rows "${rows[@]}"
 
-finish
+reference=(--ablation psla)
+case " $ROWS " in *" psla "*) ;; *) reference=() ;; esac
+finish "${reference[@]}"

@@ -79,7 +79,7 @@ shopt -s nullglob
 of_slim=("$slim"/runs/*) of_all=("$WORK"/runs/*)
 if [ -n "${of_slim[*]}" ]; then
     WORK=$slim step evaluation evaluate --clips "$clips" --vocabulary "$slim/lists/vocabulary.csv" \
-        --labels "$slim/lists/eval.csv" --enhanced
+        --labels "$slim/lists/eval.csv" --metrics accuracy map --enhanced
 fi
 # shellcheck disable=SC2119
 [ -z "${of_all[*]}" ] || finish

@@ -62,4 +62,4 @@ train_betas() {
 }
 in_lanes train_betas "${betas[@]}"
 
-finish --labels-set "public=$WORK/eval.csv" --labels-set "internal=$WORK/part.csv"
+finish --betas --labels-set "public=$WORK/eval.csv" --labels-set "internal=$WORK/part.csv"

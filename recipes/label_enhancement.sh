@@ -15,7 +15,7 @@
 #   SCALE       tiny (the default) or full         ROWS        of: original mean 25p 10p 5p
 #   LIST        what is trained on: balanced (the default), or full with PSLA's other settings
 #   ESC50       ESC-50's folder (audio/, meta/esc50.csv), FSD50K: FSD50K's folder as it is downloaded (none)
-#   ESC50_MAP, FSD50K_MAP  CSV with their class and the model's (ontology/: FSD50K's class ids are AudioSet's)
+#   ESC50_MAP, FSD50K_MAP  esc50 and fsd50k, or CSV class_id,target_id: which class of the model a class of theirs is
 #   WORK        work-label-enhancement             SEED, DATA, SOUNDS, SOUND_LABELS: see common.sh
 #   MODEL, PRETRAINED: see psla.sh
 set -euo pipefail
@@ -69,11 +69,11 @@ outside() {
     step "$1/evaluation" evaluate --work "$WORK/$1" --runs "${runs[@]}" --vocabulary "$4" --class-map "$5"
 }
 if [ -n "$ESC50" ]; then
-    outside esc50 "$ESC50/audio" "$ESC50/meta/esc50.csv" esc50 "${ESC50_MAP:-$root/ontology/esc50.csv}" 10
+    outside esc50 "$ESC50/audio" "$ESC50/meta/esc50.csv" esc50 "${ESC50_MAP:-esc50}" 10
 fi
 if [ -n "$FSD50K" ]; then
     outside fsd50k "$FSD50K/FSD50K.eval_audio" "$FSD50K/FSD50K.ground_truth/eval.csv" fsd50k \
-        "${FSD50K_MAP:-$root/ontology/fsd50k.csv}" 10
+        "${FSD50K_MAP:-fsd50k}" 10
 fi
 
 finish --train-labels "$list" --runs "${runs[@]}" "${sets[@]}"

@@ -109,18 +109,7 @@ half=$(((${#with_teacher[@]} + 1) / 2))
 together teach "students ${without_teacher[*]}"
 together "students ${with_teacher[*]:0:half}" "students ${with_teacher[*]:half}"
 
-# ---- pieces -----------------------------------------------------------------------------------------------------
+# ---- results ----------------------------------------------------------------------------------------------------
 # A student of 2 s windows may hear 10 s, and one of 10 s may have to answer after 2: mAP of the mean over pieces.
-if [ -n "$LENGTHS" ]; then
-    for run in "$WORK"/runs/*/; do
-        name=$(basename "$run")
-        # shellcheck disable=SC2086
-        step "pieces/$name.h5" score --run "$run" --list "$WORK/eval.csv" --windows clip $LENGTHS \
-            --threads "$threads" --out "$WORK/pieces/$name.h5"
-    done
-    [ -e "$WORK/pieces/pieces.txt" ] || "$python" "$root/recipes/pieces.py" --work "$WORK"
-    cat "$WORK/pieces/pieces.txt"
-fi
-
-# shellcheck disable=SC2119
-finish
+# shellcheck disable=SC2086
+finish ${LENGTHS:+--scales clip $LENGTHS}

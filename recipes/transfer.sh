@@ -85,4 +85,4 @@ train_rows() {
 in_lanes train_rows "${rows[@]}"
 
 # shellcheck disable=SC2119
-finish
+finish --metrics map map@3 lwlrap

@@ -229,9 +229,8 @@ def test_recipe_run_again_skips_every_step(recipe):
 def test_student_of_another_network_is_tested_at_all_lengths(tmp_path):
     run = run_recipe("psl_5s", tmp_path / "work", STUDENT="ast_tiny")
     assert_finished(run, tmp_path / "work")
-    lines = (tmp_path / "work" / "pieces" / "pieces.csv").read_text().splitlines()
-    assert lines[0].startswith("row,mAP clip,mAP 10s,mAP 5s,mAP 2s")
-    assert {line.split(",")[0] for line in lines[1:]} == {"teacher", "weak", "psl_5s"}
+    names = {f"{row}{scale}" for row in ("teacher", "weak", "psl_5s") for scale in ("", "@10s", "@5s", "@2s")}
+    assert rows_of(tmp_path / "work" / "evaluation") == names
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel.errors import InputError
-from pseudolabel.reports.results import Table, count, fraction, spread_text
 from pseudolabel.reports.rows import STANDARD_ROWS, Spread
+from pseudolabel.reports.tables import Table, count, fraction, spread_text
 
 BASELINE = "weak"
 FIGURES = (("map", 3), ("d_prime", 2), ("f1_micro", 3))
@@ -44,11 +44,13 @@ def figures_of(corpora: Sequence[dict], name: str) -> list[dict]:
 
 def combined_table(corpora: Sequence[dict]) -> Table:
     """Return the table over corpora: rows that all of them have."""
-    references = [name for name in ("truth", "noisy") if all(name in row for c in corpora for row in c["rows"])]
-    names = common_rows(corpora)
+    names, known = common_rows(corpora), ("truth", "noisy", *corpora[0].get("sets", ()))
+    references = [name for name in known if all(name in row for c in corpora for row in c["rows"])]
+    if not references:
+        raise InputError("the evaluations have no set of labels in common", "--combine")
     header = ["row", "corpora", "runs"]
     for reference in references:
-        word = "true" if reference == "truth" else "noisy"
+        word = "true" if reference == "truth" else reference
         header += [f"mAP {word}", f"d' {word}"] + (["F1 micro"] if reference == references[0] else [])
     header += [f"mAP gain over {BASELINE}"] if BASELINE in names else []
     lines = []

@@ -7,22 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from pseudolabel.reports import page
+from pseudolabel.reports.evaluation import Evaluation, labels_word
 from pseudolabel.reports.figures import Picture
-from pseudolabel.reports.results import (
-    Evaluation,
-    additions_table,
-    enhancement_sentences,
-    fraction,
-    headline,
-    labels_word,
-    next_steps,
-    notes,
-    plural,
-    rows_table,
-    spread_text,
-    where,
-)
+from pseudolabel.reports.results import additions_table, enhancement_sentences, headline, next_steps, notes, where
+from pseudolabel.reports.row_tables import BETAS_HEADING, further_tables, rows_table
 from pseudolabel.reports.rows import TRAINED_ON
+from pseudolabel.reports.tables import fraction, plural, spread_text
 
 FIGURES = {
     "map": "mAP",
@@ -34,6 +24,8 @@ FIGURES = {
     "recall": "recall micro",
     "f1_macro": "F1 macro",
     "lwlrap": "lwlrap",
+    "map_at_3": "mAP@3",
+    "accuracy": "accuracy",
 }
 MISSING_SHOWN = 20
 
@@ -54,6 +46,15 @@ def evaluation_page(evaluation: Evaluation, pictures: Sequence[Picture], command
                 _every_class(evaluation),
             )
         )
+        sections += [
+            page.section(
+                heading,
+                page.table(*table, n_text=2 if table[0][:2] == ["β", "row"] else 1),
+                page.paragraph(remark),
+                *_pictures(pictures, ("betas",) if heading == BETAS_HEADING else ()),
+            )
+            for heading, table, remark in further_tables(evaluation)
+        ]
     if evaluation.enhanced:
         sections.append(
             page.section(
@@ -87,7 +88,7 @@ def _pictures(pictures: Sequence[Picture], prefixes: tuple[str, ...]) -> list[st
 def _every_metric(evaluation: Evaluation) -> list[str]:
     """Return one folded table of all figures for each set of labels."""
     tables = []
-    for against in ("truth", "noisy"):
+    for against in evaluation.against:
         rows = [row for row in evaluation.rows if against in row.against()]
         if rows:
             lines = [[row.name, *(spread_text(row.spread(against, figure)) for figure in FIGURES)] for row in rows]
@@ -132,7 +133,8 @@ def _definitions(evaluation: Evaluation) -> list[str]:
         "d' is √2 times the inverse normal of the macro AUC. Some papers average the d' of the classes instead: the "
         "second figure, where a class ranked perfectly counts as half a pair away from an AUC of 1.",
         "F1, precision and recall at a score above .5: micro over all pairs of clip and class, macro over classes.",
-        "lwlrap: label-weighted label-ranking average precision.",
+        "lwlrap: label-weighted label-ranking average precision. mAP@3: mean over clips of the precision at the first "
+        "three answers. Accuracy, only where every clip has one label: its class has the highest score.",
         "Spread: sample standard deviation over runs that differ in their seed.",
     ]
     if evaluation.enhanced:

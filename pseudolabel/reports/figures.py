@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart. Drawn wi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pseudolabel.reports.results import labels_word
+from pseudolabel.reports.evaluation import labels_word
+from pseudolabel.scores.windows import CLIP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pseudolabel.reports.results import Evaluation
+    from pseudolabel.reports.evaluation import Evaluation
 
 BLUE, GREEN, ORANGE, VERMILION, PURPLE, GREY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8a8a8a"
 WIDTH_IN, DPI = 9.0, 150  # 1350 pixels, sharp when shown 900 wide
 CLASSES_SHOWN = 40
+SET_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", VERMILION, "#F0E442")
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -51,6 +54,10 @@ def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
         pictures.append(draw_picture("map", rows_figure, evaluation))
     if evaluation.row("weak") and len(evaluation.rows) > 1 and _compared(evaluation):
         pictures.append(draw_picture("ap_change", ap_change_figure, evaluation))
+    if evaluation.betas is not None:
+        from pseudolabel.reports.beta_figures import beta_pictures
+
+        pictures += beta_pictures(evaluation.betas)
     for name, judged in evaluation.enhanced.items():
         pictures.append(draw_picture(f"labels-{name.replace('/', '_')}", label_counts_figure, name, judged))
         if "labels_before" in judged and judged["n_added"]:
@@ -83,33 +90,36 @@ def _panels(height_in: float, n: int = 1, **options: object) -> tuple[Figure, li
 
 def rows_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     """Bars of mAP a row against each set of labels, whiskers of one standard deviation, a dot for every run."""
-    sets = [name for name in ("truth", "noisy") if any(name in row.against() for row in evaluation.rows)]
+    sets = [name for name in evaluation.against if any(name in row.against() for row in evaluation.rows)]
     figure, (axes,) = _panels(3.8)
     width = 0.8 / len(sets)
-    for place, (against, colour) in enumerate(zip(sets, (BLUE, ORANGE), strict=False)):
+    for place, (against, colour) in enumerate(zip(sets, itertools.cycle(SET_COLOURS), strict=False)):
         offset = (place - (len(sets) - 1) / 2) * width
         for x, row in enumerate(evaluation.rows):
             spread, values = row.spread(against, "map"), row.values(against, "map")
             label = f"against {labels_word(evaluation, against)} labels" if x == 0 else None
             axes.bar(x + offset, spread.mean, width * 0.94, color=colour, label=label)
             axes.errorbar(x + offset, spread.mean, spread.sd or 0, color="black", capsize=3 if spread.sd else 0, lw=1.2)
-            axes.text(x + offset, 0.012, f"{spread.mean:.3f}".lstrip("0"), ha="center", va="bottom",
-                      color="white" if colour == BLUE else "black", fontsize=8)  # fmt: skip
+            narrow = len(evaluation.rows) * len(sets) > 16
+            axes.text(x + offset, 0.012, f"{spread.mean:.3f}".lstrip("0"), ha="center", va="bottom", fontsize=8,
+                      color="white" if colour == BLUE else "black", rotation=90 if narrow else 0)  # fmt: skip
             if len(values) > 1:
                 jitter = (np.arange(len(values)) - (len(values) - 1) / 2) * width * 0.15
                 axes.plot(x + offset + jitter, values, "o", ms=3.5, mfc="white", mec="black", mew=0.7, ls="none")
-    axes.set_xticks(range(len(evaluation.rows)), [row.name for row in evaluation.rows])
+    names = [row.name for row in evaluation.rows]
+    turned = {"rotation": 30, "ha": "right"} if sum(map(len, names)) > 90 else {}
+    axes.set_xticks(range(len(names)), names, **turned)
     axes.set(ylabel="mAP (macro mean)", xlabel="row: what the model was trained on")
     axes.set_ylim(bottom=0)
     axes.margins(y=0.08)
     axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False, ncols=len(sets), loc="lower right", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, ncols=min(len(sets), 3), loc="lower right", bbox_to_anchor=(1, 1))
     caption = "Mean over seeds; whiskers: one standard deviation; dots: single runs."
     return figure, "mAP of teacher and students", caption
 
 
 def _compared(evaluation: Evaluation) -> list:
-    return [row for row in evaluation.rows if row.name not in ("weak", "teacher")]
+    return [row for row in evaluation.rows if row.name not in ("weak", "teacher") and row.scale == CLIP]
 
 
 def ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:

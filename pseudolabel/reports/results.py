@@ -1,94 +1,27 @@
-"""The results in words and one table: results.md, the terminal, and the text of the report."""
+"""The results in words and tables: results.md, the terminal, and the text of the report."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Row, Spread
+from pseudolabel.reports.evaluation import Evaluation, labels_word
+from pseudolabel.reports.row_tables import further_tables, rows_table
+from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Spread
+from pseudolabel.reports.tables import Table, aligned, count, folded, fraction, markdown, percent, plural, spread_text
 
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # which student the headline speaks of: the first that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 FEW = 3  # seeds a row below which nothing is said about chance
 TYPE_WORDS = {"I": "Type I (missing child)", "II": "Type II (missing parent)", "I+II": "both types", "all": "all"}
 
-Table = tuple[list[str], list[list[str]]]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All that an evaluation found; the reports are written from it alone.
-
-    Args:
-        rows: rows of the table, in its order.
-        enhanced: folder name -> `judge_additions` of it, and its `folder`.
-        n_clips: evaluated clips; `missing`: (clip id, reason) of those of the list that were left out.
-        has_truth: whether true labels are known for the evaluated clips.
-        paths: what the reader may want to open next: `work`, `out`, `labels`, `truth`.
-    """
-
-    rows: list[Row]
-    enhanced: dict[str, dict]
-    class_ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    n_clips: int
-    missing: list[tuple[str, str]]
-    has_truth: bool
-    paths: dict[str, Path | None] = field(default_factory=dict)
-
-    def row(self, name: str) -> Row | None:
-        """Return a row by name."""
-        return next((row for row in self.rows if row.name == name), None)
-
-    @property
-    def main(self) -> str:
-        """What the headline is measured against: `truth` where it is known."""
-        return "truth" if self.has_truth else "noisy"
-
-
-def fraction(value: float | None, digits: int = 3) -> str:
-    """Return `.412`, `1.000`, `-.012`, or `-` where there is no number."""
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
-
-
-def spread_text(spread: Spread, digits: int = 3) -> str:
-    """Return `.412 ± .010`, or the mean alone where one run gives no spread."""
-    mean = fraction(spread.mean, digits)
-    return mean if spread.sd is None or mean == "-" else f"{mean} ± {fraction(spread.sd, digits)}"
-
-
-def count(values: Sequence[float]) -> str:
-    """Return a count with thousands separators, a range where runs differ, `-` where it is unknown."""
-    if not len(values):
-        return "-"
-    low, high = (f"{round(value):,}" for value in (min(values), max(values)))
-    return low if low == high else f"{low}-{high}"
-
-
-def plural(n: int, noun: str) -> str:
-    """Return `1 clip`, `2 clips`, `2 classes`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}{'es' if noun.endswith('s') else 's'}"
-
-
-def percent(value: float | None) -> str:
-    """Return `12.3 %`."""
-    return "-" if value is None else f"{value:.1f} %"
-
-
-def labels_word(evaluation: Evaluation, against: str) -> str:
-    """Return how the reader knows a set of labels: true, noisy, or given where nothing says how noisy they are."""
-    return "true" if against == "truth" else "noisy" if evaluation.has_truth else "given"
-
 
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
     against = evaluation.main
-    against_words = f"against the {labels_word(evaluation, against)} labels of {plural(evaluation.n_clips, 'clip')}"
+    clips = plural(_n_clips(evaluation, against), "clip")
+    against_words = f"against the {labels_word(evaluation, against)} labels of {clips}"
     student = next((row for name in PREFERRED if (row := evaluation.row(name))), None)
     weak, ceiling = evaluation.row("weak"), evaluation.row("true")
     if student is None or weak is None:
@@ -106,6 +39,13 @@ def headline(evaluation: Evaluation) -> str:
         f"A student trained on {TRAINED_ON[student.name]} reaches mAP {spread_text(ours)}, one trained on the weak "
         f"labels {spread_text(theirs)}{limit}, {against_words}: {_difference(ours, theirs)}."
     )
+
+
+def _n_clips(evaluation: Evaluation, against: str) -> int:
+    """Return how many clips a set has: with named sets each has its own."""
+    if against in ("truth", "noisy") or not evaluation.rows:
+        return evaluation.n_clips
+    return int(evaluation.rows[0].runs[0].metrics[against]["n_clips"])
 
 
 def _difference(ours: Spread, theirs: Spread) -> str:
@@ -166,34 +106,9 @@ def additions_table(evaluation: Evaluation) -> Table:
     return header, lines
 
 
-def rows_table(evaluation: Evaluation) -> Table:
-    """Return the table of rows: mAP and d' against each set of labels, F1 against the main one, and the cost."""
-    sets = ["truth", "noisy"] if evaluation.has_truth else ["noisy"]
-    header = ["row", "seeds"]
-    for against in sets:
-        word = labels_word(evaluation, against)
-        header += [f"mAP {word}", f"d' {word}"]
-        header += ["F1 micro", "F1 macro"] if against == evaluation.main else []
-    lines = []
-    for row in evaluation.rows:
-        line = [row.name, str(len(row.runs))]
-        for against in sets:
-            line += [spread_text(row.spread(against, "map")), spread_text(row.spread(against, "d_prime"), 2)]
-            if against == evaluation.main:
-                line += [spread_text(row.spread(against, metric)) for metric in ("f1_micro", "f1_macro")]
-        seconds = row.known("train_seconds")
-        line += [count(row.known("n_train_clips")), count(row.known("n_parameters"))]
-        lines.append([*line, f"{sum(seconds) / len(seconds):,.0f}" if seconds else "-"])
-    return [*header, "clips", "parameters", "seconds"], lines
-
-
 def notes(evaluation: Evaluation) -> list[str]:
     """Return what must be known to read the table rightly."""
-    word = labels_word(evaluation, evaluation.main)
-    texts = [
-        f"mAP: macro mean of average precision; d' from the macro AUC; F1 at a score above .5, {word} labels; "
-        "mean ± standard deviation over seeds; clips: training clips; seconds: training time of one run, mean."
-    ]
+    texts = [_legend(evaluation), *evaluation.remarks]
     single = [row.name for row in evaluation.rows if len(row.runs) == 1]
     if single:
         texts.append(f"One run, so no spread: {', '.join(single)}.")
@@ -201,8 +116,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     absent = [name for name in STANDARD_ROWS if name not in names]
     if absent and names & set(STANDARD_ROWS):
         texts.append(f"Not run at this scale: {', '.join(absent)}.")
-    texts += _teacher_note(evaluation)
-    for against in ("truth", "noisy"):
+    texts += _teacher_note(evaluation) + _last_evaluations(evaluation)
+    for against in evaluation.against:
         scored = [run.metrics[against] for row in evaluation.rows for run in row.runs if against in run.metrics][:1]
         if scored and scored[0]["n_classes_scored"] < scored[0]["n_classes"]:
             n_left_out = scored[0]["n_classes"] - scored[0]["n_classes_scored"]
@@ -217,6 +132,37 @@ def notes(evaluation: Evaluation) -> list[str]:
     if evaluation.missing:
         what = plural(len(evaluation.missing), "listed clip")
         texts.append(f"{what} without audio, scores or true labels: see missing.csv.")
+    return texts
+
+
+def _legend(evaluation: Evaluation) -> str:
+    """Return what the headings of the table of rows mean."""
+    keys = {key for _, key, _, _ in evaluation.columns()}
+    word = "" if evaluation.metrics is not None else f", {labels_word(evaluation, evaluation.main)} labels"
+    meanings = {
+        "map": "mAP: macro mean of average precision",
+        "auc": "AUC: macro mean of the area under the ROC curve",
+        "d_prime": "d' from the macro AUC",
+        "d_prime_class_mean": "mean d': mean of the d' of the classes",
+        "lwlrap": "lwlrap: label-weighted label-ranking average precision",
+        "map_at_3": "mAP@3: mean over clips of the precision at the first three answers",
+        "accuracy": "accuracy: share of clips whose label has the highest score",
+        "f1_micro": f"F1 at a score above .5{word}",
+    }
+    texts = [meaning for key, meaning in meanings.items() if key in keys]
+    texts += ["mean ± standard deviation over seeds", "clips: training clips"]
+    return "; ".join([*texts, "seconds: training time of one run, mean."])
+
+
+def _last_evaluations(evaluation: Evaluation) -> list[str]:
+    """Return the mean over the last five evaluations of each row that knows it: it owes nothing to a choice."""
+    texts = []
+    for metric, heading, digits in (("map", "mAP", 3), ("d-prime", "d'", 2)):
+        known = [(row.base, [last[metric] for last in row.known("last_evaluations") if metric in last])
+                 for row in evaluation.rows if row.scale == evaluation.rows[0].scale]  # fmt: skip
+        found = ", ".join(f"{name} {spread_text(Spread.of(values), digits)}" for name, values in known if values)
+        if found:
+            texts.append(f"Mean over the last 5 evaluations, {heading} on the validation list: {found}.")
     return texts
 
 
@@ -259,7 +205,7 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
         ledger = shlex.quote(str(folder / "ledger.csv.gz"))
         steps.append(("why each label was added", f"gzip -cd {ledger} | head"))
     steps += _another_seed(evaluation)
-    if (work / "runs").is_dir():
+    if (work / "runs").is_dir() and evaluation.sets == ("noisy",):
         again = f"python -m pseudolabel.evaluate --work {quoted} --overwrite"
         steps.append(("this page again, after more runs", again))
     return steps
@@ -281,36 +227,6 @@ def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [(f"another seed of {student.name} (weak and others likewise), for a surer spread", command)]
 
 
-def aligned(table: Table) -> str:
-    """Return a table in aligned columns for a terminal: first column left, the others right."""
-    header, lines = table
-    widths = [max(len(line[k]) for line in (header, *lines)) for k in range(len(header))]
-    cells = [
-        [cell.ljust(width) if k < _n_text(header) else cell.rjust(width) for k, (cell, width) in enumerate(pairs)]
-        for pairs in (list(zip(line, widths, strict=True)) for line in (header, *lines))
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in cells)
-
-
-def markdown(table: Table) -> str:
-    """Return a table as Markdown, padded so that it reads well as plain text too."""
-    header, lines = table
-    widths = [max(3, *(len(line[k]) for line in (header, *lines))) for k in range(len(header))]
-    n_text = _n_text(header)
-
-    def line_of(cells: list[str]) -> str:
-        padded = [c.ljust(w) if k < n_text else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * width if k < n_text else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
-    return "\n".join([line_of(header), f"| {' | '.join(rule)} |", *map(line_of, lines)])
-
-
-def _n_text(header: list[str]) -> int:
-    """Return how many of the first columns hold text."""
-    return 2 if header[:2] == ["list", "type"] else 1
-
-
 def results_markdown(evaluation: Evaluation) -> str:
     """Return results.md."""
     parts = ["# Results", headline(evaluation)]
@@ -320,6 +236,8 @@ def results_markdown(evaluation: Evaluation) -> str:
     if evaluation.rows:
         parts += ["## Teacher and students", markdown(rows_table(evaluation))]
         parts.append("\n".join(f"- {text}" for text in notes(evaluation)))
+        for heading, table, remark in further_tables(evaluation):
+            parts += [f"## {heading}", markdown(table), remark]
     parts += ["## Where it lies", "\n".join(f"- {what}: `{path}`" for what, path in where(evaluation))]
     steps = "\n".join(f"- {why}: `{command}`" for why, command in next_steps(evaluation))
     parts += ["## What to try next", steps] if steps else []
@@ -341,8 +259,10 @@ def results_terminal(evaluation: Evaluation) -> str:
         header, lines = rows_table(evaluation)
         narrow = [[cell.replace(" ± ", "±") for cell in line] for line in lines]
         header = ["params" if name == "parameters" else name for name in header]
-        parts.append(aligned((header, narrow)))
+        parts.append(folded((header, narrow)))
         parts.append("\n".join(wrapped(text, "- ") for text in notes(evaluation)))
+        parts += [f"{heading}\n{folded(table)}\n{wrapped(remark)}"
+                  for heading, table, remark in further_tables(evaluation)]  # fmt: skip
     places = where(evaluation)
     width = max(len(what) for what, _ in places)
     parts.append("\n".join(f"{what.ljust(width)}  {path}" for what, path in places))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pseudolabel.errors import InputError
+from pseudolabel.scores.windows import CLIP
 
 STUDENT_ROWS = ("weak", "enhanced", "psl_10s", "psl_5s", "psl_2s", "true")
 STANDARD_ROWS = ("teacher", *STUDENT_ROWS)
@@ -32,9 +33,12 @@ class RunResult:
         run: name of the run folder or of the store.
         row: the row of the table that it belongs to.
         command: what made it, as run.json says.
-        metrics: `truth` and `noisy` (where known) -> summary_metrics.
-        classes: `truth` and `noisy` -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
+        metrics: name of a set of labels (`truth` where known, `noisy`) -> summary_metrics.
+        classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
         n_seen: how many of the evaluated clips were in its training list; None where the list is unknown.
+        scale: which of the scores: `clip`, or the mean over windows of that length; the row is then NAME@2s.
+        beta: the oversampling exponent that it was trained with, 0 where clips were only shuffled.
+        last_evaluations: metric -> mean over the last five evaluations of its validation list.
     """
 
     run: str
@@ -47,12 +51,21 @@ class RunResult:
     n_train_clips: int | None = None
     train_seconds: float | None = None
     n_seen: int | None = None
+    scale: str = CLIP
+    beta: float | None = None
+    last_evaluations: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     classes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
         """Return what metrics.json says of the run: everything but the per-class arrays."""
         return {name: value for name, value in vars(self).items() if name != "classes"}
+
+    def at_scale(self, scale: str) -> RunResult:
+        """Return the same run, heard in pieces: its row has the scale in its name."""
+        if scale == CLIP:
+            return self
+        return replace(self, row=f"{self.row}@{scale}", scale=scale, metrics={}, classes={})
 
 
 @dataclass(frozen=True)
@@ -78,8 +91,18 @@ class Row:
     name: str
     runs: tuple[RunResult, ...]
 
+    @property
+    def scale(self) -> str:
+        """`clip`, or the length of the windows."""
+        return self.runs[0].scale
+
+    @property
+    def base(self) -> str:
+        """The name without the scale."""
+        return self.name.removesuffix(f"@{self.scale}")
+
     def against(self) -> list[str]:
-        """Return what the row was measured against: `truth`, `noisy`."""
+        """Return what the row was measured against: `truth`, `noisy`, or the names of sets."""
         return list(self.runs[0].metrics)
 
     def values(self, against: str, metric: str) -> list[float]:
@@ -109,6 +132,10 @@ class Row:
             "n_parameters": sorted(set(self.known("n_parameters"))),
             "n_train_clips": sorted(set(self.known("n_train_clips"))),
             "train_seconds": vars(seconds) if seconds.n else None,
+            "last_evaluations": {
+                metric: vars(Spread.of([last[metric] for last in self.known("last_evaluations") if metric in last]))
+                for metric in dict.fromkeys(metric for last in self.known("last_evaluations") for metric in last)
+            },
             **{
                 against: {metric: vars(self.spread(against, metric)) for metric in self.runs[0].metrics[against]}
                 for against in self.against()
@@ -135,5 +162,6 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
                     "Name the runs to compare with --runs.",
                 )
     order = {name: place for place, name in enumerate(STANDARD_ROWS)}
-    names = sorted(by_name, key=lambda name: (order.get(name, len(order)), name))
-    return [Row(name, tuple(by_name[name])) for name in names]
+    rows = [Row(name, tuple(members)) for name, members in by_name.items()]
+    scales = {scale: place for place, scale in enumerate(dict.fromkeys(run.scale for run in runs))}
+    return sorted(rows, key=lambda row: (order.get(row.base, len(order)), row.base, scales[row.scale]))

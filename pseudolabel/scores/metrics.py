@@ -1,4 +1,6 @@
-"""Metrics of multi-label scores: AP, AUC, d', lwlrap, mAP@k, F1 (N clips, K classes; labels 0/1, scores in [0, 1]).
+"""Metrics of multi-label scores: AP, AUC, d', lwlrap, mAP@k, F1, top-1 accuracy.
+
+N clips, K classes; labels 0/1, scores in [0, 1].
 
 Per-class figures are NaN where a class has no positive clip (for AUC: or no negative one); means leave such classes
 out and say how many were left. Ties are handled as scikit-learn does: clips of equal score enter together.
@@ -14,7 +16,7 @@ from pseudolabel.errors import InputError
 
 SUMMARY_KEYS = (
     "map", "auc", "d_prime", "d_prime_class_mean", "f1_micro", "f1_macro", "precision", "recall",
-    "precision_macro", "recall_macro", "lwlrap",
+    "precision_macro", "recall_macro", "lwlrap", "map_at_3", "accuracy",
 )  # fmt: skip
 
 
@@ -115,6 +117,24 @@ def mean_average_precision_at(labels, scores, k: int = 3) -> float:
     return float(np.mean((precision * hits).sum(axis=1) / np.minimum(labels.sum(axis=1), k)))
 
 
+def top_1_accuracy(labels, scores) -> float:
+    """Return the share of clips whose one label has the highest score; of equal scores the first class counts.
+
+    NaN where a clip has no label or several: it is defined for single-label sets alone.
+    """
+    labels, scores = as_arrays(labels, scores)
+    if not len(labels) or not (labels.sum(axis=1) == 1).all():
+        return math.nan
+    return float(np.mean(labels[np.arange(len(labels)), scores.argmax(axis=1)]))
+
+
+def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
+    """Return (N, K) float32: the mean over each clip's real windows of scores (N, W, K); `n_windows` is (N,)."""
+    real = np.arange(scores.shape[1]) < np.asarray(n_windows)[:, None]
+    weights = (real / real.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.einsum("nwk,nw->nk", np.asarray(scores, np.float32), weights)
+
+
 def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """Return F1, precision and recall of `scores > threshold`.
 
@@ -144,7 +164,7 @@ def summary_metrics(labels, scores, threshold: float = 0.5) -> dict[str, float |
     """Return every figure of one (labels, scores) pair: SUMMARY_KEYS and the counts of what was scored.
 
     `map` and `auc` are macro means, `d_prime` is d' of that macro AUC, `d_prime_class_mean` the mean of per-class d'
-    (papers mean either; the two differ a lot).
+    (papers mean either; the two differ a lot); `accuracy` is NaN unless every clip has one label.
     """
     return summary_and_classes(labels, scores, threshold)[0]
 
@@ -161,6 +181,8 @@ def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[st
         "d_prime_class_mean": _mean(class_d_prime(auc, labels)),
         **f1_at(labels, scores, threshold),
         "lwlrap": lwlrap(labels, scores),
+        "map_at_3": mean_average_precision_at(labels, scores, 3),
+        "accuracy": top_1_accuracy(labels, scores),
     }
     counts = {
         "n_clips": labels.shape[0],

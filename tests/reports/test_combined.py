@@ -74,3 +74,18 @@ def test_verb_writes_the_table_and_names_what_is_missing(tmp_path, capsys):
     assert "| psl_2s |" in (tmp_path / "table.md").read_text()
     assert main(["--combine", str(tmp_path / "c")]) == 2
     assert "no metrics.json" in capsys.readouterr().err
+
+
+def named_sets(corpus: dict, *names: str) -> dict:
+    """The same corpus evaluated on sets of labels with names of their own."""
+    rows = [{**{key: row[key] for key in ("row", "runs", "n_parameters")}, **dict.fromkeys(names, row["truth"])}
+            for row in corpus["rows"]]  # fmt: skip
+    return {"rows": rows, "sets": dict.fromkeys(names, "list.csv"), "enhanced": {}}
+
+
+def test_sets_with_names_are_combined_and_others_refused():
+    header, lines = combined_table([named_sets(HARD, "public", "internal"), named_sets(EASY, "internal")])
+    assert "mAP public" not in header
+    assert dict(zip(header, lines[1], strict=True))["mAP internal"] == ".562 ± .265"
+    with pytest.raises(InputError, match="no set of labels in common"):
+        combined_table([named_sets(HARD, "public"), named_sets(EASY, "internal")])

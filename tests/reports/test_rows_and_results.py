@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pseudolabel.errors import InputError
-from pseudolabel.reports import results
+from pseudolabel.reports import results, tables
 from pseudolabel.reports.results import Evaluation
+from pseudolabel.reports.row_tables import difference
 from pseudolabel.reports.rows import RunResult, Spread, rows_of
 
 ZERO = dict.fromkeys(("auc", "d_prime_class_mean", "precision", "recall", "lwlrap"), 0.0)
@@ -158,3 +159,33 @@ def test_tables_line_up_on_the_terminal_and_in_markdown():
         "| weak    |     7 |",
         "| psl_10s | 1,234 |",
     ]
+
+
+def test_a_table_too_wide_for_the_terminal_is_folded_and_loses_no_cell():
+    header = ["row", *(f"figure {i}" for i in range(9))]
+    table = header, [["weak", *(f"{i}.123" for i in range(9))], ["strong", *(f"{i}.456" for i in range(9))]]
+    parts = tables.folded(table, 40).split("\n\n")
+    assert len(parts) > 1 and all(len(line) <= 40 for part in parts for line in part.splitlines())
+    assert all(part.splitlines()[2].startswith("strong") for part in parts)
+    assert [cell for part in parts for cell in part.splitlines()[1].split()[1:]] == table[1][0][1:]
+    assert tables.folded(table, 200) == tables.aligned(table)
+
+
+def test_rows_of_a_run_heard_in_pieces_stand_together_in_the_order_of_the_scales():
+    runs = [run(name).at_scale(scale) for scale in ("clip", "10s", "2s") for name in ("weak", "teacher")]
+    assert [row.name for row in rows_of(runs)] == [
+        "teacher", "teacher@10s", "teacher@2s", "weak", "weak@10s", "weak@2s",
+    ]  # fmt: skip
+    assert [row.base for row in rows_of(runs)] == ["teacher"] * 3 + ["weak"] * 3
+
+
+def test_a_difference_is_paired_by_seed_where_two_seeds_are_common():
+    one, other, lone = rows_of(
+        [run("a", seed, value) for seed, value in enumerate((0.5, 0.6, 0.9))]
+        + [run("b", seed, value) for seed, value in enumerate((0.4, 0.3), start=1)]
+        + [run("c", 7, 0.1)]
+    )
+    paired = difference(other, one, "truth", "map")  # seeds 1 and 2: .4 - .6, .3 - .9
+    assert (paired.mean, paired.n) == (pytest.approx(-0.4), 2) and paired.sd == pytest.approx(0.4 / 2**0.5)
+    means = difference(lone, one, "truth", "map")
+    assert means.mean == pytest.approx(0.1 - 2 / 3) and means.sd is None

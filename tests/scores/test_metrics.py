@@ -150,7 +150,7 @@ def test_summary_of_clips_without_any_label_is_nan_not_zero():
 def test_sparse_labels_and_half_precision_scores_give_the_same_answers():
     exact = SCORES.astype(np.float16)
     dense = metrics.summary_metrics(LABELS, exact.astype(np.float64))
-    assert metrics.summary_metrics(csr_matrix(LABELS), exact) == pytest.approx(dense)
+    assert metrics.summary_metrics(csr_matrix(LABELS), exact) == pytest.approx(dense, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -209,3 +209,21 @@ def test_importing_metrics_loads_no_slow_library():
         "import sys, pseudolabel.scores.metrics; print([m for m in ('torch', 'sklearn', 'scipy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_accuracy_is_the_share_of_clips_whose_one_label_comes_first():
+    labels = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    scores = [[0.9, 0.1, 0.1], [0.6, 0.5, 0.1], [0.1, 0.2, 0.3], [0.4, 0.4, 0.1]]  # right, wrong, right, a tie: first
+    assert metrics.top_1_accuracy(labels, scores) == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("labels", [[[1, 1]], [[0, 0]], np.zeros((0, 2))])
+def test_accuracy_is_not_defined_unless_every_clip_has_one_label(labels):
+    assert math.isnan(metrics.top_1_accuracy(labels, np.zeros(np.shape(labels))))
+
+
+def test_mean_over_windows_leaves_out_windows_that_a_clip_has_not():
+    scores = np.array([[[0.2, 1.0], [0.4, 0.0]], [[0.6, 0.5], [0.0, 0.0]]], np.float16)
+    found = metrics.mean_over_windows(scores, np.array([2, 1]))
+    np.testing.assert_allclose(found, [[0.3, 0.5], [0.6, 0.5]], atol=1e-3)
+    assert found.dtype == np.float32

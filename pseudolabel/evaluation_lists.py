@@ -1,0 +1,201 @@
+"""The lists of `evaluate`: sets of labels, truth, which clips are evaluated, what enhanced folders added."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel import cli
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.additions import judge_additions, read_ledger_errors
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.sampling import priors
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import note
+from pseudolabel.scores.class_map import ClassMap
+from pseudolabel.stores import KeyedByClip
+
+NOISY, TRUTH = "noisy", "truth"
+
+
+def named_list(text: str) -> tuple[str, Path]:
+    """Parse `original=eval.csv`: the name of a set of labels and its list."""
+    name, equals, path = text.partition("=")
+    if not (equals and path) or not re.fullmatch(r"[\w.%+-]+", name):
+        raise argparse.ArgumentTypeError(f"must be NAME=LIST, NAME of letters, digits and . % + - _, not {text!r}")
+    if name in (NOISY, TRUTH):
+        raise argparse.ArgumentTypeError(f"{name!r} has another meaning here: give the set another name")
+    return name, Path(path)
+
+
+def set_paths(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the lists to evaluate on by name: those of --labels-set, else `noisy`, which is --labels or WORK/eval.csv.
+
+    Raises:
+        InputError: --labels is given beside --labels-set, or a name twice.
+    """
+    if not args.labels_set:
+        return {NOISY: args.labels or args.work / "eval.csv"}
+    if args.labels:
+        raise InputError("names the list already", "--labels-set", "Leave out --labels.")
+    names = [name for name, _ in args.labels_set]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InputError(f"the name {twice[0]!r} stands there twice", "--labels-set", "Name each set differently.")
+    return dict(args.labels_set)
+
+
+def renamed_truth(truth: LabelTable, clip_ids: Sequence[str], path: Path) -> tuple[LabelTable, dict[str, str]]:
+    """Return the true labels under the ids of these clips, and {clip: id in the truth} where these differ."""
+    matched = match_clips(clip_ids, truth.row_of, path)
+    note(matched.report(f"true labels in {path}"))
+    return truth.renamed({known: clip_id for clip_id, known in matched.aliases.items()}), matched.aliases
+
+
+def restricted(labels: LabelTable, classes: ClassMap) -> LabelTable:
+    """Return the labels of the target classes alone."""
+    vocabulary = labels.vocabulary.subset(classes.classes_of)
+    columns = np.array([labels.vocabulary.index[class_id] for class_id in vocabulary.class_ids])
+    return replace(labels, matrix=labels.matrix[:, columns], vocabulary=vocabulary)
+
+
+def mapped_sets(
+    sets: Mapping[str, LabelTable], classes: ClassMap
+) -> tuple[dict[str, LabelTable], list[tuple[str, str]]]:
+    """Return every set with the target classes alone, and (clip id, reason) of clips that no set has any more.
+
+    A clip all of whose labels have no counterpart is left out: what it sounds like cannot be answered (PSLA evaluates
+    on ESC-50's clips of the classes that overlap). A clip without any label stays.
+    """
+    found, lost = {}, {}
+    for name, labels in sets.items():
+        kept = restricted(labels, classes)
+        emptied = (np.diff(labels.matrix.indptr) > 0) & (np.diff(kept.matrix.indptr) == 0)
+        lost.update(dict.fromkeys(labels.clip_ids[row] for row in np.flatnonzero(emptied)))
+        if emptied.all():
+            raise InputError(f"not one clip of {name!r} has a label with a counterpart", classes.place)
+        found[name] = kept.select([labels.clip_ids[row] for row in np.flatnonzero(~emptied)])
+    known = set().union(*(labels.row_of for labels in found.values()))
+    reason = f"no label with a counterpart in {classes.place}"
+    return found, [(clip_id, reason) for clip_id in lost if clip_id not in known]
+
+
+def evaluated_clips(
+    sets: Mapping[str, LabelTable],
+    truth: LabelTable | None,
+    sources: Iterable[KeyedByClip],
+    paths: Mapping[str, Path],
+    args: argparse.Namespace,
+) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Return the clips of any set that every source has, and (clip id, reason) of what is missing.
+
+    Raises:
+        ClipMismatch: a source has none of them, none is left of a set, or none has true labels; with --strict: not all.
+    """
+    clip_ids = tuple(dict.fromkeys(clip_id for labels in sets.values() for clip_id in labels.clip_ids))
+    missing, place = [], next(iter(paths.values()))
+    for source in sources:
+        found = cli.find_in_store(clip_ids, source, place, args.strict)
+        clip_ids = tuple(found.found)
+        missing += [(clip_id, f"no {source.HOLDS} in {source.path}") for clip_id in found.absent]
+    for name, labels in sets.items():
+        if not any(clip_id in labels.row_of for clip_id in clip_ids):
+            raise ClipMismatch(f"not one clip of the set {name!r} is left", paths[name], "Score its clips too.")
+    if truth is not None:
+        absent = [clip_id for clip_id in clip_ids if clip_id not in truth.row_of]
+        if len(absent) == len(clip_ids) or (absent and args.strict):
+            message = f"{len(absent)} of {len(clip_ids)} evaluated clips have no true labels: {first_few(absent)}"
+            raise ClipMismatch(message, args.truth or args.work / "truth.csv", "Give the --truth of these clips.")
+        missing += [(clip_id, "no true labels") for clip_id in absent]
+    return clip_ids, missing
+
+
+def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str], paths: Mapping[str, Path]) -> None:
+    """Raise InputError where a clip of a set has no label or several: accuracy is of the one right class."""
+    for name, labels in sets.items():
+        known = [clip_id for clip_id in clip_ids if clip_id in labels.row_of]
+        sizes = np.diff(labels.select(known).matrix.indptr)
+        wrong = np.flatnonzero(sizes != 1)
+        if len(wrong):
+            named = first_few(f"{known[row]} ({sizes[row]})" for row in wrong)
+            raise InputError(
+                f"{len(wrong)} of {len(known)} clips have not exactly one label, so there is no accuracy: {named}",
+                paths.get(name, name), "Leave accuracy out of --metrics.",
+            )  # fmt: skip
+
+
+def training_priors(
+    args: argparse.Namespace, vocabulary: Vocabulary, records: Sequence[dict]
+) -> tuple[np.ndarray, Path]:
+    """Return each class's prior (K,) in the training list, and that list.
+
+    It is --train-labels, else what the runs say that they were trained on, else WORK/labels.csv.
+    """
+    said = {str((record.get("options") or {}).get("labels") or "") for record in records} - {""}
+    path = args.train_labels
+    if path is None and len(said) > 1:
+        raise InputError(f"the runs were trained on different lists: {first_few(sorted(said))}", "--betas",
+                         "Name the runs of the sweep with --runs, or the list with --train-labels.")  # fmt: skip
+    if path is None:
+        path = next((Path(name) for name in said if Path(name).is_file()), args.work / "labels.csv")
+    labels = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
+    return priors(labels.matrix), path
+
+
+def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: LabelTable | None) -> dict[str, dict]:
+    """Return the judgement of every enhanced folder by its name.
+
+    A folder that was found, not named, and that enhances another list than the training list is left out with a word.
+    Where truth is known of no training clip, additions are counted and not judged.
+    """
+    folders = args.enhanced
+    if folders is None:
+        folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
+    if not folders:
+        return {}
+    path = args.train_labels or args.work / "labels.csv"
+    before = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
+    if truth is not None:
+        truth, _ = renamed_truth(truth, before.clip_ids, args.truth or args.work / "truth.csv")
+        if not any(clip_id in truth.row_of for clip_id in before.clip_ids):
+            truth = None
+    proposed = None if truth is None else proposals_by_type(before, args.ontology)
+    judged = {}
+    for folder in folders:
+        after = cli.read_labels(args, folder / "labels.csv", vocabulary, own=True)
+        ledger = read_ledger_errors(folder / "ledger.csv.gz")
+        try:
+            judgement = judge_additions(before, after, ledger, truth, folder, proposed)
+        except InputError as error:
+            if args.enhanced is not None:
+                raise
+            print(f"not judged: {error}", file=sys.stderr)
+            continue
+        name = folder.name if folder.name not in judged else str(folder)
+        judged[name] = {"folder": str(folder), **judgement}
+    return judged
+
+
+def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str, sparse.csr_array] | None:
+    """Return for each error type which labels the given ones propose, (N, K); None outside AudioSet's ontology.
+
+    Raises:
+        InputError: an ontology that was named cannot be read, or has none of the classes.
+    """
+    try:
+        ontology = Ontology.load(path)
+        relations = {"I": ontology.children(labels.vocabulary), "II": ontology.ancestors(labels.vocabulary)}
+    except InputError:
+        if path is not None:
+            raise
+        return None
+    return {kind: (labels.matrix @ relation).astype(bool) for kind, relation in relations.items()}

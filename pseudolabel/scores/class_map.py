@@ -1,0 +1,105 @@
+"""Answers for the classes of another set: which classes of a model stand for each target class.
+
+The score of a target is the maximum over its classes. A class may stand for several targets, a target for several
+classes. Without a map every target is the class of its own id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import read_csv
+from pseudolabel.errors import InputError, UnknownClass, first_few
+from pseudolabel.labels.published import table_path
+from pseudolabel.labels.vocabulary import Vocabulary
+
+BUILT_IN = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Target class -> the classes of a model that stand for it, in the order of the vocabulary evaluated on.
+
+    Args:
+        classes_of: every target has at least one class.
+        place: the file, or '' where every target is the class of its own id.
+        absent: targets of the vocabulary that have no class; unanswered: classes of the map that no model answers.
+    """
+
+    classes_of: Mapping[str, tuple[str, ...]]
+    place: str = ""
+    absent: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
+
+    @classmethod
+    def identity(cls, vocabulary: Vocabulary) -> ClassMap:
+        """Return the map of a model that answers the evaluated classes themselves."""
+        return cls({class_id: (class_id,) for class_id in vocabulary.class_ids})
+
+    @classmethod
+    def read(cls, source: str | Path, vocabulary: Vocabulary, answered: Collection[str] | None = None) -> ClassMap:
+        """Read `class_id,target_id` from a CSV file, or the project's map to `esc50` or `fsd50k`.
+
+        Args:
+            vocabulary: the targets; those without a class are `absent`.
+            answered: classes that every model answers; others are left out of the map.
+
+        Raises:
+            InputError: a row is empty or stands there twice, a target is not in the vocabulary, or no target is left.
+        """
+        path = table_path(BUILT_IN[str(source)]) if str(source) in BUILT_IN else Path(source)
+        found: dict[str, list[str]] = {}
+        unanswered = {}
+        for row in read_csv(path, ("class_id", "target_id")):
+            place, class_id = f"{path}:{row['line']}", row["class_id"]
+            if not class_id or not row["target_id"]:
+                raise InputError("a class or a target is empty", place, "Leave out classes without a counterpart.")
+            classes = found.setdefault(vocabulary.find(row["target_id"], place), [])
+            if class_id in classes:
+                raise InputError(f"{class_id!r} for {row['target_id']!r} stands there twice", place, "Leave one out.")
+            classes.append(class_id)
+            if answered is not None and class_id not in answered:
+                unanswered[class_id] = None
+        kept = {target: tuple(k for k in classes if k not in unanswered) for target, classes in found.items()}
+        classes_of = {target: kept[target] for target in vocabulary.class_ids if kept.get(target)}
+        if not classes_of:
+            raise InputError(
+                f"no class of the map is answered: {first_few(unanswered)}" if unanswered else "the map has no rows",
+                path, "Give the map of the classes that the model answers.",
+            )  # fmt: skip
+        absent = tuple(target for target in vocabulary.class_ids if target not in classes_of)
+        return cls(classes_of, str(path), absent, tuple(unanswered))
+
+    def report(self) -> str:
+        """Return what is left out, counted and named; '' where nothing is."""
+        n_all = len(self.classes_of) + len(self.absent)
+        texts = [f"{len(self.absent)} of {n_all} classes have no counterpart in {self.place} and are left out: "
+                 f"{first_few(self.absent, len(self.absent))}"] if self.absent else []  # fmt: skip
+        if self.unanswered:
+            texts.append(f"{len(self.unanswered)} classes of the map are not answered: {first_few(self.unanswered)}")
+        return "; ".join(texts)
+
+    def apply(self, scores: np.ndarray, class_ids: Sequence[str], place: object) -> np.ndarray:
+        """Return the targets' scores (N, targets) float32 from those of `class_ids` (N, K).
+
+        Raises:
+            UnknownClass: the model does not answer a class that is needed.
+        """
+        column_of = {class_id: column for column, class_id in enumerate(class_ids)}
+        needed = [class_id for classes in self.classes_of.values() for class_id in classes]
+        absent = [class_id for class_id in needed if class_id not in column_of]
+        if absent:
+            raise UnknownClass(
+                f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}", place,
+                "Give the --vocabulary that it was trained with, or a --class-map.",
+            )  # fmt: skip
+        columns = np.array([column_of[class_id] for class_id in needed])
+        sizes = np.array([len(classes) for classes in self.classes_of.values()])
+        if (sizes == 1).all():
+            return np.asarray(scores[:, columns], np.float32)
+        starts = np.cumsum(sizes) - sizes
+        return np.maximum.reduceat(np.asarray(scores[:, columns], np.float32), starts, axis=1)
