@@ -46,7 +46,6 @@ from pseudolabel.reports.answers import (
     answers_of_stores,
     find_runs,
     measured,
-    read_record,
     read_run,
 )
 from pseudolabel.reports.beta_sweep import BetaSweep
@@ -116,7 +115,7 @@ def planned_sweep(
         return None
     of_one_scale = [row for row in rows if row.scale == window_name(args.scales[0])]
     BetaSweep.of(of_one_scale, {}, np.zeros(0), "")
-    return BetaSweep.of(of_one_scale, words, *training_priors(args, vocabulary, [read_record(f) for f in folders]))
+    return BetaSweep.of(of_one_scale, words, *training_priors(args, vocabulary, folders))
 
 
 def sweep_words(sets: Iterable[str], has_truth: bool) -> dict[str, str]:
@@ -160,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     out = refuse_existing(args.out or args.work / "evaluation", args.overwrite)
     copy = None if args.out else refuse_existing(args.work / "results.md", args.overwrite)
     paths, clips_path = set_paths(args), args.clips or args.work / "clips.h5"
-    truth_path = args.truth or cli.existing(args.work / "truth.csv")
+    truth_path = args.truth or (None if args.class_map else cli.existing(args.work / "truth.csv"))
     vocabulary = Vocabulary.load(cli.vocabulary_source(args))
     own = args.labels is None and not args.labels_set
     sets = {name: cli.read_labels(args, path, vocabulary, own=own) for name, path in paths.items()}

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel import cli
+from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.aliases import match_clips
@@ -21,8 +22,10 @@ from pseudolabel.labels.sampling import priors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import note
+from pseudolabel.reports.answers import read_record
 from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.stores import KeyedByClip
+from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 NOISY, TRUTH = "noisy", "truth"
 
@@ -134,21 +137,33 @@ def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str
 
 
 def training_priors(
-    args: argparse.Namespace, vocabulary: Vocabulary, records: Sequence[dict]
+    args: argparse.Namespace, vocabulary: Vocabulary, folders: Sequence[Path]
 ) -> tuple[np.ndarray, Path]:
-    """Return each class's prior (K,) in the training list, and that list.
+    """Return each class's prior (K,) among the clips that the runs were trained on, and their list.
 
-    It is --train-labels, else what the runs say that they were trained on, else WORK/labels.csv.
+    It is --train-labels, else what the runs say that they were trained on.
+
+    Raises:
+        InputError: the runs name different lists, or one that is not there.
     """
-    said = {str((record.get("options") or {}).get("labels") or "") for record in records} - {""}
-    path = args.train_labels
-    if path is None and len(said) > 1:
-        raise InputError(f"the runs were trained on different lists: {first_few(sorted(said))}", "--betas",
+    said = {trained_on(read_record(folder), args.work) for folder in folders}
+    if args.train_labels is None and len(said) != 1:
+        raise InputError(f"the runs were trained on different lists: {first_few(sorted(map(str, said)))}", "--betas",
                          "Name the runs of the sweep with --runs, or the list with --train-labels.")  # fmt: skip
-    if path is None:
-        path = next((Path(name) for name in said if Path(name).is_file()), args.work / "labels.csv")
+    path = args.train_labels or said.pop()
+    if not path.is_file():
+        raise InputError("the list that the runs were trained on is not there any more", path, "Give --train-labels.")
     labels = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
-    return priors(labels.matrix), path
+    seen = {row["clip_id"] for folder in folders if (folder / SEEN_CLIPS).is_file()
+            for row in read_csv(folder / SEEN_CLIPS, ("clip_id",))}  # fmt: skip
+    known = [clip_id for clip_id in labels.clip_ids if clip_id in seen]
+    return priors((labels.select(known) if known else labels).matrix), path
+
+
+def trained_on(record: Mapping[str, object], work: Path) -> Path:
+    """Return the label list of a run: its --labels, or its work folder's."""
+    options = record.get("options") or {}
+    return Path(options.get("labels") or Path(options.get("work") or work) / "labels.csv").absolute()
 
 
 def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: LabelTable | None) -> dict[str, dict]:
@@ -158,7 +173,7 @@ def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: Label
     Where truth is known of no training clip, additions are counted and not judged.
     """
     folders = args.enhanced
-    if folders is None:
+    if folders is None and args.class_map is None:  # what lies in WORK has the models' classes, not the mapped ones
         folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
     if not folders:
         return {}

@@ -89,7 +89,7 @@ def loss_mask(args: argparse.Namespace, vocabulary: Vocabulary, chosen: Training
     """Return where the loss looks away, (n, K) bool in the order of the training list; clips not in --mask: nowhere."""
     if args.mask is None:
         return None
-    table, clip_ids = cli.read_labels(args, args.mask, vocabulary), chosen.labels.clip_ids
+    table, clip_ids = cli.read_labels(args, args.mask, vocabulary, own=True), chosen.labels.clip_ids
     there = [(row, table.row_of[clip_id]) for row, clip_id in enumerate(clip_ids) if clip_id in table.row_of]
     if not there:
         raise ClipMismatch(f"none of the {len(clip_ids)} training clips stands in it: {first_few(table.clip_ids)}",

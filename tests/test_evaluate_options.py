@@ -331,9 +331,30 @@ def test_sweeps_that_cannot_be_drawn_are_refused(work, monkeypatch, capsys):
     record["options"] |= {"beta": 0.5, "labels": "another.csv"}
     (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
     assert "trained on different lists" in failure(capsys, work, *chosen, "--betas")
-    record["options"] |= {"beta": "much"}
+    del record["options"]["labels"]  # the work folder's own list, which is another one too
+    (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
+    assert "trained on different lists" in failure(capsys, work, *chosen, "--betas")
+    record["options"] |= {"labels": str(work / "training.csv"), "beta": "much"}
     (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
     assert "repeat-1" in failure(capsys, work, *chosen, "--betas")
+
+
+def test_priors_are_of_the_clips_that_were_trained_on_and_their_list_must_be_there(work, monkeypatch, capsys):
+    made_up_runs(work, monkeypatch, sweep_runs(work))
+    for run in (work / "runs").iterdir():
+        (run / "train_clips.csv").write_text("clip_id\n" + "".join(f"train{i}\n" for i in (0, 1, 4, 6)))
+    assert run_verb(work, "--betas") == 0
+    with open(work / "evaluation" / "betas.csv") as file:
+        assert [float(row["prior"]) for row in csv.DictReader(file)] == [0.5, 0.25, 0.25, 0]
+    (work / "training.csv").unlink()
+    line = failure(capsys, work, "--betas", "--overwrite")
+    assert "training.csv: the list that the runs were trained on is not there any more. Give --train-labels" in line
+
+
+def test_what_lies_in_the_work_folder_is_not_read_with_the_classes_of_another_set(work, other_set):
+    LabelTable.read(work / "eval.csv", VOCABULARY).write(work / "truth.csv")
+    assert run_verb(work, *scores(work), *other_set) == 0
+    assert metrics_of(work)["truth"] is None
 
 
 def test_a_sweep_on_other_classes_is_refused(work, other_set, capsys):

@@ -500,3 +500,16 @@ def test_tensorboard_gets_each_row_or_says_that_it_is_not_there(work, capsys):
         return
     assert train(work, "--tensorboard", "--out", work / "run", epochs=2) == 0
     assert len(list((work / "run" / "tensorboard").iterdir())) == 2  # one file a row
+
+
+def test_where_everything_is_masked_nothing_is_learned_and_clips_that_are_not_named_have_no_mask(work, capsys):
+    everything, clips = ";".join(CLASSES), [f"t{i:02d}" for i in range(12)]
+    (work / "all.csv").write_text("clip_id,labels\n" + "".join(f"{clip},{everything}\n" for clip in reversed(clips)))
+    assert train(work, "--mask", work / "all.csv", "--out", work / "all", epochs=1) == 0
+    assert float(read_rows(work / "all" / "history.csv")[0]["loss"]) == 0
+    (work / "none.csv").write_text("clip_id,labels\nt03,\n")
+    for name, options in (("none", ("--mask", work / "none.csv")), ("plain", ())):
+        assert train(work, *options, "--out", work / name, epochs=1) == 0
+    assert history_of(work / "none")[1:] == history_of(work / "plain")[1:]
+    (work / "other.csv").write_text("clip_id,labels\nelsewhere,low\n")
+    assert "none of the 12 training clips stands in it: elsewhere" in refused(capsys, work, "--mask", work / "other.csv")

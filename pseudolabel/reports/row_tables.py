@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pseudolabel.reports.evaluation import METRICS, Evaluation, labels_word, named_row
 from pseudolabel.reports.rows import Row, Spread
 from pseudolabel.reports.tables import Table, count, signed, spread_text
@@ -46,14 +48,16 @@ def scales_table(evaluation: Evaluation) -> Table:
 def difference(row: Row, reference: Row, against: str, key: str) -> Spread:
     """Return the row's metric minus the reference's: mean and spread of the differences between runs of one seed.
 
-    With fewer than two seeds in common it is the difference of the means, without a spread.
+    With fewer than two seeds in common it is the difference of the means, with the spread of both.
     """
     ours, theirs = ({run.seed: run.metrics[against][key] for run in one.runs if run.seed is not None and
                      against in run.metrics} for one in (row, reference))  # fmt: skip
     common = [seed for seed in ours if seed in theirs]
     if len(common) > 1:
         return Spread.of([ours[seed] - theirs[seed] for seed in common])
-    return Spread(row.spread(against, key).mean - reference.spread(against, key).mean, None, len(common))
+    one, other = row.spread(against, key), reference.spread(against, key)
+    sd = None if one.sd is None or other.sd is None else math.hypot(one.sd, other.sd)
+    return Spread(one.mean - other.mean, sd, len(common))
 
 
 def ablation_table(evaluation: Evaluation) -> Table:
@@ -84,7 +88,7 @@ def further_tables(evaluation: Evaluation) -> list[tuple[str, Table, str]]:
     if evaluation.ablation is not None:
         remark = (
             f"Change: from {evaluation.ablation}, taken between runs of one seed, with its standard deviation over "
-            "seeds; with fewer than two seeds in common the difference of the means, and chance is not ruled out."
+            "seeds; with fewer than two seeds in common the difference of the means, with both deviations."
         )
         found.append((f"Ablation of {evaluation.ablation}", ablation_table(evaluation), remark))
     if evaluation.betas is not None:
