@@ -347,7 +347,8 @@ def test_priors_are_of_the_clips_that_were_trained_on_and_their_list_must_be_the
     with open(work / "evaluation" / "betas.csv") as file:
         assert [float(row["prior"]) for row in csv.DictReader(file)] == [0.5, 0.25, 0.25, 0]
     (work / "training.csv").unlink()
-    line = failure(capsys, work, "--betas", "--overwrite")
+    assert run_verb(work, "--betas", "--overwrite") == 2
+    line = capsys.readouterr().err
     assert "training.csv: the list that the runs were trained on is not there any more. Give --train-labels" in line
 
 

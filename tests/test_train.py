@@ -512,4 +512,5 @@ def test_where_everything_is_masked_nothing_is_learned_and_clips_that_are_not_na
         assert train(work, *options, "--out", work / name, epochs=1) == 0
     assert history_of(work / "none")[1:] == history_of(work / "plain")[1:]
     (work / "other.csv").write_text("clip_id,labels\nelsewhere,low\n")
-    assert "none of the 12 training clips stands in it: elsewhere" in refused(capsys, work, "--mask", work / "other.csv")
+    line = refused(capsys, work, "--mask", work / "other.csv")
+    assert "none of the 12 training clips stands in it: elsewhere" in line

@@ -28,6 +28,11 @@ class AugmentOptions:
     mel_mask: int = 0  # one band mask a clip, mel bins uniform up to this (PSLA: 48 of 128)
 
 
+def on_device(numbers: np.ndarray, beside: Tensor) -> Tensor:
+    """Return numbers on the device of a tensor, without waiting for what that device still has to do."""
+    return torch.from_numpy(numbers).to(beside.device, non_blocking=True)
+
+
 def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
     """Return the mixtures (n, ...): `share` of each of the first n values, the rest of it from its partner.
 
@@ -38,19 +43,19 @@ def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
     n = len(partner)
     if (share == 1).all():
         return values[:n]
-    weight = torch.from_numpy(share).to(values.device).reshape(n, *[1] * (values.ndim - 1))
-    return weight * values[:n] + (1 - weight) * values[torch.from_numpy(partner).to(values.device)]
+    weight = on_device(share, values).reshape(n, *[1] * (values.ndim - 1))
+    return weight * values[:n] + (1 - weight) * values[on_device(partner, values)]
 
 
 def change_gain(waveforms: Tensor, gain: np.ndarray) -> Tensor:
     """Multiply each waveform of (B, T) by its factor of `gain` (B,) float32."""
-    return waveforms * torch.from_numpy(gain).to(waveforms.device)[:, None]
+    return waveforms * on_device(gain, waveforms)[:, None]
 
 
 def shift_in_time(waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
     """Turn each waveform of (B, T) by so many samples (B,) int64, later if positive; its end comes to its beginning."""
     length = waveforms.shape[1]
-    turned = torch.arange(length, device=waveforms.device) - torch.from_numpy(n_samples).to(waveforms.device)[:, None]
+    turned = torch.arange(length, device=waveforms.device) - on_device(n_samples, waveforms)[:, None]
     return waveforms.gather(1, turned.remainder(length))
 
 
@@ -67,6 +72,6 @@ def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill
     length = np.floor(draws[:, :1] * (min(longest, size) + 1)).astype(np.int64)
     start = np.floor(draws[:, 1:] * (size - length + 1)).astype(np.int64)
     place = np.arange(size)
-    inside = torch.from_numpy((place >= start) & (place < start + length)).to(features.device)
+    inside = on_device((place >= start) & (place < start + length), features)
     inside = inside[:, :, None] if axis == 1 else inside[:, None, :]
     return features.masked_fill(inside, fill)

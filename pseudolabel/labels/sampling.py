@@ -88,7 +88,7 @@ def balanced_weights(matrix: sparse.csr_array) -> np.ndarray:
     return np.asarray(matrix.astype(np.float64) @ rarity).ravel()
 
 
-def max_rule_weights(matrix: sparse.csr_array, beta: float) -> np.ndarray:
+def max_rule_weights(matrix: sparse.csr_array, beta: float, option: str = "--betas") -> np.ndarray:
     """Return m_j / min m_j, Moore et al.'s factors before rounding: to draw with, where repeating is too much.
 
     m_j = max over the labels of clip j of (1 / p_k)^beta (equation 4). A clip without labels has no m_j: it gets 1.
@@ -96,6 +96,7 @@ def max_rule_weights(matrix: sparse.csr_array, beta: float) -> np.ndarray:
     Args:
         matrix: (N, K) bool, the labels of each clip.
         beta: oversampling exponent, from 0 (every clip once) to 1 (full); larger ones are allowed.
+        option: where beta was given, for what an error says.
 
     Returns:
         (N,) float64, at least 1.
@@ -104,7 +105,7 @@ def max_rule_weights(matrix: sparse.csr_array, beta: float) -> np.ndarray:
         InputError: beta is negative or not finite, or so large that a factor passes a thousand million.
     """
     if not 0 <= beta < math.inf:
-        raise InputError(f"the exponent beta must be a finite number of at least 0, not {beta}", "--betas")
+        raise InputError(f"the exponent beta must be a finite number of at least 0, not {beta}", option)
     counts = class_counts(matrix)
     lengths = np.diff(matrix.indptr)
     rarest = np.zeros(len(lengths), dtype=np.int64)  # the count of each clip's rarest class
@@ -117,11 +118,11 @@ def max_rule_weights(matrix: sparse.csr_array, beta: float) -> np.ndarray:
     with np.errstate(over="ignore"):
         steps[present] = (most / present) ** beta
     if steps.max() > LARGEST_FACTOR:
-        raise InputError(f"beta {beta:g} repeats a clip {steps.max():.3g} times", "--betas", "Give a smaller beta.")
+        raise InputError(f"beta {beta:g} repeats a clip {steps.max():.3g} times", option, "Give a smaller beta.")
     return steps[rarest]
 
 
-def oversampling_factors(matrix: sparse.csr_array, beta: float) -> np.ndarray:
+def oversampling_factors(matrix: sparse.csr_array, beta: float, option: str = "--betas") -> np.ndarray:
     """Return M_j, how often an epoch repeats each clip: Moore et al.'s max rule (equations 4 and 5).
 
     M_j = round(m_j / min_j m_j), m_j = max over the labels of clip j of (1 / p_k)^beta; halves are rounded to even, as
@@ -130,7 +131,7 @@ def oversampling_factors(matrix: sparse.csr_array, beta: float) -> np.ndarray:
     Returns:
         (N,) int64, at least 1.
     """
-    return np.rint(max_rule_weights(matrix, beta)).astype(np.int64)
+    return np.rint(max_rule_weights(matrix, beta, option)).astype(np.int64)
 
 
 class Oversampled(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix, shift_in_time
+from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix, on_device, shift_in_time
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.training.dataset import Examples
 from pseudolabel.training.drawing import Draw
@@ -56,7 +56,7 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
     features = tagger.features(waveforms)
     if in_energy:
         mixed = front_end.from_power(mix(front_end.to_power(features), draw.partner, draw.share))
-        unmixed = torch.from_numpy(draw.share == 1).to(features.device)[:, None, None]
+        unmixed = on_device(draw.share == 1, features)[:, None, None]
         features = torch.where(unmixed, features[: draw.n], mixed)  # these stay as they are, to the last bit
     if options.time_mask_s:
         frames = round(options.time_mask_s * sample_rate / front_end.settings.hop)
@@ -64,5 +64,5 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
     if options.mel_mask:
         features = mask_span(features, 2, options.mel_mask, draw.mel_mask, tagger.config["fill"])
     if masked is not None:
-        masked = masked[: draw.n] | masked[torch.from_numpy(draw.partner).to(masked.device)]
+        masked = masked[: draw.n] | masked[on_device(draw.partner, masked)]
     return replace(batch, waveforms=features, targets=mix(targets, draw.partner, draw.share), masked=masked)

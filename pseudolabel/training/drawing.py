@@ -68,7 +68,7 @@ def epochs_of(sampling: str, labels: sparse.csr_array, clip: np.ndarray | None =
         rule = "not one clip has a label to draw it by"
         raise InputError(rule, f"--sampling {sampling}", "Give --sampling shuffle.")
     if sampling == REPEAT:
-        factors = oversampling_factors(labels, beta)[clip]
+        factors = oversampling_factors(labels, beta, "--beta")[clip]
         if factors.sum() > MOST_REPEATED:
             rule = f"beta {beta:g} makes an epoch of {factors.sum():.3g} pieces"
             raise InputError(rule, "--sampling repeat", "Give a smaller --beta, or --sampling max-rule.")
@@ -76,7 +76,7 @@ def epochs_of(sampling: str, labels: sparse.csr_array, clip: np.ndarray | None =
         return Epochs(len(repeated), lambda rng: rng.permutation(repeated))
     if sampling == ROUND_ROBIN:
         return Epochs(len(clip), _round_robin(labels, clip))
-    weights = balanced_weights(labels) if sampling == SUM_RULE else max_rule_weights(labels, beta)
+    weights = balanced_weights(labels) if sampling == SUM_RULE else max_rule_weights(labels, beta, "--beta")
     return weighted(weights[clip])
 
 
@@ -86,7 +86,11 @@ def weighted(weights: np.ndarray) -> Epochs:
     last = int(np.flatnonzero(weights)[-1])
 
     def draw(rng: np.random.Generator) -> np.ndarray:
-        return np.minimum(np.searchsorted(ends, rng.random(len(ends)) * ends[-1], side="right"), last)
+        points = rng.random(len(ends)) * ends[-1]
+        ascending = np.argsort(points)  # looked up from left to right, millions take a third of the time
+        drawn = np.empty(len(points), np.int64)
+        drawn[ascending] = np.searchsorted(ends, points[ascending], side="right")
+        return np.minimum(drawn, last)
 
     return Epochs(len(weights), draw)
 

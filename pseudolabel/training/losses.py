@@ -24,7 +24,9 @@ def soft_bce(
         return functional.binary_cross_entropy(scores, targets)
     losses = functional.binary_cross_entropy(scores, targets, reduction="none")
     if positive_weights is not None:
-        losses = losses - (positive_weights - 1) * targets * torch.log(scores)
+        ones = torch.ones_like(scores)
+        positive = functional.binary_cross_entropy(scores, ones, reduction="none")  # -log(s), but 100 where s is 0
+        losses = losses + (positive_weights - 1) * targets * positive
     if masked is None:
         return losses.mean()
     return losses.masked_fill(masked, 0.0).sum() / (~masked).sum().clamp(min=1)

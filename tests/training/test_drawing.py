@@ -12,7 +12,7 @@ from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
 from pseudolabel.labels.sampling import oversampling_factors
 from pseudolabel.train_options import SAMPLINGS as OFFERED
-from pseudolabel.training.drawing import SAMPLINGS, draw_step, epochs_of
+from pseudolabel.training.drawing import ORDER, SAMPLINGS, draw_step, epochs_of, weighted
 
 # Class 0 is common, class 1 rarer, class 2 once, class 3 never; clip 5 has no label.
 LABELS = sparse.csr_array(
@@ -92,8 +92,20 @@ def test_labels_are_needed_to_draw_by_them(rule):
 def test_unknown_rules_and_impossible_exponents_are_refused():
     with pytest.raises(InputError, match="no sampling 'fair'"):
         epochs_of("fair", LABELS)
-    with pytest.raises(InputError, match="beta"):
-        epochs_of("repeat", LABELS, beta=-1)
+    for rule in ("max-rule", "repeat"):
+        for beta in (-1, np.nan, 1000):
+            with pytest.raises(InputError, match=r"^--beta: "):  # --betas are Adam's
+                epochs_of(rule, LABELS, beta=beta)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1e-9, 0.3, 1.0, 7.0]), min_size=1, max_size=30), st.integers(0, 1000))
+def test_weighted_draws_are_looked_up_one_by_one(weights, epoch):
+    weights = np.array([*weights, 1.0, 0.0])
+    points = np.random.default_rng([0, ORDER, epoch]).random(len(weights)) * np.cumsum(weights)[-1]
+    expected = [next(i for i, end in enumerate(np.cumsum(weights)) if point < end) for point in points]
+    drawn = weighted(weights).order(0, epoch)
+    assert drawn.tolist() == expected and (weights[drawn] > 0).all()
 
 
 @pytest.mark.parametrize("partner", ["batch", "uniform"])

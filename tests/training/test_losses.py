@@ -42,6 +42,27 @@ def test_weights_count_positives_alone():
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("masked", [None, torch.tensor([[True, False, True, False]])])
+def test_scores_of_exactly_0_and_1_give_numbers_and_gradients(masked):
+    scores = torch.tensor([[0.0, 1.0, 0.0, 1.0]]).requires_grad_()
+    loss = soft_bce(scores, torch.tensor([[0.0, 1.0, 1.0, 0.0]]), masked, torch.full((4,), 2.0))
+    loss.backward()
+    assert loss.isfinite() and scores.grad.isfinite().all()
+
+
+def test_processes_weigh_their_masked_losses_to_that_of_one():
+    """As the loop does: the mean over the processes of loss times unmasked times processes over all unmasked."""
+    numbers = torch.Generator().manual_seed(0)
+    scores, targets = (torch.rand(12, 5, generator=numbers, dtype=torch.float64) * 0.9 + 0.05 for _ in range(2))
+    masked, weights = torch.rand(12, 5, generator=numbers) < 0.5, torch.arange(1.0, 6.0)
+    masked[:4] = True  # nothing is left for the first process
+    parts = []
+    for own in torch.arange(12).split(4):
+        n_unmasked = (~masked[own]).sum()
+        parts.append(soft_bce(scores[own], targets[own], masked[own], weights) * n_unmasked * 3 / (~masked).sum())
+    assert float(sum(parts) / 3) == pytest.approx(float(soft_bce(scores, targets, masked, weights)), rel=1e-6)
+
+
 def test_inverse_weights_have_a_mean_of_one_over_the_labels():
     labels = sparse.csr_array(np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0]], bool))
     assert inverse_weights(labels).tolist() == pytest.approx([2 / 3, 2, 1])  # 4 labels, 2 classes; one never occurs
