@@ -4,16 +4,21 @@
     python -m pseudolabel.bench labels --labels balanced_train_segments.csv unbalanced_train_segments.csv
     python -m pseudolabel.bench audio --threads 1 2
     python -m pseudolabel.bench score --models mobilenetv2 --width 0.25
+    python -m pseudolabel.bench train --teachers efficientnet_b2
 
 labels: reads label lists (none: a list of the size of AudioSet is drawn), draws scores for them once, and times
 reading, thresholds, proposals and writing beside a plain loop over the clips. What was drawn stays in the folder
 WORK/bench/labels for the next run: 2.2 GB of scores for two million clips.
 
-audio: times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore,
-decoding and resampling. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and removes them.
+audio: times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore, and
+`prepare` beside decoding and resampling alone. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and removes
+them.
 
 score: scores drawn clips with untrained models at every scale, beside the models alone with everything in memory, and
-times training steps with stored targets beside steps that run the teacher.
+shows that memory does not depend on how many clips there are.
+
+train: times training steps with stored targets beside steps that run the teacher, the training loop and how long it
+waits for audio of each codec, and whole models beside the rate at which the device multiplies matrices.
 
 A table goes to the terminal, the same as JSON to WORK/bench/NAME/report.json.
 """
@@ -72,10 +77,23 @@ def bench_score(args: argparse.Namespace) -> Report:
     return ScoreBenchmark(args.work / "bench" / "score", n_clips, models, args.width, device, threads).run()
 
 
-BENCHMARKS = {"labels": bench_labels, "audio": bench_audio, "score": bench_score}
+def bench_train(args: argparse.Namespace) -> Report:
+    """Time training steps beside those with a teacher in them, and beside what the device can do."""
+    threads = args.threads[-1] if args.threads else os.cpu_count() or 1
+    device = choose_device(args.device, threads)
+    from pseudolabel.benchmarks.train import TrainBenchmark
+
+    on_gpu = device.type == "cuda"
+    models, n_steps = args.models or (ON_GPU if on_gpu else ON_CPU), args.steps or N_STEPS[device.type]
+    folder = args.work / "bench" / "train"
+    return TrainBenchmark(folder, n_steps, args.teachers, models, on_gpu, args.width, device, threads).run()
+
+
+BENCHMARKS = {"labels": bench_labels, "audio": bench_audio, "score": bench_score, "train": bench_train}
 N_CLIPS = {"labels": 2_063_949, "audio": 2_000, "score": 48}
 ON_GPU_CLIPS = 2_064
-ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # what score is measured with
+ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # what is measured by itself
+N_STEPS = {"cpu": 16, "cuda": 200}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -103,14 +121,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
     labels("--share", type=non_negative, default=0.373, help="labels that 25p adds for each that is there, by which "
            "scores are drawn (default: 0.373, as PSLA's on AudioSet)")  # fmt: skip
-    several = parser.add_argument_group("audio and score").add_argument
+    several = parser.add_argument_group("audio, score and train").add_argument
     several("--threads", nargs="+", type=positive_int, metavar="N", help="CPU threads: of the front ends one number "
-            "after the other (default: 1 2), of score the last (default: all cores)")  # fmt: skip
-    score = parser.add_argument_group("score").add_argument
-    score("--models", nargs="+", metavar="NAME", help="networks (default: mobilenetv2; on a GPU also efficientnet_b2 "
-          "and ast_base)")  # fmt: skip
-    score("--width", type=positive, default=1.0, help="of MobileNetV2 (default: 1)")
-    score("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+            "after the other (default: 1 2), of models the last (default: all cores)")  # fmt: skip
+    models = parser.add_argument_group("score and train").add_argument
+    models("--models", nargs="+", metavar="NAME", help="networks that are measured by themselves (default: "
+           "mobilenetv2; on a GPU also efficientnet_b2 and ast_base)")  # fmt: skip
+    models("--width", type=positive, default=1.0, help="of MobileNetV2 (default: 1)")
+    models("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    train = parser.add_argument_group("train").add_argument
+    train("--teachers", nargs="+", metavar="NAME", default=["efficientnet_b2", "mobilenetv2"], help="networks that "
+          "make targets in the step (default: efficientnet_b2 mobilenetv2)")  # fmt: skip
+    train("--steps", type=positive_int, metavar="N", help="of an epoch of the loop (default: 16; on a GPU: 200)")
     return run_verb(parser, run, argv)
 
 

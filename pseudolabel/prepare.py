@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,10 +36,10 @@ from pseudolabel.audio.decoding import (
     BLOCK_SIZE,
     Decoded,
     Decoding,
+    EncodedAudio,
     Listed,
     collect,
     decode_all,
-    encoded_clips,
     listing_sha256,
 )
 from pseudolabel.audio.files import Source
@@ -190,10 +191,13 @@ class Clips:
         return groups
 
     def encoded(self) -> Iterator[np.ndarray]:
-        """Yield the encoded clips in order."""
-        fresh = encoded_clips(self.blocks)
-        for _, _, _, _, row in self.rows:
-            yield next(fresh) if row < 0 else self.old.encoded(row)
+        """Yield the encoded clips in order, new ones that follow each other in large pieces."""
+        fresh = EncodedAudio(self.blocks)
+        for is_new, rows in itertools.groupby(self.rows, lambda row: row[4] < 0):
+            if is_new:
+                yield from fresh.take(sum(row[2] for row in rows))
+            else:
+                yield from (self.old.encoded(row[4]) for row in rows)
 
 
 def check_found(

@@ -22,6 +22,8 @@ from pseudolabel.stores import fixed_length_text, read_text
 
 BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
+PIECE_BYTES = 1 << 22  # of encoded audio, read at a time
+PILE_BYTES = 1 << 26  # of encoded audio that a block has room for at first; what it does not use costs nothing
 LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
 Listed = list[tuple[str, Source]]  # clip id, recording
 
@@ -48,9 +50,32 @@ def encode_heard(recording: Recording, source: Source, decoding: Decoding) -> np
     return pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate)
 
 
+class Pile:
+    """Bytes that grow in one large buffer: many small ones would be taken from the system anew for each block."""
+
+    def __init__(self):
+        self.sizes: list[int] = []
+        self._buffer, self._end = np.empty(PILE_BYTES, np.uint8), 0
+
+    def append(self, piece: np.ndarray) -> None:
+        """Add a piece, uint8."""
+        end = self._end + len(piece)
+        if end > len(self._buffer):
+            larger = np.empty(max(2 * len(self._buffer), end), np.uint8)
+            larger[: self._end] = self._buffer[: self._end]
+            self._buffer = larger
+        self._buffer[self._end : end] = piece
+        self.sizes.append(len(piece))
+        self._end = end
+
+    def all(self) -> np.ndarray:
+        """Return all pieces one after the other."""
+        return self._buffer[: self._end]
+
+
 def make_block(blocks: Blocks, block: int, files: Listed, decoding: Decoding) -> int:
     """Decode the recordings of one block, write it, and return how many there were."""
-    kept, encoded, lengths, skipped, scaled = [], [], [], [], 0
+    kept, encoded, lengths, skipped, scaled = [], Pile(), [], [], 0
     for clip_id, source in files:
         try:
             recording = read_audio(source, decoding.sample_rate, decoding.limit_s)
@@ -71,8 +96,8 @@ def make_block(blocks: Blocks, block: int, files: Listed, decoding: Decoding) ->
     def fill(file: h5py.File) -> None:
         file["clip_id"] = fixed_length_text(kept)
         file["n_samples"] = np.array(lengths, np.int64)
-        file["n_bytes"] = np.array([len(piece) for piece in encoded], np.int64)
-        file["bytes"] = np.concatenate(encoded) if encoded else np.empty(0, np.uint8)
+        file["n_bytes"] = np.array(encoded.sizes, np.int64)
+        file["bytes"] = encoded.all()
         for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
             file[name] = fixed_length_text([row[column] for row in skipped])
         file.attrs["scaled"] = scaled
@@ -139,12 +164,32 @@ def collect(blocks: Blocks) -> Decoded:
     return decoded
 
 
-def encoded_clips(blocks: Blocks) -> Iterator[np.ndarray]:
-    """Yield the encoded audio of each clip of all blocks, in their order; one block at a time is in memory."""
+class EncodedAudio:
+    """The encoded audio of all blocks, in their order, as one stream; a small part of one block is in memory."""
+
+    def __init__(self, blocks: Blocks):
+        self._pieces, self._piece = _pieces(blocks), np.empty(0, np.uint8)
+
+    def take(self, n_bytes: int) -> Iterator[np.ndarray]:
+        """Yield the next bytes, uint8; what is yielded holds until the next is asked for."""
+        while n_bytes:
+            if not len(self._piece):
+                self._piece = next(self._pieces)
+            piece, self._piece = self._piece[:n_bytes], self._piece[n_bytes:]
+            n_bytes -= len(piece)
+            yield piece
+
+
+def _pieces(blocks: Blocks) -> Iterator[np.ndarray]:
+    """Yield what the blocks hold through one buffer, which the processor's cache may keep until it is written."""
+    buffer = np.empty(PIECE_BYTES, np.uint8)
     for block in range(len(blocks)):
         with h5py.File(blocks.path(block), "r") as file:
-            stored, ends = file["bytes"][:], np.cumsum(file["n_bytes"][:])
-        yield from np.split(stored, ends[:-1]) if len(ends) else ()
+            stored = file["bytes"]
+            for start in range(0, len(stored), PIECE_BYTES):
+                piece = buffer[: len(stored) - start]
+                stored.read_direct(piece, np.s_[start : start + len(piece)])
+                yield piece
 
 
 def listing_sha256(files: Listed) -> str:

@@ -15,21 +15,20 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import soundfile
-import soxr
 import torch
 import torchaudio
 
 from pseudolabel.audio.clips import FULL_SCALE, ClipStore, write_clips
 from pseudolabel.audio.frontend import FrontEnd, KaldiFbank, LogMel
-from pseudolabel.benchmarks.measure import Report, Stage
+from pseudolabel.benchmarks.measure import Report, Stage, rivals
+from pseudolabel.benchmarks.preparing import decode_beside_prepare, memory_of_prepare
 from pseudolabel.scores.store import ScoreStore
 
-RATE, FILE_RATE = 16_000, 44_100  # Hz: of the store, and of most files that are decoded for it
+RATE = 16_000  # Hz
 CLIP_S = 10.0
 SHORT_S, N_SHORT = 1.0, 10  # the short clips, and how many there are for each whole one
 BATCH = 16  # clips that go through a front end together
-DECODED = 16  # files
+PREPARED, SHORT_FOR_MEMORY = 2, 4  # one clip in so many is drawn as a recording for `prepare`
 ROUNDS = 7
 COPIED_BYTES = 1 << 28
 SEED = 0
@@ -63,7 +62,8 @@ class AudioBenchmark:
             for n_clips, seconds in ((N_SHORT * self.n_clips, SHORT_S), (self.n_clips, CLIP_S)):
                 self._clip_stores(report, n_clips, seconds)
             self._score_rows(report)
-            self._decoding(report)
+            memory_of_prepare(report, self.folder / "short", max(self.n_clips // SHORT_FOR_MEMORY, 1))
+            decode_beside_prepare(report, self.folder / "prepare", max(self.n_clips // PREPARED, 1))
         finally:
             torch.set_num_threads(before)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -97,6 +97,7 @@ class AudioBenchmark:
                     report, len(some), "clips",
                     {f"one object per clip, {order}: {what}": lambda some=some: [from_object(i).size for i in some],
                      f"ClipStore, {order}: {what}": lambda some=some: [store.read(i).size for i in some]},
+                    ROUNDS, warm_up=True,
                 )  # fmt: skip
                 ours.compare(theirs)
                 ours.than, ours.note, theirs.note = "one object per clip", _each(ours), _each(theirs)
@@ -113,38 +114,10 @@ class AudioBenchmark:
             report, n_clips, "rows",
             {f"random row of a ScoreStore, {n_clips:,} x 5 x {n_classes}":
              lambda: [np.array(scores[row]).size for row in rows]},
+            ROUNDS, warm_up=True,
         )  # fmt: skip
         stage.note = _each(stage)
         path.unlink()
-
-    def _decoding(self, report: Report) -> None:
-        """Decode and resample with nothing else around it: `prepare` cannot be faster."""
-        paths, rng = [self.folder / f"{number}.flac" for number in range(DECODED)], np.random.default_rng(SEED)
-        for path in paths:
-            samples = np.cumsum(rng.standard_normal(round(CLIP_S * FILE_RATE)))  # brown, compressed as recordings are
-            soundfile.write(path, 0.5 * samples / np.abs(samples).max(), FILE_RATE, subtype="PCM_16")
-
-        def decode() -> None:
-            for path in paths:
-                soxr.resample(soundfile.read(path, dtype="float32")[0], FILE_RATE, RATE)
-
-        (stage,) = rivals(report, DECODED, "clips", {f"decode FLAC and resample, {FILE_RATE} to {RATE} Hz": decode})
-        stage.note = "one process: the bound of prepare"
-
-
-def rivals(report: Report, items: int, unit: str, functions: dict[str, Callable[[], object]]) -> list[Stage]:
-    """Run functions in turns, after one turn that does not count; add the best stage of each to the report."""
-    for function in functions.values():
-        function()
-    taken: dict[str, list[Stage]] = {name: [] for name in functions}
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            with report.stage(name, items, unit):
-                function()
-            taken[name].append(report.stages.pop())
-    best = [min(stages, key=lambda stage: stage.seconds) for stages in taken.values()]
-    report.stages += best
-    return best
 
 
 def _front_ends(report: Report, threads: str) -> None:
@@ -162,6 +135,7 @@ def _front_ends(report: Report, threads: str) -> None:
             {f"{name}, {threads}": lambda reference=reference: [reference(waveform) for waveform in waveforms],
              f"{ours_name}, {threads}": lambda front_end=front_end: front_end(waveforms),
              f"FFT of {ours_name} alone, {threads}": _fft_alone(front_end, waveforms)},
+            ROUNDS, warm_up=True,
         )  # fmt: skip
         ours.compare(theirs)
         ours.than, ours.note = "torchaudio", f"{100 * floor.seconds / ours.seconds:.0f} % of it is the FFT"

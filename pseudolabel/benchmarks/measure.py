@@ -8,7 +8,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -86,6 +86,32 @@ class Report:
         notes = ["", *map(_notes, self.stages)]
         rows = [f"{line}  {note}".rstrip() for line, note in zip(table, notes, strict=True)]
         return [*rows, *(f"{name}: {value}" for name, value in self.facts.items())]
+
+
+def rivals(
+    report: Report,
+    items: int,
+    unit: str,
+    functions: dict[str, Callable[[], object]],
+    rounds: int,
+    warm_up: bool = False,
+) -> list[Stage]:
+    """Run functions in turns, and report the best stage of each: what else the machine does falls on all.
+
+    Args:
+        warm_up: begin with a turn that does not count.
+    """
+    for function in functions.values() if warm_up else ():
+        function()
+    taken: dict[str, list[Stage]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            with report.stage(name, items, unit):
+                function()
+            taken[name].append(report.stages.pop())
+    best = [min(stages, key=lambda stage: stage.seconds) for stages in taken.values()]
+    report.stages += best
+    return best
 
 
 class PeakMemory:

@@ -1,4 +1,4 @@
-"""How fast clips are scored: the whole pipeline beside the models alone, and stored targets beside a teacher at work.
+"""How fast clips are scored: the whole pipeline beside the models alone; and whether memory depends on their number.
 
 The clips are noise, the models untrained: neither changes how long anything takes.
 """
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.audio.clips import FULL_SCALE, ClipStore, encode_pcm16, write_clips
-from pseudolabel.benchmarks.measure import Report, Stage
+from pseudolabel.audio.clips import FULL_SCALE, ClipStore, encode, write_clips
+from pseudolabel.benchmarks.measure import Report, rivals
+from pseudolabel.benchmarks.preparing import flat
 from pseudolabel.blocks import Blocks
 from pseudolabel.models import save_model
 from pseudolabel.models.tagger import Tagger, build_tagger
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.training.losses import soft_bce
 from pseudolabel.training.score_blocks import Work, layout, merge, score_blocks
 from pseudolabel.training.scoring import Portion, Scorer, autocast, batches_of, read_portions, ready_to_score
 
@@ -32,24 +32,35 @@ SCALES = (CLIP, 10, 5, 2)
 BLOCK_SIZE = 24  # clips; smaller than the verb's, so that few clips make several blocks
 BATCH_SIZE = 32
 ROUNDS = 3  # of which the fastest counts: other work on the machine only ever takes time
-TRAIN_WINDOW_S, TRAIN_STEPS = 2, 4
+MEMORY_CLIPS, MEMORY_CLIP_S, MEMORY_WIDTH = 480, 1, 0.1
 SEED = 0
 
 
-def draw_clips(path: Path, n_clips: int) -> ClipStore:
-    """Return a store of clips of 10 s: bursts of noise, each of another loudness; made once."""
+def draw_clips(path: Path, n_clips: int, seconds: float, codec: str = "pcm16") -> ClipStore:
+    """Return a store of clips: bursts of noise, each of another loudness; made once."""
     if not path.exists():
-        rng, n_samples = np.random.default_rng(SEED), CLIP_S * SAMPLE_RATE
+        rng, n_samples = np.random.default_rng(SEED), round(seconds * SAMPLE_RATE)
         clip_ids, burst = [f"clip{number:06d}" for number in range(n_clips)], round(BURST_S * SAMPLE_RATE)
 
         def drawn() -> Iterator[np.ndarray]:
             for _ in clip_ids:
                 loudness = np.repeat(rng.uniform(0.001, 1, n_samples // burst), burst)
-                yield encode_pcm16(loudness * rng.uniform(-1, 1, n_samples))
+                yield encode(loudness * rng.uniform(-1, 1, n_samples), codec, SAMPLE_RATE)
 
-        sizes = [n_samples] * n_clips, [2 * n_samples] * n_clips
-        write_clips(path, clip_ids, clip_ids, *sizes, drawn(), SAMPLE_RATE, source="drawn at random")
+        chunks, n_bytes = drawn(), [2 * n_samples] * n_clips
+        if codec != "pcm16":
+            chunks = list(chunks)
+            n_bytes = [len(chunk) for chunk in chunks]
+        lengths = [n_samples] * n_clips
+        write_clips(path, clip_ids, clip_ids, lengths, n_bytes, iter(chunks), SAMPLE_RATE, codec, "drawn at random")
     return ClipStore.open(path)
+
+
+def untrained(name: str, width: float) -> Tagger:
+    """Return an untrained model; `width` is that of a MobileNetV2."""
+    torch.manual_seed(SEED)
+    options = {"width": width} if name == "mobilenetv2" else {}
+    return build_tagger({"name": name, "class_ids": [f"class{k:03d}" for k in range(N_CLASSES)], "options": options})
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class ScoreBenchmark:
     Args:
         folder: where clips, models and scores are written; clips stay for the next run.
         n_clips: clips of 10 s.
-        models: names of networks; the first is also taught and teaches in the training steps.
+        models: names of networks.
         width: of MobileNetV2.
         device, threads: where they run; on the CPU, threads.
     """
@@ -74,13 +85,13 @@ class ScoreBenchmark:
     def run(self) -> Report:
         """Measure every model; return the report."""
         report = Report("score")
-        clips = draw_clips(self.folder / f"clips-{self.n_clips}.h5", self.n_clips)
+        clips = draw_clips(self.folder / f"clips-{self.n_clips}.h5", self.n_clips, CLIP_S)
         for name in self.models:
             tagger = self._model(name)
             self._beside_the_model_alone(report, name, tagger, clips)
             self._scale_by_scale(report, name, tagger, clips)
-        self._training_step(report, clips)
         self._command(report, clips)
+        self._memory(report)
         self.folder.joinpath("scores.h5").unlink(missing_ok=True)
         report.facts |= {
             "clips": f"{self.n_clips} of {CLIP_S} s, {clips.codec}, {N_CLASSES} classes, drawn at random",
@@ -90,11 +101,8 @@ class ScoreBenchmark:
         }  # fmt: skip
         return report
 
-    def _model(self, name: str) -> Tagger:
-        torch.manual_seed(SEED)
-        options = {"width": self.width} if name == "mobilenetv2" else {}
-        config = {"name": name, "class_ids": [f"class{k:03d}" for k in range(N_CLASSES)], "options": options}
-        tagger = build_tagger(config).eval()
+    def _model(self, name: str, width: float | None = None) -> Tagger:
+        tagger = untrained(name, width or self.width).eval()
         save_model(self.folder / name, tagger)
         tagger.to(self.device)
         ready_to_score([tagger], self.device)
@@ -112,7 +120,7 @@ class ScoreBenchmark:
             f"score with {name}, all scales": lambda: works.append(self._pipeline(tagger, clips, SCALES)),
         }
         self._forward(tagger, waveforms[:1])  # the first call of all prepares more than later ones do
-        network, model, whole = self._fastest(report, tasks)
+        network, model, whole = rivals(report, self.n_clips, "clips", tasks, ROUNDS)
         whole.compare(model)
         shares = [f"{100 * whole.rate / stage.rate:.1f} % of the rate of {stage.name}" for stage in (network, model)]
         report.facts[whole.name] = "; ".join(shares)
@@ -124,20 +132,8 @@ class ScoreBenchmark:
             title = f"score with {name}, {window_name(scale)}"
             works.clear()
             task = {title: lambda scale=scale: works.append(self._pipeline(tagger, clips, [scale]))}
-            (stage,) = self._fastest(report, task, rounds=1)
+            (stage,) = rivals(report, self.n_clips, "clips", task, 1)
             stage.note = f"the device waits {100 * works[0].waiting_share:.1f} % of the time"
-
-    def _fastest(self, report: Report, tasks: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> list[Stage]:
-        """Run the tasks in turns, and report the fastest run of each."""
-        found: dict[str, list[Stage]] = {name: [] for name in tasks}
-        for _ in range(rounds):
-            for name, task in tasks.items():
-                with report.stage(name, self.n_clips):
-                    task()
-                found[name].append(report.stages.pop())
-        fastest = [min(stages, key=lambda stage: stage.seconds) for stages in found.values()]
-        report.stages += fastest
-        return fastest
 
     def _blocks_of(self, clips: ClipStore) -> Iterator[Portion]:
         for first in range(0, self.n_clips, BLOCK_SIZE):
@@ -161,8 +157,8 @@ class ScoreBenchmark:
 
     def _pipeline(self, tagger: Tagger, clips: ClipStore, windows: Sequence[str | float]) -> Work:
         """Score all clips from one store into another."""
-        out, rows = self.folder / "scores.h5", np.arange(self.n_clips)
-        blocks = Blocks(out, self.n_clips, BLOCK_SIZE, {"windows": list(windows)}, restart=True)
+        out, rows = self.folder / "scores.h5", np.arange(len(clips))
+        blocks = Blocks(out, len(clips), BLOCK_SIZE, {"windows": list(windows)}, restart=True)
         scorer = Scorer([tagger], self.device, BATCH_SIZE)
         work = score_blocks(blocks, blocks.unfinished(), scorer, clips, rows, windows)
         shapes, counts = layout(windows, clips.n_samples, N_CLASSES, SAMPLE_RATE)
@@ -171,43 +167,18 @@ class ScoreBenchmark:
         blocks.remove()
         return work
 
-    def _training_step(self, report: Report, clips: ClipStore) -> None:
-        """Compare training steps whose targets are stored with steps in which the teacher makes them."""
-        self._pipeline(self._model(self.models[0]), clips, [TRAIN_WINDOW_S])
-        scores = ScoreStore.open(self.folder / "scores.h5")
-        stored, length = scores.scores(TRAIN_WINDOW_S), TRAIN_WINDOW_S * SAMPLE_RATE
-        teacher, student = self._model(self.models[0]), self._model(self.models[0]).train()
-        optimizer = torch.optim.Adam(student.parameters())
-        rng = np.random.default_rng(SEED)
-
-        def steps(targets_of: Callable[[np.ndarray, np.ndarray, Tensor], Tensor]) -> None:
-            for _ in range(TRAIN_STEPS):
-                rows, window = rng.integers(0, self.n_clips, BATCH_SIZE), rng.integers(0, stored.shape[1], BATCH_SIZE)
-                waveforms = torch.from_numpy(clips.batch(rows, window * length, length)).to(self.device)
-                targets = targets_of(rows, window, waveforms)
-                with autocast(self.device):
-                    loss = soft_bce(student(waveforms), targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-
-        def from_the_store(rows: np.ndarray, window: np.ndarray, waveforms: Tensor) -> Tensor:
-            return torch.from_numpy(stored[rows, window].astype(np.float32)).to(self.device)
-
-        @torch.no_grad()
-        def from_the_teacher(rows: np.ndarray, window: np.ndarray, waveforms: Tensor) -> Tensor:
-            with autocast(self.device):
-                return teacher(waveforms)
-
-        what = f"{TRAIN_STEPS} training steps on windows of {TRAIN_WINDOW_S} s"
-        tasks = {f"{what}, teacher at work": lambda: steps(from_the_teacher),
-                 f"{what}, stored targets": lambda: steps(from_the_store)}  # fmt: skip
-        at_work, from_store = self._fastest(report, tasks)
-        for stage in (at_work, from_store):
-            stage.items, stage.unit = TRAIN_STEPS * BATCH_SIZE, "windows"
-        from_store.compare(at_work)
+    def _memory(self, report: Report) -> None:
+        """Score some short clips with a very small model, and four times as many."""
+        tagger = self._model("mobilenetv2", MEMORY_WIDTH)
+        for number, title in ((MEMORY_CLIPS, ""), (MEMORY_CLIPS, "memory: score"), (4 * MEMORY_CLIPS, "memory: score")):
+            path = self.folder / "short.h5"
+            path.unlink(missing_ok=True)
+            clips = draw_clips(path, number, MEMORY_CLIP_S)
+            with report.stage(f"{title} {number:,} clips of {MEMORY_CLIP_S:g} s", number):
+                self._pipeline(tagger, clips, SCALES)
+            path.unlink()
+        del report.stages[-3]  # the first run takes what later ones use again
+        flat(report)
 
     def _command(self, report: Report, clips: ClipStore) -> None:
         command = [sys.executable, "-m", "pseudolabel.score", "--overwrite", "--clips", str(clips.path)]

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from pseudolabel.benchmarks.measure import STATUS, PeakMemory, Report, Stage
+from pseudolabel.benchmarks.measure import STATUS, PeakMemory, Report, Stage, rivals
 
 
 def test_rate_and_ratio_are_per_item():
@@ -45,3 +45,17 @@ def test_memory_that_was_given_back_still_counts():
             time.sleep(0.01)  # the watcher looks now and then
         held.close()
     assert 50e6 < memory.peak_bytes < 200e6
+
+
+def test_rivals_take_turns_and_the_best_round_counts():
+    order, report = [], Report("test")
+
+    def run(name: str) -> None:
+        order.append(name)
+        time.sleep(0.2 if len(order) < 5 else 0.001)  # the round that does not count and one that does
+
+    found = rivals(report, 10, "clips", {"a": lambda: run("a"), "b": lambda: run("b")}, 3, warm_up=True)
+    assert order == ["a", "b"] * 4
+    assert report.stages == found
+    assert [stage.name for stage in found] == ["a", "b"]
+    assert all(stage.seconds < 0.2 for stage in found)

@@ -1,0 +1,128 @@
+"""`prepare` beside its bound: the same recordings decoded and resampled by as many processes and nothing else.
+
+Both start their processes anew each time, and the time that takes is in both. This module imports nothing slow, as each
+process that decodes alone imports it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.decoding import BLOCK_SIZE, Decoding, EncodedAudio, collect, decode_all
+from pseudolabel.audio.files import Source
+from pseudolabel.benchmarks.measure import Report, rivals
+from pseudolabel.blocks import Blocks
+
+RATE, FILE_RATE = 16_000, 44_100  # Hz: of the store, and of most files that are decoded for it
+N_DIFFERENT = 16  # recordings; the others are other names of these
+N_PROCESSES = 2
+LONG_S, SHORT_S = 10.0, 0.5  # of the recordings that are timed, and of those whose number only memory could follow
+ROUNDS = 3
+SEED = 0
+
+
+def draw_recordings(folder: Path, n_files: int, seconds: float) -> list[Path]:
+    """Return FLAC files, N_DIFFERENT of them drawn and the others links to these."""
+    folder.mkdir(parents=True)
+    paths, rng = [folder / f"{number:06d}.flac" for number in range(n_files)], np.random.default_rng(SEED)
+    for number, path in enumerate(paths):
+        if number < N_DIFFERENT:
+            samples = np.cumsum(rng.standard_normal(round(seconds * FILE_RATE)))  # brown: compressed as recordings are
+            soundfile.write(path, 0.5 * samples / np.abs(samples).max(), FILE_RATE, subtype="PCM_16")
+            continue
+        try:
+            os.link(paths[number % N_DIFFERENT], path)
+        except OSError:  # no links here
+            shutil.copyfile(paths[number % N_DIFFERENT], path)
+    return paths
+
+
+def decode(paths: Sequence[Path]) -> None:
+    """Decode recordings and resample them from FILE_RATE to RATE; forget them."""
+    for path in paths:
+        soxr.resample(soundfile.read(path, dtype="float32")[0], FILE_RATE, RATE)
+
+
+def decode_alone(paths: Sequence[Path], n_processes: int) -> None:
+    """Decode recordings by several processes, in blocks as `prepare` does it."""
+    blocks = [paths[start : start + BLOCK_SIZE] for start in range(0, len(paths), BLOCK_SIZE)]
+    with ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(decode, blocks))
+
+
+def decode_beside_prepare(report: Report, folder: Path, n_clips: int) -> None:
+    """Compare both commands from the shell; what they take on hardly any audio shows their start-up."""
+    few = draw_recordings(folder / "few", BLOCK_SIZE + 1, SHORT_S)[0].parent  # two blocks: as many processes start
+    many = draw_recordings(folder / "many", n_clips, LONG_S)[0].parent
+    work, processes = folder / "work", str(N_PROCESSES)
+    alone = [sys.executable, "-m", __spec__.name, processes]
+    prepare = [
+        sys.executable,
+        "-m",
+        "pseudolabel.prepare",
+        "--processes",
+        processes,
+        "--work",
+        str(work),
+        "--overwrite",
+    ]
+
+    def run(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run([*command], check=True, stdout=subprocess.DEVNULL)
+
+    with_few = rivals(report, 0, "clips", {"alone": run(*alone, str(few)),
+                                           "prepare": run(*prepare, "--audio", str(few))}, ROUNDS)  # fmt: skip
+    start_up = [stage.seconds for stage in with_few]
+    del report.stages[-2:]
+    bound, ours = rivals(report, n_clips, "clips", {
+        f"decode and resample alone, {processes} processes": run(*alone, str(many)),
+        f"prepare, {processes} processes": run(*prepare, "--audio", str(many))}, ROUNDS)  # fmt: skip
+    ours.compare(bound)
+    for stage, seconds in zip((bound, ours), start_up, strict=True):
+        stage.peak_bytes, stage.note = None, f"from the shell; start-up of {seconds:.2f} s included"
+    without = (bound.seconds - start_up[0]) / (ours.seconds - start_up[1])
+    report.facts[ours.name] = (
+        f"{100 * ours.ratio:.1f} % of the rate of decoding and resampling alone, start-up included in both; "
+        f"{100 * without:.1f} % without it"
+    )
+    shutil.rmtree(folder)
+
+
+def memory_of_prepare(report: Report, folder: Path, n_clips: int) -> None:
+    """Make a store of `n_clips` and one of four times as many, by one process, whose memory is watched."""
+    for number, title in ((n_clips, ""), (n_clips, "memory: prepare"), (4 * n_clips, "memory: prepare")):
+        paths = draw_recordings(folder / "short", number, SHORT_S)
+        with report.stage(f"{title} {number:,} clips of {SHORT_S:g} s", number):
+            files = [(path.stem, Source(path)) for path in paths]
+            blocks = Blocks(folder / "clips.h5", number, BLOCK_SIZE, {})
+            decode_all(files, blocks, Decoding(), 1)
+            found = collect(blocks)
+            encoded = EncodedAudio(blocks).take(sum(found.n_bytes))
+            write_clips(blocks.output, found.clip_ids, found.clip_ids, found.n_samples, found.n_bytes, encoded, RATE)
+        shutil.rmtree(folder)
+    del report.stages[-3]  # the first run takes what later ones use again
+    flat(report)
+
+
+def flat(report: Report) -> None:
+    """Say in the last stage how its memory and that of the stage before, with a quarter of its clips, compare."""
+    few, many = report.stages[-2:]
+    if few.peak_bytes is not None:
+        more = (many.peak_bytes - few.peak_bytes) / 1e6
+        many.note = f"{more:+,.1f} MB for {many.items - few.items:,} clips more"
+
+
+if __name__ == "__main__":
+    decode_alone(sorted(Path(sys.argv[2]).iterdir()), int(sys.argv[1]))
