@@ -18,12 +18,14 @@ psla_settings() {
         batch=4 epochs=3 halve_after=1 averaged=2-3
         MODEL=${MODEL:-mobilenetv2} PRETRAINED=${PRETRAINED:-}
         # shellcheck disable=SC2207
-        network=($(model "$MODEL")) warmup=4 ;;
+        network=($(model "$MODEL")) warmup=4
+        masks=(--time-mask-s 1.92 --mel-mask 24) ;;     # of its 64 bands as many as 48 of 128
     full)   # As published, for a GPU. Their library padded convolutions on both sides and left a random stem (0.7.0;
         # stem=sum would keep what ImageNet taught it), and masks were filled before features were normalised.
         scenes=20000 balanced=4000 validation=500 evaluation=2000 hop=160 lanes=1
         MODEL=${MODEL:-efficientnet_b2} PRETRAINED=${PRETRAINED-imagenet}
-        network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7) warmup=1000
+        network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7 --min-frames 1056) warmup=1000
+        masks=(--time-mask-s 1.92 --mel-mask 48 --fill psla)  # 192 frames and 48 of 128 bands
         case $MODEL in
         efficientnet_b2) network+=(--model-options heads=4 padding=symmetric stem=random) ;;
         efficientnet*)   network+=(--model-options heads=1 padding=symmetric stem=random) ;;
@@ -35,7 +37,7 @@ psla_settings() {
 
 # psla_train ROW SEED OPTIONS...: one training of PSLA, or of PSLA without what the row says; OPTIONS are the set's own.
 psla_train() {
-    local row=$1 seed=$2 mask=(--time-mask-s 1.92 --mel-mask 48 --fill psla)  # 192 frames and 48 of 128 bands
+    local row=$1 seed=$2 mask=("${masks[@]}")
     local mixup=(--mixup-rate 0.5 --mixup-alpha 10 --mixup-partner uniform) start=()
     [ -z "$PRETRAINED" ] || start=(--pretrained "$PRETRAINED")
     case $row in no_pretrain) start=() ;; no_mask) mask=() ;; no_mixup) mixup=() ;; none) mask=() mixup=() ;; esac
