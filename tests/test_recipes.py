@@ -193,7 +193,8 @@ SCALES = ("", "@10s", "@5s", "@2s")  # whole clips, and the mean over pieces
 SLOW = {
     "psl_10s": {f"{row}{scale}" for row in ("teacher", "weak", "psl_10s") for scale in SCALES},
     "psl_5s": {f"{row}{scale}" for row in ("teacher", "weak", "psl_5s") for scale in SCALES},
-    "ablation": {f"{row}{part}" for row in ("psla", "no_sampling", "no_mask", "no_mixup", "none") for part in PARTS},
+    "ablation": {f"{row}{part}" for row in ("psla", "no_sampling", "no_mask", "no_mixup", "none")
+                 for part in ("", "-averaged")},
     "psla_full": {f"psla{part}" for part in PARTS},
     "psla_fsd50k": {"teacher"} | {f"{row}{part}" for row in ("psla", "no_sampling", "no_mixup", "no_enhanced")
                                   for part in PARTS},
