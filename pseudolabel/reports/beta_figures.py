@@ -55,6 +55,7 @@ def metric_figure(sweep: BetaSweep, key: str) -> tuple[Figure, str, str]:
 def classes_figure(sweep: BetaSweep) -> tuple[Figure, str, str]:
     """Change of each class's AP over its prior, the mean and the regression line (Moore et al., Fig. 3)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = sweep.betas[0], sweep.betas[-1]
     figure = Figure(figsize=(WIDTH_IN, 4.4), layout="constrained")
@@ -73,6 +74,10 @@ def classes_figure(sweep: BetaSweep) -> tuple[Figure, str, str]:
             axes.plot(ends, line["intercept"] + line["slope"] * np.log10(ends), color="black", lw=1.6,
                       label=f"slope {line['slope']:+.4f}, {p_words(line['p'])}")  # fmt: skip
         axes.set(xscale="log", xlabel="prior in the training list", title=f"{word}, {line['n_classes']} classes")
+        decades = np.ptp(np.log10(sweep.priors[used])) if used.any() else 0
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, fontsize=9)
     panels[0].set(ylabel=f"change of AP from β = {low:g} to {high:g}")
     caption = "Each dot a class; slope: change of AP for ten times the prior, p of no slope (two-sided)."
