@@ -31,6 +31,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.folds import fold_numbers
+from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.learning_curve import CURVE, learning_curve
@@ -41,7 +42,6 @@ from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 RUN_MARKS = ("run.json", "checkpoints")  # a folder with one of them is a run, finished or not
-DEFAULT_BETA = 0.5  # of Moore et al.'s rule
 LAST = 5  # evaluations whose mean is reported: PSLA's figures of single models
 
 

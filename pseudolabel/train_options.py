@@ -8,10 +8,10 @@ from pathlib import Path
 from pseudolabel import cli
 from pseudolabel.errors import InputError
 from pseudolabel.labels.folds import parse_fold
+from pseudolabel.labels.sampling import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
-SAMPLINGS = ("shuffle", "sum-rule", "max-rule", "repeat", "round-robin")
 
 
 def check_together(args: argparse.Namespace) -> None:
@@ -19,7 +19,7 @@ def check_together(args: argparse.Namespace) -> None:
     soft_only = "--window " + window_name(args.window) if args.window != CLIP else "--alpha" if args.alpha < 1 else ""
     if soft_only and args.targets is None:
         raise InputError("needs soft targets", soft_only, "Give --targets scores.h5.")
-    if args.beta is not None and args.sampling not in ("max-rule", "repeat"):
+    if args.beta is not None and args.sampling not in (MAX_RULE, REPEAT):
         raise InputError(f"is no part of the sampling {args.sampling!r}", "--beta", "Give --sampling max-rule.")
     if args.stratify and args.fold is None:
         raise InputError("divides into folds", "--stratify", "Give --fold 1/5, or leave it out.")
@@ -105,7 +105,7 @@ def _add_material(group: argparse._ArgumentGroup) -> None:
     add("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
     cli.add_label_options(group)
     add("--clip-seconds", type=cli.positive, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)")
-    add("--sampling", choices=SAMPLINGS, default="shuffle", help="sum-rule: PSLA's balanced sampling; max-rule, repeat:"
+    add("--sampling", choices=SAMPLINGS, default=SHUFFLE, help="sum-rule: PSLA's balanced sampling; max-rule, repeat:"
         " Moore et al.'s, by drawing or by repeating; round-robin: class after class (default: shuffle)")  # fmt: skip
     add("--beta", type=cli.non_negative, help="exponent of max-rule and repeat (default: 0.5)")
     add("--fold", type=parse_fold, metavar="I/N",

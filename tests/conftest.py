@@ -53,6 +53,16 @@ def write_tones() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="module")
+def same_threads_after():
+    """Verbs set how many threads torch uses; what comes after the module has as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port of this machine that nobody listens at."""

@@ -23,11 +23,7 @@ MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", 
 TRAINING = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "4", "--learning-rate", ".02")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def same_threads_after():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("same_threads_after")
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,7 @@ QUICK = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "6", *SMALL)
 LEARNING = ("--epochs", "30", "--learning-rate", "0.01", "--betas", ".8", ".99")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def same_threads_after():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("same_threads_after")
 
 
 @pytest.fixture(scope="module")

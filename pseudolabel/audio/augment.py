@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PARTNERS, DOMAINS = ("batch", "uniform"), ("waveform", "energy")
-
 
 @dataclass(frozen=True)
 class AugmentOptions:

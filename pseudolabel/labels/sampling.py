@@ -16,6 +16,9 @@ from scipy import sparse
 
 from pseudolabel.errors import InputError
 
+SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN = "shuffle", "sum-rule", "max-rule", "repeat", "round-robin"
+SAMPLINGS = (SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN)  # how an epoch can be drawn (training/drawing.py)
+DEFAULT_BETA = 0.5  # exponent of MAX_RULE and REPEAT
 MOORE_BETAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # Moore et al., Table 2
 LARGEST_FACTOR = 1e9  # an epoch that repeats a clip more often is a slip of beta
 

@@ -13,6 +13,7 @@ import numpy as np
 from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
+from pseudolabel.labels.sampling import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
@@ -24,7 +25,6 @@ from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 WEIGHTS = "model.safetensors"
 RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
-DEFAULT_BETA = 0.5  # of `train --sampling repeat` and `max-rule`
 Answer = tuple[RunResult, np.ndarray]
 
 
@@ -70,9 +70,9 @@ def beta_of(record: Mapping, place: Path | str = "") -> float | None:
     """Return the oversampling exponent of a run: 0 where clips were only shuffled, None where another rule drew."""
     options = record.get("options") or {}
     sampling, beta = options.get("sampling"), options.get("beta")
-    if sampling == "shuffle":
+    if sampling == SHUFFLE:
         return 0.0
-    if sampling not in ("repeat", "max-rule"):
+    if sampling not in (REPEAT, MAX_RULE):
         return None
     beta = DEFAULT_BETA if beta is None else beta
     if not isinstance(beta, int | float) or not 0 <= beta < math.inf:

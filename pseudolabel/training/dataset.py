@@ -13,9 +13,10 @@ from scipy import sparse
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
+from pseudolabel.labels.sampling import DEFAULT_BETA, SHUFFLE
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name
-from pseudolabel.training.drawing import SHUFFLE, Epochs, epochs_of
+from pseudolabel.training.drawing import Epochs, epochs_of
 
 Item = TypeVar("Item")
 CHECKED_AT_ONCE = 1 << 22  # soft targets, 16 MiB
@@ -70,7 +71,7 @@ def clip_examples(
     labels: sparse.csr_array,
     length: int,
     sampling: str = SHUFFLE,
-    beta: float = 0.5,
+    beta: float = DEFAULT_BETA,
     mask: sparse.csr_array | None = None,
 ) -> Examples:
     """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples.
@@ -101,7 +102,7 @@ def window_examples(
     labels: sparse.csr_array,
     alpha: float = 1.0,
     sampling: str = SHUFFLE,
-    beta: float = 0.5,
+    beta: float = DEFAULT_BETA,
     mask: sparse.csr_array | None = None,
 ) -> Examples:
     """Every window of every clip with its own soft targets (PSL).

@@ -15,10 +15,18 @@ from scipy import sparse
 
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
-from pseudolabel.labels.sampling import balanced_weights, max_rule_weights, oversampling_factors
+from pseudolabel.labels.sampling import (
+    DEFAULT_BETA,
+    REPEAT,
+    ROUND_ROBIN,
+    SAMPLINGS,
+    SHUFFLE,
+    SUM_RULE,
+    balanced_weights,
+    max_rule_weights,
+    oversampling_factors,
+)
 
-SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN = "shuffle", "sum-rule", "max-rule", "repeat", "round-robin"
-SAMPLINGS = (SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN)
 MOST_REPEATED = 1 << 28  # pieces an epoch: 2 GB of numbers
 # Streams of random numbers: no two draws share one.
 ORDER, CROP, MIX, GAIN, SHIFT, TIME_MASK, MEL_MASK, NETWORK = range(8)
@@ -41,7 +49,9 @@ def shuffled(n_pieces: int) -> Epochs:
     return Epochs(n_pieces, lambda rng: rng.permutation(n_pieces))
 
 
-def epochs_of(sampling: str, labels: sparse.csr_array, clip: np.ndarray | None = None, beta: float = 0.5) -> Epochs:
+def epochs_of(
+    sampling: str, labels: sparse.csr_array, clip: np.ndarray | None = None, beta: float = DEFAULT_BETA
+) -> Epochs:
     """Return how epochs are drawn under a sampling rule, which counts the clips' hard labels.
 
     All pieces of a clip (its windows) are drawn alike. An epoch has as many draws as there are pieces, but under
