@@ -21,6 +21,8 @@ ROOMS = (
     "models",
     "training",
     "reports",
+    "reviews",
+    "releases",
     "benchmarks",
 )  # each imports only from those before it
 FOUNDATION = ("errors", "artefacts", "progress", "blocks", "checksums", "stores")
