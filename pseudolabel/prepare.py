@@ -26,12 +26,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pseudolabel import cli
 from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
-from pseudolabel.audio.clips import CODECS, ClipStore, write_clips
+from pseudolabel.audio.clips import CODECS, ClipStore, audio_start, write_clips
 from pseudolabel.audio.decoding import (
     BLOCK_SIZE,
     Decoded,
@@ -39,6 +40,7 @@ from pseudolabel.audio.decoding import (
     EncodedAudio,
     Listed,
     collect,
+    complete_store,
     decode_all,
     listing_sha256,
 )
@@ -47,9 +49,11 @@ from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
-from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import note
+
+if TYPE_CHECKING:
+    from pseudolabel.labels.table import LabelTable
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
@@ -75,6 +79,7 @@ def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
 
 def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) -> list[str]:
     """Return the lists that WORK has not got yet; one that lies there and differs needs `overwrite`."""
+    from pseudolabel.labels.table import LabelTable  # slow to import: not in every process that decodes
 
     def differs(path: Path, table: LabelTable) -> bool:
         try:
@@ -192,7 +197,7 @@ class Clips:
 
     def encoded(self) -> Iterator[np.ndarray]:
         """Yield the encoded clips in order, new ones that follow each other in large pieces."""
-        fresh = EncodedAudio(self.blocks)
+        fresh = EncodedAudio(self.blocks, sum(self.decoded.n_bytes))
         for is_new, rows in itertools.groupby(self.rows, lambda row: row[4] < 0):
             if is_new:
                 yield from fresh.take(sum(row[2] for row in rows))
@@ -253,7 +258,7 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
     old = store_to_extend(args, out, decoding)
     files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
-    settings = {**asdict(decoding), "files": listing_sha256(files)}
+    settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start()}
     blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
     decode_all(files, blocks, decoding, args.processes)
     decoded = collect(blocks)
@@ -276,11 +281,13 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }
     write_json(out.with_name(f"{out.stem}.run.json"), record)
-    write_clips(
-        out, clips.clip_ids, clips.groups(groups, recordings.files, bool(args.segments)), clips.n_samples,
-        [row[2] for row in clips.rows], clips.encoded(), decoding.sample_rate, decoding.codec,
-        audio.name if old is None else old.source, args.overwrite or args.add,
-    )  # fmt: skip
+    group_of = clips.groups(groups, recordings.files, bool(args.segments))
+    if old is None:
+        refuse_existing(out, args.overwrite)
+        complete_store(blocks, decoded, group_of, decoding, audio.name)
+    else:
+        write_clips(out, clips.clip_ids, group_of, clips.n_samples, [row[2] for row in clips.rows], clips.encoded(),
+                    decoding.sample_rate, decoding.codec, old.source, overwrite=True)  # fmt: skip
     blocks.remove()  # the store comes last: where it is, all of it is
     hours = sum(clips.n_samples) / decoding.sample_rate / 3600
     added = "" if old is None else f" ({len(decoded.clip_ids)} of them added)"

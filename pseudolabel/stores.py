@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,9 +24,19 @@ ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple
 
 
 class _FailureKept(io.FileIO):
-    """A binary file that keeps the first failure to write instead of raising it."""
+    """A binary file that keeps the first failure to write instead of raising it.
+
+    It seems empty at first, so that the HDF5 library makes a new file around what lies there already.
+    """
 
     failure: OSError | None = None
+    _end = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; the end is that of what was written here."""
+        if whence == os.SEEK_END:
+            offset, whence = offset + self._end, os.SEEK_SET
+        return super().seek(offset, whence)
 
     def write(self, piece: object) -> int:
         """Write all of `piece`, nothing after a failure; return its length."""
@@ -33,6 +44,7 @@ class _FailureKept(io.FileIO):
         try:
             while self.failure is None and done < len(piece):
                 done += super().write(piece[done:])
+            self._end = max(self._end, self.tell())
         except OSError as error:
             self.failure = error
         return len(piece)
@@ -50,16 +62,37 @@ class _FailureKept(io.FileIO):
 def write_hdf5(path: str | Path, overwrite: bool = True) -> Iterator[h5py.File]:
     """Yield an open HDF5 file; it takes the name `path` only when the block ends without an error.
 
-    The HDF5 library does not survive a full disk: it fails again when the process ends, with a segmentation fault. So
-    it writes to a file that keeps the failure, which is raised here when the library is done.
-
     Raises:
         OSError: the disk is full, a quota is reached, or the file may not be so large; it names `path`.
     """
-    with whole_file(path, overwrite) as temporary, _FailureKept(temporary, "w+") as stream:
+    with whole_file(path, overwrite) as temporary, _hdf5_in(temporary, "w+", path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def complete_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file in a file that is there; bytes that nothing is written over stay as they are.
+
+    Raises:
+        OSError: as `write_hdf5`; the bytes are still there.
+    """
+    with _hdf5_in(path, "r+", path) as file:
+        yield file
+    with open(path, "rb+") as whole:
+        os.fsync(whole.fileno())
+
+
+@contextlib.contextmanager
+def _hdf5_in(file: str | Path, mode: str, path: str | Path) -> Iterator[h5py.File]:
+    """Yield an HDF5 file that is written into `file`; errors call it `path`.
+
+    The HDF5 library does not survive a full disk: it fails again when the process ends, with a segmentation fault. So
+    it writes to a file that keeps the failure, which is raised here when the library is done.
+    """
+    with _FailureKept(file, mode) as stream:
         try:
-            with h5py.File(stream, "w", alignment_threshold=ALIGNED_FROM, alignment_interval=ALIGNMENT) as file:
-                yield file
+            with h5py.File(stream, "w", alignment_threshold=ALIGNED_FROM, alignment_interval=ALIGNMENT) as opened:
+                yield opened
         finally:
             failure = stream.failure
             if failure is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -428,6 +429,43 @@ def test_a_killed_run_makes_only_the_missing_blocks_and_gives_the_same_bytes(
     assert not parts.exists()
 
 
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_a_disk_that_is_full_is_said_in_a_line_and_the_run_goes_on_when_it_has_room(
+    seven, uninterrupted, capsys, n_processes
+):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    options = ["--audio", seven / "audio", "--processes", n_processes]
+    for most_bytes in (20_000, 53_000):  # within the audio, and after it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+        try:
+            assert prepare(seven / "again", *options) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "too large" in error_line(capsys)
+        assert not (seven / "again" / "clips.h5").exists()
+    assert prepare(seven / "again", *options) == 0
+    assert outcome(seven / "again") == uninterrupted
+
+
+def test_blocks_whose_audio_is_gone_are_made_again(seven, uninterrupted, monkeypatch):
+    for n_bytes in (None, 20_000):
+        interrupt_after_decoding(seven / "again", monkeypatch, seven / "audio")
+        audio = seven / "again" / "clips.h5.parts" / "audio.h5"
+        if n_bytes is None:
+            audio.unlink()
+        else:
+            os.truncate(audio, n_bytes)
+        assert prepare(seven / "again", "--audio", seven / "audio", "--overwrite") == 0
+        assert outcome(seven / "again") == uninterrupted
+
+
+def test_so_little_audio_that_its_place_is_not_known_beforehand_makes_a_store_too(tmp_path):
+    record(tmp_path / "audio", "a")
+    assert prepare(tmp_path, "--audio", tmp_path / "audio", "--sample-rate", 1000) == 0
+    assert ClipStore.open(tmp_path / "clips.h5").n_samples.tolist() == [250]
+    assert ClipStore.open(tmp_path / "clips.h5").verify()
+
+
 SMALL_BLOCKS = "import sys; import pseudolabel.prepare as verb; verb.BLOCK_SIZE = 2; verb.main(sys.argv[1:])"
 
 
@@ -465,13 +503,13 @@ def stamps(parts: Path) -> list[tuple[str, int, int]]:
     return [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(parts.glob("block*"))]
 
 
-def interrupt_after_decoding(folder: Path, monkeypatch) -> None:
+def interrupt_after_decoding(folder: Path, monkeypatch, audio: Path | None = None) -> None:
     def interrupt(blocks):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(verb, "collect", interrupt)
-        assert prepare(folder, "--audio", folder / "audio") == 130
+        assert prepare(folder, "--audio", audio or folder / "audio", "--overwrite") == 130
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,20 @@ import numpy as np
 
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
-from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, text_attribute, whole_number, write_hdf5
+from pseudolabel.stores import (
+    ALIGNED_FROM,
+    ALIGNMENT,
+    KeyedByClip,
+    complete_hdf5,
+    fixed_length_text,
+    read_text,
+    text_attribute,
+    whole_number,
+    write_hdf5,
+)
 
 CODECS = ("pcm16", "flac")
+LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; the place of fewer is not known beforehand
 FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
 
 
@@ -157,21 +168,76 @@ def write_clips(
         n_samples, n_bytes: (N,) length of each clip in samples and encoded.
         chunks: uint8 arrays whose concatenation is the encoded clips.
     """
-    offsets = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
     with write_hdf5(path, overwrite) as file:
-        file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
-        file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = sample_rate, codec, source
-        file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
-        file["n_samples"], file["offset"] = np.asarray(n_samples, np.int64), offsets
-        stored = file.create_dataset("bytes", (int(offsets[-1]),), np.uint8)
-        position, checksums = 0, SpanChecksums(offsets[1:])
+        total = sum(n_bytes)
+        stored, position, checksums = _audio_in(file, total), 0, SpanChecksums(np.cumsum(n_bytes, dtype=np.int64))
         with ThreadPoolExecutor(1, "checksums") as beside:
             for chunk in chunks:
                 summed = beside.submit(checksums.update, chunk)
                 stored[position : position + len(chunk)] = chunk
                 position += len(chunk)
                 summed.result()
-        if position != offsets[-1]:
-            raise InputError(f"{position} bytes came, {offsets[-1]} were announced", path)
-        file["crc32"] = checksums.values
-        ClipStore.seal(file)
+        if position != total:
+            raise InputError(f"{position} bytes came, {total} were announced", path)
+        _write_tables(file, clip_ids, groups, n_samples, n_bytes, checksums.values, (sample_rate, codec, source))
+
+
+def complete_clips(
+    path: Path,
+    clip_ids: Sequence[str],
+    groups: Sequence[str],
+    n_samples: Sequence[int],
+    n_bytes: Sequence[int],
+    crc32: Sequence[int],
+    sample_rate: int,
+    codec: str = "pcm16",
+    source: str = "",
+) -> None:
+    """Make a file a store whose encoded audio lies in it already, from byte `audio_start()` on, LEAST_IN_PLACE or more.
+
+    Args:
+        crc32: (N,) checksum of each clip's bytes; the others as in `write_clips`, whose result is the same.
+    """
+    start, total = audio_start(), sum(n_bytes)
+    with open(path, "rb+") as file:
+        file.write(bytes(start))  # what an earlier attempt left there
+        file.truncate(start + total)
+    with complete_hdf5(path) as file:
+        placed = _audio_in(file, total).id.get_offset()
+        if placed != start:
+            raise RuntimeError(f"HDF5 puts the audio at byte {placed}, it lies at {start}")
+        _write_tables(file, clip_ids, groups, n_samples, n_bytes, crc32, (sample_rate, codec, source))
+
+
+def audio_start() -> int:
+    """Return the byte at which the audio begins in a store that the HDF5 library of this machine writes."""
+    with h5py.File(io.BytesIO(), "w", alignment_threshold=ALIGNED_FROM, alignment_interval=ALIGNMENT) as file:
+        return _audio_in(file, LEAST_IN_PLACE).id.get_offset()
+
+
+def _audio_in(file: h5py.File, n_bytes: int) -> h5py.Dataset:
+    """Create the data set of the audio, which has its place at once; the first in a file, so always the same one."""
+    kind = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    kind.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    kind.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind.set_obj_track_times(False)
+    space = h5py.h5s.create_simple((n_bytes,))
+    return h5py.Dataset(h5py.h5d.create(file.id, ClipStore.LARGE.encode(), h5py.h5t.STD_U8LE, space, kind))
+
+
+def _write_tables(
+    file: h5py.File,
+    clip_ids: Sequence[str],
+    groups: Sequence[str],
+    n_samples: Sequence[int],
+    n_bytes: Sequence[int],
+    crc32: Sequence[int],
+    attributes: tuple[int, str, str],
+) -> None:
+    """Write all but the audio; `attributes` are the sample rate, the codec and the source."""
+    file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
+    file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = attributes
+    file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
+    file["n_samples"], file["crc32"] = np.asarray(n_samples, np.int64), np.asarray(crc32, np.uint32)
+    file["offset"] = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
+    ClipStore.seal(file)

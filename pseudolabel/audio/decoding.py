@@ -7,23 +7,25 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
+import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pseudolabel.audio.clips import encode, encode_pcm16
+from pseudolabel.audio.clips import LEAST_IN_PLACE, audio_start, complete_clips, encode, encode_pcm16, write_clips
 from pseudolabel.audio.files import Recording, Source, UnreadableAudio, read_audio
+from pseudolabel.audio.growing import GrowingAudio, read_pieces
 from pseudolabel.blocks import Blocks
 from pseudolabel.progress import Progress
 from pseudolabel.stores import fixed_length_text, read_text
 
-BLOCK_SIZE = 128  # clips a block: a few seconds of work to lose at most
+BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
-PIECE_BYTES = 1 << 22  # of encoded audio, read at a time
-PILE_BYTES = 1 << 26  # of encoded audio that a block has room for at first; what it does not use costs nothing
+PILE_BYTES = 1 << 25  # of encoded audio that a block has room for at first; what it does not use costs nothing
 LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
 Listed = list[tuple[str, Source]]  # clip id, recording
 
@@ -51,11 +53,17 @@ def encode_heard(recording: Recording, source: Source, decoding: Decoding) -> np
 
 
 class Pile:
-    """Bytes that grow in one large buffer: many small ones would be taken from the system anew for each block."""
+    """Encoded clips in one large buffer, which a process uses for all its blocks: new memory for each costs time."""
 
     def __init__(self):
+        self._buffer = np.empty(PILE_BYTES, np.uint8)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all pieces."""
         self.sizes: list[int] = []
-        self._buffer, self._end = np.empty(PILE_BYTES, np.uint8), 0
+        self.checksums: list[int] = []
+        self._end = 0
 
     def append(self, piece: np.ndarray) -> None:
         """Add a piece, uint8."""
@@ -66,6 +74,7 @@ class Pile:
             self._buffer = larger
         self._buffer[self._end : end] = piece
         self.sizes.append(len(piece))
+        self.checksums.append(zlib.crc32(piece))
         self._end = end
 
     def all(self) -> np.ndarray:
@@ -73,9 +82,20 @@ class Pile:
         return self._buffer[: self._end]
 
 
-def make_block(blocks: Blocks, block: int, files: Listed, decoding: Decoding) -> int:
-    """Decode the recordings of one block, write it, and return how many there were."""
-    kept, encoded, lengths, skipped, scaled = [], Pile(), [], [], 0
+@dataclass
+class BlockTables:
+    """What a block says of its clips; their encoded audio lies in a pile."""
+
+    kept: list[str]
+    n_samples: list[int]
+    skipped: list[tuple[str, str, str]]
+    scaled: int
+
+
+def decode_block(pile: Pile, files: Listed, decoding: Decoding) -> BlockTables:
+    """Decode and encode the recordings of one block."""
+    block = BlockTables([], [], [], 0)
+    pile.clear()
     for clip_id, source in files:
         try:
             recording = read_audio(source, decoding.sample_rate, decoding.limit_s)
@@ -84,49 +104,136 @@ def make_block(blocks: Blocks, block: int, files: Listed, decoding: Decoding) ->
                 raise UnreadableAudio(
                     f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", source
                 )
-            piece = encode_heard(recording, source, decoding)
+            pile.append(encode_heard(recording, source, decoding))
         except UnreadableAudio as error:
-            skipped.append((clip_id, str(source), error.reason))
+            block.skipped.append((clip_id, str(source), error.reason))
             continue
-        kept.append(clip_id)
-        lengths.append(len(recording.samples))
-        encoded.append(piece)
-        scaled += recording.scaled
+        block.kept.append(clip_id)
+        block.n_samples.append(len(recording.samples))
+        block.scaled += recording.scaled
+    return block
+
+
+def write_block(audio: GrowingAudio, blocks: Blocks, number: int, block: BlockTables, pile: Pile) -> None:
+    """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
+    start = audio.append(number, pile.all())
 
     def fill(file: h5py.File) -> None:
-        file["clip_id"] = fixed_length_text(kept)
-        file["n_samples"] = np.array(lengths, np.int64)
-        file["n_bytes"] = np.array(encoded.sizes, np.int64)
-        file["bytes"] = encoded.all()
+        file["clip_id"] = fixed_length_text(block.kept)
+        file["n_samples"] = np.array(block.n_samples, np.int64)
+        file["n_bytes"] = np.array(pile.sizes, np.int64)
+        file["crc32"] = np.array(pile.checksums, np.uint32)
         for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
-            file[name] = fixed_length_text([row[column] for row in skipped])
-        file.attrs["scaled"] = scaled
+            file[name] = fixed_length_text([row[column] for row in block.skipped])
+        file.attrs["scaled"] = block.scaled
+        file.attrs["start"], file.attrs["end"] = start, start + sum(pile.sizes)
 
-    blocks.write(block, fill)
-    return len(files)
+    blocks.write(number, fill)
+
+
+def audio_beside(blocks: Blocks) -> Path:
+    """Return the file that the audio of all blocks lies in."""
+    return blocks.folder / "audio.h5"
+
+
+def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
+    """Return where the audio of each finished block lies; one whose audio is gone is removed."""
+    path, finished = audio_beside(blocks), {}
+    n_bytes = path.stat().st_size if path.exists() else 0
+    for block in sorted(set(range(len(blocks))) - set(blocks.unfinished())):
+        with h5py.File(blocks.path(block), "r") as file:
+            span = int(file.attrs["start"]), int(file.attrs["end"])
+        if span[1] <= n_bytes:
+            finished[block] = span
+        else:
+            blocks.path(block).unlink()
+    return finished
 
 
 def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: int) -> None:
     """Make every unfinished block, by several processes."""
-    unfinished = blocks.unfinished()
-    n_done = len(files) - sum(len(blocks.span(block)) for block in unfinished)
+    finished = _finished(blocks)
+    n_processes = min(n_processes, len(blocks) - len(finished))
+    n_done = sum(len(blocks.span(block)) for block in finished)
     with Progress("prepare", len(files), start=n_done) as progress:
-        if n_processes == 1 or len(unfinished) <= 1:
-            for block in unfinished:
-                progress.advance(make_block(blocks, block, [files[i] for i in blocks.span(block)], decoding))
-            return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(n_processes, len(unfinished)), context, _end_with_parent) as pool:
-            jobs = [
-                pool.submit(make_block, blocks, block, [files[i] for i in blocks.span(block)], decoding)
-                for block in unfinished
-            ]
-            try:
-                for job in jobs:
-                    progress.advance(job.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
-                raise
+        if n_processes > 1:
+            _decode_side_by_side(files, blocks, decoding, n_processes, progress)
+            finished = None
+        unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
+        if unfinished:
+            finished = _finished(blocks) if finished is None else finished
+            audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile()
+        for number in unfinished:
+            listed = [files[i] for i in blocks.span(number)]
+            write_block(audio, blocks, number, decode_block(pile, listed, decoding), pile)
+            if n_processes == 1:
+                progress.advance(len(listed))
+
+
+def _decode_side_by_side(
+    files: Listed, blocks: Blocks, decoding: Decoding, n_processes: int, progress: Progress
+) -> None:
+    """Make the unfinished blocks by processes of their own; what one cannot write is left unfinished."""
+    context = multiprocessing.get_context("spawn")
+    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), _finished(blocks), context)
+    with ProcessPoolExecutor(n_processes, context, _begin_worker, (audio, blocks, decoding)) as pool:
+        try:
+            listed = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())
+            for made in [pool.submit(_make_block, *block) for block in listed]:
+                progress.advance(made.result())
+        except NotWritten:
+            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            audio.fail()
+            pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
+            raise
+
+
+class NotWritten(Exception):
+    """A block could not be written by the process that decoded it."""
+
+
+class _Worker:
+    """A process that decodes a block while the one before is written: a write waits for the disk, and for its place."""
+
+    def __init__(self, audio: GrowingAudio, blocks: Blocks, decoding: Decoding):
+        self.audio, self.blocks, self.decoding = audio, blocks, decoding
+        self.piles, self.writes = [Pile(), Pile()], [None, None]
+        self.writer = ThreadPoolExecutor(1, "writer")
+
+    def make_block(self, number: int, files: Listed) -> int:
+        """Decode a block and begin to write it; return how many recordings it has."""
+        self.piles.reverse()
+        self.writes.reverse()
+        if self.writes[0] and self.writes[0].exception():
+            raise NotWritten from self.writes[0].exception()
+        block = decode_block(self.piles[0], files, self.decoding)
+        self.writes[0] = self.writer.submit(self.write, number, block, self.piles[0])
+        return len(files)
+
+    def write(self, *block: object) -> None:
+        """Write a block; if that fails, nobody waits for its place."""
+        try:
+            write_block(self.audio, self.blocks, *block)
+        except BaseException:
+            self.audio.fail()
+            raise
+
+
+_worker: list[_Worker] = []  # one, in a process that decodes
+
+
+def _begin_worker(*arguments: object) -> None:
+    _end_with_parent()
+    _worker.append(_Worker(*arguments))
+
+
+def _make_block(number: int, files: Listed) -> int:
+    try:
+        return _worker[0].make_block(number, files)
+    except BaseException:
+        _worker[0].audio.fail()
+        raise
 
 
 def _end_with_parent() -> None:
@@ -146,18 +253,20 @@ class Decoded:
     clip_ids: list[str]
     n_samples: list[int]
     n_bytes: list[int]
+    crc32: list[int]
     skipped: list[tuple[str, str, str]]
     scaled: int
 
 
 def collect(blocks: Blocks) -> Decoded:
     """Read the tables, not the audio, of all blocks."""
-    decoded = Decoded([], [], [], [], 0)
+    decoded = Decoded([], [], [], [], [], 0)
     for block in range(len(blocks)):
         with h5py.File(blocks.path(block), "r") as file:
             decoded.clip_ids += read_text(file["clip_id"])
             decoded.n_samples += file["n_samples"][:].tolist()
             decoded.n_bytes += file["n_bytes"][:].tolist()
+            decoded.crc32 += file["crc32"][:].tolist()
             columns = [read_text(file[name]) for name in ("skipped_id", "skipped_file", "skipped_reason")]
             decoded.skipped += list(zip(*columns, strict=True))
             decoded.scaled += int(file.attrs["scaled"])
@@ -165,10 +274,10 @@ def collect(blocks: Blocks) -> Decoded:
 
 
 class EncodedAudio:
-    """The encoded audio of all blocks, in their order, as one stream; a small part of one block is in memory."""
+    """The encoded audio of all blocks, in their order, as one stream; a small part of it is in memory."""
 
-    def __init__(self, blocks: Blocks):
-        self._pieces, self._piece = _pieces(blocks), np.empty(0, np.uint8)
+    def __init__(self, blocks: Blocks, n_bytes: int):
+        self._pieces, self._piece = read_pieces(audio_beside(blocks), audio_start(), n_bytes), np.empty(0, np.uint8)
 
     def take(self, n_bytes: int) -> Iterator[np.ndarray]:
         """Yield the next bytes, uint8; what is yielded holds until the next is asked for."""
@@ -180,16 +289,20 @@ class EncodedAudio:
             yield piece
 
 
-def _pieces(blocks: Blocks) -> Iterator[np.ndarray]:
-    """Yield what the blocks hold through one buffer, which the processor's cache may keep until it is written."""
-    buffer = np.empty(PIECE_BYTES, np.uint8)
-    for block in range(len(blocks)):
-        with h5py.File(blocks.path(block), "r") as file:
-            stored = file["bytes"]
-            for start in range(0, len(stored), PIECE_BYTES):
-                piece = buffer[: len(stored) - start]
-                stored.read_direct(piece, np.s_[start : start + len(piece)])
-                yield piece
+def complete_store(blocks: Blocks, decoded: Decoded, groups: list[str], decoding: Decoding, source: str) -> None:
+    """Make the store of all blocks alone; their audio stays where it is.
+
+    Args:
+        groups, source: as in `write_clips`.
+    """
+    sizes, audio = (decoded.n_samples, decoded.n_bytes), audio_beside(blocks)
+    described = (decoding.sample_rate, decoding.codec, source)
+    if sum(decoded.n_bytes) < LEAST_IN_PLACE:
+        pieces = EncodedAudio(blocks, sum(decoded.n_bytes)).take(sum(decoded.n_bytes))
+        write_clips(blocks.output, decoded.clip_ids, groups, *sizes, pieces, *described, overwrite=True)
+        return
+    complete_clips(audio, decoded.clip_ids, groups, *sizes, decoded.crc32, *described)
+    os.replace(audio, blocks.output)
 
 
 def listing_sha256(files: Listed) -> str:

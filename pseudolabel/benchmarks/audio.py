@@ -28,7 +28,8 @@ RATE = 16_000  # Hz
 CLIP_S = 10.0
 SHORT_S, N_SHORT = 1.0, 10  # the short clips, and how many there are for each whole one
 BATCH = 16  # clips that go through a front end together
-PREPARED, SHORT_FOR_MEMORY = 2, 4  # one clip in so many is drawn as a recording for `prepare`
+PREPARED = 2  # recordings of 10 s for `prepare`, for each clip of 10 s in the stores
+SHORT_FOR_MEMORY = 4  # one clip in so many is drawn as a short recording, for its memory
 ROUNDS = 7
 COPIED_BYTES = 1 << 28
 SEED = 0
@@ -63,7 +64,7 @@ class AudioBenchmark:
                 self._clip_stores(report, n_clips, seconds)
             self._score_rows(report)
             memory_of_prepare(report, self.folder / "short", max(self.n_clips // SHORT_FOR_MEMORY, 1))
-            decode_beside_prepare(report, self.folder / "prepare", max(self.n_clips // PREPARED, 1))
+            decode_beside_prepare(report, self.folder / "prepare", PREPARED * self.n_clips)
         finally:
             torch.set_num_threads(before)
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -19,8 +19,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from pseudolabel.audio.clips import write_clips
-from pseudolabel.audio.decoding import BLOCK_SIZE, Decoding, EncodedAudio, collect, decode_all
+from pseudolabel.audio.decoding import BLOCK_SIZE, Decoding, collect, complete_store, decode_all
 from pseudolabel.audio.files import Source
 from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.blocks import Blocks
@@ -109,8 +108,7 @@ def memory_of_prepare(report: Report, folder: Path, n_clips: int) -> None:
             blocks = Blocks(folder / "clips.h5", number, BLOCK_SIZE, {})
             decode_all(files, blocks, Decoding(), 1)
             found = collect(blocks)
-            encoded = EncodedAudio(blocks).take(sum(found.n_bytes))
-            write_clips(blocks.output, found.clip_ids, found.clip_ids, found.n_samples, found.n_bytes, encoded, RATE)
+            complete_store(blocks, found, found.clip_ids, Decoding(), "")
         shutil.rmtree(folder)
     del report.stages[-3]  # the first run takes what later ones use again
     flat(report)

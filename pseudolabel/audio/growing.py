@@ -1,0 +1,108 @@
+"""GrowingAudio: the encoded audio of a store that is being made, each byte written once, where it stays.
+
+Several processes decode blocks of clips; a block's place is known when the blocks before it are decoded, whoever does
+that. So no process waits for another one's writing, and nothing is copied at the end: the file becomes the store.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.errors import InputError
+
+UNKNOWN, FAILED = -1, -2  # instead of the byte at which a block ends
+PIECE_BYTES = 1 << 22  # read at a time
+PATIENCE_S = 10.0  # for what takes microseconds
+
+
+class GrowingAudio:
+    """The audio of N blocks, one after the other, from byte `first` of a file on.
+
+    Args:
+        path: the file; it is made with the first block.
+        first: where the first block begins.
+        n_blocks: how many blocks there will be.
+        finished: {block: (start, end)} of those that an earlier run wrote.
+        context: of the processes that share the work; None where one does it all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        first: int,
+        n_blocks: int,
+        finished: Mapping[int, tuple[int, int]],
+        context: BaseContext | None = None,
+    ):
+        self.path, self._finished = path, dict(finished)
+        ends = [UNKNOWN] * n_blocks + [first]  # the last one is that of block -1
+        for block, (_, end) in self._finished.items():
+            ends[block] = end
+        self._ends = context.RawArray(ctypes.c_int64, ends) if context else ends
+        self._changed = context.Condition() if context else threading.Condition()
+
+    def append(self, block: int, encoded: np.ndarray) -> int:
+        """Write a block's bytes, uint8, and flush them; return where they begin.
+
+        It waits until the blocks before are decoded.
+
+        Raises:
+            InputError: an earlier run wrote the next block where this one has to end otherwise.
+        """
+        start = self._place(block, len(encoded))
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            rest, position = memoryview(encoded), start
+            while rest:
+                n_written = os.pwrite(file, rest, position)
+                rest, position = rest[n_written:], position + n_written
+            os.fsync(file)
+            if hasattr(os, "posix_fadvise"):  # the recordings to come need the memory more
+                os.posix_fadvise(file, start, len(encoded), os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+        return start
+
+    def _place(self, block: int, n_bytes: int) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ends[block - 1] != UNKNOWN)
+            start = self._ends[block - 1]
+            if start == FAILED:
+                raise InterruptedError("another process of this run has failed")
+            next_start, _ = self._finished.get(block + 1, (start + n_bytes, 0))
+            if next_start != start + n_bytes:
+                raise InputError(
+                    f"block {block} has {n_bytes} bytes, not {next_start - start} as in the run that was interrupted",
+                    self.path, "Recordings have changed since: remove its folder and start again.",
+                )  # fmt: skip
+            self._ends[block] = start + n_bytes
+            self._changed.notify_all()
+        return start
+
+    def fail(self) -> None:
+        """Let no process wait any longer for what will not come."""
+        if self._changed.acquire(timeout=PATIENCE_S):  # a process that was killed may have held it
+            for block, end in enumerate(self._ends[:-1]):
+                self._ends[block] = FAILED if end == UNKNOWN else end
+            self._changed.notify_all()
+            self._changed.release()
+
+
+def read_pieces(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:
+    """Yield bytes of a file, uint8, through one buffer: a piece holds until the next is asked for."""
+    buffer = np.empty(min(PIECE_BYTES, n_bytes), np.uint8)
+    with open(path, "rb", buffering=0) as file:
+        file.seek(first)
+        while n_bytes:
+            n_read = file.readinto(memoryview(buffer)[:n_bytes])
+            if not n_read:
+                raise InputError(f"{n_bytes} bytes of audio are missing at its end", path, "Start again.")
+            n_bytes -= n_read
+            yield buffer[:n_read]
