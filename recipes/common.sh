@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 WORK=${WORK:-work} SEED=${SEED:-0} DATA=${DATA:-} SOUNDS=${SOUNDS:-} SOUND_LABELS=${SOUND_LABELS:-}
 RECIPE=$(basename "$0" .sh)
+releases=()                                             # enhancements that a recipe publishes
 
 refuse() { echo "$1" >&2; exit 2; }
 
@@ -74,9 +75,15 @@ in_lanes() {
     together "$1 ${*:2:half}" "$1 ${*:2+half}"
 }
 
-# finish EVALUATE-OPTIONS...: the table, and what it took.
+# finish EVALUATE-OPTIONS...: the table, what others get of the enhancements in $releases, and what it took. A release is
+# checked as those would check it.
 finish() {
+    local rule
     if [ -e "$WORK/evaluation" ]; then cat "$WORK/evaluation/results.md"; else step evaluation evaluate "$@"; fi
+    for rule in "${releases[@]}"; do
+        step "release-$rule" release --enhanced "$WORK/enhanced-$rule"
+        "$python" -m pseudolabel.release --verify "$WORK/release-$rule"
+    done
     printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"
 }
 

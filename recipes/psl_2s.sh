@@ -12,6 +12,7 @@
 # 5. enhance    missing labels that the teacher hears and the ontology allows are added, each with its evidence
 # 6. train      students of one size on the balanced fifth: weak, enhanced, PSL-10s, -5s, -2s, true labels (the ceiling)
 # 7. evaluate   everything on clips that nobody has trained on: table, figures, report
+# 8. release    the enhanced labels as a folder that others can use, and check
 #
 # Run it again and every finished step is skipped; kill it and it goes on where it was.
 #
@@ -111,5 +112,6 @@ together "students ${with_teacher[*]:0:half}" "students ${with_teacher[*]:half}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
 # A student of 2 s windows may hear 10 s, and one of 10 s may have to answer after 2: mAP of the mean over pieces.
+releases=(25p)
 # shellcheck disable=SC2086
 finish ${LENGTHS:+--scales clip $LENGTHS}

@@ -10,6 +10,7 @@
 # 3. score      LIST's clips: whole, and in windows of 10, 5 and 2 s, which students learn from (train --targets)
 # 4. enhance    at the mean (PSLA's) and at the 25th percentile; and as PSLA's published code does it
 # 5. evaluate   the teacher on the evaluation list
+# 6. release    each enhancement as a folder that others can use, and check
 #
 # These teachers have heard the clips that they relabel: in-sample, as in the papers.
 #
@@ -52,6 +53,7 @@ for rule in "${rules[@]}"; do
 done
 step enhanced-psla-mean enhance --labels "$list" --threshold mean --profile psla
 
+releases=("${rules[@]}" psla-mean)
 finish --train-labels "$list"
 echo "a student of its 2 s answers: python -m pseudolabel.train --work $WORK --row psl_2s --targets $WORK/scores.h5" \
     "--window 2s --list $list"

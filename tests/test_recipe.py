@@ -50,7 +50,7 @@ def tiny(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
 def corpus(tiny, tmp_path) -> Path:
     """A work folder in which corpus and clip store are made, and nothing else."""
     work = shutil.copytree(tiny[0], tmp_path / "work", ignore=shutil.ignore_patterns("scenes"))
-    for made in ("runs", "evaluation", "enhanced-25p"):
+    for made in ("runs", "evaluation", "enhanced-25p", "release-25p"):
         shutil.rmtree(work / made)
     for made in ("scores.h5", "results.md", "settings.txt"):
         (work / made).unlink()
@@ -67,6 +67,7 @@ def test_whole_loop_ends_with_table_and_report(tiny):
         assert any(line.split()[:1] == [row] for line in run.stdout.splitlines())
     assert "mAP" in results and "mAP" in run.stdout and "d'" in results
     assert (work / "evaluation" / "report.html").stat().st_size > 10_000
+    assert f"{work / 'release-25p'}: verified" in run.stdout
     assert run.stdout.rstrip().splitlines()[-1].startswith("took ")
 
 
@@ -74,6 +75,7 @@ def test_every_stage_left_its_files(tiny):
     work, _ = tiny
     names = ["events.csv", "dropped.csv", "annotator.csv", "clips.h5", "skipped.csv", "missing.csv", "scores.h5"]
     names += ["enhanced-25p/labels.csv", "enhanced-25p/ledger.parquet", "runs/teacher/model.safetensors"]
+    names += ["release-25p/README.md", "release-25p/SHA256SUMS"]
     assert [name for name in names if not (work / name).is_file()] == []
     n_balanced = len(read_rows(work / "balanced.csv"))
     steps = set()
@@ -99,7 +101,7 @@ def test_run_again_skips_every_step_and_changes_nothing(tiny):
     run = run_recipe(work)
     assert run.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
-    made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p"]
+    made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p", "release-25p"]
     made += [f"runs/{row}-seed0/run.json" for row in TINY_ROWS]
     assert sorted(line for line in run.stdout.splitlines() if line.startswith("have ")) == sorted(
         f"have {work / name}" for name in made

@@ -1,0 +1,105 @@
+"""`release --diff A B`: two lists of any form are read, compared, told in lines and written as tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pseudolabel.artefacts import refuse_existing, whole_folder, write_csv, write_json
+from pseudolabel.errors import InputError
+from pseudolabel.labels.ledger import read_ledger
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.releases.difference import Side, difference
+
+LEDGERS = ("added_labels.parquet", "ledger.parquet")  # of a release, of a folder that enhance wrote
+TABLES = ("by_class", "violated_pairs")
+N_NAMED = 5  # classes that the terminal names
+
+
+def run_difference(args: argparse.Namespace) -> None:
+    """Compare the two lists of `args.diff`; with `args.out` also write difference.json and its tables.
+
+    `args` further has work, vocabulary, ontology, format, unknown_labels and overwrite, as `enhance` has them.
+
+    Raises:
+        InputError: a list that cannot be read, a label outside the vocabulary, no clip in common.
+    """
+    if args.out:
+        refuse_existing(args.out, args.overwrite)
+    first_path, second_path = args.diff
+    vocabulary = _vocabulary(args)
+    sides = [_read_side(path, vocabulary, args) for path in (first_path, second_path)]
+    if first_path.resolve() == second_path.resolve():
+        raise InputError("both are the same", first_path, "Give two lists.")
+    found = difference(*sides, Ontology.load(args.ontology))
+    lines = difference_lines(found)
+    if args.out:
+        with whole_folder(args.out, args.overwrite) as folder:
+            write_json(folder / "difference.json", {name: found[name] for name in found if name not in TABLES})
+            for name in TABLES:
+                header = list(found[name][0]) if found[name] else ["list", "class_id", "missing", "clips"]
+                rows = (["" if value is None else value for value in row.values()] for row in found[name])
+                write_csv(folder / f"{name}.csv", header, rows)
+            rows = ([name, *row.values()] for name, rows in found["confirmed"].items() for row in rows)
+            write_csv(folder / "confirmed.csv", ("list", "additions", "in_both", "confirmed", "share"), rows)
+        lines.append(f"{args.out}: difference.json, by_class.csv, violated_pairs.csv, confirmed.csv")
+    print("\n".join(lines))
+
+
+def difference_lines(found: dict) -> list[str]:
+    """Return what the terminal shows."""
+    clips, labels, agreement = found["clips"], found["labels"], found["agreement"]
+    lines = [
+        f"{found['first']} -> {found['second']}",
+        f"  clips      {clips['both']:>10,} in both, {clips['only_first']:,} only in the first, "
+        f"{clips['only_second']:,} only in the second; labels of those in both:",
+        f"  labels     {labels['first']:>10,} in the first ({labels['a_clip_first']:.2f} a clip), "
+        f"{labels['second']:,} in the second ({labels['a_clip_second']:.2f})",
+        f"  kept       {labels['kept']:>10,}",
+        f"  added      {labels['added']:>10,}, of which the ontology implies "
+        f"{labels['added_that_the_ontology_implies']:,} from the first list's labels: {_most(found, 'added')}",
+        f"  removed    {labels['removed']:>10,}: {_most(found, 'removed')}",
+        f"  agreement  {_shown(agreement['kappa']):>10} kappa, {_shown(agreement['kappa_of_classes'])} mean kappa of "
+        f"the classes, {agreement['jaccard']:.3f} mean Jaccard, {100 * agreement['clips_alike']:.1f} % of clips alike",
+    ]
+    for name, counts in found["violations"].items():
+        pairs = (row for row in found["violated_pairs"] if row["list"] == name)
+        first = next((f"; most: {row['name']} without {row['missing_name']} ({row['clips']:,})" for row in pairs), "")
+        lines.append(f"  ontology   {counts['labels']:>10,} ancestors of labels are missing from {counts['clips']:,} "
+                     f"clips of {name}{first}")  # fmt: skip
+    for name, rows in found["confirmed"].items():
+        lines.append(f"  additions of {name} that the other list has, a second opinion:")
+        lines += [
+            f"    {row['additions']:<22} {row['confirmed']:>9,} of {row['in_both']:,} ({100 * row['share']:.1f} %)"
+            for row in rows
+        ]
+    return lines
+
+
+def _most(found: dict, change: str) -> str:
+    """Return the classes that a change concerns most."""
+    rows = sorted(found["by_class"], key=lambda row: -row[change])[:N_NAMED]
+    return "; ".join(f"{row['name']} {row[change]:,}" for row in rows if row[change]) or "nothing"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _vocabulary(args: argparse.Namespace) -> Vocabulary:
+    """Return the one that is asked for, else that of a release or of the work folder, else AudioSet's."""
+    places = [*(path / "classes.csv" for path in args.diff), args.work / "vocabulary.csv"]
+    found = next((path for path in places if path.is_file()), "audioset")
+    return Vocabulary.load(args.vocabulary or found)
+
+
+def _read_side(path: Path, vocabulary: Vocabulary, args: argparse.Namespace) -> Side:
+    if not path.is_dir():
+        return Side(path.name, LabelTable.read(path, vocabulary, args.format, args.unknown_labels))
+    if not (path / "labels.csv").is_file():
+        raise InputError("there is no labels.csv", path, "Give a release, a folder that enhance wrote, or a list.")
+    ledger = next((path / name for name in LEDGERS if (path / name).is_file()), None)
+    labels = LabelTable.read(path / "labels.csv", vocabulary, "csv", args.unknown_labels)
+    return Side(path.name, labels, ledger and read_ledger(ledger))
