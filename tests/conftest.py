@@ -1,4 +1,4 @@
-"""What the tests share: the real data beside the checkout, where it is there, and a corpus of tones."""
+"""What the tests share: real data beside the checkout, where it is there, a corpus of tones, ledgers with truth."""
 
 from __future__ import annotations
 
@@ -69,3 +69,56 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def simulate_ledger() -> Callable[..., tuple]:
+    """Return a function that makes a ledger and the (M,) truth of its rows."""
+    import pyarrow as pa
+
+    from pseudolabel.labels.ledger import SCHEMA
+    from pseudolabel.reviews.sampling import TYPES
+
+    def simulate(n: int, n_classes: int, precision: float, seed: int = 0) -> tuple:
+        """Truth varies with score, class and type; class sizes are uneven; a part of Type II is added by rule."""
+        rng = np.random.default_rng(seed)
+        sizes = rng.zipf(1.6, n_classes).clip(1, 500)
+        classes, types = rng.choice(n_classes, n, p=sizes / sizes.sum()), rng.choice(3, n, p=[0.55, 0.35, 0.1])
+        scores = np.where((types == 1) & (rng.random(n) < 0.5), np.nan, rng.beta(2, 2, n))
+        sense = 3 * np.nan_to_num(scores, nan=1.0) + rng.normal(0, 1.2, n_classes)[classes] + 0.6 * (types == 1)
+        order = np.argsort(-(sense + rng.logistic(0, 1, n)), kind="stable")
+        truth = np.zeros(n, bool)
+        truth[order[: round(precision * n)]] = True
+        known = ~np.isnan(scores)
+        columns = {
+            "clip_id": [f"c{row:05d}" for row in range(n)],
+            "class_id": [f"k{k:03d}" for k in classes.tolist()],
+            "error": [TYPES[t] for t in types.tolist()],
+            "because": ["k000"] * n,
+            "score": pa.array(scores, from_pandas=True),
+            "threshold": pa.array(np.where(known, 0.0, np.nan), from_pandas=True),
+            "probability": pa.nulls(n, pa.float64()),
+            "round": pa.array(np.ones(n, np.int32)),
+            "window_s": pa.nulls(n, pa.float64()),
+            "onset_s": pa.nulls(n, pa.float64()),
+        }
+        return pa.table(columns, schema=SCHEMA), truth
+
+    return simulate
+
+
+@pytest.fixture(scope="session")
+def sample_of() -> Callable:
+    """Return a function that draws a review sample whose items are called by the number of their row."""
+    from dataclasses import replace
+
+    from pseudolabel.reviews.items import make_sample
+    from pseudolabel.reviews.sampling import band_edges, draw, float_column, items_of
+
+    def sample_of(ledger, seed: int = 0, budget: int | None = 200, per_class: int | None = None):
+        edges = band_edges(float_column(ledger, "score"), 5)
+        drawn = draw(ledger, edges, budget, per_class, seed)
+        items = [replace(item, item=str(row)) for row, item in zip(drawn.rows, items_of(ledger, drawn), strict=True)]
+        return make_sample(items, "", drawn.strata, bands=edges)
+
+    return sample_of

@@ -102,7 +102,7 @@ def write_ledger(ledger: pa.Table, folder: str | Path) -> None:
     ):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(ledger.column_names)
-        writer.writerows(_csv_rows(ledger))
+        writer.writerows(csv_rows(ledger))
 
 
 def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_id")) -> pa.Table:
@@ -134,7 +134,8 @@ def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_i
     return ledger
 
 
-def _csv_rows(ledger: pa.Table) -> Iterator[tuple]:
+def csv_rows(ledger: pa.Table) -> Iterator[tuple]:
+    """Yield the rows as CSV files have them: floats with 17 significant digits."""
     for batch in ledger.to_batches(max_chunksize=1 << 16):
         columns = []
         for field, column in zip(batch.schema, batch.columns, strict=True):

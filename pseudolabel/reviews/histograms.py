@@ -1,0 +1,64 @@
+"""Histograms of a class's scores: clips that carry its label beside clips that do not, as numbers that a page draws.
+
+Bins are equally wide in log-odds, log(p / (1 - p)): most scores lie near 0 or 1, where a linear axis shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pseudolabel.labels.evidence import ONE, Evidence
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP, window_name
+
+LOWEST, HIGHEST, N_BINS = -8.0, 8.0, 32  # log-odds; 0.0003 to 0.9997, what lies outside counts in the outermost bins
+BLOCK_CLIPS = 8192
+
+
+def class_histograms(
+    labels: LabelTable, scores: ScoreStore, class_ids: Sequence[str], window_s: float | None = None
+) -> dict[str, dict[str, list[int]]]:
+    """Return {class id: {"with": counts, "without": counts}}, N_BINS each, over all clips that have scores.
+
+    Args:
+        labels: (N, K) the labels that the thresholds were made with.
+        scores: of any clips; each is matched by its id.
+        class_ids: the classes wanted; those that the scores do not have are left out.
+        window_s: the best window of this length counts; None: the whole clip's score.
+    """
+    evidence = Evidence.match(labels, scores, scale=CLIP if window_s is None else window_name(window_s))
+    wanted = [labels.vocabulary.index[class_id] for class_id in class_ids]
+    shown = np.array([column for column in wanted if evidence.column_of[column] >= 0], np.int64)
+    clips, bin_of = np.flatnonzero(evidence.row_of >= 0), _bin_of_bits()
+    counts = np.zeros((2, len(shown), N_BINS), np.int64)
+    for start in range(0, len(clips), BLOCK_CLIPS):
+        block = clips[start : start + BLOCK_CLIPS]
+        bits = _best(evidence, evidence.row_of[block], evidence.column_of[shown]).view(np.uint16)
+        carried = labels.matrix[block][:, shown].toarray()
+        cells = bin_of[np.minimum(bits, ONE)] + N_BINS * np.arange(len(shown))
+        for counted, there in zip(counts, (carried, ~carried), strict=True):
+            counted += np.bincount(cells[there], minlength=counted.size).reshape(counted.shape)
+    ids = [labels.vocabulary.class_ids[column] for column in shown]
+    pairs = zip(ids, counts[0].tolist(), counts[1].tolist(), strict=True)
+    return {class_id: {"with": carrying, "without": others} for class_id, carrying, others in pairs}
+
+
+def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the scores (rows, columns) float16, of the best real window where there are windows."""
+    scores = np.asarray(evidence.scores[rows], np.float16)[..., columns]
+    if evidence.window_s is None:
+        return np.ascontiguousarray(scores)
+    real = np.arange(scores.shape[1]) < evidence.n_windows[rows, None]
+    return np.where(real[..., None], scores, np.float16(0)).max(axis=1)
+
+
+def _bin_of_bits() -> np.ndarray:
+    """Return the bin of each float16 from 0 to 1, by its bits."""
+    values = np.arange(ONE + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        odds = np.log(values) - np.log1p(-values)
+    places = (np.clip(odds, LOWEST, HIGHEST) - LOWEST) / (HIGHEST - LOWEST) * N_BINS
+    return np.minimum(places.astype(np.int64), N_BINS - 1)

@@ -1,0 +1,173 @@
+"""Items: what a reviewer is asked, and the sample of a ledger that they are.
+
+`sample.csv` has one row an item and `sample.json` the rest. Together they turn judgements back into estimates, so
+the reader checks that they belong together: the page's name is a digest of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from pseudolabel.artefacts import read_csv, write_csv, write_json
+from pseudolabel.errors import InputError
+
+ADDED, GIVEN, ABSENT = KINDS = ("added", "given", "absent")
+TABLE, REST = "sample.csv", "sample.json"
+FORMAT, FORMAT_VERSION = "pseudolabel-sample", 1
+BY_RULE = "by rule"  # the band of the additions that no score decided
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: does the clip hold the class?
+
+    `item` is its number on the page ("0001", ...), in the shuffled order in which it is asked. `kind` is `added` for a
+    row of the ledger; decoys are `given`, a label that the original list has, or `absent`, a class that neither the
+    list nor the ledger gives the clip and that no label of it could propose. `stratum` and `weight` (the additions
+    that the item stands for, N_h / n_h) are empty and 0 for decoys, as are `error`, `because`, `score`, `threshold`.
+    """
+
+    item: str
+    clip_id: str
+    class_id: str
+    kind: str
+    error: str = ""
+    because: tuple[str, ...] = ()
+    score: float | None = None
+    threshold: float | None = None
+    window_s: float | None = None
+    onset_s: float | None = None
+    stratum: str = ""
+    weight: float = 0.0
+
+
+COLUMNS = tuple(column.name for column in fields(Item))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The items of a page, and what they are a sample of.
+
+    `page` names the page: 12 hexadecimal digits of a digest of all the rest. `strata` gives the additions in each
+    stratum (N_h), in the order in which neighbours are most alike; `bands` the inner edges of the score bands.
+    """
+
+    items: tuple[Item, ...]
+    page: str
+    blind: bool
+    ledger_sha256: str
+    strata: dict[str, int] = field(default_factory=dict)
+    n_additions: int = 0
+    bands: tuple[float, ...] = ()
+    seed: int = 0
+
+    @property
+    def additions(self) -> tuple[Item, ...]:
+        """Return the items that are rows of the ledger."""
+        return tuple(item for item in self.items if item.kind == ADDED)
+
+    @property
+    def decoys(self) -> tuple[Item, ...]:
+        """Return the items that measure the judge."""
+        return tuple(item for item in self.items if item.kind != ADDED)
+
+
+def make_sample(
+    items: Iterable[Item],
+    ledger_sha256: str,
+    strata: dict[str, int],
+    blind: bool = False,
+    bands: Iterable[float] = (),
+    seed: int = 0,
+) -> Sample:
+    """Return the sample of these items, with the name of its page."""
+    items, bands, n_additions = tuple(items), tuple(bands), sum(strata.values())
+    rest = {"blind": blind, "ledger_sha256": ledger_sha256, "strata": list(strata.items())}
+    rest |= {"n_additions": n_additions, "bands": bands, "seed": seed}
+    text = json.dumps([rest, [_texts(item) for item in items]], ensure_ascii=False)
+    page = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Sample(items, page, blind, ledger_sha256, dict(strata), n_additions, bands, seed)
+
+
+def write_sample(sample: Sample, folder: str | Path) -> None:
+    """Write `sample.csv` (floats with all their digits) and `sample.json` into a folder that is there."""
+    folder = Path(folder)
+    write_csv(folder / TABLE, COLUMNS, (_texts(item) for item in sample.items))
+    rest = {"format": FORMAT, "format_version": FORMAT_VERSION, "page": sample.page, "blind": sample.blind}
+    rest |= {"seed": sample.seed, "ledger_sha256": sample.ledger_sha256, "n_additions": sample.n_additions}
+    write_json(folder / REST, rest | {"bands": list(sample.bands), "strata": sample.strata})
+
+
+def read_sample(folder: str | Path) -> Sample:
+    """Read what `write_sample` wrote; `folder` may also name its sample.csv or sample.json.
+
+    Raises:
+        InputError: a file is missing, has another form, or the two do not belong together or were changed.
+    """
+    folder = Path(folder)
+    folder = folder.parent if folder.name in (TABLE, REST) else folder
+    if not (folder / TABLE).is_file():
+        raise InputError("no sample.csv there", folder, "Give the folder that `review` made.")
+    rest = _read_rest(folder / REST)
+    items = [_item(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, COLUMNS)]
+    keys = ("ledger_sha256", "strata", "blind", "bands", "seed")
+    try:
+        sample = make_sample(items, *(rest[key] for key in keys))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"not the key of a review sample ({error})", folder / REST) from error
+    if sample.page != rest.get("page"):
+        raise InputError(
+            f"sample.csv and sample.json do not belong together or were changed: page {rest.get('page')!r}, "
+            f"but their contents make {sample.page!r}", folder, "Take both as `review` wrote them.",
+        )  # fmt: skip
+    return sample
+
+
+def _read_rest(path: Path) -> dict:
+    try:
+        rest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", path, "It stands beside sample.csv where `review` wrote both.") from None
+    except ValueError as error:
+        raise InputError(f"not JSON ({error})", path) from error
+    if not isinstance(rest, dict) or rest.get("format") != FORMAT:
+        raise InputError(f"not a {FORMAT} file", path)
+    if rest.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"format_version {rest.get('format_version')!r}, this program reads {FORMAT_VERSION}", path)
+    return rest
+
+
+def _texts(item: Item) -> list[str]:
+    texts = []
+    for name in COLUMNS:
+        value = getattr(item, name)
+        if isinstance(value, tuple):
+            value = ";".join(value)
+        texts.append("" if value is None else f"{value:.17g}" if isinstance(value, float) else str(value))
+    return texts
+
+
+def _item(row: dict[str, str], place: str) -> Item:
+    numbers = {name: _number(row[name], name, place) for name in ("score", "threshold", "window_s", "onset_s")}
+    if row["kind"] not in KINDS:
+        raise InputError(f"kind {row['kind']!r} is none of {', '.join(KINDS)}", place)
+    because = tuple(filter(None, row["because"].split(";")))
+    texts = {name: row[name] for name in ("item", "clip_id", "class_id", "kind", "error", "stratum")}
+    return Item(**texts, because=because, weight=_number(row["weight"], "weight", place) or 0.0, **numbers)
+
+
+def _number(text: str, name: str, place: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{name} {text!r} is not a number", place)
+    return value

@@ -1,0 +1,119 @@
+"""The same questions for Label Studio: tasks and labelling interface to import, and its export read back.
+
+`label_studio.json` has the tasks, `label_studio.xml` the interface. The sound is served by Label Studio from the folder
+(LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=the folder of the page).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pseudolabel.artefacts import whole_file, write_json, write_text
+from pseudolabel.errors import InputError
+from pseudolabel.labels.undo import DECISIONS
+from pseudolabel.reviews.audio_files import flac_bytes
+from pseudolabel.reviews.items import Sample
+from pseudolabel.reviews.page import PageSources, check_sample, clips_with_sound, questions
+
+JUDGEMENT_COLUMNS = ("page", "item", "clip_id", "class_id", "error", "decision", "judge")
+LOCAL_FILES = "/data/local-files/?d="
+CHOICES = "".join(f'\n    <Choice value="{decision}" hotkey="{key}"/>' for key, decision in enumerate(DECISIONS, 1))
+
+
+def write_label_studio(folder: str | Path, sample: Sample, sources: PageSources, served_at: str = LOCAL_FILES) -> None:
+    """Write `label_studio.json`, `label_studio.xml`, and the clips' sound under `audio/` where it is not there yet.
+
+    Args:
+        served_at: what stands before `audio/0001.flac` in the address from which Label Studio takes the sound.
+    """
+    folder = Path(folder)
+    check_sample(sample, sources)
+    sounding = clips_with_sound(sample, sources)
+    content = questions(sample, sources, sounding)
+    write_json(folder / "label_studio.json", tasks(sample, content, served_at))
+    write_text(folder / "label_studio.xml", interface(sample.blind, bool(sounding)))
+    for clip in content["clips"]:
+        if "audio" in clip and not (folder / clip["audio"]).exists():
+            with whole_file(folder / clip["audio"]) as temporary:
+                temporary.write_bytes(flac_bytes(sources.clips, clip["clip_id"]))
+
+
+def tasks(sample: Sample, content: dict, served_at: str = LOCAL_FILES) -> list[dict]:
+    """Return one task an item; `content` is what `questions` returns: a blind task holds no more than a blind page."""
+    made = []
+    for shown in content["items"]:
+        clip = content["clips"][shown["clip"]]
+        window = "{:g} to {:g} s".format(shown["window"][0], sum(shown["window"])) if "window" in shown else ""
+        about = {"page": sample.page, "item": shown["item"], "clip_id": clip["clip_id"], "class_id": shown["class_id"]}
+        about |= {"error": shown.get("error", ""), "label": content["names"][shown["class_id"]], "window": window}
+        about |= {"audio": served_at + clip["audio"] if "audio" in clip else "", "source": _source(clip)}
+        if not sample.blind:
+            about |= {"labels": _joined(clip["labels"], content), "why": _why(shown, content)}
+        made.append({"data": about})
+    return made
+
+
+def interface(blind: bool, sound: bool) -> str:
+    """Return the labelling interface: the questions as plain text, the sound, and one choice."""
+    lines = ['<Header value="Is this sound in the clip?"/>', '<Text name="label" value="$label"/>']
+    lines += ['<Audio name="audio" value="$audio"/>'] if sound else []
+    shown = ("window", "source") if blind else ("window", "labels", "why", "source")
+    lines += [f'<Header value="{name.capitalize()}" size="5"/><Text name="{name}" value="${name}"/>' for name in shown]
+    lines += [f'<Choices name="decision" toName="label" choice="single-radio" required="true">{CHOICES}\n  </Choices>']
+    return "<View>\n" + "".join(f"  {line}\n" for line in lines) + "</View>\n"
+
+
+def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
+    """Return the judgements of Label Studio's JSON export, one row an item with JUDGEMENT_COLUMNS.
+
+    Of several annotations of a task the last one counts, cancelled ones and tasks without any are left out.
+
+    Raises:
+        InputError: not such an export, or tasks that `write_label_studio` did not write.
+    """
+    path, rows = Path(path), []
+    if not path.is_file():
+        raise InputError("no such file", path)
+    try:
+        for number, task in enumerate(json.loads(path.read_text(encoding="utf-8")), 1):
+            place = f"{path}: task {number}"
+            about = {name: str(task["data"][name]) for name in JUDGEMENT_COLUMNS[:5]}
+            for annotation in task.get("annotations", []):
+                chosen = [
+                    result["value"]["choices"][0] for result in annotation["result"] if result["type"] == "choices"
+                ]
+                if annotation.get("was_cancelled") or not chosen:
+                    continue
+                if chosen[0] not in DECISIONS:
+                    raise InputError(f"choice {chosen[0]!r} is none of {', '.join(DECISIONS)}", place)
+                about |= {"decision": chosen[0], "judge": _judge(annotation)}
+            if "decision" in about:
+                rows.append(about)
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        message = f"not Label Studio's export of a review ({type(error).__name__}: {error})"
+        raise InputError(message, path, "Export the project as JSON.") from error
+    return rows
+
+
+def _judge(annotation: dict) -> str:
+    who = annotation.get("completed_by", "")
+    return str(who.get("email", who.get("id", "")) if isinstance(who, dict) else who)
+
+
+def _why(shown: dict, content: dict) -> str:
+    because = _joined(shown["because"], content)
+    reason = f"type {shown['error']}, because of {because}" if shown["kind"] == "added" else f"control: {shown['kind']}"
+    if shown["score"] is None or shown["threshold"] is None:
+        return reason
+    return f"{reason}; score {shown['score']:.3f}, threshold {shown['threshold']:.3f}"
+
+
+def _joined(class_ids: list[str], content: dict) -> str:
+    return "; ".join(content["names"][class_id] for class_id in class_ids)
+
+
+def _source(clip: dict) -> str:
+    return clip["video"]["url"] if "video" in clip else ""

@@ -1,0 +1,207 @@
+"""The review page: one HTML file that asks about every item of a sample and keeps what a person answers.
+
+The page is text, script and style from this package, and the items as JSON; names and ids are only ever shown as text.
+A blind page holds of each item nothing but the clip and the class: no type, score, threshold or histogram, and not the
+clip's labels, which would tell the controls from the additions.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from pseudolabel.artefacts import whole_file
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import Progress
+from pseudolabel.reviews.audio_files import flac_bytes, video_of, watch_url
+from pseudolabel.reviews.histograms import HIGHEST, LOWEST, class_histograms
+from pseudolabel.reviews.items import Item, Sample
+from pseudolabel.reviews.pictures import frequency_ticks, log_mel_png
+from pseudolabel.scores.store import ScoreStore
+
+AUDIO_FILE, PICTURE_FILE = "audio/{:04d}.flac", "pictures/{:04d}.png"
+SCRIPTS = ("judgements.js", "histogram.js", "player.js", "review.js")
+END = "</body>\n</html>\n"
+
+
+@dataclass(frozen=True)
+class PageSources:
+    """Where a page finds what it shows.
+
+    Args:
+        vocabulary: names of the classes.
+        labels: the original labels; they make the histograms, too.
+        clips: the sound; None: none, only links to the source videos.
+        scores: what the histograms show; None: no histograms.
+        segments: {clip id: (start, end)}, seconds, where in their videos the clips lie (AudioSet).
+        embed: sound and pictures lie in the page itself, not in folders beside it.
+        title: heading of the page.
+    """
+
+    vocabulary: Vocabulary
+    labels: LabelTable
+    clips: ClipStore | None = None
+    scores: ScoreStore | None = None
+    segments: Mapping[str, tuple[float, float]] | None = None
+    embed: bool = True
+    title: str = "Review of added labels"
+
+
+def write_page(folder: str | Path, sample: Sample, sources: PageSources) -> Path:
+    """Write `index.html` into `folder`, and `audio/` and `pictures/` where these are not embedded; return its path.
+
+    Raises:
+        InputError: an item's class is not in the vocabulary, or its clip not in the label list.
+    """
+    folder, numbers = Path(folder), clip_numbers(sample)
+    check_sample(sample, sources)
+    sounding = clips_with_sound(sample, sources)
+    content = page_content(sample, sources, sounding)
+    with whole_file(folder / "index.html") as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(_skeleton(sources.title, content))
+        with Progress("clips of the page", len(sounding), "clip") as progress:
+            for clip_id in sounding:
+                assert sources.clips is not None
+                samples = sources.clips.read(clip_id)
+                media = {
+                    AUDIO_FILE.format(numbers[clip_id]): flac_bytes(sources.clips, clip_id),
+                    PICTURE_FILE.format(numbers[clip_id]): log_mel_png(samples, sources.clips.sample_rate),
+                }
+                for name, content_bytes in media.items():
+                    if sources.embed:
+                        file.write(_embedded(name, content_bytes))
+                    else:
+                        _write_bytes(folder / name, content_bytes)
+                progress.advance(1)
+        file.write(END)
+    return folder / "index.html"
+
+
+def clip_numbers(sample: Sample) -> dict[str, int]:
+    """Return the number of each clip in file names: 1, 2, ... in the order of the items."""
+    clip_ids = dict.fromkeys(item.clip_id for item in sample.items)
+    return {clip_id: number for number, clip_id in enumerate(clip_ids, 1)}
+
+
+def clips_with_sound(sample: Sample, sources: PageSources) -> tuple[str, ...]:
+    """Return the sample's clips that the clip store has, under their id or an alias, in the order of the items."""
+    if sources.clips is None:
+        return ()
+    matched = match_clips(list(clip_numbers(sample)), sources.clips.index, sources.clips.path)
+    sources.clips.aliases = {**sources.clips.aliases, **matched.aliases}
+    return matched.found
+
+
+def page_content(sample: Sample, sources: PageSources, sounding: Iterable[str]) -> dict[str, object]:
+    """Return what the page knows, as its script reads it; `sounding` are the clips that have sound."""
+    content: dict[str, object] = {"page": sample.page, "blind": sample.blind, "embedded": sources.embed}
+    content |= questions(sample, sources, sounding)
+    if sources.clips is not None:
+        content["ticks"] = frequency_ticks(sources.clips.sample_rate)
+    if not sample.blind and sources.scores is not None:
+        window_s = next((item.window_s for item in sample.items if item.window_s is not None), None)
+        wanted = _ordered({item.class_id for item in sample.items}, sources.vocabulary)
+        content["log_odds"] = [LOWEST, HIGHEST]
+        content["histograms"] = class_histograms(sources.labels, sources.scores, wanted, window_s)
+    return content
+
+
+def questions(sample: Sample, sources: PageSources, sounding: Iterable[str]) -> dict[str, object]:
+    """Return `items`, `clips` and `names`: all that may be shown of each item, and nothing more on a blind page."""
+    sounding, numbers = set(sounding), clip_numbers(sample)
+    clips = [_clip(clip_id, clip_id in sounding, number, sample, sources) for clip_id, number in numbers.items()]
+    items = [_item(item, numbers[item.clip_id] - 1, sample) for item in sample.items]
+    mentioned = {class_id for item in items for class_id in (item["class_id"], *item.get("because", ()))}
+    mentioned |= {class_id for clip in clips for class_id in clip.get("labels", ())}
+    vocabulary = sources.vocabulary
+    names = {class_id: vocabulary.names[vocabulary.index[class_id]] for class_id in _ordered(mentioned, vocabulary)}
+    return {"names": names, "clips": clips, "items": items}
+
+
+def _item(item: Item, clip: int, sample: Sample) -> dict[str, object]:
+    """Return an item as the page holds it; a blind one shows a window only where every item has one."""
+    shown: dict[str, object] = {"item": item.item, "clip": clip, "class_id": item.class_id}
+    all_have_windows = all(other.window_s is not None for other in sample.items)
+    if item.window_s is not None and item.onset_s is not None and (all_have_windows or not sample.blind):
+        shown["window"] = [item.onset_s, item.window_s]
+    if not sample.blind:
+        shown |= {"kind": item.kind, "error": item.error, "because": list(item.because)}
+        shown |= {"score": item.score, "threshold": item.threshold}
+    return shown
+
+
+def _clip(clip_id: str, sounds: bool, number: int, sample: Sample, sources: PageSources) -> dict[str, object]:
+    shown: dict[str, object] = {"clip_id": clip_id}
+    if not sample.blind:
+        row = sources.labels.matrix[[sources.labels.row_of[clip_id]]]
+        shown["labels"] = [sources.vocabulary.class_ids[column] for column in row.indices.tolist()]
+    if sounds:
+        assert sources.clips is not None
+        n_samples = int(sources.clips.n_samples[sources.clips.rows([clip_id])[0]])
+        shown["duration_s"] = round(n_samples / sources.clips.sample_rate, 3)
+        shown["audio"], shown["picture"] = AUDIO_FILE.format(number), PICTURE_FILE.format(number)
+    video = video_of(clip_id, sources.segments, guess=not sounds)
+    if video:
+        shown["video"] = {"start_s": video[1], "url": watch_url(*video)}
+    return shown
+
+
+def _ordered(class_ids: set[str], vocabulary: Vocabulary) -> list[str]:
+    return sorted(class_ids, key=lambda class_id: vocabulary.index[class_id])
+
+
+def check_sample(sample: Sample, sources: PageSources) -> None:
+    """Raise InputError where an item's class is not in the vocabulary or its clip not in the label list."""
+    for item in sample.items:
+        for class_id in (item.class_id, *item.because):
+            if class_id not in sources.vocabulary.index:
+                raise sources.vocabulary.unknown(class_id, f"item {item.item}")
+    sources.labels.rows(list(clip_numbers(sample)))
+    if not sample.items:
+        raise InputError("the sample has no items", remedy="Give a ledger with additions, or a larger --budget.")
+    names = [item.item for item in sample.items]
+    if len(set(names)) != len(names):
+        twice = first_few(name for name in dict.fromkeys(names) if names.count(name) > 1)
+        raise InputError(f"items stand there twice: {twice}")
+
+
+def _skeleton(title: str, content: Mapping[str, object]) -> str:
+    """Return the page up to where sound and pictures stand."""
+    script = "\n".join(map(_package_text, SCRIPTS))
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return Template(_package_text("review.html")).substitute(
+        title=escape(title), style=_package_text("review.css"), content=script_json(content), script=script,
+        script_digest=digest,
+    )  # fmt: skip
+
+
+def script_json(value: object) -> str:
+    """Return JSON that may stand in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _package_text(name: str) -> str:
+    return resources.files("pseudolabel.reviews").joinpath(name).read_text(encoding="utf-8")
+
+
+def _embedded(name: str, content: bytes) -> str:
+    return f'<script type="text/plain" data-file="{name}">{base64.b64encode(content).decode("ascii")}</script>\n'
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,97 @@
+"""What the tests of reviews share: a sample over clips of tones, where to find what it shows, and a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+HOSTILE = """</script><b id="injected">"it's" & <!-- co"""
+
+
+@pytest.fixture
+def tone_sources(write_tones, tmp_path) -> Callable:
+    """Return a function that makes the PageSources of clips of tones, each longer than 3 s, with scores at 2 s."""
+    from pseudolabel.audio.clips import ClipStore
+    from pseudolabel.labels.table import LabelTable
+    from pseudolabel.labels.vocabulary import Vocabulary
+    from pseudolabel.reviews.page import PageSources
+    from pseudolabel.scores.store import ScoreStore
+
+    def make(n_clips: int = 4, names: tuple[str, ...] = ("Low", HOSTILE, "High"), **changes) -> PageSources:
+        work = tmp_path / "work"
+        if not work.exists():
+            work.mkdir()
+            write_tones(work, [4.0] * n_clips)
+        classes = Vocabulary.load(work / "vocabulary.csv").class_ids
+        vocabulary = Vocabulary("tones", classes, names, ("",) * len(classes))
+        labels = LabelTable.read(work / "labels.csv", vocabulary)
+        windows = np.random.default_rng(3).random((n_clips, 2, len(classes)))
+        scores = {"clip": windows.max(axis=1), 2: windows}
+        ScoreStore.write(work / "scores.h5", labels.clip_ids, classes, scores, overwrite=True)
+        clips, scores = ClipStore.open(work / "clips.h5"), ScoreStore.open(work / "scores.h5")
+        return PageSources(**{"vocabulary": vocabulary, "labels": labels, "clips": clips, "scores": scores, **changes})
+
+    return make
+
+
+@pytest.fixture
+def tone_sample() -> Callable:
+    """Return a function that makes a sample: an addition for each clip of tones, and two decoys at the end."""
+    from pseudolabel.reviews.items import Item, make_sample
+
+    classes, types = ("low", "middle", "high"), ("I", "II", "I+II")
+
+    def make(n_clips: int = 4, blind: bool = False, window_s: float | None = 2.0):
+        items = []
+        for i in range(n_clips):
+            because, added = classes[i % 3], classes[(i + 1) % 3]
+            onset = None if window_s is None else window_s
+            evidence = (0.75 + i / 1000, 0.31, window_s, onset)
+            items.append(
+                Item(f"{i + 1:04d}", f"t{i:02d}", added, "added", types[i % 3], (because,), *evidence, "s", 1.0)
+            )
+        items.append(Item(f"{n_clips + 1:04d}", "t00", "low", "given"))
+        items.append(Item(f"{n_clips + 2:04d}", "t01", "high", "absent"))
+        return make_sample(items, "ab" * 32, {"s": n_clips}, blind)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """A headless Chromium, that of the system; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium on this system")
+    arguments = ["--no-sandbox", "--mute-audio"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path) -> Iterator[Callable]:
+    """Return a function that opens a page from disk; a script error, a broken rule or a request fails the test."""
+    context, complaints = chromium.new_context(accept_downloads=True), []
+
+    def watch(page) -> None:
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda sent: complaints.append(sent.url) if sent.url.startswith("http") else None)
+
+    def opened(path: Path):
+        page = context.new_page()
+        watch(page)
+        page.goto(path.resolve().as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert complaints == []
