@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": "runs or scores, and labels -> metrics, figures, report",
     "balance": "labels -> how uneven the classes are, sampling weights, a held-out list",
     "review": "a ledger -> a page to listen and judge; judgements -> estimated precision",
+    "release": "enhanced labels, or a model -> a folder that others can use and check",
     "bench": "what this machine can do, stage by stage",
 }
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips

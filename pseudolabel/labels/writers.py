@@ -15,14 +15,19 @@ LabelRows = Iterable[tuple[str, Sequence[str]]]  # clip id, class ids
 
 
 def write_audioset(
-    path: str | Path, rows: LabelRows, segments: Mapping[str, tuple[str, str]], overwrite: bool = True
+    path: str | Path,
+    rows: LabelRows,
+    segments: Mapping[str, tuple[str, str]],
+    overwrite: bool = True,
+    above: Sequence[str] = (),
 ) -> None:
-    """Write `YTID, start, end, "id,id"` under the published comment line of the columns.
+    """Write `YTID, start, end, "id,id"` under the published comment line of the columns, `above` it further ones.
 
     Raises:
         InputError: a clip has no segment, or an id cannot stand in such a list.
     """
     with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{line}\n" for line in above)
         file.write("# YTID, start_seconds, end_seconds, positive_labels\n")
         for clip_id, labels in rows:
             if clip_id not in segments:

@@ -1,0 +1,226 @@
+"""Make a folder of enhanced labels that others can use, check, compare and undo.
+
+    python -m pseudolabel.release                                   # the only WORK/enhanced-* -> WORK/release-*
+    python -m pseudolabel.release --enhanced work/enhanced-25p --soft uint8 --precision work/review/precision.json
+    python -m pseudolabel.release --verify work/release-25p
+    python -m pseudolabel.release --diff work/release-mean work/release-25p
+    python -m pseudolabel.release --model work/runs/student
+
+The folder holds the enhanced list in the form of its source (segments.csv, fsd50k.csv, esc50.csv), as psla.json, CSV
+and Parquet, the list before, the ledger (added_labels), thresholds, sampling weights after relabelling, with --soft
+the teacher's scores, and a data card, croissant.json, CITATION.cff, licences, run.json and SHA256SUMS. Made again it
+has the same bytes, wherever and whenever; it is verified before it takes its name. --verify reads such a folder and
+checks bytes, ids, classes, that ledger and original list make the enhanced one, thresholds, scores, and the card's
+counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pseudolabel import __version__, cli
+from pseudolabel.artefacts import git_commit, refuse_existing, sha256, whole_folder
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.sampling import DEFAULT_BETA
+from pseudolabel.progress import note
+from pseudolabel.scores.windows import CLIP, parse_window
+
+MODEL_FORMAT = "pseudolabel-model-release"
+MODES = ("verify", "diff", "model")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what was asked for: make a release, verify one, compare two, or release a model."""
+    modes = [name for name in MODES if getattr(args, name)]
+    if len(modes) > 1:
+        raise InputError("only one at a time", " and ".join(f"--{name}" for name in modes), "Leave one away.")
+    if args.verify:
+        _verify(args.verify)
+    elif args.diff:
+        from pseudolabel.releases.difference_report import run_difference
+
+        run_difference(args)
+    elif args.model:
+        cli.import_torch()
+        from pseudolabel.releases.model_folder import run_model
+
+        run_model(args)
+    else:
+        _make(args)
+
+
+def _verify(folder: Path) -> None:
+    """Check a release of labels, or of a model."""
+    from pseudolabel.releases.enhanced import RECORD, read_object
+    from pseudolabel.releases.verify import verify_release as verify
+
+    record = folder / RECORD
+    if record.is_file() and read_object(record).get("format") == MODEL_FORMAT:
+        cli.import_torch()
+        from pseudolabel.releases.model_folder import verify_model as verify
+    print("\n  ".join([f"{folder}: verified", *verify(folder)]))
+
+
+def _make(args: argparse.Namespace) -> None:
+    """Gather, write into a folder without its name yet, verify, name it."""
+    from pseudolabel.releases.enhanced import read_enhanced
+    from pseudolabel.releases.folder import SUMS, write_release
+    from pseudolabel.releases.verify import verify_release
+
+    folder = args.enhanced or _only_enhanced(args.work)
+    out = args.out or args.work / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
+    refuse_existing(out, args.overwrite)
+    if out.exists() and not (out.is_dir() and ((out / SUMS).exists() or not any(out.iterdir()))):
+        raise InputError("not a release, so it is not replaced", out, "Give another --out.")
+    contents = _contents(args, read_enhanced(folder, args.work, args.vocabulary))
+    with whole_folder(out, args.overwrite) as temporary:
+        counts = write_release(contents, temporary).counts
+        del contents  # of millions of clips, it is large
+        lines = verify_release(temporary)
+    n_clips, n_before, n_added = counts["clips"], counts["labels_before"], counts["added"]["labels_added"]
+    said = f"{out}: {n_clips:,} clips, {n_before:,} labels and {n_added:,} added; verified"
+    print("\n  ".join([said, *lines]))
+
+
+def _only_enhanced(work: Path) -> Path:
+    """Return the only enhanced-* folder of a work folder."""
+    found = sorted(path for path in work.glob("enhanced-*") if path.is_dir())
+    if len(found) != 1:
+        what = f"{len(found)} enhanced folders: {first_few(found)}" if found else "no folder enhanced-*"
+        raise InputError(what, work, "Give --enhanced.")
+    return found[0]
+
+
+def _contents(args: argparse.Namespace, enhanced):
+    """Return what is to be written, after checking that labels, lists and scores are those of the enhancement."""
+    from pseudolabel.releases import gather
+    from pseudolabel.releases.facts import Facts
+    from pseudolabel.releases.folder import Contents
+    from pseudolabel.releases.licences import usual_licence
+    from pseudolabel.releases.source_forms import SOURCE_FORMS
+
+    form, lists = _source_lists(args, enhanced)
+    scores = _scores(args, enhanced)
+    source = args.source if args.source is not None else SOURCE_FORMS[form].source if form else ""
+    rule = gather.rule_name(enhanced)
+    precision = args.precision and gather.read_precision(args.precision, enhanced)
+    evaluation = args.evaluation or cli.existing(args.work / "eval.csv")
+    touched = evaluation and gather.evaluation_touched(
+        enhanced, cli.read_clip_ids(evaluation, cli.vocabulary_source(args), args.format if args.evaluation else None)
+    )
+    runs = args.teacher or filter(None, [cli.existing(args.work / "runs" / "teacher")])
+    further = {path: sha256(path) for path in (*(args.list or ()), args.precision, evaluation) if path}
+    inputs = [{"name": path.name, "sha256": digest} for path, digest in {**enhanced.inputs, **further}.items()]
+    facts = Facts(
+        name=args.name or f"{source.lower() or 'labels'}-enhanced-{rule}",
+        title=args.title or f"{source or 'Sound event'} labels with missing ones added ({rule})",
+        version=args.release_version,
+        released=args.released,
+        licence=args.licence or usual_licence(source),
+        source=source,
+        url=args.url,
+        authors=tuple(args.author),
+        rule=gather.rule_of(enhanced),
+        teacher=scores and gather.teacher_of(scores, list(runs)),
+        out_of_fold=scores and gather.out_of_fold(scores),
+        evaluation_touched=touched,
+        precision=precision,
+        files=(),
+        inputs=inputs,
+        ontology=enhanced.summary.get("ontology", {}),
+        pseudolabel=__version__,
+        commit=git_commit(),
+        **gather.tables_of(enhanced, precision),
+    )
+    if args.soft and scores is None:
+        raise InputError("the teacher's scores are not here", f"--soft {args.soft}", "Give --scores.")
+    return Contents(enhanced, facts, form, lists, args.wav, args.beta, scores, args.soft, args.soft_windows)
+
+
+def _source_lists(args: argparse.Namespace, enhanced) -> tuple[str | None, Sequence[Path]]:
+    """Return the form of the source's lists and these, and check the original labels where their list is here."""
+    from pseudolabel.releases.source_forms import form_of
+
+    listed = next(iter(enhanced.inputs))
+    labels_path = args.labels or (listed if enhanced.unchanged(listed) else None)
+    if labels_path is None:
+        note(f"{listed} is not here as it was: the list before is taken from the ledger alone (--labels checks it)")
+    else:
+        options = argparse.Namespace(
+            format=args.format, unknown_labels=enhanced.record["options"].get("unknown_labels", "error")
+        )
+        if cli.read_labels(options, labels_path, enhanced.labels.vocabulary) != enhanced.original:
+            message = "its labels are not the enhanced ones without those of the ledger"
+            raise InputError(message, labels_path, "Give the --labels that enhance read.")
+    lists = args.list or [path for path in [labels_path] if path]
+    forms = {form_of(path, args.format) for path in lists}
+    if len(forms) > 1:
+        raise InputError("the lists have several forms", "--list", "Give lists of one source.")
+    return next(iter(forms), None), lists
+
+
+def _scores(args: argparse.Namespace, enhanced):
+    """Return the teacher's scores: those that `enhance` read, None where there were none or they are gone."""
+    from pseudolabel.scores.store import ScoreStore
+
+    path = args.scores or enhanced.find_input([".h5"])
+    if path is None:
+        if enhanced.scored:
+            note("the scores that enhance read are not here as they were, so the card tells no teacher: give --scores")
+        return None
+    if args.scores and not enhanced.reviewed and not enhanced.is_input(path):
+        raise InputError("not the scores that enhance read", path, "Give the store of run.json's checksum.")
+    return ScoreStore.open(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb; return its exit code."""
+    parser = cli.verb_parser("release", __doc__)
+    add = parser.add_argument
+    add("--verify", type=Path, metavar="DIR", help="check a release and do nothing else")
+    add("--diff", nargs=2, type=Path, metavar=("A", "B"), help="compare two releases or label lists")
+    add("--model", type=Path, metavar="RUN", help="release the model of a run folder")
+    add("--enhanced", type=Path, help="what enhance wrote (default: the only WORK/enhanced-*)")
+    add("--out", type=Path, help="folder to write (default: WORK/release-RULE)")
+    add("--labels", type=Path, help="the list that enhance read (default: where run.json says, if it is there)")
+    add("--list", type=Path, nargs="+", help="the source's own lists: segments, FSD50K's or ESC-50's columns are taken "
+        "from them (default: the list that enhance read)")  # fmt: skip
+    add("--ontology", type=Path, help="of --diff: ontology table or published ontology.json (default: AudioSet's)")
+    add("--onnx", action="store_true", help="of --model: also for other runtimes, compared with PyTorch")
+    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv or a built-in one)")
+    cli.add_label_options(parser)
+    add("--scores", type=Path, help="the teacher's scores (default: where run.json says, if they are there)")
+    add("--soft", choices=("float16", "uint8"), help="also write targets.h5, the teacher's scores")
+    add("--soft-windows", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
+        help="scales of targets.h5: clip, 10s, 5s, 2s (default: clip)")  # fmt: skip
+    add(
+        "--beta",
+        type=cli.non_negative,
+        default=DEFAULT_BETA,
+        help=f"exponent of the max rule's sampling weights (default: {DEFAULT_BETA})",
+    )
+    add("--wav", default="{clip_id}.wav", metavar="PATH", help="recordings in psla.json (default: {clip_id}.wav)")
+    add("--precision", type=Path, metavar="FILE", help="precision.json of review --judgements")
+    add("--evaluation", type=Path, metavar="LIST", help="evaluation clips: the card says whether their labels were "
+        "changed (default: WORK/eval.csv)")  # fmt: skip
+    add("--teacher", type=Path, nargs="+", metavar="RUN", help="run folders of the teacher: how many clips it "
+        "was trained on (default: WORK/runs/teacher)")  # fmt: skip
+    said = parser.add_argument_group("what the documents say")
+    said.add_argument("--name", help="id of the release (default: SOURCE-enhanced-RULE)")
+    said.add_argument("--title", help="one line for people")
+    said.add_argument("--release-version", default="1.0.0", metavar="X.Y.Z", help="default: 1.0.0")
+    said.add_argument("--released", default="", metavar="DAY", help="day of the release, as 2026-01-31 (default: none)")
+    said.add_argument(
+        "--licence", metavar="SPDX", help="of the labels (default: CC-BY-4.0, or what the source asks for)"
+    )
+    said.add_argument("--source", help="data set that the labels come from (default: what the list's form tells)")
+    said.add_argument("--url", default="", help="where the release will be")
+    said.add_argument("--author", action="append", default=[], metavar="NAME",
+                      help="`Family, Given` of a person, or a group's name; may be given several times")  # fmt: skip
+    return cli.run_verb(parser, run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,138 @@
+"""A folder that `enhance` wrote, read and checked: what a release is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from pseudolabel.artefacts import read_csv, sha256
+from pseudolabel.errors import InputError, UnknownClass, first_few
+from pseudolabel.labels.ledger import read_ledger
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.undo import undo
+from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.releases.tables import Added
+
+LABELS, LEDGER, LEDGER_CSV = "labels.csv", "ledger.parquet", "ledger.csv.gz"
+SUMMARY, RECORD, THRESHOLDS, MISSING = "summary.json", "run.json", "thresholds.csv", "missing.csv"
+RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # in the summary
+NO_FOLDER = "Give a folder that enhance wrote."
+
+
+@dataclass(frozen=True, eq=False)
+class Enhanced:
+    """What a folder of `enhance` holds.
+
+    Args:
+        labels, original: (N, K) with the additions, and without those of the ledger.
+        ledger, added: the additions, as a table and as numbers.
+        summary, record: summary.json and run.json; both are other ones after `enhance --apply`.
+        missing: ids of the clips that have no scores.
+    """
+
+    folder: Path
+    labels: LabelTable
+    original: LabelTable
+    ledger: pa.Table
+    added: Added
+    summary: Mapping
+    record: Mapping
+    missing: tuple[str, ...]
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether `enhance --apply` wrote it, from a reviewer's decisions."""
+        return "decisions" in self.summary
+
+    @property
+    def scored(self) -> bool:
+        """Whether scores were compared with thresholds, as far as the folder says."""
+        return self.summary.get("evidence") is not None
+
+    @cached_property
+    def inputs(self) -> dict[Path, str]:
+        """The files that `enhance` read, with their checksums; the label list comes first."""
+        return {Path(path): digest for path, digest in self.record["inputs"].items()}
+
+    def find_input(self, suffixes: Iterable[str]) -> Path | None:
+        """Return the input whose name ends so, where it is still there with the same bytes; None where it is not."""
+        suffixes = tuple(suffixes)
+        return next((path for path in self.inputs if path.name.endswith(suffixes) and self.unchanged(path)), None)
+
+    def unchanged(self, path: Path) -> bool:
+        """Return whether an input is still where it was, with the same bytes."""
+        return path.is_file() and sha256(path) == self.inputs.get(path)
+
+    def is_input(self, path: Path) -> bool:
+        """Return whether a file has the bytes of an input, wherever it lies."""
+        return path.is_file() and sha256(path) in self.inputs.values()
+
+
+def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None) -> Enhanced:
+    """Read a folder that `enhance` wrote.
+
+    Args:
+        work: where a vocabulary.csv may lie.
+        vocabulary: its classes; None: the one of WORK/vocabulary.csv and the built-in ones that fits.
+
+    Raises:
+        InputError: a file is missing or damaged, or ledger, labels and summary are not of one run.
+    """
+    for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RECORD):
+        if not (folder / name).is_file():
+            raise InputError(f"there is no {name}", folder, NO_FOLDER)
+    summary, record = (read_object(folder / name) for name in (SUMMARY, RECORD))
+    parts = [record.get(name) for name in ("options", "inputs")]
+    if record.get("verb") != "enhance" or not all(isinstance(part, dict) and part for part in parts):
+        raise InputError("not the record of a run of enhance", folder / RECORD, NO_FOLDER)
+    absent = [] if "decisions" in summary else [name for name in (*RULE, "by_class") if name not in summary]
+    if absent:
+        raise InputError(f"{first_few(absent)} is missing", folder / SUMMARY, NO_FOLDER)
+    labels = _read_labels(folder, summary, work, vocabulary)
+    ledger = read_ledger(folder / LEDGER)
+    place = folder / LEDGER
+    added = Added.of(ledger, labels, place)
+    original = undo(labels, ledger, place)
+    for what, found in (("labels_before", original.matrix.nnz), ("labels_after", labels.matrix.nnz)):
+        if summary.get(what) != found:
+            message = f"{what} is {summary.get(what)}, ledger and labels say {found}"
+            raise InputError(message, folder / SUMMARY, "Run enhance again.")
+    path = folder / MISSING
+    missing = tuple(row["clip_id"] for row in read_csv(path, ("clip_id",))) if path.is_file() else ()
+    return Enhanced(folder, labels, original, ledger, added, summary, record, missing)
+
+
+def read_object(path: Path) -> dict:
+    """Return the object in a JSON file; InputError where it is none."""
+    if not path.is_file():
+        raise InputError("no such file", path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not a JSON file ({error})", path) from error
+    if not isinstance(value, dict):
+        raise InputError("not a JSON object", path)
+    return value
+
+
+def _read_labels(folder: Path, summary: Mapping, work: Path, given: str | Path | None) -> LabelTable:
+    """Read the labels with the vocabulary that has the classes of the summary, or that knows all labels."""
+    classes = tuple(row["class_id"] for row in summary["by_class"]) if "by_class" in summary else None
+    own, failure = work / "vocabulary.csv", None
+    for source in [given] if given else [*([own] if own.is_file() else []), *BUILT_IN]:
+        vocabulary = Vocabulary.load(source)
+        if classes is None or vocabulary.class_ids == classes:
+            try:
+                return LabelTable.read(folder / LABELS, vocabulary, "csv")
+            except UnknownClass as error:
+                failure = failure or error
+    if failure is not None:
+        raise failure
+    named = str(given) if given else "WORK/vocabulary.csv and no built-in vocabulary"
+    message = f"its {len(classes or ())} classes are not those of {named}"
+    raise InputError(message, folder / SUMMARY, "Give the --vocabulary that enhance took.")

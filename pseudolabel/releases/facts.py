@@ -1,0 +1,194 @@
+"""Facts: what the documents of a release say, gathered once and kept in its run.json.
+
+Every document is a pure function of these facts. So a card is true where it has the same bytes when made again from
+the facts in run.json, and these agree with the files.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from typing import Any
+
+from pseudolabel.errors import InputError, first_few, nearest
+
+REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")
+COUNTS = ("clips", "clips_changed", "clips_without_scores", "classes", "labels_before", "labels_after")
+FIGURES = ("classes_touched", "labels_added")  # of `added` and of each type; `added_percent` may be None
+BY_CLASS = ("class_id", "name", "before", "added", "after")
+OF_FILE = ("name", "description", "encodingFormat", "bytes", "sha256")
+WEAK = ("class_id", "name", "why")
+OVERALL = ("precision", "low", "high", "judged")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a release says of itself. All values are plain: texts, numbers, None, and dicts and tuples of these.
+
+    Args:
+        name: id of the release and its folder, letters, digits, `.`, `_`, `-`: `audioset-balanced-enhanced-25p`.
+        title: one line for people.
+        version: three numbers, `1.0.0`.
+        released: day of the release, `2026-01-31`, or "" where nobody gave one.
+        licence: SPDX id of the labels.
+        source: the data set that the labels come from: AudioSet, FSD50K, ESC-50, or "" for another.
+        url: where the release will be, or "".
+        authors: persons (`Family, Given`) or groups (without a comma) who made the release; empty where nobody was
+            named.
+        rule: options of the enhancement: `threshold`, `errors`, `adds` {type: what it looks for, in words},
+            `min_positives`, `floor`, `rounds`, `evidence`, `profile`, `threshold_file`; `evidence` is None where no
+            score was asked. Of additions that a reviewer decided: `reviewed` {decision: how many}, `errors`.
+        teacher: None where no score was asked; else any of `name`, `sha256`, `trained_on_clips`,
+            `trained_on_sha256`, `labels_sha256`, `front_end`, `precision` (of its arithmetic), `scores_sha256`;
+            several models are joined by `; `.
+        out_of_fold: whether the teacher never saw the clips that it scored; None where nobody recorded it.
+        evaluation_touched: whether labels of an evaluation list were changed; None where it cannot be told.
+        counts: `clips`, `clips_changed`, `clips_without_scores`, `classes`, `labels_before`, `labels_after`,
+            `added` {classes_touched, labels_added, added_percent}, `added_by_type` {type: the same three},
+            `added_by_both_types`.
+        by_class: for each class, in vocabulary order: `class_id`, `name`, `before`, `added`, `added_I`, `added_II`,
+            `after`, `threshold` (None: it has none), `scored_positives`, `reason` (why it has none).
+        weak_classes: `class_id`, `name`, `why`.
+        precision: precision.json of the review, None where nobody listened; its `overall` has `precision`, `low`,
+            `high`, `judged`, and may have `level` (0.95) and `method`.
+        files: `name`, `description`, `encodingFormat`, `bytes`, `sha256` of the data files, not of the documents.
+        inputs: `name` and `sha256` of what the labels were made from, names without folders.
+        ontology: figures of what ontology nodes outside the vocabulary do, or empty.
+        pseudolabel, commit: what made the release.
+    """
+
+    name: str
+    title: str
+    rule: Mapping[str, Any]
+    counts: Mapping[str, Any]
+    by_class: tuple[Mapping[str, Any], ...]
+    files: tuple[Mapping[str, Any], ...] = ()
+    version: str = "1.0.0"
+    released: str = ""
+    licence: str = "CC-BY-4.0"
+    source: str = ""
+    url: str = ""
+    authors: tuple[str, ...] = ()
+    teacher: Mapping[str, Any] | None = None
+    out_of_fold: bool | None = None
+    evaluation_touched: bool | None = None
+    weak_classes: tuple[Mapping[str, Any], ...] = ()
+    precision: Mapping[str, Any] | None = None
+    inputs: tuple[Mapping[str, str], ...] = ()
+    ontology: Mapping[str, Any] = field(default_factory=dict)
+    pseudolabel: str = ""
+    commit: str | None = None
+
+    def __post_init__(self) -> None:
+        for column in ("by_class", "files", "authors", "weak_classes", "inputs"):
+            object.__setattr__(self, column, tuple(getattr(self, column)))
+        self._check_texts()
+        _need(self.rule, ("errors",), "rule")
+        _need(self.counts, (*COUNTS, "added", "added_by_type"), "counts")
+        _need(self.counts["added"], FIGURES, "counts.added")
+        for error, figures in self.counts["added_by_type"].items():
+            _need(figures, FIGURES, f"counts.added_by_type.{error}")
+        for rows, keys, place in (
+            (self.by_class, BY_CLASS, "by_class"),
+            (self.files, OF_FILE, "files"),
+            (self.weak_classes, WEAK, "weak_classes"),
+            (self.inputs, ("name", "sha256"), "inputs"),
+        ):
+            for number, row in enumerate(rows):
+                _need(row, keys, f"{place}[{number}]")
+        if self.precision is not None:
+            _need(self.precision, ("overall",), "precision")
+            _need(self.precision["overall"], OVERALL, "precision.overall")
+        self._check_sums()
+
+    def _check_texts(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            message = f"{self.name!r} is no name of a release"
+            raise InputError(message, "name", "Use letters, digits, '.', '_' and '-'.")
+        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version, re.ASCII):
+            raise InputError(f"{self.version!r} is no version", "version", "Give three numbers such as 1.0.0.")
+        if self.released and not _is_day(self.released):
+            raise InputError(f"{self.released!r} is no day", "released", "Write it as 2026-01-31.")
+        for place, text in (("title", self.title), ("url", self.url), *(("authors", name) for name in self.authors)):
+            if not text.isprintable() or (place != "url" and not text.strip()):
+                raise InputError(f"{text!r} is not one line of text", place)
+        if self.url and not re.match(r"https?://\S+$", self.url):
+            raise InputError(f"{self.url!r} is no web address", "url", "It starts with https://")
+
+    def _check_sums(self) -> None:
+        """Raise InputError where the counts contradict each other."""
+        counts, n_added = self.counts, self.counts["added"]["labels_added"]
+        if counts["labels_before"] + n_added != counts["labels_after"]:
+            sums = f"{counts['labels_before']} labels before and {n_added} added are not {counts['labels_after']} after"
+            raise InputError(sums, "counts")
+        if len(self.by_class) != counts["classes"]:
+            raise InputError(f"{len(self.by_class)} rows for {counts['classes']} classes", "by_class")
+        for row in self.by_class:
+            if row["before"] + row["added"] != row["after"]:
+                sums = f"{row['before']} before and {row['added']} added are not {row['after']} after"
+                raise InputError(sums, f"by_class, {row['class_id']}")
+        for total, column in (("labels_before", "before"), ("labels_after", "after")):
+            found = sum(row[column] for row in self.by_class)
+            if found != counts[total]:
+                raise InputError(f"the classes have {found} labels {column}, not {counts[total]}", f"counts.{total}")
+        names = [row["name"] for row in self.files]
+        if len(set(names)) != len(names):
+            raise InputError(f"file {first_few(n for n in names if names.count(n) > 1)} stands there twice", "files")
+
+    def file(self, name: str) -> Mapping[str, Any] | None:
+        """Return the entry of a data file, or None where the release has no such file."""
+        return next((row for row in self.files if row["name"] == name), None)
+
+    def to_json(self) -> dict:
+        """Return what run.json says: plain lists and dicts, in the order of the fields."""
+        return _plain(asdict(self), "facts")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], place: object = "run.json") -> Facts:
+        """Return the facts that run.json says.
+
+        Raises:
+            InputError: a key is missing or unknown, a value has another kind, or counts contradict each other.
+        """
+        known = [column.name for column in fields(cls)]
+        _need(record, REQUIRED, str(place))
+        strange = [key for key in record if key not in known]
+        if strange:
+            raise InputError(f"unknown key {strange[0]!r}; nearest: {nearest(strange[0], known)!r}", place)
+        try:
+            return cls(**record)
+        except InputError as error:
+            raise InputError(error.message, f"{place}, {error.place}", error.remedy) from error
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
+            raise InputError(f"not the facts of a release ({error})", place) from error
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _need(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
+    if not isinstance(row, Mapping):
+        raise InputError(f"is {type(row).__name__}, not a table of names and values", place)
+    absent = [key for key in keys if key not in row]
+    if absent:
+        raise InputError(f"{first_few(absent)} is missing", place)
+
+
+def _plain(value: Any, place: str) -> Any:
+    """Return `value` as JSON has it: lists for tuples; numbers must be finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, f"{place}.{key}".lstrip(".")) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, f"{place}[{number}]") for number, inner in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise InputError(f"{value!r} cannot stand in JSON", place, "Use None where there is no number.")

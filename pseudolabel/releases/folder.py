@@ -1,0 +1,187 @@
+"""The folder of a release: every file that is written, from the labels to the checksums.
+
+| file | |
+|---|---|
+| `labels.csv`, `labels.parquet` | the enhanced list |
+| `original_labels.csv.gz` | the list before |
+| `segments.csv`, `fsd50k.csv`, `esc50.csv`, `psla.json` | the enhanced list in forms that other code reads |
+| `added_labels.csv.gz`, `added_labels.parquet` | the ledger: every added label and why |
+| `thresholds.csv`, `classes.csv`, `missing.csv` | by class; clips without scores |
+| `targets.h5` | the teacher's scores, where asked for |
+| `sampling_weights.csv.gz` | how often to draw each clip, after relabelling |
+| `README.md`, `croissant.json`, `CITATION.cff`, `LICENSE`, `LICENSE-ontology` | what it is, for people and machines |
+| `run.json` | all that the documents say, and checksums of what went in |
+| `SHA256SUMS` | of all files but itself |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pseudolabel.artefacts import sha256, write_csv, write_json, write_text
+from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
+from pseudolabel.labels.table import HEADER, LabelTable
+from pseudolabel.releases.card import card
+from pseudolabel.releases.citation import citation
+from pseudolabel.releases.croissant import croissant
+from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS, Enhanced
+from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.licences import licence_text, ontology_licence_text
+from pseudolabel.releases.soft_targets import write_targets
+from pseudolabel.releases.source_forms import write_source_form
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP
+
+ADDED, ADDED_CSV, ORIGINAL, WEIGHTS = (
+    "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz", "sampling_weights.csv.gz",
+)  # fmt: skip
+CLASSES, PSLA, TARGETS, RECORD, SUMS = "classes.csv", "psla.json", "targets.h5", "run.json", "SHA256SUMS"
+SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the exponent follows the second name
+CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
+DATA_FILES = {  # in this order in every document
+    "labels.csv": ("the enhanced list: clip_id, labels joined by `;`", CSV),
+    "labels.parquet": ("the enhanced list: clip_id, labels as a list of texts", PARQUET),
+    "segments.csv": ("the enhanced list as an AudioSet segment list", CSV),
+    "fsd50k.csv": ("the enhanced list as FSD50K's ground truth: fname, labels, mids, split", CSV),
+    "esc50.csv": ("ESC-50's own columns, and all categories of a clip in the further column labels", CSV),
+    PSLA: ("the enhanced list as the published PSLA code reads it", "application/json"),
+    ORIGINAL: ("the list before anything was added: clip_id, labels joined by `;`", CSV_GZ),
+    ADDED_CSV: ("the ledger: every added label, what proposed it, its score and threshold", CSV_GZ),
+    ADDED: ("the ledger, the same rows", PARQUET),
+    THRESHOLDS: ("the threshold of each class, from how many clips, or why it has none", CSV),
+    CLASSES: ("class ids and names in the order of all columns, labels before, added, after", CSV),
+    MISSING: ("clips that have no scores and kept their labels", CSV),
+    TARGETS: ("the teacher's scores of each clip and class", "application/x-hdf5"),
+    WEIGHTS: (
+        "weights to draw clips with, from the labels after the additions: sum_rule of 1 / clips with the label (PSLA, "
+        "Algorithm 1), max_rule of (1 / prior) to the power that the column names (Moore et al., equation 4)",
+        CSV_GZ,
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a release is written from.
+
+    Args:
+        facts: all but `files`, which are known when they are written.
+        form, lists: the source's form and its own lists; None: only the forms that need no list.
+        wav: where recordings lie for psla.json, with the place `{clip_id}`.
+        scores, soft, scales: the teacher's store, `float16` or `uint8`, and which scales; None: no soft targets.
+        beta: exponent of the max rule.
+    """
+
+    enhanced: Enhanced
+    facts: Facts
+    form: str | None
+    lists: Sequence[Path]
+    wav: str
+    beta: float
+    scores: ScoreStore | None = None
+    soft: str | None = None
+    scales: Sequence[str | float] = (CLIP,)
+
+
+def write_release(contents: Contents, folder: Path) -> Facts:
+    """Write all files into a folder that is there and empty; return what the documents say."""
+    _write_labels(contents, folder)
+    for source, name in ((LEDGER, ADDED), (LEDGER_CSV, ADDED_CSV), (THRESHOLDS, THRESHOLDS)):
+        if (contents.enhanced.folder / source).is_file():
+            shutil.copyfile(contents.enhanced.folder / source, folder / name)
+    missing = contents.enhanced.folder / MISSING
+    if missing.is_file():
+        shutil.copyfile(missing, folder / MISSING)
+    else:
+        write_csv(folder / MISSING, ("clip_id", "reason"), ())
+    _write_classes(contents, folder / CLASSES)
+    labels = contents.enhanced.labels
+    _write_weights(labels, contents.beta, folder / WEIGHTS)
+    if contents.soft is not None:
+        write_targets(folder / TARGETS, labels, contents.scores, contents.soft, contents.scales)
+    facts = replace(contents.facts, files=described_files(folder))
+    for name, text in documents(facts).items():
+        write_text(folder / name, text)
+    write_json(folder / RECORD, facts.to_json())
+    write_text(folder / SUMS, checksums(folder))
+    return facts
+
+
+def documents(facts: Facts) -> dict[str, str]:
+    """Return the text of every document; the facts alone decide it."""
+    return {
+        "README.md": card(facts),
+        "croissant.json": json.dumps(croissant(facts), indent=2, ensure_ascii=False) + "\n",
+        "CITATION.cff": citation(facts),
+        "LICENSE": licence_text(facts),
+        "LICENSE-ontology": ontology_licence_text(),
+    }
+
+
+def described_files(folder: Path) -> tuple[dict, ...]:
+    """Return what the documents say of each file that holds labels, scores or weights."""
+    return tuple(
+        {
+            "name": name,
+            "description": description,
+            "encodingFormat": encoding,
+            "bytes": (folder / name).stat().st_size,
+            "sha256": sha256(folder / name),
+        }
+        for name, (description, encoding) in DATA_FILES.items()
+        if (folder / name).is_file()
+    )
+
+
+def checksums(folder: Path) -> str:
+    """Return the lines of SHA256SUMS, which `sha256sum --check` reads: all files but itself, by name."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+
+
+def _write_labels(contents: Contents, folder: Path) -> None:
+    enhanced = contents.enhanced
+    labels = enhanced.labels
+    labels.write(folder / "labels.csv")
+    labels.write(folder / "labels.parquet", "parquet")
+    with packed_csv(folder / ORIGINAL) as writer:
+        writer.writerow(HEADER)
+        sets = enhanced.original.label_sets()
+        writer.writerows((clip_id, ";".join(of_clip)) for clip_id, of_clip in zip(labels.clip_ids, sets, strict=True))
+    if contents.form is not None:
+        write_source_form(contents.form, contents.lists, labels, folder)
+    if not any(set(class_id) & set(',"') for class_id in labels.vocabulary.class_ids):
+        labels.write(folder / PSLA, "psla", wav=contents.wav)
+
+
+def _write_classes(contents: Contents, path: Path) -> None:
+    vocabulary, counts = contents.enhanced.labels.vocabulary, ("before", "added", "after")
+    rows = zip(vocabulary.class_ids, vocabulary.names, vocabulary.ontology_ids, contents.facts.by_class, strict=True)
+    shown = ((*texts, *(row[name] for name in counts)) for *texts, row in rows)
+    write_csv(path, ("class_id", "name", "ontology_id", *counts), shown)
+
+
+def _write_weights(labels: LabelTable, beta: float, path: Path) -> None:
+    columns = (balanced_weights(labels.matrix), max_rule_weights(labels.matrix, beta, "--beta"))
+    with packed_csv(path) as writer:
+        writer.writerow(("clip_id", SUM_RULE, f"{MAX_RULE}{beta:g}"))
+        writer.writerows(zip(labels.clip_ids, *(column.tolist() for column in columns), strict=True))
+
+
+@contextlib.contextmanager
+def packed_csv(path: Path) -> Iterator:
+    """Yield a CSV writer into a .csv.gz file without a time stamp."""
+    with (
+        open(path, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+    ):
+        yield csv.writer(text, lineterminator="\n")

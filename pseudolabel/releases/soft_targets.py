@@ -1,0 +1,146 @@
+"""Soft targets of a release: what the teacher answered for each clip, small, readable with h5py and nothing else.
+
+    clip_id      (M,)       str       the clips that the teacher heard, in the order of the label list
+    class_id     (K,)       str       the scored classes, vocabulary order
+    scores_clip  (M, K)     float16, or uint8: score = value * scale, scale = 1 / 255
+    scores_2s    (M, W, K)  ...       where asked for: windows of 10, 5 or 2 s, W of each clip
+    n_windows_2s (M,)       int64     how many of the W windows are real; the rest is 0
+    attributes: format="pseudolabel-targets", format_version=1, scale, reading
+
+Scores lie in chunks of whole clips, packed by gzip after shuffling bytes, which every HDF5 library reads. 8 bits are
+rounded to the nearest: no value is more than 1 / 510 from the teacher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.progress import Progress
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.stores import fixed_length_text, open_format, read_text, refuse_claims, store_contents, write_hdf5
+
+FORMAT, FORMAT_VERSION = "pseudolabel-targets", 1
+TYPES = {"float16": 1.0, "uint8": 1 / 255}  # and the scale of each
+BLOCK_CLIPS = 4096
+CHUNK_BYTES, GZIP_LEVEL = 1 << 16, 4
+READING = "score = value * scale"
+
+
+def write_targets(
+    path: Path, labels: LabelTable, scores: ScoreStore, kind: str, scales: Sequence[str | float] = (CLIP,)
+) -> int:
+    """Write the scores of the clips of `labels` that have any; return how many these are.
+
+    Args:
+        kind: `float16`, or `uint8`.
+        scales: `clip`, or lengths of windows in seconds, which the store must have.
+
+    Raises:
+        ClipMismatch: not one clip has scores.
+        InputError: a scale that the store lacks, or a score outside [0, 1].
+    """
+    evidence = Evidence.match(labels, scores)
+    clips, classes = np.flatnonzero(evidence.row_of >= 0), np.flatnonzero(evidence.column_of >= 0)
+    rows, columns = evidence.row_of[clips], evidence.column_of[classes]
+    columns = slice(None) if np.array_equal(columns, np.arange(len(scores.class_ids))) else columns
+    with write_hdf5(path) as file:
+        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["scale"], file.attrs["reading"] = TYPES[kind], READING
+        file["clip_id"] = fixed_length_text([labels.clip_ids[clip] for clip in clips.tolist()])
+        file["class_id"] = fixed_length_text([labels.vocabulary.class_ids[k] for k in classes.tolist()])
+        for scale in scales:
+            name = window_name(scale)
+            stored = scores.clip_scores() if scale == CLIP else scores.scores(scale)
+            if scale != CLIP:
+                file[f"n_windows_{name}"] = scores.n_windows(scale)[rows].astype(np.int64)
+            shape = (len(clips), *stored.shape[1:-1], len(classes))
+            n_bytes = int(np.prod(shape[1:])) * np.dtype(kind).itemsize
+            chunk = (max(min(CHUNK_BYTES // max(n_bytes, 1), len(clips)), 1), *shape[1:])
+            packed = file.create_dataset(
+                f"scores_{name}", shape, kind, chunks=chunk, compression="gzip", compression_opts=GZIP_LEVEL,
+                shuffle=kind != "uint8", track_times=False,
+            )  # fmt: skip
+            step = max(BLOCK_CLIPS // chunk[0], 1) * chunk[0]
+            with Progress(f"targets {name}", len(clips)) as progress:
+                for start in range(0, len(clips), step):
+                    chosen = rows[start : start + step]
+                    values = _of_rows(stored, chosen)[..., columns]
+                    _refuse_improper(values, labels, clips[start : start + step])
+                    packed[start : start + len(chosen)] = values if kind == "float16" else _eight_bits(values)
+                    progress.advance(len(chosen))
+    return len(clips)
+
+
+def _of_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    consecutive = len(rows) and (np.diff(rows) == 1).all()
+    return np.asarray(stored[rows[0] : rows[-1] + 1] if consecutive else stored[rows])
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+
+
+def _refuse_improper(values: np.ndarray, labels: LabelTable, clips: np.ndarray) -> None:
+    improper = ~((values >= 0) & (values <= 1))
+    if improper.any():
+        clip_id = labels.clip_ids[clips[np.flatnonzero(improper.reshape(len(values), -1).any(axis=1))[0]]]
+        raise InputError("a score is not in [0, 1]", clip_id, "Scores are probabilities: score this clip again.")
+
+
+class Targets:
+    """A targets file that is open for reading: `clip_ids`, `class_ids`, and scores looked up by row and column."""
+
+    def __init__(self, path: Path, file: h5py.File):
+        self.path, self._file = path, file
+        self.clip_ids, self.class_ids = read_text(file["clip_id"]), read_text(file["class_id"])
+        self.scale = float(file.attrs["scale"])
+        self.scores = {name.removeprefix("scores_"): file[name] for name in file if name.startswith("scores_")}
+        n_clips, n_classes = len(self.clip_ids), len(self.class_ids)
+        for name, dataset in self.scores.items():
+            dimensions = 2 if name == CLIP else 3
+            fits = len(dataset.shape) == dimensions and (dataset.shape[0], dataset.shape[-1]) == (n_clips, n_classes)
+            kind = str(dataset.dtype)
+            if not fits or TYPES.get(kind) != self.scale:
+                message = f"scores_{name} is {kind}{list(dataset.shape)} of scale {self.scale:g}"
+                raise InputError(f"{message}; there are {n_clips} clips and {n_classes} classes", path)
+
+    @classmethod
+    def open(cls, path: Path) -> Targets:
+        """Open a file; InputError where it is none that `write_targets` wrote."""
+        file = open_format(path, FORMAT, FORMAT_VERSION)
+        with store_contents(path):
+            refuse_claims(file, path)
+            return cls(path, file)
+
+    def __enter__(self) -> Targets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def tolerance(self) -> float:
+        """How far a score may lie from the teacher's: half a step of 8 bits; float16 keeps it as it is."""
+        return 0.0 if self.scale == 1 else self.scale / 2 + 1e-9
+
+    def at(self, name: str, clips: np.ndarray, classes: np.ndarray, windows: np.ndarray | None = None) -> np.ndarray:
+        """Return the scores of (clip, class) pairs, or of (clip, window, class), as float64; read block by block."""
+        dataset, found = self.scores[name], np.empty(len(clips))
+        order = np.argsort(clips, kind="stable")
+        step = max(BLOCK_CLIPS // dataset.chunks[0], 1) * dataset.chunks[0]
+        for start in range(0, len(self.clip_ids), step):
+            first, last = np.searchsorted(clips[order], (start, start + step))
+            if first == last:
+                continue
+            chosen, block = order[first:last], dataset[start : start + step]
+            place = (clips[chosen] - start, *(() if windows is None else (windows[chosen],)), classes[chosen])
+            found[chosen] = block[place].astype(np.float64) * self.scale
+        return found

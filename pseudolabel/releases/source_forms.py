@@ -1,0 +1,153 @@
+"""The enhanced list in the form of its source, so that code made for the source reads it unchanged.
+
+| source | file | what is kept from the source's own list |
+|---|---|---|
+| AudioSet | `segments.csv` | start and end of each segment, three comment lines |
+| FSD50K | `fsd50k.csv` | every column but `labels` and `mids` (`split`) |
+| ESC-50 | `esc50.csv` | every column; `labels` is a further one, all categories joined by `;` |
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pseudolabel.artefacts import write_csv
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels import formats, readers, writers
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+
+
+class SourceForm(NamedTuple):
+    """A source of labels: its name, and the file that a release writes in its form."""
+
+    source: str
+    file: str
+
+
+SOURCE_FORMS = {
+    "audioset": SourceForm("AudioSet", "segments.csv"),
+    "fsd50k": SourceForm("FSD50K", "fsd50k.csv"),
+    "esc50": SourceForm("ESC-50", "esc50.csv"),
+}
+CLIP_COLUMN = {"fsd50k": ("fname",), "esc50": ("filename", "file")}
+ALL_LABELS = "labels"  # the further column of esc50.csv
+
+
+def form_of(path: Path, format: str | None = None) -> str | None:
+    """Return `audioset`, `fsd50k` or `esc50` where a label list has the form of one of these, else None.
+
+    Args:
+        format: what the user calls the list's form; None: what its first rows look like.
+    """
+    if format is None:
+        ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in readers.OPENERS), "")
+        if ending.lower() in (".json", ".jsonl", ".parquet"):
+            return None
+        rows = readers.text_rows(path)
+        format = formats.sniff([fields for _, fields in itertools.islice(rows, 5)] or [[]])
+    return format if format in SOURCE_FORMS else None
+
+
+def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, folder: Path) -> Path:
+    """Write the labels in the form of the source's own lists, clips in the order of `labels`; return the file.
+
+    Args:
+        form: a key of SOURCE_FORMS.
+        lists: the source's lists, which have every clip; ids are written as they have them.
+
+    Raises:
+        ClipMismatch: a clip is in none of the lists.
+        InputError: a list has another form, or an id cannot stand in it.
+    """
+    path = folder / SOURCE_FORMS[form].file
+    if form == "audioset":
+        segments = {}
+        for source in lists:
+            segments |= readers.read_segments(source)
+        labels = labels.renamed(_aliases(labels, segments, lists))
+        writers.write_audioset(
+            path, zip(labels.clip_ids, labels.label_sets(), strict=True), segments, above=_audioset_comments(labels)
+        )
+        return path
+    header, rows = _read_rows(lists, CLIP_COLUMN[form])
+    aliases = _aliases(labels, rows, lists)
+    listed = (rows[aliases.get(clip_id, clip_id)] for clip_id in labels.clip_ids)
+    if form == "fsd50k":
+        write_csv(path, header, _fsd50k_rows(header, listed, labels))
+    else:
+        kept = [place for place, name in enumerate(header) if name != ALL_LABELS]
+        sets = (";".join(classes) for classes in labels.label_sets())
+        both = zip(listed, sets, strict=True)
+        write_csv(
+            path, [*(header[i] for i in kept), ALL_LABELS], ([*(row[i] for i in kept), text] for row, text in both)
+        )
+    return path
+
+
+def read_source_form(path: Path, vocabulary: Vocabulary, form: str) -> LabelTable:
+    """Return the labels of a file that `write_source_form` wrote; of esc50.csv, those of the further column."""
+    if form != "esc50":
+        return LabelTable.read(path, vocabulary, form)
+    header, rows = _read_rows([path], CLIP_COLUMN[form])
+    if ALL_LABELS not in header:
+        raise InputError(f"column {ALL_LABELS!r} is missing", f"{path}:1")
+    place = header.index(ALL_LABELS)
+    return LabelTable.from_sets(rows, ([x for x in row[place].split(";") if x] for row in rows.values()), vocabulary)
+
+
+def fsd50k_name(name: str) -> str:
+    """Return a class name as FSD50K writes it: `Male speech, man speaking` is `Male_speech_and_man_speaking`."""
+    return name.replace(", and ", " and ").replace(", ", " and ").replace(" ", "_")
+
+
+def _audioset_comments(labels: LabelTable) -> tuple[str, str]:
+    """Return the two lines above that of the columns: much code passes over three lines, whatever is in them."""
+    n_clips, n_occurring = len(labels), len(set(labels.matrix.indices.tolist()))
+    return (
+        "# Segments csv with labels that were added to those published",
+        f"# num_ytids={n_clips}, num_segs={n_clips}, num_unique_labels={n_occurring}, "
+        f"num_positive_labels={labels.matrix.nnz}",
+    )
+
+
+def _aliases(labels: LabelTable, listed: dict, lists: Sequence[Path]) -> dict[str, str]:
+    """Return {clip id: its id in the source's lists} where these differ."""
+    matched = match_clips(labels.clip_ids, listed, first_few(lists))
+    if matched.absent:
+        message = f"{len(matched.absent)} clips are not in the source's list: {first_few(matched.absent)}"
+        raise ClipMismatch(message, first_few(lists), "Give all lists of the source with --list.")
+    return matched.aliases
+
+
+def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the header, and each clip's row, of lists that have the same columns."""
+    header, found = None, {}
+    for path in lists:
+        rows = readers.text_rows(path)
+        line, names = next(rows, (1, []))
+        place = next((names.index(name) for name in clip if name in names), None)
+        if place is None or (header is not None and names != header):
+            wanted = f"column {clip[0]!r}" if place is None else f"the columns of {lists[0]}"
+            raise InputError(f"the header lacks {wanted}", f"{path}:{line}", "Give lists of one source and form.")
+        header = names
+        for line, fields in rows:
+            if len(fields) != len(header):
+                raise InputError(f"row has {len(fields)} columns, the header {len(header)}", f"{path}:{line}")
+            if found.setdefault(readers.clip_id_of(fields[place]), fields) is not fields:
+                raise InputError(f"clip {fields[place]!r} stands there twice", f"{path}:{line}", "Keep one row a clip.")
+    return header or [], found
+
+
+def _fsd50k_rows(header: list[str], listed: Iterable[list[str]], labels: LabelTable) -> Iterator[list[str]]:
+    vocabulary = labels.vocabulary
+    named, mids = header.index("labels"), header.index("mids")
+    name_of = dict(zip(vocabulary.class_ids, map(fsd50k_name, vocabulary.names), strict=True))
+    for fields, classes in zip(listed, labels.label_sets(), strict=True):
+        row = list(fields)
+        row[named], row[mids] = ",".join(name_of[class_id] for class_id in classes), ",".join(classes)
+        yield row

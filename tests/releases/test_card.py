@@ -1,0 +1,188 @@
+"""The data card: its header parses, its numbers are the facts', its tables are tables and its code works."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pseudolabel import enhance
+from pseudolabel.errors import InputError
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.releases import loading
+from pseudolabel.releases.card import card
+from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.loading import FORMS
+
+PRECISION = {
+    "blind": True,
+    "overall": {
+        "additions": 2, "precision": 0.75, "low": 0.5, "high": 0.9, "judged": 40, "unsure": 3, "method": "Wilson",
+        "if_unsure_wrong": 0.7, "if_unsure_right": 0.8, "corrected": {"precision": 0.77, "low": 0.5, "high": 0.95},
+    },
+    "by_error": [{"error": "I+II", "additions": 2, "precision": 0.75, "low": 0.5, "high": 0.9, "judged": 40}],
+    "by_band": [{"band": "0.5 to 0.7", "additions": 2, "precision": None, "low": 0.0, "high": 1.0, "judged": 0}],
+    "by_class": [
+        {"class_id": "/m/b", "name": "a | b", "additions": 1, "precision": 1.0, "low": 0.2, "high": 1.0, "judged": 1}
+    ],
+}  # fmt: skip
+
+
+def header_and_text(text: str) -> tuple[dict, str]:
+    _, header, body = text.split("---\n", 2)
+    return yaml.safe_load(header), body
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of every table of a Markdown text."""
+    found, rows = [], []
+    for line in [*text.split("\n"), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif rows:
+            found.append(rows)
+            rows = []
+    return found
+
+
+def test_the_header_is_what_the_hub_takes(make_facts, release_folder):
+    header, _ = header_and_text(card(make_facts(source="AudioSet")))
+    assert header["license"] == "cc-by-4.0" and header["pretty_name"] == 'Small: a "test" — 鳥 | #1'
+    assert header["task_categories"] == ["audio-classification"] and header["size_categories"] == ["n<1K"]
+    assert header["source_datasets"] == ["extended|other-audioset"] and "audioset" in header["tags"]
+    configs = {config["config_name"]: config for config in header["configs"]}
+    assert list(configs) == ["labels", "added_labels", "thresholds", "classes"]
+    assert [name for name, config in configs.items() if config.get("default")] == ["labels"]
+    for config in configs.values():
+        assert all((release_folder / entry["path"]).is_file() for entry in config["data_files"])
+
+
+@pytest.mark.parametrize(
+    "n_clips, size", [(999, "n<1K"), (1000, "1K<n<10K"), (22160, "10K<n<100K"), (2 * 10**6, "1M<n<10M")]
+)
+def test_the_size_is_that_of_the_clips(make_facts, n_clips, size):
+    counts = {**make_facts().counts, "clips": n_clips}
+    assert header_and_text(card(make_facts(counts=counts)))[0]["size_categories"] == [size]
+
+
+def test_the_card_is_a_function_of_the_facts_in_the_record(make_facts):
+    facts = make_facts(precision=PRECISION, weak_classes=({"class_id": "/m/a", "name": "Animal", "why": "x"},))
+    assert card(Facts.from_json(json.loads(json.dumps(facts.to_json())))) == card(facts)
+
+
+def test_every_table_has_rows_of_one_length_whatever_the_names(make_facts):
+    weak = ({"class_id": "/m/|", "name": "a | b", "why": "no | threshold"},)
+    found = tables(card(make_facts(precision=PRECISION, weak_classes=weak, inputs=[{"name": "a|b", "sha256": "0"}])))
+    assert len(found) == 9
+    for rows in found:
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_the_table_of_classes_is_the_facts_most_added_first(make_facts):
+    rows = next(rows for rows in tables(card(make_facts())) if rows[0][0] == "class")
+    assert rows[0] == [
+        "class", "id", "before", "added", "type I", "type II", "after", "growth", "threshold", "from clips",
+    ]  # fmt: skip
+    assert rows[2] == ["Animal", "`/m/a`", "1", "1", "0", "1", "2", "+100.0 %", "0.25", "1"]
+    assert [row[1] for row in rows[2:]] == ["`/m/a`", "`/m/b`", "`/m/c`", "`/m/d`"]
+    assert rows[4][0] == "R\\&amp;B \\<b\\>\\*live\\*\\</b\\>" and rows[4][-2:] == ["-", "0"]
+    assert rows[5][7] == "-"  # no label before: no growth
+
+
+def test_many_classes_are_folded_below_those_with_the_most_additions(make_facts):
+    counts = make_facts().counts
+    rows = [
+        {"class_id": f"/m/{k}", "name": f"class {k}", "before": 1, "added": k, "added_I": k, "added_II": 0,
+         "after": k + 1, "threshold": None, "scored_positives": 0, "reason": ""}
+        for k in range(40)
+    ]  # fmt: skip
+    added = {"labels_added": 780, "added_percent": 1950.0, "classes_touched": 39}
+    counts = {**counts, "classes": 40, "labels_before": 40, "labels_after": 820, "added": added}
+    text = card(make_facts(counts={**counts, "added_by_type": {"I": added}}, by_class=rows))
+    shown, folded = (rows for rows in tables(text) if rows[0][0] == "class")
+    assert [row[0] for row in shown[2:]] == [f"class {k}" for k in range(39, 19, -1)]
+    assert [row[0] for row in folded[2:]] == [f"class {k}" for k in range(39, -1, -1)]
+    assert "type II" not in shown[0] and "threshold" not in shown[0]
+    assert text.index("<details>") < text.index("| class 0 |") < text.index("</details>")
+
+
+def test_counts_of_the_card_are_those_of_the_facts(make_facts):
+    text = card(make_facts())
+    assert "**2 labels added** to the 3 that were there (+66.7 %)" in text
+    glance = dict(tables(text)[0][2:])
+    assert glance["clips"] == "3" and glance["clips that got labels"] == "2 (66.7 %)"
+    assert glance["labels before"] == "3" and glance["labels after"] == "5"
+    assert glance["labels a clip, before and after"] == "1.00 and 1.67"
+
+
+def test_what_was_judged_is_shown_with_intervals_and_else_said_plainly(make_facts):
+    text = card(make_facts(precision=PRECISION))
+    assert "Estimated precision of the added labels: 0.750 \\[0.500, 0.900\\], from 40 judged labels" in text
+    assert "Unsure: 3 items, left out. Had all been wrong: 0.700; right: 0.800." in text
+    assert "0.770 [0.500, 0.950]" in text and "| I+II | 2 | 40 | 0.750 [0.500, 0.900] |" in text
+    assert "| 0.5 to 0.7 | 2 | 0 | - |" in text and "| a \\| b | 1 | 1 |" in text
+    assert "**Nobody has listened to the added labels yet" in card(make_facts())
+
+
+def test_files_and_documents_are_all_listed(make_facts):
+    facts = make_facts()
+    rows = next(rows for rows in tables(card(facts)) if rows[0] == ["file", "what it is", "bytes"])
+    names = [row[0].strip("`") for row in rows[2:]]
+    assert names[: len(facts.files)] == [row["name"] for row in facts.files]
+    assert names[len(facts.files) :] == [
+        "README.md", "croissant.json", "CITATION.cff", "LICENSE", "LICENSE-ontology", "run.json", "SHA256SUMS",
+    ]  # fmt: skip
+
+
+def test_forms_of_the_source_are_offered_where_they_are(make_facts):
+    facts = make_facts()
+    assert not any(text in card(facts) for text in FORMS.values())
+    further = {**facts.files[0], "name": "segments.csv"}
+    assert FORMS["segments.csv"] in card(make_facts(files=(*facts.files, further)))
+
+
+def test_the_code_of_the_card_works(make_facts, release_folder, monkeypatch):
+    pytest.importorskip("mlcroissant")  # pandas comes with it
+    from pseudolabel.releases.croissant import croissant
+
+    monkeypatch.chdir(release_folder)
+    facts = make_facts(released="2026-01-31")
+    (release_folder / "croissant.json").write_text(json.dumps(croissant(facts)), encoding="utf-8")
+    names: dict = {}
+    said = io.StringIO()
+    blocks = re.findall(r"```python\n(.*?)\n```", card(facts), flags=re.DOTALL)
+    for block in blocks:
+        if "load_dataset" in block:
+            continue  # needs a library that no test may ask for
+        with contextlib.redirect_stdout(said):
+            exec(block, names)
+    lines = said.getvalue().split("\n")
+    assert lines[0] == "3 clips, 4 classes, 5 labels"
+    assert lines[1].startswith("b'clip-1'") and lines[2] == "2 labels taken back, 3 left"
+    assert len(blocks) == 6
+
+
+def test_the_commands_of_the_card_work(make_facts, release_folder, monkeypatch, capsys):
+    monkeypatch.chdir(release_folder)
+    check, verify, undo = loading.COMMANDS.replace("\\\n", "").split("\n")
+    assert f"```sh\n{loading.COMMANDS}\n```" in card(make_facts())
+    assert undo.startswith("python -m pseudolabel.enhance ") and "pseudolabel.release --verify ." in verify
+    assert enhance.main(undo.split()[3:]) == 0
+    vocabulary = Vocabulary.load("classes.csv")
+    assert LabelTable.read("../original.csv", vocabulary) == LabelTable.read("original_labels.csv.gz", vocabulary)
+    if sys.platform == "linux":
+        sums = "".join(f"{row['sha256']}  {row['name']}\n" for row in make_facts().files)
+        (release_folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
+        assert subprocess.run(check.split(), capture_output=True, check=False).returncode == 0
+
+
+def test_an_unknown_licence_makes_no_card(make_facts):
+    with pytest.raises(InputError, match="not a known SPDX id"):
+        card(make_facts(licence="free"))

@@ -1,0 +1,70 @@
+"""How to cite a release: CITATION.cff that parses and has what the format asks for, BibTeX, and its references."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from pseudolabel.errors import InputError
+from pseudolabel.releases import citation as cite
+from pseudolabel.releases.citation import bibtex, citation, references
+
+TOP_KEYS = {"cff-version", "message", "type", "title", "abstract", "version", "date-released", "license", "url",
+            "authors", "keywords", "references"}  # fmt: skip
+REFERENCE_KEYS = {"type", "authors", "title", "year", "journal", "volume", "conference", "start", "end", "doi", "url"}
+
+
+def test_citation_parses_and_keeps_every_text(make_facts):
+    facts = make_facts(source="AudioSet", released="2026-01-31", url="https://example.org/a")
+    found = yaml.safe_load(citation(facts))
+    assert set(found) == TOP_KEYS
+    assert (found["cff-version"], found["type"], found["title"]) == ("1.2.0", "dataset", facts.title)
+    assert (found["version"], found["date-released"], found["license"]) == ("1.0.0", "2026-01-31", "CC-BY-4.0")
+    assert found["authors"] == [{"family-names": "Doe", "given-names": "Jane"}, {"name": "A: Group"}]
+    assert "the 3 labels of AudioSet and 2 that were found missing" in found["abstract"]
+
+
+def test_references_have_what_the_format_asks_for(make_facts):
+    found = yaml.safe_load(citation(make_facts(source="FSD50K")))["references"]
+    for reference in found:
+        assert {"type", "authors", "title"} <= set(reference) <= REFERENCE_KEYS
+        assert reference["type"] in ("article", "conference-paper")
+        assert ("journal" in reference) == (reference["type"] == "article") != ("conference" in reference)
+        assert re.fullmatch(r"10\.\d{4,9}/\S+", reference["doi"]) if "doi" in reference else reference["url"]
+        assert all({"family-names", "given-names"} == set(author) for author in reference["authors"])
+    assert [reference["doi"] for reference in found[:2]] == [cite.FSD50K.doi, cite.AUDIOSET.doi]
+
+
+def test_a_release_without_authors_day_and_address_is_its_makers(make_facts):
+    facts = make_facts(authors=())
+    found = yaml.safe_load(citation(facts))
+    assert found["authors"] == [{"name": "The makers of small-enhanced-25p"}]
+    assert not {"date-released", "url"} & set(found)
+    assert "year" not in bibtex(facts) and "{The makers of small-enhanced-25p}" in bibtex(facts)
+
+
+def test_only_works_that_a_release_rests_on_are_cited(make_facts):
+    facts = make_facts()
+    windows = make_facts(rule={**facts.rule, "evidence": "2s"})
+    weights = {**facts.files[0], "name": "sampling_weights.csv.gz"}
+    assert references(facts) == (cite.AUDIOSET, cite.PSLA)
+    assert references(make_facts(source="AudioSet")) == (cite.AUDIOSET, cite.PSLA)
+    assert references(make_facts(source="ESC-50")) == (cite.ESC50, cite.AUDIOSET, cite.PSLA)
+    assert references(windows) == (cite.AUDIOSET, cite.PSLA, cite.PSL)
+    assert references(make_facts(files=(*facts.files, weights))) == (cite.AUDIOSET, cite.PSLA, cite.MOORE)
+
+
+def test_bibtex_is_balanced_and_escaped(make_facts):
+    entry = bibtex(make_facts(title="100 % {odd} & _so_ on #1", released="2026-01-31"))
+    assert r"title = {{100 \% \{odd\} \& \_so\_ on \#1}}" in entry
+    assert "author = {Doe, Jane and {A: Group}}" in entry and "year = {2026}" in entry
+    assert entry.startswith("@misc{small_enhanced_25p,\n") and entry.endswith("\n}")
+    bare = re.sub(r"\\[{}]", "", entry)
+    assert bare.count("{") == bare.count("}")
+
+
+def test_a_licence_that_the_format_does_not_know_is_refused(make_facts):
+    with pytest.raises(InputError, match="not a known SPDX id"):
+        citation(make_facts(licence="free"))

@@ -1,0 +1,92 @@
+"""Soft targets of a release: read with h5py alone they are the teacher's scores, exactly or within half a step."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from pseudolabel.errors import ClipMismatch, InputError
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.releases import soft_targets
+from pseudolabel.releases.soft_targets import Targets, write_targets
+from pseudolabel.scores.store import ScoreStore
+
+THREE = Vocabulary("three", *(("a", "b", "c"),) * 3)
+CLIPS = tuple(f"c{i:03d}" for i in range(150))
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Labels of 150 clips, and a store of 120 of them and one more class, in another order."""
+    rng = np.random.default_rng(3)
+    labels = LabelTable(CLIPS, rng.random((150, 3)) < 0.4, THREE)
+    order = rng.permutation(150)[:120]
+    windows = rng.random((120, 5, 4)).astype(np.float16)
+    scores = {"clip": windows.max(axis=1), 2: windows}
+    ScoreStore.write(tmp_path / "scores.h5", [CLIPS[i] for i in order], ("c", "other", "a", "b"), scores)
+    return labels, ScoreStore.open(tmp_path / "scores.h5")
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("float16", 0.0), ("uint8", 0.5 / 255 + 1e-9)])
+def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kind, tolerance):
+    labels, store = scored
+    monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 32)
+    monkeypatch.setattr(soft_targets, "CHUNK_BYTES", 60)
+    assert write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2)) == 120
+    with h5py.File(tmp_path / "targets.h5") as file:
+        clips, classes = ([text.decode() for text in file[name][:]] for name in ("clip_id", "class_id"))
+        scale = file.attrs["scale"]
+        whole, windows = file["scores_clip"][:] * scale, file["scores_2s"][:] * scale
+        assert file["scores_clip"].dtype == kind
+        assert file["scores_2s"].compression == "gzip"
+        assert file["n_windows_2s"][:].tolist() == [5] * 120
+    assert clips == [clip_id for clip_id in CLIPS if clip_id in store.index]
+    assert classes == ["a", "b", "c"]
+    rows = store.rows(clips)
+    columns = store.columns(classes)
+    assert np.abs(whole - store.clip_scores()[rows][:, columns]).max() <= tolerance
+    assert np.abs(windows - store.scores(2)[rows][..., columns]).max() <= tolerance
+
+
+def test_scores_are_looked_up_in_any_order(scored, tmp_path, monkeypatch):
+    labels, store = scored
+    monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 16)
+    monkeypatch.setattr(soft_targets, "CHUNK_BYTES", 48)
+    write_targets(tmp_path / "targets.h5", labels, store, "float16", ("clip", 2))
+    rng = np.random.default_rng(4)
+    clips, windows, classes = rng.integers(120, size=400), rng.integers(5, size=400), rng.integers(3, size=400)
+    with Targets.open(tmp_path / "targets.h5") as targets:
+        rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
+        found = targets.at("2s", clips, classes, windows)
+        assert np.array_equal(found, store.scores(2)[rows[clips], windows, columns[classes]].astype(np.float64))
+        found = targets.at("clip", clips, classes)
+        assert np.array_equal(found, store.clip_scores()[rows[clips], columns[classes]].astype(np.float64))
+        assert targets.tolerance == 0
+
+
+def test_same_scores_give_the_same_bytes(scored, tmp_path):
+    labels, store = scored
+    for name in ("one.h5", "two.h5"):
+        write_targets(tmp_path / name, labels, store, "uint8", ("clip",))
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
+    labels, store = scored
+    with pytest.raises(InputError, match="scale '5s' is not there"):
+        write_targets(tmp_path / "targets.h5", labels, store, "uint8", (5,))
+    with pytest.raises(ClipMismatch):
+        write_targets(tmp_path / "targets.h5", LabelTable.from_sets(("x",), [[]], THREE), store, "uint8")
+    ScoreStore.write(tmp_path / "logits.h5", ("c001",), THREE.class_ids, {"clip": np.array([[0.5, 2, -1]])})
+    with pytest.raises(InputError, match=r"c001: a score is not in \[0, 1\]"):
+        write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "logits.h5"), "uint8")
+    assert not (tmp_path / "targets.h5").exists()
+    with pytest.raises(InputError, match="expected 'pseudolabel-targets'"):
+        Targets.open(store.path)
+    write_targets(tmp_path / "targets.h5", labels, store, "uint8")
+    with h5py.File(tmp_path / "targets.h5", "r+") as file:
+        file.attrs["scale"] = 0.5
+    with pytest.raises(InputError, match="scores_clip is uint8"):
+        Targets.open(tmp_path / "targets.h5")
