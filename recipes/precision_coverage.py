@@ -1,0 +1,52 @@
+"""How well does a review estimate the precision of an enhancement? Judged by the truth of a simulated corpus.
+
+    python recipes/precision_coverage.py work --budget 200 --seeds 50
+
+Each seed draws a page's sample of WORK/enhanced-25p, answers it from WORK/truth.csv, and estimates. Printed: how often
+the 95 % interval holds the precision of the whole ledger, the mean and spread of the estimates, and the mean width.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import sha256
+from pseudolabel.labels.ledger import read_ledger
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.review import BANDS, draw_sample
+from pseudolabel.reviews.precision import weigh
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("work", type=Path)
+parser.add_argument("--enhanced", default="enhanced-25p", help="folder in WORK (default: %(default)s)")
+parser.add_argument("--budget", type=int, default=200, help="judgements a sample (default: %(default)s)")
+parser.add_argument("--seeds", type=int, default=50, help="samples (default: %(default)s)")
+args = parser.parse_args()
+
+vocabulary, ontology = Vocabulary.load(args.work / "vocabulary.csv"), Ontology.load()
+labels, truth = (LabelTable.read(args.work / name, vocabulary) for name in ("labels.csv", "truth.csv"))
+path = args.work / args.enhanced / "ledger.parquet"
+ledger, digest = read_ledger(path), sha256(path)
+true_labels = dict(zip(truth.clip_ids, truth.label_sets(), strict=True))
+right = [
+    class_id in true_labels[clip_id]
+    for clip_id, class_id in zip(ledger["clip_id"].to_pylist(), ledger["class_id"].to_pylist(), strict=True)
+]
+precision, found = np.mean(right), []
+for seed in range(args.seeds):
+    options = argparse.Namespace(budget=args.budget, per_class=None, bands=BANDS, seed=seed, blind=False, decoys=None)
+    sample = draw_sample(ledger, digest, labels, ontology, options)
+    judged = {item.item: "right" if item.class_id in true_labels[item.clip_id] else "wrong" for item in sample.items}
+    found.append(weigh(sample, judged).estimate())
+estimates = [estimate.precision for estimate in found]
+held = sum(estimate.low <= precision <= estimate.high for estimate in found)
+print(
+    f"{len(ledger):,} additions, precision {precision:.4f}; {args.budget} judgements a sample: the interval holds it in "
+    f"{held} of {args.seeds}; estimates {np.mean(estimates):.4f} +- {np.std(estimates):.4f}, "
+    f"intervals {np.mean([estimate.high - estimate.low for estimate in found]):.4f} wide"
+)
