@@ -45,8 +45,7 @@ for seed in range(args.seeds):
     found.append(weigh(sample, judged).estimate())
 estimates = [estimate.precision for estimate in found]
 held = sum(estimate.low <= precision <= estimate.high for estimate in found)
-print(
-    f"{len(ledger):,} additions, precision {precision:.4f}; {args.budget} judgements a sample: the interval holds it in "
-    f"{held} of {args.seeds}; estimates {np.mean(estimates):.4f} +- {np.std(estimates):.4f}, "
-    f"intervals {np.mean([estimate.high - estimate.low for estimate in found]):.4f} wide"
-)
+width = np.mean([estimate.high - estimate.low for estimate in found])
+print(f"{len(ledger):,} additions, precision {precision:.4f}; {args.budget} judgements a sample:")
+print(f"  the interval holds it in {held} of {args.seeds}, {width:.4f} wide on average")
+print(f"  estimates {np.mean(estimates):.4f} +- {np.std(estimates):.4f}")

@@ -19,7 +19,18 @@ import pytest
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SCRIPTS = sorted(RECIPES.glob("*.sh"))
 NOT_VERBS = ("setup.sh", "test.sh")  # they call pip and pytest
-VERBS = ("simulate", "prepare", "train", "score", "average", "enhance", "evaluate", "balance", "models.published")
+VERBS = (
+    "simulate",
+    "prepare",
+    "train",
+    "score",
+    "average",
+    "enhance",
+    "evaluate",
+    "balance",
+    "release",
+    "models.published",
+)
 # How a line names the verb that its options belong to.
 CALLS = (
     (r"\bstep \S+ ([a-z]\w+)", None),
