@@ -141,7 +141,11 @@ def _run_apply(args: argparse.Namespace) -> None:
     out = _output_folder(args, "enhanced-reviewed", "ledger.parquet")
     labels_path, source = args.labels or args.work / "labels.csv", vocabulary_source(args)
     labels = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
-    kept, ledger, counts = apply_decisions(labels, read_ledger(args.apply, REVIEWED), args.apply)
+    reviewed = read_ledger(args.apply, REVIEWED)
+    if "" in reviewed["error"].unique().to_pylist():
+        remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review --judgements` writes."
+        raise InputError("a row has no error type: it may be no addition", args.apply, remedy)
+    kept, ledger, counts = apply_decisions(labels, reviewed, args.apply)
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
     left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if not args.dry_run:

@@ -1,7 +1,7 @@
 """Make a folder of enhanced labels that others can use, check, compare and undo.
 
     python -m pseudolabel.release                                   # the only WORK/enhanced-* -> WORK/release-*
-    python -m pseudolabel.release --enhanced work/enhanced-25p --soft uint8 --precision work/review/precision.json
+    python -m pseudolabel.release --enhanced work/enhanced-25p --precision work/review-result/precision.json
     python -m pseudolabel.release --verify work/release-25p
     python -m pseudolabel.release --diff work/release-mean work/release-25p
     python -m pseudolabel.release --model work/runs/student
@@ -17,25 +17,35 @@ counts.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import __version__, cli
 from pseudolabel.artefacts import git_commit, refuse_existing, sha256, whole_folder
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.progress import note
 from pseudolabel.scores.windows import CLIP, parse_window
 
 MODEL_FORMAT = "pseudolabel-model-release"
-MODES = ("verify", "diff", "model")
+COMMON = ("work", "overwrite", "strict", "debug")
+MODES = {  # and the options that each has
+    "verify": (),
+    "diff": ("out", "ontology", "vocabulary", "format", "unknown_labels"),
+    "model": ("out", "onnx", "title", "licence"),
+}
+NOT_OF_LABELS = {"ontology": "--diff", "unknown_labels": "--diff", "onnx": "--model"}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what was asked for: make a release, verify one, compare two, or release a model."""
-    modes = [name for name in MODES if getattr(args, name)]
-    if len(modes) > 1:
-        raise InputError("only one at a time", " and ".join(f"--{name}" for name in modes), "Leave one away.")
+def run(args: argparse.Namespace, given: Sequence[str]) -> None:
+    """Do what was asked for: make a release, verify one, compare two, or release a model.
+
+    Args:
+        given: names of the options that are not as they are by default.
+    """
+    _refuse_others(args, given)
     if args.verify:
         _verify(args.verify)
     elif args.diff:
@@ -49,6 +59,26 @@ def run(args: argparse.Namespace) -> None:
         run_model(args)
     else:
         _make(args)
+
+
+def _refuse_others(args: argparse.Namespace, given: Sequence[str]) -> None:
+    """Raise InputError for two modes at a time, and for an option that the mode does not have."""
+    modes = [name for name in MODES if getattr(args, name)]
+    if len(modes) > 1:
+        raise InputError("only one at a time", " and ".join(f"--{name}" for name in modes), "Leave one away.")
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        if modes and name not in (*modes, *COMMON, *MODES[modes[0]]):
+            raise InputError(f"does not go with --{modes[0]}", option, "Leave it away.")
+        if not modes and name in NOT_OF_LABELS:
+            raise InputError(f"goes with {NOT_OF_LABELS[name]} alone", option, "Leave it away.")
+    if "soft_windows" in given and not args.soft:
+        raise InputError("says which scores --soft writes", "--soft-windows", "Give --soft too.")
+    if len(set(args.soft_windows)) < len(args.soft_windows):
+        raise InputError("a scale stands there twice", "--soft-windows", "Name each once.")
+    if clip_id_of(args.wav).count("{clip_id}") != 1:
+        message = f"a recording's name must have the clip's id, and {args.wav!r} has none"
+        raise InputError(message, "--wav", "Write it as /audio/{clip_id}.flac.")
 
 
 def _verify(folder: Path) -> None:
@@ -74,7 +104,12 @@ def _make(args: argparse.Namespace) -> None:
     refuse_existing(out, args.overwrite)
     if out.exists() and not (out.is_dir() and ((out / SUMS).exists() or not any(out.iterdir()))):
         raise InputError("not a release, so it is not replaced", out, "Give another --out.")
-    contents = _contents(args, read_enhanced(folder, args.work, args.vocabulary))
+    enhanced = read_enhanced(folder, args.work, args.vocabulary)
+    if args.strict and enhanced.missing:
+        message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
+        raise InputError(message, folder, "Without --strict missing.csv lists them.")
+    contents = _contents(args, enhanced)
+    del enhanced
     with whole_folder(out, args.overwrite) as temporary:
         counts = write_release(contents, temporary).counts
         del contents  # of millions of clips, it is large
@@ -113,8 +148,9 @@ def _contents(args: argparse.Namespace, enhanced):
     runs = args.teacher or filter(None, [cli.existing(args.work / "runs" / "teacher")])
     further = {path: sha256(path) for path in (*(args.list or ()), args.precision, evaluation) if path}
     inputs = [{"name": path.name, "sha256": digest} for path, digest in {**enhanced.inputs, **further}.items()]
+    slug = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "labels"
     facts = Facts(
-        name=args.name or f"{source.lower() or 'labels'}-enhanced-{rule}",
+        name=args.name or f"{slug}-enhanced-{rule}",
         title=args.title or f"{source or 'Sound event'} labels with missing ones added ({rule})",
         version=args.release_version,
         released=args.released,
@@ -136,6 +172,9 @@ def _contents(args: argparse.Namespace, enhanced):
     )
     if args.soft and scores is None:
         raise InputError("the teacher's scores are not here", f"--soft {args.soft}", "Give --scores.")
+    if args.teacher and not (facts.teacher or {}).get("trained_on_clips"):
+        message = "these runs have not the lists of clips that the scores name"
+        raise InputError(message, f"--teacher {first_few(args.teacher)}", "Give the runs that made the scores.")
     return Contents(enhanced, facts, form, lists, args.wav, args.beta, scores, args.soft, args.soft_windows)
 
 
@@ -144,7 +183,7 @@ def _source_lists(args: argparse.Namespace, enhanced) -> tuple[str | None, Seque
     from pseudolabel.releases.source_forms import form_of
 
     listed = next(iter(enhanced.inputs))
-    labels_path = args.labels or (listed if enhanced.unchanged(listed) else None)
+    labels_path = args.labels or enhanced.where(listed)
     if labels_path is None:
         note(f"{listed} is not here as it was: the list before is taken from the ledger alone (--labels checks it)")
     else:
@@ -156,6 +195,9 @@ def _source_lists(args: argparse.Namespace, enhanced) -> tuple[str | None, Seque
             raise InputError(message, labels_path, "Give the --labels that enhance read.")
     lists = args.list or [path for path in [labels_path] if path]
     forms = {form_of(path, args.format) for path in lists}
+    if args.list and None in forms:
+        message = "not a list of the form of AudioSet, FSD50K or ESC-50"
+        raise InputError(message, f"--list {first_few(args.list)}", "Leave it away, or give the source's own lists.")
     if len(forms) > 1:
         raise InputError("the lists have several forms", "--list", "Give lists of one source.")
     return next(iter(forms), None), lists
@@ -177,6 +219,15 @@ def _scores(args: argparse.Namespace, enhanced):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb; return its exit code."""
+    parser = _parser()
+
+    def run_given(args: argparse.Namespace) -> None:
+        run(args, [name for name, value in vars(args).items() if value != parser.get_default(name)])
+
+    return cli.run_verb(parser, run_given, argv)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = cli.verb_parser("release", __doc__)
     add = parser.add_argument
     add("--verify", type=Path, metavar="DIR", help="check a release and do nothing else")
@@ -184,14 +235,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--model", type=Path, metavar="RUN", help="release the model of a run folder")
     add("--enhanced", type=Path, help="what enhance wrote (default: the only WORK/enhanced-*)")
     add("--out", type=Path, help="folder to write (default: WORK/release-RULE)")
-    add("--labels", type=Path, help="the list that enhance read (default: where run.json says, if it is there)")
+    add("--labels", type=Path, help="the list that enhance read (default: where run.json says or in WORK, if it is "
+        "there)")  # fmt: skip
     add("--list", type=Path, nargs="+", help="the source's own lists: segments, FSD50K's or ESC-50's columns are taken "
         "from them (default: the list that enhance read)")  # fmt: skip
     add("--ontology", type=Path, help="of --diff: ontology table or published ontology.json (default: AudioSet's)")
     add("--onnx", action="store_true", help="of --model: also for other runtimes, compared with PyTorch")
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv or a built-in one)")
     cli.add_label_options(parser)
-    add("--scores", type=Path, help="the teacher's scores (default: where run.json says, if they are there)")
+    add("--scores", type=Path, help="the teacher's scores (default: where run.json says or in WORK, if they "
+        "are there)")  # fmt: skip
     add("--soft", choices=("float16", "uint8"), help="also write targets.h5, the teacher's scores")
     add("--soft-windows", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
         help="scales of targets.h5: clip, 10s, 5s, 2s (default: clip)")  # fmt: skip
@@ -219,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     said.add_argument("--url", default="", help="where the release will be")
     said.add_argument("--author", action="append", default=[], metavar="NAME",
                       help="`Family, Given` of a person, or a group's name; may be given several times")  # fmt: skip
-    return cli.run_verb(parser, run, argv)
+    return parser
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ lowest that reach it (for `enhance --threshold FILE`).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,10 +49,12 @@ from pseudolabel.progress import note
 from pseudolabel.reviews.curve import OWN_JUDGED
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
 
-BUDGET, BANDS, DECOYS = 200, 5, 0.2
+BUDGET, DECOYS = 200, 0.2
 NAMED = ("clip_id", "class_id", "error")
-ONLY_PAGE = ("per_class", "budget", "blind", "decoys", "embed", "label_studio", "segments", "clips", "scores")
-ONLY_RESULT = ("target_precision", "sure", "sample")
+OF_PAGE = {"bands": 5, "seed": 0, "title": "Review of added labels"}  # options of one form only, and their defaults
+OF_PAGE |= dict.fromkeys(("per_class", "budget", "decoys", "segments", "clips", "scores"))
+OF_PAGE |= dict.fromkeys(("blind", "embed", "label_studio"), False)
+OF_RESULT = {"own_judged": OWN_JUDGED, "target_precision": None, "sure": False, "sample": None}
 
 
 def draw_sample(
@@ -78,13 +80,21 @@ def draw_sample(
 def run(args: argparse.Namespace) -> None:
     """Make a page, or read judgements."""
     if args.judgements:
-        strange, remedy = [name for name in ONLY_PAGE if getattr(args, name)], "Leave it away, or --judgements."
+        strange, what, remedy = _given(args, OF_PAGE), "making a page", "Leave it away, or --judgements."
     else:
-        strange, remedy = [name for name in ONLY_RESULT if getattr(args, name)], "Give --judgements FILE too."
+        strange, what, remedy = _given(args, OF_RESULT), "reading judgements", "Give --judgements FILE too."
+    if not strange and args.target_precision is None:
+        strange, what, remedy = _given(args, ("sure", "own_judged")), "new thresholds", "Give --target-precision P too."
     if strange:
-        what = "making a page" if args.judgements else "reading judgements"
         raise InputError(f"is for {what}", f"--{strange[0].replace('_', '-')}", remedy)
+    for name, default in {**OF_PAGE, **OF_RESULT}.items():
+        setattr(args, name, default if getattr(args, name) is None else getattr(args, name))
     _run_judgements(args) if args.judgements else _run_page(args)
+
+
+def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Return which of the options were given: None and False say that one was not, 0 that it was."""
+    return [name for name in names if getattr(args, name) is not None and getattr(args, name) is not False]
 
 
 def _run_page(args: argparse.Namespace) -> None:
@@ -97,7 +107,7 @@ def _run_page(args: argparse.Namespace) -> None:
     vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
     labels_path = args.labels or args.work / "labels.csv"
     labels = read_labels(args, labels_path, vocabulary, own=args.labels is None)
-    apply_decisions(labels, ledger.append_column("decision", pa.array([""] * len(ledger))), path)  # of these labels
+    _check_same_list(labels, ledger, path)
     sample = draw_sample(ledger, sha256(path), labels, ontology, args)
     inputs = [path, labels_path, source, args.ontology or table_path("audioset.csv")]
     with whole_folder(out, args.overwrite) as folder:
@@ -108,6 +118,13 @@ def _run_page(args: argparse.Namespace) -> None:
     strata = f"{len(sample.strata)} strat{'a' if len(sample.strata) > 1 else 'um'}"
     print(f"{out}: {len(sample.additions)} of {sample.n_additions:,} additions in {strata}{decoys}; "
           f"page {sample.page}: open {out / 'index.html'}")  # fmt: skip
+
+
+def _check_same_list(labels: LabelTable, ledger: pa.Table, path: Path) -> None:
+    """Refuse a ledger that could not be added to these labels."""
+    undecided = pa.array([""] * len(ledger), pa.string())
+    ledger = ledger.drop_columns([name for name in ledger.column_names if name == "decision"])
+    apply_decisions(labels, ledger.append_column("decision", undecided), path)
 
 
 def _write_page(
@@ -121,8 +138,9 @@ def _write_page(
 
     clips_path = args.clips or existing(args.work / "clips.h5")
     scores_path = args.scores or existing(args.work / "scores.h5")
-    segments = args.segments and {
-        clip_id: (float(start), float(end)) for clip_id, (start, end) in read_segments(args.segments).items()
+    segments_path = args.segments or (args.labels if args.labels and _is_segment_list(args) else None)
+    segments = segments_path and {
+        clip_id: (float(start), float(end)) for clip_id, (start, end) in read_segments(segments_path).items()
     }
     sources = PageSources(
         vocabulary, labels, clips_path and ClipStore.open(clips_path), scores_path and ScoreStore.open(scores_path),
@@ -134,6 +152,13 @@ def _write_page(
 
         write_label_studio(folder, sample, sources)
     return [path for path in (clips_path, scores_path, args.segments) if path]
+
+
+def _is_segment_list(args: argparse.Namespace) -> bool:
+    """Return whether --labels says of each clip where in its video it lies."""
+    from pseudolabel.labels.formats import FORMATS, read_label_rows
+
+    return read_label_rows(args.labels, args.format)[1] is FORMATS["audioset"]
 
 
 def _run_judgements(args: argparse.Namespace) -> None:
@@ -167,7 +192,9 @@ def _run_judgements(args: argparse.Namespace) -> None:
         write_result(result, found, ledger, decided, precision_curve(weighed, scores), new, names)
         inputs = [*args.judgements, path, source, folder / TABLE, folder / REST]
         write_json(result / "run.json", run_record("review", vars(args), inputs, None))
-    print("\n".join([f"{out}:", *result_lines(found), *(_threshold_lines(new, point, out) if point else [])]))
+    print(
+        "\n".join([f"{out}:", *result_lines(found), *(_threshold_lines(new, point, out, args.sure) if point else [])])
+    )
 
 
 def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
@@ -214,11 +241,12 @@ def _thresholds_before(path: Path, ledger: pa.Table, vocabulary: Vocabulary) -> 
             class_id: None if value != value else value
             for class_id, value in zip(vocabulary.class_ids, values, strict=True)
         }
-    found = dict(zip(ledger["class_id"].to_pylist(), ledger["threshold"].to_pylist(), strict=True))
+    pairs = zip(ledger["class_id"].to_pylist(), ledger["threshold"].to_pylist(), strict=True)
+    found = {class_id: threshold for class_id, threshold in pairs if threshold is not None}  # None: added by rule
     return {class_id: found.get(class_id) for class_id in vocabulary.class_ids}
 
 
-def _threshold_lines(new: dict, point, out: Path) -> list[str]:
+def _threshold_lines(new: dict, point, out: Path, sure: bool) -> list[str]:
     """Return what was found about thresholds."""
     from pseudolabel.reviews.curve import NONE_REACHES, OWN
 
@@ -226,8 +254,10 @@ def _threshold_lines(new: dict, point, out: Path) -> list[str]:
     estimate = point.estimate
     lines = [
         f"  floor {point.floor:.4g}: precision {estimate.precision:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] of "
-        f"{point.additions:,} additions with a score, {estimate.judged} judged"
+        f"{point.additions:,} additions with a score, {estimate.judged} judged",
     ]
+    if not sure:
+        lines.append("  chosen by the judgements that estimate it: as likely as not a little too low (--sure: rarely)")
     if OWN in rules or NONE_REACHES in rules:
         lines.append(
             f"  classes with a floor of their own: {rules.count(OWN)}; without one: {rules.count(NONE_REACHES)}"
@@ -254,22 +284,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's); for decoys")
     add("--clips", type=Path, help="sound (default: WORK/clips.h5 where it is; none: links to the source videos)")
     add("--scores", type=Path, help="score store, for the histograms (default: WORK/scores.h5 where it is)")
-    add("--segments", type=Path, metavar="LIST", help="AudioSet segment list: where in their videos the clips lie")
+    add("--segments", type=Path, metavar="LIST", help="AudioSet segment list: where in their videos the clips lie"
+        " (default: --labels where it is one)")  # fmt: skip
     add("--budget", type=positive_int, metavar="N", help=f"items to judge (default: {BUDGET}, none with --per-class)")
     add("--per-class", type=positive_int, metavar="N", help="so many of each class, or all it has")
-    add("--bands", type=positive_int, default=BANDS, metavar="N", help=f"score bands (default: {BANDS})")
+    add("--bands", type=positive_int, metavar="N", help=f"score bands (default: {OF_PAGE['bands']})")
     add("--blind", action="store_true", help="show only clip and class, and mix in decoys")
     add("--decoys", type=share, metavar="SHARE", help=f"share of decoys on a blind page (default: {DECOYS:g})")
     add("--embed", action="store_true", help="sound and pictures inside index.html, not beside it")
     add("--label-studio", action="store_true", help="also write the items as tasks for Label Studio")
-    add("--title", default="Review of added labels", help="heading of the page (default: %(default)s)")
-    add("--seed", type=non_negative_int, default=0, help="which additions are drawn (default: 0)")
+    add("--title", help=f"heading of the page (default: {OF_PAGE['title']})")
+    add("--seed", type=non_negative_int, help="which additions are drawn (default: 0)")
     add("--judgements", type=Path, nargs="+", metavar="FILE", help="what judges downloaded from the page")
     add("--sample", type=Path, metavar="DIR", help="folder of the page that was judged (default: WORK/review)")
     add("--target-precision", type=probability, metavar="P", help="write the lowest thresholds that reach it")
     add("--sure", action="store_true", help="the low end of the interval must reach it, not the estimate")
-    add("--own-judged", type=positive_int, default=OWN_JUDGED, metavar="N",
-        help="a class with N judged items has its own floor, others a common one (default: %(default)s)")  # fmt: skip
+    add("--own-judged", type=positive_int, metavar="N",
+        help=f"a class with N judged items has its own floor, others a common one (default: {OWN_JUDGED})")  # fmt: skip
     add("--out", type=Path, help="folder to write (default: WORK/review, with --judgements WORK/review-result)")
     return run_verb(parser, run, argv)
 

@@ -147,11 +147,7 @@ def test_the_facts_say_rule_teacher_and_inputs(work):
     assert run(work, "--author", "Doe, Jane", "--name", "mine", "--release-version", "1.2.0") == 0
     facts = facts_of(work / "release-25p")
     assert (facts["name"], facts["version"], facts["authors"], facts["source"]) == ("mine", "1.2.0", ["Doe, Jane"], "")
-    assert (facts["rule"]["threshold"], facts["rule"]["type1"], facts["rule"]["evidence"]) == (
-        "25p",
-        "children",
-        "clip",
-    )
+    assert [facts["rule"][name] for name in ("threshold", "type1", "evidence")] == ["25p", "children", "clip"]
     teacher = facts["teacher"]
     assert (teacher["name"], teacher["sha256"]) == ("efficientnet_b2", DIGEST)
     assert teacher["trained_on_clips"] == 2
@@ -162,25 +158,16 @@ def test_the_facts_say_rule_teacher_and_inputs(work):
     assert names["labels.csv"] == sha256(work / "labels.csv")
     assert names["eval.csv"] == sha256(work / "eval.csv")
     summary = json.loads((work / "enhanced-25p" / "summary.json").read_text())
-    for key in (
-        "clips",
-        "clips_changed",
-        "clips_without_scores",
-        "labels_before",
-        "labels_after",
-        "added",
-        "added_by_type",
-    ):
+    same = "clips clips_changed clips_without_scores labels_before labels_after added added_by_type"
+    for key in same.split():
         assert facts["counts"][key] == summary[key], key
     for row, expected in zip(facts["by_class"], summary["by_class"], strict=True):
         assert row | expected == row
 
 
 def test_evaluation_clips_whose_labels_changed_are_told(work):
-    changed = (
-        LabelTable.read(work / "labels.csv", FIVE).matrix
-        != LabelTable.read(work / "enhanced-25p/labels.csv", FIVE).matrix
-    )
+    before, after = (LabelTable.read(work / name, FIVE).matrix for name in ("labels.csv", "enhanced-25p/labels.csv"))
+    changed = before != after
     clips = [CLIPS[row] for row in sorted(set(changed.nonzero()[0].tolist()))]
     unchanged = next(clip for clip in CLIPS if clip not in clips)
     for name, listed, touched in (("a", clips[:1], True), ("b", [unchanged], False)):
@@ -209,6 +196,9 @@ def test_precision_of_this_ledger_is_taken_and_that_of_another_refused(work, cap
     (work / "precision.json").write_text(json.dumps(precision))
     assert run(work, "--precision", work / "precision.json") == 0
     assert facts_of(work / "release-25p")["precision"] == precision
+    same = precision | {"ledger_sha256": sha256(work / "enhanced-25p" / "ledger.csv.gz")}  # the same additions as text
+    (work / "precision.json").write_text(json.dumps(same))
+    assert run(work, "--precision", work / "precision.json", "--overwrite") == 0
     (work / "precision.json").write_text(json.dumps(precision | {"ledger_sha256": DIGEST}))
     capsys.readouterr()
     assert run(work, "--precision", work / "precision.json", "--overwrite") == 2
@@ -255,11 +245,8 @@ def test_the_real_balanced_list_is_a_drop_in_for_the_published_one(shared_data, 
     evaluation = shared_data / "audioset" / "eval_segments.csv"
     assert run(tmp_path, "--evaluation", evaluation) == 0
     facts = facts_of(tmp_path / "release-closure")
-    assert (facts["source"], facts["name"], facts["evaluation_touched"]) == (
-        "AudioSet",
-        "audioset-enhanced-closure",
-        False,
-    )
+    assert (facts["source"], facts["name"]) == ("AudioSet", "audioset-enhanced-closure")
+    assert facts["evaluation_touched"] is False
     counts = facts["counts"]
     assert (counts["labels_before"], counts["labels_after"], counts["clips"]) == (52_882, 79_603, 22_160)
     with open(tmp_path / "release-closure" / "segments.csv", newline="") as file:
@@ -341,3 +328,80 @@ def test_a_changed_byte_ends_with_2_and_one_line(work, capsys):
 def test_only_one_thing_at_a_time(work, capsys):
     assert run(work, "--verify", work, "--model", work) == 2
     assert "--verify and --model: only one at a time" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--onnx"], "--onnx: goes with --model alone"),
+        (["--ontology", "x.csv"], "--ontology: goes with --diff alone"),
+        (["--unknown-labels", "skip"], "--unknown-labels: goes with --diff alone"),
+        (["--soft-windows", "2s"], "--soft-windows: says which scores --soft writes"),
+        (["--soft", "uint8", "--soft-windows", "2s", "2"], "--soft-windows: a scale stands there twice"),
+        (["--wav", "{clip_id}/a.wav"], "--wav: a recording's name must have the clip's id"),
+        (["--verify", "x", "--soft", "uint8"], "--soft: does not go with --verify"),
+        (["--verify", "x", "--out", "y"], "--out: does not go with --verify"),
+        (["--diff", "x", "y", "--precision", "z"], "--precision: does not go with --diff"),
+        (["--model", "x", "--name", "y"], "--name: does not go with --model"),
+    ],
+)
+def test_options_of_another_mode_are_refused_in_one_line(work, capsys, options, said):
+    capsys.readouterr()
+    assert run(work, *options) == 2
+    assert said in one_error_line(capsys)
+    assert not (work / "release-25p").exists()
+
+
+def test_a_work_folder_that_was_moved_makes_the_same_release(work, tmp_path, capsys):
+    assert run(work, "--soft", "uint8") == 0
+    before = files_of(work / "release-25p")
+    moved = work.rename(tmp_path / "moved")
+    capsys.readouterr()
+    for name, place in (("a", ["--work", str(moved)]), ("b", ["--enhanced", str(moved / "enhanced-25p")])):
+        options = [] if name == "a" else ["--vocabulary", str(moved / "vocabulary.csv")]
+        assert main([*place, *options, "--soft", "uint8", "--out", str(tmp_path / name)]) == 0
+        assert "here as" not in capsys.readouterr().err
+        assert files_of(tmp_path / name) == before
+
+
+def test_runs_that_did_not_make_the_scores_are_no_teachers(work, capsys):
+    run_folder = work / "runs" / "other"
+    run_folder.mkdir(parents=True)
+    (run_folder / "train_clips.csv").write_text("clip_id\nz\n")
+    capsys.readouterr()
+    for folder in (run_folder, work / "nowhere"):
+        assert run(work, "--teacher", folder) == 2
+        assert "these runs have not the lists of clips that the scores name" in one_error_line(capsys)
+
+
+def test_with_strict_clips_without_scores_are_refused(work, capsys):
+    capsys.readouterr()
+    assert run(work, "--strict") == 2
+    assert "2 clips have no scores: -c38, -c39" in one_error_line(capsys)
+
+
+def test_a_list_of_no_known_source_is_refused(work, capsys):
+    capsys.readouterr()
+    assert run(work, "--list", work / "labels.csv") == 2
+    assert "not a list of the form of AudioSet, FSD50K or ESC-50" in one_error_line(capsys)
+
+
+def test_a_source_of_any_name_gives_a_name_to_the_release(work):
+    assert run(work, "--source", "My Sounds (2)") == 0
+    assert facts_of(work / "release-25p")["name"] == "my-sounds-2-enhanced-25p"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"by_class": [{"class_id": "dog"}]}, "by_class[0]: precision, low, high and 1 more is missing"),
+        ({"by_error": {}, "by_band": 1}, "by_band: is int, not a list"),
+        ({"overall": {"precision": "high", "low": 0, "high": 1, "judged": 3}}, "overall: a figure is no number"),
+    ],
+)
+def test_a_precision_with_other_figures_is_refused(work, capsys, changed, said):
+    overall = {"precision": 0.8, "low": 0.7, "high": 0.9, "judged": 50}
+    (work / "precision.json").write_text(json.dumps({"overall": overall, **changed}))
+    capsys.readouterr()
+    assert run(work, "--precision", work / "precision.json") == 2
+    assert f"precision.json, {said}" in one_error_line(capsys)

@@ -254,6 +254,45 @@ def test_ledger_of_other_labels_is_named(world, options, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+def test_ledger_without_additions_is_named_and_a_reviewed_one_is_a_ledger(reviewed, world, options, tmp_path, capsys):
+    header = (reviewed[0] / "result" / "reviewed.csv").read_text().splitlines()[0]
+    (tmp_path / "none.csv").write_text(header + "\n")
+    assert "no additions" in refused(capsys, *options, "--ledger", tmp_path / "none.csv", "--out", tmp_path / "x")
+    message = refused(capsys, *options, "--ledger", reviewed[0] / "judged.csv", "--out", tmp_path / "x")
+    assert "column 'score' is missing" in message
+    pq.write_table(pq.read_table(world[0] / "enhanced-25p" / "ledger.parquet").slice(0, 0), tmp_path / "none.parquet")
+    assert "no additions" in refused(capsys, *options, "--ledger", tmp_path / "none.parquet", "--out", tmp_path / "x")
+    arguments = [
+        "--ledger",
+        str(reviewed[0] / "result" / "reviewed.csv"),
+        "--budget",
+        "9",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert main([*options, *arguments]) == 0
+
+
+def test_links_begin_where_the_segment_list_says_without_being_told_twice(tmp_path):
+    (tmp_path / "segments.csv").write_text(
+        'KK227gPpRn4, 30.000, 40.000, "/m/0bt9lr"\n-0RWZT-miFs, 7.000, 9.000, "/m/068hy"\n'
+    )
+    arguments = ["--work", str(tmp_path), "--labels", str(tmp_path / "segments.csv")]
+    assert enhance.main([*arguments, "--errors", "II", "--type2", "closure"]) == 0
+    assert main([*arguments]) == 0
+    page = (tmp_path / "review" / "index.html").read_text(encoding="utf-8")
+    assert '"start_s":30.0' in page
+    assert '"start_s":null' not in page
+
+
+def test_download_of_a_blind_page_is_not_applied_as_it_is(world, options, tmp_path, capsys):
+    assert main([*options, "--blind", "--budget", "30", "--out", str(tmp_path / "review")]) == 0
+    file = judge_by(world[1], read_sample(tmp_path / "review"), tmp_path / "judged.csv")
+    capsys.readouterr()
+    assert enhance.main([*options, "--apply", str(file), "--out", str(tmp_path / "applied")]) == 2
+    assert "give the reviewed.csv" in capsys.readouterr().err
+
+
 def test_judgements_of_another_page_or_ledger_are_named(reviewed, world, options, tmp_path, capsys):
     folder, _ = reviewed
     assert main([*options, "--budget", "30", "--out", str(tmp_path / "other")]) == 0
@@ -277,6 +316,12 @@ def test_judgements_of_another_page_or_ledger_are_named(reviewed, world, options
         (["--target-precision", "0.9"], "Give --judgements"),
         (["--per-class", "9", "--budget", "20"], "Raise it"),
         (["--ledger", "no.parquet"], "no such file"),
+        (["--target-precision", "0"], "--target-precision: is for reading judgements"),
+        (["--own-judged", "3"], "--own-judged: is for reading judgements"),
+        (["--judgements", "x.csv", "--bands", "3"], "--bands: is for making a page"),
+        (["--judgements", "x.csv", "--seed", "0"], "--seed: is for making a page"),
+        (["--judgements", "x.csv", "--decoys", "0"], "--decoys: is for making a page"),
+        (["--judgements", "x.csv", "--sure"], "--sure: is for new thresholds"),
     ],
 )
 def test_options_that_contradict_each_other_are_named(options, tmp_path, capsys, arguments, said):

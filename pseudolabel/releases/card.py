@@ -185,8 +185,8 @@ def _added(facts: Facts) -> Iterator[str]:
         yield f"The {MOST_ADDED} classes with the most additions:"
         yield _class_table([row for row in order[:MOST_ADDED] if row["added"]], types)
         yield folded(f"All {len(order):,} classes, the most added first", _class_table(order, types))
-    exact = " and `thresholds.csv`" if facts.file("thresholds.csv") else ""
-    yield f"`classes.csv`{exact} have these figures in full."
+    exact = " and `thresholds.csv` have" if facts.file("thresholds.csv") else " has"
+    yield f"`classes.csv`{exact} these figures in full."
 
 
 def _figures(figures: Mapping, n_before: int) -> tuple[str, str, str]:
@@ -215,6 +215,8 @@ def _precision(facts: Facts) -> Iterator[str]:
     precision = facts.precision
     yield f"**{markdown(precision_text(facts))}**"
     if precision is None or not precision["overall"]["judged"]:
+        if "reviewed" in facts.rule:
+            return
         yield "`python -m pseudolabel.review` makes a page to listen and judge, and estimates the precision from it."
         return
     overall = precision["overall"]

@@ -82,7 +82,7 @@ def compare(first: Side, second: Side) -> Compared:
 
 
 def difference(first: Side, second: Side, ontology: Ontology) -> dict:
-    """Return what difference.json says, with rows for `by_class`, `violations` and `confirmed`."""
+    """Return what difference.json says, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
     pair = compare(first, second)
     ancestors = ontology.ancestors(pair.vocabulary)
     sides = ((first, pair.first, pair.second), (second, pair.second, pair.first))
@@ -105,9 +105,9 @@ def difference(first: Side, second: Side, ontology: Ontology) -> dict:
             side.name: {"labels": lacking.nnz, "clips": int((np.diff(lacking.indptr) > 0).sum())}
             for side, lacking in zip((first, second), (closure, closure_of_second), strict=True)
         },
-        "confirmed": {side.name: confirmed(side.ledger, ids, pair.vocabulary, other)
-                      for (side, _, other), ids in zip(sides, (pair.clip_ids, pair.second_ids), strict=True)
-                      if side.ledger is not None},
+        "confirmed": {side.name: rows
+                      for (side, own, other), ids in zip(sides, (pair.clip_ids, pair.second_ids), strict=True)
+                      if (rows := second_opinion(side, ids, own, other))},
         "by_class": by_class(pair),
         "violated_pairs": [
             {"list": name, "class_id": pair.vocabulary.class_ids[label], "name": pair.vocabulary.names[label],
@@ -183,6 +183,14 @@ def by_class(pair: Compared) -> list[dict]:
          "kappa": _number(kappas[k])}
         for k, class_id in enumerate(pair.vocabulary.class_ids)
     ]  # fmt: skip
+
+
+def second_opinion(side: Side, ids: Sequence[str], own: sparse.csr_array, other: sparse.csr_array) -> list[dict]:
+    """Return what `confirmed` finds in the other list; nothing where that is the list before the side's additions."""
+    rows = [] if side.ledger is None else confirmed(side.ledger, ids, side.labels.vocabulary, other)
+    n_added = rows[0]["in_both"] if rows else 0
+    before = other.nnz + n_added == own.nnz and minus(own, other).nnz == n_added
+    return [] if before and n_added and not rows[0]["confirmed"] else rows
 
 
 def confirmed(ledger: pa.Table, clip_ids: Sequence[str], vocabulary: Vocabulary, other: sparse.csr_array) -> list[dict]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from pseudolabel.artefacts import refuse_existing, whole_folder, write_csv, write_json
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.progress import note
 from pseudolabel.releases.difference import Side, difference
 
 LEDGERS = ("added_labels.parquet", "ledger.parquet")  # of a release, of a folder that enhance wrote
@@ -28,11 +30,16 @@ def run_difference(args: argparse.Namespace) -> None:
     """
     if args.out:
         refuse_existing(args.out, args.overwrite)
-    first_path, second_path = args.diff
+    if args.diff[0].resolve() == args.diff[1].resolve():
+        raise InputError("both are the same", args.diff[0], "Give two lists.")
     vocabulary = _vocabulary(args)
-    sides = [_read_side(path, vocabulary, args) for path in (first_path, second_path)]
-    if first_path.resolve() == second_path.resolve():
-        raise InputError("both are the same", first_path, "Give two lists.")
+    sides = [_read_side(*named, vocabulary, args) for named in zip(_names(*args.diff), args.diff, strict=True)]
+    for side in sides:
+        if side.labels.left_out:
+            named = first_few(
+                f"{label} ({n:,})" for label, n in sorted(side.labels.left_out.items(), key=lambda item: -item[1])
+            )
+            note(f"{side.name}: labels that are not in the vocabulary {vocabulary.name!r} are left out: {named}")
     found = difference(*sides, Ontology.load(args.ontology))
     lines = difference_lines(found)
     if args.out:
@@ -95,11 +102,18 @@ def _vocabulary(args: argparse.Namespace) -> Vocabulary:
     return Vocabulary.load(args.vocabulary or found)
 
 
-def _read_side(path: Path, vocabulary: Vocabulary, args: argparse.Namespace) -> Side:
+def _names(first: Path, second: Path) -> list[str]:
+    """Return the names of two files or folders, with as many folders above them as tell one from the other."""
+    parts = [Path(os.path.abspath(path)).parts for path in (first, second)]
+    n = next((n for n in range(1, max(map(len, parts))) if parts[0][-n:] != parts[1][-n:]), 0)
+    return ["/".join(of_path[-n:]).replace("//", "/") for of_path in parts]
+
+
+def _read_side(name: str, path: Path, vocabulary: Vocabulary, args: argparse.Namespace) -> Side:
     if not path.is_dir():
-        return Side(path.name, LabelTable.read(path, vocabulary, args.format, args.unknown_labels))
+        return Side(name, LabelTable.read(path, vocabulary, args.format, args.unknown_labels))
     if not (path / "labels.csv").is_file():
         raise InputError("there is no labels.csv", path, "Give a release, a folder that enhance wrote, or a list.")
     ledger = next((path / name for name in LEDGERS if (path / name).is_file()), None)
     labels = LabelTable.read(path / "labels.csv", vocabulary, "csv", args.unknown_labels)
-    return Side(path.name, labels, ledger and read_ledger(ledger))
+    return Side(name, labels, ledger and read_ledger(ledger))

@@ -33,6 +33,7 @@ class Enhanced:
         ledger, added: the additions, as a table and as numbers.
         summary, record: summary.json and run.json; both are other ones after `enhance --apply`.
         missing: ids of the clips that have no scores.
+        work: the work folder, where inputs may lie that are no longer where they were.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Enhanced:
     summary: Mapping
     record: Mapping
     missing: tuple[str, ...]
+    work: Path
 
     @property
     def reviewed(self) -> bool:
@@ -60,13 +62,14 @@ class Enhanced:
         return {Path(path): digest for path, digest in self.record["inputs"].items()}
 
     def find_input(self, suffixes: Iterable[str]) -> Path | None:
-        """Return the input whose name ends so, where it is still there with the same bytes; None where it is not."""
+        """Return where an input lies whose name ends so; None where it is not there, or has other bytes."""
         suffixes = tuple(suffixes)
-        return next((path for path in self.inputs if path.name.endswith(suffixes) and self.unchanged(path)), None)
+        return next(filter(None, (self.where(path) for path in self.inputs if path.name.endswith(suffixes))), None)
 
-    def unchanged(self, path: Path) -> bool:
-        """Return whether an input is still where it was, with the same bytes."""
-        return path.is_file() and sha256(path) == self.inputs.get(path)
+    def where(self, path: Path) -> Path | None:
+        """Return where the bytes of an input lie: where `enhance` read them, in the work folder or beside its own."""
+        places = dict.fromkeys((path, self.work / path.name, self.folder.parent / path.name))
+        return next((place for place in places if place.is_file() and sha256(place) == self.inputs[path]), None)
 
     def is_input(self, path: Path) -> bool:
         """Return whether a file has the bytes of an input, wherever it lies."""
@@ -104,7 +107,7 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
             raise InputError(message, folder / SUMMARY, "Run enhance again.")
     path = folder / MISSING
     missing = tuple(row["clip_id"] for row in read_csv(path, ("clip_id",))) if path.is_file() else ()
-    return Enhanced(folder, labels, original, ledger, added, summary, record, missing)
+    return Enhanced(folder, labels, original, ledger, added, summary, record, missing, work)
 
 
 def read_object(path: Path) -> dict:

@@ -87,6 +87,8 @@ class Facts:
             object.__setattr__(self, column, tuple(getattr(self, column)))
         self._check_texts()
         _need(self.rule, ("errors",), "rule")
+        for place in ("teacher", "ontology"):
+            _need(getattr(self, place) or {}, (), place)
         _need(self.counts, (*COUNTS, "added", "added_by_type"), "counts")
         _need(self.counts["added"], FIGURES, "counts.added")
         for error, figures in self.counts["added_by_type"].items():
@@ -100,8 +102,7 @@ class Facts:
             for number, row in enumerate(rows):
                 _need(row, keys, f"{place}[{number}]")
         if self.precision is not None:
-            _need(self.precision, ("overall",), "precision")
-            _need(self.precision["overall"], OVERALL, "precision.overall")
+            check_precision(self.precision, "precision")
         self._check_sums()
 
     def _check_texts(self) -> None:
@@ -112,8 +113,9 @@ class Facts:
             raise InputError(f"{self.version!r} is no version", "version", "Give three numbers such as 1.0.0.")
         if self.released and not _is_day(self.released):
             raise InputError(f"{self.released!r} is no day", "released", "Write it as 2026-01-31.")
-        for place, text in (("title", self.title), ("url", self.url), *(("authors", name) for name in self.authors)):
-            if not text.isprintable() or (place != "url" and not text.strip()):
+        optional = (("url", self.url), ("source", self.source))
+        for place, text in (("title", self.title), *optional, *(("authors", name) for name in self.authors)):
+            if not text.isprintable() or not (text.strip() or (place, text) in optional):
                 raise InputError(f"{text!r} is not one line of text", place)
         if self.url and not re.match(r"https?://\S+$", self.url):
             raise InputError(f"{self.url!r} is no web address", "url", "It starts with https://")
@@ -164,6 +166,22 @@ class Facts:
             raise InputError(error.message, f"{place}, {error.place}", error.remedy) from error
         except (TypeError, AttributeError, KeyError, ValueError) as error:
             raise InputError(f"not the facts of a release ({error})", place) from error
+
+
+def check_precision(precision: Mapping[str, Any], place: object) -> None:
+    """Raise InputError where a figure that the card tells is missing in precision.json, or is no number."""
+    _need(precision, ("overall",), str(place))
+    rows = [("overall", precision["overall"], ())]
+    for part, key in (("by_error", "error"), ("by_band", "band"), ("by_class", "class_id")):
+        found = precision.get(part) or ()
+        if not isinstance(found, list | tuple):
+            raise InputError(f"is {type(found).__name__}, not a list", f"{place}, {part}")
+        rows += [(f"{part}[{number}]", row, (key,)) for number, row in enumerate(found)]
+    for part, row, keys in rows:
+        _need(row, (*OVERALL, *keys), f"{place}, {part}")
+        figures = [row[name] for name in OVERALL if name != "precision" or row[name] is not None]
+        if not all(isinstance(figure, int | float) for figure in figures):
+            raise InputError("a figure is no number", f"{place}, {part}")
 
 
 def _is_day(text: str) -> bool:

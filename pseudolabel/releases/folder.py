@@ -62,7 +62,8 @@ DATA_FILES = {  # in this order in every document
     TARGETS: ("the teacher's scores of each clip and class", "application/x-hdf5"),
     WEIGHTS: (
         "weights to draw clips with, from the labels after the additions: sum_rule of 1 / clips with the label (PSLA, "
-        "Algorithm 1), max_rule of (1 / prior) to the power that the column names (Moore et al., equation 4)",
+        "Algorithm 1), max_rule of (1 / prior) to the power that the column names, the smallest made 1 (Moore et al., "
+        "equation 4)",
         CSV_GZ,
     ),
 }

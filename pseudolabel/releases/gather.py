@@ -15,7 +15,8 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file
-from pseudolabel.releases.enhanced import LEDGER, RULE, THRESHOLDS, Enhanced, read_object
+from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, RULE, THRESHOLDS, Enhanced, read_object
+from pseudolabel.releases.facts import check_precision
 from pseudolabel.releases.tables import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
@@ -105,13 +106,12 @@ def read_precision(path: Path, enhanced: Enhanced) -> dict:
         InputError: no estimate, or one of another ledger.
     """
     precision = read_object(path)
-    overall, by_class = precision.get("overall"), precision.get("by_class", [])
-    if not isinstance(by_class, list) or not all(isinstance(row, dict) for row in by_class):
-        raise InputError("by_class is no list of classes", path, "Give review's precision.json.")
+    overall = precision.get("overall")
     if not isinstance(overall, dict) or not {"precision", "low", "high", "judged"} <= set(overall):
         raise InputError("there is no overall precision with its interval", path, "Give review's precision.json.")
+    check_precision(precision, path)
     of_ledger = precision.get("ledger_sha256")
-    if of_ledger is not None and of_ledger != sha256(enhanced.folder / LEDGER):
+    if of_ledger is not None and of_ledger not in (sha256(enhanced.folder / name) for name in (LEDGER, LEDGER_CSV)):
         raise InputError("the judgements are of another ledger", path, f"Judge {enhanced.folder / LEDGER}.")
     return precision
 

@@ -163,8 +163,8 @@ def ontology_licence_text() -> str:
     licence = LICENCES["CC-BY-SA-4.0"]
     paragraphs = (
         "AudioSet ontology",
-        "The ids and names of AudioSet's classes, and the relations between classes that decided which labels could be "
-        f"added, come from the AudioSet ontology by Google, under the terms of {licence.name}.",
+        "Ids and names of classes, and relations between classes that decided which labels could be added, are under "
+        f"the terms of {licence.name} where they come from the AudioSet ontology by Google.",
         f"SPDX-License-Identifier: CC-BY-SA-4.0\n{licence.url}\n{ONTOLOGY_URL}",
         "Who passes these parts on, changed or not, names the AudioSet ontology and Google, gives the address of the "
         "licence, says what was changed, and passes them on under the same licence.",

@@ -34,6 +34,12 @@ import mlcroissant
 for record in mlcroissant.Dataset("croissant.json").records("labels"):
     print(record["labels/clip_id"], record["labels/labels"])  # texts come as bytes
     break"""
+TARGETS = """\
+import h5py
+
+with h5py.File("targets.h5") as file:  # scores_clip (clips, classes); scores_2s (clips, windows, classes), where it is
+    heard, scored = file["clip_id"].asstr()[:], file["class_id"].asstr()[:]
+    targets = {name: file[name][:] * file.attrs["scale"] for name in file if name.startswith("scores_")}"""
 UNDO = """\
 import gzip
 
@@ -50,7 +56,7 @@ FORMS = {
     "segments.csv": "code for AudioSet takes `segments.csv` in the place of the published segment list",
     "fsd50k.csv": "code for FSD50K takes `fsd50k.csv` in the place of the ground truth",
     "esc50.csv": "code for ESC-50 takes `esc50.csv` in the place of the published one; its further column `labels` has "
-    "all categories of a clip",
+    "all categories of a clip (`category` is the published one: code that reads it alone sees no addition)",
     "psla.json": "code made for PSLA takes `psla.json`",
 }
 
@@ -68,6 +74,9 @@ def load_sections(facts: Facts) -> Iterator[str]:
     others = ", ".join(table.name for table in tables_of(facts) if table.name != "labels")
     yield _python(DATASETS.format(others=others))
     yield _python(CROISSANT)
+    if facts.file("targets.h5"):
+        yield "The teacher's scores, for any code that reads HDF5:"
+        yield _python(TARGETS)
 
 
 def undo_sections(facts: Facts) -> Iterator[str]:

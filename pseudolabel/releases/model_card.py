@@ -46,10 +46,8 @@ def model_card(record: Mapping) -> str:
         "## Known limits",
         _limits(record),
         "## Files",
-        markdown_table(
-            ("file", "bytes"), [(code(file["name"]), f"{file['bytes']:,}") for file in record["files"]], [1]
-        ),
-        "`SHA256SUMS` has the checksums of all files: `sha256sum --check SHA256SUMS`, or "
+        _files(record),
+        "`SHA256SUMS` has the checksums of all files but itself: `sha256sum --check SHA256SUMS`, or "
         "`python -m pseudolabel.release --verify .`, which also builds the model from them.",
         "## Classes",
         _classes(record),
@@ -130,6 +128,7 @@ def _limits(record: Mapping) -> str:
 
 def _files(record: Mapping) -> str:
     rows = [(code(file["name"]), f"{file['bytes']:,}") for file in record["files"]]
+    rows += [(code(name), "") for name in ("README.md", "LICENSE", "run.json", "SHA256SUMS")]
     return markdown_table(("file", "bytes"), rows, [1])
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import refuse_existing, whole_folder, write_csv, write_json, write_text
-from pseudolabel.errors import InputError
+from pseudolabel.artefacts import read_csv, refuse_existing, sha256, whole_folder, write_csv, write_json, write_text
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.folder import RECORD, SUMS, checksums
@@ -31,6 +31,7 @@ from pseudolabel.releases.verify import GET_ANEW, verify_bytes
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
 TRAINED_ON, CLASSES, CARD, LICENCE = "train_clips.csv", "classes.csv", "README.md", "LICENSE"
+DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
 DEFAULT_LICENCE = "CC-BY-4.0"
 
 
@@ -55,8 +56,7 @@ def run_model(args: argparse.Namespace) -> None:
     with whole_folder(out, args.overwrite) as folder:
         for name in (WEIGHTS, CONFIG, TRAINED_ON):
             shutil.copyfile(run / name, folder / name)
-        classes = list(zip(tagger.class_ids, tagger.config["class_names"], strict=True))
-        write_csv(folder / CLASSES, ("class_id", "name"), classes)
+        write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))
         exported = []
         if args.onnx:
             from pseudolabel.releases.onnx_export import export
@@ -65,7 +65,7 @@ def run_model(args: argparse.Namespace) -> None:
         record = {
             **_described(tagger, read_object(run / RECORD), run, args.title, licence),
             "onnx": [{**vars(file), "shape": list(file.shape)} for file in exported],
-            "files": [{"name": path.name, "bytes": path.stat().st_size} for path in sorted(folder.iterdir())],
+            "files": _files(sorted(folder.iterdir())),
         }
         for name, text in documents(record).items():
             write_text(folder / name, text)
@@ -73,7 +73,7 @@ def run_model(args: argparse.Namespace) -> None:
         write_text(folder / SUMS, checksums(folder))
         lines = verify_model(folder)
     lines += [f"{file.name}: scores within {file.difference:.1e} of PyTorch's" for file in exported if file.difference]
-    print("\n  ".join([f"{out}: {tagger.config['name']}, {len(classes)} classes; verified", *lines]))
+    print("\n  ".join([f"{out}: {tagger.config['name']}, {len(tagger.class_ids)} classes; verified", *lines]))
 
 
 def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: str) -> dict:
@@ -94,10 +94,7 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
         "row": row,
         "n_parameters": sum(parameter.numel() for parameter in tagger.network.parameters()),
         "n_classes": len(tagger.class_ids),
-        "classes": [
-            {"class_id": class_id, "name": name}
-            for class_id, name in zip(tagger.class_ids, config["class_names"], strict=True)
-        ],
+        "classes": [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)],
         "sample_rate": config["sample_rate"],
         "window_s": config["window_s"],
         "front_end": config["front_end"],
@@ -112,6 +109,14 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
         "trained_with": {"pseudolabel": run.get("pseudolabel"), "commit": run.get("commit"), **run.get("versions", {})},
         "pseudolabel": __version__,
     }
+
+
+def _classes(tagger) -> list[tuple[str, str]]:
+    return list(zip(tagger.class_ids, tagger.config["class_names"], strict=True))
+
+
+def _files(paths: Iterable[Path]) -> list[dict]:
+    return [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths]
 
 
 def documents(record: Mapping) -> dict[str, str]:
@@ -140,15 +145,16 @@ def verify_model(folder: Path) -> list[str]:
         message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
         raise InputError(message, folder / RECORD, GET_ANEW)
     tagger = load_model(folder)
-    classes = "".join(f"{row['class_id']} {row['name']}\n" for row in record.get("classes", ()))
-    if classes != "".join(
-        f"{class_id} {name}\n" for class_id, name in zip(tagger.class_ids, tagger.config["class_names"], strict=True)
-    ):
+    if record.get("classes") != [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]:
         raise InputError("its classes are not those of config.json", folder / RECORD, GET_ANEW)
     n_parameters = sum(parameter.numel() for parameter in tagger.network.parameters())
     if record.get("n_parameters") != n_parameters:
         message = f"n_parameters is {record.get('n_parameters')}, the model has {n_parameters}"
         raise InputError(message, folder / RECORD, GET_ANEW)
+    rows = [(row["class_id"], row["name"]) for row in read_csv(folder / CLASSES, ("class_id", "name"))]
+    if rows != _classes(tagger):
+        raise InputError("its classes are not those of config.json", folder / CLASSES, GET_ANEW)
+    _verify_files(folder, record)
     lines.append(f"the model is built from its files: {n_parameters:,} parameters, {len(tagger.class_ids)} classes")
     try:
         texts = documents(record)
@@ -156,7 +162,24 @@ def verify_model(folder: Path) -> list[str]:
         raise InputError(f"something is missing or of another kind ({error})", folder / RECORD, GET_ANEW) from error
     if record.get("pseudolabel") == __version__:
         for name, text in texts.items():
-            if (folder / name).read_text(encoding="utf-8") != text:
+            if (folder / name).read_bytes() != text.encode("utf-8"):
                 raise InputError("does not say what run.json says", folder / name, GET_ANEW)
         lines.append("card and licence say what run.json says")
     return lines
+
+
+def _verify_files(folder: Path, record: Mapping) -> None:
+    """Compare the files with those that run.json names: sums made anew do not hide what else was changed."""
+    try:
+        stated = {row["name"]: row for row in record["files"]}
+    except (KeyError, TypeError) as error:
+        raise InputError("names no files", folder / RECORD, GET_ANEW) from error
+    names = {path.name for path in folder.iterdir()}
+    absent, further = sorted({*stated, *DOCUMENTS} - names), sorted(names - {*stated, *DOCUMENTS})
+    if absent:
+        raise InputError(f"missing: {first_few(absent)}", folder, GET_ANEW)
+    if further:
+        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove what was put there.")
+    changed = [row["name"] for row in _files(folder / name for name in stated) if row != stated[row["name"]]]
+    if changed:
+        raise InputError(f"changed: {first_few(changed)} (not as {RECORD} says)", folder, GET_ANEW)

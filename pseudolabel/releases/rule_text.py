@@ -11,6 +11,7 @@ import re
 from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.texts import count_of
 
+UNKNOWN_CLIPS = ", trained on clips that were not recorded"
 KINDS = {"I": "a missing child of a label that the clip has", "II": "a missing parent of a label that the clip has"}
 
 
@@ -35,8 +36,8 @@ def rule_lines(facts: Facts) -> list[str]:
         lines.append(f"The threshold of a class is {threshold_text(facts)}.")
     if rule.get("rounds", 1) != 1:
         rounds = rule["rounds"]
-        often = "until nothing more was added" if rounds == "all" else f"{rounds} times in all"
-        lines.append(f"Added labels proposed further ones, {often}; the thresholds stayed the first.")
+        often = "until nothing more was added" if rounds == "all" else f"in {rounds} rounds in all"
+        lines.append(f"Added labels could propose further ones, {often}; the thresholds stayed the first.")
     if rule.get("profile") == "psla":
         lines.append("Which labels could be proposed follows the published code of PSLA (profile psla).")
     return lines
@@ -85,8 +86,11 @@ def teacher_text(facts: Facts) -> str:
     text = f"Teacher: {teacher.get('name') or 'a model that was not named'}"
     if teacher.get("sha256"):
         text += f" (SHA-256 {teacher['sha256']})"
-    trained = teacher.get("trained_on_clips")
-    text += f", trained on {count_of(trained, 'clip')}" if trained else ", trained on clips that were not recorded"
+    trained, listed = teacher.get("trained_on_clips"), teacher.get("trained_on_sha256")
+    if trained:
+        text += f", trained on {count_of(trained, 'clip')}"
+    else:
+        text += f", trained on the clips listed in the file of SHA-256 {listed}" if listed else UNKNOWN_CLIPS
     if teacher.get("labels_sha256"):
         text += f", with the label list of SHA-256 {teacher['labels_sha256']}"
     return f"{text}."
@@ -131,7 +135,10 @@ def evaluation_text(facts: Facts) -> str:
 
 def precision_text(facts: Facts) -> str:
     """Return how many of the additions are right, with the interval, or that nobody knows."""
-    if facts.precision is None or not facts.precision["overall"]["judged"]:
+    judged = facts.precision is not None and facts.precision["overall"]["judged"]
+    if "reviewed" in facts.rule and not judged:
+        return "People found each added label right; how often they err was not estimated."
+    if not judged:
         return "Nobody has listened to the added labels yet: how many of them are right is not known."
     overall = facts.precision["overall"]
     method = f" ({overall['method']})" if overall.get("method") else ""

@@ -25,8 +25,10 @@ from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
+from pseudolabel.releases.card import DOCUMENTS
 from pseudolabel.releases.enhanced import MISSING, THRESHOLDS, read_object
 from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.licences import LICENCES
 from pseudolabel.releases.soft_targets import Targets
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.tables import Added, count, count_by_class, positions, read_threshold_table, weak_classes
@@ -85,7 +87,9 @@ def verify_bytes(folder: Path) -> str:
         raise InputError(f"there is no {files.SUMS}", folder, "Give the folder of a release.")
     digests = _read_sums(folder / files.SUMS)
     there = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
     }
     missing, further = sorted(set(digests) - there), sorted(there - set(digests) - {files.SUMS})
     if missing:
@@ -118,11 +122,20 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _read(folder: Path) -> Contents:
     """Read labels, ledger and facts; they must fit each other: labels without the ledger's are the original ones."""
     facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
-    absent = [name for name in ALWAYS if not (folder / name).is_file()]
+    stated = {row["name"]: row for row in facts.files}
+    there = {row["name"]: row for row in files.described_files(folder)}
+    named = {*stated, *DOCUMENTS}
+    absent = [name for name in dict.fromkeys((*ALWAYS, *named)) if not (folder / name).is_file()]
     if absent:
-        raise InputError(f"missing: {first_few(absent)}", folder, GET_ANEW)
-    if facts.files != files.described_files(folder):
-        raise InputError("the files it names are not those that are there", folder / files.RECORD, GET_ANEW)
+        raise InputError(f"missing: {first_few(sorted(absent))}", folder, GET_ANEW)
+    further = sorted(path.name for path in folder.iterdir() if path.name not in named)
+    if further:
+        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove what was put there.")
+    changed = [name for name in stated if stated[name] != there.get(name)]
+    if changed:
+        raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_ANEW)
+    if facts.licence not in LICENCES:
+        raise InputError(f"licence {facts.licence!r} is not a known SPDX id", folder / files.RECORD, GET_ANEW)
     vocabulary = Vocabulary.load(folder / files.CLASSES)
     labels = LabelTable.read(folder / "labels.csv", vocabulary, "csv")
     original = LabelTable.read(folder / files.ORIGINAL, vocabulary, "csv")
@@ -149,7 +162,7 @@ def _verify_forms(contents: Contents) -> str:
         same_clips = other.clip_ids == labels.clip_ids or (
             match_clips(labels.clip_ids, dict.fromkeys(other.clip_ids), folder / name).known() == list(other.clip_ids)
         )
-        if not same_clips or (labels.matrix != other.matrix).nnz:
+        if not same_clips or len(other) != len(labels) or (labels.matrix != other.matrix).nnz:
             raise InputError("says other labels than labels.csv", folder / name, GET_ANEW)
     if not _same_rows(contents.ledger, read_ledger(folder / files.ADDED_CSV)):
         raise InputError(f"has other rows than {files.ADDED}", folder / files.ADDED_CSV, GET_ANEW)

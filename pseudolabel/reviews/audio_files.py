@@ -23,12 +23,14 @@ def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
     return encode(samples, "flac", clips.sample_rate).tobytes()
 
 
-def video_of(clip_id: str, segments: Mapping[str, tuple[float, float]] | None, guess: bool) -> tuple[str, float] | None:
-    """Return the YouTube id that a clip was cut from, and the second of the video at which the clip begins.
+def video_of(
+    clip_id: str, segments: Mapping[str, tuple[float, float]] | None, guess: bool
+) -> tuple[str, float | None] | None:
+    """Return the YouTube id that a clip was cut from, and the second of the video at which it begins, None if unknown.
 
     Args:
         segments: {clip id: (start, end)}, seconds, of an AudioSet segment list.
-        guess: take an id that looks like a video's, but has no start, for one that begins at 0.
+        guess: take an id that looks like a video's for one, though nothing says where the clip begins.
 
     Returns:
         None where the id does not name a video.
@@ -41,7 +43,7 @@ def video_of(clip_id: str, segments: Mapping[str, tuple[float, float]] | None, g
     segment = segments.get(clip_id) or segments.get(name.bare_id)
     if segment is not None:
         return name.bare_id, float(segment[0])
-    return (name.bare_id, 0.0) if guess else None
+    return (name.bare_id, None) if guess else None
 
 
 def watch_url(video: str, second: float) -> str:

@@ -2,8 +2,9 @@
 
 A floor raises every class's threshold to it: additions with score > floor stay. Additions by rule have no score, no
 floor takes them away, and the curve leaves them out. A floor is chosen by the judgements that then
-estimate it: it meets the target on average, and falls a little short in half of all samples. Where the interval's low
-end has to reach it, few fall short (2 to 4 % in simulations, a fifth where hardly a floor could reach it).
+estimate it: it meets the target on average, and falls a little short in half of all samples (in two thirds, by 0.02 on
+average, where hardly a floor could reach it). Where the interval's low end has to reach it, few fall short (2 to 4 % in
+simulations, a fifth where hardly a floor could reach it).
 """
 
 from __future__ import annotations

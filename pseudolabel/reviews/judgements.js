@@ -18,20 +18,22 @@ class Judgements {
   read() {
     let stored = {};
     try {
-      stored = JSON.parse(localStorage.getItem(this.key)) || {};
+      stored = Object(JSON.parse(localStorage.getItem(this.key)));
+      this.keeps = true;
     } catch {
       this.keeps = false;
     }
-    const known = ([item, judgement]) => this.items.has(item) && DECISIONS.includes(judgement.decision);
-    this.made = new Map(Object.entries(stored.judgements || {}).filter(known));
-    this.steps = stored.steps || []; // each a list of [item, its judgement before, or null]
-    this.settings = stored.settings || {};
+    const known = ([item, judgement]) => this.items.has(item) && DECISIONS.includes(judgement?.decision);
+    this.made = new Map(Object.entries(Object(stored.judgements)).filter(known));
+    this.steps = Array.isArray(stored.steps) ? stored.steps : []; // each a list of [item, its judgement before, or null]
+    this.settings = { ...stored.settings };
   }
 
   keep() {
     const judgements = Object.fromEntries(this.made);
     try {
       localStorage.setItem(this.key, JSON.stringify({ judgements, steps: this.steps, settings: this.settings }));
+      this.keeps = true;
     } catch {
       this.keeps = false;
     }
@@ -90,9 +92,11 @@ class Judgements {
     for (const name of ["page", "item", "clip_id", "class_id", "decision"]) {
       if (!header || !header.includes(name)) throw new Error(`The file has no column “${name}”.`);
     }
+    const width = Math.max(...[...this.items.keys()].map((name) => name.length));
     const judgements = rows.map((fields, number) => {
       const row = Object.fromEntries(header.map((name, column) => [name, fields[column] || ""]));
-      const item = this.items.get(row.item);
+      const item = this.items.get(row.item.padStart(width, "0")); // spreadsheets write 0001 as 1
+      const decision = row.decision.trim().toLowerCase();
       const place = `Row ${number + 2}`;
       if (row.page !== this.content.page) {
         throw new Error(`${place} is of page “${row.page}”; this is page “${this.content.page}”.`);
@@ -100,8 +104,8 @@ class Judgements {
       if (!item || this.content.clips[item.clip].clip_id !== row.clip_id || item.class_id !== row.class_id) {
         throw new Error(`${place} is not about an item of this page.`);
       }
-      if (!DECISIONS.includes(row.decision)) throw new Error(`${place}: “${row.decision}” is no decision.`);
-      return [row.item, { decision: row.decision, judge: row.judge || "" }];
+      if (!DECISIONS.includes(decision)) throw new Error(`${place}: “${row.decision}” is no decision.`);
+      return [item.item, { decision, judge: row.judge || "" }];
     });
     if (judgements.length) this.judge(judgements);
     return judgements.length;

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError, nearest
+from pseudolabel.labels.undo import DECISIONS
 from pseudolabel.reviews.items import Sample
 
 COLUMNS = ("page", "item", "clip_id", "class_id", "decision", "judge")
-RIGHT, WRONG, UNSURE = DECISIONS = ("right", "wrong", "unsure")
+RIGHT, WRONG, UNSURE = DECISIONS
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,20 @@ class Judgements:
 def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
     """Read the CSV files of one or more judges, or Label Studio's export (.json).
 
-    Rows without a judge are of one who is called as the file.
+    Rows without a judge are of one who is called as the file. Spreadsheets write item 0001 as 1, which counts as such.
 
     Raises:
         InputError: of another page, an unknown item, another clip or class than the item's, another decision, an item
             that the same judge decided twice, or no judgement at all.
     """
     items, by_judge, first = {item.item: item for item in sample.items}, {}, {}
+    width = max(map(len, items), default=0)
     for path in map(Path, paths):
         for place, row in _rows(path):
             if row["page"] != sample.page:
                 remedy = "Give the --sample of the page on which it was judged."
                 raise InputError(f"judged on the page {row['page']!r}, the sample is of {sample.page!r}", place, remedy)
-            item = items.get(row["item"])
+            item = items.get(row["item"].zfill(width))
             if item is None:
                 raise InputError(f"item {row['item']!r} is not on the page, which has {len(items)}", place)
             if (row["clip_id"], row["class_id"]) != (item.clip_id, item.class_id):

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from pseudolabel.artefacts import whole_file, write_json, write_text
 from pseudolabel.errors import InputError
-from pseudolabel.labels.undo import DECISIONS
 from pseudolabel.reviews.audio_files import flac_bytes
 from pseudolabel.reviews.items import Sample
+from pseudolabel.reviews.judgements import COLUMNS, DECISIONS
 from pseudolabel.reviews.page import PageSources, check_sample, clips_with_sound, questions
 
-JUDGEMENT_COLUMNS = ("page", "item", "clip_id", "class_id", "error", "decision", "judge")
 LOCAL_FILES = "/data/local-files/?d="
 CHOICES = "".join(f'\n    <Choice value="{decision}" hotkey="{key}"/>' for key, decision in enumerate(DECISIONS, 1))
 
@@ -65,9 +64,10 @@ def interface(blind: bool, sound: bool) -> str:
 
 
 def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
-    """Return the judgements of Label Studio's JSON export, one row an item with JUDGEMENT_COLUMNS.
+    """Return the judgements of Label Studio's JSON export, one row an item and judge with judgements.COLUMNS.
 
-    Of several annotations of a task the last one counts, cancelled ones and tasks without any are left out.
+    Of several annotations that a judge made of a task the last one counts; cancelled ones and tasks without any
+    are left out.
 
     Raises:
         InputError: not such an export, or tasks that `write_label_studio` did not write.
@@ -78,7 +78,8 @@ def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
     try:
         for number, task in enumerate(json.loads(path.read_text(encoding="utf-8")), 1):
             place = f"{path}: task {number}"
-            about = {name: str(task["data"][name]) for name in JUDGEMENT_COLUMNS[:5]}
+            about = {name: str(task["data"][name]) for name in COLUMNS[:4]}
+            judged = {}
             for annotation in task.get("annotations", []):
                 chosen = [
                     result["value"]["choices"][0] for result in annotation["result"] if result["type"] == "choices"
@@ -87,9 +88,8 @@ def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
                     continue
                 if chosen[0] not in DECISIONS:
                     raise InputError(f"choice {chosen[0]!r} is none of {', '.join(DECISIONS)}", place)
-                about |= {"decision": chosen[0], "judge": _judge(annotation)}
-            if "decision" in about:
-                rows.append(about)
+                judged[_judge(annotation)] = chosen[0]
+            rows += [about | {"decision": decision, "judge": judge} for judge, decision in judged.items()]
     except InputError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -153,7 +153,7 @@ def _clip(clip_id: str, sounds: bool, number: int, sample: Sample, sources: Page
         shown["audio"], shown["picture"] = AUDIO_FILE.format(number), PICTURE_FILE.format(number)
     video = video_of(clip_id, sources.segments, guess=not sounds)
     if video:
-        shown["video"] = {"start_s": video[1], "url": watch_url(*video)}
+        shown["video"] = {"start_s": video[1], "url": watch_url(video[0], video[1] or 0)}
     return shown
 
 

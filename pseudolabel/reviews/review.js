@@ -135,9 +135,10 @@ function showSource(item, clip) {
   $("source").replaceChildren();
   if (clip.video) {
     const start = clip.video.start_s;
-    const places = [link(start + (item.window?.[0] || 0), `Source video at ${Math.floor(start + (item.window?.[0] || 0))} s`)];
-    if (item.window) places.push(" ", link(start, `clip from ${Math.floor(start)} s`));
-    $("source").append(...places);
+    const at = Math.floor(start + (item.window?.[0] || 0));
+    if (start === null) $("source").append(link(0, "Source video"), "; where in it the clip begins is not known.");
+    else $("source").append(link(at, `Source video at ${at} s`));
+    if (start !== null && item.window) $("source").append(" ", link(start, `clip from ${Math.floor(start)} s`));
   }
   if (!clip.audio) $("source").prepend(clip.video ? "No sound here. " : "No sound here, and no known source.");
 }
@@ -156,6 +157,8 @@ function refresh() {
   const place = shownItems.indexOf(items[current]) + 1;
   $("place").textContent = shownItems.length === items.length ? "" : `${place ? `${place} of ` : ""}${shownItems.length} shown`;
   $("nothing").hidden = shownItems.length > 0;
+  $("card").hidden = !shownItems.length; // what is not seen is not judged
+  if ($("card").hidden) player.audio.pause();
   const decision = decisionOf(items[current]);
   $("judged").textContent = decision ? `judged ${decision}` : "";
   $("judged").className = decision;
@@ -174,6 +177,7 @@ function refresh() {
 // ---- what a person does
 
 function decide(decision) {
+  if ($("card").hidden) return say("No item fits this filter.");
   const item = items[current];
   judgements.judge([[item.item, { decision, judge: judgements.settings.judge || "" }]]);
   const undecided = (other) => !decisionOf(other);

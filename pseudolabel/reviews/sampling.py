@@ -80,8 +80,15 @@ def band_names(edges: Sequence[float]) -> tuple[str, ...]:
 
 
 def float_column(ledger: pa.Table, name: str) -> np.ndarray:
-    """Return a column as (M,) float64, NaN where it is empty."""
+    """Return a column as (M,) float64, NaN where it is empty; InputError where it is missing."""
+    _check_columns(ledger, (name,), "--ledger")
     return pc.fill_null(ledger[name].cast(pa.float64()), float("nan")).to_numpy()
+
+
+def _check_columns(ledger: pa.Table, needed: Sequence[str], place: object) -> None:
+    absent = [name for name in needed if name not in ledger.column_names]
+    if absent:
+        raise InputError(f"column {absent[0]!r} is missing", place, "Give a ledger as `enhance` wrote it.")
 
 
 def cells_of(ledger: pa.Table, edges: Sequence[float], place: object = "") -> Cells:
@@ -90,9 +97,7 @@ def cells_of(ledger: pa.Table, edges: Sequence[float], place: object = "") -> Ce
     Raises:
         InputError: a column is missing, or an error type is none of I, II and I+II.
     """
-    absent = [name for name in NEEDED if name not in ledger.column_names]
-    if absent:
-        raise InputError(f"column {absent[0]!r} is missing", place, "Give a ledger as `enhance` wrote it.")
+    _check_columns(ledger, NEEDED, place)
     types = pc.fill_null(pc.index_in(ledger["error"], value_set=pa.array(TYPES)), -1).to_numpy()
     if (types < 0).any():
         row = int(np.argmax(types < 0))

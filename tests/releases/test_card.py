@@ -186,3 +186,33 @@ def test_the_commands_of_the_card_work(make_facts, release_folder, monkeypatch, 
 def test_an_unknown_licence_makes_no_card(make_facts):
     with pytest.raises(InputError, match="not a known SPDX id"):
         card(make_facts(licence="free"))
+
+
+def test_the_code_that_reads_the_targets_works(make_facts, tmp_path, monkeypatch):
+    h5py, np = pytest.importorskip("h5py"), pytest.importorskip("numpy")
+    from pseudolabel.releases.soft_targets import write_targets
+    from pseudolabel.scores.store import ScoreStore
+
+    two = Vocabulary("two", *(("dog", "cat"),) * 3)
+    scores = np.array([[0.0, 1.0], [0.5, 0.25]])
+    windows = np.repeat(scores[:, None], 5, axis=1)
+    store = ScoreStore.write(tmp_path / "scores.h5", ["x", "y"], two.class_ids, {"clip": scores, 2: windows})
+    assert h5py.is_hdf5(tmp_path / "scores.h5")
+    labels = LabelTable(["x", "y"], np.zeros((2, 2), bool), two)
+    write_targets(tmp_path / "targets.h5", labels, store or ScoreStore.open(tmp_path / "scores.h5"), "uint8",
+                  ("clip", 2.0))  # fmt: skip
+    facts = make_facts()
+    text = card(make_facts(files=(*facts.files, {**facts.files[0], "name": "targets.h5"})))
+    assert loading.TARGETS in text and loading.TARGETS not in card(facts)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(loading.TARGETS, names)
+    assert list(names["heard"]) == ["x", "y"] and list(names["scored"]) == ["dog", "cat"]
+    assert np.abs(names["targets"]["scores_clip"] - scores).max() <= 1 / 510
+    assert names["targets"]["scores_2s"].shape == (2, 5, 2)
+
+
+def test_additions_that_people_found_right_are_not_sent_to_be_judged(make_facts):
+    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "evidence": None}
+    text = card(make_facts(rule=reviewed))
+    assert "**People found each added label right" in text and "pseudolabel.review" not in text

@@ -162,3 +162,44 @@ def test_alike_lists_say_so():
     found = difference(WEAK, side("twin", {"a": (CHILD,), "b": (MUSIC,)}), FAMILY)
     assert found["agreement"]["kappa"] == found["agreement"]["jaccard"] == 1
     assert any(line.split()[:2] == ["removed", "0:"] and "nothing" in line for line in difference_lines(found))
+
+
+def test_lists_of_one_name_are_told_apart(tmp_path, capsys, monkeypatch):
+    THREE.write(tmp_path / "classes.csv")
+    for name, labels in (("one", CHILD), ("two", f"{CHILD};{SPEECH}")):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "labels.csv").write_text(f"clip_id,labels\nx,{labels}\n")
+    table = tmp_path / "ontology.csv"
+    rows = f"{SPEECH},Speech,{CHILD},\n{CHILD},Child speech,,\n{MUSIC},Music,,\n"
+    table.write_text(f"class_id,name,child_ids,restrictions\n{rows}")
+    given = {"vocabulary": tmp_path / "classes.csv", "ontology": table, "out": tmp_path / "found"}
+    paths = (tmp_path / "one" / "deep" / "labels.csv", tmp_path / "two" / "deep" / "labels.csv")
+    run_difference(arguments(*paths, **given))
+    found = json.loads((tmp_path / "found" / "difference.json").read_text())
+    assert found["violations"] == {
+        "one/deep/labels.csv": {"labels": 1, "clips": 1}, "two/deep/labels.csv": {"labels": 0, "clips": 0}
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path / "one" / "deep")
+    capsys.readouterr()
+    run_difference(arguments(Path("."), paths[1], **(given | {"out": None})))
+    assert capsys.readouterr().out.startswith("deep -> labels.csv\n")
+
+
+def test_the_list_before_the_additions_is_no_second_opinion_on_them():
+    before = side("before", {"a": (CHILD,), "b": (), "c": (SPEECH, MUSIC), "d": ()})
+    assert difference(before, RICH, FAMILY)["confirmed"] == {}
+    other = side("other", {"a": (CHILD,), "b": (), "c": (SPEECH,), "d": ()})
+    assert difference(other, RICH, FAMILY)["confirmed"]["rich"][0]["confirmed"] == 0
+
+
+def test_labels_that_are_left_out_are_said(tmp_path, capsys):
+    THREE.write(tmp_path / "classes.csv")
+    (tmp_path / "a.csv").write_text(f"clip_id,labels\nx,{SPEECH}\n")
+    (tmp_path / "b.csv").write_text(f"clip_id,labels\nx,{SPEECH};Oboe\n")
+    given = {"vocabulary": tmp_path / "classes.csv", "unknown_labels": "skip", "ontology": tmp_path / "o.csv"}
+    (tmp_path / "o.csv").write_text(
+        "class_id,name,child_ids,restrictions\n"
+        + "".join(f"{class_id},{name},,\n" for class_id, name in zip(THREE.class_ids, THREE.names, strict=True))
+    )
+    run_difference(arguments(tmp_path / "a.csv", tmp_path / "b.csv", **given))
+    assert "b.csv: labels that are not in the vocabulary" in (said := capsys.readouterr().err) and "Oboe (1)" in said

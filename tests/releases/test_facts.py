@@ -27,7 +27,7 @@ def test_facts_come_back_equal_from_json(make_facts):
         ({"authors": ("",)}, "authors: '' is not one line of text"),
         ({"url": "ftp://somewhere"}, "is no web address"),
         ({"rule": {}}, "rule: errors is missing"),
-        ({"precision": {"overall": {"precision": 0.5}}}, "precision.overall: low, high, judged is missing"),
+        ({"precision": {"overall": {"precision": 0.5}}}, "precision, overall: low, high, judged is missing"),
         ({"weak_classes": ({"class_id": "/m/a"},)}, "weak_classes[0]: name, why is missing"),
         ({"files": ({"name": "a"},)}, "files[0]: description, encodingFormat, bytes and 1 more is missing"),
         ({"by_class": ()}, "0 rows for 4 classes"),

@@ -65,6 +65,8 @@ def test_what_is_known_of_the_teacher_is_said(make_facts):
     assert teacher_text(make_facts(teacher=None)) == "A teacher was asked; nobody recorded which."
     unknown = {"name": "", "trained_on_clips": None}
     assert "not named, trained on clips that were not recorded" in teacher_text(make_facts(teacher=unknown))
+    listed = {**unknown, "trained_on_sha256": "cd" * 32}
+    assert f"trained on the clips listed in the file of SHA-256 {'cd' * 32}" in teacher_text(make_facts(teacher=listed))
     assert front_end_text(make_facts()) == '{"kind": "log-mel | 16 kHz", "mel": 64}'
 
 
@@ -85,3 +87,14 @@ def test_precision_has_its_interval_or_nobody_listened(make_facts):
     nobody = {"precision": None, "low": 0.0, "high": 1.0, "judged": 0}
     assert "Nobody has listened" in precision_text(make_facts(precision={"overall": nobody}))
     assert interval_text(nobody) == "-"
+
+
+def test_additions_that_people_found_right_are_not_said_to_be_unheard(make_facts):
+    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "evidence": None}
+    text = precision_text(make_facts(rule=reviewed))
+    assert text.startswith("People found each added label right") and "Nobody" not in text
+
+
+def test_rounds_are_counted_with_the_first(make_facts):
+    rule = {**make_facts().rule, "rounds": 3}
+    assert any("further ones, in 3 rounds in all" in line for line in rule_lines(make_facts(rule=rule)))

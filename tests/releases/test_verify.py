@@ -262,3 +262,46 @@ def test_a_document_that_says_something_else_is_found(copy):
     card.write_text(card.read_text(encoding="utf-8") + "Every label is right.\n", encoding="utf-8")
     (copy / "SHA256SUMS").write_text(files.checksums(copy))
     refused(copy, r"README\.md: says something else than run\.json")
+
+
+def test_sums_made_anew_hide_no_changed_missing_or_further_file(copy):
+    for path in sorted(copy.iterdir()):
+        if path.name in ("SHA256SUMS", "run.json"):
+            continue
+        original = path.read_bytes()
+        path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+        (copy / "SHA256SUMS").write_text(files.checksums(copy))
+        refused(copy, f"changed: {path.name}|{path.name}: says something else")
+        path.unlink()
+        (copy / "SHA256SUMS").write_text(files.checksums(copy))
+        refused(copy, f"missing: {path.name}")
+        path.write_bytes(original)
+    (copy / "notes.txt").write_text("x")
+    (copy / "SHA256SUMS").write_text(files.checksums(copy))
+    refused(copy, r"not part of the release: notes\.txt")
+
+
+def test_an_empty_folder_does_not_belong_there(copy):
+    (copy / "more").mkdir()
+    refused(copy, "not part of the release: more")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"licence": "mine"}, "run.json: licence 'mine' is not a known"),
+        ({"teacher": "me"}, "run.json, teacher: is str"),
+    ],
+)
+def test_a_record_of_another_kind_is_named(copy, changed, said):
+    record = json.loads((copy / "run.json").read_text())
+    write_json(copy / "run.json", {**record, **changed})
+    (copy / "SHA256SUMS").write_text(files.checksums(copy))
+    refused(copy, said)
+
+
+def test_a_form_that_lacks_a_clip_is_named(copy):
+    labels = LabelTable.read(copy / "labels.csv", Vocabulary.load(copy / "classes.csv"))
+    LabelTable(labels.clip_ids[1:], labels.matrix[1:], labels.vocabulary).write(copy / "psla.json", "psla")
+    seal(copy)
+    refused(copy, r"psla\.json: says other labels than labels\.csv")

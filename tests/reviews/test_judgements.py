@@ -35,6 +35,12 @@ def test_files_of_several_judges_are_read_and_combined_by_majority(tmp_path):
     assert found.combined() == {"0001": "right", "0002": "wrong", "0003": "unsure"}
 
 
+def test_items_that_lost_their_zeros_in_a_spreadsheet_are_found(tmp_path):
+    path = write(tmp_path / "sheet.csv", "1 right ann", "3 WRONG ann")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b",000", b",").replace(b"\n", b"\r\n"))
+    assert read_judgements([path], SAMPLE).by_judge == {"ann": {"0001": "right", "0003": "wrong"}}
+
+
 def test_export_of_label_studio_is_read_too(tmp_path):
     about = {"page": SAMPLE.page, "item": "0002", "clip_id": "c2", "class_id": "/m/1", "error": "I"}
     chosen = {"type": "choices", "value": {"choices": ["wrong"]}}

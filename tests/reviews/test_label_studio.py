@@ -51,7 +51,7 @@ def exported(tasks, choices):
         }
 
 
-def test_export_reads_back_as_judgements_the_last_annotation_counts(tmp_path, tone_sample, tone_sources):
+def test_export_reads_back_as_judgements_the_last_annotation_of_a_judge_counts(tmp_path, tone_sample, tone_sources):
     sample = tone_sample()
     write_label_studio(tmp_path, sample, tone_sources())
     tasks = json.loads((tmp_path / "label_studio.json").read_text(encoding="utf-8"))
@@ -64,9 +64,18 @@ def test_export_reads_back_as_judgements_the_last_annotation_counts(tmp_path, to
         ("0005", "unsure"),
     ]
     assert rows[0] == {
-        "page": sample.page, "item": "0001", "clip_id": "t00", "class_id": "middle", "error": "I", "decision": "right",
-        "judge": "7",
+        "page": sample.page, "item": "0001", "clip_id": "t00", "class_id": "middle", "decision": "right", "judge": "7",
     }  # fmt: skip
+
+
+def test_export_of_two_annotators_keeps_them_apart(tmp_path, tone_sample, tone_sources):
+    write_label_studio(tmp_path, tone_sample(), tone_sources())
+    tasks = json.loads((tmp_path / "label_studio.json").read_text(encoding="utf-8"))
+    export = list(exported(tasks[:1], [[("right", False), ("wrong", False)]]))
+    export[0]["annotations"][1]["completed_by"] = {"email": "ben@example.org"}
+    (tmp_path / "export.json").write_text(json.dumps(export))
+    rows = read_label_studio_export(tmp_path / "export.json")
+    assert [(row["judge"], row["decision"]) for row in rows] == [("7", "right"), ("ben@example.org", "wrong")]
 
 
 @pytest.mark.parametrize("text", ["not JSON", "{}", '[{"data": {}}]', '[{"data": []}]', "[3]", "null"])

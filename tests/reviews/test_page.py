@@ -95,7 +95,7 @@ def test_clip_without_sound_links_to_its_video_at_the_right_second(tone_sample, 
     assert [clip.get("video") for clip in clips] == [
         {"start_s": 70.0, "url": "https://www.youtube.com/watch?v=KK227gPpRn4&t=70s"},
         {"start_s": 30.0, "url": "https://www.youtube.com/watch?v=-0RWZT-miFs&t=30s"},
-        {"start_s": 0.0, "url": "https://www.youtube.com/watch?v=aBcDeFgHiJk&t=0s"},
+        {"start_s": None, "url": "https://www.youtube.com/watch?v=aBcDeFgHiJk&t=0s"},
         None,
     ]
     assert not any("audio" in clip for clip in clips)

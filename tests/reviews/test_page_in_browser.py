@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from dataclasses import replace
 
@@ -138,7 +139,9 @@ def test_filters_limit_what_is_shown_and_are_kept(shown):
     press(page, "ArrowLeft")
     assert item(page) == 2
     page.select_option("#by-type", "I")
-    assert page.is_visible("#nothing")
+    assert page.is_visible("#nothing") and not page.is_visible("#card")
+    press(page, "Escape", "3")  # what is not seen is not judged
+    assert text(page, "progress") == "2 of 6 judged: 1 right, 1 wrong, 0 unsure"
     page.click("#show-all")
     assert not page.is_visible("#nothing") and text(page, "place") == ""
 
@@ -162,7 +165,8 @@ def test_download_reads_back_here_and_on_another_copy_of_the_page(shown, tmp_pat
     elsewhere = context.new_page()
     elsewhere.goto(page.url)
     assert text(elsewhere, "progress") == "0 of 6 judged"
-    for content in (raw, b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n")):  # as a spreadsheet writes it, too
+    spreadsheet = b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n").replace(b",000", b",").replace(b"right", b"Right ")
+    for content in (raw, spreadsheet):
         elsewhere.set_input_files("#load", {"name": "j.csv", "mimeType": "text/csv", "buffer": content})
         wait_for(elsewhere, "document.getElementById('message').textContent.includes('3 judgements loaded')")
         assert text(elsewhere, "progress") == "3 of 6 judged: 1 right, 1 wrong, 1 unsure"
@@ -177,6 +181,7 @@ def test_download_reads_back_here_and_on_another_copy_of_the_page(shown, tmp_pat
     [
         (("{page}", "0123456789ab"), "is of page “0123456789ab”"),
         ((",t00,", ",t07,"), "is not about an item of this page"),
+        ((",0001,", ",0009,"), "is not about an item of this page"),
         (("right", "rihgt"), "“rihgt” is no decision"),
         (("decision", "verdict"), "has no column “decision”"),
         (("t00", 't"00'), "not CSV"),
@@ -190,6 +195,29 @@ def test_files_of_other_pages_are_refused_and_change_nothing(shown, tone_sample,
     wait_for(page, "document.getElementById('message').textContent.includes('was not loaded')")
     assert complaint in text(page, "message")
     assert text(page, "progress") == "0 of 6 judged"
+
+
+@pytest.mark.parametrize(
+    "stored", ["nonsense", "null", "[]", '{"judgements": {"0001": null}, "steps": 5, "settings": 7}']
+)
+def test_page_works_whatever_the_browser_has_kept(shown, stored):
+    page = shown()
+    page.evaluate(f"localStorage.setItem(judgements.key, {json.dumps(stored)})")
+    page.reload()
+    press(page, "1", "1", "z")
+    assert text(page, "progress") == "1 of 6 judged: 1 right, 0 wrong, 0 unsure"
+    assert "are kept in this browser" in text(page, "kept")
+
+
+def test_full_browser_is_said_and_judging_goes_on(shown):
+    page = shown()
+    page.evaluate("void (Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') })")
+    press(page, "1")
+    assert text(page, "progress").startswith("1 of 6 judged")
+    assert "download before you close it" in text(page, "kept")
+    page.evaluate("void (Storage.prototype.setItem = () => {})")  # there is room again
+    press(page, "2")
+    assert "are kept in this browser" in text(page, "kept")
 
 
 def test_reason_score_histogram_and_labels_stand_there_as_plain_text(shown):
@@ -217,7 +245,7 @@ def test_blind_page_shows_no_reason_and_downloads_no_type(shown, tmp_path, tone_
 
 def test_clip_without_sound_shows_the_link_to_its_window(tmp_path, tone_sample, tone_sources, open_page):
     sample, sources = tone_sample(), tone_sources(clips=None)
-    new_ids = {"t00": "KK227gPpRn4"}
+    new_ids = {"t00": "KK227gPpRn4", "t01": "aBcDeFgHiJk"}
     items = tuple(replace(item, clip_id=new_ids.get(item.clip_id, item.clip_id)) for item in sample.items)
     sources = replace(sources, labels=sources.labels.renamed(new_ids), scores=None)
     sources = replace(sources, segments={"KK227gPpRn4": (30.5, 40.5)})
@@ -226,7 +254,11 @@ def test_clip_without_sound_shows_the_link_to_its_window(tmp_path, tone_sample, 
     links = page.locator("#source a")
     assert [link.get_attribute("href")[-5:] for link in links.all()] == ["t=32s", "t=30s"]
     press(page, " ", "1", " ")  # nothing to play is no error
-    assert "no known source" in text(page, "source") and item(page) == 2
+    assert item(page) == 2
+    assert "where in it the clip begins is not known" in text(page, "source")
+    assert page.get_attribute("#source a", "href").endswith("t=0s")
+    press(page, "1")
+    assert "no known source" in text(page, "source") and item(page) == 3
 
 
 def test_pages_keep_their_judgements_apart_and_windows_of_one_page_together(shown, tone_sample, open_page):

@@ -68,7 +68,7 @@ def test_sound_on_the_page_is_the_store_s_sample_by_sample(tmp_path, codec):
         ("YKK227gPpRn4", {"KK227gPpRn4": (30.0, 40.0)}, False, ("KK227gPpRn4", 30.0)),
         ("KK227gPpRn4_12.500_22.500", None, False, ("KK227gPpRn4", 12.5)),
         ("KK227gPpRn4_30000", None, False, ("KK227gPpRn4", 30.0)),
-        ("KK227gPpRn4", None, True, ("KK227gPpRn4", 0.0)),
+        ("KK227gPpRn4", None, True, ("KK227gPpRn4", None)),
         ("KK227gPpRn4", None, False, None),
         ("jazz_guitar", None, False, None),  # eleven letters: only where nothing else can be offered
         ("1-100032-A-0", None, True, None),
