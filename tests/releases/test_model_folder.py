@@ -168,6 +168,12 @@ def test_every_kind_of_network_has_its_onnx_form(tmp_path, name, options, files)
     assert all(file["difference"] < 1e-5 for file in exported)
 
 
+def test_dynamic_padding_is_refused_instead_of_an_export_that_does_not_end(tmp_path, capsys):
+    run = make_run(tmp_path / "run", name="efficientnet_b0", options={"padding": "dynamic"})
+    assert verb.main(["--model", str(run), "--out", str(tmp_path / "released"), "--onnx"]) == 2
+    assert "padding depends on the input" in capsys.readouterr().err
+
+
 def test_an_onnx_form_that_answers_otherwise_is_not_released(run, tmp_path, capsys, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr("pseudolabel.releases.onnx_export.TOLERANCE", -1.0)
