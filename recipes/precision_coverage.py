@@ -18,8 +18,10 @@ from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.review import BANDS, draw_sample
+from pseudolabel.review import OF_PAGE, draw_sample
 from pseudolabel.reviews.precision import weigh
+
+PAGE = {**OF_PAGE, "per_class": None, "blind": False, "decoys": None}  # a page as `review` makes it by default
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("work", type=Path)
@@ -39,7 +41,7 @@ right = [
 ]
 precision, found = np.mean(right), []
 for seed in range(args.seeds):
-    options = argparse.Namespace(budget=args.budget, per_class=None, bands=BANDS, seed=seed, blind=False, decoys=None)
+    options = argparse.Namespace(**{**PAGE, "budget": args.budget, "seed": seed})
     sample = draw_sample(ledger, digest, labels, ontology, options)
     judged = {item.item: "right" if item.class_id in true_labels[item.clip_id] else "wrong" for item in sample.items}
     found.append(weigh(sample, judged).estimate())

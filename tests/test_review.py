@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -343,3 +345,16 @@ def test_folder_of_somebody_else_is_not_replaced(options, tmp_path, capsys):
     (tmp_path / "mine" / "thesis.txt").touch()
     assert "output exists" in refused(capsys, *options, "--out", tmp_path / "mine")
     assert "not a folder that review wrote" in refused(capsys, *options, "--out", tmp_path / "mine", "--overwrite")
+
+
+def test_the_program_that_measures_reviews_by_the_truth_of_a_corpus_works(world, tmp_path):
+    work, truth = world
+    folder = shutil.copytree(work, tmp_path / "work")
+    labels = LabelTable.read(work / "labels.csv", Vocabulary.load(work / "vocabulary.csv"))
+    true_sets = [[name for name in labels.vocabulary.class_ids if (clip, name) in truth] for clip in labels.clip_ids]
+    LabelTable.from_sets(labels.clip_ids, true_sets, labels.vocabulary).write(folder / "truth.csv")
+    program = Path(__file__).parents[1] / "recipes" / "precision_coverage.py"
+    command = [sys.executable, str(program), str(folder), "--budget", "100", "--seeds", "20"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"precision {true_precision(work, truth):.4f}; 100 judgements" in said
+    assert int(said.split("holds it in ")[1].split()[0]) >= 17
