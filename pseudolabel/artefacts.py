@@ -33,6 +33,23 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     return path
 
 
+def refuse_foreign(folder: str | Path, mark: str, made: str, overwrite: bool) -> Path:
+    """Return `folder`, where nothing stands in its place, or what may be overwritten and is what a verb makes.
+
+    Args:
+        mark: a file that every such folder holds; an empty folder may be replaced too.
+        made: what it is not, if it lacks that: `a folder that enhance wrote`.
+
+    Raises:
+        OutputExists: it may not be overwritten.
+        InputError: it is somebody else's.
+    """
+    folder = refuse_existing(folder, overwrite)
+    if folder.exists() and not (folder.is_dir() and ((folder / mark).exists() or not any(folder.iterdir()))):
+        raise InputError(f"not {made}, so it is not replaced", folder, "Give another --out.")
+    return folder
+
+
 def temporary_beside(path: Path) -> Path:
     """Return this process's temporary name for `path`, after removing what killed processes left under theirs.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json, write_text
+from pseudolabel.artefacts import refuse_foreign, run_record, whole_folder, write_csv, write_json, write_text
 from pseudolabel.cli import (
     add_label_options,
     non_negative,
@@ -217,9 +217,8 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
 
 def run(args: argparse.Namespace) -> None:
     """Read the lists, write the folder, and print the tables."""
-    out = refuse_existing(args.out or args.work / "balance", args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / "balance.json").exists() or not any(out.iterdir()))):
-        raise InputError("not a folder that balance wrote, so it is not replaced", out, "Give another --out.")
+    out = args.out or args.work / "balance"
+    refuse_foreign(out, "balance.json", "a folder that balance wrote", args.overwrite)
     paths = args.labels or [args.work / "labels.csv"]
     enhanced = args.enhanced
     if enhanced is None:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pseudolabel.artefacts import refuse_existing, run_record, whole_folder, write_csv, write_json
+from pseudolabel.artefacts import refuse_existing, refuse_foreign, run_record, whole_folder, write_csv, write_json
 from pseudolabel.cli import (
     add_label_options,
     positive_int,
@@ -130,10 +130,7 @@ def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
     out = args.out or args.work / name
     if args.dry_run:
         return out
-    refuse_existing(out, args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / mark).exists() or not any(out.iterdir()))):
-        raise InputError("not a folder that enhance wrote, so it is not replaced", out, "Give another --out.")
-    return out
+    return refuse_foreign(out, mark, "a folder that enhance wrote", args.overwrite)
 
 
 def _run_apply(args: argparse.Namespace) -> None:

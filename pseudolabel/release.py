@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import __version__, cli
-from pseudolabel.artefacts import git_commit, refuse_existing, sha256, whole_folder
+from pseudolabel.artefacts import git_commit, refuse_foreign, sha256, whole_folder
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.sampling import DEFAULT_BETA
@@ -101,9 +101,7 @@ def _make(args: argparse.Namespace) -> None:
 
     folder = args.enhanced or _only_enhanced(args.work)
     out = args.out or args.work / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
-    refuse_existing(out, args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / SUMS).exists() or not any(out.iterdir()))):
-        raise InputError("not a release, so it is not replaced", out, "Give another --out.")
+    refuse_foreign(out, SUMS, "a release", args.overwrite)
     enhanced = read_enhanced(folder, args.work, args.vocabulary)
     if args.strict and enhanced.missing:
         message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pseudolabel.artefacts import refuse_existing, run_record, sha256, whole_folder, write_json
+from pseudolabel.artefacts import refuse_foreign, run_record, sha256, whole_folder, write_json
 from pseudolabel.cli import (
     add_label_options,
     existing,
@@ -199,10 +199,7 @@ def _run_judgements(args: argparse.Namespace) -> None:
 
 def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and holds what this verb wrote."""
-    out = refuse_existing(args.out or args.work / name, args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / mark).exists() or not any(out.iterdir()))):
-        raise InputError("not a folder that review wrote, so it is not replaced", out, "Give another --out.")
-    return out
+    return refuse_foreign(args.out or args.work / name, mark, "a folder that review wrote", args.overwrite)
 
 
 def _only_ledger(work: Path) -> Path:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import read_csv, refuse_existing, sha256, whole_folder, write_csv, write_json, write_text
+from pseudolabel.artefacts import read_csv, refuse_foreign, sha256, whole_folder, write_csv, write_json, write_text
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
 from pseudolabel.releases.enhanced import read_object
@@ -46,9 +46,7 @@ def run_model(args: argparse.Namespace) -> None:
     run, licence = args.model, args.licence or DEFAULT_LICENCE
     licence_of(licence)
     out = args.out or args.work / f"release-{run.resolve().name}"
-    refuse_existing(out, args.overwrite)
-    if out.exists() and not (out.is_dir() and ((out / SUMS).exists() or not any(out.iterdir()))):
-        raise InputError("not a release, so it is not replaced", out, "Give another --out.")
+    refuse_foreign(out, SUMS, "a release", args.overwrite)
     for name in (WEIGHTS, CONFIG, RECORD, TRAINED_ON):
         if not (run / name).is_file():
             raise InputError(f"there is no {name}", run, "Give a run folder that train wrote.")
