@@ -157,11 +157,10 @@ def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: i
     n_done = sum(len(blocks.span(block)) for block in finished)
     with Progress("prepare", len(files), start=n_done) as progress:
         if n_processes > 1:
-            _decode_side_by_side(files, blocks, decoding, n_processes, progress)
-            finished = None
+            _decode_side_by_side(files, blocks, finished, decoding, n_processes, progress)
         unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
         if unfinished:
-            finished = _finished(blocks) if finished is None else finished
+            finished = _finished(blocks) if n_processes > 1 else finished
             audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile()
         for number in unfinished:
             listed = [files[i] for i in blocks.span(number)]
@@ -171,11 +170,16 @@ def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: i
 
 
 def _decode_side_by_side(
-    files: Listed, blocks: Blocks, decoding: Decoding, n_processes: int, progress: Progress
+    files: Listed,
+    blocks: Blocks,
+    finished: dict[int, tuple[int, int]],
+    decoding: Decoding,
+    n_processes: int,
+    progress: Progress,
 ) -> None:
     """Make the unfinished blocks by processes of their own; what one cannot write is left unfinished."""
     context = multiprocessing.get_context("spawn")
-    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), _finished(blocks), context)
+    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, context)
     with ProcessPoolExecutor(n_processes, context, _begin_worker, (audio, blocks, decoding)) as pool:
         try:
             listed = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())

@@ -24,7 +24,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.folder import RECORD, SUMS, checksums
-from pseudolabel.releases.licences import licence_of
+from pseudolabel.releases.licences import licence_of, usual_licence
 from pseudolabel.releases.model_card import TRAINING, model_card
 from pseudolabel.releases.texts import wrapped
 from pseudolabel.releases.verify import GET_ANEW, verify_bytes
@@ -32,7 +32,6 @@ from pseudolabel.releases.verify import GET_ANEW, verify_bytes
 FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
 TRAINED_ON, CLASSES, CARD, LICENCE = "train_clips.csv", "classes.csv", "README.md", "LICENSE"
 DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
-DEFAULT_LICENCE = "CC-BY-4.0"
 
 
 def run_model(args: argparse.Namespace) -> None:
@@ -43,7 +42,7 @@ def run_model(args: argparse.Namespace) -> None:
     Raises:
         InputError: no run folder, a damaged model, an unknown licence, an ONNX file that answers otherwise.
     """
-    run, licence = args.model, args.licence or DEFAULT_LICENCE
+    run, licence = args.model, args.licence or usual_licence("")
     licence_of(licence)
     out = args.out or args.work / f"release-{run.resolve().name}"
     refuse_foreign(out, SUMS, "a release", args.overwrite)
