@@ -161,7 +161,7 @@ def average_weights(args: argparse.Namespace) -> None:
         "averaged": what,
     }
     inputs = [path for run in runs for path in (run / "model.safetensors", args.list) if path]
-    with whole_folder(out, args.overwrite) as folder:
+    with whole_folder(out, args.overwrite, "average") as folder:
         save_model(folder, tagger)
         digest = sha256(folder / "model.safetensors")
         if seen is not None:  # clips of --list were seen too

@@ -218,7 +218,7 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
 def run(args: argparse.Namespace) -> None:
     """Read the lists, write the folder, and print the tables."""
     out = args.out or args.work / "balance"
-    refuse_foreign(out, "balance.json", "a folder that balance wrote", args.overwrite)
+    refuse_foreign(out, args.overwrite, "balance")
     paths = args.labels or [args.work / "labels.csv"]
     enhanced = args.enhanced
     if enhanced is None:
@@ -228,7 +228,7 @@ def run(args: argparse.Namespace) -> None:
     _refuse_unlabelled(labels, paths[0])
     lists = {GIVEN: labels, **read_enhanced(enhanced, labels, args)}
     inputs = [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced), Path(source)]
-    with whole_folder(out, args.overwrite) as folder:
+    with whole_folder(out, args.overwrite, "balance") as folder:
         lines = [write_balance(folder, lists, args.betas)]
         files = write_drawing(folder, lists, args.rule, args.beta)
         if args.validation_clips:

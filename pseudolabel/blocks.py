@@ -2,48 +2,76 @@
 
 A block is written to `NAME.parts/block-00017.h5` (temporary name, flush, rename): its presence means it is complete.
 `settings.json` in that folder says what the blocks were made from; blocks of another making are refused, not mixed in.
-One run at a time works on an output: it holds the lock `.NAME.lock`, which a killed run lets go.
+One run at a time works on an output: it holds the lock `.NAME.pseudolabel-lock`, which a killed run lets go.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import whole_folder, write_json
+from pseudolabel.artefacts import clear_leftovers, files_in, is_temporary, remove, whole_folder, write_json
 from pseudolabel.errors import InputError, first_few
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
+
+
+SETTINGS, GROWING = "settings.json", "audio.h5"  # beside the blocks: what they are made from; audio as it grows
 
 
 @contextlib.contextmanager
 def only_run(output: Path) -> Iterator[None]:
     """Hold the lock of an output while a run makes it, and remove what killed runs left of it half written.
 
-    The lock is `.NAME.lock` beside the output, gone when the run ends; the system lets go of a killed process's lock.
+    The lock is an empty file beside the output, gone when the run ends; the system lets go of a killed process's lock.
     Where the file system knows no locks, there is none. Processes that a run starts must not ask for it.
 
     Raises:
-        InputError: another run holds it.
+        InputError: another run holds it, or a file of somebody else's has its name.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.with_name(f".{output.name}.lock")
+    path = output.with_name(f".{output.name}.pseudolabel-lock")
     lock = _locked(path, output)
     try:
-        for half_written in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
+        clear_leftovers(output)
+        clear_leftovers(parts_of(output))
         yield
     finally:
         path.unlink(missing_ok=True)  # before the lock is let go: whoever waits for this file sees that it is gone
         os.close(lock)
+
+
+def parts_of(output: Path) -> Path:
+    """Return the folder of an output's blocks."""
+    return output.with_name(output.name + ".parts")
+
+
+def not_parts(folder: Path) -> str:
+    """Return why a folder does not hold blocks alone, with their settings; empty where it does, or holds nothing."""
+    if folder.is_symlink() or not folder.is_dir():
+        return "not a folder of blocks"
+    there = files_in(folder)
+    strange = [name for name in there if not (re.fullmatch(r"block-\d{5,}\.h5", name) or name in (SETTINGS, GROWING)
+                                              or is_temporary(Path(name)))]  # fmt: skip
+    if strange:
+        return f"holds {first_few(strange)}, which is no block of an unfinished run"
+    if there and not {"n_items", "block_size"} <= _settings_in(folder).keys():
+        return f"has no {SETTINGS} of an unfinished run"
+    return ""
+
+
+def _settings_in(folder: Path) -> dict:
+    try:
+        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _locked(path: Path, output: Path) -> int:
@@ -53,7 +81,10 @@ def _locked(path: Path, output: Path) -> int:
     except ImportError:  # not on this system
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        if os.fstat(lock).st_size:
+            os.close(lock)
+            raise InputError("not a lock of pseudolabel: it is not empty", path, "Move it.")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -95,7 +126,7 @@ class Blocks:
         join: bool = False,
     ):
         self.output, self.n_items, self.block_size = output, n_items, block_size
-        self.folder = output.with_name(output.name + ".parts")
+        self.folder = parts_of(output)
         self.settings = json.loads(json.dumps({**settings, "n_items": n_items, "block_size": block_size}))
         differing = self._differing()
         if differing and join:
@@ -108,14 +139,13 @@ class Blocks:
                 "Repeat that run's options to finish it, or give --overwrite to start again.",
             )
         if differing:
-            with whole_folder(self.folder, overwrite=True) as folder:
-                write_json(folder / "settings.json", self.settings)
+            with whole_folder(self.folder, overwrite=True, reason_not_to=not_parts) as folder:
+                write_json(folder / SETTINGS, self.settings)
 
     def _differing(self) -> list[str]:
         """Return the names of what these blocks would be made from otherwise than those that lie here."""
-        try:
-            earlier = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        earlier = _settings_in(self.folder)
+        if not earlier:
             return ["settings"]
         both = {**earlier, **self.settings}
         return sorted(name for name in both if earlier.get(name) != self.settings.get(name))
@@ -164,4 +194,4 @@ class Blocks:
 
     def remove(self) -> None:
         """Remove the blocks, once the final file is there."""
-        shutil.rmtree(self.folder)
+        remove(self.folder, not_parts)

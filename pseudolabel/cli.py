@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudolabel.artefacts import read_run
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.progress import note
 
@@ -34,6 +35,7 @@ VERBS = {
     "release": "enhanced labels, or a model -> a folder that others can use and check",
     "bench": "what this machine can do, stage by stage",
 }
+DEFAULT_WORK = Path("work")
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 MENDABLE = (InputError, OSError)
@@ -47,7 +49,9 @@ def verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--work", type=Path, default=Path("work"), help="folder of all default paths (default: work)")
+    parser.add_argument(
+        "--work", type=Path, default=DEFAULT_WORK, help=f"folder of all default paths (default: {DEFAULT_WORK})"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--strict", action="store_true", help="missing or damaged clips are an error, not a list")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -101,9 +105,57 @@ def existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def vocabulary_source(args: argparse.Namespace) -> str | Path:
-    """Return what `Vocabulary.load` takes: --vocabulary, else WORK/vocabulary.csv where it is, else `audioset`."""
-    return args.vocabulary or existing(args.work / "vocabulary.csv") or "audioset"
+def home(args: argparse.Namespace, *named: str | Path | None) -> Path:
+    """Return the work folder whose files belong to the paths that options named (None: not named).
+
+    That is WORK where all of them lie in it, or none is named; else the work folder of the first that does not: where
+    it lies, or above it where that is an output of a verb (enhanced-25p, runs/teacher). So what was made of other data
+    is never taken for what belongs to a named file.
+    """
+    outside = (Path(path) for path in named if path is not None and not _within(Path(path), args.work))
+    return next(map(_work_folder, outside), args.work)
+
+
+def base(args: argparse.Namespace, *named: str | Path | None) -> Path:
+    """Return the folder of inputs that belong to no other: WORK where --work names it, else `home` of what is named."""
+    return home(args, *named) if args.work is DEFAULT_WORK else args.work
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)) or (
+        path.resolve().is_relative_to(folder.resolve())
+    )
+
+
+def _work_folder(path: Path) -> Path:
+    """Return the folder above the outputs of verbs that a path lies in; a simulated work folder is none of these."""
+    folder = path if path.is_dir() else path.parent
+    while read_run(folder).get("verb") in VERBS.keys() - {"simulate"} or (folder / "checkpoints").is_dir():
+        folder = folder.absolute().parent
+        folder = folder.parent if folder.name == "runs" else folder
+    return folder
+
+
+def default_file(
+    args: argparse.Namespace, given: Path | None, name: str, *named: str | Path | None, what: str = ""
+) -> Path | None:
+    """Return a file that an option gives, else the one of this name that belongs to the named paths, if there is one.
+
+    Args:
+        what: what is absent, said in a line where WORK has such a file, which does not belong to these paths.
+    """
+    if given is not None:
+        return given
+    folder = home(args, *named)
+    found = existing(folder / name)
+    if found is None and what and folder != args.work and (args.work / name).exists():
+        note(f"no {what}: {args.work / name} does not belong to {next(path for path in named if path is not None)}")
+    return found
+
+
+def vocabulary_source(args: argparse.Namespace, *named: str | Path | None) -> str | Path:
+    """Return what `Vocabulary.load` takes: --vocabulary, else vocabulary.csv beside what is named, else `audioset`."""
+    return args.vocabulary or existing(home(args, *named) / "vocabulary.csv") or "audioset"
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:

@@ -114,7 +114,7 @@ def _run_search(args: argparse.Namespace) -> None:
         enhancement = enhance(*arguments, options, thresholds_from, args.soft)
         lines = summary_lines(enhancement.summary, "nothing written" if args.dry_run else out)
     if not args.dry_run:
-        with whole_folder(out, args.overwrite) as folder:
+        with whole_folder(out, args.overwrite, "enhance") as folder:
             if args.sweep:
                 write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
             else:
@@ -130,7 +130,7 @@ def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
     out = args.out or args.work / name
     if args.dry_run:
         return out
-    return refuse_foreign(out, mark, "a folder that enhance wrote", args.overwrite)
+    return refuse_foreign(out, args.overwrite, "enhance")
 
 
 def _run_apply(args: argparse.Namespace) -> None:
@@ -146,7 +146,7 @@ def _run_apply(args: argparse.Namespace) -> None:
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
     left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if not args.dry_run:
-        with whole_folder(out, args.overwrite) as folder:
+        with whole_folder(out, args.overwrite, "enhance") as folder:
             kept.write(folder / "labels.csv")
             write_ledger(ledger, folder)
             write_json(folder / "summary.json", summary)

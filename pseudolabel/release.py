@@ -96,19 +96,19 @@ def _verify(folder: Path) -> None:
 def _make(args: argparse.Namespace) -> None:
     """Gather, write into a folder without its name yet, verify, name it."""
     from pseudolabel.releases.enhanced import read_enhanced
-    from pseudolabel.releases.folder import SUMS, write_release
+    from pseudolabel.releases.folder import write_release
     from pseudolabel.releases.verify import verify_release
 
     folder = args.enhanced or _only_enhanced(args.work)
     out = args.out or args.work / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
-    refuse_foreign(out, SUMS, "a release", args.overwrite)
+    refuse_foreign(out, args.overwrite, "pseudolabel-release")
     enhanced = read_enhanced(folder, args.work, args.vocabulary)
     if args.strict and enhanced.missing:
         message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
         raise InputError(message, folder, "Without --strict missing.csv lists them.")
     contents = _contents(args, enhanced)
     del enhanced
-    with whole_folder(out, args.overwrite) as temporary:
+    with whole_folder(out, args.overwrite, "pseudolabel-release") as temporary:
         counts = write_release(contents, temporary).counts
         del contents  # of millions of clips, it is large
         lines = verify_release(temporary)

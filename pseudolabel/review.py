@@ -110,7 +110,7 @@ def _run_page(args: argparse.Namespace) -> None:
     _check_same_list(labels, ledger, path)
     sample = draw_sample(ledger, sha256(path), labels, ontology, args)
     inputs = [path, labels_path, source, args.ontology or table_path("audioset.csv")]
-    with whole_folder(out, args.overwrite) as folder:
+    with whole_folder(out, args.overwrite, "review") as folder:
         inputs += _write_page(folder, sample, vocabulary, labels, args)
         write_sample(sample, folder)
         write_json(folder / "run.json", run_record("review", vars(args), inputs, args.seed))
@@ -186,7 +186,7 @@ def _run_judgements(args: argparse.Namespace) -> None:
         new, point = thresholds_for(
             args.target_precision, before, weighed, class_of, scores, args.sure, args.own_judged
         )
-    with whole_folder(out, args.overwrite) as result:
+    with whole_folder(out, args.overwrite, "review") as result:
         names = dict(zip(vocabulary.class_ids, vocabulary.names, strict=True))
         decided = decided_additions(sample, judgements)
         write_result(result, found, ledger, decided, precision_curve(weighed, scores), new, names)
@@ -199,7 +199,7 @@ def _run_judgements(args: argparse.Namespace) -> None:
 
 def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and holds what this verb wrote."""
-    return refuse_foreign(args.out or args.work / name, mark, "a folder that review wrote", args.overwrite)
+    return refuse_foreign(args.out or args.work / name, args.overwrite, "review")
 
 
 def _only_ledger(work: Path) -> Path:

@@ -7,22 +7,46 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
+from functools import partial
 
+import h5py
 import pytest
 
+from pseudolabel import artefacts
 from pseudolabel.artefacts import (
+    Inputs,
+    begins_with,
+    files_in,
     git_commit,
+    has_format,
+    is_temporary,
+    not_ours,
     read_csv,
     refuse_existing,
+    refuse_foreign,
+    refuse_foreign_file,
+    refuse_input_as_output,
+    remove,
     run_record,
     sha256,
+    temporary_name,
     whole_file,
     whole_folder,
     write_csv,
     write_json,
+    write_run_record,
     write_text,
 )
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest
+
+
+def own_folder(path, *files: str, verb: str = "verb") -> None:
+    """Make a folder with these files, as a verb leaves it."""
+    path.mkdir(exist_ok=True)
+    for name in files:
+        (path / name).touch()
+    write_run_record(path, {"verb": verb})
 
 
 def test_file_takes_its_name_only_when_the_block_ends(tmp_path):
@@ -53,48 +77,89 @@ def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path, error):
     path = tmp_path / "folder"
     for before in ([], ["folder"]):
         assert os.listdir(tmp_path) == before
-        with pytest.raises(error), whole_folder(path, overwrite=True) as temporary:
+        with pytest.raises(error), whole_folder(path, True, "verb") as temporary:
             (temporary / "new").touch()
             raise error
         assert os.listdir(tmp_path) == before
-        path.mkdir(exist_ok=True)
-        (path / "old").touch()
-    assert os.listdir(path) == ["old"]
+        own_folder(path, "old")
+    assert sorted(os.listdir(path)) == ["old", "run.json"]
 
 
 def test_a_folder_replaces_the_whole_old_one(tmp_path):
     path = tmp_path / "folder"
     for name in ("first", "second"):
-        with whole_folder(path, overwrite=True) as temporary:
+        with whole_folder(path, True, "verb") as temporary:
             assert temporary.is_dir() and not os.listdir(temporary)
             (temporary / name).write_text(name)
+            write_run_record(temporary, {"verb": "verb"})
             assert not (path / name).exists()
-        assert os.listdir(path) == [name]
+        assert names(path) == {name, "run.json"}
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_a_folder_replaces_a_file_and_a_link_but_not_what_the_link_points_to(tmp_path):
-    (tmp_path / "file").touch()
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.touch(), "not a folder that verb wrote"),
+        (lambda path: path.symlink_to("kept"), "not a folder that verb wrote"),
+        (lambda path: path.symlink_to("nowhere"), "not a folder that verb wrote"),
+        (lambda path: (path.mkdir(), (path / "notes.txt").touch()), r"its run\.json does not say so"),
+        (lambda path: own_folder(path, verb="other"), r"its run\.json does not say so"),
+        (lambda path: (path.mkdir(), (path / "run.json").write_text("[")), r"its run\.json does not say so"),
+        (lambda path: (own_folder(path, "a"), (path / "notes.txt").touch()), "holds notes.txt, which verb did not"),
+        (lambda path: (own_folder(path, "a"), (path / "link").symlink_to("../kept")), "holds link, which verb did not"),
+        (lambda path: (own_folder(path), (path / ".git").mkdir(), (path / ".git/HEAD").touch()), "holds .git/HEAD"),
+    ],
+)
+def test_a_folder_that_is_not_proven_to_be_the_verbs_own_is_never_replaced(tmp_path, make, reason):
     (tmp_path / "kept").mkdir()
-    (tmp_path / "link").symlink_to("kept")
-    (tmp_path / "dangling").symlink_to("nowhere")
-    for name in ("file", "link", "dangling"):
-        with whole_folder(tmp_path / name, overwrite=True) as temporary:
-            (temporary / "new").touch()
-        assert os.listdir(tmp_path / name) == ["new"]
-        assert not (tmp_path / name).is_symlink()
-    assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "kept", "link"]
-    assert not os.listdir(tmp_path / "kept")
+    (tmp_path / "kept" / "file").write_text("kept")
+    make(tmp_path / "out")
+    before = {name: os.lstat(tmp_path / name).st_mtime_ns for name in files_in(tmp_path)}
+    with pytest.raises(InputError, match=rf"out: .*{reason}.*so it is not replaced"):
+        refuse_foreign(tmp_path / "out", True, "verb")
+    with pytest.raises(InputError, match=reason), whole_folder(tmp_path / "out", True, "verb"):
+        pytest.fail("the block of a refused folder runs")
+    with pytest.raises(InputError, match=reason):
+        remove(tmp_path / "out", partial(not_ours, makers=["verb"]))
+    assert {name: os.lstat(tmp_path / name).st_mtime_ns for name in files_in(tmp_path)} == before
 
 
-def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path):
+def test_a_folder_of_the_verbs_own_is_replaced_with_what_file_browsers_left_in_it(tmp_path):
+    own_folder(tmp_path / "out", "old")
+    (tmp_path / "out" / ".DS_Store").touch()
+    with whole_folder(tmp_path / "out", True, "other", "verb") as temporary:
+        (temporary / "new").touch()
+    assert files_in(tmp_path) == ["out/new"]
+
+
+def test_a_file_that_comes_while_the_new_folder_is_written_is_not_removed(tmp_path):
+    own_folder(tmp_path / "out", "old")
+    with pytest.raises(InputError, match="holds notes"), whole_folder(tmp_path / "out", True, "verb") as temporary:
+        (temporary / "new").touch()
+        (tmp_path / "out" / "notes.txt").touch()
+    assert files_in(tmp_path) == ["out/notes.txt", "out/old", "out/run.json"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(artefacts, "_exchange", lambda *_: False)
     path = tmp_path / "folder"
-    path.mkdir()
-    (path / "old").touch()
-    with pytest.raises(FileNotFoundError), whole_folder(path, overwrite=True) as temporary:
+    own_folder(path, "old")
+    with pytest.raises(FileNotFoundError), whole_folder(path, True, "verb") as temporary:
         temporary.rmdir()
-    assert os.listdir(tmp_path) == ["folder"]
-    assert os.listdir(path) == ["old"]
+    assert files_in(tmp_path) == ["folder/old", "folder/run.json"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_folders_take_each_others_names_with_and_without_the_systems_help(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(artefacts, "_exchange", lambda *_: False)
+    own_folder(tmp_path / "out", "old")
+    with whole_folder(tmp_path / "out", True, "verb") as temporary:
+        (temporary / "new").touch()
+    assert files_in(tmp_path) == ["out/new"]
 
 
 def test_nothing_is_replaced_without_overwrite(tmp_path):
@@ -198,12 +263,108 @@ def test_long_lists_are_cut_and_near_names_found():
     assert nearest("xyz", ["Flute", "Oboe"]) == ""
 
 
-def test_what_a_killed_process_left_is_removed_after_an_hour_and_not_before(tmp_path):
-    old, fresh, other = (tmp_path / name for name in (".store.h5.1.tmp", ".store.h5.2.tmp", ".other.h5.1.tmp"))
-    for path in (old, fresh, other):
+def names(folder) -> set[str]:
+    return set(os.listdir(folder))
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_or_somebody_elses_is_not(tmp_path):
+    left, other = temporary_name(tmp_path / "store.h5"), temporary_name(tmp_path / "other.h5")
+    theirs = [tmp_path / name for name in (".store.h5.1.tmp", ".store.h5.mine.tmp", f".store.h5.{'a' * 32}.tmp")]
+    for path in (left, other, *theirs):
         path.write_text("half")
-    for path in (old, other):
-        os.utime(path, (time.time() - 4000, time.time() - 4000))
+    linked = temporary_name(tmp_path / "store.h5")
+    linked.symlink_to(theirs[0])
+    with whole_file(tmp_path / "store.h5") as used:
+        with whole_file(tmp_path / "store.h5") as temporary:
+            temporary.write_text("whole")
+            assert names(tmp_path) == {other.name, used.name, temporary.name, linked.name, *(t.name for t in theirs)}
+        assert used.exists()
+        used.write_text("last")
+    assert names(tmp_path) == {other.name, "store.h5", linked.name, *(path.name for path in theirs)}
+    assert (tmp_path / "store.h5").read_text() == "last"
+
+
+def test_without_locks_only_what_nobody_has_touched_for_an_hour_is_a_leftover(tmp_path, monkeypatch):
+    monkeypatch.setattr(artefacts, "fcntl", None)
+    old, fresh = temporary_name(tmp_path / "store.h5"), temporary_name(tmp_path / "store.h5")
+    for path in (old, fresh):
+        path.mkdir()
+    os.utime(old, (time.time() - 4000, time.time() - 4000))
     with whole_file(tmp_path / "store.h5") as temporary:
         temporary.write_text("whole")
-    assert sorted(os.listdir(tmp_path)) == [other.name, fresh.name, "store.h5"]
+    assert names(tmp_path) == {fresh.name, "store.h5"}
+
+
+def test_a_temporary_file_is_new_and_its_name_proves_itself_for_its_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "store.h5"
+    drawn = [temporary_name(path) for _ in range(20)]
+    assert len(set(drawn)) == 20
+    assert all(is_temporary(name) and is_temporary(name, "store.h5") for name in drawn)
+    assert not any(is_temporary(name, "other.h5") for name in drawn)
+    assert not is_temporary(drawn[0].with_name(drawn[0].name.replace("store", "other")))
+    monkeypatch.setattr(artefacts, "temporary_name", lambda _: drawn[0])
+    drawn[0].symlink_to("elsewhere")  # somebody has guessed the name
+    with pytest.raises(FileExistsError), whole_file(path):
+        pytest.fail("a file that is there is written")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "given", "refused"),
+    [
+        ("a.h5", ["b.h5", "a.h5"], True),
+        ("a.h5", [None, "sub/../a.h5"], True),
+        ("a.h5", ["link.h5"], True),
+        ("a.h5", ["hard.h5"], True),
+        ("folder", ["folder/in.csv"], True),
+        ("folder", ["linked/in.csv"], True),
+        ("new.h5", ["new.h5"], True),
+        ("a.h5", ["b.h5", None], False),
+        ("folder/out.csv", ["folder/in.csv"], False),
+    ],
+)
+def test_an_output_that_is_also_an_input_is_refused_by_whatever_name(tmp_path, out, given, refused):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "sub").mkdir()
+    for name in ("a.h5", "b.h5", "folder/in.csv"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link.h5").symlink_to("a.h5")
+    (tmp_path / "linked").symlink_to("folder")
+    os.link(tmp_path / "a.h5", tmp_path / "hard.h5")
+    inputs = [name and tmp_path / name for name in given]
+    with pytest.raises(InputError, match="would be replaced while it is an input") if refused else nullcontext():
+        refuse_input_as_output(tmp_path / out, inputs)
+
+
+def test_a_file_is_replaced_only_where_its_content_is_ours(tmp_path):
+    ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
+    ours.write_text("clip_id,labels\n")
+    theirs.write_text("clip_id;labels\n")
+    is_list = begins_with("clip_id,labels", "clip_id,weight")
+    for path in (ours, tmp_path / "new.csv"):
+        assert refuse_foreign_file(path, True, is_list, "a label list") == path
+    with pytest.raises(OutputExists, match="output exists"):
+        refuse_foreign_file(ours, False, is_list, "a label list")
+    with pytest.raises(InputError, match=r"theirs\.csv: not a label list of pseudolabel, so it is not replaced"):
+        refuse_foreign_file(theirs, True, is_list, "a label list")
+    with h5py.File(tmp_path / "store.h5", "w") as file:
+        file.attrs["format"] = "pseudolabel-scores"
+    assert has_format("pseudolabel-scores")(tmp_path / "store.h5")
+    assert not has_format("pseudolabel-clips")(tmp_path / "store.h5") and not has_format("x")(theirs)
+
+
+def test_checksums_of_inputs_are_those_of_the_files_as_they_were_read(tmp_path):
+    inputs, path = Inputs(), tmp_path / "in.csv"
+    path.write_text("first")
+    assert inputs.read(path) == path and inputs.read(None) is None and inputs.read("audioset") == "audioset"
+    path.write_text("second")
+    inputs.read(path)
+    record = run_record("enhance", {}, inputs)
+    assert record["inputs"] == {str(path): hashlib.sha256(b"first").hexdigest()}
+
+
+def test_a_large_file_has_the_same_checksum(tmp_path, monkeypatch):
+    (tmp_path / "large").write_bytes(os.urandom(3_000_000))
+    expected = sha256(tmp_path / "large")
+    monkeypatch.setattr(artefacts, "LARGE_BYTES", 1000)
+    assert sha256(tmp_path / "large") == expected

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pseudolabel import blocks as blocks_module
 from pseudolabel import progress as progress_module
+from pseudolabel.artefacts import temporary_name
 from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress, progress_over
@@ -44,7 +45,7 @@ def test_only_finished_blocks_count_and_another_run_goes_on(tmp_path):
     blocks.write(1, fill)
     with pytest.raises(KeyboardInterrupt):
         blocks.write(0, fail)
-    (blocks.folder / ".block-00002.h5.77.tmp").touch()  # what a killed process leaves
+    temporary_name(blocks.path(2)).touch()  # what a killed process leaves
     again = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS)
     assert again.unfinished() == [0, 2]
     with h5py.File(again.path(1)) as file:
@@ -122,11 +123,45 @@ def test_progress_shows_a_bar_on_a_terminal(monkeypatch, capsys):
     assert "train" in shown and "3/4" in shown and "loss=0.25" in shown
 
 
-def test_settings_come_with_the_folder_and_a_folder_without_them_is_made_anew(tmp_path):
-    (tmp_path / "out.h5.parts").mkdir()  # what earlier programs left when they were killed at once
-    (tmp_path / "out.h5.parts" / "block-00000.h5").touch()
+def test_an_empty_folder_of_parts_is_taken(tmp_path):
+    (tmp_path / "out.h5.parts").mkdir()
     blocks = Blocks(tmp_path / "out.h5", 5, 2, SETTINGS)
     assert blocks.unfinished() == [0, 1, 2] and (blocks.folder / "settings.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"thesis.txt": "x"}, "holds thesis.txt, which is no block of an unfinished run"),
+        ({"block-00000.h5": "x"}, "has no settings.json of an unfinished run"),
+        ({"block-00000.h5": "x", "settings.json": "{}"}, "has no settings.json of an unfinished run"),
+        ({"block-00000.h5": "x", "settings.json": "[" * 100_000}, "has no settings.json of an unfinished run"),
+        ({"settings.json": '{"n_items": 1, "block_size": 1}', "block-0.h5.bak": "x"}, "holds block-0.h5.bak"),
+    ],
+)
+def test_a_folder_of_parts_that_is_not_proven_to_be_one_is_never_removed(tmp_path, files, reason):
+    folder = tmp_path / "out.h5.parts"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(InputError, match=rf"out\.h5\.parts: {reason}.*so it is not replaced"):
+        Blocks(tmp_path / "out.h5", 5, 2, SETTINGS, restart=True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == files
+
+
+def test_a_linked_folder_of_parts_is_refused(tmp_path):
+    Blocks(tmp_path / "real.h5", 5, 2, SETTINGS).write(0, fill)
+    (tmp_path / "out.h5.parts").symlink_to("real.h5.parts")
+    with pytest.raises(InputError, match="not a folder of blocks"):
+        Blocks(tmp_path / "out.h5", 6, 2, SETTINGS, restart=True)
+    assert (tmp_path / "real.h5.parts" / "block-00000.h5").exists()
+
+
+def test_a_file_of_somebody_else_under_the_name_of_the_lock_stays(tmp_path):
+    (tmp_path / ".out.h5.pseudolabel-lock").write_text("mine")
+    with pytest.raises(InputError, match="not a lock of pseudolabel"), only_run(tmp_path / "out.h5"):
+        raise AssertionError
+    assert (tmp_path / ".out.h5.pseudolabel-lock").read_text() == "mine"
 
 
 def test_processes_of_one_run_join_its_blocks_if_they_would_make_the_same(tmp_path):
@@ -187,7 +222,7 @@ def test_a_second_run_on_the_same_output_is_refused_until_the_first_has_ended(tm
     with pytest.raises(ZeroDivisionError), only_run(out):
         1 / 0  # noqa: B018
     with only_run(out):
-        assert [path.name for path in out.parent.iterdir()] == [".out.h5.lock"]
+        assert [path.name for path in out.parent.iterdir()] == [".out.h5.pseudolabel-lock"]
     assert not list(out.parent.iterdir())
 
 
@@ -198,12 +233,15 @@ def test_a_killed_run_holds_nothing_back_and_what_it_left_half_written_goes(tmp_
         with pytest.raises(InputError, match="another run is at work"), only_run(out):
             raise AssertionError
         holder.kill()
-    (tmp_path / ".out.h5.77.tmp").touch()
-    (tmp_path / ".out.h5.parts.77.tmp").mkdir()
-    (tmp_path / ".other.h5.77.tmp").touch()
-    assert (tmp_path / ".out.h5.lock").exists()
+    temporary_name(out).touch()
+    temporary_name(tmp_path / "out.h5.parts").mkdir()
+    other = temporary_name(tmp_path / "other.h5")
+    for theirs in (other, tmp_path / ".out.h5.mine.tmp", tmp_path / f".out.h5.{'0' * 32}.tmp"):
+        theirs.touch()
+    kept = sorted([other.name, ".out.h5.mine.tmp", f".out.h5.{'0' * 32}.tmp", ".out.h5.pseudolabel-lock"])
+    assert (tmp_path / ".out.h5.pseudolabel-lock").exists()
     with only_run(out):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".other.h5.77.tmp", ".out.h5.lock"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 def test_a_lock_file_that_its_holder_has_removed_is_no_lock(tmp_path, monkeypatch):
@@ -212,13 +250,13 @@ def test_a_lock_file_that_its_holder_has_removed_is_no_lock(tmp_path, monkeypatc
 
     def removed_just_before(descriptor, operation):
         if not asked:
-            (tmp_path / ".out.h5.lock").unlink()
+            (tmp_path / ".out.h5.pseudolabel-lock").unlink()
         asked.append(descriptor)
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", removed_just_before)
     with only_run(out):
-        assert len(asked) == 2 and (tmp_path / ".out.h5.lock").exists()
+        assert len(asked) == 2 and (tmp_path / ".out.h5.pseudolabel-lock").exists()
         monkeypatch.undo()
         with pytest.raises(InputError, match="another run is at work"), only_run(out):
             raise AssertionError

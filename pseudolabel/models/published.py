@@ -222,7 +222,7 @@ def _check_front_end(tagger, weights, place):
 def convert(args: argparse.Namespace) -> None:
     """Write a run folder from a published file."""
     tagger = load_published(args.file, args.kind, args.sha256, args.vocabulary)
-    with whole_folder(args.out, args.overwrite) as folder:
+    with whole_folder(args.out, args.overwrite, "models.published") as folder:
         save_model(folder, tagger)
         size = n_parameters(tagger.network)
         record = run_record("models.published", vars(args), [args.file])

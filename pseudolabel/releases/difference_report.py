@@ -43,7 +43,7 @@ def run_difference(args: argparse.Namespace) -> None:
     found = difference(*sides, Ontology.load(args.ontology))
     lines = difference_lines(found)
     if args.out:
-        with whole_folder(args.out, args.overwrite) as folder:
+        with whole_folder(args.out, args.overwrite, "release") as folder:
             write_json(folder / "difference.json", {name: found[name] for name in found if name not in TABLES})
             for name in TABLES:
                 header = list(found[name][0]) if found[name] else ["list", "class_id", "missing", "clips"]

@@ -45,12 +45,12 @@ def run_model(args: argparse.Namespace) -> None:
     run, licence = args.model, args.licence or usual_licence("")
     licence_of(licence)
     out = args.out or args.work / f"release-{run.resolve().name}"
-    refuse_foreign(out, SUMS, "a release", args.overwrite)
+    refuse_foreign(out, args.overwrite, FORMAT)
     for name in (WEIGHTS, CONFIG, RECORD, TRAINED_ON):
         if not (run / name).is_file():
             raise InputError(f"there is no {name}", run, "Give a run folder that train wrote.")
     tagger = load_model(run)
-    with whole_folder(out, args.overwrite) as folder:
+    with whole_folder(out, args.overwrite, FORMAT) as folder:
         for name in (WEIGHTS, CONFIG, TRAINED_ON):
             shutil.copyfile(run / name, folder / name)
         write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))

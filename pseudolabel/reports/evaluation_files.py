@@ -17,7 +17,7 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
     from pseudolabel.reports.evaluation_page import evaluation_page
     from pseudolabel.reports.figures import evaluation_figures
 
-    with whole_folder(out, overwrite) as folder:
+    with whole_folder(out, overwrite, "evaluate") as folder:
         figures = evaluation_figures(evaluation, folder / "figures")
         write_text(folder / "report.html", evaluation_page(evaluation, figures, record["command"]))
         write_json(folder / "metrics.json", metrics_record(evaluation))
