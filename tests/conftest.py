@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import configuration, settings
 
+ROOT = Path(__file__).resolve().parents[1]
+configuration.set_hypothesis_home_dir(ROOT / ".hypothesis")  # not the current folder of a test
 settings.register_profile("untimed", deadline=None, print_blob=True)  # a busy machine is no failure
 settings.load_profile("untimed")
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = ROOT.parent / "shared"
 TONES = {"low": 300.0, "middle": 1000.0, "high": 3500.0}  # Hz
+
+
+def in_an_empty_folder() -> Iterator[Path]:
+    """Make an empty folder the current one, and remove it afterwards."""
+    before, folder = Path.cwd(), Path(tempfile.mkdtemp(prefix="pseudolabel-test-"))
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_folder_of_session() -> Iterator[Path]:
+    """No fixture of any scope sees the checkout, where a recipe may have left `work`."""
+    yield from in_an_empty_folder()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_folder_of_module() -> Iterator[Path]:
+    yield from in_an_empty_folder()
+
+
+@pytest.fixture(autouse=True)
+def empty_folder() -> Iterator[Path]:
+    """The current folder of a test and of the processes that it starts: empty, and its own."""
+    yield from in_an_empty_folder()
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real recordings and published label lists; the test is skipped where it is missing."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"real data is missing: {SHARED_DATA}")
-    return SHARED_DATA
+    return shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small inputs that people really have; the test is skipped where it is missing."""
+    return shared("cases")
+
+
+def shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"real data is missing: {folder}")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 
 from pseudolabel.stores import ALIGNED_FROM, ALIGNMENT, write_hdf5
 
-ROOT = Path(__file__).resolve().parents[1]
 ON_A_FULL_DISK = """
 import resource, sys
 import numpy as np
@@ -36,7 +34,7 @@ def test_a_full_disk_ends_in_one_clear_error_and_no_file(tmp_path, most_bytes):
     pytest.importorskip("resource")
     path = tmp_path / "store.h5"
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(path), str(most_bytes)]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    found = subprocess.run(command, capture_output=True, text=True)
     assert (found.returncode, found.stdout, found.stderr) == (0, f"File too large {path}\n", "")
     assert not list(tmp_path.iterdir())
 
