@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +18,13 @@ from pseudolabel.labels.outside import Outside, outside, outside_figures
 from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.search import Search
-from pseudolabel.labels.summary import TOGETHER, summarise, sweep_rows
+from pseudolabel.labels.summary import TOGETHER, Tally, summarise, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress, note
 
-BLOCK_CLIPS = 8192  # whose scores stay in a core's cache
+BLOCK_CLIPS, BLOCK_SCORES = 8192, 1 << 25  # at most so many at a time: scores that stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -75,30 +77,103 @@ def enhance(
         InputError: no class in common with the scores or the ontology, a score outside [0, 1], or no scores where the
             options need them.
     """
-    options = options or EnhanceOptions()
-    search, positives = prepare(labels, scores, ontology, options, thresholds_from)
-    thresholds = thresholds_by(positives, options, labels.vocabulary)
-    found, unsure = [], []
-    for start, stop in blocks_of(len(labels)):
-        part = search.run(start, stop, thresholds, rejected=soft)
-        unsure += [_scores_of(part.rejected, search.evidence, start, stop)] if soft else []
-        found.append(part._replace(rejected=None))
-    added = Proposals(*(np.concatenate(parts) for parts in zip(*(part.added for part in found), strict=True)))
-    rounds = np.concatenate([part.rounds for part in found])
-    ones = np.ones(len(added.clips), bool)
-    beyond = outside(ontology, labels.vocabulary)
-    matrix = labels.matrix + sparse.csr_array((ones, (added.clips, added.classes)), shape=labels.matrix.shape)
+    enhancing = Enhancing.begin(labels, scores, ontology, options, thresholds_from)
+    tally = enhancing.new_tally()
+    blocks = list(enhancing.blocks(tally, soft))
     return Enhancement(
-        labels=LabelTable(labels.clip_ids, matrix, labels.vocabulary),
-        ledger=pa.concat_tables([part.ledger for part in found]),
-        thresholds=thresholds,
-        summary=summarise(
-            search.evidence, positives, thresholds, added, rounds, options, outside_figures(ontology, beyond)
-        ),
-        missing=search.evidence.missing,
-        outside=beyond,
-        unsure=sparse.csr_array(sparse.vstack(unsure, format="csr")) if soft else None,
+        labels=LabelTable(labels.clip_ids, sparse.vstack([block.labels for block in blocks], "csr"), labels.vocabulary),
+        ledger=pa.concat_tables([block.ledger for block in blocks]),
+        thresholds=enhancing.thresholds,
+        summary=enhancing.summary(tally),
+        missing=enhancing.search.evidence.missing,
+        outside=enhancing.outside,
+        unsure=sparse.csr_array(sparse.vstack([block.unsure for block in blocks], "csr")) if soft else None,
     )
+
+
+class Block(NamedTuple):
+    """What was found for consecutive clips.
+
+    Args:
+        clip_ids: of these n clips.
+        labels: (n, K) bool, the enhanced ones.
+        ledger, unsure: as of Enhancement.
+    """
+
+    clip_ids: tuple[str, ...]
+    labels: sparse.csr_array
+    ledger: pa.Table
+    unsure: sparse.csr_array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Enhancing:
+    """An enhancement whose blocks of clips are found when they are asked for, and not kept.
+
+    Args:
+        labels, ontology, options: as for `enhance`.
+        positives, thresholds: what a score must be above, (K,) float64, and the scores that this was made from.
+    """
+
+    labels: LabelTable
+    ontology: Ontology
+    options: EnhanceOptions
+    search: Search
+    positives: PositiveScores
+    thresholds: np.ndarray
+
+    @classmethod
+    def begin(
+        cls,
+        labels: LabelTable,
+        scores: KeyedScores | np.ndarray | None,
+        ontology: Ontology,
+        options: EnhanceOptions | None = None,
+        thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+    ) -> Enhancing:
+        """Match the scores and make the thresholds; arguments and errors as for `enhance`."""
+        options = options or EnhanceOptions()
+        search, positives = prepare(labels, scores, ontology, options, thresholds_from)
+        thresholds = thresholds_by(positives, options, labels.vocabulary)
+        return cls(labels, ontology, options, search, positives, thresholds)
+
+    def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
+        """Yield what is found, block after block, and count it; `soft`: whether with the unsure candidates."""
+        matrix = self.labels.matrix
+        for start, stop in self._spans("enhance"):
+            found, unsure = self.search.run(start, stop, self.thresholds, rejected=soft), None
+            if soft:
+                unsure = _scores_of(found.rejected, self.search.evidence, start, stop)
+            clips, classes, _ = found.added
+            shape = stop - start, matrix.shape[1]
+            added = sparse.csr_array((np.ones(len(clips), bool), (clips - start, classes)), shape=shape)
+            tally.count(found.added, found.rounds, self.options.by_rule)
+            yield Block(self.labels.clip_ids[start:stop], matrix[start:stop] + added, found.ledger, unsure)
+
+    def count(self) -> Tally:
+        """Return how many labels will be added, without listing them."""
+        tally = self.new_tally()
+        for start, stop in self._spans("count"):
+            found = self.search.run(start, stop, self.thresholds, ledger=False)
+            tally.count(found.added, found.rounds, self.options.by_rule)
+        return tally
+
+    def new_tally(self) -> Tally:
+        """Return a tally that has counted nothing yet."""
+        return Tally.of(len(self.labels.vocabulary))
+
+    def _spans(self, what: str) -> Iterator[tuple[int, int]]:
+        return blocks_of(len(self.labels), self.search.evidence.n_cells, what)
+
+    @cached_property
+    def outside(self) -> tuple[Outside, ...]:
+        """What ontology nodes outside the vocabulary do."""
+        return outside(self.ontology, self.labels.vocabulary)
+
+    def summary(self, tally: Tally) -> dict:
+        """Return what summary.json says of these additions."""
+        ontology = outside_figures(self.ontology, self.outside)
+        return summarise(self.search.evidence, self.positives, self.thresholds, tally, self.options, ontology)
 
 
 def sweep(
@@ -122,7 +197,7 @@ def sweep(
     thresholds = [thresholds_by(positives, one, labels.vocabulary) for one in each]
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
-    for start, stop in blocks_of(len(labels)):
+    for start, stop in blocks_of(len(labels), search.evidence.n_cells, "sweep"):
         for limits, by_kind in zip(thresholds, counts, strict=True):
             added = search.run(start, stop, limits, ledger=False).added
             for kind, by_class in by_kind.items():
@@ -160,11 +235,12 @@ def thresholds_by(positives: PositiveScores, options: EnhanceOptions, vocabulary
     return positives.thresholds(options.threshold, options.min_positives, vocabulary, options.floor)
 
 
-def blocks_of(n_clips: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the end of each block, and show how far the work is."""
-    with Progress("enhance", n_clips) as progress:
-        for start in range(0, max(n_clips, 1), BLOCK_CLIPS):
-            stop = min(start + BLOCK_CLIPS, n_clips)
+def blocks_of(n_clips: int, n_cells: int = 1, what: str = "enhance") -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of each block, and show how far the work is; a clip has `n_cells` scores."""
+    size = max(1, min(BLOCK_CLIPS, BLOCK_SCORES // max(n_cells, 1)))
+    with Progress(what, n_clips) as progress:
+        for start in range(0, max(n_clips, 1), size):
+            stop = min(start + size, n_clips)
             yield start, stop
             progress.advance(stop - start)
 

@@ -13,6 +13,7 @@ from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_tw
 from pseudolabel.labels.bits import packed
 from pseudolabel.labels.table import LabelTable
 
+READ_CLIPS = 1 << 14  # whose scores are read at once where clips without scores are looked for
 ONE = int(np.float16(1).view(np.uint16))  # float16 from 0 to 1 lie in the order of their bits, 0 to this
 
 
@@ -77,6 +78,8 @@ class Evidence:
         window_s = None if scale == "clip" else float(scale.removesuffix("s"))
         counts, aliases = None, {}
         if isinstance(scores, np.ndarray):
+            if scores.dtype.kind not in "fiub":
+                raise InputError(f"scores are numbers, not {scores.dtype}")
             if window_s is not None:
                 raise InputError("a plain array has no windows", f"--evidence {scale}", "Give a ScoreStore.")
             if scores.shape != labels.matrix.shape:
@@ -100,6 +103,11 @@ class Evidence:
                 remedy="Score them, or leave --strict away to keep their labels as they are." if strict else "",
             )
         return cls(labels, scores, row_of, column_of, missing, window_s, counts, aliases)
+
+    @property
+    def n_cells(self) -> int:
+        """Return how many scores a clip has: classes by windows."""
+        return int(np.prod(self.scores.shape[1:]))
 
     def aliases_report(self) -> str:
         """Return one line that says which clips have their scores under another id, '' where none has."""
@@ -217,9 +225,9 @@ def _check_overlap(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray, 
 
 def _without_nan_rows(scores: np.ndarray, row_of: np.ndarray, column_of: np.ndarray) -> np.ndarray:
     """Return `row_of` with -1 for the clips of which every score is NaN; only suspects are read in full."""
-    clips = np.flatnonzero(row_of >= 0)
-    suspects = clips[np.isnan(np.asarray(scores[row_of[clips], column_of[column_of >= 0][0]], dtype=np.float64))]
-    unscored = suspects[np.isnan(np.asarray(scores[row_of[suspects]], dtype=np.float64)).all(axis=1)]
-    row_of = row_of.copy()
-    row_of[unscored] = -1
+    clips, first, row_of = np.flatnonzero(row_of >= 0), column_of[column_of >= 0][0], row_of.copy()
+    for start in range(0, len(clips), READ_CLIPS):
+        block = clips[start : start + READ_CLIPS]
+        suspects = block[np.isnan(scores[row_of[block], first])]
+        row_of[suspects[np.isnan(scores[row_of[suspects]]).all(axis=1)]] = -1
     return row_of

@@ -31,8 +31,8 @@ class Proposals(NamedTuple):
     classes: np.ndarray
     types: np.ndarray
 
-    def where(self, kept: np.ndarray) -> Proposals:
-        """Return the proposals that the mask `kept` (M,) marks."""
+    def where(self, kept: np.ndarray | slice) -> Proposals:
+        """Return the proposals that the mask `kept` (M,) marks, or a span of them."""
         return Proposals(self.clips[kept], self.classes[kept], self.types[kept])
 
 

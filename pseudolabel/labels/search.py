@@ -6,6 +6,7 @@ PSLA's Algorithm 2, procedure 2, is one round. In a further round added labels p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy import sparse
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import SCHEMA, ledger_rows
 from pseudolabel.labels.proposals import Proposals, Relations, type_bits
+
+SUPPORT = 1 << 24  # labels that are asked at once whether they speak for an addition
 
 
 class Found(NamedTuple):
@@ -64,7 +67,7 @@ class Search:
             added = proposed.listed(accepted)
             rounds.append(added)
             if ledger:
-                tables.append(self._ledger(carried, start, added, thresholds, len(rounds)))
+                tables += self._ledger(carried, start, added, thresholds, len(rounds))
             if len(rounds) >= self.max_rounds or not len(added.clips):
                 break
             carried = _with(carried, added)
@@ -85,17 +88,29 @@ class Search:
 
     def _ledger(
         self, carried: sparse.csr_array, start: int, added: Proposals, thresholds: np.ndarray, round_number: int
-    ) -> pa.Table:
+    ) -> list[pa.Table]:
         labels, window_s = self.evidence.labels, self.evidence.window_s
-        scores, windows = self.evidence.best(added.clips + start, added.classes)
-        limits = thresholds[added.classes]
-        ruled = (added.types & type_bits(self.by_rule)) > 0
-        scores[ruled] = limits[ruled] = np.nan
-        support = self.relations.supporting_labels(carried, added)
-        return ledger_rows(
-            labels.clip_ids[start : start + carried.shape[0]], labels.vocabulary.class_ids, added, support,
-            scores, limits, round_number, window_s, windows,
-        )  # fmt: skip
+        clip_ids = pa.array(labels.clip_ids[start : start + carried.shape[0]], pa.string())
+        class_ids = pa.array(labels.vocabulary.class_ids, pa.string())
+        pieces = []
+        for part in _pieces(carried, added):
+            scores, windows = self.evidence.best(part.clips + start, part.classes)
+            limits = thresholds[part.classes]
+            ruled = (part.types & type_bits(self.by_rule)) > 0
+            scores[ruled] = limits[ruled] = np.nan
+            support = self.relations.supporting_labels(carried, part)
+            pieces.append(
+                ledger_rows(clip_ids, class_ids, part, support, scores, limits, round_number, window_s, windows)
+            )
+        return pieces
+
+
+def _pieces(carried: sparse.csr_array, added: Proposals) -> list[Proposals]:
+    """Return the additions in parts whose clips carry SUPPORT labels in all, counted once for each addition."""
+    labels = np.cumsum(np.diff(carried.indptr)[added.clips])
+    cuts = np.searchsorted(labels, np.arange(SUPPORT, labels[-1] if len(labels) else 0, SUPPORT), side="right")
+    bounds = [0, *np.unique(cuts).tolist(), len(labels)]
+    return [added.where(slice(*bound)) for bound in pairwise(bounds)]
 
 
 def _from(proposals: Proposals, start: int) -> Proposals:

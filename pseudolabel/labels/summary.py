@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,49 @@ def figures(by_class: np.ndarray, n_before: int) -> dict:
     return {"classes_touched": int((by_class > 0).sum()), "labels_added": n_added, "added_percent": percent}
 
 
+@dataclass(eq=False)
+class Tally:
+    """Additions counted block by block: what is known of them before they are written.
+
+    Args:
+        by_class: (4, K) int64, by the sum of TYPE_BITS and by class. by_round: (R,) int64.
+        n_clips: clips that get a label. n_by_rule: additions without a score.
+    """
+
+    by_class: np.ndarray
+    by_round: np.ndarray
+    n_clips: int = 0
+    n_by_rule: int = 0
+
+    @classmethod
+    def of(cls, n_classes: int) -> Tally:
+        """Return the tally of nothing."""
+        return cls(np.zeros((1 + sum(TYPE_BITS.values()), n_classes), np.int64), np.zeros(1, np.int64))
+
+    def count(self, added: Proposals, rounds: np.ndarray, by_rule: tuple[str, ...] = ()) -> None:
+        """Count the additions of a block of clips; `rounds` (M,) are those that they came in."""
+        n_types, n_classes = self.by_class.shape
+        cells = np.bincount(added.types.astype(np.int64) * n_classes + added.classes, minlength=n_types * n_classes)
+        self.by_class += cells.reshape(n_types, n_classes)
+        of_block = np.bincount(rounds, minlength=2)[1:]
+        longest = max(len(of_block), len(self.by_round))
+        self.by_round = sum(np.pad(counts, (0, longest - len(counts))) for counts in (self.by_round, of_block))
+        self.n_clips += int(np.count_nonzero(np.diff(added.clips, prepend=-1)))
+        self.n_by_rule += int(((added.types & type_bits(by_rule)) > 0).sum())
+
+    def of_type(self, bits: int) -> np.ndarray:
+        """Return the additions of any of these types by class, (K,)."""
+        return self.by_class[(np.arange(len(self.by_class)) & bits) > 0].sum(axis=0)
+
+    def __len__(self) -> int:
+        return int(self.by_class.sum())
+
+
 def summarise(
     evidence: Evidence,
     positives: PositiveScores,
     thresholds: np.ndarray,
-    added: Proposals,
-    rounds: np.ndarray,
+    tally: Tally,
     options: EnhanceOptions,
     ontology: dict,
 ) -> dict:
@@ -42,12 +80,8 @@ def summarise(
     labels = evidence.labels
     vocabulary, n_before = labels.vocabulary, labels.matrix.nnz
     before = np.bincount(labels.matrix.indices, minlength=len(vocabulary))
-
-    def count(kept: np.ndarray) -> np.ndarray:
-        return np.bincount(added.classes[kept], minlength=len(vocabulary))
-
-    by_type = {error: count((added.types & TYPE_BITS[error]) > 0) for error in options.errors}
-    every = count(np.ones(len(added.classes), bool))
+    by_type = {error: tally.of_type(TYPE_BITS[error]) for error in options.errors}
+    every = tally.by_class.sum(axis=0)
     reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
     scored_positives = positives.counts
     has_scores = bool(positives.scored.any())
@@ -61,16 +95,16 @@ def summarise(
         "evidence": options.evidence if has_scores else None,
         "profile": options.profile,
         "clips": len(labels),
-        "clips_changed": int(np.count_nonzero(np.bincount(added.clips))),
+        "clips_changed": tally.n_clips,
         "clips_without_scores": len(evidence.missing),
         "clips_under_another_id": len(evidence.aliases),
         "labels_before": n_before,
-        "labels_after": n_before + len(added.classes),
+        "labels_after": n_before + len(tally),
         "added": figures(every, n_before),
         "added_by_type": {error: figures(by_class, n_before) for error, by_class in by_type.items()},
-        "added_by_both_types": int((added.types == sum(TYPE_BITS.values())).sum()),
-        "added_by_round": np.bincount(rounds, minlength=2)[1:].tolist(),
-        "warnings": _warnings(int(((added.types & type_bits(options.by_rule)) == 0).sum()), n_before),
+        "added_by_both_types": int(tally.by_class[sum(TYPE_BITS.values())].sum()),
+        "added_by_round": tally.by_round.tolist(),
+        "warnings": _warnings(len(tally) - tally.n_by_rule, n_before),
         "ontology": ontology,
         "classes_without_threshold": [
             {"class_id": vocabulary.class_ids[k], "name": vocabulary.names[k], "reason": reason}

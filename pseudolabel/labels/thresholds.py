@@ -18,6 +18,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 
 VALID_RULES = "mean, median, or a percentile from 0p to 100p such as 25p, a constant such as 0.5, or a file.csv"
 COLUMNS = ("class_id", "threshold")
+LOOKED_UP = 1 << 20  # labels whose scores are looked up at once
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,13 @@ class PositiveScores:
     @classmethod
     def of(cls, evidence: Evidence) -> PositiveScores:
         """Look up the score of every label."""
-        clips, classes = evidence.labels.matrix.nonzero()
-        return cls(classes, evidence.at(clips, classes), evidence.column_of >= 0)
+        matrix = evidence.labels.matrix
+        values = np.empty(matrix.nnz)
+        for start in range(0, len(values), LOOKED_UP):
+            places = np.arange(start, min(start + LOOKED_UP, len(values)))
+            clips = np.searchsorted(matrix.indptr, places, side="right") - 1
+            values[places] = evidence.at(clips, matrix.indices[places])
+        return cls(matrix.indices, values, evidence.column_of >= 0)
 
     @property
     def counts(self) -> np.ndarray:
