@@ -25,7 +25,7 @@ ROOMS = (
     "releases",
     "benchmarks",
 )  # each imports only from those before it
-FOUNDATION = ("errors", "artefacts", "progress", "blocks", "checksums", "stores")
+FOUNDATION = ("errors", "tables", "artefacts", "progress", "blocks", "checksums", "stores")
 WITHOUT_TORCH = ("labels", "scores", "enhance", "balance", "release")
 LONGEST_MODULE = 400  # lines
 

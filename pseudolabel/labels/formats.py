@@ -31,7 +31,8 @@ from typing import NamedTuple
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels import readers
-from pseudolabel.labels.readers import Fields, Row
+from pseudolabel.labels.readers import Row
+from pseudolabel.tables import OPENERS, Fields
 
 ID_STARTS = ("/m/", "/t/", "/g/")  # of AudioSet's class ids
 
@@ -94,7 +95,7 @@ def sniff(first: list[list[str]]) -> str:
 
 
 def _told_by_ending(path: Path) -> str | None:
-    ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in readers.OPENERS), "")
+    ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in OPENERS), "")
     return {".json": "psla", ".jsonl": "audiofolder-json", ".parquet": "parquet"}.get(ending.lower())
 
 

@@ -6,21 +6,15 @@ without folder and ending, as everywhere in this package; names in lists that ha
 
 from __future__ import annotations
 
-import csv
-import gzip
 import itertools
-import json
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 
 from pseudolabel.errors import InputError
+from pseudolabel.tables import Fields, parse_json, read_json, refuse_repeated, text_lines, text_rows, wrong_length
 
-Fields = tuple[int, list[str]]  # line number, the fields of the row
 Row = tuple[int, str, str]  # number, clip id, labels joined by the format's separator
-OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
     ".aac", ".wma", ".webm", ".mkv", ".npy",
@@ -38,32 +32,6 @@ def clip_id_of(name: str) -> str:
     return stem if stem and f"{dot}{ending}".lower() in ENDINGS else name
 
 
-def text_rows(path: Path) -> Iterator[Fields]:
-    """Yield the rows of a comma- or tab-separated file, empty lines left out, spaces after commas passed over.
-
-    Raises:
-        InputError: not UTF-8, a damaged packed file, a quoted field that does not end on its line.
-    """
-    line = 0
-    try:
-        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            start = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            delimiter = "\t" if "\t" in start else ","
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True)
-            for line, fields in enumerate(reader, 1):
-                if reader.line_num != line:
-                    raise InputError("a quoted field does not end on its line", f"{path}:{line}", "Close the quote.")
-                if fields:
-                    yield line, fields
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
-    except csv.Error as error:
-        raise InputError(f"cannot be read ({error})", f"{path}:{line + 1}", "Look for a quote too many.") from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"cannot be read ({error})", path) from error
-
-
 def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield each row's line and its wanted columns; a column may have several names, the first stands in the error."""
     rows = iter(rows)
@@ -75,14 +43,12 @@ def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Ite
             needed = ",".join(choices[0] for choices in wanted)
             message = f"column {choices[0]!r} is missing; columns found: {', '.join(names)}"
             raise InputError(message, f"{path}:{line}", f"The header needs: {needed}.")
-        if names.count(known[0]) > 1:
-            raise InputError(f"column {known[0]!r} stands there twice", f"{path}:{line}", "Keep one.")
         places.append(names.index(known[0]))
+    refuse_repeated(names, f"{path}:{line}")
     pick, width = itemgetter(*places), len(names)
     for line, fields in rows:
         if len(fields) != width:
-            message = f"row has {len(fields)} columns, the header {width}"
-            raise InputError(message, f"{path}:{line}", "Quote fields that contain the separator of the columns.")
+            raise wrong_length(fields, width, f"{path}:{line}")
         yield line, pick(fields)
 
 
@@ -177,15 +143,7 @@ def read_psla(_: Iterable[Fields], path: Path) -> Iterator[Row]:
 
     `{"data": [{"wav": PATH, "labels": "id,id"}]}`; the clip id is the recording's name.
     """
-    try:
-        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig") as file:
-            content = json.load(file)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg})", f"{path}:{error.lineno}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
-    except (RecursionError, ValueError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"cannot be read ({error})", path) from error
+    content = read_json(path)
     entries = content.get("data") if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise InputError("no list under the key 'data'", path, 'The form is {"data": [{"wav": ..., "labels": ...}]}.')
@@ -280,30 +238,11 @@ def read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the line and the object of each line of JSON that is not empty."""
-    line = 0
-    try:
-        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    entry = json.loads(text, object_pairs_hook=_distinct_keys)
-                    if not isinstance(entry, dict):
-                        raise InputError("not a JSON object", f"{path}:{line}", 'Lines are {"file_name": ...}.')
-                    yield line, entry
-    except InputError:  # a ValueError too, and says already what is wrong
-        raise
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg})", f"{path}:{line}", "Is the line whole?") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
-    except (RecursionError, ValueError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"cannot be read ({error})", f"{path}:{line}") from error
-
-
-def _distinct_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    entry = dict(pairs)
-    if len(entry) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return entry
+    for line, text in text_lines(path):
+        entry = parse_json(text, path, line, "Is the line whole?")
+        if not isinstance(entry, dict):
+            raise InputError("not a JSON object", f"{path}:{line}", 'Lines are {"file_name": ...}.')
+        yield line, entry
 
 
 def read_plain(rows: Iterable[Fields], path: Path) -> Iterator[Row]:

@@ -135,7 +135,7 @@ def test_relations_equal_a_recursive_walk_on_random_graphs(data):
         ("wolf,Wolf", "dog,Wolf", r"toy.csv:5: node 'dog' is given twice, first at .*toy.csv:3\. Keep one of them"),
         ("wolf,Wolf", ",Wolf", r"toy.csv:5: the node 'Wolf' has no id\. Give it one"),
         ("child_ids", "children", r"toy.csv:1: column 'child_ids' is missing; columns found: .*\. The header needs"),
-        ("wolf,Wolf,", "wolf,Wolf", r"toy.csv:5: row has not the header's 4 columns"),
+        ("wolf,Wolf,", "wolf,Wolf", r"toy.csv:5: row has 3 columns, the header 4"),
         (TOY.partition("\n")[2], "", r"toy.csv: the ontology has no nodes"),
     ],
 )

@@ -265,14 +265,14 @@ def test_a_table_may_name_its_classes_by_their_names(folder):
         ("clip_id,/m/1\n", "p.csv: names no clip"),
         ("clip_id,/m/1,Dog,dog\na,0,0,0\n", "p.csv:1, column 4: class '/m/2' stands there twice, first at"),
         ("clip_id,/m/1,\na,0,0\n", "p.csv:1, column 3: the class id '' is empty"),
-        ("clip_id,/m/1,clip_id\na,0,0\n", "p.csv:1: column 'clip_id' stands there twice"),
+        ("clip_id,/m/1,clip_id\na,0,0\n", "p.csv:1: column 'clip_id' is listed twice"),
         ("clip_id,/m/1\na,0\nb,0\na,1\n", "p.csv:4: clip 'a' stands there twice, first at"),
         ("clip_id,/m/1\na,0\n,1\n", "p.csv:3: the clip id '' is empty"),
         ("clip_id,/m/1\na,0\nb,0,0\n", "p.csv:3: row has 3 columns, the header 2"),
         ("clip_id,/m/1\na,0\nb,high\n", "p.csv:3: a score is no number (could not convert string to float: 'high')"),
         ("clip_id,/m/1\na,\n", "p.csv:2: a score is no number"),
         ('clip_id,/m/1\na,"0\n', "p.csv:"),
-        ("clip_id,/m/1\n\xff,0\n".encode("latin-1"), "p.csv: not UTF-8 text"),
+        ("clip_id,/m/1\n\xff,0\n".encode("latin-1"), "p.csv:2: not UTF-8 text"),
     ],
 )
 def test_tables_that_are_wrong_are_refused_with_the_place(folder, text, line):

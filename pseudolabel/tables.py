@@ -1,0 +1,239 @@
+"""Text tables (CSV, TSV) and JSON, plain or packed (.gz, .xz), read strictly: no row is lost, no size is believed.
+
+Refused, with the file and the line: a quote that is not closed on its line, a row of another length than the header, a
+column that is listed twice, bytes that are not UTF-8, NUL bytes, a byte-order mark inside the text, a line or a packed
+file that is too large. No field holds a line break: the first line of such a field has an unclosed quote.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pseudolabel.errors import InputError
+
+Fields = tuple[int, list[str]]  # line number, the fields of the row
+OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+LONGEST_LINE = 1 << 22  # bytes of a line of text
+LARGEST_JSON = 1 << 30  # bytes of a JSON file, unpacked: it is read as a whole
+SMALL, MOST_UNPACKED = 1 << 26, 200  # a packed file may unpack to so many bytes, or to so many times its size
+PIECE = 1 << 18  # bytes read at a time
+MARK = codecs.BOM_UTF8
+DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # of a packed file
+ODD = re.compile("[\0\n\r\ufeff\ud800-\udfff]")  # what no id or name may hold, since no table could
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # in JSON; half a character unless two follow each other
+UTF8 = "Save it as UTF-8 text."
+
+
+class _CheckedText(io.RawIOBase):
+    """The bytes of a text file, unpacked, each checked before anybody keeps it."""
+
+    def __init__(self, path: Path, longest_line: int, largest: int | None):
+        self.path, self.longest_line, self.largest = path, longest_line, largest
+        self._file = OPENERS.get(path.suffix, open)(path, "rb")
+        self._packed = path.stat().st_size if path.suffix in OPENERS else None
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._n_bytes = self._n_line = 0  # so far; of the line that is not finished yet
+        self._ends = {b"\n": 0, b"\r": 0}
+        self._tail = b""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read the next piece."""
+        piece = self._file.read(len(buffer))
+        self._check(piece)
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def _check(self, piece: bytes) -> None:
+        if b"\0" in piece:
+            message = "not UTF-8 text but UTF-16" if self._looks_like_utf16(piece) else "a NUL byte in the text"
+            raise InputError(message, self._place(piece, piece.index(b"\0")), UTF8)
+        try:
+            self._decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8 text ({error.reason})", self._place(piece, error.start), UTF8) from None
+        joined = self._tail + piece  # a mark may lie across two pieces
+        if (at := joined.find(MARK, 1 if self._n_bytes == 0 else 0)) >= 0:
+            place = self._place(piece, max(at - len(self._tail), 0))
+            raise InputError("a byte-order mark inside the text", place, "Were files joined? Take the mark out.")
+        self._tail = joined[-2:]
+        self._count(piece)
+
+    def _looks_like_utf16(self, piece: bytes) -> bool:
+        return self._n_bytes == 0 and (piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)))
+
+    def _count(self, piece: bytes) -> None:
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        self._n_line = len(piece) - end - 1 + (self._n_line if end < 0 else 0)
+        if self._n_line > self.longest_line:
+            raise InputError(f"a line has more than {self.longest_line:,} bytes", self._place(b"", 0))
+        self._n_bytes += len(piece)
+        if self.largest is not None and self._n_bytes > self.largest:
+            raise InputError(f"has more than {self.largest:,} bytes", self.path, "Give the list as CSV or Parquet.")
+        if self._packed is not None and self._n_bytes > max(SMALL, MOST_UNPACKED * self._packed):
+            message = f"its {self._packed:,} bytes unpack to more than {self._n_bytes:,}"
+            raise InputError(message, self.path, "Unpack it first if that is right.")
+        for mark in self._ends:
+            self._ends[mark] += piece.count(mark)
+
+    def _place(self, piece: bytes, at: int) -> str:
+        """Return where byte `at` of a piece stands; lines end with LF, or else with CR."""
+        return f"{self.path}:{max(n + piece.count(mark, 0, at) for mark, n in self._ends.items()) + 1}"
+
+
+def open_text(path: str | Path, longest_line: int = LONGEST_LINE, largest: int | None = None) -> io.TextIOWrapper:
+    """Open a text file for reading, plain or packed; whatever is refused is an InputError while it is read.
+
+    A mark at the beginning is passed over; line ends stay as they are. Damaged packed files raise one of DAMAGED.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file", path)
+    bytes_ = io.BufferedReader(_CheckedText(path, longest_line, largest), PIECE)
+    return io.TextIOWrapper(bytes_, encoding="utf-8-sig", newline="")
+
+
+def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line that is not empty, and the line without its end."""
+    try:
+        with open_text(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except DAMAGED as error:
+        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+
+
+def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
+    """Yield the rows of a table with commas, tabs or semicolons, empty lines left out.
+
+    The first line that is no comment tells the separator. Spaces after commas are passed over.
+
+    Args:
+        quoted: quotes hold fields together; else they are characters like all others.
+
+    Raises:
+        InputError: no such file, or one of the faults that this module names; rows of any length are yielded.
+    """
+    path, line = Path(path), 0
+    try:
+        with open_text(path) as file:
+            delimiter = _delimiter(file)
+        with open_text(path) as file:
+            reader = csv.reader(
+                file, delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True,
+                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            )  # fmt: skip
+            for line, fields in enumerate(reader, 1):
+                if reader.line_num != line:
+                    raise InputError("a quoted field does not end on its line", f"{path}:{line}", "Close the quote.")
+                if fields:
+                    yield line, fields
+    except csv.Error as error:
+        raise InputError(f"cannot be read ({error})", f"{path}:{line + 1}", "Look for a quote too many.") from error
+    except DAMAGED as error:
+        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+
+
+def _delimiter(file: Iterable[str]) -> str:
+    first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+    return next((mark for mark in "\t,;" if mark in first), ",")
+
+
+def refuse_repeated(names: Sequence[str], place: object) -> None:
+    """Raise InputError where a header names a column twice; columns without a name may be many."""
+    again = _first_repeated(name for name in names if name)
+    if again is not None:
+        raise InputError(f"column {again!r} is listed twice", place, "Keep one.")
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def wrong_length(fields: Sequence[str], width: int, place: object) -> InputError:
+    """Return the error that a row has another length than the header."""
+    message = f"row has {len(fields)} columns, the header {width}"
+    return InputError(message, place, "Quote fields that contain the separator of the columns.")
+
+
+def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Read a table with a header; each row also carries its line number under the key `line`.
+
+    Raises:
+        InputError: as `text_rows`; a required column is missing, one is listed twice, a row has another length.
+    """
+    rows, required = text_rows(path), tuple(required)
+    line, names = next(rows, (1, []))
+    absent = [name for name in required if name not in names]
+    if absent:
+        message = f"column {absent[0]!r} is missing; columns found: {', '.join(names) or 'none'}"
+        raise InputError(message, f"{path}:{line}", f"The header needs: {','.join(required)}.")
+    refuse_repeated(names, f"{path}:{line}")
+    found = []
+    for line, fields in rows:
+        if len(fields) != len(names):
+            raise wrong_length(fields, len(names), f"{path}:{line}")
+        found.append({**dict(zip(names, fields, strict=True)), "line": str(line)})
+    return found
+
+
+def read_json(path: str | Path, remedy: str = "") -> object:
+    """Return what a JSON file holds; `remedy` ends the messages.
+
+    Raises:
+        InputError: no such file, not JSON, a key listed twice, NaN, a number of thousands of digits, nested too deeply.
+    """
+    path = Path(path)
+    try:
+        with open_text(path, LARGEST_JSON, LARGEST_JSON) as file:
+            text = file.read()
+    except DAMAGED as error:
+        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+    return parse_json(text, path, 0, remedy)
+
+
+def parse_json(text: str, path: object, line: int = 0, remedy: str = "") -> object:
+    """Return what JSON text says, which stands in line `line` of a file, or is the whole file where `line` is 0."""
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg})", f"{path}:{line or error.lineno}", remedy) from error
+    except RecursionError as error:
+        raise InputError("cannot be read (nested too deeply)", f"{path}:{line}" if line else path, remedy) from error
+    except UnicodeEncodeError as error:
+        raise InputError("half a character (a lone surrogate)", f"{path}:{line}" if line else path, UTF8) from error
+    except ValueError as error:
+        raise InputError(f"cannot be read ({error})", f"{path}:{line}" if line else path, remedy) from error
+    return value
+
+
+def _distinct_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entry = dict(pairs)
+    if len(entry) != len(pairs):
+        raise ValueError(f"key {_first_repeated(key for key, _ in pairs)!r} is listed twice")
+    return entry
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
