@@ -206,7 +206,7 @@ def test_store_says_what_made_it(work, tmp_path):
     assert attributes["trained_on_sha256"] == sha256(work / "runs" / "teacher" / "train_clips.csv")
     assert attributes["vocabulary"] == "vocabulary.csv"
     assert attributes["threads"] == 1 and attributes["batch_size"] == 32
-    assert json.loads(attributes["front_end"])[0]["hop"] == 640 and attributes["window_rule"] == WINDOW_RULE
+    assert json.loads(attributes["front_end"])[0]["hop_s"] == 0.04 and attributes["window_rule"] == WINDOW_RULE
     assert not attributes["out_of_fold"]
     record = json.loads((tmp_path / "scores.run.json").read_text())
     assert record["verb"] == "score"

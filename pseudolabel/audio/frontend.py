@@ -4,6 +4,9 @@
 `(B, F, mel)`, always in float32, and what they say of a clip depends on that clip alone: not on its neighbours in a
 batch and, on the CPU, not on the number of threads.
 
+A front end is given in seconds and Hz, and a sound has nearly the same features at any sample rate: window and hop are
+rounded to whole samples, and levels and pre-emphasis are those at `reference_rate`.
+
 Windows of clips: where a frame's features depend on the frame's samples alone, a window that begins at a multiple of
 the hop has exactly the frames that the whole clip has there, so `windows` cuts them out of the clip's features
 (`KaldiFbank`). Elsewhere it computes each window by itself: `LogMel` mirrors the ends and measures its floor from the
@@ -14,11 +17,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
 import torch
 from torch import Tensor, nn
 
+from pseudolabel.audio.frontend_options import (
+    IN_SAMPLES,
+    KaldiFbankOptions,
+    LogMelOptions,
+    check,
+    of_an_earlier_version,
+)
 from pseudolabel.errors import InputError, nearest
 
 POWER_FLOOR = 1e-10  # LogMel: -100 dB, the answer to digital silence
@@ -28,36 +38,6 @@ PIECE_FRAMES = 1024  # on the CPU, frames per step: their spectra fit the cache
 WHOLE_ROWS = 64  # matrix products of so many rows, or a multiple, have no odd end, where some libraries round otherwise
 GROUP_MELS = 16  # bands that are summed together over the few bins that they need
 FILLS = ("silence", "psla")
-
-
-@dataclass(frozen=True)
-class LogMelOptions:
-    """PSL's values (papers, PSL section of the reference). Lengths are in samples, frequencies in Hz."""
-
-    sample_rate: int = 16_000
-    n_fft: int = 512  # window and FFT: 32 ms
-    hop: int = 160  # 10 ms
-    n_mels: int = 64
-    f_min: float = 0.0
-    f_max: float = 8_000.0
-    top_db: float | None = 120.0  # floor under the clip's own maximum; None: no floor
-    mean: float | None = None  # with `std`: features are (x - mean) / std
-    std: float | None = None
-
-
-@dataclass(frozen=True)
-class KaldiFbankOptions:
-    """PSLA's and AST's values. Lengths are in samples, frequencies in Hz."""
-
-    sample_rate: int = 16_000
-    window: int = 400  # 25 ms
-    hop: int = 160  # 10 ms
-    n_mels: int = 128
-    f_min: float = 20.0
-    f_max: float | None = None  # None: Nyquist
-    preemphasis: float = 0.97
-    mean: float | None = None  # with `std`: features are (x - mean) / std
-    std: float | None = None
 
 
 class FrontEnd(nn.Module):
@@ -74,23 +54,30 @@ class FrontEnd(nn.Module):
     silence_value: float  # the feature of digital silence before normalisation
     cuts_exactly: bool
 
-    def __init__(self, options: LogMelOptions | KaldiFbankOptions, n_fft: int, min_samples: int):
+    def __init__(self, options: LogMelOptions | KaldiFbankOptions):
         super().__init__()
-        self.settings, self.n_fft, self.min_samples = options, n_fft, min_samples
-        if (options.mean is None) != (options.std is None):
-            raise InputError(f"mean={options.mean} without std={options.std}", self.name, "Give both or neither.")
-        if min(options.sample_rate, options.hop, options.n_mels) < 1 or (options.std or 1.0) <= 0:
-            raise InputError("sample_rate, hop, n_mels and std must be positive", self.name)
-        f_max = options.f_max or options.sample_rate / 2
-        if not 0 <= options.f_min < f_max <= options.sample_rate / 2:
-            rule = f"0 <= f_min < f_max <= half the sample rate, but f_min={options.f_min}, f_max={f_max}"
-            raise InputError(f"{rule}, sample_rate={options.sample_rate}", self.name)
+        self.settings = options
+        check(options, self.name)
+        self.n_fft = options.fft_size(options.window)
 
     def _keep(self, window: Tensor, banks: Tensor) -> None:
         """Keep the analysis window and the mel banks (n_fft / 2 + 1, mel), which are no part of the weights."""
+        if self.settings.sample_rate != self.settings.reference_rate:
+            banks = (banks.double() * self._levels()[:, None]).to(banks.dtype)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel", banks, persistent=False)
         self._groups = list(_groups(banks))  # for the CPU alone
+
+    def _levels(self) -> Tensor:
+        """Return (n_fft / 2 + 1,) float64: the power of a sound at the reference rate over that at this rate.
+
+        A window of the same seconds has more samples at a higher rate, and their sum is larger by as much; and where
+        bins lie closer together, a mel band has more of them.
+        """
+        o = self.settings
+        here, there = o.sample_rate / self.n_fft, o.reference_rate / o.fft_size(round(o.window_s * o.reference_rate))
+        level = (o.reference_rate / o.sample_rate) ** 2 * here / there
+        return torch.full((self.n_fft // 2 + 1,), level, dtype=torch.float64)
 
     def options(self) -> dict[str, object]:
         """Return the plain dict from which `build_frontend` makes this front end again."""
@@ -242,10 +229,11 @@ class LogMel(FrontEnd):
         from torchaudio.functional import melscale_fbanks
 
         o = options or LogMelOptions()
-        super().__init__(o, n_fft=o.n_fft, min_samples=-(-o.n_fft // 2) + 1)
-        self.ends = (o.n_fft // 2, self.min_samples - 1)  # samples that are mirrored, left and right
-        banks = melscale_fbanks(o.n_fft // 2 + 1, o.f_min, o.f_max, o.n_mels, o.sample_rate)
-        self._keep(torch.hann_window(o.n_fft), banks)
+        super().__init__(o)
+        self.min_samples = -(-self.n_fft // 2) + 1
+        self.ends = (self.n_fft // 2, self.min_samples - 1)  # samples that are mirrored, left and right
+        banks = melscale_fbanks(self.n_fft // 2 + 1, o.f_min, o.f_max or o.sample_rate / 2, o.n_mels, o.sample_rate)
+        self._keep(torch.hann_window(self.n_fft), banks)
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames F of a waveform of `n_samples` samples (0: too short)."""
@@ -289,7 +277,8 @@ class KaldiFbank(FrontEnd):
         from torchaudio.compliance.kaldi import get_mel_banks
 
         o = options or KaldiFbankOptions()
-        super().__init__(o, n_fft=1 << (o.window - 1).bit_length(), min_samples=o.window)
+        super().__init__(o)
+        self.min_samples = o.window
         f_max = o.f_max or o.sample_rate / 2
         banks, _ = get_mel_banks(o.n_mels, self.n_fft, o.sample_rate, o.f_min, f_max, 100.0, -500.0, 1.0)
         self._keep(torch.hann_window(o.window, periodic=False), nn.functional.pad(banks, (0, 1)).T.contiguous())
@@ -298,6 +287,13 @@ class KaldiFbank(FrontEnd):
         """Return the number of frames F of a waveform of `n_samples` samples (0: too short)."""
         o = self.settings
         return 1 + (n_samples - o.window) // o.hop if n_samples >= o.window else 0
+
+    def _levels(self) -> Tensor:
+        o = self.settings
+        hertz = torch.arange(self.n_fft // 2 + 1, dtype=torch.float64) * o.sample_rate / self.n_fft
+        wanted = _emphasis(o.preemphasis, hertz.clamp(max=o.reference_rate / 2) / o.reference_rate)
+        done = _emphasis(o.preemphasis, hertz / o.sample_rate)
+        return super()._levels() * torch.where(done > 0, wanted / done, 1.0)
 
     def _with_ends(self, waveforms: Tensor) -> Tensor:
         return waveforms
@@ -331,6 +327,11 @@ class _Room:
         self.power, self.mel = torch.zeros(_whole_rows(n), n_bins), torch.empty(_whole_rows(n_frames), n_mels)
 
 
+def _emphasis(coefficient: float, cycles: Tensor) -> Tensor:
+    """Return by what x[t] - coefficient * x[t - 1] changes the power of tones of so many cycles a sample."""
+    return 1 + coefficient**2 - 2 * coefficient * torch.cos(2 * math.pi * cycles)
+
+
 def _whole_rows(n: int) -> int:
     return -(-n // WHOLE_ROWS) * WHOLE_ROWS
 
@@ -350,6 +351,8 @@ FRONT_ENDS = {"log_mel": (LogMel, LogMelOptions), "kaldi_fbank": (KaldiFbank, Ka
 def build_frontend(options: Mapping[str, object]) -> FrontEnd:
     """Return the front end that `options` describes: `name` and any field of its options class.
 
+    Lengths in samples (`hop`, `n_fft`, `window`), as configs of earlier versions have them, give the features of then.
+
     Raises:
         InputError: the name or a field is unknown, or values do not fit together.
     """
@@ -359,8 +362,9 @@ def build_frontend(options: Mapping[str, object]) -> FrontEnd:
     kind, options_class = FRONT_ENDS[name]
     known = [field.name for field in fields(options_class)]
     for field in options:
-        if field != "name" and field not in known:
+        if field != "name" and field not in known and field not in IN_SAMPLES[name]:
             close = nearest(field, known)
             rule = f"unknown option {field!r} of {name}"
             raise InputError(rule, "front_end", f"Nearest: {close}." if close else f"Known: {', '.join(known)}.")
+    options = of_an_earlier_version(options) if IN_SAMPLES[name].keys() & options.keys() else options
     return kind(options_class(**{field: value for field, value in options.items() if field != "name"}))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel import artefacts
+from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.tagger import Tagger, build_tagger
 
@@ -139,6 +140,7 @@ def _differences(theirs, ours):
     for part in ("front_end", "window_s"):
         then, now = theirs.get(part), ours[part]
         if isinstance(then, Mapping):
+            then = build_frontend(then).options()  # in seconds, whatever version wrote it
             other = [name for name in now if then.get(name) != now[name]]
             if other:
                 told = ", ".join(f"{name} {then.get(name)}, now {now[name]}" for name in other)

@@ -17,7 +17,7 @@ PSL_FRONT_END = {"name": "log_mel"}  # 64 mel, decibels, no normalisation
 PSLA_FRONT_END = {"name": "kaldi_fbank", "mean": -4.6476, "std": 4.5699}
 AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677, "std": 2 * 4.5690}
 
-# The front end that each network was published with; its sample rate (16 kHz) is among the front end's options.
+# The front end that each network was published with, in seconds: at another sample rate it means the same.
 PRESETS = {
     "mobilenetv2": PSL_FRONT_END,
     "efficientnet_b0": PSLA_FRONT_END,
@@ -118,7 +118,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
 
     Args:
         config: keys as in `Tagger.config`. `front_end` may hold only what differs from the network's preset
-            (`{"hop": 320}`), or another front end by `name`. `fill` may be a word: `silence`, the default, or `psla`
+            (`{"hop_s": 0.02}`), or another front end by `name`. `fill` may be a word: `silence`, the default, or `psla`
             (see `FrontEnd.fill_value`); the value that it stands for is kept.
         untrained: options that are no part of a finished model, handed to the network: `pretrained`, `stem`, `sha256`.
 
@@ -138,7 +138,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     sample_rate = config.get("sample_rate") or front_end.sample_rate
     if sample_rate != front_end.sample_rate:
         rule = f"sample_rate is {sample_rate} Hz, but the front end's is {front_end.sample_rate} Hz"
-        raise InputError(rule, "config", "Give front_end that sample_rate too, with a window and hop to suit.")
+        raise InputError(rule, "config", "Give front_end that sample_rate too.")
     options = dict(config.get("options") or {})
     if "n_mels" in network_options(name) and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
         raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")

@@ -57,7 +57,7 @@ def _front_end(sample_rate: int) -> LogMel:
 
     n_fft = 1 << round(np.log2(WINDOW_S * sample_rate))
     options = LogMelOptions(
-        sample_rate, n_fft, max(round(HOP_S * sample_rate), 1), N_MELS, F_MIN, _highest(sample_rate), top_db=RANGE_DB
+        sample_rate, n_fft / sample_rate, max(HOP_S, 1 / sample_rate), N_MELS, F_MIN, _highest(sample_rate), RANGE_DB
     )
     return LogMel(options)
 

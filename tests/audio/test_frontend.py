@@ -6,6 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import soxr
 import torch
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.audio.frontend import KaldiFbank, KaldiFbankOptions, LogMel, LogMelOptions, build_frontend
+from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.errors import InputError
 from pseudolabel.scores.windows import window_bounds
 
@@ -23,6 +25,12 @@ BOTH = pytest.mark.parametrize("front_end", [LogMel(), KaldiFbank()], ids=["log_
 # Sample rate, window, hop, mel bands: windows of 25 to 46 ms, some of them powers of two.
 FORMS = [(8_000, 200, 80, 64), (16_000, 512, 320, 40), (22_050, 1024, 220, 80), (22_050, 551, 331, 64),
          (32_000, 800, 320, 128), (44_100, 1102, 441, 128), (48_000, 1536, 480, 96)]  # fmt: skip
+
+
+def in_samples(kind, rate: int, window: int, hop: int, **options):
+    """Return options of so many samples, whose levels are those at their own rate, as torchaudio's are."""
+    lengths = {"window_s": window / rate, "hop_s": hop / rate}
+    return kind(rate, **lengths, f_max=0.45 * rate, reference_rate=rate, **options)
 
 
 def reference_fbank(waveform: torch.Tensor, options: KaldiFbankOptions | None = None) -> torch.Tensor:
@@ -40,7 +48,7 @@ def reference_log_mel(waveform: torch.Tensor, options: LogMelOptions | None = No
     """Return what PSL computes of one clip that has no neighbours."""
     o = options or LogMelOptions()
     power = torchaudio.transforms.MelSpectrogram(
-        o.sample_rate, n_fft=o.n_fft, hop_length=o.hop, n_mels=o.n_mels, f_min=o.f_min, f_max=o.f_max
+        o.sample_rate, n_fft=o.window, hop_length=o.hop, n_mels=o.n_mels, f_min=o.f_min, f_max=o.f_max
     )
     return torchaudio.transforms.AmplitudeToDB(top_db=o.top_db)(power(waveform)).T
 
@@ -105,12 +113,12 @@ def test_kaldi_fbank_equals_torchaudio_on_faint_recordings(recordings, level):
 
 @pytest.mark.parametrize(("rate", "window", "hop", "n_mels"), FORMS)
 def test_kaldi_fbank_equals_torchaudio_at_any_rate_and_size(rate, window, hop, n_mels):
-    check_kaldi_fbank(noise(n_samples=rate), KaldiFbankOptions(rate, window, hop, n_mels, f_max=0.45 * rate))
+    check_kaldi_fbank(noise(n_samples=rate), in_samples(KaldiFbankOptions, rate, window, hop, n_mels=n_mels))
 
 
 @pytest.mark.parametrize(("rate", "window", "hop", "n_mels"), FORMS)
 def test_log_mel_equals_torchaudio_at_any_rate_and_size(rate, window, hop, n_mels):
-    options = LogMelOptions(rate, window, hop, n_mels, f_min=50.0, f_max=0.45 * rate, top_db=80.0)
+    options = in_samples(LogMelOptions, rate, window, hop, n_mels=n_mels, f_min=50.0, top_db=80.0)
     waveforms = noise(n_samples=rate)
     reference = torch.stack([reference_log_mel(waveform, options) for waveform in waveforms])
     torch.testing.assert_close(LogMel(options)(waveforms), reference, atol=1e-4, rtol=0)
@@ -121,10 +129,10 @@ def test_kaldi_fbank_ignores_a_constant_offset():
     torch.testing.assert_close(KaldiFbank()(waveforms + 0.25), KaldiFbank()(waveforms), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("hop", [160, 320])
-def test_log_mel_equals_torchaudio_of_each_clip(hop):
+@pytest.mark.parametrize("hop_s", [0.01, 0.02])
+def test_log_mel_equals_torchaudio_of_each_clip(hop_s):
     waveforms = noise(n_samples=20_001)
-    options = LogMelOptions(hop=hop)
+    options = LogMelOptions(hop_s=hop_s)
     reference = torch.stack([reference_log_mel(waveform, options) for waveform in waveforms])
     torch.testing.assert_close(LogMel(options)(waveforms), reference, atol=1e-4, rtol=0)
 
@@ -256,12 +264,96 @@ def test_nothing_is_stored_with_the_weights(front_end):
     assert not list(front_end.parameters())
 
 
+@pytest.fixture(scope="module")
+def sound_at():
+    """Return the same sound, nothing above 6 kHz, at a sample rate: (1, T)."""
+    rng = np.random.default_rng(0)
+    loudness = np.repeat(rng.uniform(0.01, 1.0, 20), 4_800)
+    low = scipy.signal.butter(8, 6_000, fs=48_000, output="sos")
+    at_48 = scipy.signal.sosfilt(low, 0.1 * rng.standard_normal(96_000)) * loudness
+    return lambda rate: torch.from_numpy(soxr.resample(at_48, 48_000, rate, "VHQ").astype(np.float32))[None]
+
+
+@pytest.mark.parametrize("name", ["log_mel", "kaldi_fbank"])
+@pytest.mark.parametrize(("rate", "apart"), [(32_000, 0.02), (24_000, 0.2), (44_100, 0.2), (48_000, 0.2)])
+def test_a_sound_has_nearly_the_same_features_at_any_rate(sound_at, name, rate, apart):
+    """Bands under 6 kHz; `apart` is in standard deviations: an FFT of another length leaks otherwise."""
+    here, there = build_frontend({"name": name}), build_frontend({"name": name, "sample_rate": rate})
+    ours, theirs = here(sound_at(16_000)), there(sound_at(rate))
+    assert theirs.shape == ours.shape
+    difference, spread = (theirs - ours)[..., : 4 * here.n_mels // 5], ours.std()
+    assert difference.abs().mean() < apart * spread and difference.mean().abs() < 0.05 * spread
+    assert difference.abs().median() < 0.02 * spread
+
+
+def test_lengths_in_seconds_are_the_papers_samples_at_16_khz_and_twice_as_many_at_32():
+    for kind, options_class, window, n_fft in (
+        (LogMel, LogMelOptions, 512, 512),
+        (KaldiFbank, KaldiFbankOptions, 400, 512),
+    ):
+        for times in (1, 2):
+            front_end = kind(options_class(times * 16_000))
+            assert (len(front_end.window), front_end.settings.hop) == (times * window, times * 160)
+            assert front_end.n_fft == times * n_fft
+            assert front_end.n_frames(times * 160_000) == kind().n_frames(160_000)
+
+
+def test_a_higher_rate_alone_adds_no_bands_above_8_khz():
+    front_end = KaldiFbank(KaldiFbankOptions(32_000))
+    hertz = torch.arange(front_end.n_fft // 2 + 1) * 32_000 / front_end.n_fft
+    assert not front_end.mel[hertz > 8_000].any() and front_end.mel[(hertz > 100) & (hertz < 7_900)].any(dim=1).all()
+
+
+OF_EARLIER_VERSIONS = [  # as their config.json has them, with the frames that they have in 3 s
+    ({"name": "log_mel", "sample_rate": 32_000, "n_fft": 512, "hop": 160, "n_mels": 64, "f_min": 0.0, "f_max": 8000.0,
+      "top_db": 120.0, "mean": None, "std": None}, 601),
+    ({"name": "log_mel", "sample_rate": 22_050, "n_fft": 551, "hop": 331, "n_mels": 40, "f_min": 0.0, "f_max": 9000.0,
+      "top_db": 80.0, "mean": -40.0, "std": 20.0}, 200),
+    ({"name": "kaldi_fbank", "sample_rate": 32_000, "window": 400, "hop": 160, "n_mels": 128, "f_min": 20.0,
+      "f_max": None, "preemphasis": 0.97, "mean": -4.0, "std": 4.0}, 598),
+    ({"name": "kaldi_fbank", "sample_rate": 44_100, "window": 1102, "hop": 441, "n_mels": 80, "f_min": 20.0,
+      "f_max": 20_000.0, "preemphasis": 0.9, "mean": None, "std": None}, 298),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "n_frames"), OF_EARLIER_VERSIONS)
+def test_configs_in_samples_have_the_features_that_they_had(config, n_frames):
+    front_end, waveforms = build_frontend(config), noise(2, 3 * config["sample_rate"])
+    features, again = front_end(waveforms), build_frontend(front_end.options())(waveforms)
+    assert features.shape == (2, n_frames, config["n_mels"]) and torch.equal(features, again)
+    plain = build_frontend({**config, "mean": None, "std": None})
+    if config["name"] == "log_mel":
+        banks = torchaudio.functional.melscale_fbanks(
+            config["n_fft"] // 2 + 1, config["f_min"], config["f_max"], config["n_mels"], config["sample_rate"]
+        )
+        reference = torch.stack([reference_log_mel(waveform, plain.settings) for waveform in waveforms])
+    else:
+        banks, _ = torchaudio.compliance.kaldi.get_mel_banks(
+            config["n_mels"], plain.n_fft, config["sample_rate"], config["f_min"],
+            config["f_max"] or config["sample_rate"] / 2, 100.0, -500.0, 1.0,
+        )  # fmt: skip
+        banks = torch.nn.functional.pad(banks, (0, 1)).T
+        reference = plain(waveforms) if config["preemphasis"] != 0.97 else torch.stack(
+            [reference_fbank(waveform, plain.settings) for waveform in waveforms]
+        )  # fmt: skip
+    assert torch.equal(front_end.mel, banks)  # to the last bit: no level, no pre-emphasis of another rate
+    expected = reference if config["mean"] is None else (reference - config["mean"]) / config["std"]
+    assert share_within(features, expected, 1e-3) >= 0.999
+
+
+def test_options_in_samples_are_converted_with_a_line():
+    found, line = lengths_in_seconds({"hop": 640, "n_mels": 40, "n_fft": 1024}, 32_000)
+    assert found == {"n_mels": 40, "hop_s": 0.02, "window_s": 0.032}
+    assert "hop=640 is taken as hop_s=0.02" in line and "32000 Hz" in line
+    assert lengths_in_seconds({"hop_s": 0.02}, 32_000) == ({"hop_s": 0.02}, "")
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        {"name": "log_mel", "hop": 320, "n_mels": 32, "top_db": None},
+        {"name": "log_mel", "hop_s": 0.02, "n_mels": 32, "top_db": None},
         {"name": "kaldi_fbank", "n_mels": 40, "mean": -4.6476, "std": 4.5699},
-        {"name": "kaldi_fbank", "sample_rate": 32_000, "window": 800, "hop": 320},
+        {"name": "kaldi_fbank", "sample_rate": 32_000, "window_s": 0.04, "hop_s": 0.02, "f_max": None},
     ],
 )
 def test_options_rebuild_the_same_front_end(options):
@@ -295,8 +387,16 @@ def test_fill_is_silence_or_what_psla_has_or_any_value():
         ({"name": "mfcc"}, "unknown front end 'mfcc'; known: log_mel, kaldi_fbank"),
         ({"name": "log_mel", "hopp": 160}, "unknown option 'hopp' of log_mel. Nearest: hop"),
         ({"name": "log_mel", "mean": 1.0}, "mean=1.0 without std=None"),
-        ({"name": "log_mel", "sample_rate": 8_000}, "f_max=8000.0, sample_rate=8000"),
+        ({"name": "log_mel", "sample_rate": 8_000}, "f_max=8000.0, sample_rate=8000. Give f_max=4000."),
+        ({"name": "kaldi_fbank", "sample_rate": 8_000}, "f_max=8000.0, sample_rate=8000. Give f_max=4000."),
+        ({"name": "kaldi_fbank", "hop_s": 0}, "must be positive"),
         ({"name": "kaldi_fbank", "hop": 0}, "must be positive"),
+        ({"name": "log_mel", "hop": 160, "sample_rate": 0}, "sample_rate=0"),
+        ({"name": "log_mel", "hop_s": 160}, "hop_s is 160 s, which must be 1 samples or more and at most 1 s"),
+        ({"name": "log_mel", "window_s": float("nan")}, "window_s is nan s"),
+        ({"name": "log_mel", "hop_s": 1e-5}, "hop_s is 1e-05 s, which must be 1 samples or more"),
+        ({"name": "log_mel", "hop": 160, "window_s": 0.032}, "lengths in samples beside window_s. Give all of them in"),
+        ({"name": "log_mel", "window": 400}, "unknown option 'window' of log_mel. Nearest: window_s"),
     ],
 )
 def test_bad_options_are_named(options, said):

@@ -59,9 +59,9 @@ def test_same_classes_take_everything_and_answer_the_same(tmp_path):
 
 def test_another_front_end_or_window_is_said(tmp_path):
     trained = mobilenet("ab", 0, window_s=2.0)
-    new = mobilenet("cd", 1, window_s=10.0, front_end={"hop": 320})
+    new = mobilenet("cd", 1, window_s=10.0, front_end={"hop_s": 0.02})
     told = str(start_from(new, saved(trained, tmp_path / "run")))
-    assert "hop 160, now 320" in told and "trained on 2 s, now 10 s" in told
+    assert "hop_s 0.01, now 0.02" in told and "trained on 2 s, now 10 s" in told
     assert start_from(mobilenet("cd", 1, window_s=2.0), tmp_path / "run").notes == ()
 
 

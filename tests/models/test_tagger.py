@@ -13,7 +13,7 @@ from pseudolabel.artefacts import sha256
 from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.models import NETWORKS, load_model, save_model
-from pseudolabel.models.files import load_state
+from pseudolabel.models.files import load_state, start_from
 from pseudolabel.models.tagger import PRESETS, build_tagger
 
 CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["Speech", "Music", "Dog"]}
@@ -346,3 +346,26 @@ def test_the_accelerator_agrees_with_the_cpu(taggers, name, tmp_path):
             half = on_device(waveforms.cuda())
     assert half.dtype == torch.float32
     torch.testing.assert_close(half.cpu(), expected, atol=0.05, rtol=0)
+
+
+def test_a_config_of_an_earlier_version_in_samples_answers_the_same(tmp_path):
+    tagger = build_tagger(
+        {"name": "mobilenetv2", **CLASSES, "options": {"width": 0.1}, "front_end": {"hop": 320}}
+    ).eval()
+    save_model(tmp_path / "model", tagger)
+    path, waveforms = tmp_path / "model" / "config.json", torch.randn(2, RATE)
+    config = json.loads(path.read_text())
+    assert (config["front_end"].pop("hop_s"), config["front_end"].pop("window_s")) == (0.02, 0.032)
+    del config["front_end"]["reference_rate"]
+    config["front_end"] |= {"hop": 320, "n_fft": 512}
+    path.write_text(json.dumps(config))
+    earlier = load_model(tmp_path / "model")
+    assert torch.equal(earlier(waveforms), tagger(waveforms)) and earlier.config == tagger.config
+    assert start_from(tagger, tmp_path / "model").notes == ()
+
+
+def test_networks_take_clips_of_another_rate_with_the_front_end_of_the_same_seconds():
+    tagger = build_tagger({"name": "efficientnet_b0", **CLASSES, "front_end": {"sample_rate": 2 * RATE}})
+    settings = tagger.front_end.settings
+    assert (settings.window, settings.hop, tagger.front_end.n_frames(20 * RATE)) == (800, 320, 998)
+    assert (settings.mean, settings.f_max) == (-4.6476, 8_000.0)

@@ -1,0 +1,113 @@
+"""Options of the front ends: lengths in seconds, rates and frequencies in Hz; and those of earlier versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pseudolabel.errors import InputError
+
+LONGEST_S = 1.0  # of windows and hops: more is a number of samples in the wrong place
+
+
+class _InSamples:
+    """Lengths of a front end in whole samples."""
+
+    @property
+    def window(self) -> int:
+        """Samples of a window, rounded."""
+        return round(self.window_s * self.sample_rate)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next, rounded."""
+        return round(self.hop_s * self.sample_rate)
+
+
+@dataclass(frozen=True)
+class LogMelOptions(_InSamples):
+    """PSL's values (papers, PSL section of the reference). Lengths are in seconds, rates and frequencies in Hz."""
+
+    sample_rate: int = 16_000
+    window_s: float = 0.032  # window and FFT
+    hop_s: float = 0.010
+    n_mels: int = 64
+    f_min: float = 0.0
+    f_max: float | None = 8_000.0  # None: half the sample rate
+    top_db: float | None = 120.0  # floor under the clip's own maximum; None: no floor
+    mean: float | None = None  # with `std`: features are (x - mean) / std
+    std: float | None = None
+    reference_rate: int = 16_000  # levels are those that a sound has at this rate
+
+    def fft_size(self, window: int) -> int:
+        """Return the length of the FFT of a window of so many samples: the same."""
+        return window
+
+
+@dataclass(frozen=True)
+class KaldiFbankOptions(_InSamples):
+    """PSLA's and AST's values. Lengths are in seconds, rates and frequencies in Hz."""
+
+    sample_rate: int = 16_000
+    window_s: float = 0.025
+    hop_s: float = 0.010
+    n_mels: int = 128
+    f_min: float = 20.0
+    f_max: float | None = 8_000.0  # None: half the sample rate
+    preemphasis: float = 0.97  # of samples at `reference_rate`
+    mean: float | None = None  # with `std`: features are (x - mean) / std
+    std: float | None = None
+    reference_rate: int = 16_000  # levels and pre-emphasis are those that a sound has at this rate
+
+    def fft_size(self, window: int) -> int:
+        """Return the length of the FFT of a window of so many samples: the next power of two."""
+        return 1 << (window - 1).bit_length()
+
+
+def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
+    """Raise InputError where the options of the front end `name` do not fit together."""
+    if (options.mean is None) != (options.std is None):
+        raise InputError(f"mean={options.mean} without std={options.std}", name, "Give both or neither.")
+    rates = options.sample_rate, options.reference_rate
+    if min(*rates, options.hop_s, options.window_s, options.n_mels, options.std or 1.0) <= 0:
+        raise InputError("sample_rate, window_s, hop_s, n_mels and std must be positive", name)
+    for field, samples in (("window_s", 2), ("hop_s", 1)):
+        length_s = getattr(options, field)
+        if not samples / options.sample_rate <= length_s + 0.5 / options.sample_rate <= LONGEST_S:
+            rule = f"{field} is {length_s:g} s, which must be {samples} samples or more and at most {LONGEST_S:g} s"
+            raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, "It is in seconds.")
+    f_max, nyquist = options.f_max or options.sample_rate / 2, options.sample_rate / 2
+    if not 0 <= options.f_min < f_max <= nyquist:
+        rule = f"0 <= f_min < f_max <= half the sample rate, but f_min={options.f_min}, f_max={f_max}"
+        remedy = f"Give f_max={nyquist:g}." if f_max > nyquist > options.f_min else ""
+        raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, remedy)
+
+
+# What earlier versions had in samples: its name now, and its default then.
+IN_SAMPLES = {
+    "log_mel": {"n_fft": ("window_s", 512), "hop": ("hop_s", 160)},
+    "kaldi_fbank": {"window": ("window_s", 400), "hop": ("hop_s", 160)},
+}
+
+
+def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
+    """Return options in seconds for those in samples; levels and pre-emphasis are then those at their own rate."""
+    name, rate = options["name"], options.get("sample_rate", LogMelOptions.sample_rate)
+    mixed = {new for new, _ in IN_SAMPLES[name].values()} & options.keys()
+    if mixed or rate <= 0:
+        raise InputError(f"lengths in samples beside {', '.join(mixed) or f'sample_rate={rate}'}", "front_end",
+                         "Give all of them in seconds.")  # fmt: skip
+    lengths = {new: options.get(old, default) / rate for old, (new, default) in IN_SAMPLES[name].items()}
+    rest = {field: value for field, value in options.items() if field not in IN_SAMPLES[name]}
+    highest = {"f_max": None} if name == "kaldi_fbank" else {}
+    return {**highest, "reference_rate": rate, **rest, **lengths}
+
+
+def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:
+    """Return options that a user gave with all lengths in seconds, and a line on those that were in samples."""
+    names = {old: new for form in IN_SAMPLES.values() for old, (new, _) in form.items()}
+    taken = {old: options[old] / sample_rate for old in names if old in options}
+    said = ", ".join(f"{old}={options[old]} is taken as {names[old]}={length:g}" for old, length in taken.items())
+    rest = {name: value for name, value in options.items() if name not in taken}
+    line = f"front ends are given in seconds: {said} (samples at {sample_rate} Hz)" if said else ""
+    return {**rest, **{names[old]: length for old, length in taken.items()}}, line
