@@ -222,6 +222,7 @@ def _not_temporary(path: Path) -> str:
 @contextlib.contextmanager
 def _temporary(path: Path, folder: bool) -> Iterator[Path]:
     """Yield a new temporary file or folder beside `path`, locked while it is in use; what is left of it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path)
     while True:
         temporary = temporary_name(path)
@@ -303,7 +304,6 @@ def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     path = refuse_existing(path, overwrite)
     if path.is_dir():
         raise OutputExists("a folder lies where a file is to be written", path, "Move it, or give another --out.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path, folder=False) as temporary:
         yield temporary
         sync(temporary)
@@ -320,7 +320,6 @@ def whole_folder(
         makers, reason_not_to: what folder that is there may be replaced (`refuse_foreign`).
     """
     path = refuse_foreign(path, overwrite, *makers, reason_not_to=reason_not_to)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path, folder=True) as temporary:
         yield temporary
         for name in files_in(temporary):
@@ -328,6 +327,13 @@ def whole_folder(
                 sync(temporary / name)
         _take_place(temporary, refuse_foreign(path, overwrite, *makers, reason_not_to=reason_not_to))
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`, which is removed when the block ends."""
+    with _temporary(path, folder=True) as temporary:
+        yield temporary
 
 
 def _take_place(temporary: Path, path: Path) -> None:
@@ -451,6 +457,17 @@ def run_record(
         "versions": versions,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:
+    """Return where the bytes of an input of run.json lie: where they were read, or under that name in one of `folders`.
+
+    None where there is no such file, or it has other bytes by now.
+    """
+    inputs = record.get("inputs")
+    digest = inputs.get(str(path)) if isinstance(inputs, dict) else None
+    places = dict.fromkeys([Path(path), *(folder / Path(path).name for folder in folders)])
+    return next((place for place in places if place.is_file() and sha256(place) == digest), None)
 
 
 def write_run_record(folder: Path, record: Mapping[str, object]) -> None:

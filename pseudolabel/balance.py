@@ -18,7 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import refuse_foreign, run_record, whole_folder, write_csv, write_json, write_text
+from pseudolabel.artefacts import (
+    Inputs,
+    refuse_foreign,
+    refuse_input_as_output,
+    run_record,
+    whole_folder,
+    write_csv,
+    write_json,
+    write_run_record,
+    write_text,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
     non_negative,
@@ -218,23 +229,31 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
 def run(args: argparse.Namespace) -> None:
     """Read the lists, write the folder, and print the tables."""
     out = args.out or args.work / "balance"
-    refuse_foreign(out, args.overwrite, "balance")
-    paths = args.labels or [args.work / "labels.csv"]
+    with only_run(out):
+        refuse_foreign(out, args.overwrite, "balance")
+        measure(args, out)
+
+
+def measure(args: argparse.Namespace, out: Path) -> None:
+    """Do what `run` says, into the folder `out`."""
+    paths, inputs = args.labels or [args.work / "labels.csv"], Inputs()
     enhanced = args.enhanced
     if enhanced is None:
         enhanced = [] if args.labels else sorted(path.parent for path in args.work.glob("enhanced-*/labels.csv"))
-    source = vocabulary_source(args)
-    labels = read_labels(args, paths, Vocabulary.load(source), own=args.labels is None)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, *(args.labels or ()))))
+    for path in [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced)]:
+        inputs.read(path)
+    refuse_input_as_output(out, inputs.sha256)
+    labels = read_labels(args, paths, vocabulary, own=args.labels is None)
     _refuse_unlabelled(labels, paths[0])
     lists = {GIVEN: labels, **read_enhanced(enhanced, labels, args)}
-    inputs = [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced), Path(source)]
     with whole_folder(out, args.overwrite, "balance") as folder:
         lines = [write_balance(folder, lists, args.betas)]
         files = write_drawing(folder, lists, args.rule, args.beta)
         if args.validation_clips:
             lines.append("\n" + write_split(folder, labels, args.validation_clips, args.seed))
         record = {**run_record("balance", vars(args), inputs, args.seed), "labels_left_out": labels.left_out}
-        write_json(folder / "run.json", record)
+        write_run_record(folder, record)
     also = f", {', '.join(files)}" if files else ""
     print("\n".join(lines) + f"\n\nwrote {out}: statistics.csv, classes.csv, betas.csv, balance.png{also}")
 

@@ -30,7 +30,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.artefacts import refuse_existing, run_record, write_json
+from pseudolabel.artefacts import begins_with, refuse_foreign_file, run_record, scratch_folder, write_json
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.cli import (
     choose_device,
@@ -62,7 +62,8 @@ def bench_audio(args: argparse.Namespace) -> Report:
     from pseudolabel.benchmarks.audio import AudioBenchmark
 
     folder = args.work / "bench" / "audio" / "drawn"
-    return AudioBenchmark(folder, args.clips or N_CLIPS["audio"], args.threads or [1, 2]).run()
+    with scratch_folder(folder) as scratch:
+        return AudioBenchmark(scratch, args.clips or N_CLIPS["audio"], args.threads or [1, 2]).run()
 
 
 def bench_score(args: argparse.Namespace) -> Report:
@@ -74,7 +75,8 @@ def bench_score(args: argparse.Namespace) -> Report:
     on_gpu = device.type == "cuda"
     models = args.models or (ON_GPU if on_gpu else ON_CPU)
     n_clips = args.clips or (ON_GPU_CLIPS if on_gpu else N_CLIPS["score"])
-    return ScoreBenchmark(args.work / "bench" / "score", n_clips, models, args.width, device, threads).run()
+    with scratch_folder(args.work / "bench" / "score" / "drawn") as scratch:
+        return ScoreBenchmark(scratch, n_clips, models, args.width, device, threads).run()
 
 
 def bench_train(args: argparse.Namespace) -> Report:
@@ -85,8 +87,8 @@ def bench_train(args: argparse.Namespace) -> Report:
 
     on_gpu = device.type == "cuda"
     models, n_steps = args.models or (ON_GPU if on_gpu else ON_CPU), args.steps or N_STEPS[device.type]
-    folder = args.work / "bench" / "train"
-    return TrainBenchmark(folder, n_steps, args.teachers, models, on_gpu, args.width, device, threads).run()
+    with scratch_folder(args.work / "bench" / "train" / "drawn") as scratch:
+        return TrainBenchmark(scratch, n_steps, args.teachers, models, on_gpu, args.width, device, threads).run()
 
 
 BENCHMARKS = {"labels": bench_labels, "audio": bench_audio, "score": bench_score, "train": bench_train}
@@ -99,7 +101,7 @@ N_STEPS = {"cpu": 16, "cuda": 200}
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark, print its table, write it as JSON."""
     path = args.out or args.work / "bench" / args.benchmark / "report.json"
-    refuse_existing(path, args.overwrite)
+    refuse_foreign_file(path, args.overwrite, begins_with('{\n  "benchmark"'), "a report")
     report = BENCHMARKS[args.benchmark](args)
     options = {name: value for name, value in vars(args).items() if name not in ("work", "overwrite", "debug")}
     record = run_record("bench", options, [])

@@ -7,9 +7,10 @@
     python -m pseudolabel.evaluate --combine work-0 work-1 work-2   # one table over several corpora
 
 Whole clips of the --labels list are scored and compared with that list (the noisy labels) and, where WORK/truth.csv is
-there, with the true ones. Runs of one row that differ in their seed are one line: mean and spread. Written into
-WORK/evaluation/: report.html, metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and betas.csv
-with --betas; with the default output also WORK/results.md.
+there, with the true ones. What belongs to a list, run or store outside WORK is looked for beside it, not in WORK. Runs
+of one row that differ in their seed are one line: mean and spread. Written into WORK/evaluation/: report.html,
+metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and betas.csv with --betas; with the default
+output also WORK/results.md.
 """
 
 from __future__ import annotations
@@ -22,11 +23,21 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import refuse_existing, run_record, write_text
+from pseudolabel.artefacts import (
+    Inputs,
+    begins_with,
+    refuse_foreign,
+    refuse_foreign_file,
+    refuse_input_as_output,
+    run_record,
+    write_text,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.evaluation_lists import (
     NOISY,
     TRUTH,
+    EvaluationLists,
     evaluated_clips,
     judge_folders,
     mapped_sets,
@@ -34,7 +45,6 @@ from pseudolabel.evaluation_lists import (
     refuse_several_labels,
     renamed_truth,
     restricted,
-    set_paths,
     training_priors,
 )
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -51,7 +61,7 @@ from pseudolabel.reports.answers import (
 from pseudolabel.reports.beta_sweep import BetaSweep
 from pseudolabel.reports.evaluation import METRICS, Evaluation, named_row
 from pseudolabel.reports.evaluation_files import write_evaluation
-from pseudolabel.reports.results import results_markdown, results_terminal
+from pseudolabel.reports.results import RESULTS, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, RunResult, rows_of
 from pseudolabel.reports.tables import aligned, markdown, plural
 from pseudolabel.scores.class_map import ClassMap
@@ -94,6 +104,7 @@ def combine(args: argparse.Namespace) -> None:
     table = combined_table(corpora)
     print(f"{aligned(table)}\n\n{additions_sentence(corpora)}")
     if args.out:
+        refuse_foreign_file(args.out, args.overwrite, begins_with("| "), "a table")
         write_text(args.out, f"{markdown(table)}\n\n{additions_sentence(corpora)}\n", args.overwrite)
 
 
@@ -108,14 +119,14 @@ def planned_rows(stores: Sequence[ScoreStore], folders: Sequence[Path], args: ar
 
 
 def planned_sweep(
-    rows: Sequence[Row], words: dict[str, str], vocabulary: Vocabulary, folders: Sequence[Path], args
+    rows: Sequence[Row], words: dict[str, str], vocabulary: Vocabulary, folders: Sequence[Path], args, inputs: Inputs
 ) -> BetaSweep | None:
     """Return which rows --betas compares, and the priors of the classes they were trained on."""
     if not args.betas:
         return None
     of_one_scale = [row for row in rows if row.scale == window_name(args.scales[0])]
     BetaSweep.of(of_one_scale, {}, np.zeros(0), "")
-    return BetaSweep.of(of_one_scale, words, *training_priors(args, vocabulary, folders))
+    return BetaSweep.of(of_one_scale, words, *training_priors(args, vocabulary, folders, inputs))
 
 
 def sweep_words(sets: Iterable[str], has_truth: bool) -> dict[str, str]:
@@ -138,9 +149,9 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
 
 def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
     """Write the evaluation and the copy of its results, and print them."""
+    if copy:  # before the folder: where that is, all is there
+        write_text(copy, results_markdown(evaluation))
     write_evaluation(out, evaluation, record, overwrite)
-    if copy:
-        write_text(copy, results_markdown(evaluation), overwrite)
     print(results_terminal(evaluation))
     n_runs, n_missing = sum(len(row.runs) for row in evaluation.rows), len(evaluation.missing)
     what = f"{plural(n_runs, 'run')} on {plural(evaluation.n_clips, 'clip')}"
@@ -153,23 +164,31 @@ def run(args: argparse.Namespace) -> None:
     refuse_contradictions(args)
     if args.combine:
         return combine(args)
+    out = args.out or args.work / "evaluation"
+    with only_run(out):
+        refuse_foreign(out, args.overwrite, "evaluate")
+        evaluate(args, out)
 
+
+def evaluate(args: argparse.Namespace, out: Path) -> None:
+    """Do what `run` says, into the folder `out`."""
     from pseudolabel.audio.clips import ClipStore
 
-    out = refuse_existing(args.out or args.work / "evaluation", args.overwrite)
-    copy = None if args.out else refuse_existing(args.work / "results.md", args.overwrite)
-    paths, clips_path = set_paths(args), args.clips or args.work / "clips.h5"
-    truth_path = args.truth or (None if args.class_map else cli.existing(args.work / "truth.csv"))
-    vocabulary = Vocabulary.load(cli.vocabulary_source(args))
-    own = args.labels is None and not args.labels_set
-    sets = {name: cli.read_labels(args, path, vocabulary, own=own) for name, path in paths.items()}
+    copy = None if args.out else args.work / "results.md"
+    if copy:
+        refuse_foreign_file(copy, True, begins_with(RESULTS), "results")
+    lists, inputs = EvaluationLists.of(args), Inputs()
+    paths, truth_path, vocabulary = lists.sets, lists.truth, Vocabulary.load(inputs.read(lists.vocabulary))
+    sets = {name: cli.read_labels(args, inputs.read(path), vocabulary, lists.own) for name, path in paths.items()}
     left_out, aliases = {k: n for labels in sets.values() for k, n in labels.left_out.items()}, {}
-    truth = cli.read_labels(args, truth_path, vocabulary, own=args.truth is None) if truth_path else None
-    enhanced = judge_folders(args, vocabulary, truth)
-    folders = [] if args.runs is None and args.scores else find_runs(args.work / "runs", args.runs)
-    stores = [ScoreStore.open(path) for path in args.scores or []]
+    truth = cli.read_labels(args, inputs.read(truth_path), vocabulary, args.truth is None) if truth_path else None
+    enhanced = judge_folders(args, lists, vocabulary, truth, inputs)
+    folders = [] if args.runs is None and args.scores else find_runs(lists.runs, args.runs)
+    stores = [ScoreStore.open(inputs.read(path)) for path in args.scores or []]
     if not folders and not stores:
-        raise InputError("no run with a model is there", args.work / "runs", "Train one, or give --scores STORE.")
+        raise InputError("no run with a model is there", lists.runs, "Train one, or give --runs or --scores STORE.")
+    refuse_input_as_output(out, [*inputs.sha256, *folders, lists.clips])
+    clips_path = lists.clips
     classes, missing = class_map(args, vocabulary, stores, folders), []
     if args.class_map is not None:
         sets, missing = mapped_sets(sets, classes)
@@ -177,14 +196,16 @@ def run(args: argparse.Namespace) -> None:
         listed = dict.fromkeys(clip_id for labels in sets.values() for clip_id in labels.clip_ids)
         truth, aliases = renamed_truth(truth if args.class_map is None else restricted(truth, classes), tuple(listed),
                                        truth_path)  # fmt: skip
-    clips = ClipStore.open(clips_path) if folders else None
+    clips = ClipStore.open(inputs.read(clips_path)) if folders else None
+    for folder in folders:
+        inputs.read(folder / WEIGHTS)
     sources = [*([clips] if folders else []), *stores]
-    clip_ids, absent = evaluated_clips(sets, truth, sources, paths, args)
+    clip_ids, absent = evaluated_clips(sets, truth, sources, lists, args.strict)
     references = sets if truth is None else {TRUTH: truth, **sets}
     if "accuracy" in (args.metrics or ()):
         refuse_several_labels(references, clip_ids, {**paths, TRUTH: truth_path})
     planned = planned_rows(stores, folders, args)
-    sweep = planned_sweep(planned, sweep_words(sets, truth is not None), vocabulary, folders, args)
+    sweep = planned_sweep(planned, sweep_words(sets, truth is not None), vocabulary, folders, args, inputs)
 
     results = measured(clip_ids, references, answers_of_stores(stores, clip_ids, classes, args.scales))
     if folders:
@@ -200,12 +221,7 @@ def run(args: argparse.Namespace) -> None:
         scales=tuple(window_name(scale) for scale in args.scales), ablation=args.ablation, betas=sweep,
         remarks=tuple(text for text in (classes.report(),) if text),
     )  # fmt: skip
-    inputs = [*paths.values(), *([truth_path] if truth_path else []), *([clips_path] if folders else [])]
-    inputs += [*([classes.place] if classes.place else []), *(store.path for store in stores)]
-    inputs += [folder / WEIGHTS for folder in folders]
-    inputs += [
-        Path(judged["folder"]) / name for judged in enhanced.values() for name in ("labels.csv", "ledger.csv.gz")
-    ]
+    inputs.read(classes.place or None)
     n_renamed = len(set(aliases).union(*(source.aliases for source in sources)))
     record = {**run_record("evaluate", vars(args), inputs), "clips_under_another_id": n_renamed,
               "labels_left_out": left_out}  # fmt: skip

@@ -6,14 +6,14 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import read_csv
+from pseudolabel.artefacts import Inputs, read_csv, read_run, recorded_input
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.aliases import match_clips
@@ -40,14 +40,65 @@ def named_list(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def set_paths(args: argparse.Namespace) -> dict[str, Path]:
-    """Return the lists to evaluate on by name: those of --labels-set, else `noisy`, which is --labels or WORK/eval.csv.
+@dataclass(frozen=True)
+class EvaluationLists:
+    """Which files an evaluation reads: what options name, else what belongs to that, else those of WORK.
+
+    Args:
+        sets: lists to evaluate on, by name. own: no option named them.
+        runs, clips: the folder of runs; the clip store.
+        enhanced, train_labels: folders to judge, and the list that was enhanced.
+    """
+
+    sets: dict[str, Path]
+    own: bool
+    truth: Path | None
+    vocabulary: str | Path
+    runs: Path
+    clips: Path
+    enhanced: tuple[Path, ...]
+    train_labels: Path
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> EvaluationLists:
+        """Return the files that the options mean.
+
+        Truth belongs to the lists that are evaluated on; enhanced folders and their list to whatever is named.
+        """
+        models = [*(args.scores or ()), *(path for path in args.runs or () if path.exists())]
+        sets = set_paths(args, cli.base(args, *models))
+        lists = [] if args.labels is None and not args.labels_set else list(sets.values())
+        named = [*lists, *models]
+        place = cli.home(args, *named, args.train_labels, *(args.enhanced or ()))
+        enhanced, truth = args.enhanced, args.truth
+        if enhanced is None and args.class_map is None:  # these have the models' classes, not the mapped ones
+            enhanced = sorted(path.parent for path in place.glob("enhanced-*/ledger.csv.gz"))
+        if truth is None and args.class_map is None:
+            truth = cli.default_file(args, None, "truth.csv", *named, what="true labels")
+        return cls(
+            sets, not lists, truth, cli.vocabulary_source(args, *named), cli.base(args, *named) / "runs",
+            args.clips or cli.base(args, *named) / "clips.h5", tuple(enhanced or ()),
+            args.train_labels or _list_of(args.enhanced or ()) or place / "labels.csv",
+        )  # fmt: skip
+
+
+def _list_of(folders: Sequence[Path]) -> Path | None:
+    """Return the list that the first of these folders enhanced, where its bytes still lie; None: they do not."""
+    for folder in folders[:1]:
+        record = read_run(folder)
+        listed = next(iter(record.get("inputs") or ()), None)  # the first file that enhance reads
+        return listed and recorded_input(record, listed, folder.absolute().parent)
+    return None
+
+
+def set_paths(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """Return the lists to evaluate on by name: those of --labels-set, else `noisy`: --labels, or eval.csv in `folder`.
 
     Raises:
         InputError: --labels is given beside --labels-set, or a name twice.
     """
     if not args.labels_set:
-        return {NOISY: args.labels or args.work / "eval.csv"}
+        return {NOISY: args.labels or folder / "eval.csv"}
     if args.labels:
         raise InputError("names the list already", "--labels-set", "Leave out --labels.")
     names = [name for name, _ in args.labels_set]
@@ -96,8 +147,8 @@ def evaluated_clips(
     sets: Mapping[str, LabelTable],
     truth: LabelTable | None,
     sources: Iterable[KeyedByClip],
-    paths: Mapping[str, Path],
-    args: argparse.Namespace,
+    lists: EvaluationLists,
+    strict: bool,
 ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
     """Return the clips of any set that every source has, and (clip id, reason) of what is missing.
 
@@ -105,19 +156,19 @@ def evaluated_clips(
         ClipMismatch: a source has none of them, none is left of a set, or none has true labels; with --strict: not all.
     """
     clip_ids = tuple(dict.fromkeys(clip_id for labels in sets.values() for clip_id in labels.clip_ids))
-    missing, place = [], next(iter(paths.values()))
+    missing, place = [], next(iter(lists.sets.values()))
     for source in sources:
-        found = cli.find_in_store(clip_ids, source, place, args.strict)
+        found = cli.find_in_store(clip_ids, source, place, strict)
         clip_ids = tuple(found.found)
         missing += [(clip_id, f"no {source.HOLDS} in {source.path}") for clip_id in found.absent]
     for name, labels in sets.items():
         if not any(clip_id in labels.row_of for clip_id in clip_ids):
-            raise ClipMismatch(f"not one clip of the set {name!r} is left", paths[name], "Score its clips too.")
+            raise ClipMismatch(f"not one clip of the set {name!r} is left", lists.sets[name], "Score its clips too.")
     if truth is not None:
         absent = [clip_id for clip_id in clip_ids if clip_id not in truth.row_of]
-        if len(absent) == len(clip_ids) or (absent and args.strict):
+        if len(absent) == len(clip_ids) or (absent and strict):
             message = f"{len(absent)} of {len(clip_ids)} evaluated clips have no true labels: {first_few(absent)}"
-            raise ClipMismatch(message, args.truth or args.work / "truth.csv", "Give the --truth of these clips.")
+            raise ClipMismatch(message, lists.truth, "Give the --truth of these clips.")
         missing += [(clip_id, "no true labels") for clip_id in absent]
     return clip_ids, missing
 
@@ -137,7 +188,7 @@ def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str
 
 
 def training_priors(
-    args: argparse.Namespace, vocabulary: Vocabulary, folders: Sequence[Path]
+    args: argparse.Namespace, vocabulary: Vocabulary, folders: Sequence[Path], inputs: Inputs
 ) -> tuple[np.ndarray, Path]:
     """Return each class's prior (K,) among the clips that the runs were trained on, and their list.
 
@@ -146,48 +197,53 @@ def training_priors(
     Raises:
         InputError: the runs name different lists, or one that is not there.
     """
-    said = {trained_on(read_record(folder), args.work) for folder in folders}
+    said = {trained_on(folder, args.work) for folder in folders} if args.train_labels is None else set()
     if args.train_labels is None and len(said) != 1:
         raise InputError(f"the runs were trained on different lists: {first_few(sorted(map(str, said)))}", "--betas",
                          "Name the runs of the sweep with --runs, or the list with --train-labels.")  # fmt: skip
     path = args.train_labels or said.pop()
-    if not path.is_file():
-        raise InputError("the list that the runs were trained on is not there any more", path, "Give --train-labels.")
-    labels = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
+    labels = cli.read_labels(args, inputs.read(path), vocabulary, own=args.train_labels is None)
     seen = {row["clip_id"] for folder in folders if (folder / SEEN_CLIPS).is_file()
             for row in read_csv(folder / SEEN_CLIPS, ("clip_id",))}  # fmt: skip
     known = [clip_id for clip_id in labels.clip_ids if clip_id in seen]
     return priors((labels.select(known) if known else labels).matrix), path
 
 
-def trained_on(record: Mapping[str, object], work: Path) -> Path:
-    """Return the label list of a run: its --labels, or its work folder's."""
+def trained_on(folder: Path, work: Path) -> Path:
+    """Return the label list of a run, where its bytes still lie: where it was read, or in the run's work folder.
+
+    Raises:
+        InputError: it is not there any more, or was changed.
+    """
+    record = read_record(folder)
     options = record.get("options") or {}
-    return Path(options.get("labels") or Path(options.get("work") or work) / "labels.csv").absolute()
+    said = options.get("labels") or Path(options.get("work") or work) / "labels.csv"
+    found = recorded_input(record, said, folder.absolute().parent.parent)
+    if found is None:
+        raise InputError(f"the list that {folder} was trained on is not there as it was", said, "Give --train-labels.")
+    return found.absolute()
 
 
-def judge_folders(args: argparse.Namespace, vocabulary: Vocabulary, truth: LabelTable | None) -> dict[str, dict]:
+def judge_folders(
+    args: argparse.Namespace, lists: EvaluationLists, vocabulary: Vocabulary, truth: LabelTable | None, inputs: Inputs
+) -> dict[str, dict]:
     """Return the judgement of every enhanced folder by its name.
 
     A folder that was found, not named, and that enhances another list than the training list is left out with a word.
     Where truth is known of no training clip, additions are counted and not judged.
     """
-    folders = args.enhanced
-    if folders is None and args.class_map is None:  # what lies in WORK has the models' classes, not the mapped ones
-        folders = sorted(path.parent for path in args.work.glob("enhanced-*/ledger.csv.gz"))
-    if not folders:
+    if not lists.enhanced:
         return {}
-    path = args.train_labels or args.work / "labels.csv"
-    before = cli.read_labels(args, path, vocabulary, own=args.train_labels is None)
+    before = cli.read_labels(args, inputs.read(lists.train_labels), vocabulary, own=args.train_labels is None)
     if truth is not None:
-        truth, _ = renamed_truth(truth, before.clip_ids, args.truth or args.work / "truth.csv")
+        truth, _ = renamed_truth(truth, before.clip_ids, lists.truth)
         if not any(clip_id in truth.row_of for clip_id in before.clip_ids):
             truth = None
     proposed = None if truth is None else proposals_by_type(before, args.ontology)
     judged = {}
-    for folder in folders:
-        after = cli.read_labels(args, folder / "labels.csv", vocabulary, own=True)
-        ledger = read_ledger_errors(folder / "ledger.csv.gz")
+    for folder in lists.enhanced:
+        after = cli.read_labels(args, inputs.read(folder / "labels.csv"), vocabulary, own=True)
+        ledger = read_ledger_errors(inputs.read(folder / "ledger.csv.gz"))
         try:
             judgement = judge_additions(before, after, ledger, truth, folder, proposed)
         except InputError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
 from pseudolabel.audio.clips import write_clips
+from pseudolabel.blocks import only_run
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.rows import RunResult
@@ -374,3 +377,93 @@ def test_unknown_labels_of_lists_are_left_out_on_request(work, capsys):
     assert run_verb(work, *options, "--unknown-labels", "skip", "--format", "csv") == 0
     assert "more.csv: 1 labels left out, of 1 classes" in capsys.readouterr().err
     assert json.loads((work / "evaluation" / "run.json").read_text())["labels_left_out"] == {"elk": 1}
+
+
+# ---- what belongs to a named file -----------------------------------------------------------------------------------
+
+
+def project(folder, monkeypatch, seed: int):
+    """A work folder A, and a current folder whose `work` has the same clips with other labels, truth and additions."""
+    rng = np.random.default_rng(seed)
+    for place, flipped in ((folder / "A", False), (folder / "here" / "work", True)):
+        VOCABULARY.write(place / "vocabulary.csv")
+        true = rng.random((60, 3)) < 0.4
+        scores = np.where(true, 0.9, 0.1)[20:]
+        for name, clip_ids, rows in (("truth", TRAIN + EVAL, slice(None)), ("eval", EVAL, slice(20, None)),
+                                     ("labels", TRAIN, slice(20))):  # fmt: skip
+            LabelTable(clip_ids, true[rows], VOCABULARY).write(place / f"{name}.csv")
+        write_enhanced(place / ("enhanced-b" if flipped else "enhanced-a"), true[:20] & False, true[:20])
+        ScoreStore.write(place / "scores.h5", EVAL, VOCABULARY.class_ids, {"clip": scores})
+    (folder / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(folder / "here")
+    return folder / "A"
+
+
+def read_files(out) -> set[str]:
+    record = json.loads((out / "run.json").read_text())
+    return {os.path.relpath(path) for path in record["inputs"]}
+
+
+def test_what_belongs_to_named_lists_and_scores_comes_from_their_folder_and_not_from_work(tmp_path, monkeypatch):
+    other = project(tmp_path, monkeypatch, 1)
+    options = ("--scores", str(other / "scores.h5"), "--labels", str(other / "eval.csv"), "--out", "e")
+    LabelTable(TRAIN, np.zeros((20, 3), bool), VOCABULARY).write(other / "labels.csv")
+    assert evaluate.main(list(options)) == 0
+    found = json.loads(Path("e/metrics.json").read_text())
+    assert {run["metrics"][name]["map"] for run in found["runs"] for name in ("truth", "noisy")} == {1.0}
+    assert list(found["enhanced"]) == ["enhanced-a"]
+    names = ("scores.h5", "eval.csv", "truth.csv", "labels.csv", "vocabulary.csv", "enhanced-a/labels.csv")
+    assert read_files(Path("e")) == {f"../A/{name}" for name in (*names, "enhanced-a/ledger.csv.gz")}
+
+
+def test_what_a_named_list_has_not_beside_it_is_absent_and_said_so(tmp_path, monkeypatch, capsys):
+    other = project(tmp_path, monkeypatch, 2)
+    (tmp_path / "B").mkdir()
+    for name in ("scores.h5", "eval.csv"):
+        (other / name).rename(tmp_path / "B" / name)
+    options = ["--scores", "../B/scores.h5", "--labels", "../B/eval.csv", "--out", "e"]
+    assert evaluate.main([*options, "--vocabulary", "../A/vocabulary.csv"]) == 0
+    assert "no true labels: work/truth.csv does not belong to ../B/eval.csv" in capsys.readouterr().err
+    found = json.loads(Path("e/metrics.json").read_text())
+    assert found["truth"] is None and not found["enhanced"]
+    assert read_files(Path("e")) == {"../B/scores.h5", "../B/eval.csv", "../A/vocabulary.csv"}
+
+
+def test_a_named_work_folder_is_read_where_nothing_else_is_named(tmp_path, monkeypatch):
+    other = project(tmp_path, monkeypatch, 3)
+    assert evaluate.main(["--work", str(other), "--scores", str(other / "scores.h5")]) == 0
+    assert read_files(other / "evaluation") and all(
+        name.startswith("../A/") for name in read_files(other / "evaluation")
+    )
+
+
+@pytest.mark.parametrize("content", ["folder", "foreign"])
+def test_overwrite_replaces_an_evaluation_and_nothing_else(work, capsys, content):
+    out = work / "evaluation"
+    if content == "folder":
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    else:
+        assert run_verb(work, "--scores", str(work / "scores.h5")) == 0
+        (out / "thesis.txt").write_text("mine")
+    before = sorted(path.relative_to(work) for path in work.rglob("*"))
+    capsys.readouterr()
+    assert run_verb(work, "--scores", str(work / "scores.h5"), "--overwrite") == 2
+    assert "so it is not replaced" in capsys.readouterr().err
+    assert sorted(path.relative_to(work) for path in work.rglob("*")) == before
+
+
+def test_results_of_somebody_else_are_not_replaced_and_own_ones_without_their_folder_are(work, capsys):
+    (work / "results.md").write_text("my notes")
+    assert run_verb(work, "--scores", str(work / "scores.h5"), "--overwrite") == 2
+    assert "results.md: not results of pseudolabel" in capsys.readouterr().err
+    assert (work / "results.md").read_text() == "my notes" and not (work / "evaluation").exists()
+    (work / "results.md").write_text("# Results\n\nof a run that was killed before its folder was there")
+    assert run_verb(work, "--scores", str(work / "scores.h5")) == 0
+    assert (work / "results.md").read_bytes() == (work / "evaluation" / "results.md").read_bytes()
+
+
+def test_a_second_evaluation_into_one_folder_is_refused(work, capsys):
+    with only_run(work / "evaluation"):
+        assert run_verb(work, "--scores", str(work / "scores.h5")) == 2
+    assert "another run is at work on this output" in capsys.readouterr().err

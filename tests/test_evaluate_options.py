@@ -16,6 +16,7 @@ from scipy.stats import linregress
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
+from pseudolabel.artefacts import run_record, write_run_record
 from pseudolabel.audio.clips import write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -92,6 +93,13 @@ def short(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
 
 
+def write_record(work, folder, record: dict) -> None:
+    """Write run.json as train does: with the checksum of the list that the options name, else of WORK's."""
+    options = {"work": str(work), **record.get("options", {})}
+    listed = options.get("labels") or work / "labels.csv"
+    write_run_record(folder, {**run_record("train", options, [listed]), **record, "options": options})
+
+
 def made_up_runs(work, monkeypatch, runs: dict[str, dict], quality: dict[str, float] | None = None) -> dict:
     """Make run folders NAME -> run.json; return what their models answer."""
     rng, labels, found = np.random.default_rng(5), matrix(work / "eval.csv"), {}
@@ -99,7 +107,7 @@ def made_up_runs(work, monkeypatch, runs: dict[str, dict], quality: dict[str, fl
         folder = work / "runs" / name
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"")
-        (folder / "run.json").write_text(json.dumps(record))
+        write_record(work, folder, record)
         found[name] = 1 / (1 + np.exp(-((quality or {}).get(name, 1.0) * labels + rng.normal(size=labels.shape))))
 
     def answers_of_runs(folders, clips, clip_ids, classes, args):
@@ -326,16 +334,19 @@ def test_sweeps_that_cannot_be_drawn_are_refused(work, monkeypatch, capsys):
     assert "rows 'again' and 'shuffle' both have 0" in failure(capsys, work, "--betas")
     chosen = ("--runs", *(f"{name}-{seed}" for name in ("shuffle", "repeat") for seed in (0, 1)))
     record = {**runs["repeat-1"], "options": {**runs["repeat-1"]["options"], "beta": 0.3}}
-    (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
+    run = work / "runs" / "repeat-1"
+    write_record(work, run, record)
     assert "runs of the row 'repeat' have several: 0.3, 0.5" in failure(capsys, work, *chosen, "--betas")
-    record["options"] |= {"beta": 0.5, "labels": "another.csv"}
-    (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
+    LabelTable.read(work / "training.csv", VOCABULARY).select(["train0"]).write(work / "another.csv")
+    record["options"] |= {"beta": 0.5, "labels": str(work / "another.csv")}
+    write_record(work, run, record)
     assert "trained on different lists" in failure(capsys, work, *chosen, "--betas")
     del record["options"]["labels"]  # the work folder's own list, which is another one too
-    (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
+    LabelTable.read(work / "another.csv", VOCABULARY).write(work / "labels.csv")
+    write_record(work, run, record)
     assert "trained on different lists" in failure(capsys, work, *chosen, "--betas")
     record["options"] |= {"labels": str(work / "training.csv"), "beta": "much"}
-    (work / "runs" / "repeat-1" / "run.json").write_text(json.dumps(record))
+    write_record(work, run, record)
     assert "repeat-1" in failure(capsys, work, *chosen, "--betas")
 
 
@@ -346,10 +357,13 @@ def test_priors_are_of_the_clips_that_were_trained_on_and_their_list_must_be_the
     assert run_verb(work, "--betas") == 0
     with open(work / "evaluation" / "betas.csv") as file:
         assert [float(row["prior"]) for row in csv.DictReader(file)] == [0.5, 0.25, 0.25, 0]
-    (work / "training.csv").unlink()
-    assert run_verb(work, "--betas", "--overwrite") == 2
-    line = capsys.readouterr().err
-    assert "training.csv: the list that the runs were trained on is not there any more. Give --train-labels" in line
+    listed = work / "training.csv"
+    for change in (lambda: listed.write_bytes(listed.read_bytes() + b"train8,/m/a\n"), listed.unlink):
+        change()
+        assert run_verb(work, "--betas", "--overwrite") == 2
+        line = capsys.readouterr().err
+        assert "training.csv: the list that" in line
+        assert "was trained on is not there as it was. Give --train-labels" in line
 
 
 def test_what_lies_in_the_work_folder_is_not_read_with_the_classes_of_another_set(work, other_set):

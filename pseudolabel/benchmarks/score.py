@@ -68,7 +68,7 @@ class ScoreBenchmark:
     """What is measured.
 
     Args:
-        folder: where clips, models and scores are written; clips stay for the next run.
+        folder: where clips, models and scores are written; empty.
         n_clips: clips of 10 s.
         models: names of networks.
         width: of MobileNetV2.
@@ -92,7 +92,6 @@ class ScoreBenchmark:
             self._scale_by_scale(report, name, tagger, clips)
         self._command(report, clips)
         self._memory(report)
-        self.folder.joinpath("scores.h5").unlink(missing_ok=True)
         report.facts |= {
             "clips": f"{self.n_clips} of {CLIP_S} s, {clips.codec}, {N_CLASSES} classes, drawn at random",
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",

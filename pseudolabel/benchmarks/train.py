@@ -41,7 +41,7 @@ class TrainBenchmark:
     """What is measured.
 
     Args:
-        folder: where clips, targets and checkpoints are written; clips stay for the next run.
+        folder: where clips, targets and checkpoints are written; empty.
         n_steps: steps of an epoch of the training loop.
         teachers: networks that make targets in the step.
         models: networks whose rate is compared with that of the device.
@@ -128,7 +128,6 @@ class TrainBenchmark:
     def _loop(self, report: Report, codec: str) -> None:
         """Train through the loop that `train` runs, and say how long its steps waited for audio and targets."""
         examples, folder = self._examples(codec), self.folder / "run"
-        shutil.rmtree(folder, ignore_errors=True)
         options = TrainOptions(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=1e-4)
         trainer = Trainer(untrained(STUDENT, self.width), examples, options, self.device, folder)
         with report.stage(f"training loop from {codec}", EPOCHS * len(examples), "windows") as stage:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
+from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_run_record, write_text
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.results import results_markdown
 
@@ -29,7 +29,7 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
         write_text(folder / "results.md", results_markdown(evaluation))
         if evaluation.missing:
             write_csv(folder / "missing.csv", ("clip_id", "reason"), evaluation.missing)
-        write_json(folder / "run.json", record)
+        write_run_record(folder, record)
 
 
 def metrics_record(evaluation: Evaluation) -> dict[str, object]:

@@ -16,6 +16,8 @@ THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 FEW = 3  # seeds a row below which nothing is said about chance
 TYPE_WORDS = {"I": "Type I (missing child)", "II": "Type II (missing parent)", "I+II": "both types", "all": "all"}
 
+RESULTS = "# Results"  # the first line of results.md
+
 
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
@@ -229,7 +231,7 @@ def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def results_markdown(evaluation: Evaluation) -> str:
     """Return results.md."""
-    parts = ["# Results", headline(evaluation)]
+    parts = [RESULTS, headline(evaluation)]
     if evaluation.enhanced:
         parts += ["## What enhancement added", *enhancement_sentences(evaluation)]
         parts.append(markdown(additions_table(evaluation)))
