@@ -299,7 +299,7 @@ def test_lists_that_contradict_each_other_are_refused(work, capsys, labels):
     ("text", "message"),
     [
         ("clip,labels\na,ant\n", "l.csv:1: column 'clip_id' is missing"),
-        ("clip_id,labels\na,ant\nb,\na,ant\n", "l.csv:4: clip 'a' stands there twice, first in line 2"),
+        ("clip_id,labels\na,ant\nb,\na,ant\n", "l.csv:4: clip 'a' is listed twice, first in line 2"),
         ("clip_id,labels\na,ant\nb,dog\n", "l.csv:3: class 'dog' is not in the vocabulary"),
         ("clip_id,labels\na,ant,bee\n", "l.csv:2: row has 3 columns"),
     ],
@@ -413,7 +413,7 @@ def test_a_killed_run_makes_only_the_missing_blocks_and_gives_the_same_bytes(
     parts = seven / "again" / "clips.h5.parts"
     assert sorted(path.name for path in parts.glob("block*")) == ["block-00000.h5", "block-00001.h5"]
     assert len(list(parts.glob(".block-00002*"))) == 1
-    assert sorted(os.listdir(seven / "again")) == [".clips.h5.lock", "clips.h5.parts"]
+    assert sorted(os.listdir(seven / "again")) == [".clips.h5.pseudolabel-lock", "clips.h5.parts"]
 
     before, after, collect = stamps(parts), [], verb.collect
 

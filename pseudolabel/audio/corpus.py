@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from pseudolabel.artefacts import write_json
 from pseudolabel.audio.scenes import Event, SceneOptions, make_scene, to_pcm16
 from pseudolabel.audio.sources import POOLS, Sound, SoundLibrary
 from pseudolabel.progress import Progress
+from pseudolabel.workers import process_pool
 
 LISTS = ("full", "validation", "eval")
 CLIP_IDS = {"full": "full-{:06d}", "validation": "validation-{:05d}", "eval": "eval-{:05d}"}
@@ -132,8 +131,7 @@ def _run(blocks: list[tuple[str, int, int]], recipe: Recipe, parts: Path, proces
         library = SoundLibrary(recipe.sounds, recipe.folder, recipe.scene)
         yield from (make_block(block, recipe, library, parts) for block in blocks)
         return
-    # Spawned rather than forked: the caller may have threads, and each process fills a cache of its own anyway.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker, (recipe, parts))
+    pool = process_pool(processes, _start_worker, (recipe, parts))
     try:
         yield from pool.map(_work, blocks)
     finally:

@@ -2,84 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import multiprocessing
-import multiprocessing.connection
 import os
-import threading
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pseudolabel.audio.clips import LEAST_IN_PLACE, audio_start, complete_clips, encode, encode_pcm16, write_clips
-from pseudolabel.audio.files import Recording, Source, UnreadableAudio, read_audio
+from pseudolabel.audio.clips import LEAST_IN_PLACE, audio_start, complete_clips, write_clips
+from pseudolabel.audio.encoding import Decoding, Encoded, Pile, encode_into
+from pseudolabel.audio.files import Source, UnreadableAudio
 from pseudolabel.audio.growing import GrowingAudio, read_pieces
+from pseudolabel.audio.reading import Tape
 from pseudolabel.blocks import Blocks
+from pseudolabel.checksums import SpanChecksums, tables_crc32
+from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress
-from pseudolabel.stores import fixed_length_text, read_text
+from pseudolabel.stores import fixed_length_text, read_text, refuse_claims, store_contents, whole_number
+from pseudolabel.workers import CONTEXT, process_pool
 
 BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
-SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
-PILE_BYTES = 1 << 25  # of encoded audio that a block has room for at first; what it does not use costs nothing
-LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
 Listed = list[tuple[str, Source]]  # clip id, recording
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a recording becomes a clip."""
-
-    sample_rate: int = 16000
-    codec: str = "pcm16"
-    limit_s: float | None = None
-    shortest_s: float = SHORTEST_S
-
-
-def encode_heard(recording: Recording, source: Source, decoding: Decoding) -> np.ndarray:
-    """Return the encoded recording, uint8; UnreadableAudio where 16 bits keep nothing of what it holds."""
-    samples = recording.samples
-    pcm16 = encode_pcm16(samples)
-    n_heard, least = np.count_nonzero(pcm16.view("<i2")), LEAST_HEARD * len(samples)
-    if not n_heard:
-        raise UnreadableAudio("is silent at 16 bits", source)
-    if recording.scaled and n_heard < least <= np.count_nonzero(samples):
-        raise UnreadableAudio("has one peak that drowns the rest", source)
-    return pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate)
-
-
-class Pile:
-    """Encoded clips in one large buffer, which a process uses for all its blocks: new memory for each costs time."""
-
-    def __init__(self):
-        self._buffer = np.empty(PILE_BYTES, np.uint8)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all pieces."""
-        self.sizes: list[int] = []
-        self.checksums: list[int] = []
-        self._end = 0
-
-    def append(self, piece: np.ndarray) -> None:
-        """Add a piece, uint8."""
-        end = self._end + len(piece)
-        if end > len(self._buffer):
-            larger = np.empty(max(2 * len(self._buffer), end), np.uint8)
-            larger[: self._end] = self._buffer[: self._end]
-            self._buffer = larger
-        self._buffer[self._end : end] = piece
-        self.sizes.append(len(piece))
-        self.checksums.append(zlib.crc32(piece))
-        self._end = end
-
-    def all(self) -> np.ndarray:
-        """Return all pieces one after the other."""
-        return self._buffer[: self._end]
+KEPT = "kept: "  # begins the reason of a recording that is a clip although something is wrong with it
 
 
 @dataclass
@@ -93,30 +41,42 @@ class BlockTables:
 
 
 def decode_block(pile: Pile, files: Listed, decoding: Decoding) -> BlockTables:
-    """Decode and encode the recordings of one block."""
-    block = BlockTables([], [], [], 0)
+    """Decode and encode the recordings of one block; segments of a recording in the order of time."""
+    outcomes: dict[int, Encoded | UnreadableAudio] = {}
     pile.clear()
-    for clip_id, source in files:
+    tape, piece_of = Tape(), {}
+    for number in _order_of_time(files):
         try:
-            recording = read_audio(source, decoding.sample_rate, decoding.limit_s)
-            if len(recording.samples) < decoding.shortest_s * decoding.sample_rate:
-                seconds = len(recording.samples) / decoding.sample_rate
-                raise UnreadableAudio(
-                    f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", source
-                )
-            pile.append(encode_heard(recording, source, decoding))
+            outcomes[number] = encode_into(pile, files[number][1], decoding, tape)
+            piece_of[number] = len(piece_of)
         except UnreadableAudio as error:
-            block.skipped.append((clip_id, str(source), error.reason))
+            outcomes[number] = error
+    pile.arrange([piece_of[number] for number in sorted(piece_of)])
+    block = BlockTables([], [], [], 0)
+    for number, (clip_id, source) in enumerate(files):
+        outcome = outcomes[number]
+        if isinstance(outcome, UnreadableAudio):
+            block.skipped.append((clip_id, str(source), outcome.reason))
             continue
+        if outcome.note:
+            block.skipped.append((clip_id, str(source), KEPT + outcome.note))
         block.kept.append(clip_id)
-        block.n_samples.append(len(recording.samples))
-        block.scaled += recording.scaled
+        block.n_samples.append(outcome.n_samples)
+        block.scaled += outcome.scaled
     return block
+
+
+def _order_of_time(files: Listed) -> list[int]:
+    """Return the numbers of recordings such that segments of one follow each other."""
+    return sorted(range(len(files)), key=lambda number: (
+        (str((source := files[number][1]).path), source.member, source.start_s) if files[number][1].end_s is not None
+        else ("", "", 0.0)
+    ))  # fmt: skip
 
 
 def write_block(audio: GrowingAudio, blocks: Blocks, number: int, block: BlockTables, pile: Pile) -> None:
     """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
-    start = audio.append(number, pile.all())
+    start = audio.append(number, pile.pieces(), sum(pile.sizes))
 
     def fill(file: h5py.File) -> None:
         file["clip_id"] = fixed_length_text(block.kept)
@@ -125,10 +85,25 @@ def write_block(audio: GrowingAudio, blocks: Blocks, number: int, block: BlockTa
         file["crc32"] = np.array(pile.checksums, np.uint32)
         for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
             file[name] = fixed_length_text([row[column] for row in block.skipped])
-        file.attrs["scaled"] = block.scaled
-        file.attrs["start"], file.attrs["end"] = start, start + sum(pile.sizes)
+        file["numbers"] = np.array([block.scaled, start, start + sum(pile.sizes)], np.int64)
+        file.attrs["tables_crc32"] = _tables_crc32(file)
 
     blocks.write(number, fill)
+
+
+def _tables_crc32(file: h5py.File) -> np.uint32:
+    return np.uint32(tables_crc32({name: item[:] for name, item in file.items()}))
+
+
+@contextlib.contextmanager
+def _opened_block(blocks: Blocks, block: int) -> Iterator[h5py.File]:
+    """Yield a finished block; InputError where it is damaged."""
+    path = blocks.path(block)
+    with store_contents(path), h5py.File(path, "r") as file:
+        refuse_claims(file, path)
+        if whole_number(file.attrs["tables_crc32"]) != _tables_crc32(file):
+            raise InputError("the block is damaged", path, "Remove it and run the same command again.")
+        yield file
 
 
 def audio_beside(blocks: Blocks) -> Path:
@@ -137,16 +112,22 @@ def audio_beside(blocks: Blocks) -> Path:
 
 
 def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
-    """Return where the audio of each finished block lies; one whose audio is gone is removed."""
+    """Return where the audio of each finished block lies; one that is damaged, or whose audio is, is removed."""
     path, finished = audio_beside(blocks), {}
-    n_bytes = path.stat().st_size if path.exists() else 0
     for block in sorted(set(range(len(blocks))) - set(blocks.unfinished())):
-        with h5py.File(blocks.path(block), "r") as file:
-            span = int(file.attrs["start"]), int(file.attrs["end"])
-        if span[1] <= n_bytes:
-            finished[block] = span
-        else:
+        try:
+            with _opened_block(blocks, block) as file:
+                _, start, end = file["numbers"][:].tolist()
+                expected, ends = file["crc32"][:], np.cumsum(file["n_bytes"][:])
+            checksums = SpanChecksums(ends)
+            for piece in read_pieces(path, start, end - start) if end > start else ():
+                checksums.update(piece)
+            if not np.array_equal(checksums.values, expected):
+                raise InputError("the audio of this block is damaged", blocks.path(block))
+        except (InputError, FileNotFoundError):
             blocks.path(block).unlink()
+        else:
+            finished[block] = (start, end)
     return finished
 
 
@@ -161,7 +142,7 @@ def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: i
         unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
         if unfinished:
             finished = _finished(blocks) if n_processes > 1 else finished
-            audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile()
+            audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile(blocks.folder)
         for number in unfinished:
             listed = [files[i] for i in blocks.span(number)]
             write_block(audio, blocks, number, decode_block(pile, listed, decoding), pile)
@@ -178,9 +159,8 @@ def _decode_side_by_side(
     progress: Progress,
 ) -> None:
     """Make the unfinished blocks by processes of their own; what one cannot write is left unfinished."""
-    context = multiprocessing.get_context("spawn")
-    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, context)
-    with ProcessPoolExecutor(n_processes, context, _begin_worker, (audio, blocks, decoding)) as pool:
+    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, CONTEXT)
+    with process_pool(n_processes, _begin_worker, (audio, blocks, decoding)) as pool:
         try:
             listed = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())
             for made in [pool.submit(_make_block, *block) for block in listed]:
@@ -202,7 +182,7 @@ class _Worker:
 
     def __init__(self, audio: GrowingAudio, blocks: Blocks, decoding: Decoding):
         self.audio, self.blocks, self.decoding = audio, blocks, decoding
-        self.piles, self.writes = [Pile(), Pile()], [None, None]
+        self.piles, self.writes = [Pile(blocks.folder), Pile(blocks.folder)], [None, None]
         self.writer = ThreadPoolExecutor(1, "writer")
 
     def make_block(self, number: int, files: Listed) -> int:
@@ -228,7 +208,6 @@ _worker: list[_Worker] = []  # one, in a process that decodes
 
 
 def _begin_worker(*arguments: object) -> None:
-    _end_with_parent()
     _worker.append(_Worker(*arguments))
 
 
@@ -238,16 +217,6 @@ def _make_block(number: int, files: Listed) -> int:
     except BaseException:
         _worker[0].audio.fail()
         raise
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed, instead of waiting for work forever."""
-
-    def watch() -> None:
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass
@@ -266,14 +235,14 @@ def collect(blocks: Blocks) -> Decoded:
     """Read the tables, not the audio, of all blocks."""
     decoded = Decoded([], [], [], [], [], 0)
     for block in range(len(blocks)):
-        with h5py.File(blocks.path(block), "r") as file:
+        with _opened_block(blocks, block) as file:
             decoded.clip_ids += read_text(file["clip_id"])
             decoded.n_samples += file["n_samples"][:].tolist()
             decoded.n_bytes += file["n_bytes"][:].tolist()
             decoded.crc32 += file["crc32"][:].tolist()
             columns = [read_text(file[name]) for name in ("skipped_id", "skipped_file", "skipped_reason")]
             decoded.skipped += list(zip(*columns, strict=True))
-            decoded.scaled += int(file.attrs["scaled"])
+            decoded.scaled += int(file["numbers"][0])
     return decoded
 
 
@@ -317,6 +286,6 @@ def listing_sha256(files: Listed) -> str:
             digest.update(f"{clip_id}\tabsent\n".encode())
             continue
         status = source.path.stat()
-        place = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}"
+        place = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}"
         digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\t{place}\n".encode())
     return digest.hexdigest()

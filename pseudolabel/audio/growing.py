@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -48,24 +48,30 @@ class GrowingAudio:
         self._ends = context.RawArray(ctypes.c_int64, ends) if context else ends
         self._changed = context.Condition() if context else threading.Condition()
 
-    def append(self, block: int, encoded: np.ndarray) -> int:
+    def append(self, block: int, encoded: np.ndarray | Iterable[np.ndarray], n_bytes: int | None = None) -> int:
         """Write a block's bytes, uint8, and flush them; return where they begin.
 
         It waits until the blocks before are decoded.
 
+        Args:
+            encoded: the bytes, or pieces of them that are `n_bytes` together.
+
         Raises:
             InputError: an earlier run wrote the next block where this one has to end otherwise.
         """
-        start = self._place(block, len(encoded))
-        file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+        if n_bytes is None:
+            encoded, n_bytes = [encoded], len(encoded)
+        position = start = self._place(block, n_bytes)
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            rest, position = memoryview(encoded), start
-            while rest:
-                n_written = os.pwrite(file, rest, position)
-                rest, position = rest[n_written:], position + n_written
+            for piece in encoded:
+                rest = memoryview(piece)
+                while rest:
+                    n_written = os.pwrite(file, rest, position)
+                    rest, position = rest[n_written:], position + n_written
             os.fsync(file)
             if hasattr(os, "posix_fadvise"):  # the recordings to come need the memory more
-                os.posix_fadvise(file, start, len(encoded), os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(file, start, n_bytes, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(file)
         return start
