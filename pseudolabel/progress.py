@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 LOG_EVERY_S = 60.0
+GONE = contextlib.suppress(OSError, ValueError)  # a terminal or pipe that was closed ends no run
 
 
 class Progress:
@@ -19,25 +21,28 @@ class Progress:
         self.started = self.last_line = time.monotonic()
         self.first = start
         self.bar = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
+        with GONE:
+            if sys.stderr is not None and sys.stderr.isatty():
+                from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=start, desc=what, unit=unit, dynamic_ncols=True, leave=False)
+                self.bar = tqdm(total=total, initial=start, desc=what, unit=unit, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with GONE:
+                self.bar.close()
 
     def advance(self, n: int = 1, **shown: object) -> None:
         """Count `n` more units; keyword values (loss, rate) are shown beside the count."""
         self.done += n
         if self.bar is not None:
-            if shown:
-                self.bar.set_postfix(shown, refresh=False)
-            self.bar.update(n)
+            with GONE:
+                if shown:
+                    self.bar.set_postfix(shown, refresh=False)
+                self.bar.update(n)
             return
         now = time.monotonic()
         if now - self.last_line >= LOG_EVERY_S:
@@ -46,13 +51,14 @@ class Progress:
             left_s = (self.total - self.done) / max(rate, 1e-9)
             notes = "".join(f", {name} {value}" for name, value in shown.items())
             line = f"{self.what}: {self.done}/{self.total} {self.unit}s, {rate:.1f}/s, {left_s:.0f} s left{notes}"
-            print(line, file=sys.stderr, flush=True)
+            note(line)
 
 
 def note(line: str) -> None:
     """Print one line that the user should know of; nothing where it is empty."""
-    if line:
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
+    if line and sys.stderr is not None:
+        with GONE:
+            print(" ".join(line.split()), file=sys.stderr, flush=True)
 
 
 def progress_over(items: Iterable[Item], what: str, total: int, unit: str = "clip") -> Iterator[Item]:
