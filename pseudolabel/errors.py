@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST_VALUE, LONGEST_MESSAGE = 80, 600  # characters
+LONG_VALUE = re.compile(rf"(?<!\w)(['\"])((?:(?!\1)[^\n]){{{LONGEST_VALUE + 1},}})\1(?!\w)")  # in quotes of its own
 
 
 class InputError(ValueError):
-    """Input breaks a rule. Programs print it as one line and end with exit code 2.
+    """Input breaks a rule. Programs print it as one line and end with exit code 2; long values in it are cut.
 
     Args:
         message: the rule and the offending value.
@@ -16,10 +20,17 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str, place: object = "", remedy: str = ""):
-        self.message, self.place, self.remedy = message, str(place), remedy
-        text = f"{self.place}: {message}" if self.place else message
+        self.message, self.place, self.remedy = _cut(message), str(place), remedy
+        text = f"{self.place}: {self.message}" if self.place else self.message
         stop = "" if text.endswith("?") else "."
         super().__init__(f"{text.rstrip('.')}{stop} {remedy}" if remedy else text)
+
+
+def _cut(message: str) -> str:
+    if len(message) <= LONGEST_VALUE:
+        return message
+    message = LONG_VALUE.sub(lambda found: f"{found[1]}{found[2][: LONGEST_VALUE - 3]}...{found[1]}", message)
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
 
 
 class ClipMismatch(InputError):

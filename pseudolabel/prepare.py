@@ -60,6 +60,8 @@ def read_groups(path: Path | None) -> dict[str, str]:
     """Read `clip_id,group` from a CSV file; a clip without a group is a group of its own."""
     groups: dict[str, str] = {}
     for row in read_csv(path, ("clip_id", "group")) if path else ():
+        if not row["clip_id"]:
+            raise InputError("the clip id is empty", f"{path}:{row['line']}")
         group = row["group"] or row["clip_id"]
         if groups.setdefault(row["clip_id"], group) != group:
             raise InputError(f"clip {row['clip_id']!r} has two groups", f"{path}:{row['line']}", "Keep one row a clip.")

@@ -10,8 +10,6 @@ Labels are compared as sorted int64 keys, row * K + column, with the rows of the
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +17,9 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.readers import columns
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.tables import text_rows
 
 ERRORS = ("I", "II", "I+II")
 COLUMNS = ("clip_id", "class_id", "error")
@@ -32,16 +32,7 @@ def read_ledger_errors(path: str | Path) -> list[tuple[str, str, str]]:
     Raises:
         InputError: the file is missing or damaged, or lacks a column.
     """
-    path = Path(path)
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            absent = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if absent:
-                raise InputError(f"column {absent[0]!r} is missing", f"{path}:1", "Run enhance again.")
-            return [tuple(row[name] for name in COLUMNS) for row in reader]
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"not a readable gzip text file ({error})", path, "Run enhance again.") from error
+    return [row for _, row in columns(text_rows(path), Path(path), *((name,) for name in COLUMNS))]
 
 
 def judge_additions(

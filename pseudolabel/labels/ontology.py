@@ -10,10 +10,10 @@ import networkx as nx
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.labels.published import read_published_ontology, table_path
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ class Ontology:
             )  # fmt: skip
         return cls(graph)
 
-    def children(self, vocabulary: Vocabulary) -> sparse.csr_array:
+    def children(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [parent, child]: each class's nearest descendants in the vocabulary.
 
         Nodes outside the vocabulary are looked through, on every path: 427 pairs among AudioSet's 527 classes.
         """
+        vocabulary = Vocabulary.of(vocabulary)
         column_of = self.columns(vocabulary)
         pairs = [
             (column, child)
@@ -86,15 +87,16 @@ class Ontology:
         ]
         return _relation(pairs, len(vocabulary))
 
-    def parents(self, vocabulary: Vocabulary) -> sparse.csr_array:
+    def parents(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [class, parent]: each class's nearest ancestors in the vocabulary; `children` turned."""
         return self.children(vocabulary).T.tocsr()
 
-    def ancestors(self, vocabulary: Vocabulary) -> sparse.csr_array:
+    def ancestors(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [class, ancestor]: all ancestors in the vocabulary, reached through any node.
 
         835 pairs among AudioSet's 527 classes.
         """
+        vocabulary = Vocabulary.of(vocabulary)
         column_of = self.columns(vocabulary)
         above = _all_ancestors(self.graph)
         pairs = [
@@ -105,15 +107,16 @@ class Ontology:
         ]
         return _relation(pairs, len(vocabulary))
 
-    def descendants(self, vocabulary: Vocabulary) -> sparse.csr_array:
+    def descendants(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary; `ancestors` turned."""
         return self.ancestors(vocabulary).T.tocsr()
 
-    def direct_children(self, vocabulary: Vocabulary, skipped: Iterable[str] = ()) -> sparse.csr_array:
+    def direct_children(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
         """Return (K, K) bool, [parent, child]: children in the vocabulary, no node outside it looked through.
 
         Type I of PSLA's published code: 378 pairs among AudioSet's 527 classes. Nodes in `skipped` propose nothing.
         """
+        vocabulary = Vocabulary.of(vocabulary)
         column_of, skipped = self.columns(vocabulary), set(skipped)
         pairs = [
             (column, column_of[child])
@@ -124,12 +127,13 @@ class Ontology:
         ]
         return _relation(pairs, len(vocabulary))
 
-    def concrete_ancestors(self, vocabulary: Vocabulary, skipped: Iterable[str] = ()) -> sparse.csr_array:
+    def concrete_ancestors(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
         """Return (K, K) bool, [class, ancestor]: ancestors reached without passing or ending at an abstract node.
 
         Type II of PSLA's published code: 767 pairs among AudioSet's 527 classes. A node counts as abstract where its
         restrictions are exactly `abstract`; one that is also `blacklist` stays. Nodes in `skipped` propose nothing.
         """
+        vocabulary = Vocabulary.of(vocabulary)
         column_of, skipped = self.columns(vocabulary), set(skipped)
         kept = nx.DiGraph()
         kept.add_nodes_from(self.graph)
@@ -148,9 +152,9 @@ class Ontology:
         """Return whether the restrictions of a node are exactly `abstract`."""
         return self.graph.nodes[node]["restrictions"] == ("abstract",)
 
-    def columns(self, vocabulary: Vocabulary) -> dict[str, int]:
+    def columns(self, vocabulary: Vocabulary | str | Path) -> dict[str, int]:
         """Return the column of each ontology node that is a class; an id that was given on purpose must be a node."""
-        column_of = {}
+        vocabulary, column_of = Vocabulary.of(vocabulary), {}
         for column, (class_id, node) in enumerate(zip(vocabulary.class_ids, vocabulary.ontology_ids, strict=True)):
             if node in self.graph:
                 column_of[node] = column

@@ -9,15 +9,14 @@ Sources and licences are in ontology/README.md. Only facts are taken over: ids, 
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.resources
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.artefacts import read_csv, sha256, write_csv
+from pseudolabel.artefacts import sha256, write_csv
 from pseudolabel.errors import InputError
+from pseudolabel.tables import read_csv, read_json, text_rows
 
 ONTOLOGY_HEADER = ("class_id", "name", "child_ids", "restrictions", "index")
 FSD50K_HEADER = ("class_id", "name")
@@ -42,12 +41,7 @@ def read_published_ontology(path: str | Path) -> list[dict]:
     Raises:
         InputError: the file is missing, is not JSON, or a node lacks one of these.
     """
-    if not Path(path).is_file():
-        raise InputError("no such file", path)
-    try:
-        nodes = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error})", path, "Give the published ontology.json.") from error
+    nodes = read_json(path, "Give the published ontology.json.")
     kinds = {"id": str, "name": str, "child_ids": list, "restrictions": list}
     for number, node in enumerate(nodes if isinstance(nodes, list) else [nodes]):
         for key, kind in kinds.items():
@@ -84,8 +78,7 @@ def rebuild_audioset(ontology: Path, classes: Path, out: Path) -> Path:
 
 def rebuild_fsd50k(mapping: Path, out: Path) -> Path:
     """Write fsd50k.csv from the published vocabulary.csv (no header: number, name, id) or a table `fsd50k_name,mid`."""
-    with open(mapping, encoding="utf-8-sig", newline="") as file:
-        lines = [row for row in csv.reader(file) if row]
+    lines = [fields for _, fields in text_rows(mapping)]
     if lines and "mid" in lines[0]:
         rows = [(row["mid"], row["fsd50k_name"]) for row in read_csv(mapping, required=("fsd50k_name", "mid"))]
     elif all(len(row) == 3 for row in lines):

@@ -35,7 +35,7 @@ def clip_id_of(name: str) -> str:
 def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield each row's line and its wanted columns; a column may have several names, the first stands in the error."""
     rows = iter(rows)
-    line, names = next(rows)
+    line, names = next(rows, (1, []))
     places = []
     for choices in wanted:
         known = [name for name in choices if name in names]

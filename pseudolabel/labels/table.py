@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels import writers
 from pseudolabel.labels.formats import Format, read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
+from pseudolabel.tables import ODD
 
 HEADER = ("clip_id", "labels")
 ON_UNKNOWN = ("error", "skip")  # what reading does with a label that is not in the vocabulary
@@ -46,6 +47,7 @@ class LabelTable:
             matrix.eliminate_zeros()
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "clip_ids", tuple(self.clip_ids))
+        object.__setattr__(self, "vocabulary", Vocabulary.of(self.vocabulary))
         shape = (len(self.clip_ids), len(self.vocabulary))
         if matrix.shape != shape:
             raise InputError(f"the label matrix has the shape {matrix.shape}, clips and classes say {shape}")
@@ -55,10 +57,11 @@ class LabelTable:
 
     @classmethod
     def read(
-        cls, path: str | Path, vocabulary: Vocabulary, format: str | None = None, unknown: str = "error"
+        cls, path: str | Path, vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
     ) -> LabelTable:
         """Read a label list (formats.py says which forms); labels are class ids or class names.
 
+        The vocabulary may be given by its name or its file, as in every function that takes one.
         With `unknown="skip"` labels that are not in the vocabulary are left out and counted in `left_out`; clips stay.
 
         Raises:
@@ -67,9 +70,15 @@ class LabelTable:
         """
         if unknown not in ON_UNKNOWN:
             raise InputError(f"unknown labels are {' or '.join(ON_UNKNOWN)}, not {unknown!r}", path)
-        rows, known = read_label_rows(path, format)
-        clip_ids, numbers, codes, code_of, label_sets, strange = [], array("q"), array("q"), {}, [], {}
-        for number, clip_id, text in rows:
+        vocabulary = Vocabulary.of(vocabulary)
+        entries, known = read_label_rows(path, format)
+        row_of, rows, numbers, codes = {}, array("q"), array("q"), array("q")
+        code_of, label_sets, strange = {}, [], {}
+        for number, clip_id, text in entries:
+            row = row_of.setdefault(clip_id, len(row_of))
+            if row != len(rows) and not known.events:
+                message = f"clip {clip_id!r} is listed twice, first in {known.unit} {numbers[row]}"
+                raise InputError(message, known.place(path, number), "Keep one row a clip, its labels joined.")
             code = code_of.get(text)
             if code is None:
                 code = code_of[text] = len(label_sets)
@@ -80,25 +89,23 @@ class LabelTable:
                         raise _unknown_label(unknown_labels[0], vocabulary, place)
                     strange[code] = unknown_labels
                 label_sets.append(columns)
-            clip_ids.append(clip_id)
+            rows.append(row)
             numbers.append(number)
             codes.append(code)
-        if not clip_ids:
+        if not row_of:
             raise InputError("the label list has no clips", path)
-        if "" in (row_of := dict.fromkeys(clip_ids)):
-            raise InputError("the clip id is empty", known.place(path, numbers[clip_ids.index("")]))
+        _check_ids(row_of, lambda row: known.place(path, numbers[rows.index(row)]))
         matrix = _matrix(label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
-        if len(row_of) != len(clip_ids):
-            if not known.events:
-                raise _clip_given_twice(clip_ids, numbers, path, known)
-            matrix = _united(clip_ids, matrix)
+        if len(row_of) != len(rows):
+            matrix = _united(np.frombuffer(rows, dtype=np.int64), matrix)
         return cls(tuple(row_of), matrix, vocabulary, _counts(strange, codes))
 
     @classmethod
     def from_sets(
-        cls, clip_ids: Iterable[str], label_sets: Iterable[Iterable[str]], vocabulary: Vocabulary
+        cls, clip_ids: Iterable[str], label_sets: Iterable[Iterable[str]], vocabulary: Vocabulary | str | Path
     ) -> LabelTable:
         """Return the table of clips with these class ids; `clip_ids` and `label_sets` run in step."""
+        vocabulary = Vocabulary.of(vocabulary)
         columns = [[vocabulary.index[vocabulary.find(label)] for label in labels] for labels in label_sets]
         return cls(tuple(clip_ids), _matrix(columns, len(vocabulary)), vocabulary)
 
@@ -230,13 +237,14 @@ def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
 
 
 def read_lists(
-    paths: Sequence[Path], vocabulary: Vocabulary, format: str | None = None, unknown: str = "error"
+    paths: Sequence[Path], vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
 ) -> LabelTable:
     """Read several label lists as one, clips in order of the lists; `format` and `unknown` as for `LabelTable.read`.
 
     Raises:
         InputError: a clip stands in two lists with other labels in each; as `LabelTable.read`.
     """
+    vocabulary = Vocabulary.of(vocabulary)
     joined = LabelTable.read(paths[0], vocabulary, format, unknown)
     for path in paths[1:]:
         table = LabelTable.read(path, vocabulary, format, unknown)
@@ -256,15 +264,16 @@ def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str
     """Return the labels that `text` joins by a separator; a name that has the separator in it stays whole.
 
     Where a piece is no class, the longest run of pieces from there on that is one is taken. What is left is tried with
-    the next separator, and stays as it is after the last.
+    the next separator, and stays as it is after the last. No run is longer than a name can be.
     """
     text = text.strip()
     if not separators or (separators[0] not in text and len(separators) == 1):
         return [text]
     pieces = text.split(separators[0])
-    labels, start = [], 0
+    labels, start, longest = [], 0, vocabulary.most_pieces[separators[0]]
     while start < len(pieces):
-        runs = ((end, separators[0].join(pieces[start:end]).strip()) for end in range(len(pieces), start, -1))
+        ends = range(min(len(pieces), start + longest), start, -1)
+        runs = ((end, separators[0].join(pieces[start:end]).strip()) for end in ends)
         if pieces[start].strip() in vocabulary.index:
             found = start + 1, pieces[start].strip()
         else:
@@ -287,25 +296,27 @@ def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:
 
 
 def _first_repeated(clip_ids: Sequence[str]) -> tuple[int, int]:
-    """Return the rows of the first clip id that stands there twice."""
+    """Return the rows of the first clip id that is listed twice."""
     seen = {}
     for row, clip_id in enumerate(clip_ids):
         if seen.setdefault(clip_id, row) != row:
             return seen[clip_id], row
-    raise ValueError("no clip id stands there twice")
+    raise ValueError("no clip id is listed twice")
 
 
-def _united(clip_ids: Sequence[str], matrix: sparse.csr_array) -> sparse.csr_array:
-    """Return one row a clip, in the order in which they first stand there, with the labels of all its rows."""
-    row_of = {}
-    rows = [row_of.setdefault(clip_id, len(row_of)) for clip_id in clip_ids]
+def _united(rows: np.ndarray, matrix: sparse.csr_array) -> sparse.csr_array:
+    """Return one row a clip with the labels of all its rows; `rows` gives the clip of each."""
     membership = sparse.csr_array((np.ones(len(rows), np.int32), (rows, np.arange(len(rows)))))
     return membership @ matrix.astype(np.int32)
 
 
-def _clip_given_twice(clip_ids: list[str], numbers: array, path: str | Path, known: Format) -> InputError:
-    first, second = _first_repeated(clip_ids)
-    return InputError(
-        f"clip {clip_ids[second]!r} stands there twice, first in {known.unit} {numbers[first]}",
-        known.place(path, numbers[second]), "Keep one row a clip, its labels joined.",
-    )  # fmt: skip
+def _check_ids(clip_ids: Iterable[str], place_of: Callable[[int], str]) -> None:
+    """Raise InputError where a clip id is empty, or holds what the project's own list could not hold."""
+    if "" not in clip_ids and not ODD.search("".join(clip_ids)):
+        return
+    for row, clip_id in enumerate(clip_ids):
+        if not clip_id:
+            raise InputError("the clip id is empty", place_of(row))
+        if ODD.search(clip_id):
+            message = f"the clip id {clip_id!r} has a line break or another character that no table holds"
+            raise InputError(message, place_of(row), "Rename the clip.")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.tables import read_csv
 
 VALID_RULES = "mean, median, or a percentile from 0p to 100p such as 25p, a constant such as 0.5, or a file.csv"
 COLUMNS = ("class_id", "threshold")
@@ -168,13 +168,14 @@ def is_threshold_file(text: str) -> bool:
     return text.lower().endswith(".csv")
 
 
-def read_thresholds(path: str | Path, vocabulary: Vocabulary) -> np.ndarray:
+def read_thresholds(path: str | Path, vocabulary: Vocabulary | str | Path) -> np.ndarray:
     """Return the thresholds (K,) float64 that a CSV `class_id,threshold` gives; an empty one is NaN: no threshold.
 
     Raises:
         InputError: a class without a row or with two, a threshold that is no number in [0, 1].
         UnknownClass: a row's class is not in the vocabulary.
     """
+    vocabulary = Vocabulary.of(vocabulary)
     thresholds, line_of = np.full(len(vocabulary), np.nan), {}
     for row in read_csv(path, COLUMNS):
         place = f"{path}:{row['line']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from pseudolabel.artefacts import read_csv, write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
 from pseudolabel.labels.published import table_path
+from pseudolabel.tables import ODD, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
 
@@ -40,6 +40,9 @@ class Vocabulary:
         for class_id in self.class_ids:
             if not class_id or ";" in class_id or class_id != class_id.strip():
                 raise InputError(f"class id {class_id!r} is empty, has a `;` or outer spaces", self.name)
+        for text in (*self.class_ids, *self.names, *self.ontology_ids):
+            if ODD.search(text):
+                raise InputError(f"{text!r} has a line break or another character that no table holds", self.name)
         _refuse_repeated(self.class_ids, "class id", self.name)
         _refuse_repeated([name.casefold() for name in self.names], "class name", self.name)
         _refuse_repeated([node for node in self.ontology_ids if node], "ontology id", self.name)
@@ -79,6 +82,16 @@ class Vocabulary:
         name = str(source) if str(source) in BUILT_IN else Path(source).name
         return cls(name, *(tuple(column) for column in zip(*entries, strict=True)))
 
+    @classmethod
+    def of(cls, vocabulary: Vocabulary | str | Path) -> Vocabulary:
+        """Return a vocabulary that is one already or is given by its name or file; InputError where it is neither."""
+        if isinstance(vocabulary, Vocabulary):
+            return vocabulary
+        if not isinstance(vocabulary, str | Path):
+            message = f"a vocabulary is needed, not {type(vocabulary).__name__} {vocabulary!r}"
+            raise InputError(message, "", f"Give a Vocabulary, its CSV file, or {', '.join(BUILT_IN)}.")
+        return cls.load(vocabulary)
+
     def write(self, path: str | Path, overwrite: bool = True) -> None:
         """Write the CSV file that `load` reads back equal."""
         rows = zip(self.class_ids, self.names, self.ontology_ids, strict=True)
@@ -106,6 +119,12 @@ class Vocabulary:
                 if found.setdefault(spelling, class_id) != class_id:
                     shared.add(spelling)
         return {spelling: class_id for spelling, class_id in found.items() if spelling not in shared}
+
+    @cached_property
+    def most_pieces(self) -> dict[str, int]:
+        """Into how many pieces each separator of labels divides the longest name, however a comma is spelled."""
+        words = [sum(map(_spelling(name, "and").count, (" and ", " or "))) for name in self.names]
+        return {mark: 1 + max(name.count(mark) + n for name, n in zip(self.names, words, strict=True)) for mark in ";,"}
 
     def lookup(self, text: str) -> str | None:
         """Return the id of the class whose id, or else whose name, is `text`; None where there is none.
@@ -163,21 +182,19 @@ def _spelling(name: str, word: str) -> str:
 
 def _published_classes(path: Path) -> list[tuple[str, str]]:
     """Return (class id, name) of a published list of classes, nothing where the file is none."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        first = file.readline().strip()
-        file.seek(0)
-        if first == "index,mid,display_name":
-            width, order, rows = 3, (1, 2), list(csv.reader(file))[1:]
-        elif re.fullmatch(r"0,[^,]+,/[mtg]/[^,]+", first):
-            width, order, rows = 3, (2, 1), list(csv.reader(file))
-        elif re.fullmatch(r"/[mtg]/[^\t]+\t[^\t]+", first):
-            width, order, rows = 2, (0, 1), list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        else:
-            return []
-    for line, fields in enumerate(rows, 1):
+    first = next((text.strip() for _, text in text_lines(path)), "")
+    if first == "index,mid,display_name":
+        width, order, rows = 3, (1, 2), list(text_rows(path))[1:]
+    elif re.fullmatch(r"0,[^,]+,/[mtg]/[^,]+", first):
+        width, order, rows = 3, (2, 1), list(text_rows(path))
+    elif re.fullmatch(r"/[mtg]/[^\t]+\t[^\t]+", first):
+        width, order, rows = 2, (0, 1), list(text_rows(path, quoted=False))
+    else:
+        return []
+    for line, fields in rows:
         if len(fields) != width:
-            raise InputError(f"row {line} of the classes has {len(fields)} columns, not {width}", path)
-    return [(fields[order[0]], fields[order[1]]) for fields in rows]
+            raise InputError(f"row has {len(fields)} columns, not {width}", f"{path}:{line}")
+    return [(fields[order[0]], fields[order[1]]) for _, fields in rows]
 
 
 def _refuse_repeated(values: Iterable[str], what: str, place: str) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from pseudolabel.artefacts import read_csv, write_csv, write_json
+from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.errors import InputError
+from pseudolabel.tables import read_csv, read_json
 
 ADDED, GIVEN, ABSENT = KINDS = ("added", "given", "absent")
 TABLE, REST = "sample.csv", "sample.json"
@@ -129,12 +130,9 @@ def read_sample(folder: str | Path) -> Sample:
 
 
 def _read_rest(path: Path) -> dict:
-    try:
-        rest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such file", path, "It stands beside sample.csv where `review` wrote both.") from None
-    except ValueError as error:
-        raise InputError(f"not JSON ({error})", path) from error
+    if not path.is_file():
+        raise InputError("no such file", path, "It stands beside sample.csv where `review` wrote both.")
+    rest = read_json(path)
     if not isinstance(rest, dict) or rest.get("format") != FORMAT:
         raise InputError(f"not a {FORMAT} file", path)
     if rest.get("format_version") != FORMAT_VERSION:

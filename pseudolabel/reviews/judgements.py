@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.labels.undo import DECISIONS
 from pseudolabel.reviews.items import Sample
+from pseudolabel.tables import read_csv
 
 COLUMNS = ("page", "item", "clip_id", "class_id", "decision", "judge")
 RIGHT, WRONG, UNSURE = DECISIONS

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pseudolabel.artefacts import whole_file, write_json, write_text
@@ -15,6 +14,7 @@ from pseudolabel.reviews.audio_files import flac_bytes
 from pseudolabel.reviews.items import Sample
 from pseudolabel.reviews.judgements import COLUMNS, DECISIONS
 from pseudolabel.reviews.page import PageSources, check_sample, clips_with_sound, questions
+from pseudolabel.tables import read_json
 
 LOCAL_FILES = "/data/local-files/?d="
 CHOICES = "".join(f'\n    <Choice value="{decision}" hotkey="{key}"/>' for key, decision in enumerate(DECISIONS, 1))
@@ -73,10 +73,9 @@ def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
         InputError: not such an export, or tasks that `write_label_studio` did not write.
     """
     path, rows = Path(path), []
-    if not path.is_file():
-        raise InputError("no such file", path)
+    content = read_json(path, "Export the project as JSON.")
     try:
-        for number, task in enumerate(json.loads(path.read_text(encoding="utf-8")), 1):
+        for number, task in enumerate(content, 1):
             place = f"{path}: task {number}"
             about = {name: str(task["data"][name]) for name in COLUMNS[:4]}
             judged = {}

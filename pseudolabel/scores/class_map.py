@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError, UnknownClass, first_few
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.tables import read_csv
 
 BUILT_IN = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}
 
@@ -36,12 +36,14 @@ class ClassMap:
     unanswered: tuple[str, ...] = ()
 
     @classmethod
-    def identity(cls, vocabulary: Vocabulary) -> ClassMap:
+    def identity(cls, vocabulary: Vocabulary | str | Path) -> ClassMap:
         """Return the map of a model that answers the evaluated classes themselves."""
-        return cls({class_id: (class_id,) for class_id in vocabulary.class_ids})
+        return cls({class_id: (class_id,) for class_id in Vocabulary.of(vocabulary).class_ids})
 
     @classmethod
-    def read(cls, source: str | Path, vocabulary: Vocabulary, answered: Collection[str] | None = None) -> ClassMap:
+    def read(
+        cls, source: str | Path, vocabulary: Vocabulary | str | Path, answered: Collection[str] | None = None
+    ) -> ClassMap:
         """Read `class_id,target_id` from a CSV file, or the project's map to `esc50` or `fsd50k`.
 
         Args:
@@ -51,6 +53,7 @@ class ClassMap:
         Raises:
             InputError: a row is empty or stands there twice, a target is not in the vocabulary, or no target is left.
         """
+        vocabulary = Vocabulary.of(vocabulary)
         path = table_path(BUILT_IN[str(source)]) if str(source) in BUILT_IN else Path(source)
         found: dict[str, list[str]] = {}
         unanswered = {}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import same_clips
+from pseudolabel.tables import read_csv
 
 SEEN_CLIPS = "train_clips.csv"
 
@@ -25,7 +25,10 @@ def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
     path = run / SEEN_CLIPS
     if not path.is_file():
         return None
-    trained_on = [row["clip_id"] for row in read_csv(path, ("clip_id",))]
+    rows = read_csv(path, ("clip_id",))
+    trained_on = [row["clip_id"] for row in rows]
+    if "" in trained_on:
+        raise InputError("the clip id is empty", f"{path}:{rows[trained_on.index('')]['line']}", "Train it again.")
     groups = {clips.groups[clips.index[clip]] for clip in same_clips(clips.clip_ids, trained_on)}
     groups |= {clip for clip in trained_on if clip not in clips.index}
     return np.fromiter((group in groups for group in clips.groups), bool, len(clips))

@@ -204,13 +204,13 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         ("audioset-r", "b\t", "b\tx\t", r":2: row has 3 columns, not 2"),
         ("fsd50k", '"/m/0bt9lr,/m/09x0r"', "/m/0bt9lr", r":4: row has 2 labels and 1 mids"),
         ("fsd50k", "split\n", "mids\n", r":1: column 'mids' is listed twice"),
-        ("fsdkaggle2018", "b.wav", "-a.wav", r":3: clip '-a' stands there twice, first in line 2"),
+        ("fsdkaggle2018", "b.wav", "-a.wav", r":3: clip '-a' is listed twice, first in line 2"),
         ("fsdkaggle2019", "Dog,Speech", "Dog,Spe", r":4: class 'Spe' is not in the vocabulary"),
         ("desed-weak", "Dog,Speech", "Dog,", r":4: an empty label in 'Dog,'"),
         ("desed-strong", "1\t2\tGun", "\t2\tGun", r":4: '' to '2' are no start and end"),
         ("psl", "3;0", "3;4", r":4: '4' is no column of the vocabulary's 4 classes"),
         ("psla", '"labels": "/m/032s66"', '"label": "/m/032s66"', r", entry 2: an entry needs the texts"),
-        ("psla", "b.flac", "-a.flac", r", entry 2: clip '-a' stands there twice, first in entry 1"),
+        ("psla", "b.flac", "-a.flac", r", entry 2: clip '-a' is listed twice, first in entry 1"),
         ("psla", "/m/032s66", "/m/x", r", entry 2: class '/m/x'"),
         ("psla", "data", "rows", r"no list under the key 'data'"),
         ("psla", "]}", "", r"json:6: not JSON"),
@@ -224,7 +224,7 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
             r":2: key 'labels' is missing; keys found: file_name, take",
         ),
         ("audiofolder-json", '"take": 2', '"labels": []', r":2: cannot be read \(key 'labels' is listed twice\)"),
-        ("audiofolder-json", "train/c", "train/b", r":3: clip 'b' stands there twice, first in line 2"),
+        ("audiofolder-json", "train/c", "train/b", r":3: clip 'b' is listed twice, first in line 2"),
         ("audiofolder-json", "Dog", "Dgo", r":3: class 'Dgo' is not in the vocabulary"),
         ("plain", "tags", "words", r":1: column 'clip_id' is missing; columns found: n, path, words"),
     ],
@@ -436,7 +436,7 @@ def test_fsd50k_vocabulary_file_without_header_is_the_built_in_one(tmp_path):
     (tmp_path / "vocabulary.csv").write_text("".join(rows))
     assert Vocabulary.load(tmp_path / "vocabulary.csv") == fsd50k
     (tmp_path / "vocabulary.csv").write_text("".join(rows[:3]) + "3,Animal\n")
-    with pytest.raises(InputError, match="row 4 of the classes has 2 columns, not 3"):
+    with pytest.raises(InputError, match=r"vocabulary\.csv:4: row has 2 columns, not 3"):
         Vocabulary.load(tmp_path / "vocabulary.csv")
 
 

@@ -182,11 +182,11 @@ def test_bad_nodes_of_a_json_ontology_are_refused_with_their_number(tmp_path, no
 
 @pytest.mark.parametrize(
     "content",
-    ["{", json.dumps([{"id": "a", "name": "A", "child_ids": []}]), "[3]", '{"id": 3}', "[" * 100_000, "\ufeff[]"],
+    ["{", json.dumps([{"id": "a", "name": "A", "child_ids": []}]), "[3]", '{"id": 3}', "[" * 100_000],
 )
 def test_bad_json_is_refused(tmp_path, content):
     (tmp_path / "o.json").write_text(content)
-    with pytest.raises(InputError, match=r"o\.json: .*published ontology\.json"):
+    with pytest.raises(InputError, match=r"o\.json(:1)?: .*published ontology\.json"):
         Ontology.load(tmp_path / "o.json")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import lzma
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.table import LabelTable, read_lists, split_labels
 from pseudolabel.labels.vocabulary import Vocabulary
 
 ABC = Vocabulary("abc", ("/m/a", "/m/b", "/m/c"), ("Ant, worker", "Bee", "Cat"), ("", "", ""))
@@ -60,7 +62,8 @@ def test_packed_lists_are_read(tmp_path):
 
 
 def test_truncated_packed_list_is_refused(tmp_path):
-    (tmp_path / "s.csv.gz").write_bytes(gzip.compress(SEGMENTS.encode() * 99)[:-20])
+    lines = "".join(f"{number}, 0, 1, /m/a\n" for number in range(99))
+    (tmp_path / "s.csv.gz").write_bytes(gzip.compress(lines.encode())[:-20])
     with pytest.raises(InputError, match=r"s\.csv\.gz: cannot be read"):
         LabelTable.read(tmp_path / "s.csv.gz", ABC)
 
@@ -134,8 +137,8 @@ def test_tables_with_other_clips_labels_or_classes_differ():
         ("clip_id,labels\n", r"the label list has no clips"),
         ("# only a comment\n", r"column 'clip_id' is missing"),
         ("clip,labels\nx,/m/a\n", r"labels\.csv:1: column 'clip_id' is missing; columns found: clip, labels"),
-        (OWN + "y,/m/a\n", r"labels\.csv:5: clip 'y' stands there twice, first in line 3"),
-        (SEGMENTS + 'y, 1, 2, "/m/a"\n', r"labels\.csv:7: clip 'y' stands there twice, first in line 5"),
+        (OWN + "y,/m/a\n", r"labels\.csv:5: clip 'y' is listed twice, first in line 3"),
+        (SEGMENTS + 'y, 1, 2, "/m/a"\n', r"labels\.csv:7: clip 'y' is listed twice, first in line 5"),
         (OWN + ",/m/a\n", r"labels\.csv:5: the clip id is empty"),
         (OWN + "w,/m/a,/m/b\n", r"labels\.csv:5: row has 3 columns, the header 2"),
         (SEGMENTS + "w, 1, 2, /m/a, /m/b\n", r"labels\.csv:7: row has 5 columns, not 4"),
@@ -196,7 +199,7 @@ def test_clips_of_which_some_events_are_unknown_keep_the_others(tmp_path):
 def test_skipping_unknown_labels_skips_no_other_fault(tmp_path):
     for text, message in [
         ("clip_id,labels\nx,Elk;\n", ":2: an empty label in 'Elk;'"),
-        ("clip_id,labels\nx,Elk\nx,Elk\n", ":3: clip 'x' stands there twice"),
+        ("clip_id,labels\nx,Elk\nx,Elk\n", ":3: clip 'x' is listed twice"),
         ("filename\tlabels\tduration\nx\t7\t1\n", ":2: '7' is no column"),
     ]:
         (tmp_path / "l.csv").write_text(text)
@@ -232,3 +235,58 @@ def test_renamed_clips_keep_their_labels():
     assert renamed.label_sets() == EXPECTED.label_sets()
     with pytest.raises(InputError, match="stands in rows 0 and 1"):
         EXPECTED.renamed({"y": "-x"})
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_a_row_of_thousands_of_unknown_labels_takes_no_time(tmp_path, separator):
+    audioset = Vocabulary.load("audioset")
+    strange = [f"unknown{number}" for number in range(4000)]
+    text = separator.join([*strange, "Gunshot, gunfire", "Male speech, man speaking"])
+    (tmp_path / "l.csv").write_text(f'file,tags\nx,"{text}"\n')
+    start = time.perf_counter()
+    table = LabelTable.read(tmp_path / "l.csv", audioset, unknown="skip")
+    with pytest.raises(UnknownClass, match=r"l\.csv:2: class 'unknown0' is not in the vocabulary"):
+        LabelTable.read(tmp_path / "l.csv", audioset)
+    assert time.perf_counter() - start < 5
+    assert table.label_sets() == [("/m/05zppz", "/m/032s66")]
+    assert table.left_out == dict.fromkeys(strange, 1)
+
+
+@given(st.lists(st.sampled_from(["Gunshot, gunfire", "Gunshot_and_gunfire", "Dog", "Odd", "Male speech, man speaking",
+                                 "Bow, and wow", "Bow-wow", "Male", " man speaking"]), max_size=6),
+       st.sampled_from([",", ";"]))  # fmt: skip
+def test_split_labels_is_the_search_over_all_runs(pieces, separator):
+    vocabulary = Vocabulary("v", ("g", "d", "m", "b"), ("Gunshot, gunfire", "Dog", "Male speech, man speaking",
+                                                        "Bow and wow"), ("",) * 4)  # fmt: skip
+    text = separator.join(pieces)
+    assert split_labels(text, separator, vocabulary) == split_by_every_run(text, separator, vocabulary)
+
+
+def split_by_every_run(text, separator, vocabulary):
+    """Return the labels, from the rule: an id, else the longest run of pieces that is a class, else the piece."""
+    text = text.strip()
+    if separator not in text:
+        return [text]
+    pieces, labels = text.split(separator), []
+    while pieces:
+        lengths = [1] if pieces[0].strip() in vocabulary.index else range(len(pieces), 0, -1)
+        runs = [(n, separator.join(pieces[:n]).strip()) for n in lengths]
+        n, label = next(((n, run) for n, run in runs if vocabulary.lookup(run)), (1, pieces[0]))
+        labels.append(label.strip())
+        pieces = pieces[n:]
+    return labels
+
+
+def test_clip_given_twice_is_refused_at_once(tmp_path):
+    with gzip.open(tmp_path / "l.csv.gz", "wb") as file:
+        file.write(b"clip_id,labels\nx,\n" + b"y,\n" * 1_000_000)
+    with pytest.raises(InputError, match=r":4: clip 'y' is listed twice, first in line 3"):
+        LabelTable.read(tmp_path / "l.csv.gz", ABC)
+
+
+@pytest.mark.parametrize("odd", ["x\ny", "x\0", "x\ufeff"])
+def test_clip_ids_that_the_own_list_could_not_hold_are_refused(tmp_path, odd):
+    (tmp_path / "l.jsonl").write_text(json.dumps({"file_name": "a", "labels": []}) + "\n"
+                                      + json.dumps({"file_name": odd, "labels": []}))  # fmt: skip
+    with pytest.raises(InputError, match=r"l\.jsonl:2: the clip id .* has a line break or another character"):
+        LabelTable.read(tmp_path / "l.jsonl", ABC)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pseudolabel.errors import InputError, UnknownClass
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.thresholds import read_thresholds
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.class_map import ClassMap
 
 
 def small() -> Vocabulary:
@@ -93,3 +99,40 @@ def test_bad_vocabulary_files_are_refused(tmp_path, content, message):
 def test_unknown_vocabulary_lists_the_built_in_ones():
     with pytest.raises(InputError, match=r"no vocabulary 'audioste'.*audioset, fsd50k, esc50"):
         Vocabulary.load("audioste")
+
+
+@pytest.mark.parametrize("give", [str, Path])
+def test_vocabulary_may_be_given_by_name_or_file_wherever_one_is_taken(tmp_path, give):
+    vocabulary = Vocabulary.load("esc50")
+    vocabulary.write(tmp_path / "v.csv")
+    (tmp_path / "l.csv").write_text("clip_id,labels\na,dog;rain\n")
+    (tmp_path / "t.csv").write_text("class_id,threshold\n" + "".join(f"{k},.5\n" for k in vocabulary.class_ids))
+    (tmp_path / "m.csv").write_text("class_id,target_id\n/m/a,dog\n")
+    ontology = Ontology.load()
+    for named in (give("esc50"), give(tmp_path / "v.csv")):
+        expected = LabelTable.from_sets(["a"], [["dog", "rain"]], vocabulary)
+        assert LabelTable.read(tmp_path / "l.csv", named) == expected
+        assert LabelTable.from_sets(["a"], [["dog", "rain"]], named) == expected
+        assert LabelTable(("a",), expected.matrix, named) == expected
+        assert read_lists([tmp_path / "l.csv"], named) == expected
+        assert (read_thresholds(tmp_path / "t.csv", named) == 0.5).all()
+        assert ClassMap.read(tmp_path / "m.csv", named).classes_of == {"dog": ("/m/a",)}
+        assert ClassMap.identity(named).classes_of == ClassMap.identity(vocabulary).classes_of
+        for relation in ("children", "parents", "ancestors", "descendants", "direct_children", "concrete_ancestors"):
+            assert (getattr(ontology, relation)(named) != getattr(ontology, relation)(vocabulary)).nnz == 0
+
+
+@pytest.mark.parametrize("value", [None, 527, ["a"], b"audioset"])
+def test_what_is_no_vocabulary_is_refused_with_the_remedy(tmp_path, value):
+    (tmp_path / "l.csv").write_text("clip_id,labels\na,dog\n")
+    with pytest.raises(InputError, match=r"a vocabulary is needed, not .* Give a Vocabulary, its CSV file, or audioset"):
+        LabelTable.read(tmp_path / "l.csv", value)
+    with pytest.raises(InputError, match="no vocabulary 'esc5'"):
+        LabelTable.read(tmp_path / "l.csv", "esc5")
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\rb", "a\0b", "a\ufeffb", "a\ud800b"])
+def test_ids_and_names_that_no_table_could_hold_are_refused(odd):
+    for columns in ((odd, "A", "x"), ("a", odd, "x"), ("a", "A", odd)):
+        with pytest.raises(InputError, match="has a line break or another character that no table holds"):
+            Vocabulary("v", *((text,) for text in columns))
