@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import __version__, cli
-from pseudolabel.artefacts import git_commit, refuse_foreign, sha256, whole_folder
+from pseudolabel.artefacts import Inputs, git_commit, refuse_foreign, refuse_input_as_output, whole_folder
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.sampling import DEFAULT_BETA
@@ -51,11 +52,12 @@ def run(args: argparse.Namespace, given: Sequence[str]) -> None:
     elif args.diff:
         from pseudolabel.releases.difference_report import run_difference
 
-        run_difference(args)
+        run_difference(args, [cli.home(args, path) for path in args.diff])
     elif args.model:
         cli.import_torch()
         from pseudolabel.releases.model_folder import run_model
 
+        args.out = args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
         run_model(args)
     else:
         _make(args)
@@ -83,11 +85,11 @@ def _refuse_others(args: argparse.Namespace, given: Sequence[str]) -> None:
 
 def _verify(folder: Path) -> None:
     """Check a release of labels, or of a model."""
-    from pseudolabel.releases.enhanced import RECORD, read_object
+    from pseudolabel.releases.enhanced import read_object
+    from pseudolabel.releases.listing import RECORD, list_files
     from pseudolabel.releases.verify import verify_release as verify
 
-    record = folder / RECORD
-    if record.is_file() and read_object(record).get("format") == MODEL_FORMAT:
+    if RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == MODEL_FORMAT:
         cli.import_torch()
         from pseudolabel.releases.model_folder import verify_model as verify
     print("\n  ".join([f"{folder}: verified", *verify(folder)]))
@@ -96,19 +98,22 @@ def _verify(folder: Path) -> None:
 def _make(args: argparse.Namespace) -> None:
     """Gather, write into a folder without its name yet, verify, name it."""
     from pseudolabel.releases.enhanced import read_enhanced
-    from pseudolabel.releases.folder import write_release
+    from pseudolabel.releases.folder import not_a_release, write_release
     from pseudolabel.releases.verify import verify_release
 
     folder = args.enhanced or _only_enhanced(args.work)
-    out = args.out or args.work / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
-    refuse_foreign(out, args.overwrite, "pseudolabel-release")
-    enhanced = read_enhanced(folder, args.work, args.vocabulary)
+    home = cli.home(args, args.enhanced)
+    out = args.out or home / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
+    refuse_foreign(out, args.overwrite, reason_not_to=not_a_release)
+    named = (args.labels, *(args.list or ()), args.scores, args.precision, args.evaluation, *(args.teacher or ()))
+    refuse_input_as_output(out, (folder, *named))
+    enhanced = read_enhanced(folder, home, args.vocabulary)
     if args.strict and enhanced.missing:
         message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
         raise InputError(message, folder, "Without --strict missing.csv lists them.")
     contents = _contents(args, enhanced)
     del enhanced
-    with whole_folder(out, args.overwrite, "pseudolabel-release") as temporary:
+    with only_run(out), whole_folder(out, args.overwrite, reason_not_to=not_a_release) as temporary:
         counts = write_release(contents, temporary).counts
         del contents  # of millions of clips, it is large
         lines = verify_release(temporary)
@@ -128,24 +133,28 @@ def _only_enhanced(work: Path) -> Path:
 
 def _contents(args: argparse.Namespace, enhanced):
     """Return what is to be written, after checking that labels, lists and scores are those of the enhancement."""
+    from pseudolabel.labels.table import LabelTable
     from pseudolabel.releases import gather
     from pseudolabel.releases.facts import Facts
     from pseudolabel.releases.folder import Contents
     from pseudolabel.releases.licences import usual_licence
     from pseudolabel.releases.source_forms import SOURCE_FORMS
 
-    form, lists = _source_lists(args, enhanced)
+    inputs = Inputs()
+    form, lists = _source_lists(args, enhanced, inputs)
     scores = _scores(args, enhanced)
     source = args.source if args.source is not None else SOURCE_FORMS[form].source if form else ""
     rule = gather.rule_name(enhanced)
-    precision = args.precision and gather.read_precision(args.precision, enhanced)
-    evaluation = args.evaluation or cli.existing(args.work / "eval.csv")
-    touched = evaluation and gather.evaluation_touched(
-        enhanced, cli.read_clip_ids(evaluation, cli.vocabulary_source(args), args.format if args.evaluation else None)
-    )
-    runs = args.teacher or filter(None, [cli.existing(args.work / "runs" / "teacher")])
-    further = {path: sha256(path) for path in (*(args.list or ()), args.precision, evaluation) if path}
-    inputs = [{"name": path.name, "sha256": digest} for path, digest in {**enhanced.inputs, **further}.items()]
+    precision = args.precision and gather.read_precision(inputs.read(args.precision), enhanced)
+    evaluation = cli.default_file(args, args.evaluation, "eval.csv", args.enhanced, what="evaluation list")
+    touched = None
+    if evaluation:
+        form_given = args.format if args.evaluation else None
+        listed = LabelTable.read(inputs.read(evaluation), enhanced.labels.vocabulary, form_given, unknown="skip")
+        touched = gather.evaluation_touched(enhanced, listed.clip_ids)
+    runs = args.teacher or filter(None, [cli.existing(cli.base(args, args.enhanced) / "runs" / "teacher")])
+    read = {Path(path): digest for path, digest in inputs.sha256.items()}
+    named = [{"name": path.name, "sha256": digest} for path, digest in {**enhanced.inputs, **read}.items()]
     slug = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "labels"
     facts = Facts(
         name=args.name or f"{slug}-enhanced-{rule}",
@@ -162,7 +171,7 @@ def _contents(args: argparse.Namespace, enhanced):
         evaluation_touched=touched,
         precision=precision,
         files=(),
-        inputs=inputs,
+        inputs=named,
         ontology=enhanced.summary.get("ontology", {}),
         pseudolabel=__version__,
         commit=git_commit(),
@@ -176,22 +185,20 @@ def _contents(args: argparse.Namespace, enhanced):
     return Contents(enhanced, facts, form, lists, args.wav, args.beta, scores, args.soft, args.soft_windows)
 
 
-def _source_lists(args: argparse.Namespace, enhanced) -> tuple[str | None, Sequence[Path]]:
+def _source_lists(args: argparse.Namespace, enhanced, inputs: Inputs) -> tuple[str | None, Sequence[Path]]:
     """Return the form of the source's lists and these, and check the original labels where their list is here."""
     from pseudolabel.releases.source_forms import form_of
 
-    listed = next(iter(enhanced.inputs))
-    labels_path = args.labels or enhanced.where(listed)
+    labels_path = args.labels or enhanced.label_list()
     if labels_path is None:
-        note(f"{listed} is not here as it was: the list before is taken from the ledger alone (--labels checks it)")
-    else:
-        options = argparse.Namespace(
-            format=args.format, unknown_labels=enhanced.record["options"].get("unknown_labels", "error")
-        )
+        note("the list that enhance read is not here as it was: the list before is taken from the ledger alone "
+             "(--labels checks it)")  # fmt: skip
+    elif args.labels:
+        options = argparse.Namespace(format=args.format, unknown_labels=enhanced.unknown_labels)
         if cli.read_labels(options, labels_path, enhanced.labels.vocabulary) != enhanced.original:
             message = "its labels are not the enhanced ones without those of the ledger"
             raise InputError(message, labels_path, "Give the --labels that enhance read.")
-    lists = args.list or [path for path in [labels_path] if path]
+    lists = [inputs.read(path) for path in args.list or ()] or [path for path in [labels_path] if path]
     forms = {form_of(path, args.format) for path in lists}
     if args.list and None in forms:
         message = "not a list of the form of AudioSet, FSD50K or ESC-50"
@@ -205,14 +212,14 @@ def _scores(args: argparse.Namespace, enhanced):
     """Return the teacher's scores: those that `enhance` read, None where there were none or they are gone."""
     from pseudolabel.scores.store import ScoreStore
 
-    path = args.scores or enhanced.find_input([".h5"])
-    if path is None:
-        if enhanced.scored:
+    if args.scores is None:
+        found = enhanced.score_store()
+        if found is None and enhanced.scored:
             note("the scores that enhance read are not here as they were, so the card tells no teacher: give --scores")
-        return None
-    if args.scores and not enhanced.reviewed and not enhanced.is_input(path):
-        raise InputError("not the scores that enhance read", path, "Give the store of run.json's checksum.")
-    return ScoreStore.open(path)
+        return found
+    if not enhanced.reviewed and not enhanced.is_input(args.scores):
+        raise InputError("not the scores that enhance read", args.scores, "Give the store of run.json's checksum.")
+    return ScoreStore.open(args.scores)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -232,17 +239,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--diff", nargs=2, type=Path, metavar=("A", "B"), help="compare two releases or label lists")
     add("--model", type=Path, metavar="RUN", help="release the model of a run folder")
     add("--enhanced", type=Path, help="what enhance wrote (default: the only WORK/enhanced-*)")
-    add("--out", type=Path, help="folder to write (default: WORK/release-RULE)")
-    add("--labels", type=Path, help="the list that enhance read (default: where run.json says or in WORK, if it is "
-        "there)")  # fmt: skip
+    add("--out", type=Path, help="folder to write (default: release-RULE beside what is released)")
+    add("--labels", type=Path, help="the list that enhance read (default: where run.json says or beside --enhanced, if "
+        "it is there)")  # fmt: skip
     add("--list", type=Path, nargs="+", help="the source's own lists: segments, FSD50K's or ESC-50's columns are taken "
         "from them (default: the list that enhance read)")  # fmt: skip
     add("--ontology", type=Path, help="of --diff: ontology table or published ontology.json (default: AudioSet's)")
     add("--onnx", action="store_true", help="of --model: also for other runtimes, compared with PyTorch")
-    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv or a built-in one)")
+    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside "
+        "--enhanced, or a built-in one)")  # fmt: skip
     cli.add_label_options(parser)
-    add("--scores", type=Path, help="the teacher's scores (default: where run.json says or in WORK, if they "
-        "are there)")  # fmt: skip
+    add("--scores", type=Path, help="the teacher's scores (default: where run.json says or beside --enhanced, if "
+        "they are there)")  # fmt: skip
     add("--soft", choices=("float16", "uint8"), help="also write targets.h5, the teacher's scores")
     add("--soft-windows", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
         help="scales of targets.h5: clip, 10s, 5s, 2s (default: clip)")  # fmt: skip
@@ -255,9 +263,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--wav", default="{clip_id}.wav", metavar="PATH", help="recordings in psla.json (default: {clip_id}.wav)")
     add("--precision", type=Path, metavar="FILE", help="precision.json of review --judgements")
     add("--evaluation", type=Path, metavar="LIST", help="evaluation clips: the card says whether their labels were "
-        "changed (default: WORK/eval.csv)")  # fmt: skip
+        "changed (default: eval.csv beside --enhanced)")  # fmt: skip
     add("--teacher", type=Path, nargs="+", metavar="RUN", help="run folders of the teacher: how many clips it "
-        "was trained on (default: WORK/runs/teacher)")  # fmt: skip
+        "was trained on (default: runs/teacher beside --enhanced)")  # fmt: skip
     said = parser.add_argument_group("what the documents say")
     said.add_argument("--name", help="id of the release (default: SOURCE-enhanced-RULE)")
     said.add_argument("--title", help="one line for people")

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pseudolabel.artefacts import read_csv, sha256
-from pseudolabel.errors import InputError, UnknownClass, first_few
+from pseudolabel.artefacts import input_in_role, read_csv, sha256
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
+from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.releases.bounds import refuse_for_memory
 from pseudolabel.releases.tables import Added
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import window_name
+from pseudolabel.tables import read_json
 
 LABELS, LEDGER, LEDGER_CSV = "labels.csv", "ledger.parquet", "ledger.csv.gz"
 SUMMARY, RECORD, THRESHOLDS, MISSING = "summary.json", "run.json", "thresholds.csv", "missing.csv"
 RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # in the summary
+NO_LISTS = ("vocabulary.csv", "ontology.csv", "audioset.csv", "thresholds.csv")  # asked last whether they are lists
+FIRST_ROWS = 100  # of the ledger, which tell one store of scores from another
+LARGEST_OBJECT = 1 << 26  # bytes of summary.json, run.json and the like
 NO_FOLDER = "Give a folder that enhance wrote."
 
 
@@ -58,13 +68,52 @@ class Enhanced:
 
     @cached_property
     def inputs(self) -> dict[Path, str]:
-        """The files that `enhance` read, with their checksums; the label list comes first."""
-        return {Path(path): digest for path, digest in self.record["inputs"].items()}
+        """The files that `enhance` read, with their checksums."""
+        digests, listed = self.record["inputs"], input_in_role(self.record, "labels")
+        return {Path(path): digests[path] for path in dict.fromkeys([listed, *digests]) if path in digests}
 
-    def find_input(self, suffixes: Iterable[str]) -> Path | None:
-        """Return where an input lies whose name ends so; None where it is not there, or has other bytes."""
-        suffixes = tuple(suffixes)
-        return next(filter(None, (self.where(path) for path in self.inputs if path.name.endswith(suffixes))), None)
+    @property
+    def unknown_labels(self) -> str:
+        """What `enhance` did with labels outside the vocabulary."""
+        return self.record["options"].get("unknown_labels", "error")
+
+    def label_list(self) -> Path | None:
+        """Return the input that says the original labels, by its content; None where none that is here does."""
+        paths = [path for path in reversed(self.inputs) if path.suffix != ".h5"]
+        for path in sorted(paths, key=lambda path: ("labels" not in path.name, path.name in NO_LISTS)):
+            place = self.where(path)
+            with contextlib.suppress(InputError):  # another kind of file
+                if place and LabelTable.read(place, self.labels.vocabulary, None, self.unknown_labels) == self.original:
+                    return place
+        return None
+
+    def score_store(self) -> ScoreStore | None:
+        """Return the input that has the scores of the ledger; None where none that is here has them."""
+        for path in self.inputs:
+            place = self.where(path) if path.suffix == ".h5" else None
+            store = place and ScoreStore.open(place)
+            if store and self._has_scores(store):
+                return store
+        return None
+
+    def _has_scores(self, store: ScoreStore) -> bool:
+        """Return whether a store answers for these clips, with the scores of the ledger's first rows."""
+        try:
+            evidence = Evidence.match(self.labels, store)
+        except ClipMismatch:
+            return False
+        scored = np.flatnonzero(~np.isnan(self.added.scores))[:FIRST_ROWS]
+        rows, columns = evidence.row_of[self.added.clips[scored]], evidence.column_of[self.added.classes[scored]]
+        lengths = self.ledger["window_s"].take(pa.array(scored)).to_pylist()
+        if (rows < 0).any() or (columns < 0).any():
+            return False
+        for row, column, length, score in zip(rows, columns, lengths, self.added.scores[scored], strict=True):
+            if length is not None and window_name(length) not in store.scales:
+                return False
+            stored = store.clip_scores() if length is None else store.scores(length)
+            if not (stored[row, ..., column] == score).any():
+                return False
+        return True
 
     def where(self, path: Path) -> Path | None:
         """Return where the bytes of an input lie: where `enhance` read them, in the work folder or beside its own."""
@@ -96,6 +145,7 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     absent = [] if "decisions" in summary else [name for name in (*RULE, "by_class") if name not in summary]
     if absent:
         raise InputError(f"{first_few(absent)} is missing", folder / SUMMARY, NO_FOLDER)
+    _refuse_for_memory(folder / LEDGER)
     labels = _read_labels(folder, summary, work, vocabulary)
     ledger = read_ledger(folder / LEDGER)
     place = folder / LEDGER
@@ -110,14 +160,20 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     return Enhanced(folder, labels, original, ledger, added, summary, record, missing, work)
 
 
-def read_object(path: Path) -> dict:
-    """Return the object in a JSON file; InputError where it is none."""
-    if not path.is_file():
-        raise InputError("no such file", path)
+def _refuse_for_memory(ledger: Path) -> None:
+    """Raise InputError where a release of this ledger takes more memory than there is."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error})", path) from error
+        n_rows = pq.read_metadata(ledger).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"not a readable ledger ({str(error).splitlines()[0]})", ledger, NO_FOLDER) from error
+    refuse_for_memory(n_rows, ledger)
+
+
+def read_object(path: Path) -> dict:
+    """Return the object in a JSON file; InputError where it is none, or far larger than the files of verbs are."""
+    if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
+        raise InputError(f"larger than {LARGEST_OBJECT:,} bytes", path, "Is it what a verb wrote?")
+    value = read_json(path)
     if not isinstance(value, dict):
         raise InputError("not a JSON object", path)
     return value

@@ -15,11 +15,20 @@ from typing import Any
 
 from pseudolabel.errors import InputError, first_few, nearest
 
+FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
 REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")
 COUNTS = ("clips", "clips_changed", "clips_without_scores", "classes", "labels_before", "labels_after")
+TEXTS = ("name", "title", "version", "released", "licence", "source", "url", "pseudolabel", "wav")
+ROWS = ("by_class", "files", "documents", "authors", "weak_classes", "inputs")
+RULE = {  # the kinds of what decided; None: nothing
+    "threshold": (str, float, None), "errors": (list, tuple), "adds": (Mapping,), "min_positives": (int,),
+    "floor": (float,), "rounds": (int, str), "evidence": (str, None), "profile": (str,), "threshold_file": (str,),
+    "type1": (str,), "type2": (str,), "labels_left_out": (Mapping,), "reviewed": (Mapping,),
+}  # fmt: skip
 FIGURES = ("classes_touched", "labels_added")  # of `added` and of each type; `added_percent` may be None
 BY_CLASS = ("class_id", "name", "before", "added", "after")
 OF_FILE = ("name", "description", "encodingFormat", "bytes", "sha256")
+OF_DOCUMENT = ("name", "bytes", "sha256")
 WEAK = ("class_id", "name", "why")
 OVERALL = ("precision", "low", "high", "judged")
 
@@ -55,6 +64,8 @@ class Facts:
         precision: precision.json of the review, None where nobody listened; its `overall` has `precision`, `low`,
             `high`, `judged`, and may have `level` (0.95) and `method`.
         files: `name`, `description`, `encodingFormat`, `bytes`, `sha256` of the data files, not of the documents.
+        documents: `name`, `bytes`, `sha256` of the documents, which say nothing of this; empty in earlier releases.
+        wav: where recordings lie in psla.json, with the place `{clip_id}`; "" in earlier releases.
         inputs: `name` and `sha256` of what the labels were made from, names without folders.
         ontology: figures of what ontology nodes outside the vocabulary do, or empty.
         pseudolabel, commit: what made the release.
@@ -66,6 +77,8 @@ class Facts:
     counts: Mapping[str, Any]
     by_class: tuple[Mapping[str, Any], ...]
     files: tuple[Mapping[str, Any], ...] = ()
+    documents: tuple[Mapping[str, Any], ...] = ()
+    wav: str = ""
     version: str = "1.0.0"
     released: str = ""
     licence: str = "CC-BY-4.0"
@@ -83,7 +96,8 @@ class Facts:
     commit: str | None = None
 
     def __post_init__(self) -> None:
-        for column in ("by_class", "files", "authors", "weak_classes", "inputs"):
+        self._check_kinds()
+        for column in ROWS:
             object.__setattr__(self, column, tuple(getattr(self, column)))
         self._check_texts()
         _need(self.rule, ("errors",), "rule")
@@ -96,6 +110,7 @@ class Facts:
         for rows, keys, place in (
             (self.by_class, BY_CLASS, "by_class"),
             (self.files, OF_FILE, "files"),
+            (self.documents, OF_DOCUMENT, "documents"),
             (self.weak_classes, WEAK, "weak_classes"),
             (self.inputs, ("name", "sha256"), "inputs"),
         ):
@@ -104,6 +119,30 @@ class Facts:
         if self.precision is not None:
             check_precision(self.precision, "precision")
         self._check_sums()
+
+    def _check_kinds(self) -> None:
+        """Raise InputError where a value has another kind: one that reads the same (0 for false) counts too."""
+        for place in TEXTS:
+            _kind(getattr(self, place), (str,), place)
+        for place, kinds in {"commit": (str, None), "out_of_fold": (bool, None), "evaluation_touched": (bool, None),
+                             "teacher": (Mapping, None), "precision": (Mapping, None), "ontology": (Mapping,),
+                             "rule": (Mapping,), "counts": (Mapping,)}.items():  # fmt: skip
+            _kind(getattr(self, place), kinds, place)
+        for place in ROWS:
+            if not isinstance(getattr(self, place), list | tuple):
+                raise TypeError(f"{place} is {type(getattr(self, place)).__name__}, not a list")
+        for column, kinds in RULE.items():
+            if column in self.rule:
+                _kind(self.rule[column], kinds, f"rule.{column}")
+        for column, value in (self.teacher or {}).items():
+            if column != "front_end":
+                _kind(value, (int if column == "trained_on_clips" else str, None), f"teacher.{column}")
+        for place, rows in (("inputs", self.inputs), ("files", self.files), ("documents", self.documents)):
+            for number, row in enumerate(rows):
+                for column, value in _need(row, (), f"{place}[{number}]").items():
+                    _kind(value, (int,) if column == "bytes" else (str,), f"{place}[{number}].{column}")
+        for number, name in enumerate(self.authors):
+            _kind(name, (str,), f"authors[{number}]")
 
     def _check_texts(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
@@ -146,7 +185,7 @@ class Facts:
 
     def to_json(self) -> dict:
         """Return what run.json says: plain lists and dicts, in the order of the fields."""
-        return _plain(asdict(self), "facts")
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **_plain(asdict(self), "facts")}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], place: object = "run.json") -> Facts:
@@ -156,6 +195,12 @@ class Facts:
             InputError: a key is missing or unknown, a value has another kind, or counts contradict each other.
         """
         known = [column.name for column in fields(cls)]
+        _need(record, (), str(place))
+        made = record.get("format", FORMAT), record.get("format_version", FORMAT_VERSION)  # absent in earlier releases
+        if made != (FORMAT, FORMAT_VERSION):
+            message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION}"
+            raise InputError(message, place)
+        record = {key: value for key, value in record.items() if key not in ("format", "format_version")}
         _need(record, REQUIRED, str(place))
         strange = [key for key in record if key not in known]
         if strange:
@@ -169,7 +214,7 @@ class Facts:
 
 
 def check_precision(precision: Mapping[str, Any], place: object) -> None:
-    """Raise InputError where a figure that the card tells is missing in precision.json, or is no number."""
+    """Raise InputError where a figure that the card tells is missing in precision.json, or cannot be."""
     _need(precision, ("overall",), str(place))
     rows = [("overall", precision["overall"], ())]
     for part, key in (("by_error", "error"), ("by_band", "band"), ("by_class", "class_id")):
@@ -180,8 +225,11 @@ def check_precision(precision: Mapping[str, Any], place: object) -> None:
     for part, row, keys in rows:
         _need(row, (*OVERALL, *keys), f"{place}, {part}")
         figures = [row[name] for name in OVERALL if name != "precision" or row[name] is not None]
-        if not all(isinstance(figure, int | float) for figure in figures):
+        if not all(isinstance(figure, int | float) and not isinstance(figure, bool) for figure in figures):
             raise InputError("a figure is no number", f"{place}, {part}")
+        *shares, judged = figures
+        if not (all(0 <= share <= 1 for share in shares) and 0 <= judged < math.inf and row["low"] <= row["high"]):
+            raise InputError("a share is not in [0, 1], or a number of labels below 0", f"{place}, {part}")
 
 
 def _is_day(text: str) -> bool:
@@ -191,12 +239,23 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _need(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
+def _kind(value: object, kinds: tuple, place: str) -> None:
+    """Raise InputError where a value is of none of these kinds; a whole number is a float too, a bool no number."""
+    kinds = tuple(type(None) if kind is None else kind for kind in kinds)
+    number = isinstance(value, int) and not isinstance(value, bool) and float in kinds
+    if not (number or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)))):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"is {type(value).__name__}, expected {names}", place)
+
+
+def _need(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> Mapping[str, Any]:
+    """Return `row`; raise InputError where it is no table, or lacks a key."""
     if not isinstance(row, Mapping):
         raise InputError(f"is {type(row).__name__}, not a table of names and values", place)
     absent = [key for key in keys if key not in row]
     if absent:
         raise InputError(f"{first_few(absent)} is missing", place)
+    return row
 
 
 def _plain(value: Any, place: str) -> Any:

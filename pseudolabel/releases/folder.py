@@ -29,21 +29,23 @@ from pathlib import Path
 from pseudolabel.artefacts import sha256, write_csv, write_json, write_text
 from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import HEADER, LabelTable
-from pseudolabel.releases.card import card
+from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation
 from pseudolabel.releases.croissant import croissant
 from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS, Enhanced
-from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.facts import FORMAT, REQUIRED, Facts
 from pseudolabel.releases.licences import licence_text, ontology_licence_text
+from pseudolabel.releases.listing import RECORD, SUMS, checksums, why_not_replaced
 from pseudolabel.releases.soft_targets import write_targets
 from pseudolabel.releases.source_forms import write_source_form
+from pseudolabel.releases.stated import described_documents
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
 
 ADDED, ADDED_CSV, ORIGINAL, WEIGHTS = (
     "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz", "sampling_weights.csv.gz",
 )  # fmt: skip
-CLASSES, PSLA, TARGETS, RECORD, SUMS = "classes.csv", "psla.json", "targets.h5", "run.json", "SHA256SUMS"
+CLASSES, PSLA, TARGETS = "classes.csv", "psla.json", "targets.h5"
 SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the exponent follows the second name
 CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
 DATA_FILES = {  # in this order in every document
@@ -108,9 +110,12 @@ def write_release(contents: Contents, folder: Path) -> Facts:
     _write_weights(labels, contents.beta, folder / WEIGHTS)
     if contents.soft is not None:
         write_targets(folder / TARGETS, labels, contents.scores, contents.soft, contents.scales)
-    facts = replace(contents.facts, files=described_files(folder))
-    for name, text in documents(facts).items():
+    psla = contents.wav if (folder / PSLA).is_file() else ""
+    facts = replace(contents.facts, files=described_files(folder), wav=psla)
+    texts = documents(facts)
+    for name, text in texts.items():
         write_text(folder / name, text)
+    facts = replace(facts, documents=described_documents(texts, folder))
     write_json(folder / RECORD, facts.to_json())
     write_text(folder / SUMS, checksums(folder))
     return facts
@@ -142,10 +147,14 @@ def described_files(folder: Path) -> tuple[dict, ...]:
     )
 
 
-def checksums(folder: Path) -> str:
-    """Return the lines of SHA256SUMS, which `sha256sum --check` reads: all files but itself, by name."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
-    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+def not_a_release(folder: Path) -> str:
+    """Return why a folder is not a release of labels that may be replaced; empty where it is one."""
+    return why_not_replaced(folder, _says_so, {*DATA_FILES, *DOCUMENTS})
+
+
+def _says_so(record: dict) -> bool:
+    earlier = "format" not in record and "verb" not in record and {*REQUIRED} <= {*record}
+    return record.get("format") == FORMAT or earlier
 
 
 def _write_labels(contents: Contents, folder: Path) -> None:

@@ -14,24 +14,49 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import read_csv, refuse_foreign, sha256, whole_folder, write_csv, write_json, write_text
+from pseudolabel.artefacts import (
+    read_csv,
+    refuse_foreign,
+    refuse_input_as_output,
+    sha256,
+    whole_folder,
+    write_csv,
+    write_json,
+    write_text,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
+from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
 from pseudolabel.releases.enhanced import read_object
-from pseudolabel.releases.folder import RECORD, SUMS, checksums
 from pseudolabel.releases.licences import licence_of, usual_licence
+from pseudolabel.releases.listing import (
+    GET_ANEW,
+    OF_ANOTHER_KIND,
+    RECORD,
+    SUMS,
+    checksums,
+    list_files,
+    refuse_others,
+    verify_bytes,
+    why_not_replaced,
+)
 from pseudolabel.releases.model_card import TRAINING, model_card
+from pseudolabel.releases.stated import described_documents, verify_documents
 from pseudolabel.releases.texts import wrapped
-from pseudolabel.releases.verify import GET_ANEW, verify_bytes
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
 TRAINED_ON, CLASSES, CARD, LICENCE = "train_clips.csv", "classes.csv", "README.md", "LICENSE"
 DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
+DATA_FILES = (WEIGHTS, CONFIG, TRAINED_ON, CLASSES, "model.onnx", "network.onnx")
+OTHERWISE = "does not say what run.json says"
+OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
 
 def run_model(args: argparse.Namespace) -> None:
@@ -45,12 +70,13 @@ def run_model(args: argparse.Namespace) -> None:
     run, licence = args.model, args.licence or usual_licence("")
     licence_of(licence)
     out = args.out or args.work / f"release-{run.resolve().name}"
-    refuse_foreign(out, args.overwrite, FORMAT)
+    refuse_foreign(out, args.overwrite, reason_not_to=_not_a_release)
+    refuse_input_as_output(out, [run])
     for name in (WEIGHTS, CONFIG, RECORD, TRAINED_ON):
         if not (run / name).is_file():
             raise InputError(f"there is no {name}", run, "Give a run folder that train wrote.")
     tagger = load_model(run)
-    with whole_folder(out, args.overwrite, FORMAT) as folder:
+    with only_run(out), whole_folder(out, args.overwrite, reason_not_to=_not_a_release) as folder:
         for name in (WEIGHTS, CONFIG, TRAINED_ON):
             shutil.copyfile(run / name, folder / name)
         write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))
@@ -64,9 +90,10 @@ def run_model(args: argparse.Namespace) -> None:
             "onnx": [{**vars(file), "shape": list(file.shape)} for file in exported],
             "files": _files(sorted(folder.iterdir())),
         }
-        for name, text in documents(record).items():
+        texts = documents(record)
+        for name, text in texts.items():
             write_text(folder / name, text)
-        write_json(folder / RECORD, record)
+        write_json(folder / RECORD, {**record, "documents": list(described_documents(texts, folder))})
         write_text(folder / SUMS, checksums(folder))
         lines = verify_model(folder)
     lines += [f"{file.name}: scores within {file.difference:.1e} of PyTorch's" for file in exported if file.difference]
@@ -87,15 +114,9 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
         "format_version": FORMAT_VERSION,
         "title": title or f"{config['name']}, {row}: sound events in recordings",
         "licence": licence,
-        "network": config["name"],
         "row": row,
-        "n_parameters": sum(parameter.numel() for parameter in tagger.network.parameters()),
-        "n_classes": len(tagger.class_ids),
+        **_of_the_model(tagger),
         "classes": [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)],
-        "sample_rate": config["sample_rate"],
-        "window_s": config["window_s"],
-        "front_end": config["front_end"],
-        "fill": config["fill"],
         "n_train_clips": run.get("n_train_clips", 0),
         "soft_targets": bool(options.get("targets")),
         "fold": run.get("fold"),
@@ -106,6 +127,22 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
         "trained_with": {"pseudolabel": run.get("pseudolabel"), "commit": run.get("commit"), **run.get("versions", {})},
         "pseudolabel": __version__,
     }
+
+
+def _of_the_model(tagger) -> dict:
+    """Return what the documents say of a model that it says itself."""
+    config = tagger.config
+    return {
+        "network": config["name"],
+        "n_parameters": sum(parameter.numel() for parameter in tagger.network.parameters()),
+        "n_classes": len(tagger.class_ids),
+        **{name: config[name] for name in ("sample_rate", "window_s", "front_end", "fill")},
+    }
+
+
+def _as_json(value: object) -> str:
+    """Return a value as text in which true, 1 and 1.0 differ."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _classes(tagger) -> list[tuple[str, str]]:
@@ -130,6 +167,11 @@ def documents(record: Mapping) -> dict[str, str]:
     return {CARD: model_card(record), LICENCE: "\n\n".join(wrapped(text.strip()) for text in paragraphs) + "\n"}
 
 
+def _not_a_release(folder: Path) -> str:
+    """Return why a folder is not a release of a model that may be replaced; empty where it is one."""
+    return why_not_replaced(folder, lambda record: record.get("format") == FORMAT, {*DATA_FILES, *DOCUMENTS})
+
+
 def verify_model(folder: Path) -> list[str]:
     """Return what was found to hold, a line each.
 
@@ -137,46 +179,59 @@ def verify_model(folder: Path) -> list[str]:
         InputError: a file is missing, further or changed, the model cannot be built from the files, or the documents
             say something else than run.json.
     """
-    lines, record = [verify_bytes(folder)], read_object(folder / RECORD)
+    lines, record = verify_bytes(folder), read_object(folder / RECORD)
     if record.get("format_version") != FORMAT_VERSION:
         message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
         raise InputError(message, folder / RECORD, GET_ANEW)
-    tagger = load_model(folder)
-    if record.get("classes") != [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]:
+    try:
+        tagger = load_model(folder)
+        _verify_model(folder, record, tagger)
+        said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
+        lines.append(f"the model is built from its files: {said}")
+        figures = (record["n_parameters"], record["sample_rate"])
+        described = _rows(folder, record, "documents", ())
+        same = verify_documents(folder, documents(record), described, record.get("pseudolabel"), figures, OTHERWISE)
+    except InputError:
+        raise
+    except OF_ANOTHER_KIND as error:
+        message = f"something is missing or of another kind ({' '.join(str(error).split())[:200]})"
+        raise InputError(message, folder / RECORD, GET_ANEW) from error
+    lines.append("card and licence say what run.json says" if same else OTHER_WORDS + str(record.get("pseudolabel")))
+    return lines
+
+
+def _verify_model(folder: Path, record: Mapping, tagger) -> None:
+    """Compare what run.json says with the model itself and with the files; count the clips that it has heard."""
+    classes = [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]
+    if record.get("classes") != classes:
         raise InputError("its classes are not those of config.json", folder / RECORD, GET_ANEW)
-    n_parameters = sum(parameter.numel() for parameter in tagger.network.parameters())
-    if record.get("n_parameters") != n_parameters:
-        message = f"n_parameters is {record.get('n_parameters')}, the model has {n_parameters}"
-        raise InputError(message, folder / RECORD, GET_ANEW)
-    rows = [(row["class_id"], row["name"]) for row in read_csv(folder / CLASSES, ("class_id", "name"))]
-    if rows != _classes(tagger):
+    refuse_larger(folder / CLASSES, LARGEST_TABLE)
+    if read_csv(folder / CLASSES, ("class_id", "name")) != [
+        {**row, "line": str(line)} for line, row in enumerate(classes, 2)
+    ]:
         raise InputError("its classes are not those of config.json", folder / CLASSES, GET_ANEW)
     _verify_files(folder, record)
-    lines.append(f"the model is built from its files: {n_parameters:,} parameters, {len(tagger.class_ids)} classes")
-    try:
-        texts = documents(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"something is missing or of another kind ({error})", folder / RECORD, GET_ANEW) from error
-    if record.get("pseudolabel") == __version__:
-        for name, text in texts.items():
-            if (folder / name).read_bytes() != text.encode("utf-8"):
-                raise InputError("does not say what run.json says", folder / name, GET_ANEW)
-        lines.append("card and licence say what run.json says")
-    return lines
+    found = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / TRAINED_ON, ("clip_id",)))}
+    for name, value in found.items():
+        if _as_json(record.get(name)) != _as_json(value):
+            message = f"{name} is {record.get(name)!r}, the files say {value!r}"
+            raise InputError(message, folder / RECORD, GET_ANEW)
 
 
 def _verify_files(folder: Path, record: Mapping) -> None:
     """Compare the files with those that run.json names: sums made anew do not hide what else was changed."""
-    try:
-        stated = {row["name"]: row for row in record["files"]}
-    except (KeyError, TypeError) as error:
-        raise InputError("names no files", folder / RECORD, GET_ANEW) from error
-    names = {path.name for path in folder.iterdir()}
-    absent, further = sorted({*stated, *DOCUMENTS} - names), sorted(names - {*stated, *DOCUMENTS})
-    if absent:
-        raise InputError(f"missing: {first_few(absent)}", folder, GET_ANEW)
-    if further:
-        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove what was put there.")
-    changed = [row["name"] for row in _files(folder / name for name in stated) if row != stated[row["name"]]]
+    stated = {row["name"]: row for row in _rows(folder, record, "files", None)}
+    refuse_others(folder, {*stated, *DOCUMENTS}, list_files(folder).files)
+    changed = [name for name, row in stated.items() if row != _files([folder / name])[0]]
     if changed:
         raise InputError(f"changed: {first_few(changed)} (not as {RECORD} says)", folder, GET_ANEW)
+
+
+def _rows(folder: Path, record: Mapping, key: str, default: object) -> list[dict]:
+    """Return what run.json says of files; InputError where it names none."""
+    rows = record.get(key, default)
+    if not isinstance(rows, list | tuple) or not all(
+        isinstance(row, dict) and isinstance(row.get("name"), str) and {"bytes", "sha256"} <= {*row} for row in rows
+    ):
+        raise InputError(f"names no {key}", folder / RECORD, GET_ANEW)
+    return list(rows)

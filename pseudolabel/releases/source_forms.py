@@ -20,6 +20,7 @@ from pseudolabel.labels import formats, readers, writers
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.tables import OPENERS, text_rows
 
 
 class SourceForm(NamedTuple):
@@ -45,10 +46,10 @@ def form_of(path: Path, format: str | None = None) -> str | None:
         format: what the user calls the list's form; None: what its first rows look like.
     """
     if format is None:
-        ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in readers.OPENERS), "")
+        ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in OPENERS), "")
         if ending.lower() in (".json", ".jsonl", ".parquet"):
             return None
-        rows = readers.text_rows(path)
+        rows = text_rows(path)
         format = formats.sniff([fields for _, fields in itertools.islice(rows, 5)] or [[]])
     return format if format in SOURCE_FORMS else None
 
@@ -128,7 +129,7 @@ def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str],
     """Return the header, and each clip's row, of lists that have the same columns."""
     header, found = None, {}
     for path in lists:
-        rows = readers.text_rows(path)
+        rows = text_rows(path)
         line, names = next(rows, (1, []))
         place = next((names.index(name) for name in clip if name in names), None)
         if place is None or (header is not None and names != header):

@@ -1,0 +1,131 @@
+"""What lies in the folder of a release: its files and their checksums; links and special files are never followed."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from pseudolabel.artefacts import JUNK, files_in, read_run, sha256
+from pseudolabel.errors import InputError, first_few
+
+GET_ANEW = "Get the release anew, or make it again."
+RECORD, SUMS = "run.json", "SHA256SUMS"
+SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
+MOST_SUMS_BYTES = 1 << 20
+OF_ANOTHER_KIND = (  # what libraries raise for values that nobody expected there
+    ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError,
+    zlib.error, struct.error,
+)  # fmt: skip
+ADDED_BY_OTHERS = (  # what version control, hosting sites and file browsers put into a folder; never opened
+    ".git", ".gitattributes", ".gitignore", ".huggingface", ".cache/huggingface", ".DS_Store", "Thumbs.db",
+)  # fmt: skip
+
+
+class Listing(NamedTuple):
+    """The files of a folder that count, paths from there with `/`, and what there is of ADDED_BY_OTHERS."""
+
+    files: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def list_files(folder: Path) -> Listing:
+    """Return what lies in a folder; an empty folder in it is listed as a file would be.
+
+    Raises:
+        InputError: no such folder, a link, or something that is neither a file nor a folder.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder", folder, "Give the folder of a release.")
+    files, ignored, waiting = [], [], [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(folder / inside) as entries:
+            there = sorted(entries, key=lambda entry: entry.name)
+        if inside and not there:
+            files.append(inside)
+        for entry in there:
+            name = f"{inside}/{entry.name}" if inside else entry.name
+            if entry.is_symlink():
+                remedy = "Copy the folder with its links resolved (cp -rL), then give the copy."
+                raise InputError("a link, which is not followed", folder / name, remedy)
+            if name in ADDED_BY_OTHERS:
+                ignored.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif entry.is_file(follow_symlinks=False):
+                files.append(name)
+            else:
+                raise InputError("neither a file nor a folder", folder / name, "Remove what was put there.")
+    return Listing(tuple(sorted(files)), tuple(sorted(ignored)))
+
+
+def verify_bytes(folder: Path) -> list[str]:
+    """Compare every file of a release, of labels or of a model, with its checksum; return what was found, a line each.
+
+    Raises:
+        InputError: a file is missing, is there but not listed, was changed, or is a link.
+    """
+    there, ignored = list_files(folder)
+    if SUMS not in there:
+        raise InputError(f"there is no {SUMS}", folder, "Give the folder of a release.")
+    digests = _read_sums(folder / SUMS)
+    refuse_others(folder, digests, {*there} - {SUMS})
+    changed = [name for name, digest in digests.items() if sha256(folder / name) != digest]
+    if changed:
+        raise InputError(f"changed: {first_few(changed)} (other bytes than {SUMS} says)", folder, GET_ANEW)
+    lines = [f"{len(digests)} files have the bytes that {SUMS} says"]
+    return [*lines, f"not part of the release, not looked at: {', '.join(ignored)}"] if ignored else lines
+
+
+def refuse_others(folder: Path, expected: Collection[str], there: Collection[str]) -> None:
+    """Raise InputError where one of the expected files is missing, or another one is there."""
+    missing, further = sorted({*expected} - {*there}), sorted({*there} - {*expected})
+    if missing:
+        raise InputError(f"missing: {first_few(missing)}", folder, GET_ANEW)
+    if further:
+        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove what was put there.")
+
+
+def checksums(folder: Path) -> str:
+    """Return the lines of SHA256SUMS, which `sha256sum --check` reads: all files but itself, by name."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+
+
+def why_not_replaced(folder: Path, says_so: Callable[[dict], bool], known: Collection[str]) -> str:
+    """Return why a folder is not a release that may be replaced; empty where it is one and holds nothing else.
+
+    Args:
+        says_so: whether the content of run.json is that of such a release.
+        known: names that its files may have.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return "not a release"
+    there = files_in(folder)
+    others = [name for name in there if name not in known and Path(name).name not in JUNK]
+    if there and not ({RECORD, SUMS} <= {*there} and says_so(read_run(folder))):
+        return "not a release"
+    return f"holds {first_few(others)}, which release did not write" if others else ""
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    if path.stat().st_size > MOST_SUMS_BYTES:
+        raise InputError(f"larger than {MOST_SUMS_BYTES:,} bytes", path, GET_ANEW)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path, GET_ANEW) from error
+    if lines.pop() != "":
+        raise InputError("does not end with a line end", path, GET_ANEW)
+    for number, line in enumerate(lines, 1):
+        match = SUM_LINE.fullmatch(line)
+        if match is None or match[2] in digests:
+            raise InputError("not a line `checksum  file`, once a file", f"{path}:{number}", GET_ANEW)
+        digests[match[2]] = match[1]
+    return digests

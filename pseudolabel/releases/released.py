@@ -1,0 +1,82 @@
+"""A release read from its folder: labels after and before, the ledger, and the facts of run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pseudolabel.artefacts import read_csv
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.ledger import SCHEMA, read_ledger
+from pseudolabel.labels.proposals import ERROR_NAMES
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.undo import undo
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.releases import folder as files
+from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger, refuse_parquet, refuse_unpacked
+from pseudolabel.releases.card import DOCUMENTS
+from pseudolabel.releases.enhanced import MISSING, THRESHOLDS, read_object
+from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.licences import LICENCES
+from pseudolabel.releases.listing import GET_ANEW, list_files, refuse_others
+from pseudolabel.releases.tables import Added
+
+ALWAYS = ("labels.csv", "labels.parquet", files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
+CELL = 32  # bytes of a number as CSV files have it, and a comma
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """What the files of a release say."""
+
+    folder: Path
+    labels: LabelTable
+    original: LabelTable
+    ledger: pa.Table
+    added: Added
+    missing: tuple[str, ...]
+    facts: Facts
+
+
+def read_release(folder: Path) -> Released:
+    """Read labels, ledger and facts; they must fit each other: labels without the ledger's are the original ones."""
+    facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
+    stated = {row["name"]: row for row in facts.files}
+    refuse_others(folder, dict.fromkeys((*ALWAYS, *stated, *DOCUMENTS)), list_files(folder).files)
+    there = {row["name"]: row for row in files.described_files(folder)}
+    changed = [name for name in stated if stated[name] != there.get(name)]
+    if changed:
+        raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_ANEW)
+    if facts.licence not in LICENCES:
+        raise InputError(f"licence {facts.licence!r} is not a known SPDX id", folder / files.RECORD, GET_ANEW)
+    for name in (files.CLASSES, THRESHOLDS):
+        if name in stated:
+            refuse_larger(folder / name, LARGEST_TABLE)
+    vocabulary = Vocabulary.load(folder / files.CLASSES)
+    labels = LabelTable.read(folder / "labels.csv", vocabulary, "csv")
+    refuse_unpacked(folder / files.ORIGINAL, (folder / "labels.csv").stat().st_size)
+    original = LabelTable.read(folder / files.ORIGINAL, vocabulary, "csv")
+    _refuse_large_ledger(folder, labels)
+    ledger = read_ledger(folder / files.ADDED)
+    added = Added.of(ledger, labels, folder / files.ADDED)
+    if undo(labels, ledger, folder / files.ADDED) != original:
+        message = "labels.csv without the additions of the ledger are not these labels"
+        raise InputError(message, folder / files.ORIGINAL, GET_ANEW)
+    missing = tuple(row["clip_id"] for row in read_csv(folder / MISSING, ("clip_id",)))
+    if unknown := [clip_id for clip_id in missing if clip_id not in labels.row_of]:
+        raise ClipMismatch(f"clips are not in the list: {first_few(unknown)}", folder / MISSING)
+    return Released(folder, labels, original, ledger, added, missing, facts)
+
+
+def _refuse_large_ledger(folder: Path, labels: LabelTable) -> None:
+    """Raise InputError where a ledger, in one of its forms, is larger than one of additions to these labels can be."""
+    n_labels, longest = labels.matrix.nnz, max(len(clip_id.encode()) for clip_id in labels.clip_ids)
+    longest_class = max(len(class_id.encode()) for class_id in labels.vocabulary.class_ids) + 1
+    because = int(np.diff(labels.matrix.indptr).max(initial=0)) * longest_class
+    schema = {field.name: field.type for field in SCHEMA}
+    most = n_labels * (longest + longest_class + max(map(len, ERROR_NAMES)) + because)
+    n_rows, texts = refuse_parquet(folder / files.ADDED, schema, n_labels, n_labels, most)
+    refuse_unpacked(folder / files.ADDED_CSV, (n_rows + 1) * CELL * len(schema) + 2 * texts)
