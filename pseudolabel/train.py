@@ -15,173 +15,40 @@ run.json, checkpoints/. A validation list that shares clips with the evaluation 
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import run_record, sha256, write_csv, write_json
+from pseudolabel.artefacts import refuse_input_as_output, run_record, whole_file, write_csv
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
-from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.folds import fold_numbers
-from pseudolabel.labels.sampling import DEFAULT_BETA
-from pseudolabel.labels.table import LabelTable
+from pseudolabel.audio.frontend_options import lengths_in_seconds
+from pseudolabel.blocks import only_run
+from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.learning_curve import CURVE, learning_curve
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import window_name, window_samples
+from pseudolabel.scores.windows import window_name
+from pseudolabel.train_material import (
+    Sources,
+    TrainingList,
+    find_sources,
+    leave_fold_out,
+    training_examples,
+    training_list,
+    validation_set,
+)
 from pseudolabel.train_options import build_parser, check_together, needs_validation, train_options
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
-
-RUN_MARKS = ("run.json", "checkpoints")  # a folder with one of them is a run, finished or not
-LAST = 5  # evaluations whose mean is reported: PSLA's figures of single models
+from pseudolabel.training.run_folder import claim, refuse_finished, write_record
 
 
-@dataclass
-class TrainingList:
-    """Which clips are trained on, with what labels, and which of the list could not be used.
-
-    `rows` are those of the clip store; `aliases` says which clips have another id there or in the score store.
-    """
-
-    labels: LabelTable
-    rows: np.ndarray
-    missing: list[tuple[str, str]]
-    aliases: dict[str, str]
-    left_out: dict[str, int]
-
-
-def training_list(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, scores) -> TrainingList:
-    """Return the labelled clips that --list names and that have audio and, where needed, soft targets."""
-    labels_path = args.labels or args.work / "labels.csv"
-    labels = cli.read_labels(args, labels_path, vocabulary, own=args.labels is None)
-    aliases, listed = {}, labels.clip_ids
-    if args.list:
-        named = cli.read_clip_ids(args.list, cli.vocabulary_source(args), args.format)
-        matched = cli.match_listed(named, labels.row_of, args.list, f"labels in {labels_path}", strict=True)
-        listed, aliases = matched.known(), {known: clip_id for clip_id, known in matched.aliases.items()}
-    missing = []
-    for store in [clips] if scores is None else [clips, scores]:
-        matched = cli.find_in_store(listed, store, labels_path, args.strict)
-        missing += [(clip_id, f"no {store.HOLDS}") for clip_id in matched.absent]
-        listed, aliases = matched.found, aliases | matched.aliases
-    return TrainingList(labels.select(listed), clips.rows(listed), missing, aliases, dict(labels.left_out))
-
-
-def leave_fold_out(args: argparse.Namespace, chosen: TrainingList, clips: ClipStore) -> TrainingList:
-    """Return the clips of all folds but --fold; whole groups of the clip store are left out."""
-    groups = [clips.groups[row] for row in chosen.rows]
-    numbers = fold_numbers(groups, args.fold.of, args.seed, chosen.labels.matrix if args.stratify else None)
-    kept = np.flatnonzero(numbers != args.fold.number)
-    labels = chosen.labels.select([chosen.labels.clip_ids[row] for row in kept])
-    return replace(chosen, labels=labels, rows=chosen.rows[kept])
-
-
-def loss_mask(args: argparse.Namespace, vocabulary: Vocabulary, chosen: TrainingList) -> sparse.csr_array | None:
-    """Return where the loss looks away, (n, K) bool in the order of the training list; clips not in --mask: nowhere."""
-    if args.mask is None:
-        return None
-    table, clip_ids = cli.read_labels(args, args.mask, vocabulary, own=True), chosen.labels.clip_ids
-    there = [(row, table.row_of[clip_id]) for row, clip_id in enumerate(clip_ids) if clip_id in table.row_of]
-    if not there:
-        raise ClipMismatch(f"none of the {len(clip_ids)} training clips stands in it: {first_few(table.clip_ids)}",
-                           args.mask, "Give the mask.csv that belongs to --labels.")  # fmt: skip
-    rows, found = np.array(there).T
-    taken = sparse.csr_array((np.ones(len(rows), bool), (rows, found)), shape=(len(clip_ids), len(table)))
-    return sparse.csr_array(taken @ table.matrix)
-
-
-def training_examples(args: argparse.Namespace, vocabulary: Vocabulary, chosen: TrainingList, clips: ClipStore, scores):
-    """Return the pieces to train on: windows with soft targets, or whole clips with labels."""
-    from pseudolabel.training.dataset import clip_examples, window_examples
-
-    labels = chosen.labels
-    whole = round(args.clip_seconds * clips.sample_rate)
-    drawn = {
-        "sampling": args.sampling, "beta": DEFAULT_BETA if args.beta is None else args.beta,
-        "mask": loss_mask(args, vocabulary, chosen),
-    }  # fmt: skip
-    if scores is None:
-        return clip_examples(clips, chosen.rows, labels.matrix, whole, **drawn)
-    columns = scores.columns(labels.vocabulary.class_ids)
-    if (columns < 0).any():
-        absent = [labels.vocabulary.class_ids[k] for k in np.flatnonzero(columns < 0)]
-        raise InputError(f"no scores of {len(absent)} classes: {first_few(absent)}", scores.path,
-                         f"Score with a model of the vocabulary {labels.vocabulary.name!r}.")  # fmt: skip
-    length = window_samples(args.window, clips.sample_rate) or whole
-    return window_examples(
-        clips, chosen.rows, scores, scores.rows(labels.clip_ids), columns, args.window, length,
-        labels.matrix, args.alpha, **drawn,
-    )  # fmt: skip
-
-
-def validation_path(args: argparse.Namespace) -> Path | None:
-    """Return the held-out list: the one that is named, or the one in WORK, unless there shall be none."""
-    return None if args.no_validation else args.validation or cli.existing(args.work / "validation.csv")
-
-
-def refuse_shared(shared: dict[str, str], path: Path, rule: str = "are also trained on") -> None:
-    """Raise InputError where {held-out clip: the same clip elsewhere} has any."""
-    if shared:
-        named = sorted(clip_id if clip_id == other else f"{clip_id} is {other}" for clip_id, other in shared.items())
-        remedy = (
-            "Hold them out."
-            if "trained" in rule
-            else "Hold clips of the training list out instead (`balance --hold-out`), or give --validate-on-evaluation."
-        )
-        raise InputError(f"{len(shared)} clips {rule}: {first_few(named)}", path, remedy)
-
-
-def validation_set(args: argparse.Namespace, vocabulary: Vocabulary, clips: ClipStore, chosen: TrainingList):
-    """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them.
-
-    That holds for a clip with another id too: one whose name says that it is or may be the same (aliases.py), one
-    with the same audio, and, where folds are left out, one of the same group. Held-out clips without audio are added
-    to the `missing` of `chosen`.
-    """
-    from pseudolabel.training.validation import Validation
-
-    path = validation_path(args)
-    if path is None:
-        return None
-    labels = cli.read_labels(args, path, vocabulary, own=args.validation is None)
-    refuse_shared(same_clips(labels.clip_ids, chosen.labels.clip_ids), path)
-    refuse_evaluation(args, vocabulary, labels, path)
-    matched = cli.find_in_store(labels.clip_ids, clips, path, args.strict)
-    rows = clips.rows(matched.found)
-    trained_as = dict(zip(chosen.rows.tolist(), chosen.labels.clip_ids, strict=True))
-    held_as = list(zip(matched.found, rows.tolist(), strict=True))
-    refuse_shared({clip_id: trained_as[row] for clip_id, row in held_as if row in trained_as}, path)
-    if args.fold:
-        groups = {clips.groups[row]: clip_id for row, clip_id in trained_as.items()}
-        shared = {clip_id: groups[clips.groups[row]] for clip_id, row in held_as if clips.groups[row] in groups}
-        refuse_shared(shared, path, "are of a group that is also trained on")
-    chosen.missing.extend((clip_id, "no audio; held out") for clip_id in matched.absent)
-    chosen.aliases.update(matched.aliases)
-    held_out = labels.select(matched.found).matrix.toarray()
-    if not held_out.any():
-        raise InputError("not one held-out clip has a label", path, "Give --validation LIST, or --no-validation.")
-    return Validation(clips, rows, held_out)
-
-
-def refuse_evaluation(args: argparse.Namespace, vocabulary: Vocabulary, held_out: LabelTable, path: Path) -> None:
-    """Raise InputError where weights would be chosen by clips that models are compared on."""
-    evaluation = args.eval or cli.existing(args.work / "eval.csv")
-    if evaluation is None or args.validate_on_evaluation:
-        return
-    compared = cli.read_labels(args, evaluation, vocabulary, own=args.eval is None)
-    refuse_shared(same_clips(held_out.clip_ids, compared.clip_ids), path, f"are also in {evaluation}")
-
-
-def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: int, window_s: float):
+def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, sample_rate: int, window_s: float):
     """Return the model to train; its random weights follow from --seed, the others from --pretrained."""
     import torch
 
@@ -189,20 +56,23 @@ def new_tagger(args: argparse.Namespace, vocabulary: Vocabulary, sample_rate: in
     from pseudolabel.models.tagger import build_tagger
 
     torch.manual_seed(args.seed)
-    config = {
-        "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
-        "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **dict(args.front_end)},
-        "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
-    }  # fmt: skip
+    for path in sources.pretrained:
+        sources.inputs.read(path)
     run = Path(args.pretrained) if args.pretrained and Path(args.pretrained).is_dir() else None
     try:
+        front_end, line = lengths_in_seconds(dict(args.front_end), sample_rate)
+        config = {
+            "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
+            "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **front_end},
+            "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
+        }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
     except TypeError as error:  # a value of the wrong kind, as in width=wide
         raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
-    if run:
-        started = start_from(tagger, run)
-        if Ranks.from_environment().leads:
-            print(started)
+    started = start_from(tagger, run) if run else None
+    if Ranks.from_environment().leads:
+        for said in filter(None, (line, started)):
+            print(said)
     return tagger
 
 
@@ -212,73 +82,67 @@ def run_folder(args: argparse.Namespace) -> Path:
     return args.out or args.work / "runs" / (f"{name}-{args.fold.name}" if args.fold else name)
 
 
-def claim_run_folder(args: argparse.Namespace) -> Path:
-    """Return the run folder, empty or with the checkpoints of an unfinished run."""
-    folder = run_folder(args)
-    if args.overwrite and folder.exists():
-        if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in RUN_MARKS)):
-            raise InputError("not a folder that train wrote, so it is not replaced", folder, "Give another --out.")
-        shutil.rmtree(folder)
-    if (folder / "run.json").exists():
-        raise OutputExists("a finished run lies here", folder, "Give --overwrite to replace it, or another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def train(args: argparse.Namespace) -> None:
     """Make the run folder; under torchrun by several processes."""
     check_together(args)
+    folder, sources = run_folder(args), find_sources(args)
+    refuse_input_as_output(folder, sources.paths().values())
+    if not args.overwrite:
+        refuse_finished(folder)
     ranks = Ranks.from_environment()
     several = ranks.size > 1
     with ranks.joined(
         on_gpu=several and cli.choose_device(ranks.device_name(args.device), args.threads).type == "cuda"
     ):
-        train_together(args, ranks)
+        train_together(args, sources, folder, ranks)
 
 
-def train_together(args: argparse.Namespace, ranks: Ranks) -> None:
+def train_together(args: argparse.Namespace, sources: Sources, folder: Path, ranks: Ranks) -> None:
     """Do what one process of a run does; the leading one writes."""
-    vocabulary = Vocabulary.load(cli.vocabulary_source(args))
-    clips = ClipStore.open(args.clips or args.work / "clips.h5")
-    scores = ScoreStore.open(args.targets) if args.targets else None
-    chosen = training_list(args, vocabulary, clips, scores)
+    vocabulary = Vocabulary.load(sources.inputs.read(sources.vocabulary))
+    clips = ClipStore.open(sources.inputs.read(sources.clips))
+    scores = ScoreStore.open(sources.inputs.read(sources.targets)) if sources.targets else None
+    chosen = training_list(args, sources, vocabulary, clips, scores)
     n_listed = len(chosen.rows)
     if args.fold:
         chosen = leave_fold_out(args, chosen, clips)
+    trainer = new_trainer(args, sources, folder, ranks, vocabulary, clips, scores, chosen)
+    with only_run(folder) if ranks.leads else contextlib.nullcontext():
+        if ranks.leads:
+            trainer.on_row = tensorboard(folder) if args.tensorboard else None
+            claim(folder, args.overwrite, trainer.settings)
+        ranks.from_leader(np.zeros(1))  # the folder is there
+        started = time.monotonic()
+        trainer.run()
+        if ranks.leads:
+            write_run(args, folder, trainer, chosen, sources, time.monotonic() - started)
+    if args.fold and ranks.leads:
+        print(f"fold {args.fold}: {n_listed - len(chosen.rows)} of {n_listed} clips were left out")
+
+
+def new_trainer(args, sources: Sources, folder: Path, ranks: Ranks, vocabulary, clips, scores, chosen: TrainingList):
+    """Return the training loop, with nothing written yet."""
     device = cli.choose_device(ranks.device_name(args.device), args.threads)
-    examples = training_examples(args, vocabulary, chosen, clips, scores)
-    validation = validation_set(args, vocabulary, clips, chosen)
+    examples = training_examples(args, sources, vocabulary, chosen, clips, scores)
+    validation = validation_set(args, sources, vocabulary, clips, chosen)
     if needs_validation(args) and validation is None:
         raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
-    tagger = new_tagger(args, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
+    tagger = new_tagger(args, sources, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
     from pseudolabel.training.loop import Trainer
     from pseudolabel.training.losses import inverse_weights
 
-    sources = {"labels": args.labels or args.work / "labels.csv", "list": args.list, "targets": args.targets,
-               "mask": args.mask, "validation": validation and validation_path(args)}  # fmt: skip
-    inputs = [path for path in sources.values() if path]
     settings = {
         "config": tagger.config, "threads": args.threads, "pretrained": args.pretrained,
-        "inputs": {name: sha256(path) for name, path in sources.items() if path},
+        "inputs": sources.checksums(),
         "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "beta": args.beta,
         "class_weights": args.class_weights, "clips": len(chosen.rows), "compile": args.compile,
         "fold": args.fold and f"{args.fold}{' stratified' if args.stratify else ''}",
     }  # fmt: skip
     weights = inverse_weights(chosen.labels.matrix) if args.class_weights == "inverse" else None
-    trainer = Trainer(
-        tagger, examples, train_options(args), device, run_folder(args), validation, settings, ranks, weights,
+    return Trainer(
+        tagger, examples, train_options(args), device, folder, validation, settings, ranks, weights,
         args.keep_checkpoints, args.checkpoint_every, args.compile,
     )  # fmt: skip
-    if ranks.leads:
-        trainer.on_row = tensorboard(run_folder(args)) if args.tensorboard else None
-        folder = claim_run_folder(args)
-    ranks.from_leader(np.zeros(1))  # the folder is there
-    started = time.monotonic()
-    trainer.run()
-    if ranks.leads:
-        write_run(args, folder, trainer, chosen, inputs, time.monotonic() - started)
-    if args.fold and ranks.leads:
-        print(f"fold {args.fold}: {n_listed - len(chosen.rows)} of {n_listed} clips were left out")
 
 
 def tensorboard(folder: Path) -> Callable[[dict], None]:
@@ -299,10 +163,10 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
     return write
 
 
-def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Path], elapsed_s: float) -> None:
+def write_run(args, folder: Path, trainer, chosen: TrainingList, sources: Sources, elapsed_s: float) -> None:
     """Write what a finished run leaves; run.json comes last and says that it is finished."""
     from pseudolabel.models import n_parameters, save_model
-    from pseudolabel.training.selection import METRICS
+    from pseudolabel.training.selection import LAST, MEAN_OF_LAST, METRICS
 
     save_model(folder, trainer.evaluated)
     clip_ids = chosen.labels.clip_ids
@@ -329,13 +193,12 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, inputs: list[Pa
         "selected_epoch": chosen_row["epoch"],
         "selected_step": chosen_row["step"],
         **{name: chosen_row[name] if evaluated else None for name in METRICS.values()},
-        f"metric_mean_of_last_{LAST}": round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6)
-        if evaluated
-        else None,
-        **run_record("train", vars(args), inputs, args.seed),
+        MEAN_OF_LAST: round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6) if evaluated else None,
+        **run_record("train", vars(args), sources.inputs, args.seed),
     }
-    write_json(folder / "run.json", record)
-    (folder / CURVE).write_bytes(learning_curve(history, chosen_row["step"]).png)
+    with whole_file(folder / CURVE) as temporary:
+        temporary.write_bytes(learning_curve(history, chosen_row["step"]).png)
+    write_record(folder, record)
     score = f", validation mAP {record['validation_map']:.3f} (against its given labels)" if evaluated else ""
     print(f"wrote {folder}: {args.model}, {n_all / 1e6:.2f} M parameters, {len(clip_ids)} clips, "
           f"epoch {chosen_row['epoch']} of {history[-1]['epoch']}{score}, {elapsed_s:.0f} s")  # fmt: skip

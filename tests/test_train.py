@@ -25,7 +25,7 @@ from pseudolabel.training.loop import Trainer
 from pseudolabel.training.scoring import score_clips
 
 CLASSES = ("low", "middle", "high")
-SMALL = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop=640")
+SMALL = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop_s=.04")
 QUICK = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "6", *SMALL)
 LEARNING = ("--epochs", "30", "--learning-rate", "0.01", "--betas", ".8", ".99")
 
@@ -212,7 +212,7 @@ def unfinished(work, monkeypatch):
     [
         (("--learning-rate", ".5"), "learning_rate"),
         (("--model-options", "width=.2", "last_channels=64", "input_norm=batch"), "config.options.width"),
-        (("--front-end", "hop=320"), "config.front_end.hop"),
+        (("--front-end", "hop_s=.02"), "config.front_end.hop_s"),
         (("--threads", "2"), "threads"),
         (("--seed", "1"), "seed"),
         (("--no-validation",), "inputs.validation"),
@@ -251,9 +251,14 @@ def test_finished_run_is_refused_and_replaced_on_request(work, capsys):
 
 
 def test_overwrite_never_removes_a_folder_that_is_no_run(work, capsys):
-    line = refused(capsys, work, "--out", work, "--overwrite")
-    assert "not a folder that train wrote" in line
-    assert (work / "clips.h5").is_file()
+    other = work / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    for options in ((), ("--overwrite",)):
+        assert "not a folder that train wrote" in refused(capsys, work, "--out", other, *options)
+        assert [path.name for path in other.iterdir()] == ["config.json"] and (
+            other / "config.json"
+        ).read_text() == "{}"
 
 
 def test_overwrite_with_bad_input_leaves_the_old_run(work, capsys):
@@ -365,8 +370,10 @@ def test_targets_without_a_class_are_refused(work, capsys):
         (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),
         (("--model-options", "widht=.1"), "unknown option 'widht' of mobilenetv2. Nearest: width."),
         (("--model-options", "width=wide"), "the options build no model"),
-        (("--front-end", "hopp=3"), "unknown option 'hopp' of log_mel. Nearest: hop."),
+        (("--front-end", "hopp=3"), "unknown option 'hopp' of log_mel. Nearest: hop_s."),
         (("--front-end", "hop=often"), "the options build no model"),
+        (("--front-end", "hop_s=often"), "the options build no model"),
+        (("--front-end", "hop_s=640"), "hop_s is 640 s, which must be 1 samples or more and at most 1 s"),
         (("--device", "gpu"), "no such device 'gpu'. Give auto, cpu, cuda or cuda:N."),
         (("--device", "meta"), "no such device 'meta'"),
         (("--device", "cuda:77"), "'cuda:77'"),
@@ -409,15 +416,15 @@ def test_training_that_diverges_says_so(work, capsys):
 def test_model_hears_the_rate_of_the_clips(write_tones, tmp_path, capsys):
     work = write_tones(tmp_path / "slow", [2.0] * 6, sample_rate=8000)
     assert "8000" in refused(capsys, work)  # 0 to 8 kHz need 16 kHz: the front end must be given too
-    assert train(work, "--front-end", "hop=320", "f_max=4000", "--out", work / "run") == 0
+    assert train(work, "--front-end", "hop_s=.04", "f_max=4000", "--out", work / "run") == 0
     assert json.loads((work / "run" / "config.json").read_text())["sample_rate"] == 8000
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ("efficientnet_b0", "--front-end", "hop=1280", "n_mels=32"),
-        ("ast_tiny", "--model-options", "stride=16", "--front-end", "hop=640"),
+        ("efficientnet_b0", "--front-end", "hop_s=.08", "n_mels=32"),
+        ("ast_tiny", "--model-options", "stride=16", "--front-end", "hop_s=.04"),
     ],
 )
 def test_other_networks_take_a_step_through_the_same_verb(work, options):
@@ -509,4 +516,4 @@ def test_where_everything_is_masked_nothing_is_learned_and_clips_that_are_not_na
     assert history_of(work / "none")[1:] == history_of(work / "plain")[1:]
     (work / "other.csv").write_text("clip_id,labels\nelsewhere,low\n")
     line = refused(capsys, work, "--mask", work / "other.csv")
-    assert "none of the 12 training clips stands in it: elsewhere" in line
+    assert "none of the 12 training clips is listed: elsewhere" in line

@@ -22,6 +22,7 @@ from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
+from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
 
 WEIGHTS = "model.safetensors"
 RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
@@ -81,14 +82,9 @@ def beta_of(record: Mapping, place: Path | str = "") -> float | None:
 
 
 def last_evaluations(record: Mapping) -> dict[str, float]:
-    """Return the mean over the last five evaluations of each metric that run.json has it of."""
-    found = {
-        "map": record.get("validation_map_mean_of_last_5"),
-        "d-prime": record.get("validation_d_prime_mean_of_last_5"),
-    }
-    if record.get("metric") in found and found[record["metric"]] is None:
-        found[record["metric"]] = record.get("metric_mean_of_last_5")
-    return {metric: float(mean) for metric, mean in found.items() if isinstance(mean, int | float)}
+    """Return the mean over the last five evaluations of the metric of a run, where run.json has it."""
+    metric, mean = (record.get("options") or {}).get("metric"), record.get(MEAN_OF_LAST)
+    return {metric: float(mean)} if metric in METRICS and isinstance(mean, int | float) else {}
 
 
 def answers_of_stores(

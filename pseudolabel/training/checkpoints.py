@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pseudolabel.errors import InputError
 
 KEPT = 2  # a damaged last one leaves the one before
 KEEP_ALL = 0
+NAME = re.compile(r"epoch-(\d{4,})\.pt")
 WITHIN = "within-epoch.pt"  # the state amid an epoch: one, replaced by the next, gone when the epoch is done
 
 
@@ -23,7 +25,14 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
 
 def checkpoint_files(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of a folder by the number of finished epochs, ascending."""
-    return {int(path.stem.removeprefix("epoch-")): path for path in sorted(folder.glob("epoch-[0-9]*.pt"))}
+    named = ((NAME.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*.pt")))
+    return {int(match[1]): path for match, path in named if match}
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the last first; that amid an epoch is the last."""
+    within = [folder / WITHIN] if (folder / WITHIN).exists() else []
+    return [*within, *reversed(checkpoint_files(folder).values())]
 
 
 def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict, kept: int = KEPT) -> None:
@@ -67,8 +76,7 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
     Raises:
         InputError: the checkpoints there belong to a run with other settings.
     """
-    within = [folder / WITHIN] if (folder / WITHIN).exists() else []
-    for path in [*within, *reversed(checkpoint_files(folder).values())]:
+    for path in checkpoint_paths(folder):
         try:
             state = read_checkpoint(path)
         except InputError:
@@ -77,9 +85,9 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
         changed = differing(state["settings"], json.loads(json.dumps(settings)))
         if changed:
             raise InputError(
-                f"an unfinished run with other {', '.join(sorted(changed))} lies here",
-                folder.parent,
-                "Repeat its options to finish it, give --overwrite to start again, or another --out.",
-            )
+                f"an unfinished run with other {', '.join(sorted(changed))} lies here", folder.parent,
+                "Finish it with the options and files that it began with, give --overwrite to start again, or "
+                "another --out.",
+            )  # fmt: skip
         return state
     return None

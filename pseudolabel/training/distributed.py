@@ -1,13 +1,16 @@
 """The processes of one run that `torchrun` has started: which one this is, and what all of them know.
 
 They speak over gloo, also where they use GPUs: what they tell each other are a few numbers. Only gradients go from GPU
-to GPU. A process that dies ends the run of all others, who find the connection closed.
+to GPU. A process that dies ends the run of all others, who find the connection closed; and where torchrun itself is
+killed, the processes that it started end too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +23,9 @@ from pseudolabel.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of what torchrun starts
+LOOKS_EVERY_S = 1.0  # for the process that started this one
+ORPHANED = 1  # exit code
 LONGEST_WAIT = timedelta(days=7)  # for the slowest process; one that dies is noticed at once
 
 
@@ -63,6 +69,8 @@ class Ranks:
     def joined(self, on_gpu: bool = False) -> Iterator[None]:
         """Connect all processes while the block runs; `on_gpu`: what lies on GPUs is exchanged by NCCL.
 
+        From now on a thread ends this process when the torchrun that started it has gone.
+
         Raises:
             InputError: here, in `from_leader` and in `sum`: another process has ended before its work was done.
         """
@@ -71,6 +79,8 @@ class Ranks:
             return
         import torch.distributed as dist
 
+        if TORCHRUN in os.environ:
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         with self._others_alive():
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             dist.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT)
@@ -117,6 +127,13 @@ class Ranks:
         with self._others_alive():
             exchange(dist, shared)
         return shared.numpy()
+
+
+def _end_with(parent: int) -> None:
+    """End this process, whatever it is doing, when the one that started it has gone: nobody would ever end it."""
+    while os.getppid() == parent:
+        time.sleep(LOOKS_EVERY_S)
+    os._exit(ORPHANED)
 
 
 ALONE = Ranks()

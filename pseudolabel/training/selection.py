@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from pseudolabel.errors import InputError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 METRICS = {"map": "validation_map", "d-prime": "validation_d_prime"}  # and their columns in history.csv
+LAST = 5  # evaluations whose mean is reported: PSLA's figures of single models
+MEAN_OF_LAST = f"metric_mean_of_last_{LAST}"  # its name in run.json; the metric is that of its option `metric`
 
 
 def smoothed(values: Sequence[float], n: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,54 @@ def test_all_hear_the_leader_and_one_that_dies_is_noticed(killed, free_port):
     else:
         assert processes[1].returncode == -signal.SIGKILL and processes[0].returncode == 1
         assert "rank 0: another of the 2 processes has ended before its work was done" in outputs[0][1]
+
+
+WAIT = """
+import os, sys, time
+from pathlib import Path
+from pseudolabel.training.distributed import Ranks
+
+ranks = Ranks.from_environment()
+with ranks.joined():
+    path = Path(sys.argv[1]) / f"rank-{ranks.rank}"
+    path.with_suffix(".tmp").write_text(str(os.getpid()))
+    path.with_suffix(".tmp").rename(path)
+    while True:  # work without a word to the others
+        time.sleep(0.1)
+"""
+
+
+def eventually(condition, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(condition())
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is at work; one that has ended and is not yet fetched is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to look for processes in")
+@pytest.mark.parametrize("killed", ["torchrun", "leader"])
+def test_when_torchrun_or_the_leader_is_killed_no_process_stays(killed, tmp_path, free_port):
+    (tmp_path / "wait.py").write_text(WAIT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    files = [tmp_path / "rank-0", tmp_path / "rank-1"]
+    with subprocess.Popen([*launcher, tmp_path / "wait.py", tmp_path], env=environment,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as torchrun:  # fmt: skip
+        pids = []
+        try:
+            assert eventually(lambda: all(file.exists() for file in files), 120)
+            pids = [int(file.read_text()) for file in files]
+            assert all(map(is_running, pids))
+            os.kill(torchrun.pid if killed == "torchrun" else pids[0], signal.SIGKILL)
+            assert eventually(lambda: not any(map(is_running, [*pids, torchrun.pid])))
+        finally:
+            for pid in filter(is_running, [*pids, torchrun.pid]):
+                os.kill(pid, signal.SIGKILL)
