@@ -15,7 +15,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.labels.sampling import DEFAULT_BETA, SHUFFLE
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, n_windows, window_name
+from pseudolabel.scores.windows import CLIP, n_windows, refuse_windows_beyond, window_name
 from pseudolabel.training.drawing import Epochs, epochs_of
 
 Item = TypeVar("Item")
@@ -114,24 +114,18 @@ def window_examples(
         columns: (K,) column of each class in the score store.
         length: samples a window. The last window of a clip ends with the clip: where that makes it longer, and for a
             whole clip (`window_s` is `clip`), it is cut at random within its bounds; where shorter, zero-padded.
+            Windows that do not follow each other (`ScoreStore.hop_s`) are never longer: one more begins.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
         sampling, beta: how epochs are drawn, by the hard labels. mask: (n, K) bool, where the loss looks away.
     Raises:
-        InputError: a window has no scores, or a soft target is not a number in [0, 1].
+        InputError: a window has no scores, or scores no window, or a soft target is not a number in [0, 1].
     """
-    counts = np.ones(len(rows), np.int64) if window_s == CLIP else n_windows(clips.n_samples[rows], length)
+    hop = length if window_s == CLIP else scores.hop_s(window_s) * clips.sample_rate
+    hop = length if abs(hop - length) < 1 else hop  # samples; windows that follow each other have whole ones
+    counts = _window_counts(clips, rows, scores, score_rows, window_s, length, hop)
     clip = np.repeat(np.arange(len(rows)), counts)
     window = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
     stored, hard = scores.scores(window_s), _rows_of(labels, np.float32, clip) if alpha < 1 else None
-    scored = scores.n_windows(window_s)[score_rows]
-    if (counts > scored).any():
-        worst = int(np.argmax(counts > scored))
-        raise InputError(
-            f"clip {clips.clip_ids[rows[worst]]!r} has {counts[worst]} windows of {window_name(window_s)}, "
-            f"its scores {scored[worst]}",
-            scores.path,
-            "They belong to other recordings: score these clips again.",
-        )
 
     def soft_targets(pieces: np.ndarray) -> np.ndarray:
         return stored[score_rows[clip[pieces]], window[pieces]][:, columns].astype(np.float32)
@@ -141,12 +135,33 @@ def window_examples(
         return soft if hard is None else alpha * soft + (1 - alpha) * hard(pieces)
 
     check_targets(soft_targets, clip, score_rows, columns, scores, window_name(window_s))
-    start = window * length
-    slack = np.where(window == counts[clip] - 1, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
+    start = np.round(window * hop).astype(np.int64)
+    last = (window == counts[clip] - 1) & (hop == length)
+    slack = np.where(last, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
     return Examples(
         clips, rows[clip], start, slack, length, targets, epochs_of(sampling, labels, clip, beta),
         None if mask is None else _rows_of(mask, bool, clip),
     )  # fmt: skip
+
+
+def _window_counts(
+    clips: ClipStore, rows: np.ndarray, scores: ScoreStore, score_rows: np.ndarray, window_s: str | float, length: int,
+    hop: float,
+) -> np.ndarray:  # fmt: skip
+    """Return how many windows each clip has, (n,); InputError where scores are of other windows than the clips'."""
+    if window_s == CLIP:
+        return np.ones(len(rows), np.int64)
+    scored, n_samples = scores.n_windows(window_s)[score_rows], clips.n_samples[rows]
+    clip_ids, remedy = [clips.clip_ids[row] for row in rows], "They are of other recordings: score these clips again."
+    refuse_windows_beyond(
+        clip_ids, scored, hop / clips.sample_rate, n_samples / clips.sample_rate, window_s, scores.path, remedy
+    )
+    counts = n_windows(n_samples, length) if hop == length else scored
+    if (counts > scored).any():
+        worst = int(np.argmax(counts > scored))
+        needed = f"{counts[worst]} windows of {window_name(window_s)}"
+        raise InputError(f"clip {clip_ids[worst]!r} has {needed}, its scores {scored[worst]}", scores.path, remedy)
+    return counts
 
 
 def check_targets(

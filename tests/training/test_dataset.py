@@ -12,6 +12,7 @@ from scipy import sparse
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.windows import window_name
 from pseudolabel.training import dataset
 from pseudolabel.training.dataset import clip_examples, prefetch, window_examples
 
@@ -93,9 +94,44 @@ def test_whole_clips_carry_the_whole_clips_scores(clips, scores):
 
 
 def test_windows_that_were_never_scored_are_refused(clips, scores, tmp_path):
-    ScoreStore.write(tmp_path / "short.h5", clips.clip_ids, ("low", "middle", "high"), {2: np.full((6, 2, 3), 0.5)})
+    constant_scores(tmp_path / "short.h5", clips, 2, [2, 1, 2, 1, 2, 1])
     with pytest.raises(InputError, match=r"short\.h5: clip 't04' has 3 windows of 2s, its scores 2"):
         examples_of_windows(clips, ScoreStore.open(tmp_path / "short.h5"), 2)
+
+
+@pytest.mark.parametrize(("n_windows", "refused"), [(1, True), (2, False), (3, False), (4, True), (9, True)])
+def test_scores_of_windows_that_a_clip_does_not_have_are_refused(write_tones, tmp_path, n_windows, refused):
+    """A clip of 4.5 s has two windows of 2 s; one that begins at 4 s may be its rest, one at 6 s is of another clip."""
+    clips = ClipStore.open(write_tones(tmp_path, [4.5], RATE) / "clips.h5")
+    scores = constant_scores(tmp_path / "s.h5", clips, 2, n_windows)
+    if refused:
+        with pytest.raises(InputError, match=r"s\.h5: clip 't00' (of 4\.5 s )?has .*windows of 2s"):
+            examples_of_windows(clips, scores, 2, rows=[0])
+    else:
+        assert len(examples_of_windows(clips, scores, 2, rows=[0])) == 2
+
+
+def test_windows_that_overlap_are_cut_where_they_begin(write_tones, tmp_path):
+    """Nine windows of 2 s, one every second, of a clip of 10 s; of one of 3.5 s three, the last of them cut short."""
+    clips = ClipStore.open(write_tones(tmp_path, [10.0, 3.5], RATE) / "clips.h5")
+    targets = np.zeros((2, 9, 3), np.float16)
+    targets[:, :, 0] = (np.arange(9) + 1) / 16  # the target says which window it is
+    counts, blocks = {"2s": np.array([9, 3])}, iter([{"2s": targets}])
+    classes = ["low", "middle", "high"]
+    write_scores(tmp_path / "s.h5", clips.clip_ids, classes, {"2s": (2, 9, 3)}, counts, blocks, hops_s={"2s": 1.0})
+    examples = examples_of_windows(clips, ScoreStore.open(tmp_path / "s.h5"), 2, rows=[1, 0])
+    assert len(examples) == 12 and not examples.slack.any()
+    waveforms, soft, _ = examples.batch(np.arange(12), np.full(12, 0.999))
+    for piece, (row, window) in enumerate([(1, w) for w in range(3)] + [(0, w) for w in range(9)]):
+        cut = clips.read(clips.clip_ids[row])[window * RATE : (window + 2) * RATE]
+        assert np.array_equal(waveforms[piece], np.pad(cut, (0, 2 * RATE - len(cut))))
+        assert soft[piece, 0] == (window + 1) / 16
+
+
+def test_overlapping_windows_without_their_hop_are_refused(write_tones, tmp_path):
+    clips = ClipStore.open(write_tones(tmp_path, [10.0], RATE) / "clips.h5")
+    with pytest.raises(InputError, match=r"clip 't00' of 10 s has 9 windows of 2s, the last from 16 s on"):
+        examples_of_windows(clips, constant_scores(tmp_path / "s.h5", clips, 2, 9), 2, rows=[0])
 
 
 def test_scale_that_is_not_in_the_store_is_refused(clips, scores):
@@ -109,14 +145,21 @@ def joined(write_tones, tmp_path_factory) -> ClipStore:
     return ClipStore.open(write_tones(tmp_path_factory.mktemp("joined"), [10.9, 11.2, 10.0, 2.9], RATE) / "clips.h5")
 
 
-def constant_scores(path, clips: ClipStore, window_s, n_windows: int) -> ScoreStore:
-    shape = (len(clips), 3) if window_s == "clip" else (len(clips), n_windows, 3)
-    ScoreStore.write(path, clips.clip_ids, ("low", "middle", "high"), {window_s: np.full(shape, 0.5)})
+def constant_scores(path, clips: ClipStore, window_s, n_windows) -> ScoreStore:
+    """Scores of .5; `n_windows` of every clip, or (N,) of each."""
+    n_windows = np.broadcast_to(n_windows, len(clips))
+    scale = window_name(window_s)
+    shape = (len(clips), 3) if scale == "clip" else (len(clips), n_windows.max(), 3)
+    counts = {} if scale == "clip" else {scale: n_windows}
+    blocks = iter([{scale: np.full(shape, 0.5)}])
+    write_scores(path, clips.clip_ids, ["low", "middle", "high"], {scale: shape}, counts, blocks)
     return ScoreStore.open(path)
 
 
 def test_last_window_that_is_too_long_is_cut_anywhere_within_its_bounds_and_no_other_moves(joined, tmp_path):
-    examples = examples_of_windows(joined, constant_scores(tmp_path / "s.h5", joined, 2, 6), 2, rows=range(4))
+    examples = examples_of_windows(
+        joined, constant_scores(tmp_path / "s.h5", joined, 2, [5, 6, 5, 1]), 2, rows=range(4)
+    )
     clip_of, window_of = np.repeat([0, 1, 2, 3], [5, 6, 5, 1]), [*range(5), *range(6), *range(5), 0]
     pieces = np.arange(17)
     assert len(examples) == 17
