@@ -403,11 +403,19 @@ class Inputs:
 
     def __init__(self) -> None:
         self.sha256: dict[str, str] = {}
+        self.roles: dict[str, str] = {}
 
-    def read(self, path: Input) -> Input:
-        """Take the checksum of a file, once; return `path`. What is no file (None, `audioset`) has none."""
-        if path is not None and str(path) not in self.sha256 and Path(path).is_file():
-            self.sha256[str(path)] = sha256(path)
+    def read(self, path: Input, role: str = "") -> Input:
+        """Take the checksum of a file, once; return `path`. What is no file (None, `audioset`) has none.
+
+        Args:
+            role: what the file is to the run, for those who look for it later (`recorded_input`): `labels`.
+        """
+        if path is not None and Path(path).is_file():
+            if str(path) not in self.sha256:
+                self.sha256[str(path)] = sha256(path)
+            if role:
+                self.roles[role] = str(path)
         return path
 
 
@@ -452,11 +460,22 @@ def run_record(
         "pseudolabel": __version__,
         "commit": git_commit(),
         "inputs": dict(inputs.sha256),
+        "roles": dict(inputs.roles),
         "host": platform.node(),
         "python": platform.python_version(),
         "versions": versions,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def input_in_role(record: Mapping, role: str) -> str | None:
+    """Return the path that a run.json gives for the input of a role; None where it names none."""
+    inputs, roles = (record.get(name) if isinstance(record.get(name), dict) else {} for name in ("inputs", "roles"))
+    if role == "labels" and not roles:  # written before there were roles: what verbs read first
+        return next(iter(inputs), None)
+    if role == "scores" and not roles:
+        return next((path for path in inputs if path.endswith(".h5")), None)
+    return roles.get(role)
 
 
 def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:

@@ -146,16 +146,24 @@ def default_file(
     """
     if given is not None:
         return given
-    folder = home(args, *named)
-    found = existing(folder / name)
-    if found is None and what and folder != args.work and (args.work / name).exists():
+    found = existing(home(args, *named) / name)
+    if found is None and what and (args.work / name).exists():
         note(f"no {what}: {args.work / name} does not belong to {next(path for path in named if path is not None)}")
     return found
 
 
 def vocabulary_source(args: argparse.Namespace, *named: str | Path | None) -> str | Path:
-    """Return what `Vocabulary.load` takes: --vocabulary, else vocabulary.csv beside what is named, else `audioset`."""
-    return args.vocabulary or existing(home(args, *named) / "vocabulary.csv") or "audioset"
+    """Return what `Vocabulary.load` takes: --vocabulary, else vocabulary.csv beside what is named, else `audioset`.
+
+    Where --work names a folder, its vocabulary.csv is taken for what has none beside it.
+    """
+    return args.vocabulary or beside(args, "vocabulary.csv", *named) or "audioset"
+
+
+def beside(args: argparse.Namespace, name: str, *named: str | Path | None) -> Path | None:
+    """Return the file of this name that belongs to the named paths, else that of a WORK that --work names."""
+    folders = dict.fromkeys((home(args, *named), base(args, *named)))
+    return next(filter(None, (existing(folder / name) for folder in folders)), None)
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:

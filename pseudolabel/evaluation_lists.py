@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import Inputs, read_csv, read_run, recorded_input
+from pseudolabel.artefacts import Inputs, input_in_role, read_csv, read_run, recorded_input
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.aliases import match_clips
@@ -86,7 +86,7 @@ def _list_of(folders: Sequence[Path]) -> Path | None:
     """Return the list that the first of these folders enhanced, where its bytes still lie; None: they do not."""
     for folder in folders[:1]:
         record = read_run(folder)
-        listed = next(iter(record.get("inputs") or ()), None)  # the first file that enhance reads
+        listed = input_in_role(record, "labels")
         return listed and recorded_input(record, listed, folder.absolute().parent)
     return None
 

@@ -22,14 +22,30 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from pseudolabel.artefacts import refuse_foreign, run_record, sha256, whole_folder, write_json
+from pseudolabel.artefacts import (
+    Inputs,
+    input_in_role,
+    read_run,
+    recorded_input,
+    refuse_foreign,
+    refuse_input_as_output,
+    run_record,
+    sha256,
+    whole_folder,
+    write_run_record,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
-    existing,
+    base,
+    beside,
+    default_file,
+    home,
     non_negative_int,
     positive_int,
     probability,
@@ -89,7 +105,12 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"is for {what}", f"--{strange[0].replace('_', '-')}", remedy)
     for name, default in {**OF_PAGE, **OF_RESULT}.items():
         setattr(args, name, default if getattr(args, name) is None else getattr(args, name))
-    _run_judgements(args) if args.judgements else _run_page(args)
+    if args.decoys is not None and not args.blind:
+        raise InputError("decoys are seen as such where the page says why an item is there", "--decoys", "Add --blind.")
+    out = args.out or args.work / ("review-result" if args.judgements else "review")
+    with only_run(out):
+        refuse_foreign(out, args.overwrite, "review")
+        _run_judgements(args, out) if args.judgements else _run_page(args, out)
 
 
 def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
@@ -97,23 +118,68 @@ def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
     return [name for name in names if getattr(args, name) is not None and getattr(args, name) is not False]
 
 
-def _run_page(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class PageFiles:
+    """Which files a page is made from, beside the ledger: what options name, else what belongs to the ledger.
+
+    That is what the run.json beside it records, with the same bytes, else what lies in the ledger's work folder.
+    """
+
+    labels: Path
+    vocabulary: str | Path
+    clips: Path | None
+    scores: Path | None
+    segments: Path | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, ledger: Path) -> PageFiles:
+        """Return the files of a ledger; InputError where the list before the additions is not there as it was."""
+        place, record = home(args, ledger), read_run(ledger.absolute().parent)
+        labels, scores = (input_in_role(record, role) for role in ("labels", "scores"))
+        return cls(
+            args.labels
+            or (_as_recorded(record, labels, place) if labels else beside(args, "labels.csv", ledger))
+            or place / "labels.csv",
+            vocabulary_source(args, ledger, args.labels),
+            args.clips
+            or beside(args, "clips.h5", ledger)
+            or default_file(args, None, "clips.h5", ledger, what="sound"),
+            args.scores or (_scores_of(record, scores, place) if record else beside(args, "scores.h5", ledger)),
+            args.segments or (args.labels if args.labels and _is_segment_list(args) else None),
+        )
+
+
+def _as_recorded(record: dict, labels: str, place: Path) -> Path:
+    """Return where the list that was enhanced lies."""
+    found = recorded_input(record, labels, place)
+    if found is None:
+        raise InputError("the list that was enhanced is not there as it was", labels, "Give --labels.")
+    return found
+
+
+def _scores_of(record: dict, scores: str | None, place: Path) -> Path | None:
+    """Return where the scores that decided lie; where there were some and they are gone, a line says so."""
+    found = scores and recorded_input(record, scores, place)
+    if scores and not found:
+        note(f"no scores on the page: {scores} is not there as it was (--scores gives them)")
+    return found or None
+
+
+def _run_page(args: argparse.Namespace, out: Path) -> None:
     """Draw the sample, write the page and its key."""
-    if args.decoys is not None and not args.blind:
-        raise InputError("decoys are seen as such where the page says why an item is there", "--decoys", "Add --blind.")
-    out = _output_folder(args, "review", TABLE)
-    path = args.ledger or _only_ledger(args.work)
-    ledger, source = read_ledger(path, NAMED), vocabulary_source(args)
-    vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
-    labels_path = args.labels or args.work / "labels.csv"
-    labels = read_labels(args, labels_path, vocabulary, own=args.labels is None)
+    path, inputs = args.ledger or _only_ledger(args.work), Inputs()
+    ledger = read_ledger(inputs.read(path, "ledger"), NAMED)
+    files = PageFiles.of(args, path)
+    refuse_input_as_output(out, [path, *vars(files).values()])
+    vocabulary = Vocabulary.load(inputs.read(files.vocabulary))
+    ontology = Ontology.load(inputs.read(args.ontology or table_path("audioset.csv")))
+    labels = read_labels(args, inputs.read(files.labels), vocabulary, own=args.labels is None)
     _check_same_list(labels, ledger, path)
-    sample = draw_sample(ledger, sha256(path), labels, ontology, args)
-    inputs = [path, labels_path, source, args.ontology or table_path("audioset.csv")]
+    sample = draw_sample(ledger, inputs.sha256[str(path)], labels, ontology, args)
     with whole_folder(out, args.overwrite, "review") as folder:
-        inputs += _write_page(folder, sample, vocabulary, labels, args)
+        _write_page(folder, sample, vocabulary, labels, args, files, inputs)
         write_sample(sample, folder)
-        write_json(folder / "run.json", run_record("review", vars(args), inputs, args.seed))
+        write_run_record(folder, run_record("review", vars(args), inputs, args.seed))
     decoys = f" and {len(sample.decoys)} decoys" if sample.decoys else ""
     strata = f"{len(sample.strata)} strat{'a' if len(sample.strata) > 1 else 'um'}"
     print(f"{out}: {len(sample.additions)} of {sample.n_additions:,} additions in {strata}{decoys}; "
@@ -128,22 +194,27 @@ def _check_same_list(labels: LabelTable, ledger: pa.Table, path: Path) -> None:
 
 
 def _write_page(
-    folder: Path, sample: Sample, vocabulary: Vocabulary, labels: LabelTable, args: argparse.Namespace
-) -> list[Path]:
-    """Write the page, and tasks for Label Studio where asked for; return the files that were read."""
+    folder: Path,
+    sample: Sample,
+    vocabulary: Vocabulary,
+    labels: LabelTable,
+    args: argparse.Namespace,
+    files: PageFiles,
+    inputs: Inputs,
+) -> None:
+    """Write the page, and tasks for Label Studio where asked for."""
     from pseudolabel.audio.clips import ClipStore
     from pseudolabel.labels.readers import read_segments
     from pseudolabel.reviews.page import PageSources, write_page
     from pseudolabel.scores.store import ScoreStore
 
-    clips_path = args.clips or existing(args.work / "clips.h5")
-    scores_path = args.scores or existing(args.work / "scores.h5")
-    segments_path = args.segments or (args.labels if args.labels and _is_segment_list(args) else None)
-    segments = segments_path and {
-        clip_id: (float(start), float(end)) for clip_id, (start, end) in read_segments(segments_path).items()
+    for path in (files.clips, files.scores, files.segments):
+        inputs.read(path)
+    segments = files.segments and {
+        clip_id: (float(start), float(end)) for clip_id, (start, end) in read_segments(files.segments).items()
     }
     sources = PageSources(
-        vocabulary, labels, clips_path and ClipStore.open(clips_path), scores_path and ScoreStore.open(scores_path),
+        vocabulary, labels, files.clips and ClipStore.open(files.clips), files.scores and ScoreStore.open(files.scores),
         segments, args.embed, args.title,
     )  # fmt: skip
     write_page(folder, sample, sources)
@@ -151,7 +222,6 @@ def _write_page(
         from pseudolabel.reviews.label_studio import write_label_studio
 
         write_label_studio(folder, sample, sources)
-    return [path for path in (clips_path, scores_path, args.segments) if path]
 
 
 def _is_segment_list(args: argparse.Namespace) -> bool:
@@ -161,7 +231,7 @@ def _is_segment_list(args: argparse.Namespace) -> bool:
     return read_label_rows(args.labels, args.format)[1] is FORMATS["audioset"]
 
 
-def _run_judgements(args: argparse.Namespace) -> None:
+def _run_judgements(args: argparse.Namespace, out: Path) -> None:
     """Read what was judged, estimate, and write the result."""
     from pseudolabel.reviews.curve import precision_curve, thresholds_for
     from pseudolabel.reviews.judgements import read_judgements
@@ -169,13 +239,15 @@ def _run_judgements(args: argparse.Namespace) -> None:
     from pseudolabel.reviews.result import decided_additions, estimates, result_lines, write_result
     from pseudolabel.reviews.sampling import float_column
 
-    out, folder = _output_folder(args, "review-result", "precision.json"), args.sample or args.work / "review"
+    folder, inputs = args.sample or args.work / "review", Inputs()
     folder = folder.parent if folder.name in (TABLE, REST) else folder
+    for path in (*args.judgements, folder / TABLE, folder / REST):
+        inputs.read(path)
     sample = read_sample(folder)
     path = _ledger_of(sample, args)
-    judgements = read_judgements(args.judgements, sample)
-    ledger, source = read_ledger(path, NAMED), vocabulary_source(args)
-    vocabulary = Vocabulary.load(source)
+    refuse_input_as_output(out, [*args.judgements, folder, folder / TABLE, path])
+    judgements, ledger = read_judgements(args.judgements, sample), read_ledger(inputs.read(path), NAMED)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, path, args.sample)))
     for class_id in sorted(set(ledger["class_id"].to_pylist()) - set(vocabulary.class_ids)):
         raise vocabulary.unknown(class_id, path, "Give the --vocabulary that the ledger was made with.")
     found, scores = estimates(sample, judgements, ledger, vocabulary), float_column(ledger, "score")
@@ -190,16 +262,10 @@ def _run_judgements(args: argparse.Namespace) -> None:
         names = dict(zip(vocabulary.class_ids, vocabulary.names, strict=True))
         decided = decided_additions(sample, judgements)
         write_result(result, found, ledger, decided, precision_curve(weighed, scores), new, names)
-        inputs = [*args.judgements, path, source, folder / TABLE, folder / REST]
-        write_json(result / "run.json", run_record("review", vars(args), inputs, None))
+        write_run_record(result, run_record("review", vars(args), inputs))
     print(
         "\n".join([f"{out}:", *result_lines(found), *(_threshold_lines(new, point, out, args.sure) if point else [])])
     )
-
-
-def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
-    """Return the folder to write, which does not exist, or may be replaced and holds what this verb wrote."""
-    return refuse_foreign(args.out or args.work / name, args.overwrite, "review")
 
 
 def _only_ledger(work: Path) -> Path:
@@ -212,19 +278,20 @@ def _only_ledger(work: Path) -> Path:
 
 
 def _ledger_of(sample: Sample, args: argparse.Namespace) -> Path:
-    """Return the ledger that the sample was drawn from: --ledger, or the one in the work folder that is it."""
+    """Return the ledger that the sample was drawn from: --ledger, the recorded one, or one in its work folder."""
     if args.ledger and not args.ledger.is_file():
         raise InputError("no such file", args.ledger)
-    candidates = [args.ledger] if args.ledger else sorted(args.work.glob("enhanced-*/ledger.*"))
+    place, made = base(args, args.sample), read_run(args.sample or args.work / "review")
+    recorded = input_in_role(made, "ledger")
+    found = filter(None, [recorded and recorded_input(made, recorded)])
+    candidates = [args.ledger] if args.ledger else [*found, *sorted(place.glob("enhanced-*/ledger.*"))]
     for path in candidates:
         if sha256(path) == sample.ledger_sha256:
             return path
     remedy = "Give the --ledger that `review` made the page from, unchanged."
     if args.ledger:
         raise InputError(f"not the ledger that the page {sample.page!r} was made from", args.ledger, remedy)
-    raise InputError(
-        f"no enhanced-*/ledger.* is the one that the page {sample.page!r} was made from", args.work, remedy
-    )
+    raise InputError(f"no enhanced-*/ledger.* is the one that the page {sample.page!r} was made from", place, remedy)
 
 
 def _thresholds_before(path: Path, ledger: pa.Table, vocabulary: Vocabulary) -> dict[str, float | None]:
@@ -275,12 +342,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = verb_parser("review", __doc__)
     add = parser.add_argument
     add("--ledger", type=Path, help="ledger of `enhance` (default: the only one in WORK/enhanced-*)")
-    add("--labels", type=Path, help="the list before the additions (default: WORK/labels.csv)")
+    add("--labels", type=Path, help="the list before the additions (default: the one that enhance read)")
     add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
     add_label_options(parser)
     add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's); for decoys")
-    add("--clips", type=Path, help="sound (default: WORK/clips.h5 where it is; none: links to the source videos)")
-    add("--scores", type=Path, help="score store, for the histograms (default: WORK/scores.h5 where it is)")
+    add("--clips", type=Path, help="sound (default: clips.h5 in the ledger's work folder; none: links to the videos)")
+    add("--scores", type=Path, help="score store, for the histograms (default: the one that enhance read)")
     add("--segments", type=Path, metavar="LIST", help="AudioSet segment list: where in their videos the clips lie"
         " (default: --labels where it is one)")  # fmt: skip
     add("--budget", type=positive_int, metavar="N", help=f"items to judge (default: {BUDGET}, none with --per-class)")

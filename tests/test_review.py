@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pseudolabel import enhance
+from pseudolabel.audio.clips import write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.review import main
@@ -306,7 +307,9 @@ def test_judgements_of_another_page_or_ledger_are_named(reviewed, world, options
     message = refused(capsys, *options, "--sample", folder / "review", "--ledger", ledger, *arguments)
     assert "not the ledger" in message
     (tmp_path / "empty").mkdir()
-    message = refused(capsys, "--work", tmp_path / "empty", "--sample", folder / "review", *arguments)
+    sample = shutil.copytree(folder / "review", tmp_path / "copy" / "review")
+    (sample / "run.json").unlink()  # it says where the ledger is
+    message = refused(capsys, "--work", tmp_path / "empty", "--sample", sample, *arguments)
     assert "no enhanced-*" in message
     assert not (tmp_path / "result").exists()
 
@@ -358,3 +361,68 @@ def test_the_program_that_measures_reviews_by_the_truth_of_a_corpus_works(world,
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"precision {true_precision(work, truth):.4f}; 100 judgements" in said
     assert int(said.split("holds it in ")[1].split()[0]) >= 17
+
+
+# ---- what belongs to a named ledger ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(world, tmp_path, monkeypatch):
+    """A copy of the work folder, A; in the current folder a `work` of the same clips, with other sound and scores."""
+    shutil.copytree(world[0], tmp_path / "A")
+    shutil.copytree(world[0], tmp_path / "here" / "work")
+    for folder in ("A", "here/work"):
+        (tmp_path / folder / "clips.h5").unlink(missing_ok=True)
+    ids = LabelTable.read(tmp_path / "A" / "labels.csv", Vocabulary.load(tmp_path / "A" / "vocabulary.csv")).clip_ids
+    for folder, level in (("A", 1), ("here/work", 9)):
+        pieces = iter([np.full(2 * 1600 * len(ids), level, np.uint8)])
+        write_clips(tmp_path / folder / "clips.h5", ids, ids, [1600] * len(ids), [3200] * len(ids), pieces, 1600)
+    (tmp_path / "here" / "work" / "labels.csv").write_text("clip_id,labels\n")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "A"
+
+
+def inputs_of(folder) -> set[str]:
+    return {os.path.relpath(path, ".") for path in json.loads((folder / "run.json").read_text())["inputs"]}
+
+
+def test_sound_list_and_scores_of_a_named_ledger_are_its_own_and_never_those_of_work(elsewhere, world):
+    ontology = ("--ontology", str(world[0].parent / "ontology.csv"))
+    made = ("enhanced-own", "--threshold", "25p", *ontology, "--work", str(elsewhere), "--out")
+    assert enhance.main([*made[1:], str(elsewhere / made[0])]) == 0
+    ledger = str(elsewhere / "enhanced-own" / "ledger.parquet")
+    assert main(["--ledger", ledger, "--budget", "10", "--out", "page", *ontology]) == 0
+    read = {name for name in inputs_of(Path("page")) if not name.endswith("ontology.csv")}
+    names = ("enhanced-own/ledger.parquet", "labels.csv", "scores.h5", "clips.h5", "vocabulary.csv")
+    assert read == {f"../A/{name}" for name in names}
+    assert {path.name for path in Path("work").iterdir()}.isdisjoint({"review"})
+
+
+def test_what_a_named_ledger_has_not_beside_it_is_absent_and_said_so(elsewhere, world, capsys):
+    ontology = ("--ontology", str(world[0].parent / "ontology.csv"))
+    own = ["--work", str(elsewhere), "--threshold", "25p", *ontology, "--out", str(elsewhere / "enhanced-own")]
+    assert enhance.main(own) == 0
+    (elsewhere / "clips.h5").unlink()
+    with open(elsewhere / "scores.h5", "ab") as file:
+        file.write(b"changed")
+    arguments = ["--ledger", str(elsewhere / "enhanced-own" / "ledger.parquet"), "--budget", "10", "--out", "page"]
+    capsys.readouterr()
+    assert main([*arguments, *ontology]) == 0
+    said = capsys.readouterr().err
+    assert "no sound: work/clips.h5 does not belong to" in said
+    assert "no scores on the page" in said and "is not there as it was" in said
+    assert not {name for name in inputs_of(Path("page")) if name.endswith(".h5")}
+    with open(elsewhere / "labels.csv", "a") as file:
+        file.write("another,\n")
+    said = refused(capsys, *arguments, *ontology, "--overwrite")
+    assert "labels.csv: the list that was enhanced is not there as it was. Give --labels." in said
+
+
+def test_a_page_or_a_ledger_is_not_replaced_by_what_is_made_of_it(reviewed, options, capsys):
+    folder, _ = reviewed
+    page = folder / "review"
+    before = sorted(path.name for path in page.iterdir())
+    arguments = ("--sample", page, "--judgements", folder / "judged.csv", "--out", page, "--overwrite")
+    said = refused(capsys, *options, *arguments)
+    assert "would be replaced while it is an input" in said
+    assert sorted(path.name for path in page.iterdir()) == before
