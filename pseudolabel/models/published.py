@@ -19,7 +19,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pseudolabel.artefacts import run_record, whole_folder, write_json
+from pseudolabel.artefacts import (
+    Inputs,
+    refuse_foreign,
+    refuse_input_as_output,
+    run_record,
+    whole_folder,
+    write_run_record,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import n_parameters
@@ -28,6 +36,7 @@ from pseudolabel.models.efficientnet import N_FEATURES
 from pseudolabel.models.files import check_state, load_state, save_model
 from pseudolabel.models.tagger import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END, Tagger, build_tagger
 
+VERB = "models.published"
 MARKS = {"psla": "effnet._conv_stem.weight", "ast": "v.cls_token", "psl": "features.0.0.weight"}  # a tensor of each
 PSLA_FRAMES, AST_FRAMES, N_MELS = 1056, 1024, 128  # 10 s and what their programs add
 AST_STRIDES = (10, 12, 14, 16)  # of the published ones
@@ -221,12 +230,15 @@ def _check_front_end(tagger, weights, place):
 
 def convert(args: argparse.Namespace) -> None:
     """Write a run folder from a published file."""
-    tagger = load_published(args.file, args.kind, args.sha256, args.vocabulary)
-    with whole_folder(args.out, args.overwrite, "models.published") as folder:
+    refuse_input_as_output(args.out, (args.file, args.vocabulary))
+    refuse_foreign(args.out, args.overwrite, VERB)
+    inputs = Inputs()
+    tagger = load_published(inputs.read(args.file), args.kind, args.sha256, inputs.read(args.vocabulary))
+    with only_run(args.out), whole_folder(args.out, args.overwrite, VERB) as folder:
         save_model(folder, tagger)
         size = n_parameters(tagger.network)
-        record = run_record("models.published", vars(args), [args.file])
-        write_json(folder / "run.json", {"row": "published", "n_parameters": size, **record})
+        record = run_record(VERB, vars(args), inputs)
+        write_run_record(folder, {"row": "published", "n_parameters": size, **record})
     name, n_classes = tagger.config["name"], len(tagger.class_ids)
     print(f"wrote {args.out}: {name}, {size / 1e6:.2f} M parameters, {n_classes} classes; what it was trained on is "
           "not recorded: clips that it has seen are scored in-sample")  # fmt: skip
@@ -244,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", choices=tuple(MARKS), help="refuse any other (default: by the tensors' names)")
     parser.add_argument("--sha256", help="checksum that the file must have")
     parser.add_argument("--vocabulary", default="audioset", help="its classes (default: audioset, 527)")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out, where this program wrote it")
     args = parser.parse_args(argv)
     try:
         convert(args)

@@ -367,7 +367,29 @@ def test_the_command_writes_a_run_folder_that_scores_the_same(three, psla, tmp_p
     with torch.no_grad():
         assert torch.equal(loaded(noise(1, RATE)), direct(noise(1, RATE)))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["inputs"] == {str(psla[0]): sha256(psla[0])}
+    assert record["inputs"] == {str(path): sha256(path) for path in (psla[0], three)}
     assert main(arguments) == 2
     assert "output exists" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_the_command_replaces_its_own_folders_alone(three, psla, tmp_path, capsys):
+    out, arguments = tmp_path / "run", [str(psla[0]), "--vocabulary", str(three)]
+    others = {"notes.txt": "mine", "run.json": json.dumps({"verb": "train"})}
+    for name, text in others.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text(text)
+        for options in ((), ("--overwrite",)):
+            assert main([*arguments, "--out", str(folder), *options]) == 2
+            assert [path.read_text() for path in folder.iterdir()] == [text]
+    assert main([*arguments, "--out", str(out)]) == 0
+    (out / "notes.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(out)
+    capsys.readouterr()
+    assert main([*arguments, "--out", str(out), "--overwrite"]) == 2
+    assert "holds notes.txt, which models.published did not write" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "link"), "--overwrite"]) == 2
+    assert (out / "notes.txt").read_text() == "mine" and (out / "model.safetensors").is_file()
+    assert main([str(psla[0]), "--vocabulary", str(three), "--out", str(psla[0].parent), "--overwrite"]) == 2
+    assert "would be replaced while it is an input" in capsys.readouterr().err and psla[0].is_file()
