@@ -10,8 +10,9 @@
 Clips are mono, at one sample rate, of any length. --audio is a folder, searched in depth, of recordings of any format
 and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are clips. A
 recording that cannot be used is skipped and listed in skipped.csv with its reason; a labelled clip without audio keeps
-its labels and is listed in missing.csv. A recording whose name says that it is a listed clip (Yabc.wav,
-abc_30.000_40.000.flac) gets the list's id. Label lists of any known form that are given are written to WORK as
+its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; where the two
+differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name says that it is a listed clip
+(Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store as
 labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them.
 A killed run goes on where it was. --add decodes only what a finished store does not have yet and rewrites it: the
 result is that of preparing everything at once.
@@ -31,68 +32,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import read_csv, refuse_existing, run_record, write_csv, write_json
+from pseudolabel.artefacts import (
+    Inputs,
+    begins_with,
+    has_format,
+    refuse_existing,
+    refuse_foreign_file,
+    run_record,
+    write_csv,
+    write_json,
+)
 from pseudolabel.audio.clips import CODECS, ClipStore, audio_start, write_clips
 from pseudolabel.audio.decoding import (
     BLOCK_SIZE,
+    KEPT,
     Decoded,
-    Decoding,
     EncodedAudio,
     Listed,
     collect,
     complete_store,
     decode_all,
+    decoders,
     listing_sha256,
 )
+from pseudolabel.audio.encoding import Decoding
 from pseudolabel.audio.files import Source
+from pseudolabel.audio.growing import read_pieces
 from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.prepare_files import Reports, label_lists, lists_to_write, missing_clips, own_lists, read_groups
 from pseudolabel.progress import note
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
-
-
-def read_groups(path: Path | None) -> dict[str, str]:
-    """Read `clip_id,group` from a CSV file; a clip without a group is a group of its own."""
-    groups: dict[str, str] = {}
-    for row in read_csv(path, ("clip_id", "group")) if path else ():
-        if not row["clip_id"]:
-            raise InputError("the clip id is empty", f"{path}:{row['line']}")
-        group = row["group"] or row["clip_id"]
-        if groups.setdefault(row["clip_id"], group) != group:
-            raise InputError(f"clip {row['clip_id']!r} has two groups", f"{path}:{row['line']}", "Keep one row a clip.")
-    return groups
-
-
-def label_lists(args: argparse.Namespace) -> dict[str, LabelTable]:
-    """Return file name in WORK -> label list, of those that are given or lie there already."""
-    vocabulary = Vocabulary.load(cli.vocabulary_source(args))
-    given = {"labels.csv": args.labels, "balanced.csv": args.balanced, "validation.csv": args.validation,
-             "eval.csv": args.eval}  # fmt: skip
-    own = args.audio is None and not any(given.values())
-    if own:
-        given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
-    return {name: cli.read_labels(args, paths, vocabulary, own) for name, paths in given.items() if paths}
-
-
-def lists_to_write(work: Path, lists: dict[str, LabelTable], overwrite: bool) -> list[str]:
-    """Return the lists that WORK has not got yet; one that lies there and differs needs `overwrite`."""
-    from pseudolabel.labels.table import LabelTable  # slow to import: not in every process that decodes
-
-    def differs(path: Path, table: LabelTable) -> bool:
-        try:
-            return not path.exists() or LabelTable.read(path, table.vocabulary) != table
-        except InputError:
-            return True
-
-    outdated = [name for name, table in lists.items() if differs(work / name, table)]
-    for name in outdated:
-        refuse_existing(work / name, overwrite)
-    return outdated
 
 
 @dataclass
@@ -130,23 +104,10 @@ def name_recordings(files: dict[str, Source], lists: dict[str, LabelTable], fold
     return NamedRecordings(dict(sorted(files.items())), aliases, elsewhere)
 
 
-def missing_clips(
-    lists: dict[str, LabelTable], stored: set[str], skipped: list[tuple[str, str, str]], elsewhere: dict[str, str]
-) -> list[tuple[str, str, str]]:
-    """Return (clip id, list, reason) of labelled clips that are not stored, neither under an id `elsewhere`."""
-    reasons = {row[0]: row[2] for row in skipped}
-    return [
-        (clip_id, name, reasons.get(elsewhere.get(clip_id, clip_id), "no audio file"))
-        for name, table in lists.items()
-        for clip_id in table.clip_ids
-        if elsewhere.get(clip_id, clip_id) not in stored
-    ]
-
-
-def listed_recordings(args: argparse.Namespace) -> tuple[Path, dict[str, Source]]:
+def listed_recordings(args: argparse.Namespace, inputs: Inputs) -> tuple[Path, dict[str, Source]]:
     """Return where the recordings are, and {clip id: source} of them, sorted by clip id."""
     audio = args.audio or args.work / "scenes"
-    found = read_segments(args.segments, audio) if args.segments else find_audio(audio)
+    found = read_segments(inputs.read(args.segments), audio) if args.segments else find_audio(audio)
     if not found:
         raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
     return audio, found
@@ -201,10 +162,19 @@ class Clips:
         """Yield the encoded clips in order, new ones that follow each other in large pieces."""
         fresh = EncodedAudio(self.blocks, sum(self.decoded.n_bytes))
         for is_new, rows in itertools.groupby(self.rows, lambda row: row[4] < 0):
+            rows = list(rows)
+            n_bytes = sum(row[2] for row in rows)
             if is_new:
-                yield from fresh.take(sum(row[2] for row in rows))
-            else:
-                yield from (self.old.encoded(row[4]) for row in rows)
+                yield from fresh.take(n_bytes)
+            elif n_bytes:  # one after the other in the old store too
+                yield from read_pieces(self.old.path, self.old.audio_start + int(self.old.offsets[rows[0][4]]), n_bytes)
+
+    def crc32(self) -> list[int] | None:
+        """Return the checksum that each clip's bytes must have; None where the old store has none."""
+        if self.old.crc32 is None:
+            return None
+        fresh, old = iter(self.decoded.crc32), self.old.crc32
+        return [next(fresh) if row[4] < 0 else int(old[row[4]]) for row in self.rows]
 
 
 def check_found(
@@ -222,15 +192,16 @@ def check_found(
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Make WORK/clips.h5, skipped.csv and missing.csv, as the only run that does."""
+    """Make clips.h5, and beside it the lists, skipped.csv and missing.csv, as the only run that does."""
     if args.add and args.overwrite:
-        raise InputError("--add keeps the store that is there", "--overwrite", "Leave one away.")
+        raise InputError("--add keeps the store that is there", "--overwrite", "Give one of them.")
     if args.front_end and not args.stats:
         raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
     out = args.out or args.work / "clips.h5"
     with only_run(out):
         if not (args.stats and out.exists()) or args.add or args.overwrite:
-            prepare_alone(args, refuse_existing(out, args.overwrite or args.add))
+            overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
+            prepare_alone(args, refuse_foreign_file(out, overwrite, ours, "a clip store"))
         if args.stats:
             write_statistics(args, out)
 
@@ -245,59 +216,91 @@ def write_statistics(args: argparse.Namespace, path: Path) -> None:
     options = {"name": args.stats, "sample_rate": clips.sample_rate, **dict(args.front_end)}
     found = feature_statistics(clips, build_frontend(options))
     out = path.with_name(f"{path.stem}.{args.stats}.json")
+    refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")
     write_json(out, {"front_end": options, **asdict(found)})
     print(f"{out}: {args.stats} of {found.n_clips} clips, {found.n_too_short} too short; "
           f"train --front-end mean={found.mean:.6g} std={found.std:.6g}")  # fmt: skip
 
 
-def prepare_alone(args: argparse.Namespace, out: Path) -> None:
-    """Decode, write the lists, and the store last."""
-    audio, found = listed_recordings(args)
-    groups = read_groups(args.groups or cli.existing(args.work / "clips.csv"))
-    lists = label_lists(args)
-    recordings = name_recordings(found, lists, audio)
-    outdated = lists_to_write(args.work, lists, args.overwrite or args.add)
-    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
-    old = store_to_extend(args, out, decoding)
-    files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
-    settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start()}
-    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite)
-    decode_all(files, blocks, decoding, args.processes)
-    decoded = collect(blocks)
+def note_changed(found: dict[str, Source], old: ClipStore | None) -> None:
+    """Say which recordings changed after their clips were made: --add does not decode them again."""
+    if old is None:
+        return
+    made = old.path.stat().st_mtime
+    changed = [clip_id for clip_id, source in found.items() if clip_id in old.index and source.path.exists()
+               and source.path.stat().st_mtime > made]  # fmt: skip
+    if changed:
+        note(f"{len(changed)} recordings changed after {old.path} was made, which keeps their former sound: "
+             f"{first_few(changed)}; --overwrite decodes all again")  # fmt: skip
+
+
+def refuse_unusable(args: argparse.Namespace, decoded: Decoded, n_files: int, audio: Path) -> None:
+    """Raise InputError where a recording is unusable or damaged and `--strict`, or where not one can be used."""
     if decoded.skipped and args.strict:
         _, path, reason = decoded.skipped[0]
         raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
-    if not decoded.clip_ids and old is None:
-        raise InputError(f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}", audio)
+    if not decoded.clip_ids and not args.add:
+        raise InputError(f"not one of {n_files} recordings can be used; first: {decoded.skipped[0][2]}", audio)
+
+
+def prepare_alone(args: argparse.Namespace, out: Path) -> None:
+    """Decode, write the lists, and the store last."""
+    inputs, reports = Inputs(), Reports(out)
+    audio, found = listed_recordings(args, inputs)
+    beside_audio = args.audio and args.audio.absolute().parent
+    groups = read_groups(inputs.read(cli.default_file(args, args.groups, "clips.csv", beside_audio, what="groups")))
+    lists = label_lists(args, out, inputs)
+    recordings = name_recordings(found, lists, audio)
+    reports.refuse_foreign(inputs)
+    to_write = {} if own_lists(args) else lists
+    outdated = lists_to_write(out.parent, to_write, args.overwrite or args.add, inputs)
+    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
+    old = store_to_extend(args, out, decoding)
+    note_changed(recordings.files, old)
+    files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
+    settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start(), **decoders()}
+    # What --add finds half made belongs to a run that ended, or to recordings that have changed: the store is whole.
+    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite or old is not None)
+    decode_all(files, blocks, decoding, args.processes)
+    decoded = collect(blocks)
+    refuse_unusable(args, decoded, len(files), audio)
     clips = Clips(decoded, old, blocks)
-    missing = missing_clips(lists, set(clips.clip_ids), decoded.skipped, recordings.elsewhere)
+    missing = missing_clips(lists, set(clips.clip_ids), decoded.skipped, recordings.elsewhere, audio)
     without_audio = check_found(args, lists, missing, audio)
     for name in outdated:
-        lists[name].write(args.work / name)
-    write_csv(out.with_name("skipped.csv"), ("clip_id", "file", "reason"), decoded.skipped)
-    write_csv(out.with_name("missing.csv"), ("clip_id", "list", "reason"), missing)
-    inputs = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or []]
+        lists[name].write(out.with_name(name))
+    write_csv(reports.skipped, ("clip_id", "file", "reason"), reports.with_earlier(decoded.skipped, old))
+    write_csv(reports.missing, ("clip_id", "list", "reason"), missing)
     record = {
         **run_record("prepare", vars(args), inputs),
         "clips_under_another_id": len(recordings.aliases),
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }
-    write_json(out.with_name(f"{out.stem}.run.json"), record)
+    write_json(reports.run, record)
     group_of = clips.groups(groups, recordings.files, bool(args.segments))
     if old is None:
         refuse_existing(out, args.overwrite)
         complete_store(blocks, decoded, group_of, decoding, audio.name)
     else:
         write_clips(out, clips.clip_ids, group_of, clips.n_samples, [row[2] for row in clips.rows], clips.encoded(),
-                    decoding.sample_rate, decoding.codec, old.source, overwrite=True)  # fmt: skip
+                    decoding.sample_rate, decoding.codec, old.source, overwrite=True, crc32=clips.crc32())  # fmt: skip
     blocks.remove()  # the store comes last: where it is, all of it is
+    say_what_was_made(out, clips, decoding, without_audio, reports)
+
+
+def say_what_was_made(out: Path, clips: Clips, decoding: Decoding, without_audio: str, reports: Reports) -> None:
+    """Print what the store holds, and what was left out."""
+    decoded, old = clips.decoded, clips.old
     hours = sum(clips.n_samples) / decoding.sample_rate / 3600
     added = "" if old is None else f" ({len(decoded.clip_ids)} of them added)"
     print(
         f"wrote {out}: {len(clips.clip_ids)} clips{added}, {hours:.2f} h at {decoding.sample_rate} Hz, "
         f"{decoding.codec}; {decoded.scaled} beyond full scale were scaled down"
     )
-    print(f"skipped {len(decoded.skipped)} unusable recordings; {without_audio}")
+    n_kept = sum(reason.startswith(KEPT) for _, _, reason in decoded.skipped)
+    print(f"skipped {len(decoded.skipped) - n_kept} unusable recordings; {without_audio}")
+    if n_kept:
+        print(f"kept {n_kept} recordings that are not as long as their headers or segments say: see {reports.skipped}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -310,7 +313,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in (("labels", "training"), ("balanced", "balanced training"), ("validation", "held-out"),
                           ("eval", "evaluation")):  # fmt: skip
         parser.add_argument(f"--{name}", type=Path, nargs="+", metavar="LIST", help=f"label lists of {purpose} clips")
-    parser.add_argument("--groups", type=Path, help="CSV with clip_id,group (default: WORK/clips.csv where it is)")
+    parser.add_argument(
+        "--groups", type=Path, help="CSV with clip_id,group (default: clips.csv beside the folder of --audio)"
+    )
     parser.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
     cli.add_label_options(parser)
     parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.checksums import SpanChecksums
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.stores import (
     ALIGNED_FROM,
     ALIGNMENT,
@@ -80,6 +80,8 @@ class ClipStore(KeyedByClip):
                 path,
             )
         self._bytes: np.ndarray | None = None
+        self.audio_start = self._start or 0  # byte of the file
+        self.crc32 = file["crc32"][:] if "crc32" in file else None
         self._check()
 
     def _check(self) -> None:
@@ -109,6 +111,7 @@ class ClipStore(KeyedByClip):
 
     def encoded(self, row: int) -> np.ndarray:
         """Return a row's bytes as they are stored, uint8, mapped into memory."""
+        self.check_unchanged()
         if self._bytes is None:
             if self._size:
                 self._bytes = np.memmap(self.path, np.uint8, "r", offset=self._start, shape=(self._size,))
@@ -161,12 +164,17 @@ def write_clips(
     codec: str = "pcm16",
     source: str = "",
     overwrite: bool = False,
+    crc32: Sequence[int] | None = None,
 ) -> None:
     """Write a store from encoded bytes that arrive in clip order, in pieces of any size, never all in memory.
 
     Args:
         n_samples, n_bytes: (N,) length of each clip in samples and encoded.
         chunks: uint8 arrays whose concatenation is the encoded clips.
+        crc32: (N,) checksum that each clip's bytes must have; None: whatever they are.
+
+    Raises:
+        InputError: too few bytes came, or others than those that the checksums are of.
     """
     with write_hdf5(path, overwrite) as file:
         total = sum(n_bytes)
@@ -179,6 +187,10 @@ def write_clips(
                 summed.result()
         if position != total:
             raise InputError(f"{position} bytes came, {total} were announced", path)
+        if crc32 is not None and not np.array_equal(checksums.values, crc32):
+            damaged = first_few(clip_ids[row] for row in np.flatnonzero(checksums.values != crc32))
+            raise InputError(f"the audio of clips was damaged before it was written here: {damaged}", path,
+                             "Decode them again: remove the folder of blocks, or give --overwrite.")  # fmt: skip
         _write_tables(file, clip_ids, groups, n_samples, n_bytes, checksums.values, (sample_rate, codec, source))
 
 

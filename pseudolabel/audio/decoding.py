@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from pseudolabel.artefacts import rename
 from pseudolabel.audio.clips import LEAST_IN_PLACE, audio_start, complete_clips, write_clips
 from pseudolabel.audio.encoding import Decoding, Encoded, Pile, encode_into
 from pseudolabel.audio.files import Source, UnreadableAudio
@@ -272,10 +273,15 @@ def complete_store(blocks: Blocks, decoded: Decoded, groups: list[str], decoding
     described = (decoding.sample_rate, decoding.codec, source)
     if sum(decoded.n_bytes) < LEAST_IN_PLACE:
         pieces = EncodedAudio(blocks, sum(decoded.n_bytes)).take(sum(decoded.n_bytes))
-        write_clips(blocks.output, decoded.clip_ids, groups, *sizes, pieces, *described, overwrite=True)
+        write_clips(blocks.output, decoded.clip_ids, groups, *sizes, pieces, *described, True, decoded.crc32)
         return
     complete_clips(audio, decoded.clip_ids, groups, *sizes, decoded.crc32, *described)
-    os.replace(audio, blocks.output)
+    rename(audio, blocks.output)
+
+
+def decoders() -> dict[str, str]:
+    """Return the versions of what decodes: others may give other samples."""
+    return {name: metadata.version(name) for name in ("soundfile", "av", "soxr")}
 
 
 def listing_sha256(files: Listed) -> str:

@@ -120,7 +120,7 @@ def test_segments_of_longer_recordings_are_clips_of_their_own(tmp_path):
         ("a.wav,-1,1\n", "segments.csv:2: '-1' is no time in seconds"),
         ("a.wav,nan,1\n", "'nan' is no time"),
         ("a.wav,2,2\n", "ends at 2 s, not after its start at 2 s"),
-        ("a.wav,0,1\nb.wav,0,1\na.wav,0,1\n", "segments.csv:4: clip 'a_0_1' stands there twice, first in line 2"),
+        ("a.wav,0,1\nb.wav,0,1\na.wav,0,1\n", "segments.csv:4: clip 'a_0_1' is listed twice, first in line 2"),
         ("a.wav,0\n", "columns"),
     ],
 )
