@@ -471,11 +471,10 @@ def run_record(
 def input_in_role(record: Mapping, role: str) -> str | None:
     """Return the path that a run.json gives for the input of a role; None where it names none."""
     inputs, roles = (record.get(name) if isinstance(record.get(name), dict) else {} for name in ("inputs", "roles"))
-    if role == "labels" and not roles:  # written before there were roles: what verbs read first
-        return next(iter(inputs), None)
-    if role == "scores" and not roles:
-        return next((path for path in inputs if path.endswith(".h5")), None)
-    return roles.get(role)
+    if "roles" in record or record.get("verb") != "enhance":
+        return roles.get(role)
+    earlier = {"labels": "", "scores": ".h5"}  # before there were roles: the first input, and the first store
+    return next((path for path in inputs if role in earlier and path.endswith(earlier[role])), None)
 
 
 def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:

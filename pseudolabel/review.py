@@ -135,15 +135,15 @@ class PageFiles:
     def of(cls, args: argparse.Namespace, ledger: Path) -> PageFiles:
         """Return the files of a ledger; InputError where the list before the additions is not there as it was."""
         place, record = home(args, ledger), read_run(ledger.absolute().parent)
+        if origin := input_in_role(record, "ledger"):  # a ledger that was reviewed already
+            record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
         labels, scores = (input_in_role(record, role) for role in ("labels", "scores"))
         return cls(
             args.labels
             or (_as_recorded(record, labels, place) if labels else beside(args, "labels.csv", ledger))
             or place / "labels.csv",
             vocabulary_source(args, ledger, args.labels),
-            args.clips
-            or beside(args, "clips.h5", ledger)
-            or default_file(args, None, "clips.h5", ledger, what="sound"),
+            default_file(args, args.clips or beside(args, "clips.h5", ledger), "clips.h5", ledger, what="sound"),
             args.scores or (_scores_of(record, scores, place) if record else beside(args, "scores.h5", ledger)),
             args.segments or (args.labels if args.labels and _is_segment_list(args) else None),
         )
@@ -246,7 +246,7 @@ def _run_judgements(args: argparse.Namespace, out: Path) -> None:
     sample = read_sample(folder)
     path = _ledger_of(sample, args)
     refuse_input_as_output(out, [*args.judgements, folder, folder / TABLE, path])
-    judgements, ledger = read_judgements(args.judgements, sample), read_ledger(inputs.read(path), NAMED)
+    judgements, ledger = read_judgements(args.judgements, sample), read_ledger(inputs.read(path, "ledger"), NAMED)
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, path, args.sample)))
     for class_id in sorted(set(ledger["class_id"].to_pylist()) - set(vocabulary.class_ids)):
         raise vocabulary.unknown(class_id, path, "Give the --vocabulary that the ledger was made with.")
