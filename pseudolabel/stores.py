@@ -16,9 +16,9 @@ import numpy as np
 from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.hdf5_checks import refuse_claims, refuse_heaps, refuse_odd_attributes
 from pseudolabel.progress import Progress
 
-MOST_PACKED = 1032  # deflate, the tightest filter that HDF5 brings, packs no more into a byte
 VERIFY_BYTES = 1 << 24  # read at a time
 ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple, so that they can be mapped into memory
 
@@ -105,26 +105,10 @@ def fixed_length_text(values: Sequence[str]) -> np.ndarray:
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
 
-def claims_too_much(dataset: h5py.Dataset, file_bytes: int) -> bool:
-    """Return whether a data set claims more bytes than what a file of this size holds of it can be unpacked to."""
-    held = min(dataset.id.get_storage_size(), file_bytes)
-    return dataset.nbytes > held * (MOST_PACKED if dataset.chunks else 1)
-
-
-def refuse_claims(file: h5py.File, path: Path) -> None:
-    """Raise InputError where a data set claims to be larger than what the file holds of it, before memory is taken."""
-    size = path.stat().st_size
-    for name, dataset in file.items():
-        if not isinstance(dataset, h5py.Dataset) or not dataset.shape:
-            continue
-        held, start = dataset.id.get_storage_size(), dataset.id.get_offset()
-        if claims_too_much(dataset, size) or held > size or (start is not None and start + held > size):
-            claim = f"{name} claims {dataset.nbytes} bytes, the file of {size} bytes holds {held} of them"
-            raise InputError(claim, path, "The file is damaged or cut short: make it again.")
-
-
 def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """Read ids stored as fixed-length or as variable-length strings."""
+    """Read ids stored as fixed-length or as variable-length strings; TypeError where they are something else."""
+    if dataset.ndim != 1 or (dataset.dtype.kind != "S" and h5py.check_string_dtype(dataset.dtype) is None):
+        raise TypeError(f"{dataset.name} is not a list of texts")
     return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
 
 
@@ -155,8 +139,19 @@ def store_contents(path: str | Path) -> Iterator[None]:
         raise InputError(message, path, "Make it again.") from error
 
 
-def open_format(path: str | Path, name: str, version: int) -> h5py.File:
-    """Open an HDF5 file for reading and check what its `format` and `format_version` attributes say."""
+def file_identity(path: str | Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written to: device, inode, size, time of the last change."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h5py.File:
+    """Open an HDF5 file for reading and check what its `format` and `format_version` attributes say.
+
+    Args:
+        names: the format, or several, of which an error names the first.
+    """
+    names = (names,) if isinstance(names, str) else names
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", path)
@@ -166,10 +161,13 @@ def open_format(path: str | Path, name: str, version: int) -> h5py.File:
         raise InputError(f"not a readable HDF5 file ({error})", path) from error
     try:
         with store_contents(path):
+            refuse_heaps(file, path)
+            refuse_odd_attributes(file, path)
             found = text_attribute(file.attrs.get("format", "none"))
             found_version = whole_number(file.attrs.get("format_version", 0))
-        if found != name or found_version != version:
-            raise InputError(f"format is {found!r} version {found_version}, expected {name!r} version {version}", path)
+        if found not in names or found_version != version:
+            message = f"format is {found!r} version {found_version}, expected {names[0]!r} version {version}"
+            raise InputError(message, path)
     except InputError:
         file.close()
         raise
@@ -177,9 +175,13 @@ def open_format(path: str | Path, name: str, version: int) -> h5py.File:
 
 
 class KeyedByClip:
-    """A read-only store whose rows are clips; `clip_ids` (N,) names them. It holds no open file."""
+    """A read-only store whose rows are clips; `clip_ids` (N,) names them. It holds no open file.
+
+    A store that is replaced or changed afterwards is noticed when it is read: rows of two files are never mixed.
+    """
 
     FORMAT: str
+    EARLIER_FORMATS: tuple[str, ...] = ()  # that are read too
     FORMAT_VERSION: int
     HOLDS: str  # what a clip that is not here lacks
     LARGE: str  # the data sets whose names begin so are mapped into memory; the others are tables
@@ -188,6 +190,7 @@ class KeyedByClip:
     clip_ids: tuple[str, ...]
     aliases: Mapping[str, str] = MappingProxyType({})  # {id that a list has for a clip: its id here}
     _index: dict[str, int] | None = None
+    _identity: tuple[int, int, int, int] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -197,11 +200,29 @@ class KeyedByClip:
             InputError: the file is missing, damaged, of another format or version, or its tables contradict each other.
         """
         path = Path(path)
-        with open_format(path, cls.FORMAT, cls.FORMAT_VERSION) as file, store_contents(path):
+        identity = file_identity(path) if path.is_file() else None
+        formats = (cls.FORMAT, *cls.EARLIER_FORMATS)
+        with open_format(path, formats, cls.FORMAT_VERSION) as file, store_contents(path):
             refuse_claims(file, path)
             store = cls(path, file)
+            if not all(store.clip_ids):
+                raise InputError("a clip id is empty", path, "Make it again.")
             cls._check_tables(file, path)
-            return store
+        store._identity = identity
+        store.check_unchanged()
+        return store
+
+    def check_unchanged(self) -> None:
+        """Raise InputError where the file is no longer the one that was opened."""
+        if self._identity is None:
+            return
+        try:
+            same = file_identity(self.path) == self._identity
+        except OSError:
+            same = False
+        if not same:
+            message = "was replaced, changed or removed after it was opened"
+            raise InputError(message, self.path, "Run the command again, and leave the file alone meanwhile.")
 
     @classmethod
     def seal(cls, file: h5py.File) -> None:
@@ -225,6 +246,7 @@ class KeyedByClip:
         Raises:
             InputError: a part is damaged; the message names the first clip that it holds.
         """
+        self.check_unchanged()
         with h5py.File(self.path, "r") as file, store_contents(self.path):
             whole = [self._verify_span_by_span(file, name) for name in file if name.startswith(self.LARGE)]
         return all(whole)
@@ -240,6 +262,7 @@ class KeyedByClip:
         with Progress(f"verify {name}", len(stored), "row") as progress:
             for start in range(0, len(stored), step):
                 found.update(stored[start : start + step])
+                self.check_unchanged()
                 progress.advance(min(step, len(stored) - start))
         differing = np.flatnonzero(found.values != expected)
         if len(differing):

@@ -8,10 +8,11 @@ import h5py
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
+from pseudolabel.hdf5_checks import refuse_heaps, refuse_odd_attributes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.stores import KeyedByClip, store_contents, text_attribute
 
-STORES = {store.FORMAT: store for store in (ClipStore, ScoreStore)}
+STORES = {name: store for store in (ClipStore, ScoreStore) for name in (store.FORMAT, *store.EARLIER_FORMATS)}
 
 
 def open_store(path: Path) -> KeyedByClip:
@@ -23,6 +24,8 @@ def open_store(path: Path) -> KeyedByClip:
     found = None
     if path.is_file() and h5py.is_hdf5(path):
         with store_contents(path), h5py.File(path, "r") as file:
+            refuse_heaps(file, path)
+            refuse_odd_attributes(file, path)
             found = text_attribute(file.attrs.get("format", "none"))
         if found not in STORES:
             raise InputError(f"format is {found!r}, not one of: {', '.join(STORES)}", path)

@@ -5,10 +5,12 @@
     scores_clip  (M, K)     float16, or uint8: score = value * scale, scale = 1 / 255
     scores_2s    (M, W, K)  ...       where asked for: windows of 10, 5 or 2 s, W of each clip
     n_windows_2s (M,)       int64     how many of the W windows are real; the rest is 0
-    attributes: format="pseudolabel-targets", format_version=1, scale, reading
+    crc32_clip   (M / 1024,) uint32   checksum of every 1,024 rows as they are stored; crc32_2s ...
+    attributes: format="pseudolabel-scores", format_version=1, scale, reading, vocabulary, window_rule, tables_crc32
 
-Scores lie in chunks of whole clips, packed by gzip after shuffling bytes, which every HDF5 library reads. 8 bits are
-rounded to the nearest: no value is more than 1 / 510 from the teacher's.
+This is a score store (scores/store.py), which `ScoreStore` opens too. Scores lie in chunks of whole clips, packed by
+gzip after shuffling bytes, which every HDF5 library reads. 8 bits are rounded to the nearest: no value is more than
+1 / 510 from the teacher's.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import Progress
-from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.stores import fixed_length_text, open_format, read_text, refuse_claims, store_contents, write_hdf5
+from pseudolabel.scores.store import ScoreStore, note_hop, row_ends
+from pseudolabel.scores.windows import CLIP, WINDOW_RULE, parse_window, window_name
+from pseudolabel.stores import fixed_length_text, write_hdf5
 
-FORMAT, FORMAT_VERSION = "pseudolabel-targets", 1
 TYPES = {"float16": 1.0, "uint8": 1 / 255}  # and the scale of each
 BLOCK_CLIPS = 4096
 CHUNK_BYTES, GZIP_LEVEL = 1 << 16, 4
@@ -52,8 +54,9 @@ def write_targets(
     rows, columns = evidence.row_of[clips], evidence.column_of[classes]
     columns = slice(None) if np.array_equal(columns, np.arange(len(scores.class_ids))) else columns
     with write_hdf5(path) as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["scale"], file.attrs["reading"] = TYPES[kind], READING
+        file.attrs["vocabulary"], file.attrs["window_rule"] = labels.vocabulary.name, WINDOW_RULE
         file["clip_id"] = fixed_length_text([labels.clip_ids[clip] for clip in clips.tolist()])
         file["class_id"] = fixed_length_text([labels.vocabulary.class_ids[k] for k in classes.tolist()])
         for scale in scales:
@@ -68,14 +71,21 @@ def write_targets(
                 f"scores_{name}", shape, kind, chunks=chunk, compression="gzip", compression_opts=GZIP_LEVEL,
                 shuffle=kind != "uint8", track_times=False,
             )  # fmt: skip
+            if scale != CLIP:
+                note_hop(packed, scores.hop_s(scale))
             step = max(BLOCK_CLIPS // chunk[0], 1) * chunk[0]
+            checksums = SpanChecksums(row_ends(len(clips), n_bytes))
             with Progress(f"targets {name}", len(clips)) as progress:
                 for start in range(0, len(clips), step):
                     chosen = rows[start : start + step]
                     values = _of_rows(stored, chosen)[..., columns]
                     _refuse_improper(values, labels, clips[start : start + step])
-                    packed[start : start + len(chosen)] = values if kind == "float16" else _eight_bits(values)
+                    values = values.astype(np.float16) if kind == "float16" else _eight_bits(values)
+                    packed[start : start + len(chosen)] = values
+                    checksums.update(values)
                     progress.advance(len(chosen))
+            file[f"crc32_{name}"] = checksums.values
+        ScoreStore.seal(file)
     return len(clips)
 
 
@@ -98,27 +108,19 @@ def _refuse_improper(values: np.ndarray, labels: LabelTable, clips: np.ndarray) 
 class Targets:
     """A targets file that is open for reading: `clip_ids`, `class_ids`, and scores looked up by row and column."""
 
-    def __init__(self, path: Path, file: h5py.File):
-        self.path, self._file = path, file
-        self.clip_ids, self.class_ids = read_text(file["clip_id"]), read_text(file["class_id"])
-        self.scale = float(file.attrs["scale"])
-        self.scores = {name.removeprefix("scores_"): file[name] for name in file if name.startswith("scores_")}
-        n_clips, n_classes = len(self.clip_ids), len(self.class_ids)
-        for name, dataset in self.scores.items():
-            dimensions = 2 if name == CLIP else 3
-            fits = len(dataset.shape) == dimensions and (dataset.shape[0], dataset.shape[-1]) == (n_clips, n_classes)
-            kind = str(dataset.dtype)
-            if not fits or TYPES.get(kind) != self.scale:
-                message = f"scores_{name} is {kind}{list(dataset.shape)} of scale {self.scale:g}"
-                raise InputError(f"{message}; there are {n_clips} clips and {n_classes} classes", path)
+    def __init__(self, store: ScoreStore, file: h5py.File):
+        self.path, self._file, self._store = store.path, file, store
+        self.clip_ids, self.class_ids = store.clip_ids, store.class_ids
+        self.scale = float(store.attributes.get("scale", 1.0))
+        self.scores = {name: file[f"scores_{name}"] for name in store.scales}
 
     @classmethod
     def open(cls, path: Path) -> Targets:
-        """Open a file; InputError where it is none that `write_targets` wrote."""
-        file = open_format(path, FORMAT, FORMAT_VERSION)
-        with store_contents(path):
-            refuse_claims(file, path)
-            return cls(path, file)
+        """Open a file; InputError where it is no score store."""
+        store = ScoreStore.open(path)
+        file = h5py.File(path, "r")
+        store.check_unchanged()
+        return cls(store, file)
 
     def __enter__(self) -> Targets:
         return self
@@ -131,11 +133,16 @@ class Targets:
         """How far a score may lie from the teacher's: half a step of 8 bits; float16 keeps it as it is."""
         return 0.0 if self.scale == 1 else self.scale / 2 + 1e-9
 
+    def hop_s(self, name: str) -> float:
+        """Return how many seconds after a window of a scale the next one begins."""
+        return self._store.hop_s(parse_window(name))
+
     def at(self, name: str, clips: np.ndarray, classes: np.ndarray, windows: np.ndarray | None = None) -> np.ndarray:
         """Return the scores of (clip, class) pairs, or of (clip, window, class), as float64; read block by block."""
         dataset, found = self.scores[name], np.empty(len(clips))
         order = np.argsort(clips, kind="stable")
-        step = max(BLOCK_CLIPS // dataset.chunks[0], 1) * dataset.chunks[0]
+        chunk = dataset.chunks[0] if dataset.chunks else 1
+        step = max(BLOCK_CLIPS // chunk, 1) * chunk
         for start in range(0, len(self.clip_ids), step):
             first, last = np.searchsorted(clips[order], (start, start + step))
             if first == last:

@@ -23,16 +23,16 @@ import h5py
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.hdf5_checks import claims_too_much, refuse_elsewhere, refuse_heaps
 from pseudolabel.labels.formats import read_label_rows
 from pseudolabel.labels.readers import clip_id_of, columns, text_rows
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.stores import claims_too_much, store_contents
+from pseudolabel.stores import store_contents
 
 BLOCK_BYTES = 2**24
-MAX_CHUNK_BYTES = 2**28  # HDF5 unpacks one chunk at a time, whole
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What numpy and Python raise where a header, which is a Python literal, is none.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
@@ -285,6 +285,7 @@ def _open_h5(path: Path, name: str | None) -> tuple[tuple[int, ...], np.dtype, B
     except OSError as error:
         raise InputError(f"not a readable HDF5 file ({error})", path) from error
     with file, store_contents(path):
+        refuse_heaps(file, path)
         name = _dataset_name(file, name, path)
         shape, dtype = file[name].shape, file[name].dtype
         _check_storage(file[name], f"{path}, {name}", path.stat().st_size)
@@ -312,15 +313,12 @@ def _dataset_name(file: h5py.File, name: str | None, path: Path) -> str:
 
 
 def _check_storage(dataset: h5py.Dataset, place: str, file_bytes: int) -> None:
-    """Refuse a data set that lies elsewhere, or that claims more than the file can hold."""
-    if dataset.is_virtual or dataset.external:
-        raise InputError("its values lie in other files", place, "Copy them into one data set.")
+    """Refuse a data set whose values lie elsewhere, or that claims more than the file can hold."""
+    refuse_elsewhere(dataset, place)
     stored = dataset.id.get_storage_size()
     if claims_too_much(dataset, file_bytes):
         raise InputError(f"it claims {list(dataset.shape)}, {dataset.nbytes:,} bytes; {stored:,} are stored", place,
                          "It is not whole: save it again.")  # fmt: skip
-    if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
-        raise InputError(f"a chunk has more than {MAX_CHUNK_BYTES:,} bytes", place, "Save it in smaller chunks.")
 
 
 def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype, n_clips: int, n_classes: int) -> None:

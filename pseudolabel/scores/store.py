@@ -1,4 +1,4 @@
-"""ScoreStore: what a model answered for every clip and window (scores.h5), also the pseudo-strong targets.
+"""ScoreStore: what a model answered for every clip and window (scores.h5), also the targets that students learn.
 
     clip_id        (N,)       str
     class_id       (K,)       str
@@ -7,14 +7,20 @@
     n_windows_10s  (N,)       int64     how many of the W windows are real (where clips differ); the rest is 0
     crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional on reading)
     attributes: format="pseudolabel-scores", format_version=1, vocabulary, window_rule; optional: model, front_end,
-    labels_sha256, out_of_fold, tables_crc32
+    labels_sha256, out_of_fold, tables_crc32; of scores_2s ...: hop_s, where windows do not begin one after the other
 
 Only those scales that were asked for are there; where `scores_clip` is absent, a single 10 s window stands for it.
+Window w of length S begins at w * hop_s, S where nothing is said.
+
+Stores of releases are smaller: packed by gzip in chunks of whole clips, and of uint8 where the attribute `scale` is
+1 / 255 (score = value * scale). Releases of earlier versions call their format "pseudolabel-targets".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -22,42 +28,68 @@ import numpy as np
 
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
-from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
-from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, write_hdf5
+from pseudolabel.scores.windows import CLIP, WINDOW_RULE, parse_window, refuse_windows_beyond, window_name
+from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, store_contents, write_hdf5
 
 CHECKED_ROWS = 1024  # with one checksum
+UNPACKED_BYTES = 1 << 24  # at a time
+SCALES = {"uint8": 1 / 255}  # of values that are no floating-point numbers
 Scale = str | float  # "clip", or the length of a window in seconds
+
+
+class MappedScores(np.memmap):
+    """An array that is mapped into memory and notices when it is read that its file was replaced."""
+
+    check = None
+
+    def __array_finalize__(self, other: object) -> None:
+        super().__array_finalize__(other)
+        self.check = getattr(other, "check", None)
+
+    def __getitem__(self, index: object) -> object:
+        if self.check is not None:
+            self.check()
+        return super().__getitem__(index)
 
 
 class ScoreStore(KeyedByClip):
     """Read-only view of scores.h5; score arrays are mapped into memory, not read."""
 
     FORMAT, FORMAT_VERSION, HOLDS, LARGE = "pseudolabel-scores", 1, "scores", "scores_"
+    EARLIER_FORMATS = ("pseudolabel-targets",)
 
     def __init__(self, path: Path, file: h5py.File):
         self.path = path
         self.clip_ids, self.class_ids = read_text(file["clip_id"]), read_text(file["class_id"])
         self.attributes = dict(file.attrs.items())
-        self._arrays = {
-            name: (dataset.id.get_offset(), dataset.shape, dataset.dtype)
-            for name, dataset in file.items()
-            if name.startswith("scores_")
-        }
+        stored = {name: file[name] for name in file if name.startswith("scores_")}
+        self._arrays = {name: (data.id.get_offset(), data.shape, data.dtype) for name, data in stored.items()}
+        self._hops = {name: float(data.attrs["hop_s"]) for name, data in stored.items() if "hop_s" in data.attrs}
+        self._packed = {name for name, data in stored.items() if data.chunks or data.dtype.name in SCALES}
+        self._unpacked: dict[str, np.ndarray] = {}
         self._n_windows = {name: dataset[:] for name, dataset in file.items() if name.startswith("n_windows_")}
         self._check()
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_unpacked": {}}
 
     def _check(self) -> None:
         n, k = len(self.clip_ids), len(self.class_ids)
         if len(set(self.clip_ids)) != n or len(set(self.class_ids)) != k:
-            raise InputError("a clip id or class id stands there twice", self.path)
+            raise InputError("a clip id or class id is listed twice", self.path)
         if not self._arrays:
             raise InputError("no scores at any scale", self.path)
         for name, (offset, shape, dtype) in self._arrays.items():
             dimensions = 2 if name == "scores_clip" else 3
-            if len(shape) != dimensions or shape[0] != n or shape[-1] != k or dtype.kind != "f":
-                raise InputError(f"{name} is {dtype}{list(shape)}; there are {n} clips and {k} classes", self.path)
-            if offset is None and 0 not in shape:
-                raise InputError(f"{name} is chunked or compressed; it must be contiguous", self.path)
+            scale = self.attributes.get("scale", 1.0)
+            number = dtype.kind == "f" or SCALES.get(dtype.name) == scale
+            if len(shape) != dimensions or shape[0] != n or shape[-1] != k or not number:
+                claim = f"{name} is {dtype}{list(shape)} of scale {scale}; there are {n} clips and {k} classes"
+                raise InputError(claim, self.path)
+            if offset is None and name not in self._packed and 0 not in shape:
+                raise InputError(f"{name} has no place in the file", self.path, "Make it again.")
+            if not 0 < self._hops.get(name, 1.0) < np.inf:
+                raise InputError(f"hop_s of {name} is {self._hops[name]:g}; it must be above 0", self.path)
         for name, counts in self._n_windows.items():
             _, shape, _ = self._arrays[name.replace("n_windows_", "scores_", 1)]
             possible = counts.shape == (n,) and counts.dtype.kind in "iu"
@@ -66,7 +98,7 @@ class ScoreStore(KeyedByClip):
 
     def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
         firsts = np.arange(0, len(self), CHECKED_ROWS)
-        return _ends(len(self), stored.nbytes // max(len(self), 1)), firsts
+        return row_ends(len(self), stored.nbytes // max(len(self), 1)), firsts
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -86,9 +118,35 @@ class ScoreStore(KeyedByClip):
                 "Score again with --windows.",
             )
         offset, shape, dtype = self._arrays[name]
+        self.check_unchanged()
         if 0 in shape:
             return np.zeros(shape, dtype)
-        return np.memmap(self.path, dtype, "r", offset=offset, shape=shape)
+        if name in self._packed:
+            if name not in self._unpacked:
+                self._unpacked[name] = self._unpack(name)
+            return self._unpacked[name]
+        mapped = MappedScores(self.path, dtype, "r", offset=offset, shape=shape)
+        mapped.check = self.check_unchanged
+        return mapped
+
+    def _unpack(self, name: str) -> np.ndarray:
+        """Return packed scores, unpacked block by block into a file without a name and mapped from there."""
+        _, shape, dtype = self._arrays[name]
+        scale, kind = (1.0, dtype) if dtype.kind == "f" else (self.attributes["scale"], np.dtype(np.float32))
+        needed, row_bytes = int(np.prod(shape)) * kind.itemsize, int(np.prod(shape[1:])) * kind.itemsize
+        if needed > shutil.disk_usage(tempfile.gettempdir()).free:
+            message = f"{name} unpacks to {needed:,} bytes, more than {tempfile.gettempdir()} has room for"
+            raise InputError(message, self.path, "Set TMPDIR to a folder on a larger disk.")
+        with tempfile.TemporaryFile(prefix="pseudolabel-") as room:
+            with h5py.File(self.path, "r") as file, store_contents(self.path):
+                step = max(UNPACKED_BYTES // row_bytes, 1)
+                for start in range(0, shape[0], step):
+                    values = file[name][start : start + step]
+                    room.write(np.ascontiguousarray(values if scale == 1 else values.astype(kind) * kind.type(scale)))
+            room.flush()
+            unpacked = MappedScores(room, kind, "r", shape=shape)
+        unpacked.check = self.check_unchanged
+        return unpacked
 
     def scores(self, window_s: Scale) -> np.ndarray:
         """Return the scores (N, W, K) of a scale, float16, memory-mapped; W = 1 for the scale `clip`."""
@@ -107,6 +165,44 @@ class ScoreStore(KeyedByClip):
         counts = self._n_windows.get(f"n_windows_{window_name(window_s)}")
         return np.full(len(self), self.scores(window_s).shape[1], np.int64) if counts is None else counts
 
+    def hop_s(self, window_s: Scale) -> float:
+        """Return how many seconds after a window the next one begins; the length where nothing else is said."""
+        return self._hops.get(f"scores_{window_name(window_s)}", 0.0 if window_s == CLIP else float(window_s))
+
+    def read(self, window_s: Scale, rows: np.ndarray) -> np.ndarray:
+        """Return the scores (n, W, K) of some rows, each of them checked; windows that a clip lacks are 0.
+
+        Raises:
+            InputError: a score is not a number in [0, 1].
+        """
+        values, real = np.asarray(self.scores(window_s)[rows]), self.n_windows(window_s)[rows]
+        wrong = ~((values >= 0) & (values <= 1)) & (np.arange(values.shape[1]) < real[:, None])[..., None]  # NaN too
+        if wrong.any():
+            row, window, column = np.argwhere(wrong)[0].tolist()
+            raise InputError(
+                f"clip {self.clip_ids[int(np.asarray(rows)[row])]!r} has the score {values[row, window, column]:g} of "
+                f"class {self.class_ids[column]!r} at scale {window_name(window_s)}; it must be in [0, 1]",
+                self.path, "Scores are probabilities: score this clip again.",
+            )  # fmt: skip
+        return values
+
+    def refuse_beyond(self, lengths_s: Mapping[str, float]) -> int:
+        """Return how many clips have a known length; refuse a window that begins where its clip has ended.
+
+        Args:
+            lengths_s: {clip id: seconds}, of any of the clips.
+
+        Raises:
+            InputError: a clip has more windows than it can have.
+        """
+        rows = np.array([self.index[clip_id] for clip_id in lengths_s if clip_id in self.index], np.int64)
+        lengths = np.array([lengths_s[self.clip_ids[row]] for row in rows.tolist()])
+        for scale in map(parse_window, self.scales if len(rows) else ()):
+            if scale != CLIP:
+                hop_s, counts = self.hop_s(scale), self.n_windows(scale)[rows]
+                refuse_windows_beyond([self.clip_ids[row] for row in rows], counts, hop_s, lengths, scale, self.path)
+        return len(rows)
+
     @staticmethod
     def write(
         path: str | Path,
@@ -115,11 +211,13 @@ class ScoreStore(KeyedByClip):
         scores: Mapping[Scale, np.ndarray],
         attributes: Mapping[str, object] | None = None,
         overwrite: bool = False,
+        hops_s: Mapping[Scale, float] | None = None,
     ) -> None:
-        """Write whole arrays: `clip` (N, K), windows (N, W, K), stored as float16."""
+        """Write whole arrays: `clip` (N, K), windows (N, W, K), stored as float16; `hops_s` as `hop_s` returns it."""
         shapes = {window_name(scale): np.shape(array) for scale, array in scores.items()}
         blocks = iter([{window_name(scale): array for scale, array in scores.items()}])
-        write_scores(path, clip_ids, class_ids, shapes, {}, blocks, attributes, overwrite)
+        hops_s = {window_name(scale): hop_s for scale, hop_s in (hops_s or {}).items()}
+        write_scores(path, clip_ids, class_ids, shapes, {}, blocks, attributes, overwrite, hops_s)
 
 
 def write_scores(
@@ -131,12 +229,17 @@ def write_scores(
     blocks: Iterator[Mapping[str, np.ndarray]],
     attributes: Mapping[str, object] | None = None,
     overwrite: bool = False,
+    hops_s: Mapping[str, float] | None = None,
+    beside: Callable[[], None] | None = None,
 ) -> None:
     """Write a store from blocks of consecutive clips, each a dict scale -> array, never all in memory.
 
     Args:
         shapes: scale name -> shape of the whole array.
         n_windows: scale name -> (N,) real windows, for scales where clips differ.
+        hops_s: scale name -> seconds from window to window, where these are not their length.
+        beside: writes the files that belong to the store; called when the store is whole, before it takes its name, so
+            that a store never lacks them.
     """
     with write_hdf5(path, overwrite) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
@@ -147,8 +250,10 @@ def write_scores(
         for name, counts in n_windows.items():
             file[f"n_windows_{name}"] = np.asarray(counts, np.int64)
         stored = {name: file.create_dataset(f"scores_{name}", shape, np.float16) for name, shape in shapes.items()}
+        for name, hop_s in (hops_s or {}).items():
+            note_hop(stored[name], hop_s)
         row_bytes = {name: 2 * int(np.prod(shape[1:])) for name, shape in shapes.items()}
-        checksums = {name: SpanChecksums(_ends(len(clip_ids), row_bytes[name])) for name in shapes}
+        checksums = {name: SpanChecksums(row_ends(len(clip_ids), row_bytes[name])) for name in shapes}
         position = 0
         for block in blocks:
             n_clips = len(next(iter(block.values())))
@@ -162,8 +267,16 @@ def write_scores(
         for name, found in checksums.items():
             file[f"crc32_{name}"] = found.values
         ScoreStore.seal(file)
+        if beside is not None:
+            beside()
 
 
-def _ends(n_rows: int, row_bytes: int) -> np.ndarray:
+def note_hop(stored: h5py.Dataset, hop_s: float) -> None:
+    """Say in a data set how far apart its windows begin, where that is not their length."""
+    if window_name(hop_s) != stored.name.strip("/").removeprefix("scores_"):
+        stored.attrs["hop_s"] = float(hop_s)
+
+
+def row_ends(n_rows: int, row_bytes: int) -> np.ndarray:
     """Return the byte at which each span of CHECKED_ROWS rows ends."""
     return np.minimum(np.arange(CHECKED_ROWS, n_rows + CHECKED_ROWS, CHECKED_ROWS), n_rows) * row_bytes

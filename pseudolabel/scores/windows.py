@@ -1,13 +1,17 @@
 """Windows of a clip: which samples belong to window w, and how many windows a clip has.
 
 Window w of length `window_s` covers [w * window_s, (w + 1) * window_s) seconds. A last piece shorter than half a
-window joins the one before; a longer one stands as a window of its own, shorter than the others.
+window joins the one before; a longer one is a window of its own, shorter than the others.
+
+Answers of other models may have windows that overlap: window w begins at w * hop_s. No window begins where its clip has
+ended: a clip of 10 s has at most 10 windows that begin every second.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,3 +65,27 @@ def window_bounds(n_samples: int, length: int) -> np.ndarray:
     starts = np.arange(n_windows(n_samples, length), dtype=np.int64) * length
     ends = np.append(starts[1:], n_samples)
     return np.stack([starts, ends], axis=1)
+
+
+def refuse_windows_beyond(
+    clip_ids: Sequence[str],
+    n_windows: np.ndarray,
+    hop_s: float,
+    lengths_s: np.ndarray,
+    window_s: float,
+    place: object,
+    remedy: str = "Give the --hop-s at which they begin, or score these clips again.",
+) -> None:
+    """Raise InputError where the last window of a clip begins where the clip has ended, or later.
+
+    Args:
+        n_windows, lengths_s: (N,) windows and seconds of each clip.
+    """
+    beyond = np.flatnonzero((n_windows > 1) & ((n_windows - 1) * hop_s >= lengths_s))
+    if len(beyond):
+        clip = beyond[0]
+        raise InputError(
+            f"clip {clip_ids[clip]!r} of {lengths_s[clip]:g} s has {n_windows[clip]} windows of "
+            f"{window_name(window_s)}, the last from {(n_windows[clip] - 1) * hop_s:g} s on "
+            f"({len(beyond)} such clips)", place, remedy,
+        )  # fmt: skip

@@ -83,10 +83,40 @@ def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
     with pytest.raises(InputError, match=r"c001: a score is not in \[0, 1\]"):
         write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "logits.h5"), "uint8")
     assert not (tmp_path / "targets.h5").exists()
-    with pytest.raises(InputError, match="expected 'pseudolabel-targets'"):
-        Targets.open(store.path)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = "other", 1
+    with pytest.raises(InputError, match="expected 'pseudolabel-scores'"):
+        Targets.open(tmp_path / "other.h5")
     write_targets(tmp_path / "targets.h5", labels, store, "uint8")
     with h5py.File(tmp_path / "targets.h5", "r+") as file:
         file.attrs["scale"] = 0.5
     with pytest.raises(InputError, match="scores_clip is uint8"):
         Targets.open(tmp_path / "targets.h5")
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("float16", 0.0), ("uint8", 0.5 / 255 + 1e-6)])
+@pytest.mark.parametrize(
+    "format_name", ["pseudolabel-scores", "pseudolabel-targets"]
+)  # the second: of earlier versions
+def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, tolerance, format_name):
+    labels, store = scored
+    write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
+    with h5py.File(tmp_path / "targets.h5", "r+") as file:
+        file.attrs["format"] = format_name
+    targets = ScoreStore.open(tmp_path / "targets.h5")
+    rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
+    assert set(targets.scales) == {"clip", "2s"} and targets.n_windows(2).tolist() == [5] * 120
+    assert np.abs(targets.clip_scores() - store.clip_scores()[rows][:, columns]).max() <= tolerance
+    some = np.array([70, 3, 3])
+    found = targets.read(2, some).astype(np.float64)
+    assert np.abs(found - store.scores(2)[rows[some]][..., columns]).max() <= tolerance
+    assert targets.verify()
+
+
+def test_windows_that_overlap_are_said_in_the_targets(scored, tmp_path):
+    labels, store = scored
+    ScoreStore.write(tmp_path / "hop.h5", CLIPS, THREE.class_ids, {"clip": np.zeros((150, 3)), 2: np.zeros((150, 9, 3))}, hops_s={2: 1.0})
+    write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "hop.h5"), "uint8", (2,))
+    assert ScoreStore.open(tmp_path / "targets.h5").hop_s(2) == 1.0
+    with Targets.open(tmp_path / "targets.h5") as targets:
+        assert targets.hop_s("2s") == 1.0

@@ -146,16 +146,19 @@ def replace(file: h5py.File, name: str, value, **options) -> None:
         ],
         (lambda file: replace(file, "class_id", np.bytes_(b"x")), "of another kind"),
         (lambda file: file.__delitem__("class_id"), "a part of the store is missing"),
-        (lambda file: replace(file, "clip_id", fixed_length_text("aab")), "stands there twice"),
-        (lambda file: replace(file, "class_id", fixed_length_text("xx")), "stands there twice"),
+        (lambda file: replace(file, "clip_id", fixed_length_text("aab")), "is listed twice"),
+        (lambda file: replace(file, "class_id", fixed_length_text("xx")), "is listed twice"),
         (lambda file: replace(file, "clip_id", fixed_length_text("abcd")), "there are 4 clips and 2 classes"),
         (lambda file: replace(file, "scores_5s", answers(3, 2, 3)), r"scores_5s is float16\[3, 2, 3\]"),
         (lambda file: replace(file, "scores_5s", answers(3, 2)), r"scores_5s is float16\[3, 2\]"),
         (lambda file: replace(file, "scores_clip", answers(3, 1, 2)), r"scores_clip is float16\[3, 1, 2\]"),
         (lambda file: replace(file, "scores_5s", np.float16(1)), r"scores_5s is float16\[\]"),
         (lambda file: replace(file, "scores_5s", np.ones((3, 2, 2), int)), r"scores_5s is int64\[3, 2, 2\]"),
-        (lambda file: replace(file, "scores_5s", ARRAYS[5], chunks=True), "scores_5s is chunked or compressed"),
-        (lambda file: replace(file, "scores_5s", ARRAYS[5], compression="gzip"), "scores_5s is chunked or compressed"),
+        (lambda file: replace(file, "scores_5s", np.ones((3, 2, 2), np.uint8)), "is uint8.* of scale 1.0"),
+        (lambda file: file["scores_5s"].attrs.__setitem__("hop_s", 0.0), "hop_s of scores_5s is 0; it must be above 0"),
+        (lambda file: file["scores_5s"].attrs.__setitem__("hop_s", np.nan), "hop_s of scores_5s is nan"),
+        (lambda file: file["scores_5s"].attrs.__setitem__("hop_s", "x"), "of another kind"),
+        (lambda file: replace(file, "clip_id", fixed_length_text(["a", "", "c"])), "a clip id is empty"),
         (lambda file: file.create_group("scores_7s"), "of another kind"),
         (lambda file: replace(file, "n_windows_5s", [1, 2]), "n_windows_5s does not say how many of 2 windows 3 clips"),
         (lambda file: replace(file, "n_windows_5s", [1, 2, 3]), "n_windows_5s does not say"),
@@ -184,3 +187,86 @@ def test_clips_that_do_not_come_are_an_error_and_leave_no_store(tmp_path):
     with pytest.raises(InputError, match="2 clips came, 3 were announced"):
         write_scores(tmp_path / "s.h5", IDS, CLASSES, {"5s": (3, 2, 2)}, {}, iter([{"5s": ARRAYS[5][:2]}]))
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_that_overlap_keep_their_hop(tmp_path):
+    ScoreStore.write(tmp_path / "s.h5", IDS, CLASSES, {2: ARRAYS[5], 10: ARRAYS[10]}, hops_s={2: 1.0, 10: 10})
+    store = ScoreStore.open(tmp_path / "s.h5")
+    assert (store.hop_s(2), store.hop_s(10), store.hop_s("clip")) == (1.0, 10.0, 0.0)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert dict(file["scores_2s"].attrs) == {"hop_s": 1.0} and not dict(file["scores_10s"].attrs)
+
+
+def test_a_window_that_begins_where_its_clip_has_ended_is_refused(tmp_path):
+    ScoreStore.write(tmp_path / "s.h5", IDS, CLASSES, {2: answers(3, 5, 2)})
+    store = ScoreStore.open(tmp_path / "s.h5")
+    assert store.refuse_beyond({"a": 10.0, "-c": 8.01, "other": 1.0}) == 2
+    with pytest.raises(InputError, match=r"clip '-c' of 8 s has 5 windows of 2s, the last from 8 s on \(1 such"):
+        store.refuse_beyond({"a": 10.0, "-c": 8.0})
+
+
+@pytest.mark.parametrize("wrong", [2.0, -0.5, np.nan, np.inf])
+def test_a_score_outside_0_to_1_is_refused_when_its_row_is_read(tmp_path, wrong):
+    array = answers(3, 2, 2)
+    array[1, 1, 0] = wrong
+    ScoreStore.write(tmp_path / "s.h5", IDS, CLASSES, {5: array})
+    store = ScoreStore.open(tmp_path / "s.h5")
+    np.testing.assert_array_equal(store.read(5, np.array([2, 0])), array[[2, 0]])
+    with pytest.raises(InputError, match=f"clip '日本' has the score {wrong:g} of class '/m/1' at scale 5s"):
+        store.read(5, np.array([0, 1]))
+
+
+def replaced(path) -> None:
+    ScoreStore.write(path, IDS, CLASSES, {"clip": answers(3, 2, seed=9), 5: answers(3, 2, 2, seed=8)}, overwrite=True)
+
+
+def written_to(path) -> None:
+    with open(path, "rb+") as file:
+        file.truncate(file.seek(0, 2) - 8)
+
+
+@pytest.mark.parametrize("change", [replaced, written_to, lambda path: path.unlink()])
+def test_a_store_that_was_replaced_while_open_is_noticed_when_it_is_read(path, change):
+    store = ScoreStore.open(path)
+    mapped, part = store.scores(5), store.scores(5)[1:]
+    change(path)
+    for read in (lambda: mapped[0], lambda: part[0], lambda: store.clip_scores(), lambda: store.verify()):
+        with pytest.raises(InputError, match=r"scores\.h5: was replaced, changed or removed after it was opened"):
+            read()
+
+
+def test_a_forked_reader_notices_that_the_store_was_replaced(path):
+    import multiprocessing
+
+    store, context = ScoreStore.open(path), multiprocessing.get_context("fork")
+    mapped, errors = store.scores(5), context.SimpleQueue()
+
+    def read_later() -> None:
+        try:
+            errors.put(str(mapped[0]))
+        except InputError as error:
+            errors.put(f"refused: {error}")
+
+    replaced(path)
+    process = context.Process(target=read_later)
+    process.start()
+    process.join(60)
+    assert errors.get().startswith("refused: ")
+
+
+@pytest.mark.parametrize("options", [{"chunks": True}, {"compression": "gzip"}])
+def test_packed_scores_are_read_as_those_that_are_not(path, options):
+    with h5py.File(path, "r+") as file:
+        replace(file, "scores_5s", ARRAYS[5], **options)
+    store = ScoreStore.open(path)
+    np.testing.assert_array_equal(store.scores(5), ARRAYS[5])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(store)).scores(5)[[2, 0]], ARRAYS[5][[2, 0]])
+    assert store.verify()
+
+
+def test_packed_scores_that_the_disk_has_no_room_for_are_refused(path, monkeypatch):
+    with h5py.File(path, "r+") as file:
+        replace(file, "scores_5s", ARRAYS[5], compression="gzip")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 23}))
+    with pytest.raises(InputError, match="scores_5s unpacks to 24 bytes, more than "):
+        ScoreStore.open(path).scores(5)

@@ -1,0 +1,135 @@
+"""What an HDF5 file may not have, refused before it is read: links, foreign code, false sizes, damaged heaps.
+
+The HDF5 library opens other files, loads code, takes memory and loops for ever where a file tells it to.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from pseudolabel.errors import InputError
+
+MOST_PACKED = 1032  # deflate, the tightest filter that HDF5 brings, packs no more into a byte
+MAX_CHUNK_BYTES = 1 << 28  # HDF5 unpacks one chunk at a time, whole
+FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # deflate, shuffle, fletcher32, szip, nbit, scaleoffset, and h5py's lzf
+HEAP, HEAP_HEADER, OBJECT_HEADER = b"GCOL\1\0\0\0", 16, 16  # bytes; sizes are of 8 bytes
+ATTRIBUTES = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
+DAMAGED = "The file is damaged or cut short: make it again."
+
+
+def claims_too_much(dataset: h5py.Dataset, file_bytes: int) -> bool:
+    """Return whether a data set claims more bytes than what a file of this size holds of it can be unpacked to."""
+    held = min(dataset.id.get_storage_size(), file_bytes)
+    return dataset.nbytes > held * (MOST_PACKED if dataset.chunks else 1)
+
+
+def refuse_elsewhere(dataset: h5py.Dataset, place: object) -> None:
+    """Raise InputError where values of a data set lie in other files, or need code or types that HDF5 does not bring.
+
+    Memory is taken for one chunk at a time, so that chunks have a largest size too.
+    """
+    if dataset.is_virtual or dataset.external:
+        raise InputError("its values lie in other files", place, "Copy them into one data set.")
+    if dataset.dtype.kind not in "fiubS" and h5py.check_string_dtype(dataset.dtype) is None:
+        kind = "references" if h5py.check_ref_dtype(dataset.dtype) else str(dataset.dtype)
+        raise InputError(f"holds {kind[:60]}, neither numbers nor text", place, "Make it again.")
+    if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise InputError(f"a chunk has more than {MAX_CHUNK_BYTES:,} bytes", place, "Save it in smaller chunks.")
+    made = dataset.id.get_create_plist()
+    alien = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    alien = [str(number) for number in alien if number not in FILTERS]
+    if alien:
+        message = f"is packed by the filter {', '.join(alien)}, which HDF5 does not bring"
+        raise InputError(message, place, "Save it unpacked, or with gzip.")
+
+
+def refuse_odd_attributes(item: h5py.Group | h5py.Dataset, path: Path) -> None:
+    """Raise InputError where an attribute is neither a number nor text.
+
+    The HDF5 library crashes on some that are damaged.
+    """
+    for number in range(h5py.h5a.get_num_attrs(item.id)):
+        attribute = h5py.h5a.open(item.id, index=number)
+        if attribute.get_type().get_class() not in ATTRIBUTES:
+            raise InputError(f"attribute {attribute.name!r} is neither a number nor text", path, DAMAGED)
+
+
+def refuse_links(file: h5py.File, path: Path) -> None:
+    """Raise InputError where a name at the top of a file is a link, to another file or within this one."""
+    for name in file:
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            to = f" to {link.filename}" if isinstance(link, h5py.ExternalLink) else ""
+            raise InputError(f"{name} is a link{to}", path, "Copy what it names into the file itself.")
+
+
+def refuse_claims(file: h5py.File, path: Path) -> None:
+    """Raise InputError before memory is taken for what a store may not have at its top.
+
+    That is: links; data sets whose values lie in other files, need foreign code or types, or claim to be larger than
+    what the file holds of them.
+    """
+    refuse_links(file, path)
+    size = path.stat().st_size
+    for name, dataset in file.items():
+        if not isinstance(dataset, h5py.Dataset):
+            continue
+        refuse_elsewhere(dataset, f"{path}, {name}")
+        refuse_odd_attributes(dataset, path)
+        if not dataset.shape:
+            continue
+        held, start = dataset.id.get_storage_size(), dataset.id.get_offset()
+        if claims_too_much(dataset, size) or held > size or (start is not None and start + held > size):
+            claim = f"{name} claims {dataset.nbytes} bytes, the file of {size} bytes holds {held} of them"
+            raise InputError(claim, path, DAMAGED)
+
+
+def refuse_heaps(file: h5py.File, path: Path) -> None:
+    """Raise InputError where a heap of texts of any length, of data sets or attributes, is damaged.
+
+    One bit of an object's size lets the HDF5 library read the same bytes for ever (HDF5 file format, III.E).
+    """
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        for start, stop in _beside_values(file, len(held)):
+            at = held.find(HEAP, start, stop)
+            while at >= 0:
+                at = held.find(HEAP, _end_of_heap(held, at, path), stop)
+
+
+def _beside_values(file: h5py.File, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the spans of a file that are not the values of a data set at its top that lies in one piece."""
+    position, spans = 0, []
+    for name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset):
+            start = file[name].id.get_offset()
+            spans += [] if start is None else [(start, start + file[name].id.get_storage_size())]
+    for start, stop in sorted(spans):
+        if start > position:
+            yield position, min(start, size)
+        position = max(position, stop)
+    if position < size:
+        yield position, size
+
+
+def _end_of_heap(held: mmap.mmap, start: int, path: Path) -> int:
+    """Return where a heap that starts at a byte ends, after a look at the size of each of its objects."""
+    refusal = InputError(f"the texts at byte {start} are damaged", path, DAMAGED)
+    if start + HEAP_HEADER > len(held):
+        raise refusal
+    end = start + struct.unpack_from("<Q", held, start + 8)[0]
+    if not start + HEAP_HEADER < end <= len(held):
+        raise refusal
+    at = start + HEAP_HEADER
+    while at + OBJECT_HEADER <= end:
+        number, size = struct.unpack_from("<HxxxxxxQ", held, at)
+        step = OBJECT_HEADER + (size + 7) // 8 * 8 if number else size  # number 0 is free space, header and all
+        if step < OBJECT_HEADER or at + step > end:
+            raise refusal
+        at += step
+    return end
