@@ -18,18 +18,20 @@ WORK=${WORK:-work-ablation}
 source "$(dirname "$0")/psla.sh"
 
 SCALE=${SCALE:-tiny}
+one_of SCALE tiny demo full
+whole SEEDS 1 1000
 demo=$([ "$SCALE" = demo ] && echo yes || true)
 [ -z "$demo" ] || SCALE=tiny                            # psla.sh knows no demo: the sizes below take the place of tiny's
 psla_settings
-SEEDS=${SEEDS:-1}
+SEEDS=${SEEDS:-$([ "$SCALE$demo" = tiny ] && echo 1 || echo 3)}
 if [ -n "$demo" ]; then
-    SCALE=demo SEEDS=3
+    SCALE=demo
     # A MobileNetV2 of half the width from random weights, a frame every 20 ms, 400 steps.
     scenes=320 balanced=64 validation=48 evaluation=240 batch=8 epochs=10 halve_after=7 averaged=8-10 warmup=20
-    network=(--model mobilenetv2 --model-options width=0.5 last_channels=640 input_norm=batch --front-end "hop=$hop"
+    network=(--model mobilenetv2 --model-options width=0.5 last_channels=640 input_norm=batch --front-end "hop_s=$hop_s"
         --learning-rate 2e-3)
 elif [ "$SCALE" = full ]; then
-    SEEDS=3 batch=100 epochs=60 halve_after=35 averaged=41-60 network+=(--learning-rate 1e-3)
+    batch=100 epochs=60 halve_after=35 averaged=41-60 network+=(--learning-rate 1e-3)
 fi
 rows=(psla no_sampling no_mask no_mixup none)
 choose_rows "${rows[@]}"

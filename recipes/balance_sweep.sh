@@ -23,26 +23,27 @@ set -euo pipefail
 WORK=${WORK:-work-balance-sweep}
 source "$(dirname "$0")/common.sh"
 
-SCALE=${SCALE:-tiny}
+SCALE=${SCALE:-tiny} RATE=${RATE:-1e-5}
+one_of SCALE tiny full
+one_of MODEL "${NETWORKS[@]}"
+words BETAS '0|1|0\.[0-9]{0,2}[1-9]' "a number from 0 to 1, such as 0.3"
+matching RATE '((0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?|\.[0-9]{1,9})(e-?[0-9]{1,2})?' "a learning rate such as 1e-5"
 case $SCALE in
 tiny)   # Mixup and masks as there; 24 steps a model, evaluated every 4, smoothed over 3.
-    scenes=120 balanced=8 validation=8 evaluation=32 hop=320 lanes=2 least=1
+    scenes=120 balanced=8 validation=8 evaluation=32 hop_s=.02 lanes=2 least=1
     steps=4 smooth=3 epochs=2 batch=8 patience=0 MODEL=${MODEL:-mobilenetv2} BETAS=${BETAS:-0 0.3 1} ;;
 full)   # Batch 1024, no warm-up, no decay. (Theirs was pretrained on 50 M clips of their own; ImageNet, they say, agrees.)
-    scenes=20000 balanced=4000 validation=500 evaluation=2000 hop=160 lanes=1 least=5
+    scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1 least=5
     steps=3000 smooth=7 epochs=60 batch=1024 patience=15 MODEL=${MODEL:-ast_base} BETAS=${BETAS:-0 0.1 0.2 0.3 0.5 0.7 1} ;;
-*)  refuse "SCALE=$SCALE: must be tiny or full" ;;
 esac
 read -ra betas <<<"$BETAS"
-RATE=${RATE:-1e-5}
 begin RECIPE SCALE SEED MODEL BETAS RATE DATA SOUNDS SOUND_LABELS
 make_corpus
 
-# shellcheck disable=SC2207
-network=($(model "$MODEL"))
+model "$MODEL"
 [ "$SCALE" = tiny ] || network=(--model "$MODEL" --learning-rate "$RATE" --pretrained imagenet)
 case $SCALE-$MODEL in full-ast*) network+=(--model-options stride=10 n_frames=1024) ;; esac
-[ -e "$WORK/rest.csv" ] || "$python" "$root/recipes/lists.py" part "$WORK" --of 5 --seed "$SEED"
+made rest.csv lists.py part "$WORK" --of 5 --seed "$SEED"
 step balance balance --labels "$WORK/rest.csv" --validation-clips "$least" --betas "${betas[@]}" --seed "$SEED"
 
 train_betas() {

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from pseudolabel.artefacts import write_csv, write_text
+from pseudolabel.artefacts import sha256, write_csv, write_json, write_text
 from pseudolabel.cli import run_verb, verb_parser
 from pseudolabel.errors import InputError
 from pseudolabel.reports.results import aligned
@@ -31,8 +31,9 @@ def measured(folder: Path) -> dict[str, float]:
 
 def compare(args: argparse.Namespace) -> None:
     """Write a line a committee: how many members, their mean, their best, and the committee's own mAP."""
-    found, lines = {}, []
-    for folder in (args.work / "members", args.work / "evaluation"):
+    found, lines, folders = {}, [], (args.work / "members", args.work / "evaluation")
+    inputs = {str(folder / "metrics.json"): sha256(folder / "metrics.json") for folder in folders}
+    for folder in folders:
         found.update(measured(folder))
     for text in args.committees:
         name, _, members = text.partition("=")
@@ -43,6 +44,7 @@ def compare(args: argparse.Namespace) -> None:
         figures = (sum(values) / len(values), max(values), found[name])
         lines.append((name, str(len(values)), *(f"{value:.4f}" for value in figures)))
     write_csv(args.work / "committees.csv", HEADER, lines)
+    write_json(args.work / "committees.run.json", {"inputs": inputs})
     write_text(args.work / "committees.txt", f"{aligned((HEADER, lines))}\n")
 
 

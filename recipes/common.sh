@@ -1,88 +1,138 @@
 # Sourced by the recipes: the settings that all of them have, and what they do in the same way. A recipe sets the sizes
-# of its corpus (scenes balanced validation evaluation), hop and lanes by SCALE, then calls begin.
+# of its corpus (scenes balanced validation evaluation), hop_s and lanes by SCALE, checks its own settings, then calls begin.
 #
 #   WORK    folder of everything it makes                    SEED    of corpus and models (0)
 #   SOUNDS, SOUND_LABELS  folder of isolated recordings, and its table: ESC-50's meta file, or CSV with file,class
 #   DATA    folder with audio/ and label lists in any form that the package reads: train.csv, eval.csv, and optionally
 #           balanced.csv, validation.csv, truth.csv, vocabulary.csv, groups.csv; AudioSet's own file names work too
 # shellcheck shell=bash disable=SC2034,SC2154  # names that the recipe sets, or that it reads
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 WORK=${WORK:-work} SEED=${SEED:-0} DATA=${DATA:-} SOUNDS=${SOUNDS:-} SOUND_LABELS=${SOUND_LABELS:-}
 RECIPE=$(basename "$0" .sh)
 releases=()                                             # enhancements that a recipe publishes
-
-refuse() { echo "$1" >&2; exit 2; }
+vocabulary=                                             # a file of classes that a recipe takes beside DATA
+text WORK
+whole SEED 0 999999999
+folder DATA SOUNDS
+file SOUND_LABELS
 
 # ---- settings ---------------------------------------------------------------------------------------------------
 
 # choose_rows ROW...: what ROWS names takes the place of $rows; only these rows are known.
 choose_rows() {
-    local row
-    [ -z "${ROWS:-}" ] || read -ra rows <<<"$ROWS"
-    for row in "${rows[@]}"; do
-        case " $* " in *" $row "*) ;; *) refuse "ROWS: no row $row; there are: $*" ;; esac
-    done
+    local words one_of="$*"
+    words ROWS "${one_of// /|}" "one of the rows: $one_of"
+    [ ${#words[@]} = 0 ] || rows=("${words[@]}")
     ROWS="${rows[*]}"
 }
 
-# begin NAME...: claim WORK for these settings. What stands there was made with them; others would mix two experiments
-# in one folder.
+# begin NAME... [-- NAME...]: claim WORK for the values of these settings, after the last checks; those behind -- are not
+# written where they are empty.
 begin() {
-    local name settings
     if [ -n "$SOUNDS" ] && [ -z "$SOUND_LABELS" ]; then refuse "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too"; fi
     if [ -n "$SOUND_LABELS" ] && [ -z "$SOUNDS" ]; then refuse "SOUND_LABELS=$SOUND_LABELS: needs SOUNDS=FOLDER too"; fi
     if [ -n "$SOUNDS" ] && [ -n "$DATA" ]; then refuse "SOUNDS and DATA: give one of the two"; fi
-    settings=$(for name in "$@"; do printf '%s=%s ' "$name" "${!name-}"; done) settings=${settings% }
-    mkdir -p "$WORK"
-    if [ -e "$WORK/settings.txt" ] && [ "$(cat "$WORK/settings.txt")" != "$settings" ]; then
-        refuse "$WORK was made with other settings:
+    [ -z "$DATA" ] || [ -d "$DATA/FSD50K.ground_truth" ] || find_lists
+    claim "$@"
+}
+
+# claim NAME... [-- NAME...]: what lies in WORK was made with these settings; others would mix two experiments in one
+# folder, and a folder of something else stays as it is.
+claim() {
+    local name value settings='' optional=''
+    for name in "$@"; do
+        if [ "$name" = -- ]; then optional=yes; continue; fi
+        value=${!name-}
+        [ -n "$value" ] || [ -z "$optional" ] || continue
+        # In anything but a list of words, which were checked, a space would read as the end of the value.
+        case $name in ROWS | RULES | BETAS | LENGTHS) ;; *) value=${value//\\/\\\\} value=${value// /\\ } ;; esac
+        settings+="$name=$value "
+    done
+    settings=${settings% }
+    if [ -e "$WORK/settings.txt" ]; then
+        [ "$(cat "$WORK/settings.txt")" = "$settings" ] || refuse "$WORK was made with other settings:
   $(cat "$WORK/settings.txt")
 now:
   $settings
 Give another WORK, or remove the folder."
+    elif [ -e "$WORK" ] && { [ ! -d "$WORK" ] || [ -n "$(ls -- "$WORK" 2>/dev/null)" ]; }; then
+        refuse_value WORK "not a folder that a recipe made: give one that is new or empty"
     fi
-    [ -e "$WORK/settings.txt" ] || echo "$settings" >"$WORK/settings.txt"
+    source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+    mkdir -p -- "$WORK" 2>/dev/null || refuse_value WORK "cannot be made a folder"
+    if [ ! -e "$WORK/settings.txt" ]; then
+        { printf '%s\n' "$settings" >"$WORK/.settings.$$" && mv -- "$WORK/.settings.$$" "$WORK/settings.txt"; } 2>/dev/null ||
+            refuse_value WORK "cannot be written to"
+    fi
     # One thread a model and two models at a time use two cores better than two threads in one narrow model.
     threads=$([ "$lanes" = 1 ] && nproc || echo 1)
 }
 
 # ---- steps ------------------------------------------------------------------------------------------------------
 
-# step OUTPUT VERB OPTIONS...: run a verb unless its output is there.
-step() {
-    local output=$WORK/$1 verb=$2
-    if [ -e "$output" ]; then echo "have $output"; return; fi
-    "$python" -m "pseudolabel.$verb" --work "$WORK" "${@:3}"
+# made OUTPUT COMMAND...: see step.py; step OUTPUT VERB OPTIONS...: the same for a verb, which gets the work folder.
+made() { "$python" -P "$root/recipes/step.py" "$WORK" "$@"; }
+step() { made "$1" "$2" --work "$WORK" "${@:3}"; }
+
+# take NAME FILE: a copy of a file, if there is one, under this name in WORK.
+take() {
+    if [ -e "$2" ]; then
+        made "$1" copy "$(as_path "$2")"
+    elif [ -e "$WORK/steps/$1.json" ]; then
+        refuse "$WORK/$1: $2, which it was copied from, is gone. Remove it, or give another WORK."
+    fi
 }
 
-# together COMMAND COMMAND: side by side where there are two lanes, else one after the other.
+# together COMMAND... -- COMMAND...: side by side where there are two lanes, else one after the other.
 together() {
-    if [ "$lanes" = 1 ]; then $1; $2; return; fi
+    local one two first=()
+    while [ "$1" != -- ]; do first+=("$1"); shift; done
+    shift
+    if [ "$lanes" = 1 ]; then "${first[@]}"; "$@"; return; fi
     set -m                                              # a process group for each lane, so that it ends as one
-    $1 & local one=$!
-    $2 & local two=$!
+    coproc guard { guard_lanes; }
+    "${first[@]}" & one=$!
+    "$@" & two=$!
     set +m
+    local guarded=$guard_PID to_guard=${guard[1]}
+    echo "-$one -$two" >&"$to_guard"
     # shellcheck disable=SC2064
     trap "kill -- -$one -$two 2>/dev/null || true" EXIT  # one lane failed, or Ctrl-C: no lane runs on unseen
-    wait -n; wait -n                                    # ends with the first that fails
+    wait -n "$one" "$two"; wait "$one"; wait "$two"      # ends with the first that fails
     trap - EXIT
+    echo done >&"$to_guard"
+    wait "$guarded"
+}
+
+# recipe NAME SETTING=VALUE...: another recipe, which ends when this one does.
+recipe() { lanes=2 together env "${@:2}" bash "$(dirname "${BASH_SOURCE[0]}")/$1.sh" -- true; }
+
+# guard_lanes: ends the lanes when this recipe is gone without having said that they are done: it was killed.
+guard_lanes() {
+    local line groups=
+    trap '' INT TERM HUP
+    while read -r line; do groups=$line; [ "$line" != 'done' ] || return 0; done
+    # shellcheck disable=SC2086  # two process groups
+    [ -z "$groups" ] || kill -- $groups 2>/dev/null || true
 }
 
 # in_lanes COMMAND ROW...: COMMAND takes all rows, half of them in each lane.
 in_lanes() {
     local half=$((($# - 1 + 1) / 2))
-    together "$1 ${*:2:half}" "$1 ${*:2+half}"
+    together "$1" "${@:2:half}" -- "$1" "${@:2+half}"
 }
 
 # finish EVALUATE-OPTIONS...: the table, what others get of the enhancements in $releases, and what it took. A release is
 # checked as those would check it.
 finish() {
-    local rule
-    if [ -e "$WORK/evaluation" ]; then cat "$WORK/evaluation/results.md"; else step evaluation evaluate "$@"; fi
+    local rule shown=
+    [ ! -e "$WORK/evaluation" ] || shown=yes
+    step evaluation evaluate "$@"
+    [ -z "$shown" ] || cat "$WORK/evaluation/results.md"
     for rule in "${releases[@]}"; do
         step "release-$rule" release --enhanced "$WORK/enhanced-$rule"
-        "$python" -m pseudolabel.release --verify "$WORK/release-$rule"
+        "$python" -P -m pseudolabel.release --verify "$WORK/release-$rule"
     done
     printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"
 }
@@ -90,7 +140,17 @@ finish() {
 # ---- corpus -----------------------------------------------------------------------------------------------------
 
 # first NAME...: the first of these files that DATA holds, or nothing.
-first() { for name in "$@"; do [ ! -e "$DATA/$name" ] || { echo "$DATA/$name"; return; }; done; }
+first() { local name; for name in "$@"; do [ ! -e "$DATA/$name" ] || { echo "$DATA/$name"; return; }; done; }
+
+# find_lists: sets $training, $few, $validating, $eval, $groups to the lists that DATA holds.
+find_lists() {
+    # AudioSet's full training list is its unbalanced and its balanced list together.
+    training=$(first train.csv labels.csv unbalanced_train_segments.csv unbalanced_train_segments.csv.xz)
+    few=$(first balanced.csv balanced_train_segments.csv)
+    validating=$(first validation.csv) eval=$(first eval.csv eval_segments.csv) groups=$(first groups.csv)
+    [ -d "$DATA/audio" ] && [ -n "$training$few" ] && [ -n "$eval" ] ||
+        refuse "$DATA: needs audio/, a training list (train.csv) and an evaluation list (eval.csv)"
+}
 
 # make_corpus: simulate one or take DATA, all audio into one file. Sets $balanced_list: the list of the students.
 make_corpus() {
@@ -101,52 +161,51 @@ make_corpus() {
 
 simulate_corpus() {
     local sounds=()
-    [ -z "$SOUNDS" ] || sounds=(--sounds "$SOUNDS" --sound-labels "$SOUND_LABELS")
+    [ -z "$SOUNDS" ] || sounds=(--sounds "$(as_path "$SOUNDS")" --sound-labels "$(as_path "$SOUND_LABELS")")
     step run.json simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
         --seed "$SEED" "${sounds[@]}"
     step clips.h5 prepare
 }
 
 take_data() {
-    local training few validating eval groups file
-    # AudioSet's full training list is its unbalanced and its balanced list together.
-    training=$(first train.csv labels.csv unbalanced_train_segments.csv unbalanced_train_segments.csv.xz)
-    few=$(first balanced.csv balanced_train_segments.csv)
-    validating=$(first validation.csv) eval=$(first eval.csv eval_segments.csv) groups=$(first groups.csv)
-    [ -n "$training$few" ] && [ -n "$eval" ] ||
-        refuse "$DATA: needs audio/, a training list (train.csv) and an evaluation list (eval.csv)"
-    for file in vocabulary.csv truth.csv; do
-        [ ! -e "$DATA/$file" ] || [ -e "$WORK/$file" ] || cp "$DATA/$file" "$WORK/$file"
-    done
-    step clips.h5 prepare --audio "$DATA/audio" --eval "$eval" --labels ${training:+"$training"} ${few:+"$few"} \
+    local training few validating eval groups classes=()
+    find_lists
+    take vocabulary.csv "${vocabulary:-$DATA/vocabulary.csv}"
+    take truth.csv "$DATA/truth.csv"
+    [ ! -e "$WORK/vocabulary.csv" ] || classes=(--vocabulary "$WORK/vocabulary.csv")
+    step clips.h5 prepare --audio "$DATA/audio" "${classes[@]}" --eval "$eval" --labels ${training:+"$training"} ${few:+"$few"} \
         ${few:+--balanced "$few"} ${validating:+--validation "$validating"} ${groups:+--groups "$groups"}
 }
+
+# as_path FILE: with a slash, by which step.py knows a path from a word.
+as_path() { case $1 in */*) echo "$1" ;; *) echo "./$1" ;; esac; }
 
 # take_fsd50k: DATA is FSD50K as it is downloaded and unpacked (FSD50K.ground_truth, FSD50K.dev_audio, FSD50K.eval_audio),
 # or any folder that take_data takes.
 take_fsd50k() {
     if [ ! -d "$DATA/FSD50K.ground_truth" ]; then make_corpus; return; fi
-    [ -e "$WORK/lists" ] || "$python" "$root/recipes/lists.py" fsd50k "$DATA/FSD50K.ground_truth" "$WORK"
-    step clips.h5 prepare --audio "$DATA" --labels "$WORK/lists/train.csv" --validation "$WORK/lists/validation.csv" \
-        --eval "$WORK/lists/eval.csv"
+    made lists lists.py fsd50k "$DATA/FSD50K.ground_truth" "$WORK"
+    step clips.h5 prepare --audio "$(as_path "$DATA")" --labels "$WORK/lists/train.csv" \
+        --validation "$WORK/lists/validation.csv" --eval "$WORK/lists/eval.csv" --vocabulary "$WORK/vocabulary.csv"
     balanced_list=$WORK/labels.csv
 }
 
 # ---- models -----------------------------------------------------------------------------------------------------
 
-# model NAME: what a network is built and trained with. Learning rates were found for training from scratch.
+# model NAME: sets $network to what a network is built and trained with. Learning rates were found for training from
+# scratch.
 model() {
-    echo --model "$1" --front-end "hop=$hop"
+    network=(--model "$1" --front-end "hop_s=$hop_s")
     case $1 in
     mobilenetv2)  # Twice PSL's learning rate: in so few steps that counts most. The mel bands are normalised at the input,
         # as in README's tables; raw decibels, which PSL feeds it, did no worse in one trial (validation mAP .476 against
         # .432 after 5 epochs): leave input_norm out to have them.
         case $SCALE in
-        paper) echo --learning-rate 1e-3 ;;
-        full)  echo --model-options input_norm=batch --learning-rate 1e-3 ;;
-        *)     echo --model-options width=0.25 last_channels=320 input_norm=batch --learning-rate 2e-3 ;;
+        paper) network+=(--learning-rate 1e-3) ;;
+        full)  network+=(--model-options input_norm=batch --learning-rate 1e-3) ;;
+        *)     network+=(--model-options width=0.25 last_channels=320 input_norm=batch --learning-rate 2e-3) ;;
         esac ;;
-    efficientnet*) echo --learning-rate 1e-3 --betas 0.95 0.999 --weight-decay 5e-7 --warmup-steps 200 ;;  # PSLA
-    ast*)          echo --model-options stride=16 --learning-rate 2e-4 --warmup-steps 50 ;;
+    efficientnet*) network+=(--learning-rate 1e-3 --betas 0.95 0.999 --weight-decay 5e-7 --warmup-steps 200) ;;  # PSLA
+    ast*)          network+=(--model-options stride=16 --learning-rate 2e-4 --warmup-steps 50) ;;
     esac
 }

@@ -16,14 +16,16 @@
 #
 #   WORK        folder of everything it makes (work-desed); made again at every run
 set -euo pipefail
-source "$(dirname "$0")/setup.sh"
+WORK=${WORK:-work-desed}
+source "$(dirname "$0")/common.sh"
 
-DATA=${DATA:-} WORK=${WORK:-work-desed}
-[ -n "$DATA" ] || { echo "DATA=FOLDER: give the folder of DESED's teacher" >&2; exit 2; }
+[ -n "$DATA" ] || refuse "DATA=FOLDER: give the folder of DESED's teacher"
+lanes=1
+claim RECIPE DATA
 
-verb() { "$python" -m "pseudolabel.$1" --work "$WORK" --overwrite "${@:2}"; }
+verb() { "$python" -P -m "pseudolabel.$1" --work "$WORK" --overwrite "${@:2}"; }
 
-"$python" "$root/recipes/desed_teacher.py" unpack "$DATA" "$WORK"
+"$python" -P "$root/recipes/desed_teacher.py" unpack "$DATA" "$WORK"
 for pool in mean max; do
     verb score --import "$WORK/predictions-$pool.npy" --ids "$WORK/ids.txt" --classes "$WORK/classes.txt" \
         --name "DESED mean teacher, $pool over frames" --out-of-fold --out "$WORK/scores-$pool.h5"
@@ -38,5 +40,5 @@ verb evaluate --scores "$WORK/scores-mean.h5" "$WORK/scores-max.h5" --labels "$W
 # All cells: mean and standard deviation over five drawings of what is dropped.
 #   proposable   dropped labels that a remaining label proposes          candidates   all that is proposed
 #   recall_proposable, recall   of the proposable, of all dropped labels
-"$python" "$root/recipes/desed_teacher.py" table "$WORK"
+"$python" -P "$root/recipes/desed_teacher.py" table "$WORK"
 printf 'took %d s; the table: %s and .txt\n' "$SECONDS" "$WORK/recovered.csv"

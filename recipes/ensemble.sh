@@ -24,6 +24,8 @@ source "$(dirname "$0")/psla.sh"
 
 psla_settings
 LIST=${LIST:-balanced} LABELS=${LABELS:-}
+one_of LIST balanced full
+file LABELS
 rows=(no_mask no_mixup) seeds=2 sampling=shuffle
 if [ "$SCALE" = full ]; then
     rows=(no_pretrain no_mask no_mixup mixup_rate mixup_alpha) seeds=3 batch=100
@@ -35,11 +37,12 @@ fi
 choose_rows no_pretrain no_mask no_mixup mixup_rate mixup_alpha
 begin RECIPE SCALE SEED MODEL PRETRAINED LIST LABELS DATA SOUNDS SOUND_LABELS ROWS
 make_corpus
-case $LIST in
-balanced) labels=${LABELS:-$balanced_list} ;;
-full)     labels=${LABELS:-$WORK/labels.csv} ;;
-*)        refuse "LIST=$LIST: must be balanced or full" ;;
-esac
+labels=$balanced_list
+[ "$LIST" = balanced ] || labels=$WORK/labels.csv
+if [ -n "$LABELS" ]; then
+    take given.csv "$LABELS"                            # what belongs to it is in WORK, not where it comes from
+    labels=$WORK/given.csv
+fi
 
 # train_members NAME...: psla-N is PSLA with seed N, anything else a setting with the first seed.
 train_members() {
@@ -88,9 +91,8 @@ committee all "${all[@]}"
 each=("${each[@]/#/$WORK/answers/}")
 step members evaluate --scores "${each[@]/%/.h5}" --out "$WORK/members"
 step evaluation evaluate --runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5
-[ -e "$WORK/committees.txt" ] ||
-    "$python" "$root/recipes/committees.py" --work "$WORK" "checkpoints=${members[*]##*/}" "seeds=${same[*]}" \
-        "settings=${other[*]}" "all=${all[*]}"
+step committees.txt committees.py "checkpoints=${members[*]##*/}" "seeds=${same[*]}" "settings=${other[*]}" \
+    "all=${all[*]}"
 cat "$WORK/committees.txt"
 # shellcheck disable=SC2119
 finish

@@ -24,18 +24,21 @@ source "$(dirname "$0")/psla.sh"
 
 psla_settings
 LIST=${LIST:-balanced} ESC50=${ESC50:-} FSD50K=${FSD50K:-} full=() sampling=shuffle
+ESC50_MAP=${ESC50_MAP:-} FSD50K_MAP=${FSD50K_MAP:-}
+one_of LIST balanced full
+folder ESC50 FSD50K
+for name in ESC50_MAP FSD50K_MAP; do case ${!name} in esc50 | fsd50k) ;; *) file "$name" ;; esac; done
 rows=(original mean 25p 10p 5p)
 if [ "$SCALE" = full ]; then                            # settings of the balanced set; the teacher's: of the full set
     batch=100 epochs=60 halve_after=35 network+=(--learning-rate 1e-3)
     full=(--epochs 30 --halve-after 10 --learning-rate 1e-4)
 fi
 choose_rows original mean 25p 10p 5p
-begin RECIPE SCALE SEED MODEL PRETRAINED TEACHER_RUN LIST DATA SOUNDS SOUND_LABELS ROWS
+begin RECIPE SCALE SEED MODEL PRETRAINED TEACHER_RUN LIST DATA SOUNDS SOUND_LABELS ROWS -- ESC50 ESC50_MAP FSD50K FSD50K_MAP
 make_corpus
 case $LIST in
 balanced) list=$balanced_list own=() ;;
 full)     list=$WORK/labels.csv own=("${full[@]}") sampling=sum-rule ;;
-*)        refuse "LIST=$LIST: must be balanced or full" ;;
 esac
 
 psla_teacher "$list" --labels "$WORK/labels.csv" --sampling sum-rule "${full[@]}"

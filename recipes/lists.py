@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.artefacts import whole_folder
+from pseudolabel.artefacts import sha256, whole_folder, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
 from pseudolabel.errors import InputError
@@ -46,6 +46,7 @@ def fsd50k(args: argparse.Namespace) -> None:
         dev.select(parts["train"]).write(folder / "train.csv")
         dev.select(parts["val"]).write(folder / "validation.csv")
         evaluation.write(folder / "eval.csv")
+        write_inputs(folder / "run.json", *(args.ground_truth / name for name in ("dev.csv", "eval.csv")))
     print(f"wrote {args.work / 'lists'}: {len(parts['train'])}, {len(parts['val'])}, {len(evaluation)} clips")
 
 
@@ -53,8 +54,8 @@ def slim(args: argparse.Namespace) -> None:
     """Write three lists of clips that carry exactly one of a few classes, as many of each class; other labels go."""
     vocabulary = Vocabulary.load(existing(args.work / "vocabulary.csv") or "audioset")
     classes = [vocabulary.find(name, "--classes") for name in args.classes]
-    tables = [LabelTable.read(args.work / f"{name}.csv", vocabulary) for name in SLIM_SHARES if
-              (args.work / f"{name}.csv").exists()]  # fmt: skip
+    paths = [path for name in SLIM_SHARES if (path := args.work / f"{name}.csv").exists()]
+    tables = [LabelTable.read(path, vocabulary) for path in paths]
     clip_ids = [clip_id for table in tables for clip_id in table.clip_ids]
     chosen = sparse.vstack([table.matrix for table in tables]).tocsc()[:, [vocabulary.index[k] for k in classes]]
     carried = chosen.toarray()
@@ -74,6 +75,7 @@ def slim(args: argparse.Namespace) -> None:
             rows = [(clip_id, k) for k, of_class in enumerate(members) for clip_id in of_class[first:last]]
             drawn = [clip_id for clip_id, _ in rows]
             LabelTable.from_sets(drawn, [[classes[k]] for _, k in rows], own).write(folder / f"{name}.csv")
+        write_inputs(folder / "run.json", *paths, args.work / "vocabulary.csv")
     print(f"wrote {args.out}: {n} clips of each of {', '.join(own.names)}; {np.diff(bounds).tolist()} a list and class")
 
 
@@ -83,6 +85,8 @@ def part(args: argparse.Namespace) -> None:
     It is as unbalanced as the list; a recording's clips are never in both.
     """
     vocabulary = Vocabulary.load(existing(args.work / "vocabulary.csv") or "audioset")
+    inputs = [args.work / name for name in ("labels.csv", "clips.h5", "vocabulary.csv")]
+    write_inputs(args.work / "rest.run.json", *inputs)
     labels = LabelTable.read(args.work / "labels.csv", vocabulary)
     clips = ClipStore.open(args.work / "clips.h5")
     labels = labels.select([clip_id for clip_id in labels.clip_ids if clip_id in clips.index])
@@ -91,6 +95,11 @@ def part(args: argparse.Namespace) -> None:
     for name, rows in (("part", np.flatnonzero(held)), ("rest", np.flatnonzero(~held))):
         labels.select([labels.clip_ids[row] for row in rows]).write(args.work / f"{name}.csv")
     print(f"wrote {args.work / 'part.csv'} and rest.csv: {int(held.sum())} and {int((~held).sum())} clips")
+
+
+def write_inputs(path: Path, *inputs: Path) -> None:
+    """Write what step.py compares before it takes a list as made: the checksums of its inputs."""
+    write_json(path, {"inputs": {str(path): sha256(path) for path in inputs if path.exists()}})
 
 
 def by_draw(clip_ids: Sequence[str], seed: int) -> list[str]:

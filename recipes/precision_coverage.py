@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.artefacts import sha256
+from pseudolabel.cli import positive_int, run_verb
+from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
@@ -23,31 +25,43 @@ from pseudolabel.reviews.precision import weigh
 
 PAGE = {**OF_PAGE, "per_class": None, "blind": False, "decoys": None}  # a page as `review` makes it by default
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("work", type=Path)
-parser.add_argument("--enhanced", default="enhanced-25p", help="folder in WORK (default: %(default)s)")
-parser.add_argument("--budget", type=int, default=200, help="judgements a sample (default: %(default)s)")
-parser.add_argument("--seeds", type=int, default=50, help="samples (default: %(default)s)")
-args = parser.parse_args()
 
-vocabulary, ontology = Vocabulary.load(args.work / "vocabulary.csv"), Ontology.load()
-labels, truth = (LabelTable.read(args.work / name, vocabulary) for name in ("labels.csv", "truth.csv"))
-path = args.work / args.enhanced / "ledger.parquet"
-ledger, digest = read_ledger(path), sha256(path)
-true_labels = dict(zip(truth.clip_ids, truth.label_sets(), strict=True))
-right = [
-    class_id in true_labels[clip_id]
-    for clip_id, class_id in zip(ledger["clip_id"].to_pylist(), ledger["class_id"].to_pylist(), strict=True)
-]
-precision, found = np.mean(right), []
-for seed in range(args.seeds):
-    options = argparse.Namespace(**{**PAGE, "budget": args.budget, "seed": seed})
-    sample = draw_sample(ledger, digest, labels, ontology, options)
-    judged = {item.item: "right" if item.class_id in true_labels[item.clip_id] else "wrong" for item in sample.items}
-    found.append(weigh(sample, judged).estimate())
-estimates = [estimate.precision for estimate in found]
-held = sum(estimate.low <= precision <= estimate.high for estimate in found)
-width = np.mean([estimate.high - estimate.low for estimate in found])
-print(f"{len(ledger):,} additions, precision {precision:.4f}; {args.budget} judgements a sample:")
-print(f"  the interval holds it in {held} of {args.seeds}, {width:.4f} wide on average")
-print(f"  estimates {np.mean(estimates):.4f} +- {np.std(estimates):.4f}")
+def coverage(args: argparse.Namespace) -> None:
+    """Draw, answer and estimate as often as asked; print what came of it."""
+    vocabulary, ontology = Vocabulary.load(args.work / "vocabulary.csv"), Ontology.load()
+    labels, truth = (LabelTable.read(args.work / name, vocabulary) for name in ("labels.csv", "truth.csv"))
+    path = args.work / args.enhanced / "ledger.parquet"
+    ledger, digest = read_ledger(path), sha256(path)
+    true_labels = dict(zip(truth.clip_ids, truth.label_sets(), strict=True))
+    added = list(zip(ledger["clip_id"].to_pylist(), ledger["class_id"].to_pylist(), strict=True))
+    absent = next((clip_id for clip_id, _ in added if clip_id not in true_labels), None)
+    if absent is not None:
+        raise InputError(f"clip {absent!r} of the ledger is missing", args.work / "truth.csv")
+    if not added:
+        raise InputError("no additions to judge", path)
+    precision, found = np.mean([class_id in true_labels[clip_id] for clip_id, class_id in added]), []
+    for seed in range(args.seeds):
+        options = argparse.Namespace(**{**PAGE, "budget": args.budget, "seed": seed})
+        sample = draw_sample(ledger, digest, labels, ontology, options)
+        judged = {
+            item.item: "right" if item.class_id in true_labels[item.clip_id] else "wrong" for item in sample.items
+        }
+        found.append(weigh(sample, judged).estimate())
+    estimates = [estimate.precision for estimate in found]
+    held = sum(estimate.low <= precision <= estimate.high for estimate in found)
+    width = np.mean([estimate.high - estimate.low for estimate in found])
+    print(f"{len(ledger):,} additions, precision {precision:.4f}; {args.budget} judgements a sample:")
+    print(f"  the interval holds it in {held} of {args.seeds}, {width:.4f} wide on average")
+    print(f"  estimates {np.mean(estimates):.4f} +- {np.std(estimates):.4f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="precision_coverage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--enhanced", default="enhanced-25p", help="folder in WORK (default: %(default)s)")
+    parser.add_argument("--budget", type=positive_int, default=200, help="judgements a sample (default: %(default)s)")
+    parser.add_argument("--seeds", type=positive_int, default=50, help="samples (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true")
+    raise SystemExit(run_verb(parser, coverage, None))

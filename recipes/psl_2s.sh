@@ -29,43 +29,48 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 SCALE=${SCALE:-demo} STUDENT=${STUDENT:-mobilenetv2} LENGTHS=${LENGTHS:-}
+one_of SCALE tiny demo full paper
+one_of STUDENT "${NETWORKS[@]}"
+one_of TEACHER "${NETWORKS[@]}"
+words LENGTHS '([1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})s' "a length such as 10s"
+lengths=("${words[@]}")
 how=(--no-validation)                                   # all students take the same steps; the last weights count
 case $SCALE in
 tiny)   # Proves that every step runs and fits the next; far too little for a model to learn much.
     scenes=96 balanced=32 validation=8 evaluation=32    # clips of 10 s
     teacher_epochs=3 student_epochs=3 batch=4 seeds=1
     rows=(weak enhanced psl_2s true)
-    hop=320 lanes=2 ;;
+    hop_s=.02 lanes=2 ;;
 demo)   # Two cores, 8 minutes: some 40,000 passes of a clip through a narrow model, 15 ms each.
     scenes=1500 balanced=300 validation=100 evaluation=300  # as in the papers the students see a fifth of the clips
     teacher_epochs=8 student_epochs=12 batch=8          # 1,500 and 450 steps: mAP still rises, but time is up
     seeds=2                                             # two students a row, so that the table can show their spread
     rows=(weak enhanced psl_2s true)                    # ROWS="weak enhanced psl_10s psl_5s psl_2s true" has them all
-    hop=320 lanes=2 ;;                                  # a frame every 20 ms: half the work of the papers' 10 ms
+    hop_s=.02 lanes=2 ;;                                  # a frame every 20 ms: half the work of the papers' 10 ms
 full)   # The papers' sizes: full-width models, a frame every 10 ms. For a GPU; a CPU would take weeks.
     scenes=20000 balanced=4000 validation=500 evaluation=2000
     teacher_epochs=30 student_epochs=60 batch=32 seeds=3
     rows=(weak enhanced psl_10s psl_5s psl_2s true)
-    hop=160 lanes=1 ;;
+    hop_s=.01 lanes=1 ;;
 paper)  # PSL's own training: decibels as they are, 32 pieces a step whatever their length, and validation on clips that
     # are held out (their code takes the training list). Their annotator saw all of AudioSet, the students a hundredth.
     scenes=20000 balanced=4000 validation=500 evaluation=2000
     teacher_epochs=30 student_epochs=300 batch=32 seeds=3
     rows=(weak psl_10s psl_5s psl_2s)
     how=(--schedule constant --select best --patience 15)
-    hop=160 lanes=1 ;;
-*)  refuse "SCALE=$SCALE: must be tiny, demo, full or paper" ;;
+    hop_s=.01 lanes=1 ;;
 esac
 choose_rows weak enhanced psl_10s psl_5s psl_2s true
 TEACHER=${TEACHER:-$([ "$SCALE" = full ] && echo efficientnet_b2 || echo mobilenetv2)}  # PSLA's teacher needs a GPU
-begin SCALE SEED TEACHER STUDENT DATA SOUNDS SOUND_LABELS ROWS
+begin SCALE SEED TEACHER STUDENT DATA SOUNDS SOUND_LABELS ROWS -- LENGTHS
 make_corpus
 
 # ---- models -----------------------------------------------------------------------------------------------------
 # The teacher hears the full list with the annotator's labels; it scores that list, and its scores decide what is added.
 teach() {
-    # shellcheck disable=SC2046
-    step runs/teacher/run.json train --row teacher $(model "$TEACHER") --threads "$threads" \
+    local network
+    model "$TEACHER"
+    step runs/teacher/run.json train --row teacher "${network[@]}" --threads "$threads" \
         --epochs "$teacher_epochs" --batch-size "$batch" --seed "$SEED"
     step scores.h5 score --list "$WORK/labels.csv" --threads "$threads"
     step enhanced-25p enhance --threshold 25p
@@ -81,7 +86,7 @@ knows_truth() {
 # seconds of audio whatever the window, so all rows take the same number of steps. (PSL's own code takes 32 pieces a
 # step, whatever their length, which gives 2 s windows five times the steps.)
 student() {
-    local targets pieces=$batch
+    local targets network pieces=$batch
     case $1 in
     weak)     targets=(--labels "$WORK/labels.csv") ;;
     enhanced) targets=(--labels "$WORK/enhanced-25p/labels.csv") ;;
@@ -89,8 +94,8 @@ student() {
     psl_*)    targets=(--targets "$WORK/scores.h5" --window "${1#psl_}") ;;
     esac
     [ "$SCALE" = paper ] || case $1 in psl_5s) pieces=$((batch * 2)) ;; psl_2s) pieces=$((batch * 5)) ;; esac
-    # shellcheck disable=SC2046
-    step "runs/$1-seed$2/run.json" train --row "$1" $(model "$STUDENT") "${targets[@]}" --list "$balanced_list" \
+    model "$STUDENT"
+    step "runs/$1-seed$2/run.json" train --row "$1" "${network[@]}" "${targets[@]}" --list "$balanced_list" \
         --threads "$threads" --epochs "$student_epochs" --batch-size "$pieces" --seed "$2" "${how[@]}"
 }
 
@@ -107,11 +112,11 @@ for row in "${rows[@]}"; do
     case $row in weak | true) without_teacher+=("$row") ;; *) with_teacher+=("$row") ;; esac
 done
 half=$(((${#with_teacher[@]} + 1) / 2))
-together teach "students ${without_teacher[*]}"
-together "students ${with_teacher[*]:0:half}" "students ${with_teacher[*]:half}"
+together teach -- students "${without_teacher[@]}"
+together students "${with_teacher[@]:0:half}" -- students "${with_teacher[@]:half}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
 # A student of 2 s windows may hear 10 s, and one of 10 s may have to answer after 2: mAP of the mean over pieces.
-releases=(25p)
-# shellcheck disable=SC2086
-finish ${LENGTHS:+--scales clip $LENGTHS}
+releases=(25p) scales=()
+[ ${#lengths[@]} = 0 ] || scales=(--scales clip "${lengths[@]}")
+finish "${scales[@]}"

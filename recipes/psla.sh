@@ -6,23 +6,27 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # A row is PSLA, or PSLA without one of its parts (Tables XII and XIV).
-PSLA_ROWS="psla no_pretrain no_sampling no_mask no_mixup no_enhanced"
+PSLA_ROWS=(psla no_pretrain no_sampling no_mask no_mixup no_enhanced)
 
 # psla_settings: sizes, network and augmentation of a scale, SCALE=tiny being the default.
 psla_settings() {
-    SCALE=${SCALE:-tiny}
+    SCALE=${SCALE:-tiny} TEACHER_RUN=${TEACHER_RUN:-}
+    one_of SCALE tiny full
+    one_of MODEL "${NETWORKS[@]}"
+    [ "${PRETRAINED-}" = imagenet ] || file PRETRAINED
+    folder TEACHER_RUN
     case $SCALE in
     tiny)   # Shows that every step runs. In place of B2 a narrow MobileNetV2 from random weights, a frame every 20 ms,
         # 3 epochs: halved after the first, averaged over the last two.
-        scenes=64 balanced=24 validation=16 evaluation=32 hop=320 lanes=2
+        scenes=64 balanced=24 validation=16 evaluation=32 hop_s=.02 lanes=2
         batch=4 epochs=3 halve_after=1 averaged=2-3
         MODEL=${MODEL:-mobilenetv2} PRETRAINED=${PRETRAINED:-}
-        # shellcheck disable=SC2207
-        network=($(model "$MODEL")) warmup=4
+        model "$MODEL"
+        warmup=4
         masks=(--time-mask-s 1.92 --mel-mask 24) ;;     # of its 64 bands as many as 48 of 128
     full)   # As published, for a GPU. Their library padded convolutions on both sides and left a random stem (0.7.0;
         # stem=sum would keep what ImageNet taught it), and masks were filled before features were normalised.
-        scenes=20000 balanced=4000 validation=500 evaluation=2000 hop=160 lanes=1
+        scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1
         MODEL=${MODEL:-efficientnet_b2} PRETRAINED=${PRETRAINED-imagenet}
         network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7 --min-frames 1056) warmup=1000
         masks=(--time-mask-s 1.92 --mel-mask 48 --fill psla)  # 192 frames and 48 of 128 bands
@@ -31,8 +35,8 @@ psla_settings() {
         efficientnet*)   network+=(--model-options heads=1 padding=symmetric stem=random) ;;
         resnet50)        network+=(--model-options heads=1) ;;
         esac ;;
-    *)  refuse "SCALE=$SCALE: must be tiny or full" ;;
     esac
+    [ "$PRETRAINED" = imagenet ] || PRETRAINED=${PRETRAINED:+$(as_path "$PRETRAINED")}
 }
 
 # psla_train ROW SEED OPTIONS...: one training of PSLA, or of PSLA without what the row says; OPTIONS are the set's own.
@@ -74,7 +78,8 @@ psla_ensemble() {
 # psla_teacher LIST: sets $teacher, the run whose scores say which labels are missing (TEACHER_RUN, else one is trained on
 # the labels as they are, with the options that follow), and has it answer the clips of LIST: WORK/scores.h5.
 psla_teacher() {
-    teacher=${TEACHER_RUN:-$WORK/runs/teacher-seed$SEED}
-    [ -n "${TEACHER_RUN:-}" ] || psla_train teacher "$SEED" --out "$teacher" --keep-checkpoints 2 "${@:2}"
+    teacher=$WORK/runs/teacher-seed$SEED
+    [ -z "$TEACHER_RUN" ] || teacher=$(as_path "$TEACHER_RUN")
+    [ -n "$TEACHER_RUN" ] || psla_train teacher "$SEED" --out "$teacher" --keep-checkpoints 2 "${@:2}"
     step scores.h5 score --run "$teacher" --list "$1" --windows clip --threads "$threads"
 }

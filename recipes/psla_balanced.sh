@@ -23,13 +23,15 @@ WORK=${WORK:-work-psla-balanced}
 source "$(dirname "$0")/psla.sh"
 
 psla_settings
-rows=(psla no_enhanced) full=() SEEDS=${SEEDS:-1}
+whole SEEDS 1 1000
+one_of ENSEMBLE 0 1
+rows=(psla no_enhanced) full=() SEEDS=${SEEDS:-} ENSEMBLE=${ENSEMBLE:-}
 if [ "$SCALE" = full ]; then                            # the teacher's settings are those of the full set
     ENSEMBLE=${ENSEMBLE:-1} batch=100 epochs=60 halve_after=35 averaged=41-60
     full=(--epochs 30 --halve-after 10 --learning-rate 1e-4) network+=(--learning-rate 1e-3)
 fi
 choose_rows psla no_pretrain no_mask no_mixup no_enhanced
-begin RECIPE SCALE SEED MODEL PRETRAINED TEACHER_RUN DATA SOUNDS SOUND_LABELS ROWS
+begin RECIPE SCALE SEED MODEL PRETRAINED TEACHER_RUN DATA SOUNDS SOUND_LABELS ROWS -- SEEDS ENSEMBLE
 make_corpus
 
 psla_teacher "$balanced_list" --labels "$WORK/labels.csv" --sampling sum-rule "${full[@]}"
@@ -40,11 +42,11 @@ train_rows() {
     for row in "$@"; do
         labels=$WORK/enhanced-psla-mean/labels.csv
         [ "$row" != no_enhanced ] || labels=$balanced_list
-        for ((seed = SEED; seed < SEED + SEEDS; seed++)); do
+        for ((seed = SEED; seed < SEED + ${SEEDS:-1}; seed++)); do
             psla_train "$row" "$seed" --labels "$labels" --sampling shuffle
             psla_average "$row" "$seed"
         done
-        [ "${ENSEMBLE:-}" != 1 ] || psla_ensemble "$row" "$SEED"
+        [ "$ENSEMBLE" != 1 ] || psla_ensemble "$row" "$SEED"
     done
 }
 in_lanes train_rows "${rows[@]}"

@@ -23,14 +23,13 @@ WORK=${WORK:-work-psla-fsd50k}
 source "$(dirname "$0")/psla.sh"
 
 psla_settings
-read -ra rows <<<"$PSLA_ROWS"
+rows=("${PSLA_ROWS[@]}")
 if [ "$SCALE" = tiny ]; then
     rows=(psla no_sampling no_mixup no_enhanced) length=10  # there are no weights that no_pretrain could do without
 else
     batch=24 epochs=40 halve_after=10 averaged=21-40 length=30 network+=(--learning-rate 5e-4)
 fi
-# shellcheck disable=SC2086
-choose_rows $PSLA_ROWS
+choose_rows "${PSLA_ROWS[@]}"
 begin RECIPE SCALE SEED MODEL PRETRAINED TEACHER_RUN DATA SOUNDS SOUND_LABELS ROWS
 if [ -n "$DATA" ]; then take_fsd50k; else make_corpus; fi
 

@@ -24,29 +24,30 @@ set -euo pipefail
 WORK=${WORK:-work-published}
 source "$(dirname "$0")/common.sh"
 
-PUBLISHED=${PUBLISHED:-} SHA256=${SHA256:-} LIST=${LIST:-balanced}
+PUBLISHED=${PUBLISHED:-} SHA256=${SHA256:-} LIST=${LIST:-balanced} RULES=${RULES:-}
 SCALE=${SCALE:-$([ -n "$PUBLISHED" ] && echo full || echo tiny)}
-read -ra rules <<<"${RULES:-mean 25p}"
+one_of SCALE tiny full
+one_of LIST balanced full
+file PUBLISHED
+matching SHA256 '[0-9a-fA-F]{64}' "a checksum of 64 digits"
+words RULES 'mean|median|[0-9]{1,2}(\.[0-9]{1,3})?p|0\.[0-9]{1,6}' "a threshold such as mean, 25p or 0.5"
+rules=("${words[@]}")
+[ ${#rules[@]} -gt 0 ] || rules=(mean 25p)
 case $SCALE in
 tiny) scenes=48 balanced=16 validation=4 evaluation=16 lanes=2 ;;
 full) scenes=20000 balanced=4000 validation=500 evaluation=2000 lanes=1
       [ -n "$PUBLISHED" ] || refuse "PUBLISHED=FILE: give the downloaded weights" ;;
-*)    refuse "SCALE=$SCALE: must be tiny or full" ;;
 esac
-begin RECIPE SCALE SEED PUBLISHED LIST DATA SOUNDS SOUND_LABELS
+begin RECIPE SCALE SEED PUBLISHED LIST DATA SOUNDS SOUND_LABELS -- RULES
 make_corpus
-case $LIST in
-balanced) list=$balanced_list ;;
-full)     list=$WORK/labels.csv ;;
-*)        refuse "LIST=$LIST: must be balanced or full" ;;
-esac
+list=$balanced_list
+[ "$LIST" = balanced ] || list=$WORK/labels.csv
 
 if [ -z "$PUBLISHED" ]; then
     PUBLISHED=$WORK/random_weights.pt
-    [ -e "$PUBLISHED" ] || "$python" "$root/recipes/random_weights.py" --seed "$SEED" --out "$PUBLISHED"
+    made random_weights.pt random_weights.py --seed "$SEED" --out "$PUBLISHED"
 fi
-[ -e "$WORK/runs/teacher" ] ||
-    "$python" -m pseudolabel.models.published "$PUBLISHED" --out "$WORK/runs/teacher" ${SHA256:+--sha256 "$SHA256"}
+made runs/teacher models.published "$(as_path "$PUBLISHED")" --out "$WORK/runs/teacher" ${SHA256:+--sha256 "$SHA256"}
 step scores.h5 score --list "$list" --threads "$threads"
 for rule in "${rules[@]}"; do
     step "enhanced-$rule" enhance --labels "$list" --threshold "$rule"

@@ -2,7 +2,7 @@
 # Sets up what is missing and runs the tests: `bash recipes/test.sh`, with --slow also those that take minutes.
 # Other arguments go to pytest: `bash recipes/test.sh tests/labels -k ontology`.
 set -euo pipefail
-EXTRAS='[test]'
+extras='[test]'
 source "$(dirname "$0")/setup.sh"
 cd "$root"
 

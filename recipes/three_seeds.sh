@@ -5,15 +5,20 @@
 #   bash recipes/three_seeds.sh                                     synthesised sounds
 #   SOUNDS=FOLDER SOUND_LABELS=CSV WORK=work-esc bash recipes/three_seeds.sh
 #
-# Corpora lie in WORK-seed0, WORK-seed1, WORK-seed2; the table in WORK-seeds.md. Settings as in psl_2s.sh.
+# Corpora lie in WORK-seed0, WORK-seed1, WORK-seed2; the table in WORK-seeds.md. Settings as in psl_2s.sh; SEED is set.
 set -euo pipefail
-source "$(dirname "$0")/setup.sh"
+source "$(dirname "$0")/common.sh"
 
-WORK=${WORK:-work}
 export ROWS=${ROWS:-weak enhanced psl_10s psl_5s psl_2s true}
 works=()
 for seed in 0 1 2; do
-    SEED=$seed WORK=$WORK-seed$seed bash "$root/recipes/psl_2s.sh"
+    recipe psl_2s SEED="$seed" WORK="$WORK-seed$seed"
     works+=("$WORK-seed$seed")
 done
-"$python" -m pseudolabel.evaluate --combine "${works[@]}" --out "$WORK-seeds.md" --overwrite
+source "$(dirname "$0")/setup.sh"
+made=$(mktemp -d)
+trap 'rm -rf -- "$made"' EXIT
+"$python" -P -m pseudolabel.evaluate --combine "${works[@]}" --out "$made/seeds.md"
+[ ! -e "$WORK-seeds.md" ] || cmp -s -- "$made/seeds.md" "$WORK-seeds.md" ||
+    refuse "$WORK-seeds.md: not the table of these runs. Remove it, or give another WORK."
+cp -- "$made/seeds.md" "$WORK-seeds.md"

@@ -23,27 +23,40 @@ set -euo pipefail
 WORK=${WORK:-work-transfer}
 source "$(dirname "$0")/common.sh"
 
-SCALE=${SCALE:-tiny} SOURCE=${SOURCE:-} VOCABULARY=${VOCABULARY:-}
+SCALE=${SCALE:-tiny} SOURCE=${SOURCE:-} VOCABULARY=${VOCABULARY:-} SEEDS=${SEEDS:-}
+one_of SCALE tiny full
+whole SEEDS 1 1000
+folder SOURCE
+file VOCABULARY
+[ -z "$SOUNDS$SOUND_LABELS" ] || refuse "SOUNDS, SOUND_LABELS: both sets are simulated from synthesised sounds, or DATA"
 case $SCALE in
 tiny) scenes=48 balanced=24 validation=8 evaluation=32 lanes=2
-      epochs=3 batch=4 SEEDS=${SEEDS:-1} rate=2e-3 ;;    # the source has a quarter of the width
+      epochs=3 batch=4 seeds=${SEEDS:-1} rate=2e-3 ;;    # the source has a quarter of the width
 full) scenes=20000 balanced=4000 validation=500 evaluation=2000 lanes=1
-      epochs=300 batch=32 SEEDS=${SEEDS:-3} rate=1e-3 ;;  # as PSL trains: stop after 15 epochs without gain
-*)    refuse "SCALE=$SCALE: must be tiny or full" ;;
+      epochs=300 batch=32 seeds=${SEEDS:-3} rate=1e-3 ;;  # as PSL trains: stop after 15 epochs without gain
 esac
+# needs_runs: sets $annotator and $student, which SOURCE has.
+needs_runs() {
+    local run
+    SOURCE=$(as_path "$SOURCE")
+    annotator=$SOURCE/runs/teacher student=$SOURCE/runs/psl_2s-seed$SEED
+    for run in "$annotator" "$student"; do
+        [ -e "$run/model.safetensors" ] ||
+            refuse_value SOURCE "no ${run#"$SOURCE/"}: give a work folder of psl_2s.sh with the row psl_2s"
+    done
+}
+
 rows=(scratch annotator student)
 choose_rows scratch annotator student
-begin RECIPE SCALE SEED SOURCE DATA VOCABULARY ROWS
+[ -z "$SOURCE" ] || needs_runs
+begin RECIPE SCALE SEED SOURCE DATA VOCABULARY ROWS -- SEEDS
 
 if [ -z "$SOURCE" ]; then
     SOURCE=$WORK/source
-    SCALE=$SCALE WORK=$SOURCE SEED=$SEED DATA='' ROWS=psl_2s STUDENT=mobilenetv2 TEACHER=mobilenetv2 \
-        bash "$root/recipes/psl_2s.sh"
+    recipe psl_2s SCALE="$SCALE" WORK="$SOURCE" SEED="$SEED" DATA= SOUNDS= SOUND_LABELS= LENGTHS= ROWS=psl_2s \
+        STUDENT=mobilenetv2 TEACHER=mobilenetv2
+    needs_runs
 fi
-annotator=$SOURCE/runs/teacher student=$SOURCE/runs/psl_2s-seed$SEED
-for run in "$annotator" "$student"; do
-    [ -e "$run/model.safetensors" ] || refuse "SOURCE=$SOURCE: no $run: give a work folder of psl_2s.sh with the row psl_2s"
-done
 
 # ---- the other set ----------------------------------------------------------------------------------------------
 if [ -z "$DATA" ]; then
@@ -52,22 +65,13 @@ if [ -z "$DATA" ]; then
         --seed $((SEED + 1000)) --classes Bark Meow Clapping Flute Thunder "Computer keyboard" "Chainsaw"
     step clips.h5 prepare
 else
-    [ -z "$VOCABULARY" ] || [ -e "$WORK/vocabulary.csv" ] || cp "$VOCABULARY" "$WORK/vocabulary.csv"
+    vocabulary=$VOCABULARY
     take_fsd50k
 fi
 
-# form RUN: the options of train that build a network as this run's; also the one that starts from random weights.
-form() {
-    "$python" - "$1/config.json" <<'PYTHON'
-import json, sys
-config = json.load(open(sys.argv[1]))
-print("--model", config["name"], "--model-options", *(f"{name}={json.dumps(value)}" for name, value in
-      config["options"].items() if name != "n_frames"))
-print("--front-end", *(f"{name}={json.dumps(value)}" for name, value in config["front_end"].items()))
-PYTHON
-}
-# shellcheck disable=SC2207
-network=($(form "$annotator"))
+# The options of train that build a network as the annotator's, one a line; also for the one that starts from random weights.
+form=$("$python" -P "$root/recipes/form.py" "$annotator/config.json")
+mapfile -t network <<<"$form"
 
 train_rows() {
     local row seed start how=(--no-validation)
@@ -76,7 +80,7 @@ train_rows() {
     for row in "$@"; do
         start=()
         case $row in annotator) start=(--pretrained "$annotator") ;; student) start=(--pretrained "$student") ;; esac
-        for ((seed = SEED; seed < SEED + SEEDS; seed++)); do
+        for ((seed = SEED; seed < SEED + seeds; seed++)); do
             step "runs/$row-seed$seed/run.json" train --row "$row" "${network[@]}" "${start[@]}" "${how[@]}" \
                 --epochs "$epochs" --batch-size "$batch" --learning-rate "$rate" --seed "$seed" --threads "$threads"
         done

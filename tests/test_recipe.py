@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,15 +22,19 @@ from pseudolabel import simulate
 from pseudolabel.artefacts import sha256
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "psl_2s.sh"
-SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS")
+SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS", "LENGTHS")
 TINY_ROWS = ("weak", "enhanced", "psl_2s", "true")
 ALIKE = ("labels.csv", "truth.csv", "enhanced-25p/ledger.csv.gz")
 
 
-def run_recipe(work: Path, **settings: object) -> subprocess.CompletedProcess:
+def environment_of(work: Path, **settings: object) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     environment |= {"SCALE": "tiny", "WORK": str(work), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
-    environment |= {name: str(value) for name, value in settings.items()}
+    return environment | {name: str(value) for name, value in settings.items()}
+
+
+def run_recipe(work: Path, **settings: object) -> subprocess.CompletedProcess:
+    environment = environment_of(work, **settings)
     return subprocess.run(["bash", str(RECIPE)], env=environment, capture_output=True, text=True, check=False)
 
 
@@ -42,19 +51,24 @@ def rows_of(work: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """The work folder of one run on synthesised sounds, and how the run ended."""
-    work = tmp_path_factory.mktemp("recipe") / "work"
+    work = tmp_path_factory.mktemp("recipe") / "ein Ordner für $(touch owned)"
     return work, run_recipe(work)
 
 
 @pytest.fixture
-def corpus(tiny, tmp_path) -> Path:
-    """A work folder in which corpus and clip store are made, and nothing else."""
-    work = shutil.copytree(tiny[0], tmp_path / "work", ignore=shutil.ignore_patterns("scenes"))
-    for made in ("runs", "evaluation", "enhanced-25p", "release-25p"):
-        shutil.rmtree(work / made)
-    for made in ("scores.h5", "results.md", "settings.txt"):
-        (work / made).unlink()
-    return work
+def corpus(tiny, tmp_path) -> Callable[..., Path]:
+    """A function that gives a work folder of other settings in which corpus and clip store are made, and nothing else."""
+
+    def corpus(**settings: str) -> Path:
+        later = ("scenes", "runs", "evaluation", "enhanced-25p", "release-25p", "scores.*", "results.md")
+        work = shutil.copytree(tiny[0], tmp_path / "work", ignore=shutil.ignore_patterns(*later))
+        given = (work / "settings.txt").read_text()
+        for name, value in settings.items():
+            given = re.sub(rf"\b{name}=.*?(?= [A-Z_]+=|$)", f"{name}={value}", given)
+        (work / "settings.txt").write_text(given)
+        return work
+
+    return corpus
 
 
 def test_whole_loop_ends_with_table_and_report(tiny):
@@ -102,7 +116,7 @@ def test_run_again_skips_every_step_and_changes_nothing(tiny):
     assert run.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
     made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p", "release-25p"]
-    made += [f"runs/{row}-seed0/run.json" for row in TINY_ROWS]
+    made += ["evaluation", *(f"runs/{row}-seed0/run.json" for row in TINY_ROWS)]
     assert sorted(line for line in run.stdout.splitlines() if line.startswith("have ")) == sorted(
         f"have {work / name}" for name in made
     )
@@ -110,7 +124,9 @@ def test_run_again_skips_every_step_and_changes_nothing(tiny):
     assert "wrote" in first.stdout and "wrote" not in run.stdout.replace((work / "results.md").read_text(), "")
 
 
-@pytest.mark.parametrize("changed", [{"SEED": 1}, {"STUDENT": "ast_tiny"}, {"ROWS": "weak"}, {"SCALE": "demo"}])
+@pytest.mark.parametrize(
+    "changed", [{"SEED": 1}, {"STUDENT": "ast_tiny"}, {"ROWS": "weak"}, {"SCALE": "demo"}, {"LENGTHS": "5s"}]
+)
 def test_other_settings_in_the_same_folder_are_refused(tiny, changed):
     work, _ = tiny
     run = run_recipe(work, **changed)
@@ -134,10 +150,50 @@ def test_data_without_lists_is_refused(tmp_path):
 
 
 def test_failure_of_one_lane_ends_the_other_with_its_exit_code(corpus):
-    run = run_recipe(corpus, STUDENT="mobilenet", TEACHER="efficientnet_b2")  # this teacher would take minutes
+    work = corpus(TEACHER="efficientnet_b2")
+    (work / "runs").mkdir()
+    (work / "runs" / "weak-seed0").write_text("not a run")
+    run = run_recipe(work, TEACHER="efficientnet_b2")  # this teacher would take minutes
     assert run.returncode == 2
-    assert "unknown model 'mobilenet'. Nearest: mobilenetv2." in run.stderr
-    assert not (corpus / "runs" / "teacher" / "run.json").exists()
+    assert str(work / "runs" / "weak-seed0") in run.stderr
+    assert not (work / "runs" / "teacher" / "run.json").exists()
+    wait_until_gone(work)
+
+
+def processes_of(work: Path) -> list[str]:
+    """Return the command lines of the processes that name a work folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if str(work) in line]
+
+
+def wait_until_gone(work: Path, seconds: float = 20) -> None:
+    ends = time.monotonic() + seconds
+    while processes_of(work):
+        assert time.monotonic() < ends, processes_of(work)
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_recipe_leaves_no_lane_running(corpus, signal_number):
+    settings = {"TEACHER": "efficientnet_b2", "STUDENT": "efficientnet_b2"}  # they would take minutes
+    work = corpus(**settings)
+    with subprocess.Popen(
+        ["bash", str(RECIPE)],
+        env=environment_of(work, **settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as recipe:
+        ends = time.monotonic() + 60
+        while sum("--row" in line for line in processes_of(work)) < 2:  # both lanes train
+            assert recipe.poll() is None and time.monotonic() < ends
+            time.sleep(0.1)
+        recipe.send_signal(signal_number)
+        assert recipe.wait(30) != 0
+    wait_until_gone(work)
 
 
 @pytest.mark.slow
@@ -162,11 +218,13 @@ def test_recordings_of_ones_own_take_the_place_of_synthesised_sounds(shared_data
 
 @pytest.mark.slow
 def test_another_student_takes_the_same_way(corpus):
-    run = run_recipe(corpus, STUDENT="ast_tiny", ROWS="weak psl_2s")
+    settings = {"STUDENT": "ast_tiny", "ROWS": "weak psl_2s"}
+    work = corpus(**settings)
+    run = run_recipe(work, **settings)
     assert run.returncode == 0, run.stderr[-2000:]
-    assert rows_of(corpus) == {"teacher", "weak", "psl_2s"}
+    assert rows_of(work) == {"teacher", "weak", "psl_2s"}
     for row in ("weak", "psl_2s"):
-        config = json.loads((corpus / "runs" / f"{row}-seed0" / "config.json").read_text())
+        config = json.loads((work / "runs" / f"{row}-seed0" / "config.json").read_text())
         assert config["name"] == "ast_tiny"
 
 
