@@ -57,7 +57,7 @@ def tiny(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
 
 @pytest.fixture
 def corpus(tiny, tmp_path) -> Callable[..., Path]:
-    """A function that gives a work folder of other settings in which corpus and clip store are made, and nothing else."""
+    """A function that gives a work folder with other settings in which corpus and clip store are made, no more."""
 
     def corpus(**settings: str) -> Path:
         later = ("scenes", "runs", "evaluation", "enhanced-25p", "release-25p", "scores.*", "results.md")
@@ -181,12 +181,8 @@ def wait_until_gone(work: Path, seconds: float = 20) -> None:
 def test_killed_recipe_leaves_no_lane_running(corpus, signal_number):
     settings = {"TEACHER": "efficientnet_b2", "STUDENT": "efficientnet_b2"}  # they would take minutes
     work = corpus(**settings)
-    with subprocess.Popen(
-        ["bash", str(RECIPE)],
-        env=environment_of(work, **settings),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as recipe:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(["bash", str(RECIPE)], env=environment_of(work, **settings), **quiet) as recipe:
         ends = time.monotonic() + 60
         while sum("--row" in line for line in processes_of(work)) < 2:  # both lanes train
             assert recipe.poll() is None and time.monotonic() < ends
