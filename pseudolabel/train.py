@@ -132,8 +132,8 @@ def new_trainer(args, sources: Sources, folder: Path, ranks: Ranks, vocabulary, 
     from pseudolabel.training.losses import inverse_weights
 
     settings = {
-        "config": tagger.config, "threads": args.threads, "pretrained": args.pretrained,
-        "inputs": sources.checksums(),
+        "config": tagger.config, "threads": args.threads,
+        "pretrained": bool(args.pretrained), "inputs": sources.checksums(),
         "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "beta": args.beta,
         "class_weights": args.class_weights, "clips": len(chosen.rows), "compile": args.compile,
         "fold": args.fold and f"{args.fold}{' stratified' if args.stratify else ''}",
