@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import zlib
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import InputError
+from pseudolabel.memory import refuse_more_than_fits
 from pseudolabel.releases.listing import GET_ANEW
 
 PIECE = 1 << 20
 LARGEST_TABLE = 1 << 26  # bytes of tables of one row a class: classes.csv, thresholds.csv
 PACKED_SLACK = 1 << 16  # bytes of a Parquet file beside its values: counts, statistics
 ROW_BYTES = 400  # of memory that a release of a ledger takes for each added label, at most
-MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def refuse_larger(path: Path, most: int) -> None:
@@ -99,20 +98,5 @@ def _text_bytes(column: pa.Array) -> int:
 
 def refuse_for_memory(n_added: int, place: Path) -> None:
     """Raise InputError where a release of so many additions takes more memory than there is."""
-    needed, free = n_added * ROW_BYTES, free_memory()
-    if free is not None and needed > free:
-        message = f"{n_added:,} additions take about {needed / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} GB are free"
-        raise InputError(message, place, "Enhance with a higher --threshold, or release on a larger machine.")
-
-
-def free_memory() -> int | None:
-    """Return the bytes of memory that this process may still take; None where the system does not say."""
-    found = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-        found.append(1024 * int(lines.get("MemAvailable", "").split()[0]))
-    with contextlib.suppress(OSError, ValueError):  # "max": no limit
-        limit = int((CGROUP / "memory.max").read_text())
-        used = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines()).get("anon", "0")
-        found.append(max(limit - int(used), 0))
-    return min(found, default=None)
+    remedy = "Enhance with a higher --threshold, or release on a larger machine."
+    refuse_more_than_fits(n_added * ROW_BYTES, f"{n_added:,} additions", place, remedy)

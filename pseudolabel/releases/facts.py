@@ -25,6 +25,8 @@ RULE = {  # the kinds of what decided; None: nothing
     "floor": (float,), "rounds": (int, str), "evidence": (str, None), "profile": (str,), "threshold_file": (str,),
     "type1": (str,), "type2": (str,), "labels_left_out": (Mapping,), "reviewed": (Mapping,),
 }  # fmt: skip
+TEACHER = dict.fromkeys(("name", "sha256", "trained_on_sha256", "labels_sha256", "scores_sha256"), (str, None))
+TEACHER |= {"trained_on_clips": (int, None), "front_end": (Mapping, list, str, None), "precision": (str, None)}
 FIGURES = ("classes_touched", "labels_added")  # of `added` and of each type; `added_percent` may be None
 BY_CLASS = ("class_id", "name", "before", "added", "after")
 OF_FILE = ("name", "description", "encodingFormat", "bytes", "sha256")
@@ -131,12 +133,12 @@ class Facts:
         for place in ROWS:
             if not isinstance(getattr(self, place), list | tuple):
                 raise TypeError(f"{place} is {type(getattr(self, place)).__name__}, not a list")
-        for column, kinds in RULE.items():
-            if column in self.rule:
-                _kind(self.rule[column], kinds, f"rule.{column}")
-        for column, value in (self.teacher or {}).items():
-            if column != "front_end":
-                _kind(value, (int if column == "trained_on_clips" else str, None), f"teacher.{column}")
+        for place, known in (("rule", RULE), ("teacher", TEACHER)):
+            for column, value in (getattr(self, place) or {}).items():
+                if column not in known:
+                    raise InputError(f"unknown key {column!r}; nearest: {nearest(column, known)!r}", place)
+                _kind(value, known[column], f"{place}.{column}")
+        _check_figures(self.ontology, "ontology")
         for place, rows in (("inputs", self.inputs), ("files", self.files), ("documents", self.documents)):
             for number, row in enumerate(rows):
                 for column, value in _need(row, (), f"{place}[{number}]").items():
@@ -237,6 +239,18 @@ def _is_day(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def _check_figures(value: object, place: str) -> None:
+    """Raise InputError where a value in a tree of figures is neither a number nor a list of ids."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_figures(inner, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            _kind(inner, (str,), f"{place}[{number}]")
+    else:
+        _kind(value, (float,), place)
 
 
 def _kind(value: object, kinds: tuple, place: str) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError
 from pseudolabel.labels.proposals import ERROR_NAMES
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.enhanced import THRESHOLDS
+from pseudolabel.releases.enhanced import MISSING, THRESHOLDS
 from pseudolabel.releases.listing import GET_ANEW
 from pseudolabel.releases.released import Released
 from pseudolabel.releases.stated import verify_documents
 from pseudolabel.releases.tables import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.tables import read_csv, text_rows
 
 
 def verify_facts(released: Released) -> str:
@@ -38,11 +39,11 @@ def verify_facts(released: Released) -> str:
         if _as_json(getattr(facts, name)) != _as_json(value):
             message = f"{name} are not what the files say: {_difference(getattr(facts, name), value)}"
             raise InputError(message, place, GET_ANEW)
-    rows = read_csv(folder / files.CLASSES, ("before", "added", "after"))
-    for row, of_class in zip(rows, by_class, strict=True):
-        if any(row[name] != str(of_class[name]) for name in ("before", "added", "after")):
-            where = f"{folder / files.CLASSES}:{row['line']}"
-            raise InputError("its counts are not what the labels say", where, GET_ANEW)
+    _same_columns(folder / files.CLASSES, by_class, ("name", "before", "added", "after"), "ontology_id")
+    if thresholds:
+        _same_columns(folder / THRESHOLDS, by_class, ("name", "scored_positives", "reason"), "threshold")
+    if _header(folder / MISSING) != ["clip_id", "reason"]:
+        raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_ANEW)
     _verify_rule(released, errors)
     _verify_precision(released, by_class)
     needed = (counts["clips"], counts["labels_before"], counts["labels_after"], counts["added"]["labels_added"])
@@ -53,6 +54,16 @@ def verify_facts(released: Released) -> str:
         "counts are true, and the documents have the checksums of run.json and no other figures; their words are "
         f"those of pseudolabel {facts.pseudolabel}"
     )
+
+
+def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str, ...], beside: str) -> None:
+    """Compare columns of a table of one row a class with what was counted; it has class ids, and one more column."""
+    header = _header(path)
+    if set(header) != {"class_id", beside, *columns}:
+        raise InputError(f"its columns are {', '.join(header)}", path, GET_ANEW)
+    for row, of_class in zip(read_csv(path), by_class, strict=True):
+        if any(row[name] != str(of_class[name]) for name in columns):
+            raise InputError("its counts are not what the labels say", f"{path}:{row['line']}", GET_ANEW)
 
 
 def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
@@ -90,6 +101,10 @@ def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None
         if row.get("additions", n) != n:
             message = f"speaks of {row['additions']} additions, the ledger has {n}"
             raise InputError(message, f"{place}.{part}", GET_ANEW)
+
+
+def _header(path: Path) -> list[str]:
+    return next(text_rows(path), (1, []))[1]
 
 
 def _as_json(value: object) -> str:

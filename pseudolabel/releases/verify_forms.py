@@ -16,14 +16,18 @@ from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
 from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.memory import refuse_more_than_fits
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.bounds import refuse_parquet, refuse_unpacked
 from pseudolabel.releases.enhanced import MISSING
 from pseudolabel.releases.listing import GET_ANEW
 from pseudolabel.releases.released import CELL, Released
-from pseudolabel.releases.soft_targets import Targets
+from pseudolabel.releases.segments import clip_lengths
+from pseudolabel.releases.soft_targets import BLOCK_CLIPS, Targets
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.tables import positions
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP
 from pseudolabel.tables import read_json
 
 PARQUET, TEXT = "labels.parquet", pa.string()
@@ -116,10 +120,14 @@ def verify_targets(released: Released) -> str:
         n_compared, scored = 0, ~np.isnan(added.scores)
         if (scored & ((places < 0) | (columns < 0))).any():
             raise InputError("lacks scores that the ledger has", path, GET_ANEW)
-        for name in targets.scores:
-            windows = None if name == "clip" else float(name.removesuffix("s"))
+        for name, stored in targets.scores.items():
+            block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
+            refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_ANEW)
+            windows = None if name == CLIP else float(name.removesuffix("s"))
             rows = np.flatnonzero(scored & (np.isnan(lengths) if windows is None else lengths == windows))
-            numbers = None if windows is None else np.rint(onsets[rows] / windows).astype(np.int64)
+            numbers = None if windows is None else np.rint(onsets[rows] / targets.hop_s(name)).astype(np.int64)
+            if windows is not None and not np.allclose(numbers * targets.hop_s(name), onsets[rows], rtol=0, atol=1e-6):
+                raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
             found = targets.at(name, places[rows], columns[rows], numbers)
             wrong = np.flatnonzero(~(np.abs(found - added.scores[rows]) <= targets.tolerance))
             if len(wrong):
@@ -127,6 +135,10 @@ def verify_targets(released: Released) -> str:
                 message = f"{len(wrong)} scores are not those of the ledger (first {class_id} of {clip_id})"
                 raise InputError(message, path, GET_ANEW)
             n_compared += len(rows)
+    store = ScoreStore.open(path)
+    known = {clip_id: s for clip_id, s in zip(labels.clip_ids, clip_lengths(released).tolist(), strict=True) if s == s}
+    store.refuse_beyond({clip_id: known[clip_id] for clip_id in store.clip_ids if clip_id in known})
+    store.verify()
     return f"{files.TARGETS} has {n_compared:,} scores of the ledger, within {targets.tolerance:.2g}"
 
 

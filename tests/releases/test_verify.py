@@ -219,6 +219,7 @@ def test_scores_other_than_the_ledgers_are_found(copy):
 def test_targets_of_other_clips_are_found(copy):
     with h5py.File(copy / "targets.h5", "r+") as file:
         file["clip_id"][0] = b"zzz"
+        ScoreStore.seal(file)
     seal(copy)
     refused(copy, r"targets\.h5: its clips are not those")
 
