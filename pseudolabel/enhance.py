@@ -18,13 +18,30 @@ decision (right, wrong, unsure). --undo takes all additions of a ledger back.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pseudolabel.artefacts import refuse_existing, refuse_foreign, run_record, whole_folder, write_csv, write_json
+from pseudolabel.artefacts import (
+    Inputs,
+    begins_with,
+    input_in_role,
+    read_run,
+    recorded_input,
+    refuse_foreign,
+    refuse_foreign_file,
+    refuse_input_as_output,
+    run_record,
+    whole_folder,
+    write_csv,
+    write_json,
+    write_run_record,
+)
+from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
+    base,
     positive_int,
     probability,
     read_labels,
@@ -32,43 +49,24 @@ from pseudolabel.cli import (
     verb_parser,
     vocabulary_source,
 )
+from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
 from pseudolabel.errors import InputError
-from pseudolabel.labels.enhancement import Enhancement, enhance, sweep
-from pseudolabel.labels.ledger import read_ledger, write_ledger
+from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
+from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
+from pseudolabel.labels.table import HEADER
 from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
-from pseudolabel.labels.undo import apply_decisions, undo
+from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
 
 __all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_enhancement"]
 
 REVIEWED = ("clip_id", "class_id", "error", "decision")
 UNDONE = "labels-undone.csv"
-
-
-def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
-    """Write all that `enhance` found, but not run.json, into a folder that is there."""
-    enhancement.labels.write(folder / "labels.csv")
-    write_ledger(enhancement.ledger, folder)
-    reasons = {row["class_id"]: row["reason"] for row in enhancement.summary["classes_without_threshold"]}
-    rows = []
-    for row in enhancement.summary["by_class"]:
-        threshold = "" if row["threshold"] is None else f"{row['threshold']:.17g}"
-        rows.append(
-            (row["class_id"], row["name"], threshold, row["scored_positives"], reasons.get(row["class_id"], ""))
-        )
-    write_csv(folder / "thresholds.csv", ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
-    write_csv(folder / "missing.csv", ("clip_id", "reason"), enhancement.missing)
-    write_csv(folder / "outside.csv", Outside._fields, (row.texts() for row in enhancement.outside))
-    write_json(folder / "summary.json", enhancement.summary)
-    if enhancement.unsure is not None:
-        from pseudolabel.scores.soft_targets import write_soft_targets
-
-        write_soft_targets(folder, enhancement.labels, enhancement.unsure)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -83,62 +81,101 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_search(args: argparse.Namespace) -> None:
-    """Read, enhance or only count, write the folder, and say what was done."""
-    from pseudolabel.scores.store import ScoreStore
-
+    """Read, count, write the folder, and say what was done; or only count."""
     if args.sweep and args.soft:
         raise InputError("--sweep only counts", "--soft", "Leave one away.")
     chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
     options = EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
     name = "closure" if options.only_by_rule else f"{'psla-' * (options.profile == 'psla')}{options.name}"
-    default, mark = ("sweep", "sweep.csv") if args.sweep else (f"enhanced-{name}", "ledger.parquet")
-    out = _output_folder(args, default, mark)
-    labels_path, scores_path = args.labels or args.work / "labels.csv", args.scores or args.work / "scores.h5"
+    out = _output_folder(args, "sweep" if args.sweep else f"enhanced-{name}")
+    inputs = Inputs()
+    labels, *rest = _read_search(args, options, inputs)
+    _refuse_inputs(args, out, inputs)
+    record = {**asdict(options), "unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
+    if args.sweep:
+        rows = sweep(labels, *rest[:2], args.sweep, options, rest[2])
+        if not args.dry_run:
+            with _writing(out, args) as folder:
+                write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
+                write_run_record(folder, run_record("enhance", {**record, "sweep": args.sweep}, inputs))
+        lines = [*sweep_lines(rows), "nothing written" if args.dry_run else f"{out / 'sweep.csv'}"]
+    else:
+        enhancing = Enhancing.begin(labels, *rest[:2], options, rest[2])
+        counted = enhancing.count()
+        if not args.dry_run:
+            print(announced(enhancing, counted, out, args.soft), flush=True)
+            with _writing(out, args) as folder:
+                write_blocks(enhancing, counted, folder, args.soft)
+                write_run_record(folder, run_record("enhance", record, inputs))
+        lines = summary_lines(enhancing.summary(counted), "nothing written" if args.dry_run else out)
+    print("\n".join(lines))
+
+
+def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inputs) -> tuple:
+    """Return the labels, the scores, the ontology, and the pair that thresholds are made from, or None."""
+    folder = base(args, args.labels, args.scores)
+    labels_path, scores_path = args.labels or folder / "labels.csv", args.scores or folder / "scores.h5"
     if args.scores is None and options.only_by_rule:
         scores_path = None
     elif args.scores is None and not scores_path.exists():
         options.refuse_without_scores(scores_path)
-    source = vocabulary_source(args)
-    vocabulary, ontology = Vocabulary.load(source), Ontology.load(args.ontology)
-    pair = args.thresholds_from and [read_labels(args, args.thresholds_from[0], vocabulary), args.thresholds_from[1]]
-    thresholds_from = pair and (pair[0], ScoreStore.open(pair[1]))
-    scores = scores_path and ScoreStore.open(scores_path)
-    labels = read_labels(args, labels_path, vocabulary, own=args.labels is None)
-    arguments = labels, scores, ontology
-    inputs = [labels_path, source, args.ontology or table_path("audioset.csv"), *filter(None, [scores_path])]
-    inputs += [*(args.thresholds_from or ()), *filter(is_threshold_file, args.sweep or [options.threshold])]
-    if args.sweep:
-        rows = sweep(*arguments, args.sweep, options, thresholds_from)
-        lines = [*sweep_lines(rows), "nothing written" if args.dry_run else f"{out / 'sweep.csv'}"]
-    else:
-        enhancement = enhance(*arguments, options, thresholds_from, args.soft)
-        lines = summary_lines(enhancement.summary, "nothing written" if args.dry_run else out)
-    if not args.dry_run:
-        with whole_folder(out, args.overwrite, "enhance") as folder:
-            if args.sweep:
-                write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
-            else:
-                write_enhancement(enhancement, folder)
-            record = {**asdict(options), "sweep": args.sweep} if args.sweep else asdict(options)
-            record |= {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
-            write_json(folder / "run.json", run_record("enhance", record, inputs))
-    print("\n".join(lines))
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, args.labels, args.scores), "vocabulary"))
+    inputs.read(args.ontology or table_path("audioset.csv"))
+    for threshold in filter(is_threshold_file, args.sweep or [options.threshold]):
+        inputs.read(threshold)
+    pair = None
+    if args.thresholds_from:
+        others, their_scores = map(inputs.read, args.thresholds_from)
+        pair = read_labels(args, others, vocabulary), ScoreStore.open(their_scores)
+    scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
+    labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
+    return labels, scores, Ontology.load(args.ontology), pair
 
 
-def _output_folder(args: argparse.Namespace, name: str, mark: str) -> Path:
-    """Return the folder to write, which does not exist, or may be replaced and holds what this verb wrote."""
+def _output_folder(args: argparse.Namespace, name: str) -> Path:
+    """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
     out = args.out or args.work / name
-    if args.dry_run:
-        return out
-    return refuse_foreign(out, args.overwrite, "enhance")
+    return out if args.dry_run else refuse_foreign(out, args.overwrite, "enhance")
+
+
+def _refuse_inputs(args: argparse.Namespace, out: Path, inputs: Inputs) -> None:
+    if not args.dry_run:
+        refuse_input_as_output(out, inputs.sha256)
+
+
+@contextlib.contextmanager
+def _writing(out: Path, args: argparse.Namespace) -> Iterator[Path]:
+    """Hold the lock of an output folder, and yield the folder to write into."""
+    with only_run(out), whole_folder(out, args.overwrite, "enhance") as folder:
+        yield folder
+
+
+def _list_before(args: argparse.Namespace) -> Path:
+    """Return the list that a reviewed ledger belongs to: the recorded one, else that of its work folder.
+
+    Raises:
+        InputError: it is recorded, and no longer there with the same bytes.
+    """
+    place, record = base(args, args.apply), read_run(args.apply.absolute().parent)
+    if ledger := input_in_role(record, "ledger"):  # `review` wrote it
+        record = read_run((recorded_input(record, ledger) or args.apply).absolute().parent)
+    recorded = input_in_role(record, "labels")
+    found = recorded_input(record, recorded, place) if recorded else place / "labels.csv"
+    if found is None:
+        raise InputError("the list that was enhanced is not there as it was", recorded, "Give --labels.")
+    return found
 
 
 def _run_apply(args: argparse.Namespace) -> None:
     """Write the labels with the additions that a reviewer found right, and the ledger of these."""
-    out = _output_folder(args, "enhanced-reviewed", "ledger.parquet")
-    labels_path, source = args.labels or args.work / "labels.csv", vocabulary_source(args)
-    labels = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
-    reviewed = read_ledger(args.apply, REVIEWED)
+    out, inputs = _output_folder(args, "enhanced-reviewed"), Inputs()
+    if not args.apply.is_file():
+        raise InputError("no such file", args.apply)
+    labels_path = args.labels or _list_before(args)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, labels_path), "vocabulary"))
+    labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
+    reviewed = read_ledger(inputs.read(args.apply, "ledger"), REVIEWED)
+    _refuse_inputs(args, out, inputs)
     if "" in reviewed["error"].unique().to_pylist():
         remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review --judgements` writes."
         raise InputError("a row has no error type: it may be no addition", args.apply, remedy)
@@ -146,11 +183,11 @@ def _run_apply(args: argparse.Namespace) -> None:
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
     left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if not args.dry_run:
-        with whole_folder(out, args.overwrite, "enhance") as folder:
+        with _writing(out, args) as folder:
             kept.write(folder / "labels.csv")
             write_ledger(ledger, folder)
             write_json(folder / "summary.json", summary)
-            write_json(folder / "run.json", run_record("enhance", left_out, [labels_path, args.apply, source]))
+            write_run_record(folder, run_record("enhance", left_out, inputs))
     said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
     print(f"{'nothing written' if args.dry_run else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
 
@@ -159,16 +196,19 @@ def _run_undo(args: argparse.Namespace) -> None:
     """Write the label list as it was before the additions of a ledger."""
     out = args.out or args.work / UNDONE
     if not args.dry_run:
-        refuse_existing(out, args.overwrite)
-    labels_path, vocabulary = args.labels or args.undo.parent / "labels.csv", Vocabulary.load(vocabulary_source(args))
-    enhanced = read_labels(args, labels_path, vocabulary, own=args.labels is None)
-    ledger = read_ledger(args.undo)
-    labels = undo(enhanced, ledger, args.undo)
-    if not args.dry_run:
-        labels.write(out, overwrite=args.overwrite)
-    print(
-        f"{'nothing written' if args.dry_run else out}: {len(ledger):,} labels taken back, {labels.matrix.nnz:,} left"
+        refuse_foreign_file(out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
+    labels_path, source = (
+        args.labels or args.undo.parent / "labels.csv",
+        vocabulary_source(args, args.undo, args.labels),
     )
+    if not args.dry_run:
+        refuse_input_as_output(out, [labels_path, args.undo, source])
+    enhanced = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
+    labels, n_taken = without_additions(enhanced, ledger_pieces(args.undo, only=True), args.undo)
+    if not args.dry_run:
+        with only_run(out):
+            labels.write(out, overwrite=args.overwrite)
+    print(f"{'nothing written' if args.dry_run else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left")
 
 
 def rounds(text: str) -> int | str:

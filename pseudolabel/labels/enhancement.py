@@ -95,12 +95,13 @@ class Block(NamedTuple):
     """What was found for consecutive clips.
 
     Args:
-        clip_ids: of these n clips.
+        clip_ids, class_ids: of these n clips and of all K classes.
         labels: (n, K) bool, the enhanced ones.
         ledger, unsure: as of Enhancement.
     """
 
     clip_ids: tuple[str, ...]
+    class_ids: tuple[str, ...]
     labels: sparse.csr_array
     ledger: pa.Table
     unsure: sparse.csr_array | None
@@ -139,24 +140,31 @@ class Enhancing:
 
     def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
         """Yield what is found, block after block, and count it; `soft`: whether with the unsure candidates."""
-        matrix = self.labels.matrix
         for start, stop in self._spans("enhance"):
-            found, unsure = self.search.run(start, stop, self.thresholds, rejected=soft), None
-            if soft:
-                unsure = _scores_of(found.rejected, self.search.evidence, start, stop)
-            clips, classes, _ = found.added
-            shape = stop - start, matrix.shape[1]
-            added = sparse.csr_array((np.ones(len(clips), bool), (clips - start, classes)), shape=shape)
-            tally.count(found.added, found.rounds, self.options.by_rule)
-            yield Block(self.labels.clip_ids[start:stop], matrix[start:stop] + added, found.ledger, unsure)
+            yield self._block(start, stop, tally, soft)
 
     def count(self) -> Tally:
         """Return how many labels will be added, without listing them."""
         tally = self.new_tally()
         for start, stop in self._spans("count"):
             found = self.search.run(start, stop, self.thresholds, ledger=False)
-            tally.count(found.added, found.rounds, self.options.by_rule)
+            tally.count(found.added, found.rounds, (start, stop), self.options.by_rule)
         return tally
+
+    def fullest(self, tally: Tally, soft: bool = False) -> Block:
+        """Return the block in which most additions were counted."""
+        return self._block(*tally.fullest, self.new_tally(), soft)
+
+    def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
+        found, unsure = self.search.run(start, stop, self.thresholds, rejected=soft), None
+        tally.count(found.added, found.rounds, (start, stop), self.options.by_rule)
+        if soft:
+            unsure = _scores_of(found.rejected, self.search.evidence, start, stop)
+        clips, classes, _ = found.added
+        carried = self.labels.matrix[start:stop]
+        added = sparse.csr_array((np.ones(len(clips), bool), (clips - start, classes)), shape=carried.shape)
+        clip_ids, class_ids = self.labels.clip_ids[start:stop], self.labels.vocabulary.class_ids
+        return Block(clip_ids, class_ids, carried + added, found.ledger, unsure)
 
     def new_tally(self) -> Tally:
         """Return a tally that has counted nothing yet."""

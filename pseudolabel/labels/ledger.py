@@ -16,9 +16,10 @@ Rows run by clip, as in the label list, and then by class, as in the vocabulary.
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
 from pseudolabel.labels.lines import as_text, csv_lines
 from pseudolabel.labels.proposals import ERROR_NAMES, Proposals
+from pseudolabel.memory import refuse_more_than_fits
+from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 
 GROUP_ROWS = 1 << 20  # of a Parquet row group
 CSV_ROWS, PACKED_AHEAD = 1 << 16, 4  # rows that are packed at once, and how often that may wait
@@ -52,6 +55,10 @@ SCHEMA = pa.schema(
         ("onset_s", pa.float64()),
     ]
 )
+
+TYPES = {field.name: field.type for field in SCHEMA}
+PIECE_ROWS, CSV_BLOCK = 1 << 18, 1 << 23  # rows that are read at once; bytes, more than a line has
+FEW_ROWS, ROW_BYTES = 1 << 20, 250  # rows that always fit; bytes of memory of a row, with what is made of it
 
 
 def ledger_rows(
@@ -101,24 +108,23 @@ def ledger_rows(
 
 def write_ledger(ledger: pa.Table, folder: str | Path) -> None:
     """Write `ledger.parquet` and `ledger.csv.gz` (floats with 17 significant digits, no time stamp) into `folder`."""
-    with ledger_writer(folder, len(ledger), ledger.schema) as write:
+    with written_ledger(folder, len(ledger), ledger.schema) as write:
         write(ledger)
 
 
 @contextlib.contextmanager
-def ledger_writer(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) -> Iterator[Callable[[pa.Table], None]]:
+def written_ledger(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) -> Iterator[Callable[[pa.Table], None]]:
     """Yield a function that takes the ledger of `n_rows` in pieces, so that it is never held in memory.
 
     The bytes of both files do not depend on how it is divided, but that Parquet pages end where pieces do.
     """
     folder = Path(folder)
-    level = TIGHTEST if n_rows <= MANY_ROWS else QUICKER
     with (
         whole_file(folder / "ledger.parquet") as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as columns,
         whole_file(folder / "ledger.csv.gz") as temporary,
         open(temporary, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=level) as packed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=packing_level(n_rows)) as packed,
         ThreadPoolExecutor(1) as packer,
     ):
         row_groups = _RowGroups(columns)
@@ -137,6 +143,11 @@ def ledger_writer(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) -
         for pack in packing:
             pack.result()
         packed.flush()
+
+
+def packing_level(n_rows: int) -> int:
+    """Return the level of gzip for a ledger of so many rows."""
+    return TIGHTEST if n_rows <= MANY_ROWS else QUICKER
 
 
 class _RowGroups:
@@ -168,29 +179,98 @@ def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_i
     """Read a ledger, `.parquet`, `.csv.gz` or `.csv`; further columns are read as they are, text in CSV files.
 
     Raises:
-        InputError: no such file, a damaged one, a missing column, or a row without one of the required values.
+        InputError: no such file, a damaged one, a missing column, a row without one of the required values, or more
+            rows than fit into memory.
     """
-    path, types = Path(path), {field.name: field.type for field in SCHEMA}
+    pieces, n_rows = [], 0
+    for piece in ledger_pieces(path, required):
+        if not pieces and Path(path).suffix == ".parquet":
+            refuse_many(pq.read_metadata(path).num_rows, path)
+        pieces.append(piece)
+        n_rows += len(piece)
+        refuse_many(n_rows, path)
+    return pa.concat_tables(pieces)
+
+
+def refuse_many(n_rows: int, path: object) -> None:
+    """Raise InputError where a ledger of so many rows does not fit into memory, with what is made of it."""
+    if n_rows > FEW_ROWS:
+        remedy = "Keep fewer rows (only those with a decision), enhance with a higher --threshold, or take more memory."
+        refuse_more_than_fits(n_rows * ROW_BYTES, f"{n_rows:,} additions", path, remedy)
+
+
+def ledger_pieces(
+    path: str | Path, required: Iterable[str] = ("clip_id", "class_id"), only: bool = False
+) -> Iterator[pa.Table]:
+    """Yield the rows of a ledger in pieces, at least one; with `only` nothing but the required columns.
+
+    Raises:
+        InputError: as `read_ledger`, but for the size.
+    """
+    path, required = Path(path), tuple(required)
     if not path.is_file():
         raise InputError("no such file", path)
+    read = _parquet_pieces if path.suffix == ".parquet" else _csv_pieces
     try:
-        if path.suffix == ".parquet":
-            ledger = pq.read_table(path)
-        else:
-            types |= {name: pa.string() for name in required if name not in types}
-            options = pyarrow.csv.ConvertOptions(column_types=types)
-            ledger = pyarrow.csv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, OSError, EOFError) as error:
+        for piece in read(path, required, only):
+            for name in required:
+                if piece[name].type != TYPES.get(name, pa.string()) or piece[name].null_count:
+                    raise InputError(f"column {name!r} is not text in every row", path)
+            yield piece
+    except (pa.ArrowException, OSError, *DAMAGED) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"not a readable ledger ({reason})", path, "Give ledger.parquet or ledger.csv.gz.") from error
-    absent = [name for name in required if name not in ledger.column_names]
+
+
+def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        schema = file.schema_arrow
+        _check_columns(schema.names, required, path)
+        columns = list(required) if only else None
+        if not file.metadata.num_rows:
+            yield file.read(columns)
+        for batch in file.iter_batches(PIECE_ROWS, columns=columns):
+            yield pa.Table.from_batches([batch])
+
+
+def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:
+    with open_text(path) as text:
+        names = next(csv.reader([text.readline()]), [])
+    if not names:
+        raise InputError("not a readable ledger (it is empty)", path, "Give ledger.parquet or ledger.csv.gz.")
+    _check_columns(names, required, path)
+    types = {name: TYPES.get(name, pa.string()) for name in names}
+    with open_text(path) as text:
+        reader = pyarrow.csv.open_csv(
+            text.buffer,
+            pyarrow.csv.ReadOptions(block_size=CSV_BLOCK),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+        )
+        n_rows = 0
+        for batch in reader:
+            _refuse_open_quotes(batch, n_rows, path)
+            n_rows += len(batch)
+            piece = pa.Table.from_batches([batch])
+            yield piece.select(list(required)) if only else piece
+        if not n_rows:
+            yield pa.schema(types.items()).empty_table().select(list(required) if only else names)
+
+
+def _check_columns(names: Sequence[str], required: Sequence[str], path: Path) -> None:
+    absent = [name for name in required if name not in names]
     if absent:
-        found = ", ".join(ledger.column_names)
-        raise InputError(f"column {absent[0]!r} is missing; columns found: {found}", path)
-    for name in required:
-        if ledger[name].type != types.get(name, pa.string()) or ledger[name].null_count:
-            raise InputError(f"column {name!r} is not text in every row", path)
-    return ledger
+        raise InputError(f"column {absent[0]!r} is missing; columns found: {', '.join(names)}", path)
+    refuse_repeated(names, path)
+
+
+def _refuse_open_quotes(batch: pa.RecordBatch, n_before: int, path: Path) -> None:
+    """Raise InputError where a text holds a line break: its quote is not closed on its line, and it ate rows."""
+    for column in batch.columns:
+        if pa.types.is_string(column.type):
+            broken = pc.index(pc.match_substring_regex(column, "[\r\n]"), True).as_py()
+            if broken >= 0:
+                message = "a quoted field does not end on its line"
+                raise InputError(message, f"{path}: data row {n_before + broken + 1}", "Close the quote.")
 
 
 def csv_rows(ledger: pa.Table) -> Iterator[tuple]:

@@ -32,21 +32,29 @@ class Tally:
 
     Args:
         by_class: (4, K) int64, by the sum of TYPE_BITS and by class. by_round: (R,) int64.
-        n_clips: clips that get a label. n_by_rule: additions without a score.
+        n_clips: clips that get a label.
+        n_by_rule: additions without a score.
+        fullest, most: the block of clips with most additions, first row and end, and how many these are.
     """
 
     by_class: np.ndarray
     by_round: np.ndarray
     n_clips: int = 0
     n_by_rule: int = 0
+    fullest: tuple[int, int] = (0, 0)
+    most: int = -1
 
     @classmethod
     def of(cls, n_classes: int) -> Tally:
         """Return the tally of nothing."""
         return cls(np.zeros((1 + sum(TYPE_BITS.values()), n_classes), np.int64), np.zeros(1, np.int64))
 
-    def count(self, added: Proposals, rounds: np.ndarray, by_rule: tuple[str, ...] = ()) -> None:
+    def count(
+        self, added: Proposals, rounds: np.ndarray, block: tuple[int, int], by_rule: tuple[str, ...] = ()
+    ) -> None:
         """Count the additions of a block of clips; `rounds` (M,) are those that they came in."""
+        if len(rounds) > self.most:
+            self.fullest, self.most = block, len(rounds)
         n_types, n_classes = self.by_class.shape
         cells = np.bincount(added.types.astype(np.int64) * n_classes + added.classes, minlength=n_types * n_classes)
         self.by_class += cells.reshape(n_types, n_classes)

@@ -9,13 +9,16 @@ labels in large-scale sound event recognition using a teacher-student framework 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.labels.table import LabelTable
+from pseudolabel.artefacts import whole_file
+from pseudolabel.labels.lines import label_lines
+from pseudolabel.labels.table import HEADER, LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import write_scores
 
 BLOCK_CLIPS = 8192
@@ -29,14 +32,29 @@ def write_soft_targets(folder: Path, labels: LabelTable, unsure: sparse.csr_arra
         unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none, which
             makes the target 0.
     """
+    spans = (slice(start, start + BLOCK_CLIPS) for start in range(0, len(labels), BLOCK_CLIPS))
+    blocks = ((labels.matrix[rows], unsure[rows]) for rows in spans)
+    write_soft_blocks(folder, labels.clip_ids, labels.vocabulary, blocks)
 
-    def blocks() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(labels), BLOCK_CLIPS):
-            rows = slice(start, start + BLOCK_CLIPS)
-            yield {"clip": np.nan_to_num(unsure[rows].toarray()) + labels.matrix[rows].toarray()}
 
-    shape, class_ids = labels.matrix.shape, labels.vocabulary.class_ids
-    attributes = {"vocabulary": labels.vocabulary.name}
-    write_scores(folder / "targets.h5", labels.clip_ids, class_ids, {"clip": shape}, {}, blocks(), attributes)
-    masked = sparse.csr_array((np.ones(unsure.nnz, bool), unsure.indices, unsure.indptr), shape=shape)
-    LabelTable(labels.clip_ids, masked, labels.vocabulary).write(folder / "mask.csv")
+def write_soft_blocks(
+    folder: Path,
+    clip_ids: Sequence[str],
+    vocabulary: Vocabulary,
+    blocks: Iterable[tuple[sparse.csr_array, sparse.csr_array]],
+) -> None:
+    """Write the same from labels and unsure candidates of consecutive clips, never all in memory."""
+    with whole_file(folder / "mask.csv") as temporary, open(temporary, "wb") as mask:
+        mask.write(f"{','.join(HEADER)}\n".encode())
+
+        def targets() -> Iterator[dict[str, np.ndarray]]:
+            first = 0
+            for labels, unsure in blocks:
+                ids = clip_ids[first : first + labels.shape[0]]
+                masked = sparse.csr_array((np.ones(unsure.nnz, bool), unsure.indices, unsure.indptr), labels.shape)
+                mask.write(label_lines(ids, masked, vocabulary.class_ids))
+                first += labels.shape[0]
+                yield {"clip": np.nan_to_num(unsure.toarray()) + labels.toarray()}
+
+        shape, attributes = (len(clip_ids), len(vocabulary)), {"vocabulary": vocabulary.name}
+        write_scores(folder / "targets.h5", clip_ids, vocabulary.class_ids, {"clip": shape}, {}, targets(), attributes)

@@ -67,7 +67,7 @@ def test_decisions_are_counted_and_the_ledger_keeps_its_columns():
     [
         (ledger(("w", "a")), ClipMismatch, "clips of 1 added labels are not in the list: w"),
         (ledger(("x", "b")), InputError, "1 added labels are not in the list: clips x"),
-        (ledger(("x", "c"), ("x", "c")), InputError, "label 'c' of clip 'x' stands in the ledger twice"),
+        (ledger(("x", "c"), ("x", "c")), InputError, "label 'c' of clip 'x' is listed twice in the ledger"),
         (ledger(("x", "d")), UnknownClass, "class 'd' is not in the vocabulary"),
         (ledger(("x", "C")), InputError, "'C' is a class name"),
     ],
@@ -104,7 +104,7 @@ def test_every_form_of_a_ledger_reads_the_same(tmp_path):
         ("l.csv", b"clip_id,class\nx,a\n", "column 'class_id' is missing; columns found: clip_id, class"),
         ("l.csv", b"clip_id,class_id\nx,a\ny\n", "not a readable ledger"),
         ("l.csv", b"", "not a readable ledger"),
-        ("l.csv", b"clip_id,class_id\n\xff,a\n", "not a readable ledger"),
+        ("l.csv", b"clip_id,class_id\n\xff,a\n", "l.csv:2: not UTF-8"),
         ("l.csv.gz", b"clip_id,class_id\n", "not a readable ledger"),
         ("l.parquet", b"PAR1", "not a readable ledger"),
     ],

@@ -1,0 +1,131 @@
+"""The files of an enhancement, written block by block: what is held in memory does not grow with the additions."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pseudolabel.artefacts import whole_file, write_csv, write_json
+from pseudolabel.errors import InputError
+from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
+from pseudolabel.labels.ledger import packing_level, write_ledger, written_ledger
+from pseudolabel.labels.lines import as_text, csv_lines, label_lines
+from pseudolabel.labels.outside import Outside
+from pseudolabel.labels.summary import Tally
+from pseudolabel.labels.table import HEADER
+
+SAMPLE_ROWS = 1 << 15  # of the ledger, from which its size is estimated
+
+
+def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
+    """Write all that `enhance` found, but not run.json, into a folder that is there."""
+    enhancement.labels.write(folder / "labels.csv")
+    write_ledger(enhancement.ledger, folder)
+    _write_tables(enhancement.summary, enhancement.missing, enhancement.outside, folder)
+    if enhancement.unsure is not None:
+        from pseudolabel.scores.soft_targets import write_soft_targets
+
+        write_soft_targets(folder, enhancement.labels, enhancement.unsure)
+
+
+def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool = False) -> None:
+    """Write the same files without holding more than a block of clips.
+
+    Args:
+        counted: how many labels will be added, by `enhancing.count()`.
+
+    Raises:
+        InputError: others are added now: the scores changed in the meantime.
+    """
+    written = enhancing.new_tally()
+    blocks = _through_files(enhancing.blocks(written, soft), len(counted), folder)
+    if soft:
+        from pseudolabel.scores.soft_targets import write_soft_blocks
+
+        labels = enhancing.labels
+        write_soft_blocks(folder, labels.clip_ids, labels.vocabulary, ((part.labels, part.unsure) for part in blocks))
+    else:
+        deque(blocks, maxlen=0)
+    if (written.by_class != counted.by_class).any():
+        message = f"{len(counted):,} additions were counted and {len(written):,} found: the scores changed meanwhile"
+        raise InputError(message, folder.name, "Run it again when nothing writes to the scores.")
+    _write_tables(enhancing.summary(counted), enhancing.search.evidence.missing, enhancing.outside, folder)
+
+
+def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Iterator[Block]:
+    """Write labels and ledger of each block, then yield it."""
+    with (
+        whole_file(folder / "labels.csv") as temporary,
+        open(temporary, "wb") as lines,
+        written_ledger(folder, n_added) as write,
+    ):
+        lines.write(f"{','.join(HEADER)}\n".encode())
+        for block in blocks:
+            lines.write(label_lines(block.clip_ids, block.labels, block.class_ids))
+            write(block.ledger)
+            yield block
+
+
+def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside], folder: Path) -> None:
+    reasons = {row["class_id"]: row["reason"] for row in summary["classes_without_threshold"]}
+    rows = []
+    for row in summary["by_class"]:
+        threshold = "" if row["threshold"] is None else f"{row['threshold']:.17g}"
+        rows.append(
+            (row["class_id"], row["name"], threshold, row["scored_positives"], reasons.get(row["class_id"], ""))
+        )
+    write_csv(folder / "thresholds.csv", ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
+    write_csv(folder / "missing.csv", ("clip_id", "reason"), missing)
+    write_csv(folder / "outside.csv", Outside._fields, (row.texts() for row in outside))
+    write_json(folder / "summary.json", summary)
+
+
+def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = False) -> str:
+    """Return one line: what will be added, and how large the files will be.
+
+    Raises:
+        InputError: the disk has less room than that.
+    """
+    n_clips, n_before = len(enhancing.labels), enhancing.labels.matrix.nnz
+    n_ledger, n_all = _expected_bytes(enhancing, counted, soft)
+    percent = f" (+{100 * len(counted) / n_before:.1f} %)" if n_before else ""
+    line = f"will add {len(counted):,} labels{percent} to {counted.n_clips:,} of {n_clips:,} clips"
+    line += f"; ledger about {_size(n_ledger)}, all files about {_size(n_all)}"
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if n_all > free:
+        remedy = "Give --out on another disk, or a higher --threshold or --floor, which adds less."
+        raise InputError(f"{line}, and {_size(free)} are free", out, remedy)
+    return line
+
+
+def _expected_bytes(enhancing: Enhancing, counted: Tally, soft: bool) -> tuple[int, int]:
+    """Return how large the ledger's two files, and all files, will be, as the block with most additions has it."""
+    block = enhancing.fullest(counted, soft)
+    n_clips, share = len(enhancing.labels), len(enhancing.labels) / max(len(block.clip_ids), 1)
+    n_labels = int(share * len(label_lines(block.clip_ids, block.labels, block.class_ids)))
+    n_ledger = 0
+    if n_rows := min(len(block.ledger), SAMPLE_ROWS):
+        rows, columns = block.ledger.slice(0, n_rows).combine_chunks(), io.BytesIO()
+        pq.write_table(rows, columns, compression="zstd")
+        lines = csv_lines([as_text(column.chunk(0)) for column in rows.columns])
+        n_bytes = columns.tell() + len(zlib.compress(lines, packing_level(len(counted))))
+        n_ledger = n_bytes * len(counted) // n_rows
+    n_soft = 0
+    if soft:
+        n_soft = int(share * len(label_lines(block.clip_ids, block.unsure.astype(bool), block.class_ids)))
+        n_soft += 2 * n_clips * block.labels.shape[1]
+    return n_ledger, n_ledger + n_labels + n_soft
+
+
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size / 10:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes / 1e3:.1f} kB"
