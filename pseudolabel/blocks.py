@@ -35,6 +35,7 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or a file of somebody else's has its name.
     """
+    new = [folder for folder in output.parents if not folder.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
     path = output.with_name(f".{output.name}.pseudolabel-lock")
     lock = _locked(path, output)
@@ -45,6 +46,9 @@ def only_run(output: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # before the lock is let go: whoever waits for this file sees that it is gone
         os.close(lock)
+        with contextlib.suppress(OSError):  # of a run that was refused: nothing was written into them
+            for folder in new:
+                folder.rmdir()
 
 
 def parts_of(output: Path) -> Path:

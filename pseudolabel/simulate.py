@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,8 +30,31 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import refuse_existing, run_record, write_csv, write_json
-from pseudolabel.audio.corpus import CLIP_IDS, Recipe, class_priors, make_scenes, open_parts, part_of
+from pseudolabel.artefacts import (
+    Inputs,
+    read_run,
+    refuse_existing,
+    refuse_foreign,
+    refuse_input_as_output,
+    remove,
+    rename,
+    run_record,
+    write_csv,
+    write_json,
+)
+from pseudolabel.audio.corpus import (
+    CLIP_IDS,
+    OLD_SCENES,
+    SCENES,
+    Recipe,
+    class_priors,
+    is_left_of_finished,
+    make_scenes,
+    not_parts,
+    not_scenes,
+    open_parts,
+    part_of,
+)
 from pseudolabel.audio.scenes import Event, SceneOptions
 from pseudolabel.audio.sources import (
     PARTS,
@@ -43,6 +65,7 @@ from pseudolabel.audio.sources import (
     read_sound_table,
     synthesised_sounds,
 )
+from pseudolabel.blocks import only_run
 from pseudolabel.cli import positive_int, probability, run_verb, verb_parser
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.annotator import WHY, Annotation, Annotator, AnnotatorOptions
@@ -142,9 +165,39 @@ def simulate(
         OutputExists: one of the outputs is there and `overwrite` is False.
         InputError: recordings without a class table, a wrong table, or not one class with enough sources.
     """
-    publishing = (work / PARTS_FOLDER / "run.json").exists()  # killed while it gave the outputs their names: go on
-    for name in ("scenes", *TABLES):
+    with only_run(work / "simulate"):
+        for name in (SCENES, *TABLES):
+            refuse_input_as_output(work / name, [sounds, sound_labels])
+        refuse_others(work, overwrite)
+        return _simulate_alone(work, options, sounds, sound_labels, processes, strict, record)
+
+
+def refuse_others(work: Path, overwrite: bool) -> None:
+    """Raise InputError where outputs lie that may not be replaced, or are not those of a simulation."""
+    parts = work / PARTS_FOLDER
+    publishing = (parts / "run.json").exists()  # killed while it gave the outputs their names: go on
+    if not publishing and is_left_of_finished(parts):
+        remove(parts, not_parts)
+    there = [name for name in (SCENES, *TABLES) if os.path.lexists(work / name)]
+    for name in there:
         refuse_existing(work / name, overwrite or publishing)
+    if there and not publishing and read_run(work).get("verb") != "simulate":
+        raise InputError(f"{first_few(there)}: not of a corpus that simulate made, so not replaced", work,
+                         "Give another --work.")  # fmt: skip
+    for name, reason_not_to in ((SCENES, not_scenes), (PARTS_FOLDER, not_parts)):
+        if os.path.lexists(work / name):
+            refuse_foreign(work / name, True, reason_not_to=reason_not_to)
+
+
+def _simulate_alone(
+    work: Path,
+    options: SimulateOptions,
+    sounds: Path | None,
+    sound_labels: Path | None,
+    processes: int,
+    strict: bool,
+    record: dict | None,
+) -> Corpus:
     audioset, ontology = Vocabulary.load("audioset"), Ontology.load()
     table = collect_sounds(options, audioset, sounds, sound_labels, strict)
     used = audioset.subset(sound.class_id for sound in table.sounds)
@@ -166,7 +219,7 @@ def simulate(
     }
     n_balanced = write_labels(parts, annotations, vocabulary, options)
     write_tables(parts, table, events, annotations, annotator)
-    write_json(parts / "run.json", record or {})
+    write_json(parts / "run.json", record or {"verb": "simulate"})
     publish(parts, work)
     return Corpus(events, annotations, annotator, table, n_balanced)
 
@@ -267,11 +320,12 @@ def publish(parts: Path, work: Path) -> None:
     for name in TABLES:
         if name != "run.json":
             os.replace(parts / name, work / name)
-    if any((parts / "scenes").iterdir()):
-        shutil.rmtree(work / "scenes", ignore_errors=True)
-        os.replace(parts / "scenes", work / "scenes")
-    os.replace(parts / "run.json", work / "run.json")
-    shutil.rmtree(parts)
+    if any((parts / SCENES).iterdir()):
+        if (work / SCENES).exists():
+            os.rename(work / SCENES, parts / OLD_SCENES)
+        os.rename(parts / SCENES, work / SCENES)
+    rename(parts / "run.json", work / "run.json")
+    remove(parts, not_parts)
 
 
 def summary(corpus: Corpus, options: SimulateOptions, work: Path) -> str:
@@ -357,7 +411,9 @@ def run(args: argparse.Namespace) -> None:
         scene=SceneOptions(args.duration, args.sample_rate, tuple(args.events), tuple(args.snr)),
         annotator=AnnotatorOptions(args.missing_child, args.missing_parent, args.missed_event, args.false_label),
     )
-    record = run_record("simulate", vars(args), [args.sound_labels] if args.sound_labels else [], args.seed)
+    inputs = Inputs()
+    inputs.read(args.sound_labels)
+    record = run_record("simulate", vars(args), inputs, args.seed)
     corpus = simulate(
         args.work, options, args.sounds, args.sound_labels, args.processes, args.overwrite, args.strict, record
     )

@@ -226,6 +226,15 @@ def test_a_second_run_on_the_same_output_is_refused_until_the_first_has_ended(tm
     assert not list(out.parent.iterdir())
 
 
+def test_folders_that_were_made_for_the_lock_alone_do_not_stay(tmp_path):
+    with pytest.raises(ZeroDivisionError), only_run(tmp_path / "a" / "b" / "out.h5"):
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+    with only_run(tmp_path / "a" / "b" / "out.h5"):
+        (tmp_path / "a" / "file").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+
+
 def test_a_killed_run_holds_nothing_back_and_what_it_left_half_written_goes(tmp_path):
     out = tmp_path / "out.h5"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True) as holder:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from pseudolabel import simulate as verb
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio import corpus as corpus_module
 from pseudolabel.audio.sources import PARTS, POOLS
+from pseudolabel.blocks import only_run
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -307,22 +311,91 @@ def test_the_esc50_recordings_give_ten_classes_and_25_with_their_ancestors(share
 def test_run_killed_while_outputs_get_their_names_is_finished_by_the_same_command(tmp_path, monkeypatch):
     small = verb.SimulateOptions(scenes=10, validation=2, eval=2, scene=verb.SceneOptions(duration_s=2.0))
     verb.simulate(tmp_path / "whole", small)
-    replace = verb.os.replace
+    replace, rename = os.replace, os.rename
     for n_done in (0, 3, len(verb.TABLES) - 1, len(verb.TABLES)):
         work, moved = tmp_path / f"killed-{n_done}", []
 
-        def killed(source, target, moved=moved, n_done=n_done, work=work):
+        def killed(source, target, move=replace, moved=moved, n_done=n_done, work=work):
             if Path(target).parent == work:
                 if len(moved) == n_done:
                     raise KeyboardInterrupt
                 moved.append(target)
-            replace(source, target)
+            move(source, target)
 
-        monkeypatch.setattr(verb.os, "replace", killed)
+        monkeypatch.setattr(os, "replace", killed)
+        monkeypatch.setattr(os, "rename", partial(killed, move=rename))
         with pytest.raises(KeyboardInterrupt):
             verb.simulate(work, small)
-        monkeypatch.setattr(verb.os, "replace", replace)
+        monkeypatch.setattr(os, "replace", replace)
+        monkeypatch.setattr(os, "rename", rename)
         verb.simulate(work, small)
         assert not (work / verb.PARTS_FOLDER).exists()
         for name in (*verb.TABLES, *(f"scenes/{path.name}" for path in (tmp_path / "whole/scenes").iterdir())):
             assert (work / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (n_done, name)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("scenes/field.wav", "labels.csv|scenes: not of a corpus that simulate made"),
+        ("labels.csv", "labels.csv: not of a corpus that simulate made"),
+        ("simulate.parts/thesis.txt", "simulate.parts: holds thesis.txt, which simulate did not write"),
+    ],
+)
+def test_files_of_somebody_else_are_never_replaced(tmp_path, capsys, name, message):
+    path = tmp_path / "w" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    for options in ([], ["--overwrite"]):
+        assert make(tmp_path / "w", *options) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert tree(tmp_path / "w") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("name", ["scenes/field.wav", "simulate.parts/scenes/field.wav"])
+def test_what_somebody_added_to_a_corpus_is_not_lost_with_it(work, tmp_path, capsys, name):
+    shutil.copytree(work, tmp_path / "w")
+    (tmp_path / "w" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "w" / name).write_text("mine")
+    before = tree(tmp_path / "w")
+    assert make(tmp_path / "w", "--overwrite") == 2
+    assert "field.wav, which simulate did not write" in capsys.readouterr().err
+    assert tree(tmp_path / "w") == before
+
+
+def test_scenes_behind_a_link_are_not_removed(work, tmp_path, capsys):
+    shutil.copytree(work, tmp_path / "w")
+    (tmp_path / "w" / "scenes").rename(tmp_path / "far")
+    (tmp_path / "w" / "scenes").symlink_to(tmp_path / "far")
+    assert make(tmp_path / "w", "--overwrite") == 2
+    assert "scenes: not a folder of scenes" in capsys.readouterr().err
+    assert len(list((tmp_path / "far").iterdir())) == len(list((work / "scenes").iterdir()))
+
+
+def test_sounds_that_would_be_replaced_are_refused(recordings, tmp_path, capsys):
+    folder, table = recordings
+    shutil.copytree(folder, tmp_path / "w" / "scenes")
+    sounds = ["--sounds", str(tmp_path / "w" / "scenes"), "--sound-labels", str(table)]
+    assert make(tmp_path / "w", *sounds, "--overwrite") == 2
+    assert "would be replaced while it is an input" in capsys.readouterr().err
+    assert tree(tmp_path / "w" / "scenes") == tree(folder)
+
+
+def test_what_a_run_left_that_was_killed_at_its_very_end_goes(work, tmp_path):
+    shutil.copytree(work, tmp_path / "w")
+    parts = tmp_path / "w" / verb.PARTS_FOLDER
+    for name in ("recipe.json", "blocks/full-000000.json", "old-scenes/full-000000.flac"):
+        (parts / name).parent.mkdir(parents=True, exist_ok=True)
+        (parts / name).touch()
+    assert make(tmp_path / "w") == 2  # all is there
+    assert not parts.exists() and checksums(tmp_path / "w") == checksums(work)
+
+
+def test_a_second_run_in_one_folder_is_refused(tmp_path, capsys):
+    with only_run(tmp_path / "w" / "simulate"):
+        assert make(tmp_path / "w") == 2
+    assert "another run is at work" in capsys.readouterr().err
