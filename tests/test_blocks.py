@@ -223,7 +223,7 @@ def test_a_second_run_on_the_same_output_is_refused_until_the_first_has_ended(tm
         1 / 0  # noqa: B018
     with only_run(out):
         assert [path.name for path in out.parent.iterdir()] == [".out.h5.pseudolabel-lock"]
-    assert not list(out.parent.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_that_were_made_for_the_lock_alone_do_not_stay(tmp_path):
