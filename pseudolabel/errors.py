@@ -27,6 +27,7 @@ class InputError(ValueError):
 
 
 def _cut(message: str) -> str:
+    message = " ".join(message.splitlines())
     if len(message) <= LONGEST_VALUE:
         return message
     message = LONG_VALUE.sub(lambda found: f"{found[1]}{found[2][: LONGEST_VALUE - 3]}...{found[1]}", message)

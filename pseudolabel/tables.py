@@ -98,13 +98,21 @@ class _CheckedText(io.RawIOBase):
         return f"{self.path}:{max(n + piece.count(mark, 0, at) for mark, n in self._ends.items()) + 1}"
 
 
+def is_file(path: str | Path) -> bool:
+    """Return whether there is such a file; what cannot be a file's name is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:  # the name is too long, or a folder may not be entered
+        return False
+
+
 def open_text(path: str | Path, longest_line: int = LONGEST_LINE, largest: int | None = None) -> io.TextIOWrapper:
     """Open a text file for reading, plain or packed; whatever is refused is an InputError while it is read.
 
     A mark at the beginning is passed over; line ends stay as they are. Damaged packed files raise one of DAMAGED.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("no such file", path)
     bytes_ = io.BufferedReader(_CheckedText(path, longest_line, largest), PIECE)
     return io.TextIOWrapper(bytes_, encoding="utf-8-sig", newline="")

@@ -161,3 +161,16 @@ def test_json_that_is_too_large_is_refused(tmp_path, monkeypatch):
     (tmp_path / "t.json").write_text(json.dumps(["x" * 80] * 20))
     with pytest.raises(InputError, match=r"more than 1,000 bytes"):
         read_json(tmp_path / "t.json")
+
+
+def test_messages_are_one_line_without_long_values():
+    error = InputError(f"class {'x' * 200!r} is not\nin the list's {'y' * 900}", "l.csv:1", "Mend it.")
+    assert "\n" not in str(error) and len(str(error)) < 700
+    assert str(error).startswith(f"l.csv:1: class '{'x' * 77}...' is not in the list's yyy")
+    assert str(InputError(f"the clip's {'word ' * 30}and 'b' differ")) == f"the clip's {'word ' * 30}and 'b' differ"
+
+
+def test_name_that_no_file_can_have_is_no_file(tmp_path):
+    assert not tables.is_file(tmp_path / ("x" * 5000))
+    with pytest.raises(InputError, match="no such file"):
+        read_csv(tmp_path / ("x" * 5000))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.audio.files import UnreadableAudio, read_audio
 from pseudolabel.audio.scenes import SceneOptions, trim_silence
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
+from pseudolabel.tables import is_file, read_csv
 
 POOLS = tuple(f"pool{number}" for number in range(5))
 PARTS = (*POOLS, "validation", "eval")
@@ -94,7 +94,7 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
         class_id = esc50.ontology_ids[esc50.index[text]] if text in esc50.index else audioset.find(text, place)
         if not class_id:
             result.left_out[text] = "no AudioSet class is the same"
-        elif not (folder / file).is_file():
+        elif not is_file(folder / file):
             result.skipped.append((file, "no such file"))
         else:
             result.sounds.append(Sound(row.get("source", "").strip() or source_of(file), class_id, file))

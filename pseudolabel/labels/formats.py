@@ -32,7 +32,7 @@ from typing import NamedTuple
 from pseudolabel.errors import InputError
 from pseudolabel.labels import readers
 from pseudolabel.labels.readers import Row
-from pseudolabel.tables import OPENERS, Fields
+from pseudolabel.tables import OPENERS, Fields, is_file
 
 ID_STARTS = ("/m/", "/t/", "/g/")  # of AudioSet's class ids
 
@@ -72,7 +72,7 @@ def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Iterat
         InputError: no such file, nothing in it, unreadable text, an unknown format; while reading: a missing column.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("no such file", path)
     if format is not None and format not in FORMATS:
         raise InputError(f"no label format {format!r}", path, f"Formats: {', '.join(FORMATS)}.")

@@ -229,8 +229,12 @@ def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator
         columns = list(required) if only else None
         if not file.metadata.num_rows:
             yield file.read(columns)
+        n_rows = 0
         for batch in file.iter_batches(PIECE_ROWS, columns=columns):
+            n_rows += len(batch)
             yield pa.Table.from_batches([batch])
+        if n_rows != file.metadata.num_rows:
+            raise InputError(f"has {n_rows} rows, its footer says {file.metadata.num_rows}", path, "Get it anew.")
 
 
 def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:

@@ -74,11 +74,13 @@ def read_audioset(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def read_segments(path: str | Path) -> dict[str, tuple[str, str]]:
-    """Return {clip id: (start, end)}, seconds as written in an AudioSet segment list."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", path)
-    return {clip_id: (start, end) for _, (clip_id, start, end, _) in _segments(text_rows(path), path)}
+    """Return {clip id: (start, end)}, seconds as written in an AudioSet segment list, which lists each clip once."""
+    path, found = Path(path), {}
+    for line, (clip_id, start, end, _) in _segments(text_rows(path), path):
+        if clip_id in found:
+            raise InputError(f"clip {clip_id!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
+        found[clip_id] = start, end
+    return found
 
 
 def _segments(rows: Iterable[Fields], path: Path) -> Iterator[Fields]:
@@ -251,7 +253,10 @@ def read_plain(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read a Parquet table: a text column of clips and one of labels, texts joined by `;` or lists of texts."""
+    """Read a Parquet table: a text column of clips and one of labels, texts joined by `;` or lists of texts.
+
+    Ids in a column `clip_id` stay as they are; in a column of other names, folder and ending are cut off.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -262,7 +267,8 @@ def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(columns=names):
                 for name, labels in zip(*(batch.column(column).to_pylist() for column in names), strict=True):
                     number += 1
-                    yield number, *_row_of_texts(name, labels, f"{path}, row {number}")
+                    clip_id, joined = _row_of_texts(name, labels, f"{path}, row {number}")
+                    yield number, name if names[0] == "clip_id" else clip_id, joined  # an id is no path
             if number != file.metadata.num_rows:
                 raise InputError(f"has {number} rows, its footer says {file.metadata.num_rows}", path, "Get it anew.")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -231,7 +231,7 @@ def _counts(strange: Mapping[int, list[str]], codes: array) -> dict[str, int]:
 
 
 def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
-    if not (label.isascii() and label.isdigit() and int(label) < len(vocabulary)):
+    if not (label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(vocabulary)):
         raise InputError(f"{label!r} is no column of the vocabulary's {len(vocabulary)} classes", place)
     return int(label)
 

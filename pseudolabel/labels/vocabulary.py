@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pseudolabel.artefacts import read_csv, write_csv
+from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
 from pseudolabel.labels.published import table_path
-from pseudolabel.tables import ODD, text_lines, text_rows
+from pseudolabel.tables import ODD, is_file, read_csv, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
 
@@ -67,9 +67,9 @@ class Vocabulary:
             rows = read_csv(table_path("esc50.csv"))
             nodes = [row["audioset_id"] if row["relation"] == "exact" else "" for row in rows]
             entries = [(row["category"], row["category"], node) for row, node in zip(rows, nodes, strict=True)]
-        elif Path(source).is_file() and (published := _published_classes(Path(source))):
+        elif is_file(source) and (published := _published_classes(Path(source))):
             entries = [(class_id, name, class_id) for class_id, name in published]
-        elif Path(source).is_file():
+        elif is_file(source):
             rows = read_csv(source, required=("class_id", "name"))
             entries = [(row["class_id"], row["name"], row.get("ontology_id", row["class_id"])) for row in rows]
         else:

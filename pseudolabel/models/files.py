@@ -5,7 +5,6 @@ Weights are data: safetensors, or `torch.load(weights_only=True)`. Nothing in a 
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +17,17 @@ from pseudolabel import artefacts
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.tagger import Tagger, build_tagger
+from pseudolabel.tables import read_json
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 LAST_LAYERS = ("head.", "linear.")  # how the names of what answers the classes begin
 POSITIONS = "layers.pos_embed"  # depends on the time extent
+# What torch raises where a file is none of its own, or a damaged one.
+UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, OSError,
+)  # fmt: skip
 FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # that may change between two trainings of the same weights
 
 
@@ -154,10 +159,7 @@ def read_config(path: str | Path) -> dict[str, object]:
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file: not a model folder", path, "Give the folder that training wrote.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"not JSON ({error})", path) from error
+    config = read_json(path)
     found = (config.pop("format", None), config.pop("format_version", None)) if isinstance(config, dict) else None
     if found != (FORMAT, FORMAT_VERSION):
         raise InputError(f"format is not {FORMAT!r} version {FORMAT_VERSION}", path)
@@ -186,7 +188,7 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         # The first sentence: the next of torch's explain how to run what is in the file all the same.
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(f"cannot be read as plain tensors ({reason})", path) from error

@@ -25,13 +25,19 @@ def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
     path = run / SEEN_CLIPS
     if not path.is_file():
         return None
-    rows = read_csv(path, ("clip_id",))
-    trained_on = [row["clip_id"] for row in rows]
-    if "" in trained_on:
-        raise InputError("the clip id is empty", f"{path}:{rows[trained_on.index('')]['line']}", "Train it again.")
+    trained_on = read_seen(path)
     groups = {clips.groups[clips.index[clip]] for clip in same_clips(clips.clip_ids, trained_on)}
     groups |= {clip for clip in trained_on if clip not in clips.index}
     return np.fromiter((group in groups for group in clips.groups), bool, len(clips))
+
+
+def read_seen(path: str | Path) -> list[str]:
+    """Return the clips that a run's train_clips.csv lists; InputError where a row names none."""
+    rows = read_csv(path, ("clip_id",))
+    for row in rows:
+        if not row["clip_id"].strip():
+            raise InputError("the clip id is empty", f"{path}:{row['line']}", "Train it again.")
+    return [row["clip_id"] for row in rows]
 
 
 def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np.ndarray:

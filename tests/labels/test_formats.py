@@ -446,3 +446,16 @@ def test_spelling_that_two_classes_share_finds_neither():
     assert vocabulary.find("Bat_or_club") == "3"
     with pytest.raises(UnknownClass):
         vocabulary.find("Bat_and_ball")
+
+
+def test_clip_with_two_segments_is_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("x, 0, 10, /m/a\ny, 0, 10, /m/a\nx, 30, 40, /m/a\n")
+    with pytest.raises(InputError, match=r"s\.csv:3: clip 'x' is listed twice"):
+        read_segments(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "4", "1.0", "\u0661"])
+def test_label_that_is_no_column_number_is_refused(tmp_path, number):
+    (tmp_path / "l.tsv").write_text(f"filename\tlabels\tduration\nx\t{number}\t1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"l\.tsv:2: .* is no column of the vocabulary's 4 classes"):
+        LabelTable.read(tmp_path / "l.tsv", VOCABULARY)
