@@ -56,8 +56,9 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
     from pseudolabel.models.tagger import build_tagger
 
     torch.manual_seed(args.seed)
-    for path in sources.pretrained:
-        sources.inputs.read(path)
+    for role in sources.paths:
+        if role.startswith("pretrained"):
+            sources.read(role)
     run = Path(args.pretrained) if args.pretrained and Path(args.pretrained).is_dir() else None
     try:
         front_end, line = lengths_in_seconds(dict(args.front_end), sample_rate)
@@ -86,7 +87,7 @@ def train(args: argparse.Namespace) -> None:
     """Make the run folder; under torchrun by several processes."""
     check_together(args)
     folder, sources = run_folder(args), find_sources(args)
-    refuse_input_as_output(folder, sources.paths().values())
+    refuse_input_as_output(folder, sources.paths.values())
     if not args.overwrite:
         refuse_finished(folder)
     ranks = Ranks.from_environment()
@@ -99,9 +100,9 @@ def train(args: argparse.Namespace) -> None:
 
 def train_together(args: argparse.Namespace, sources: Sources, folder: Path, ranks: Ranks) -> None:
     """Do what one process of a run does; the leading one writes."""
-    vocabulary = Vocabulary.load(sources.inputs.read(sources.vocabulary))
-    clips = ClipStore.open(sources.inputs.read(sources.clips))
-    scores = ScoreStore.open(sources.inputs.read(sources.targets)) if sources.targets else None
+    vocabulary = Vocabulary.load(sources.read("vocabulary"))
+    clips = ClipStore.open(sources.read("clips"))
+    scores = ScoreStore.open(sources.read("targets")) if args.targets else None
     chosen = training_list(args, sources, vocabulary, clips, scores)
     n_listed = len(chosen.rows)
     if args.fold:

@@ -26,51 +26,43 @@ from pseudolabel.scores.windows import window_samples
 
 @dataclass(frozen=True)
 class Sources:
-    """Which files a run reads; None: not one. `inputs` has the checksums that they had when they were read."""
+    """Which files a run reads: {what a file is to it: its path}; `inputs` has the checksums of those that were read."""
 
-    labels: Path
-    clips: Path
-    vocabulary: str | Path
-    validation: Path | None
-    evaluation: Path | None
-    listed: Path | None
-    targets: Path | None
-    mask: Path | None
-    pretrained: tuple[Path, ...]
+    paths: dict[str, str | Path]
     inputs: Inputs = field(default_factory=Inputs)
 
-    def paths(self) -> dict[str, str | Path]:
-        """Return {what a file is: its path} of all files that are read."""
-        named = {
-            "labels": self.labels, "clips": self.clips, "vocabulary": self.vocabulary, "validation": self.validation,
-            "evaluation": self.evaluation, "list": self.listed, "targets": self.targets, "mask": self.mask,
-            **{f"pretrained {path.name}": path for path in self.pretrained},
-        }  # fmt: skip
-        return {name: path for name, path in named.items() if path is not None}
+    def read(self, role: str) -> str | Path | None:
+        """Return the path of a file, just before it is read; None where there is none."""
+        return self.inputs.read(self.paths.get(role), role)
 
     def checksums(self) -> dict[str, str]:
-        """Return {what a file is: its checksum} of those that have been read."""
-        read = self.inputs.sha256
-        return {name: read[str(path)] for name, path in self.paths().items() if str(path) in read}
+        """Return {what a file is: its checksum} of those that were read."""
+        return {role: self.inputs.sha256[path] for role, path in self.inputs.roles.items()}
 
 
 def find_sources(args: argparse.Namespace) -> Sources:
     """Return the files that the options name, and for the others those that belong to them."""
     labels = _beside(args, args.labels, "labels.csv", "--labels", args.clips, args.targets, args.list, args.mask)
     clips = _beside(args, args.clips, "clips.h5", "--clips", args.labels, args.targets, args.list, args.mask)
-    validation, evaluation = None, None
+    paths = {
+        "vocabulary": cli.vocabulary_source(args, labels), "labels": labels, "clips": clips, "list": args.list,
+        "targets": args.targets, "mask": args.mask,
+    }  # fmt: skip
     if not args.no_validation:
-        validation = cli.default_file(args, args.validation, "validation.csv", labels, what="validation list")
-    if validation and not args.validate_on_evaluation:
-        evaluation = cli.default_file(args, args.eval, "eval.csv", labels, what="evaluation list")
-    pretrained = ()
-    if args.pretrained:
-        from pseudolabel.models.files import CONFIG, WEIGHTS
+        paths["validation"] = cli.default_file(args, args.validation, "validation.csv", labels, what="validation list")
+    if paths.get("validation") and not args.validate_on_evaluation:
+        paths["evaluation"] = cli.default_file(args, args.eval, "eval.csv", labels, what="evaluation list")
+    return Sources({role: path for role, path in (paths | _pretrained(args)).items() if path is not None})
 
-        given = Path(args.pretrained)
-        pretrained = (given / CONFIG, given / WEIGHTS) if given.is_dir() else (given,)
-    vocabulary = cli.vocabulary_source(args, labels)
-    return Sources(labels, clips, vocabulary, validation, evaluation, args.list, args.targets, args.mask, pretrained)
+
+def _pretrained(args: argparse.Namespace) -> dict[str, Path]:
+    if not args.pretrained:
+        return {}
+    from pseudolabel.models.files import CONFIG, WEIGHTS
+
+    given = Path(args.pretrained)
+    files = {f"pretrained {name}": given / name for name in (WEIGHTS, CONFIG)}
+    return files if given.is_dir() else {"pretrained": given}
 
 
 def _beside(args: argparse.Namespace, given: Path | None, name: str, option: str, *named: Path | None) -> Path:
@@ -100,12 +92,12 @@ def training_list(
     args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, clips: ClipStore, scores
 ) -> TrainingList:
     """Return the labelled clips that --list names and that have audio and, where needed, soft targets."""
-    labels_path = sources.inputs.read(sources.labels)
+    labels_path = sources.read("labels")
     labels = cli.read_labels(args, labels_path, vocabulary, own=args.labels is None)
     aliases, listed = {}, labels.clip_ids
-    if sources.listed:
-        named = cli.read_clip_ids(sources.inputs.read(sources.listed), sources.vocabulary, args.format)
-        matched = cli.match_listed(named, labels.row_of, sources.listed, f"labels in {labels_path}", strict=True)
+    if args.list:
+        named = cli.read_clip_ids(sources.read("list"), sources.paths["vocabulary"], args.format)
+        matched = cli.match_listed(named, labels.row_of, args.list, f"labels in {labels_path}", strict=True)
         listed, aliases = matched.known(), {known: clip_id for clip_id, known in matched.aliases.items()}
     missing = []
     for store in [clips] if scores is None else [clips, scores]:
@@ -128,14 +120,14 @@ def loss_mask(
     args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, chosen: TrainingList
 ) -> sparse.csr_array | None:
     """Return what the loss leaves out, (n, K) bool in the order of the training list; clips not in --mask: nothing."""
-    if sources.mask is None:
+    if args.mask is None:
         return None
-    mask = cli.read_labels(args, sources.inputs.read(sources.mask), vocabulary, own=True)
+    mask = cli.read_labels(args, sources.read("mask"), vocabulary, own=True)
     clip_ids = chosen.labels.clip_ids
     both = [(row, mask.row_of[clip_id]) for row, clip_id in enumerate(clip_ids) if clip_id in mask.row_of]
     if not both:
         raise ClipMismatch(f"none of the {len(clip_ids)} training clips is listed: {first_few(mask.clip_ids)}",
-                           sources.mask, "Give the mask.csv that belongs to --labels.")  # fmt: skip
+                           args.mask, "Give the mask.csv that belongs to --labels.")  # fmt: skip
     rows, masked = np.array(both).T
     taken = sparse.csr_array((np.ones(len(rows), bool), (rows, masked)), shape=(len(clip_ids), len(mask)))
     return sparse.csr_array(taken @ mask.matrix)
@@ -190,7 +182,7 @@ def validation_set(
     """
     from pseudolabel.training.validation import Validation
 
-    path = sources.inputs.read(sources.validation)
+    path = sources.read("validation")
     if path is None:
         return None
     labels = cli.read_labels(args, path, vocabulary, own=args.validation is None)
@@ -215,9 +207,9 @@ def validation_set(
 
 def refuse_evaluation(args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, held_out: LabelTable) -> None:
     """Raise InputError where weights would be chosen by clips that models are compared on."""
-    evaluation = sources.inputs.read(sources.evaluation)
+    evaluation = sources.read("evaluation")
     if evaluation is None:
         return
     compared = cli.read_labels(args, evaluation, vocabulary, own=args.eval is None)
     shared = same_clips(held_out.clip_ids, compared.clip_ids)
-    refuse_shared(shared, sources.validation, f"are also in {evaluation}")
+    refuse_shared(shared, sources.paths["validation"], f"are also in {evaluation}")

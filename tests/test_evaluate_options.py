@@ -21,6 +21,7 @@ from pseudolabel.audio.clips import write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.training.selection import MEAN_OF_LAST
 
 CLASSES = ("/m/a", "/m/b", "/m/c", "/m/d")
 VOCABULARY = Vocabulary("toy", CLASSES, ("Animal", "Dog", "Rain", "Wind"), CLASSES)
@@ -406,11 +407,11 @@ def test_an_ablation_of_a_row_that_is_not_there_is_refused_before_scoring(work, 
 
 
 def test_the_mean_over_the_last_evaluations_is_shown_where_run_json_has_it(work, monkeypatch):
+    """Under the name that train writes it; tests/test_train.py reads a run of train's own."""
+    metric_of = {"one-0": ("map", 0.4), "one-1": ("map", 0.5), "two-0": ("d-prime", 2.25), "six-0": ("map", None)}
     runs = {
-        "one-0": {"row": "one", "seed": 0, "validation_map_mean_of_last_5": 0.4},
-        "one-1": {"row": "one", "seed": 1, "validation_map_mean_of_last_5": 0.5},
-        "two-0": {"row": "two", "seed": 0, "metric": "d-prime", "metric_mean_of_last_5": 2.25},
-        "six-0": {"row": "six", "seed": 0, "metric": "map", "metric_mean_of_last_5": None},
+        name: {"row": name[:3], "seed": int(name[-1]), "options": {"metric": metric}, MEAN_OF_LAST: mean}
+        for name, (metric, mean) in metric_of.items()
     }
     made_up_runs(work, monkeypatch, runs)
     assert run_verb(work) == 0

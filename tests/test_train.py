@@ -14,9 +14,11 @@ import torch
 
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.evaluate import main as evaluate
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model
+from pseudolabel.reports.answers import RUN_FIELDS, read_run
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.stores import fixed_length_text
@@ -347,6 +349,24 @@ def test_the_kept_evaluation_and_the_mean_of_the_last_five_are_in_the_record(wor
     assert len(reached) == 6 and record["metric_mean_of_last_5"] == pytest.approx(np.mean(reached[1:]), abs=1e-6)
     best = 1 + int(np.argmax(np.convolve(reached, np.ones(3), "valid")))
     assert (record["selected_step"], record["validation_d_prime"]) == (best + 1, reached[best])
+
+
+@pytest.mark.parametrize(("metric", "heading"), [("map", "mAP"), ("d-prime", "d'")])
+def test_what_a_run_says_of_itself_is_in_the_report(work, metric, heading):
+    """`evaluate` reads the run.json that `train` wrote: every figure of it that a report has is there."""
+    assert train(work, "--metric", metric, "--row", "weak", "--out", work / "run", epochs=2) == 0
+    record = json.loads((work / "run" / "run.json").read_text())
+    mean = record["metric_mean_of_last_5"]
+    found = vars(read_run(work / "run", [f"t{i:02d}" for i in range(10, 15)]))
+    assert found["last_evaluations"] == {metric: mean} and mean is not None
+    assert {name: found[name] for name in RUN_FIELDS} == {name: record[name] for name in RUN_FIELDS}
+    assert (found["row"], found["n_seen"], found["beta"]) == ("weak", 2, 0.0)
+    assert all(found[name] is not None for name in RUN_FIELDS)
+    assert evaluate(["--work", str(work), "--labels", str(work / "validation.csv"), "--runs", str(work / "run")]) == 0
+    text = f"{mean:.3f}".replace("0.", ".", 1) if abs(mean) < 1 else f"{mean:.3g}"
+    said = f"Mean over the last 5 evaluations, {heading} on the validation list: weak "
+    line = next(line for line in (work / "results.md").read_text().splitlines() if said in line)
+    assert line.partition(said)[2].startswith(text[:3])
 
 
 def test_targets_without_a_class_are_refused(work, capsys):
