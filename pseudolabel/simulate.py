@@ -73,6 +73,7 @@ from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.option_types import check_types
 
 TABLES = (
     "clips.csv", "sources.csv", "vocabulary.csv", "truth.csv", "events.csv", "labels.csv", "balanced.csv",
@@ -107,6 +108,7 @@ class SimulateOptions:
     annotator: AnnotatorOptions = field(default_factory=AnnotatorOptions)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.seed < 0:
             raise InputError(f"a seed is a whole number from 0, not {self.seed}", "--seed")
         if self.scenes < len(POOLS):

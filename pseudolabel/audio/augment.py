@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pseudolabel.option_types import check_types
+
 
 @dataclass(frozen=True)
 class AugmentOptions:
@@ -24,6 +26,9 @@ class AugmentOptions:
     shift_s: float = 0.0  # each clip is turned by a uniform draw from [-shift_s, shift_s], its end to its beginning
     time_mask_s: float = 0.0  # one time mask a clip, length uniform up to this (PSLA: 1.92)
     mel_mask: int = 0  # one band mask a clip, mel bins uniform up to this (PSLA: 48 of 128)
+
+    def __post_init__(self) -> None:
+        check_types(self, mixup_partner=("batch", "uniform"), mixup_domain=("waveform", "energy"))
 
 
 def on_device(numbers: np.ndarray, beside: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pseudolabel.audio.synthesis import background_noise
 from pseudolabel.errors import InputError
+from pseudolabel.option_types import check_types
 
 SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
 REPEATED_BELOW_S = 1.5  # a sound shorter than this may sound several times in one event: a dog barks more than once
@@ -31,6 +32,7 @@ class SceneOptions:
     """Lowest and highest level of an event above the background, drawn uniformly."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0.1 <= self.duration_s <= 600:
             raise InputError(f"a scene lasts 0.1 to 600 s, not {self.duration_s:g}", "--duration")
         if not 4_000 <= self.sample_rate <= 192_000:

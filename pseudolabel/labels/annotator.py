@@ -19,6 +19,7 @@ from scipy import sparse, special
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.option_types import check_types
 
 # The smaller parameter of the Beta distribution that probabilities are drawn from. Below 1 the density piles up at that
 # end: at a mean of a half both parameters are .35, a U whose arms are "nearly complete" and "nearly all missing".
@@ -40,6 +41,7 @@ class AnnotatorOptions:
     """An absent class is given, per clip and absent class."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, mean in vars(self).items():
             if not 0 <= mean <= 1:
                 raise InputError(f"a probability must lie in [0, 1], not {mean}", f"--{name.replace('_', '-')}")

@@ -13,6 +13,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.option_types import check_types
 
 CHOICES = {
     "errors": ("I", "II"),
@@ -61,6 +62,7 @@ class EnhanceOptions:
     profile: str = "default"
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not is_threshold_file(self.threshold):
             object.__setattr__(self, "threshold", parse_rule(self.threshold).text)
         for option, allowed in CHOICES.items():

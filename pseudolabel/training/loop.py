@@ -21,6 +21,7 @@ from pseudolabel.artefacts import write_csv
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
+from pseudolabel.option_types import check_types
 from pseudolabel.progress import Progress
 from pseudolabel.training.batches import Batch, augmented, read_batch
 from pseudolabel.training.checkpoints import KEPT, load_checkpoint, save_checkpoint
@@ -60,6 +61,10 @@ class TrainOptions:
     precision: str | None = None  # float32, bf16; None: bf16 on a GPU
     channels_last: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        known = {"optimizer": tuple(OPTIMIZERS), "select": ("last", "best"), "metric": tuple(METRICS)}
+        check_types(self, **known, precision=("float32", "bf16"))
 
 
 class Answering(nn.Module):

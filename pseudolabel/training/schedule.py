@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pseudolabel.option_types import check_types
+
 SCHEDULES = ("constant", "cosine", "halving")
 
 
@@ -22,6 +24,9 @@ class Schedule:
     warmup_steps: int = 0
     halve_after: float | None = None
     halve_every: float | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self, kind=SCHEDULES)
 
     def factor(self, step: int, n_steps: int, steps_per_epoch: int = 1) -> float:
         """Return the share of the full learning rate at `step` of `n_steps`, counted from 0."""
