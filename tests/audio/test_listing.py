@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tarfile
 
 import numpy as np
 import pytest
 import soundfile
 
+from pseudolabel.audio import reading
 from pseudolabel.audio.files import Source, UnreadableAudio, read_audio
 from pseudolabel.audio.listing import find_audio, read_segments
+from pseudolabel.audio.views import View
 from pseudolabel.errors import InputError
 
 RATE = 16_000
@@ -129,3 +132,145 @@ def test_bad_segments_are_named_by_line(tmp_path, rows, message):
     table.write_text("file,start,end\n" + rows)
     with pytest.raises(InputError, match=message):
         read_segments(table, tmp_path)
+
+
+def test_links_to_folders_are_followed_and_a_file_reached_twice_is_one(tmp_path):
+    real, audio = tmp_path / "store", tmp_path / "audio"
+    (real / "deep").mkdir(parents=True)
+    audio.mkdir()
+    for name in ("a.wav", "deep/b.wav"):
+        (real / name).touch()
+    (audio / "linked").symlink_to(real)
+    (audio / "linked again").symlink_to(real)
+    (real / "deep" / "back").symlink_to(audio)  # round and round
+    (audio / "a.wav").symlink_to(real / "a.wav")
+    (audio / "other.wav").symlink_to(real / "a.wav")  # another clip with the same sound
+    found = find_audio(audio)
+    assert list(found) == ["a", "b", "other"]
+    assert not any(source.problem for source in found.values())
+
+
+def test_broken_links_are_listed_with_their_reason(tmp_path):
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
+    for clip_id, source in find_audio(tmp_path).items():
+        with pytest.raises(UnreadableAudio, match="is a link to a file that is not there"):
+            read_audio(source, RATE)
+        assert clip_id in ("gone", "circle")
+
+
+NFD, NFC = "u\u0308bung", "\xfcbung"
+
+
+def test_ids_are_in_nfc_whatever_form_the_disk_has(tmp_path):
+    soundfile.write(tmp_path / f"{NFD}.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 3000), RATE)
+    assert list(find_audio(tmp_path)) == [NFC]
+    table = tmp_path / "segments.csv"
+    table.write_text(f"file,start,end\n{NFC}.wav,0,0.1\n{NFD}.wav,0.05,\n", encoding="utf-8")
+    found = read_segments(table, tmp_path)
+    assert list(found) == [f"{NFC}_0.05_end", f"{NFC}_0_0.1"]
+    assert all(len(read_audio(source, RATE).samples) > 1000 for source in found.values())
+
+
+def test_two_names_of_one_id_in_nfc_are_both_named(tmp_path):
+    for name in (NFD, NFC):
+        (tmp_path / f"{name}.wav").touch()
+    with pytest.raises(InputError, match=f"clip id '{NFC}': .*{NFD}.wav and .*{NFC}.wav"):
+        find_audio(tmp_path)
+    table = tmp_path / "segments.csv"
+    table.write_text(f"clip_id,file,start,end\n{NFD},a.wav,0,1\n{NFC},a.wav,1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"segments\.csv:3: clip .* is listed twice, first in line 2"):
+        read_segments(table, tmp_path)
+
+
+def member(name: str, **fields: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def test_members_that_are_links_are_what_they_link_to(shards):
+    packed, loose = shards
+    with tarfile.open(packed / "001.tar", "a") as shard:
+        shard.addfile(member("train/hard.ogg", type=tarfile.LNKTYPE, linkname="train/c.ogg"))
+        shard.addfile(member("other/soft.ogg", type=tarfile.SYMTYPE, linkname="../train/hard.ogg"))
+        shard.addfile(member("gone.ogg", type=tarfile.SYMTYPE, linkname="nowhere.ogg"))
+        shard.addfile(member("circle.ogg", type=tarfile.SYMTYPE, linkname="circle.ogg"))
+        shard.addfile(member("pipe.ogg", type=tarfile.FIFOTYPE))
+        shard.addfile(member("folder.ogg", type=tarfile.DIRTYPE))
+    found = find_audio(packed / "001.tar")
+    assert list(found) == ["c", "circle", "gone", "hard", "pipe", "soft"]
+    for clip_id in ("hard", "soft"):
+        expected = read_audio(loose / "c.ogg", RATE).samples
+        np.testing.assert_array_equal(read_audio(found[clip_id], RATE).samples, expected)
+    reasons = {clip_id: source.problem for clip_id, source in found.items() if source.problem}
+    assert reasons == {
+        "gone": "is a link to nowhere.ogg, which the shard does not hold",
+        "circle": "is a link to circle.ogg, which the shard does not hold",
+        "pipe": "is neither a file nor a link",
+    }
+
+
+@pytest.mark.parametrize("format", ["gnu", "posix"])
+def test_sparse_members_are_read_with_their_holes(tmp_path, format):
+    samples = np.zeros(200_000, np.int16)
+    samples[100_000:] = np.random.default_rng(0).integers(-9000, 9000, 100_000)  # the beginning is a hole of zeros
+    soundfile.write(tmp_path / "whole.wav", samples, RATE)
+    content = (tmp_path / "whole.wav").read_bytes()
+    with open(tmp_path / "sparse.wav", "wb") as file:
+        for place in range(0, len(content), 4096):
+            piece = content[place : place + 4096]
+            file.seek(place)
+            if any(piece):
+                file.write(piece)
+    os.truncate(tmp_path / "sparse.wav", len(content))
+    command = ["tar", "--sparse", f"--format={format}", "-cf", "s.tar", "sparse.wav"]
+    if subprocess.run(command, cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("this tar packs no sparse files")
+    source = find_audio(tmp_path / "s.tar")["sparse"]
+    if not source.spans:
+        pytest.skip("this file system has no sparse files")
+    assert source.size == len(content) > sum(length for _, _, length in source.spans)
+    np.testing.assert_array_equal(read_audio(source, RATE).samples, read_audio(tmp_path / "whole.wav", RATE).samples)
+
+
+def test_what_follows_the_marked_end_of_a_shard_is_not_lost_in_silence(shards):
+    packed, _ = shards
+    whole = (packed / "000.tar").read_bytes()
+    (packed / "000.tar").write_bytes(whole + (packed / "001.tar").read_bytes())
+    with pytest.raises(InputError, match=r"000\.tar: bytes follow the end .* shards joined"):
+        find_audio(packed / "000.tar")
+    damaged = bytearray(whole)
+    place = whole.index(b"train/b.flac")
+    damaged[place] ^= 1
+    (packed / "000.tar").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"000\.tar: (bytes follow the end|not a readable tar shard)"):
+        find_audio(packed / "000.tar")
+
+
+def test_long_and_odd_names_in_shards_are_read(shards):
+    packed, loose = shards
+    name = f"./{'deep/' * 40}{NFD}.{'x' * 90}.flac"
+    for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with tarfile.open(packed / "long.tar", "w", format=format) as shard:
+            shard.add(loose / "b.flac", name)
+        ((clip_id, source),) = find_audio(packed / "long.tar").items()
+        assert clip_id == f"{NFC}.{'x' * 90}"
+        np.testing.assert_array_equal(read_audio(source, RATE).samples, read_audio(loose / "b.flac", RATE).samples)
+
+
+def test_a_large_member_is_not_read_into_memory(shards, monkeypatch):
+    packed, loose = shards
+    monkeypatch.setattr(reading, "IN_MEMORY_BYTES", 100)
+    for clip_id, source in find_audio(packed).items():
+        assert isinstance(source.stored().opened(), View)
+        expected = read_audio(find_audio(loose)[clip_id], RATE).samples
+        np.testing.assert_array_equal(read_audio(source, RATE).samples, expected)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read every folder")
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    with pytest.raises(PermissionError, match="closed"):
+        find_audio(tmp_path)
