@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,7 @@ from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_tw
 from pseudolabel.labels.bits import packed
 from pseudolabel.labels.table import LabelTable
 
+KEPT_MAPPED = 1 << 30  # bytes of a mapped file, beyond which what was read is not kept in this process
 READ_CLIPS = 1 << 14  # whose scores are read at once where clips without scores are looked for
 ONE = int(np.float16(1).view(np.uint16))  # float16 from 0 to 1 lie in the order of their bits, 0 to this
 
@@ -46,6 +48,7 @@ class Evidence:
         window_s: length of the windows, of which the best counts; None where `scores` are the whole clips'.
         n_windows: real windows of each row of `scores`.
         aliases: {labelled clip: its id in the scores} where these differ.
+        hop_s: seconds from one window to the next; None: as long as they are.
     """
 
     labels: LabelTable
@@ -56,6 +59,7 @@ class Evidence:
     window_s: float | None = None
     n_windows: np.ndarray | None = None
     aliases: dict[str, str] = field(default_factory=dict)
+    hop_s: float | None = None
 
     @classmethod
     def match(
@@ -76,7 +80,7 @@ class Evidence:
             n_clips, n_classes = labels.matrix.shape
             return cls(labels, np.zeros((0, 0)), np.full(n_clips, -1), np.full(n_classes, -1), ())
         window_s = None if scale == "clip" else float(scale.removesuffix("s"))
-        counts, aliases = None, {}
+        counts, aliases, hop_s = None, {}, None
         if isinstance(scores, np.ndarray):
             if scores.dtype.kind not in "fiub":
                 raise InputError(f"scores are numbers, not {scores.dtype}")
@@ -91,7 +95,8 @@ class Evidence:
             aliases = _find_under_aliases(labels, scores, row_of)
             column_of = _places(labels.vocabulary.class_ids, scores.class_ids)
             _check_overlap(labels, scores, row_of, column_of)
-            counts = None if window_s is None else scores.n_windows(window_s)
+            if window_s is not None:
+                counts, hop_s = scores.n_windows(window_s), getattr(scores, "hop_s", lambda length: length)(window_s)
             scores = scores.clip_scores() if window_s is None else scores.scores(window_s)
         absent = row_of < 0
         row_of = _without_nan_rows(scores if window_s is None else scores[:, 0], row_of, column_of)
@@ -102,7 +107,7 @@ class Evidence:
                 f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}",
                 remedy="Score them, or leave --strict away to keep their labels as they are." if strict else "",
             )
-        return cls(labels, scores, row_of, column_of, missing, window_s, counts, aliases)
+        return cls(labels, scores, row_of, column_of, missing, window_s, counts, aliases, hop_s)
 
     @property
     def n_cells(self) -> int:
@@ -161,6 +166,7 @@ class Evidence:
         if not shown.any():
             return packed(np.zeros((len(rows), len(shown)), bool)), None
         consecutive = len(rows) and rows[0] >= 0 and (np.diff(rows) == 1).all()
+        let_go(self.scores)
         block = np.asarray(self.scores[rows[0] : rows[-1] + 1] if consecutive else self.scores[rows])
         if len(self.column_of) != block.shape[-1] or (self.column_of != np.arange(block.shape[-1])).any():
             block = block[..., self.column_of]
@@ -175,6 +181,13 @@ class Evidence:
         if self.window_s is not None:
             improper, above = improper.any(axis=1), above.any(axis=1)
         return packed(above & known), packed(improper & known) if (improper & known).any() else None
+
+
+def let_go(scores: np.ndarray) -> None:
+    """Take the pages of a large mapped file that were read out of this process; the system's cache keeps them."""
+    mapped = getattr(scores, "_mmap", None)
+    if mapped is not None and scores.nbytes > KEPT_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _bits_not_above(limits: np.ndarray) -> np.ndarray:
@@ -227,6 +240,7 @@ def _without_nan_rows(scores: np.ndarray, row_of: np.ndarray, column_of: np.ndar
     """Return `row_of` with -1 for the clips of which every score is NaN; only suspects are read in full."""
     clips, first, row_of = np.flatnonzero(row_of >= 0), column_of[column_of >= 0][0], row_of.copy()
     for start in range(0, len(clips), READ_CLIPS):
+        let_go(scores)
         block = clips[start : start + READ_CLIPS]
         suspects = block[np.isnan(scores[row_of[block], first])]
         row_of[suspects[np.isnan(scores[row_of[suspects]]).all(axis=1)]] = -1

@@ -71,6 +71,7 @@ def ledger_rows(
     round_number: int = 1,
     window_s: float | None = None,
     windows: np.ndarray | None = None,
+    hop_s: float | None = None,
 ) -> pa.Table:
     """Return the ledger of `additions` of one round.
 
@@ -79,6 +80,7 @@ def ledger_rows(
         support: `supporting_labels` of the additions.
         scores, thresholds: (M,) float64, of each addition; NaN where it was added by rule.
         window_s, windows: length and (M,) number of the window that was the evidence; None for the whole clip.
+        hop_s: seconds from one window to the next; None: their length.
     """
     clip_ids, class_ids = (
         ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string()) for ids in (clip_ids, class_ids)
@@ -89,8 +91,9 @@ def ledger_rows(
     nothing = pa.nulls(n_rows, pa.float64())
     lengths = onsets = nothing
     if window_s is not None:
-        seen = np.where(np.isnan(scores), np.nan, window_s)
-        lengths, onsets = (pa.array(values, from_pandas=True) for values in (seen, seen * windows))
+        seen = np.where(np.isnan(scores), np.nan, 1.0)
+        onsets_s = seen * windows * (window_s if hop_s is None else hop_s)
+        lengths, onsets = (pa.array(values, from_pandas=True) for values in (seen * window_s, onsets_s))
     columns = [
         clip_ids.take(pa.array(additions.clips)),
         class_ids.take(pa.array(additions.classes)),

@@ -1,10 +1,9 @@
-"""Verify after mutations: a file of a release is changed, and a forger makes the checksums fit, as far as forgers go."""
+"""Verify after mutations: a file of a release is changed, and a forger makes the checksums fit, in three degrees."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -33,7 +32,9 @@ ONTOLOGY = """class_id,name,child_ids,restrictions
 /m/howl,Howl,,
 """
 NAMES = ("animal", "dog", "wolf", "bark", "howl")
-FIVE = Vocabulary("five", tuple(f"/m/{name}" for name in NAMES), tuple(map(str.title, NAMES)), tuple(f"/m/{name}" for name in NAMES))
+FIVE = Vocabulary(
+    "five", tuple(f"/m/{name}" for name in NAMES), tuple(map(str.title, NAMES)), tuple(f"/m/{name}" for name in NAMES)
+)
 OTHER_VALUES = (None, True, False, 0, 1, -1, 1.5, 1e308, 10**30, "", "x", [], [1], {}, {"x": 1}, "\ud7ff", "1", [[[]]])
 FREE = {  # what nothing else in a release says: facts of run.json, columns of tables
     "run.json": ("ontology", "commit"),

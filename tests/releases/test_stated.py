@@ -1,0 +1,189 @@
+"""Documents: what a release says of itself is true, whichever version wrote it and whoever made the checksums fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pseudolabel.artefacts import write_json
+from pseudolabel.enhance import main as enhance
+from pseudolabel.errors import InputError
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.release import main as release
+from pseudolabel.releases import folder as files
+from pseudolabel.releases.card import DOCUMENTS
+from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.stated import described_documents
+from pseudolabel.releases.verify import verify_release
+
+TWO = Vocabulary("two", ("dog", "bark"), ("Dog", "Bark"), ("dog", "bark"))
+WORDS = ("README.md", "croissant.json", "CITATION.cff", "LICENSE", "LICENSE-ontology")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Four clips that bark; each gets the label dog."""
+    work = tmp_path_factory.mktemp("work")
+    (work / "ontology.csv").write_text("class_id,name,child_ids,restrictions\ndog,Dog,bark,\nbark,Bark,,\n")
+    TWO.write(work / "vocabulary.csv")
+    LabelTable.from_sets(["a", "b", "c", "d"], [["bark"]] * 4, TWO).write(work / "labels.csv")
+    closure = ["--errors", "II", "--type2", "closure"]
+    assert enhance(["--work", str(work), "--ontology", str(work / "ontology.csv"), *closure]) == 0
+    assert release(["--work", str(work), "--title", "Dogs that bark", "--author", "Doe, Jane"]) == 0
+    return work / "release-closure"
+
+
+@pytest.fixture
+def copy(made, tmp_path) -> Path:
+    return shutil.copytree(made, tmp_path / "release")
+
+
+def forge(folder: Path, version: str = "0.0.9", documents: bool = True, **changed: object) -> None:
+    """Say that another version wrote the documents, and make all checksums fit them as they are."""
+    facts = Facts.from_json(json.loads((folder / "run.json").read_text()))
+    described = described_documents({name: (folder / name).read_text() for name in WORDS}, folder) if documents else ()
+    write_json(folder / "run.json", replace(facts, pseudolabel=version, documents=described, **changed).to_json())
+    (folder / "SHA256SUMS").write_text(files.checksums(folder))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{path.name} has no {old!r}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def as_version(folder: Path, version: str = "0.0.9") -> None:
+    """Write the documents as a release of another version has them."""
+    facts = Facts.from_json(json.loads((folder / "run.json").read_text()))
+    for name, text in files.documents(replace(facts, pseudolabel=version)).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def refused(folder: Path, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        verify_release(folder)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_any_edit_is_found_where_run_json_names_another_version(copy, name):
+    as_version(copy)
+    forge(copy)
+    assert "the documents say what run.json says" in verify_release(copy)[-1]
+    with open(copy / name, "a", encoding="utf-8") as file:
+        file.write("\n" if name.endswith("json") else "Every label is right.\n")
+    (copy / "SHA256SUMS").write_text(files.checksums(copy))
+    refused(copy, rf"{name}: says something else than run\.json")
+
+
+def test_the_checksums_of_the_documents_cannot_be_left_out(copy):
+    as_version(copy)
+    edit(copy / "README.md", "No label was removed", "Every label is right")
+    forge(copy, documents=False)
+    refused(copy, r"README\.md: says something else than run\.json")
+    as_version(copy)
+    forge(copy, documents=False)
+    verify_release(copy)  # a release of an earlier version, which had none, as this version writes it
+
+
+def test_other_words_of_another_version_are_let_through_and_said(copy):
+    as_version(copy)
+    edit(copy / "README.md", "No label was removed", "None of the labels was taken away")
+    edit(copy / "LICENSE", "without warranties of any kind", "with no warranty whatsoever")
+    edit(copy / "CITATION.cff", "If you use these labels", "Whenever you use these labels")
+    forge(copy)
+    assert "no other figures; their words are those of pseudolabel 0.0.9" in verify_release(copy)[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("README.md", "**4 labels added** to the 4", "**40 labels added** to the 4"),
+        ("README.md", "| clips | 4 |", "| clips | 5 |"),
+        ("README.md", "| clips | 4 |", "| clips | ٤ |"),
+        ("README.md", "| labels after | 8 |", "| labels before | 8 |"),
+        ("README.md", "| labels after | 8 |", "| labels of people | 8 |"),
+        ("README.md", "# Dogs that bark", "# Cats that purr"),
+        ("README.md", 'license: "cc-by-4.0"', 'license: "cc0-1.0"'),
+        ("README.md", "No label was removed", "Estimated precision 0.99. No label was removed"),
+        ("README.md", "No label was removed", "Nine in 10 are right. No label was removed"),
+        ("README.md", "+100.0 %", "&#43;900.0 %"),
+        ("croissant.json", '"contentSize": "', '"contentSize": "1'),
+        ("croissant.json", '"sha256": "', '"sha256": "0'),
+        ("croissant.json", '"version": "1.0.0"', '"version": "2.0.0"'),
+        ("croissant.json", "https://creativecommons.org/licenses/by/4.0/", "https://opensource.org/license/mit"),
+        ("croissant.json", "{", "["),
+        ("CITATION.cff", 'version: "1.0.0"', 'version: "9.0.0"'),
+        ("CITATION.cff", 'license: "CC-BY-4.0"', 'license: "MIT"'),
+        ("CITATION.cff", 'family-names: "Doe"', 'family-names: "Roe"'),
+        ("LICENSE", "SPDX-License-Identifier: CC-BY-4.0", "SPDX-License-Identifier: MIT"),
+        ("LICENSE", "4 labels added", "5 labels added"),
+        ("LICENSE-ontology", "CC-BY-SA-4.0", "MIT"),
+    ],
+)
+def test_figures_are_counted_again_where_all_checksums_fit(copy, name, old, new):
+    as_version(copy)
+    edit(copy / name, old, new)
+    forge(copy)
+    refused(copy, name)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_document_that_is_empty_or_endless_is_refused(copy, name):
+    as_version(copy)
+    (copy / name).write_text("")
+    forge(copy)
+    refused(copy, name)
+    (copy / name).write_text("word " * 100_000)
+    forge(copy)
+    refused(copy, rf"{name}: far longer than this version writes it")
+
+
+def test_facts_changed_too_are_counted_again(copy):
+    facts = Facts.from_json(json.loads((copy / "run.json").read_text()))
+    for changed, said in (
+        ({"counts": {**facts.counts, "clips": True}}, "clips True instead of 4"),
+        ({"counts": {**facts.counts, "clips_changed": 4.0}}, "clips_changed 4.0 instead of 4"),
+        ({"rule": {**facts.rule, "errors": ["I"]}}, "rule.errors are"),
+        ({"rule": {**facts.rule, "erors": ["I"]}}, "unknown key 'erors'; nearest: 'errors'"),
+        ({"rule": {**facts.rule, "min_positives": True}}, "rule.min_positives: is bool"),
+    ):
+        write_json(copy / "run.json", {**facts.to_json(), **changed})
+        (copy / "SHA256SUMS").write_text(files.checksums(copy))
+        refused(copy, said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"ledger_sha256": "0" * 64}, "the judgements are of another ledger"),
+        ({"overall": {"additions": 40}}, "overall: speaks of 40 additions, the ledger has 4"),
+        ({"by_error": [{"error": "II", "additions": 3}]}, "by_error: speaks of 3 additions, the ledger has 4"),
+        ({"by_class": [{"class_id": "bark", "additions": 1}]}, "by_class: speaks of 1 additions, the ledger has 0"),
+    ],
+)
+def test_a_precision_of_other_additions_is_refused(copy, changed, said):
+    figures = {"precision": 0.5, "low": 0.25, "high": 0.75, "judged": 4}
+    precision = {"overall": figures, **changed}
+    for part, value in changed.items():
+        if isinstance(value, dict):
+            precision[part] = figures | value
+        elif isinstance(value, list):
+            precision[part] = [figures | row for row in value]
+    facts = replace(Facts.from_json(json.loads((copy / "run.json").read_text())), precision=precision)
+    for name, text in files.documents(facts).items():
+        (copy / name).write_text(text, encoding="utf-8")
+    write_json(copy / "run.json", facts.to_json())
+    (copy / "SHA256SUMS").write_text(files.checksums(copy))
+    refused(copy, said)
+
+
+def test_run_json_lists_every_document_but_itself_and_the_sums(made):
+    record = json.loads((made / "run.json").read_text())
+    assert {row["name"] for row in record["documents"]} == set(WORDS) == set(DOCUMENTS) - {"run.json", "SHA256SUMS"}
+    for row in record["documents"]:
+        assert row["sha256"] == files.sha256(made / row["name"]) and row["bytes"] == (made / row["name"]).stat().st_size
