@@ -89,7 +89,7 @@ class Search:
     def _ledger(
         self, carried: sparse.csr_array, start: int, added: Proposals, thresholds: np.ndarray, round_number: int
     ) -> list[pa.Table]:
-        labels, window_s = self.evidence.labels, self.evidence.window_s
+        labels, window_s, hop_s = self.evidence.labels, self.evidence.window_s, self.evidence.hop_s
         clip_ids = pa.array(labels.clip_ids[start : start + carried.shape[0]], pa.string())
         class_ids = pa.array(labels.vocabulary.class_ids, pa.string())
         pieces = []
@@ -100,7 +100,7 @@ class Search:
             scores[ruled] = limits[ruled] = np.nan
             support = self.relations.supporting_labels(carried, part)
             pieces.append(
-                ledger_rows(clip_ids, class_ids, part, support, scores, limits, round_number, window_s, windows)
+                ledger_rows(clip_ids, class_ids, part, support, scores, limits, round_number, window_s, windows, hop_s)
             )
         return pieces
 
