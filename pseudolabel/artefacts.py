@@ -51,6 +51,8 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     """Return `path`; raise OutputExists where something is there that may not be overwritten."""
     path = Path(path)
     if os.path.lexists(path) and not overwrite:
+        clear_leftovers(path)  # of a run that was killed when all was done
+        _clear_lock(lock_path(path))
         raise OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
     return path
 
@@ -278,6 +280,22 @@ def clear_leftovers(path: Path) -> None:
                 if descriptor is not None or time.time() - leftover.stat().st_mtime > LEFTOVER_S:
                     remove(leftover, _not_temporary)
             _close(descriptor)
+
+
+def lock_path(path: Path) -> Path:
+    """Return the empty file beside an output whose lock a run holds as long as it is at work."""
+    return path.with_name(f".{path.name}.pseudolabel-lock")
+
+
+def _clear_lock(path: Path) -> None:
+    descriptor = _locked(path, wait=False)  # none where a run is at work
+    if descriptor is None:
+        return
+    held = os.fstat(descriptor)
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(held.st_mode) and not held.st_size and os.path.samestat(held, os.lstat(path)):
+            path.unlink()
+    _close(descriptor)
 
 
 def sync(path: Path) -> None:

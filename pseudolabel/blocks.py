@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import clear_leftovers, files_in, is_temporary, remove, whole_folder, write_json
+from pseudolabel.artefacts import clear_leftovers, files_in, is_temporary, lock_path, remove, whole_folder, write_json
 from pseudolabel.errors import InputError, first_few
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
@@ -37,7 +37,7 @@ def only_run(output: Path) -> Iterator[None]:
     """
     new = [folder for folder in output.parents if not folder.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.with_name(f".{output.name}.pseudolabel-lock")
+    path = lock_path(output)
     lock = _locked(path, output)
     try:
         clear_leftovers(output)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pseudolabel import blocks as blocks_module
 from pseudolabel import progress as progress_module
-from pseudolabel.artefacts import temporary_name
+from pseudolabel.artefacts import refuse_existing, temporary_name
 from pseudolabel.blocks import Blocks, only_run
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, OutputExists
 from pseudolabel.progress import Progress, progress_over
 
 SETTINGS = {"rate": 16000, "files": ["a", "b"]}
@@ -281,3 +281,20 @@ def test_a_folder_without_locks_can_be_worked_in(tmp_path, monkeypatch):
     with only_run(tmp_path / "out.h5"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_refused_loses_the_lock_of_the_run_that_was_killed_after_it(tmp_path):
+    out, lock = tmp_path / "out.h5", tmp_path / ".out.h5.pseudolabel-lock"
+    out.write_text("whole")
+    lock.touch()
+    with pytest.raises(OutputExists):
+        refuse_existing(out, False)
+    assert not lock.exists()
+    with only_run(out):
+        with pytest.raises(OutputExists):
+            refuse_existing(out, False)
+        assert lock.exists()
+    lock.write_text("mine")
+    with pytest.raises(OutputExists):
+        refuse_existing(out, False)
+    assert lock.read_text() == "mine"
