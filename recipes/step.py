@@ -107,7 +107,7 @@ class Step:
         elif name.startswith("$WORK"):
             yield f"{path}, which it was made from, is gone"
         else:
-            print(f"{path}, which {self.output} was made from, is gone: not compared")
+            say(f"{path}, which {self.output} was made from, is gone: not compared")
 
 
 def placed(text: str, work: str) -> str:
@@ -192,6 +192,11 @@ class Stop(Exception):
     """The recipe must not go on; the text says why and what to do."""
 
 
+def say(line: str) -> None:
+    """Print a line in one piece: the other lane prints too."""
+    sys.stdout.write(f"{line}\n")
+
+
 def end_with_parent() -> None:
     """Have this process, and what it becomes, end when the recipe does, however that ends (Linux)."""
     import ctypes
@@ -217,7 +222,7 @@ def main(work: str, output: str, *command: str) -> None:
             more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
             made = step.output.parent if step.output.name == "run.json" else step.output
             raise Stop(f"{made}: {changes[0]}{more}. Remove it and what was made with it, or give another WORK.")
-        print(f"have {step.output}")
+        say(f"have {step.output}")
         return
     step.begin()
     if command[0] != "copy":
