@@ -210,10 +210,13 @@ def write_statistics(args: argparse.Namespace, path: Path) -> None:
     """Write and say the mean and standard deviation of a store's features, for the front end's normalisation."""
     cli.import_torch()
     from pseudolabel.audio.frontend import build_frontend
+    from pseudolabel.audio.frontend_options import lengths_in_seconds
     from pseudolabel.audio.statistics import feature_statistics
 
     clips = ClipStore.open(path)
-    options = {"name": args.stats, "sample_rate": clips.sample_rate, **dict(args.front_end)}
+    given, line = lengths_in_seconds(dict(args.front_end), clips.sample_rate)
+    note(line)
+    options = {"name": args.stats, "sample_rate": clips.sample_rate, **given}
     found = feature_statistics(clips, build_frontend(options))
     out = path.with_name(f"{path.stem}.{args.stats}.json")
     refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")
@@ -325,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stats", choices=("log_mel", "kaldi_fbank"), help="mean and standard deviation of these "
                         "features of all clips, of the store that is there or is made")  # fmt: skip
     parser.add_argument("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
-                        help="of --stats, e.g. n_mels=64")  # fmt: skip
+                        help="of --stats, e.g. n_mels=64 hop_s=.02")  # fmt: skip
     parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
     return cli.run_verb(parser, prepare, argv)
 

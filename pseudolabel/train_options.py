@@ -92,8 +92,8 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 def _add_material(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--row", default="run", help="name of the run in tables: teacher, weak, psl_2s (default: run)")
-    add("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
-    add("--labels", type=Path, help="label list (default: WORK/labels.csv)")
+    add("--clips", type=Path, help="clip store (default: clips.h5 beside what is named, else WORK/clips.h5)")
+    add("--labels", type=Path, help="label list (default: labels.csv beside what is named, else WORK/labels.csv)")
     add("--list", type=Path, help="label list: only its clips, with the labels of --labels")
     add("--targets", type=Path, help="score store with soft targets, in place of labels")
     add("--window", type=parse_window, default=CLIP, help="clip, 10s, 5s, 2s: windows of --targets")
@@ -102,7 +102,7 @@ def _add_material(group: argparse._ArgumentGroup) -> None:
         "--soft`)")  # fmt: skip
     add("--class-weights", choices=("none", "inverse"), default="none", help="inverse: a class's positives count in "
         "the loss the more, the rarer it is (default: none)")  # fmt: skip
-    add("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
+    add("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: vocabulary.csv beside --labels, else audioset)")
     cli.add_label_options(group)
     add("--clip-seconds", type=cli.positive, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)")
     add("--sampling", choices=SAMPLINGS, default=SHUFFLE, help="sum-rule: PSLA's balanced sampling; max-rule, repeat:"
@@ -118,7 +118,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--model", default="mobilenetv2",
         help="mobilenetv2, efficientnet_b0, efficientnet_b2, resnet50, ast_tiny, ast_small, ast_base")  # fmt: skip
     add("--model-options", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. width=0.25")
-    add("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. hop=320")
+    add("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
+        help="in seconds and Hz, the same at any sample rate: hop_s=.02 window_s=.032 f_max=8000")  # fmt: skip
     add("--fill", choices=("silence", "psla"), help="what stands in masks and padding: digital silence, or as PSLA's "
         "code has it, 0 before normalisation (default: silence)")  # fmt: skip
     add("--min-frames", type=cli.non_negative_int, default=0, metavar="F",
@@ -155,9 +156,9 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--validation", type=Path, help="held-out label list (default: WORK/validation.csv if there)")
+    add("--validation", type=Path, help="held-out label list (default: validation.csv beside --labels, if there)")
     add("--no-validation", action="store_true", help="do not measure anything while training")
-    add("--eval", type=Path, help="evaluation list, which must not be validated on (default: WORK/eval.csv if there)")
+    add("--eval", type=Path, help="evaluation list, which must not be validated on (default: eval.csv beside --labels)")
     add("--validate-on-evaluation", action="store_true", help="do it all the same")
     add("--evaluate-every", type=cli.non_negative_int, default=0, metavar="STEPS", help="default: each epoch")
     add("--select", choices=("last", "best"), default="last", help="weights that are kept (default: last)")

@@ -19,7 +19,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
 from pseudolabel.training.checkpoints import checkpoint_path, read_checkpoint
 
-MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", "--front-end", "hop=640")
+MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", "--front-end", "hop_s=.04")
 TRAINING = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "4", "--learning-rate", ".02")
 
 

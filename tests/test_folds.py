@@ -19,7 +19,7 @@ from pseudolabel.score import main as score_main
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
 
-MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", "--front-end", "hop=640")
+MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", "--front-end", "hop_s=.04")
 TRAINING = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "4", "--epochs", "1", "--learning-rate", ".02")
 SECONDS = [2.0, 2.0, 5.0, 2.0, 3.1, 2.0, 0.7, 2.0, 4.9, 2.0, 2.0, 3.0]
 HALF_STEP = 2.0**-11

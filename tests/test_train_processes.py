@@ -19,7 +19,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.files import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
-MOBILENET = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop=640")
+MOBILENET = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop_s=.04")
 COMMON = ("--threads", "1", "--device", "cpu", "--clip-seconds", "1", "--batch-size", "4", "--epochs", "2")
 DIES = """
 import os, signal, sys
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_within_an_epoch_goes_on_to_the_same_bytes(work, tm
 
 def test_two_processes_train_the_model_of_one(work, tmp_path, free_port):
     """With a model that has no batch statistics; two weights differ where sums of float32 do."""
-    options = ("--model", "ast_tiny", "--model-options", "stride=16", "--front-end", "hop=640", "--learning-rate",
+    options = ("--model", "ast_tiny", "--model-options", "stride=16", "--front-end", "hop_s=.04", "--learning-rate",
                "2e-5", "--ema", ".5", "--clip-gradient", "1", "--evaluate-every", 2)  # fmt: skip
     assert train(work, *options, "--out", tmp_path / "alone") == 0
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port}")

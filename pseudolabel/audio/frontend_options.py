@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 from pseudolabel.errors import InputError
+from pseudolabel.option_types import check_types
 
 LONGEST_S = 1.0  # of windows and hops: more is a number of samples in the wrong place
+HIGHEST_RATE = 1_000_000  # Hz
+MOST_WEIGHTS = 1 << 26  # of mel banks: 256 MiB
 
 
 class _InSamples:
     """Lengths of a front end in whole samples."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     @property
     def window(self) -> int:
@@ -65,17 +73,24 @@ class KaldiFbankOptions(_InSamples):
 
 
 def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
-    """Raise InputError where the options of the front end `name` do not fit together."""
+    """Raise InputError where the options of the front end `name` are not finite, or do not fit together."""
+    for field, value in vars(options).items():
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{field} must be a finite number, not {value}", name)
     if (options.mean is None) != (options.std is None):
         raise InputError(f"mean={options.mean} without std={options.std}", name, "Give both or neither.")
     rates = options.sample_rate, options.reference_rate
     if min(*rates, options.hop_s, options.window_s, options.n_mels, options.std or 1.0) <= 0:
         raise InputError("sample_rate, window_s, hop_s, n_mels and std must be positive", name)
+    if max(rates) > HIGHEST_RATE:
+        raise InputError(f"sample_rate is {max(rates)} Hz, above {HIGHEST_RATE}", name)
     for field, samples in (("window_s", 2), ("hop_s", 1)):
         length_s = getattr(options, field)
         if not samples / options.sample_rate <= length_s + 0.5 / options.sample_rate <= LONGEST_S:
             rule = f"{field} is {length_s:g} s, which must be {samples} samples or more and at most {LONGEST_S:g} s"
             raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, "It is in seconds.")
+    if options.fft_size(options.window) * options.n_mels > MOST_WEIGHTS:
+        raise InputError(f"{options.n_mels} bands of windows of {options.window_s:g} s are too many", name)
     f_max, nyquist = options.f_max or options.sample_rate / 2, options.sample_rate / 2
     if not 0 <= options.f_min < f_max <= nyquist:
         rule = f"0 <= f_min < f_max <= half the sample rate, but f_min={options.f_min}, f_max={f_max}"
@@ -94,10 +109,11 @@ def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
     """Return options in seconds for those in samples; levels and pre-emphasis are then those at their own rate."""
     name, rate = options["name"], options.get("sample_rate", LogMelOptions.sample_rate)
     mixed = {new for new, _ in IN_SAMPLES[name].values()} & options.keys()
-    if mixed or rate <= 0:
+    if mixed or not _is_number(rate) or rate <= 0:
         raise InputError(f"lengths in samples beside {', '.join(mixed) or f'sample_rate={rate}'}", "front_end",
                          "Give all of them in seconds.")  # fmt: skip
-    lengths = {new: options.get(old, default) / rate for old, (new, default) in IN_SAMPLES[name].items()}
+    in_samples = {new: options.get(old, default) for old, (new, default) in IN_SAMPLES[name].items()}
+    lengths = {new: value / rate if _is_number(value) else value for new, value in in_samples.items()}
     rest = {field: value for field, value in options.items() if field not in IN_SAMPLES[name]}
     highest = {"f_max": None} if name == "kaldi_fbank" else {}
     return {**highest, "reference_rate": rate, **rest, **lengths}
@@ -106,8 +122,13 @@ def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
 def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:
     """Return options that a user gave with all lengths in seconds, and a line on those that were in samples."""
     names = {old: new for form in IN_SAMPLES.values() for old, (new, _) in form.items()}
-    taken = {old: options[old] / sample_rate for old in names if old in options}
-    said = ", ".join(f"{old}={options[old]} is taken as {names[old]}={length:g}" for old, length in taken.items())
+    given = {old: options[old] for old in names if old in options}
+    taken = {old: value / sample_rate if _is_number(value) else value for old, value in given.items()}
+    said = ", ".join(f"{old}={given[old]} is taken as {names[old]}={length}" for old, length in taken.items())
     rest = {name: value for name, value in options.items() if name not in taken}
     line = f"front ends are given in seconds: {said} (samples at {sample_rate} Hz)" if said else ""
     return {**rest, **{names[old]: length for old, length in taken.items()}}, line
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
