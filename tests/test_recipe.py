@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from pseudolabel import simulate
 from pseudolabel.artefacts import sha256
+from pseudolabel.audio.clips import ClipStore
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "psl_2s.sh"
 SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS", "LENGTHS")
@@ -190,6 +192,30 @@ def test_killed_recipe_leaves_no_lane_running(corpus, signal_number):
         recipe.send_signal(signal_number)
         assert recipe.wait(30) != 0
     wait_until_gone(work)
+
+
+def test_edited_list_of_a_data_set_is_not_taken_for_the_one_that_was_prepared(tmp_path, write_tones):
+    made = write_tones(tmp_path, [0.2] * 6)
+    data, work = tmp_path / "their $(data)", tmp_path / "work"
+    (data / "audio").mkdir(parents=True)
+    clips = ClipStore.open(made / "clips.h5")
+    for clip_id in clips.clip_ids:
+        soundfile.write(data / "audio" / f"{clip_id}.wav", clips.read(clip_id), clips.sample_rate)
+    shutil.copy(made / "vocabulary.csv", data)
+    train, eval_ = (made / "labels.csv").read_text().splitlines()[:-2], (made / "labels.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join(train) + "\n")
+    (data / "eval.csv").write_text("\n".join([eval_[0], *eval_[-2:]]) + "\n")
+    settings = f"SCALE=tiny SEED=0 TEACHER=mobilenetv2 STUDENT=mobilenetv2 DATA={data} SOUNDS= SOUND_LABELS= ROWS=weak"
+    work.mkdir()
+    (work / "settings.txt").write_text(settings.replace(f"{data}", f"{data}".replace(" ", "\\ ")))
+    (work / "runs").touch()  # ends the recipe where it would begin to train
+    assert "runs" in run_recipe(work, DATA=data, ROWS="weak").stderr and (work / "clips.h5").exists()
+    for name in ("train.csv", "vocabulary.csv"):
+        before = (data / name).read_text()
+        (data / name).write_text(before.replace("low", "high", 1))
+        run = run_recipe(work, DATA=data, ROWS="weak")
+        assert run.returncode == 2 and f"{data / name} is not what it was made from" in run.stderr
+        (data / name).write_text(before)
 
 
 @pytest.mark.slow
