@@ -5,14 +5,19 @@
     python -m pseudolabel.score --folds runs/teacher-fold*          # each clip by models that never saw it or its group
     python -m pseudolabel.score --import predictions.npy --ids clips.txt --classes classes.txt
     python -m pseudolabel.score --import windows.h5 --window-s 2 --ids train.csv --classes audioset --name PANNs
+    python -m pseudolabel.score --import windows.npy --window-s 2 --hop-s 1 --ids ids.txt --classes audioset
     python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
     torchrun --nproc-per-node=2 -m pseudolabel.score                # several processes, GPUs or machines, one store
     python -m pseudolabel.score --verify work/scores.h5             # compare a store with its checksums
 
 Several runs are averaged (mean of probabilities); of --folds, those that were not trained on a clip's group. The work
 is done in blocks of clips: killed and run again it makes only the missing ones, and the store has the same bytes as
-that of an uninterrupted run. --import takes the answers of
-any other model instead: probabilities (clips, classes), or (clips, windows, classes) with --window-s.
+that of an uninterrupted run. --import takes the answers of any other model instead: probabilities (clips, classes), or
+(clips, windows, classes) with --window-s. No window may begin where its clip has ended: lengths are those of --clips,
+of the work folder of the answers, of the times in --ids, or else 10 s.
+
+Clips and runs are those of WORK. Where an option names one of them elsewhere, and --work is not given, the others are
+those of that folder, and the store is written there.
 """
 
 from __future__ import annotations
@@ -27,13 +32,19 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import refuse_existing, run_record, sha256, write_csv, write_json
+from pseudolabel.artefacts import Inputs, refuse_input_as_output, remove, run_record, sha256
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.blocks import Blocks, only_run
-from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores.imported import import_scores, open_answers
-from pseudolabel.scores.store import write_scores
+from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
+from pseudolabel.errors import InputError
+from pseudolabel.score_import import (
+    add_import_options,
+    files_beside,
+    import_answers,
+    read_record,
+    refuse_foreign_store,
+    write_beside,
+)
+from pseudolabel.scores.store import ScoreStore, write_scores
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_by, unseen_clips
@@ -41,8 +52,8 @@ from pseudolabel.verification import verify_store
 
 BLOCK_SIZE = 256  # clips a block
 PRECISIONS = ("float32", "bf16")
-ONLY_MODELS = ("run", "folds", "clips", "list", "precision", "compile")
-ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "name", "out_of_fold")
+ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
+ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "clip_s", "name", "out_of_fold")
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
@@ -80,59 +91,67 @@ def describe_models(runs: Sequence[Path], taggers: list, clips: ClipStore, rows:
     }
 
 
+def named_inputs(args: argparse.Namespace) -> list[Path]:
+    """Return the inputs that options name, beside which the others lie (`cli.base`)."""
+    return [*filter(None, (*(args.folds or args.run or ()), args.clips, args.list))]
+
+
 def selected_clips(args: argparse.Namespace, clips: ClipStore) -> tuple[Sequence[str], Sequence[str]]:
     """Return the ids to score, as the list has them and in its order, and those of the list that have no audio."""
     if args.list is None:
         return clips.clip_ids, ()
     matched = cli.find_in_store(
-        cli.read_clip_ids(args.list, cli.vocabulary_source(args)), clips, args.list, args.strict
+        cli.read_clip_ids(args.list, cli.vocabulary_source(args, *named_inputs(args))), clips, args.list, args.strict
     )
     return matched.found, matched.absent
-
-
-def import_answers(args: argparse.Namespace, out: Path) -> None:
-    """Make the score store of another model's answers."""
-    source = cli.vocabulary_source(args)
-    vocabulary = Vocabulary.load(source)
-    answers = open_answers(args.imported, args.ids, args.classes, vocabulary, args.dataset)
-    unknown = [class_id for class_id in answers.class_ids if class_id not in vocabulary.index]
-    note = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
-    if unknown and args.strict:
-        raise InputError(note, args.classes or args.imported, "Give the --vocabulary of these classes.")
-    record = run_record("score", vars(args), [args.imported, *filter(None, (args.ids, args.classes)), source])
-    attributes = {
-        "vocabulary": vocabulary.name,
-        "model": args.name or args.imported.stem,
-        "imported_sha256": record["inputs"][str(args.imported)],
-        "out_of_fold": args.out_of_fold,
-    }
-    scale = import_scores(answers, out, args.window_s, attributes, args.overwrite)
-    write_json(out.with_name(f"{out.stem}.run.json"), record)
-    n_clips, n_classes = answers.shape[0], answers.shape[-1]
-    print(f"wrote {out}: {n_clips} clips x {n_classes} classes at {scale}{f'; {note}' if unknown else ''}")
 
 
 def make_store(args: argparse.Namespace) -> None:
     """Verify a store, import answers or score clips, after refusing options that do not go together."""
     if args.verify:
-        print(verify_store(args.verify))
+        print(verify_store(args.verify, cli.default_file(args, args.clips, "clips.h5", args.verify)))
         return
     if args.run and args.folds:
-        raise InputError("--run and --folds both name the models", "--folds", "Leave one away.")
+        raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
     alien = [name for name in (ONLY_MODELS if args.imported else ONLY_IMPORT) if getattr(args, name)]
     if alien:
         message = "--import runs no model" if args.imported else "goes with --import alone"
-        raise InputError(message, f"--{alien[0].replace('_', '-')}", "Leave it away.")
-    out, ranks = args.out or args.work / "scores.h5", Ranks() if args.imported else Ranks.from_environment()
+        raise InputError(message, f"--{alien[0].replace('_', '-')}", "Omit it.")
+    folder = args.work if args.imported else cli.base(args, *named_inputs(args))
+    out, ranks = args.out or folder / "scores.h5", Ranks() if args.imported else Ranks.from_environment()
     with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
-        refuse_existing(out, args.overwrite)
-        import_answers(args, out) if args.imported else score(args, out, ranks)
+        if args.imported:
+            import_answers(args, refuse_foreign_store(out, args.overwrite))
+        elif not (ranks.size == 1 and finished_before(out)):
+            score(args, refuse_foreign_store(out, args.overwrite), ranks)
+
+
+def finished_before(out: Path) -> bool:
+    """Return whether a run that made this store was killed before it had removed its blocks, and remove them."""
+    settings = parts_of(out) / SETTINGS
+    if not (out.is_file() and settings.is_file()):
+        return False
+    record = read_record(files_beside(out)[0])
+    if record.get("settings_sha256") != sha256(settings):
+        return False
+    if record.get("tables_crc32") != ScoreStore.open(out).attributes.get("tables_crc32"):
+        return False
+    remove(parts_of(out), not_parts)
+    print(f"{out} was finished by an earlier run; its blocks are removed")
+    return True
 
 
 def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     """Make the score store of the models' answers, together with the other processes of the run."""
-    clips = ClipStore.open(args.clips or args.work / "clips.h5")
-    runs = chosen_runs(args)
+    runs, inputs = chosen_runs(args), Inputs()
+    path = args.clips or cli.base(args, *named_inputs(args)) / "clips.h5"
+    if not path.is_file():
+        raise InputError("no such file", path, "Give --clips.")
+    clips = ClipStore.open(path)
+    if ranks.leads:
+        for read in (path, args.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
+            inputs.read(read)
+        refuse_input_as_output(out, [*inputs.sha256, *runs])
     device = cli.choose_device(ranks.device_name(args.device), args.threads)
     clip_ids, missing = selected_clips(args, clips)
     rows = clips.rows(clip_ids)
@@ -144,11 +163,10 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
         **describe_models(runs, taggers, clips, rows), **({} if unseen is None else fold_attributes(unseen)),
         "threads": args.threads, "batch_size": args.batch_size, "precision": precision, "compiled": args.compile,
     }  # fmt: skip
-    audio = clips.path.stat()
     settings = {
         **made_by, "windows": [window_name(window) for window in windows], "device": device.type,
         "clips": hashlib.sha256("\n".join(clip_ids).encode()).hexdigest(),
-        "clip_store": [audio.st_size, audio.st_mtime_ns],
+        "clip_store": clips.content(), "blocks": "with checksums",
     }  # fmt: skip
     blocks, unfinished = share_blocks(out, len(rows), settings, args.overwrite, ranks)
 
@@ -161,12 +179,12 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     work = work.of_all(ranks)
     if ranks.leads:
         class_ids = taggers[0].config["class_ids"]
-        write_store(args, out, blocks, clips, clip_ids, missing, class_ids, made_by, work)
+        write_store(args, out, blocks, clips, clip_ids, missing, class_ids, made_by, work, inputs)
 
 
 def chosen_runs(args: argparse.Namespace) -> list[Path]:
     """Return the run folders whose models answer."""
-    return args.folds or args.run or [args.work / "runs" / "teacher"]
+    return args.folds or args.run or [cli.base(args, *named_inputs(args)) / "runs" / "teacher"]
 
 
 def share_blocks(out: Path, n_clips: int, settings: dict, restart: bool, ranks: Ranks) -> tuple[Blocks, list[int]]:
@@ -182,7 +200,7 @@ def share_blocks(out: Path, n_clips: int, settings: dict, restart: bool, ranks: 
 
 
 def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Sequence[str], missing: Sequence[str],
-                class_ids: list[str], made_by: dict, work) -> None:  # fmt: skip
+                class_ids: list[str], made_by: dict, work, inputs: Inputs) -> None:  # fmt: skip
     """Join the blocks to the store, and say what was done."""
     from pseudolabel.training.score_blocks import layout, merge
 
@@ -190,16 +208,20 @@ def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Seq
     blocks.await_all()
     shapes, counts = layout(windows, n_samples, len(class_ids), clips.sample_rate)
     record = {
-        **run_record("score", vars(args), [run / "model.safetensors" for run in chosen_runs(args)]),
+        **run_record("score", vars(args), inputs), "settings_sha256": sha256(blocks.folder / SETTINGS),
         "clips_under_another_id": len(clips.aliases),
         "clips_made": work.clips, "seconds": round(work.seconds, 2), "processes": work.processes,
         "waiting_share": round(work.waiting_share, 4),
     }  # fmt: skip
-    write_json(out.with_name(f"{out.stem}.run.json"), record)
-    write_csv(out.with_name(f"{out.stem}.missing.csv"), ("clip_id", "reason"), [(i, "no audio") for i in missing])
-    attributes = {**made_by, "vocabulary": Path(cli.vocabulary_source(args)).name}
-    write_scores(out, clip_ids, class_ids, shapes, counts, merge(blocks, shapes), attributes, args.overwrite)
-    blocks.remove()  # the store comes last: where it is, all of it is
+    attributes = {**made_by, "vocabulary": Path(cli.vocabulary_source(args, *named_inputs(args))).name}
+
+    def beside(crc32: int) -> None:
+        rows = [(clip_id, "no audio") for clip_id in missing]
+        write_beside(out, {**record, "tables_crc32": crc32}, ("clip_id", "reason"), rows)
+
+    answers = merge(blocks, shapes)
+    write_scores(out, clip_ids, class_ids, shapes, counts, answers, attributes, args.overwrite, None, beside)
+    blocks.remove()
     shortest = min((w for w in windows if w != CLIP), default=0)
     n_short = int((n_samples < shortest * clips.sample_rate).sum())
     notes = [f"{n_short} clips are shorter than {shortest:g} s and were scored as they are"] if n_short else []
@@ -231,14 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_device_options(parser)
     parser.add_argument("--verify", type=Path, metavar="FILE", help="read a store of scores or clips, compare it with "
                         "its checksums, and do nothing else")  # fmt: skip
-    given = parser.add_argument_group("answers of another model")
-    given.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="scores: .npy, .h5, .csv")
-    given.add_argument("--ids", type=Path, help="clip ids in the file's order: one a line, a CSV file, a label list")
-    given.add_argument("--classes", help="classes in the file's order: one a line, a vocabulary file, audioset ...")
-    given.add_argument("--window-s", type=int, choices=(10, 5, 2), help="length of the windows of three axes")
-    given.add_argument("--dataset", help="data set of an HDF5 file (default: the only one of two or three axes)")
-    given.add_argument("--name", help="what the store calls the model (default: the file's name)")
-    given.add_argument("--out-of-fold", action="store_true", help="the model was trained on none of these clips")
+    add_import_options(parser)
     return cli.run_verb(parser, make_store, argv)
 
 

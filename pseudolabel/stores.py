@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Self
 import h5py
 import numpy as np
 
-from pseudolabel.artefacts import whole_file
+from pseudolabel.artefacts import sha256, whole_file
 from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.hdf5_checks import refuse_claims, refuse_heaps, refuse_odd_attributes
@@ -273,6 +274,22 @@ class KeyedByClip:
     def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the byte at which each span with a checksum of its own ends, and the first clip of each."""
         raise NotImplementedError
+
+    def content(self) -> str:
+        """Return a checksum of all that the store holds: of its tables where these have the checksums of the rest."""
+        self.check_unchanged()
+        with h5py.File(self.path, "r") as file, store_contents(self.path):
+            large = [name for name in file if name.startswith(self.LARGE)]
+            if not all(name.replace(name.partition("_")[0], "crc32", 1) in file for name in large):
+                return sha256(self.path)
+            digest = hashlib.sha256(repr(sorted(file.attrs.items(), key=str)).encode())
+            for name in sorted(set(file) - set(large)):
+                table = file[name][:]
+                table = table.astype(bytes) if table.dtype.hasobject else table
+                digest.update(
+                    f"{name} {table.dtype.str} {table.shape}".encode() + np.ascontiguousarray(table).tobytes()
+                )
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.clip_ids)

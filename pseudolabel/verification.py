@@ -9,7 +9,9 @@ import h5py
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.hdf5_checks import refuse_heaps, refuse_odd_attributes
+from pseudolabel.labels.aliases import match_clips
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP
 from pseudolabel.stores import KeyedByClip, store_contents, text_attribute
 
 STORES = {name: store for store in (ClipStore, ScoreStore) for name in (store.FORMAT, *store.EARLIER_FORMATS)}
@@ -32,18 +34,37 @@ def open_store(path: Path) -> KeyedByClip:
     return STORES.get(found, ScoreStore).open(path)  # what is no HDF5 file is refused there
 
 
-def verify_store(path: Path) -> str:
+def verify_store(path: Path, clips_path: Path | None = None) -> str:
     """Read all of a store, compare it with its checksums and return one line about it.
 
+    Args:
+        clips_path: the clip store of these scores, with which their windows are compared.
+
     Raises:
-        InputError: it is damaged; the message names the first clip of the damaged part.
+        InputError: it is damaged, and the message names the first clip of the damaged part; or a score is not in
+            [0, 1], or a clip has more windows than it can have.
     """
-    store = open_store(path)
+    store, fit = open_store(path), ""
     checked = store.verify()
     if isinstance(store, ScoreStore):
+        store.verify_scores()
+        fit = _compare_windows(store, clips_path)
         held = f"{len(store)} clips x {len(store.class_ids)} classes at {', '.join(store.scales)}"
     else:
         hours = store.n_samples.sum() / store.sample_rate / 3600
         held = f"{len(store)} clips, {hours:.2f} h at {store.sample_rate} Hz, {store.codec}"
     verdict = "good" if checked else "no contradiction, but it has no checksums (or not all) to compare with"
-    return f"{path}: {verdict}: {held}"
+    return f"{path}: {verdict}: {held}{fit}"
+
+
+def _compare_windows(store: ScoreStore, clips_path: Path | None) -> str:
+    """Return with what the windows of scores were compared, in words; InputError where a clip has too many."""
+    if set(store.scales) == {CLIP}:
+        return ""
+    if clips_path is None:
+        return "; windows were not compared with the lengths of clips (--clips)"
+    clips = ClipStore.open(clips_path)
+    matched = match_clips(store.clip_ids, clips.index, clips_path)
+    rows = [clips.index[clip_id] for clip_id in matched.known()]
+    n_known = store.refuse_beyond(dict(zip(matched.found, clips.n_samples[rows] / clips.sample_rate, strict=True)))
+    return f"; windows fit the lengths of {n_known} clips in {clips_path}"

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import pseudolabel.score as verb
+import pseudolabel.training.scoring as verb_scoring
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
@@ -210,7 +216,11 @@ def test_store_says_what_made_it(work, tmp_path):
     assert not attributes["out_of_fold"]
     record = json.loads((tmp_path / "scores.run.json").read_text())
     assert record["verb"] == "score"
-    assert record["inputs"] == {str(work / "runs" / "teacher" / "model.safetensors"): weights}
+    made_from = [
+        work / "clips.h5",
+        *(work / "runs" / "teacher" / name for name in ("model.safetensors", "train_clips.csv")),
+    ]
+    assert record["inputs"] == {str(path): sha256(path) for path in made_from}
 
 
 def test_store_is_out_of_fold_where_the_model_never_saw_the_clips(work, tmp_path):
@@ -231,8 +241,137 @@ def test_existing_store_is_refused_and_replaced_on_request(work, tmp_path, capsy
     out.write_text("precious")
     assert "output exists. Give --overwrite" in refused(capsys, work, out, "--windows", "clip")
     assert out.read_text() == "precious"
+    assert "not a score store of pseudolabel, so it is not replaced" in refused(
+        capsys, work, out, "--windows", "clip", "--overwrite"
+    )
+    assert out.read_text() == "precious"
+    out.unlink()
+    assert score(work, out, "--windows", "clip") == 0
+    before = sha256(out)
     assert score(work, out, "--windows", "clip", "--overwrite") == 0
-    assert len(ScoreStore.open(out)) == 7
+    assert sha256(out) == before and len(ScoreStore.open(out)) == 7
+
+
+@pytest.mark.parametrize("name", ["s.run.json", "s.missing.csv", "s.h5.parts/notes.txt", ".s.h5.mine.tmp"])
+def test_files_of_other_people_beside_the_store_stay(work, tmp_path, capsys, name):
+    foreign = tmp_path / "out" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("precious")
+    for option in ((), ("--overwrite",)):
+        code = score(work, tmp_path / "out" / "s.h5", "--windows", "clip", *option)
+        assert foreign.read_text() == "precious"
+        assert code == (0 if name.endswith(".tmp") else 2)
+    capsys.readouterr()
+
+
+def test_nan_weights_and_nan_answers_are_refused(work, tmp_path, capsys, monkeypatch):
+    run = shutil.copytree(work / "runs" / "teacher", tmp_path / "run")
+    state = load_file(run / "model.safetensors")
+    state["head.linear.bias"][1] = float("nan")
+    save_file(state, run / "model.safetensors")
+    line = refused(capsys, work, tmp_path / "s.h5", "--run", run)
+    assert "1 hold NaN or infinite numbers (head.linear.bias)" in line
+    answers = verb_scoring.Scorer.answers
+
+    def some_nan(self, portion):
+        found = answers(self, portion).clone()
+        found[1, 0] = float("nan")
+        return found
+
+    monkeypatch.setattr(verb_scoring.Scorer, "answers", some_nan)
+    line = refused(capsys, work, tmp_path / "s.h5", "--windows", "clip")
+    assert "clip 't01': the model answers NaN at scale clip" in line
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_a_damaged_block_is_named_and_made_anew(work, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "s.h5"
+    monkeypatch.setattr(verb, "BLOCK_SIZE", 3)
+    monkeypatch.setattr(verb, "write_scores", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        score(work, out, "--windows", "clip")
+    monkeypatch.undo()
+    monkeypatch.setattr(verb, "BLOCK_SIZE", 3)
+    block = tmp_path / "s.h5.parts" / "block-00001.h5"
+    with h5py.File(block, "r+") as file:
+        file["clip"][1, 1] += 0.25
+    assert f"{block}: the block is damaged. Remove this file" in refused(capsys, work, out, "--windows", "clip")
+    block.unlink()
+    assert score(work, out, "--windows", "clip") == 0
+    assert score(work, tmp_path / "again.h5", "--windows", "clip") == 0
+    assert sha256(out) == sha256(tmp_path / "again.h5")
+
+
+def test_a_run_killed_before_its_blocks_were_removed_is_finished_by_the_next(work, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "s.h5"
+    monkeypatch.setattr(Blocks, "remove", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        score(work, out, "--windows", "clip")
+    monkeypatch.undo()
+    assert {path.name for path in tmp_path.iterdir()} == {"s.h5", "s.h5.parts", "s.run.json", "s.missing.csv"}
+    before = sha256(out)
+    assert score(work, out, "--windows", "clip") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"s.h5", "s.run.json", "s.missing.csv"}
+    assert sha256(out) == before
+    assert "output exists" in refused(capsys, work, out, "--windows", "clip")
+
+
+def test_blocks_of_a_run_that_is_to_replace_the_store_are_kept(work, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "s.h5"
+    assert score(work, out, "--windows", "clip") == 0
+    monkeypatch.setattr(verb, "write_scores", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        score(work, out, "--windows", "1s", "--overwrite")
+    monkeypatch.undo()
+    assert "output exists" in refused(capsys, work, out, "--windows", "1s")
+    assert (tmp_path / "s.h5.parts" / "block-00000.h5").exists()
+
+
+def test_clips_that_were_replaced_by_others_of_the_same_names_and_sizes_are_not_mixed_in(
+    work, write_tones, tmp_path, monkeypatch, capsys
+):
+    other = write_tones(tmp_path / "other", SECONDS)
+    stat = (other / "clips.h5").stat()
+    options = ("--run", work / "runs" / "teacher", "--windows", "clip")
+    monkeypatch.setattr(verb, "write_scores", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        score(other, tmp_path / "s.h5", *options)
+    monkeypatch.undo()
+    with h5py.File(other / "clips.h5", "r+") as file:
+        audio = file["bytes"][:]
+        audio[:2] = 255 - audio[:2]
+        file["bytes"][:], file["crc32"][0] = audio, zlib.crc32(audio[: file["offset"][1]])
+        ClipStore.seal(file)
+    os.utime(other / "clips.h5", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    line = refused(capsys, other, tmp_path / "s.h5", *options)
+    assert "an unfinished run with other clip_store lies here" in line
+
+
+@pytest.mark.parametrize("named", ["run", "folds", "list", "clips"])
+def test_what_lies_beside_a_named_input_is_read_and_never_another_work_folder(
+    work, write_tones, tmp_path, monkeypatch, capsys, named
+):
+    monkeypatch.chdir(tmp_path)
+    write_tones(tmp_path / "work", [1.0])  # of another project
+    shutil.copytree(work / "runs", tmp_path / "work" / "runs")
+    theirs = tmp_path / "A"
+    shutil.copytree(work, theirs)
+    for run in theirs.glob("runs/*"):
+        (run / "run.json").write_text('{"verb": "train"}')
+    options = {"run": "runs/teacher", "folds": "runs/second", "list": "labels.csv", "clips": "clips.h5"}
+    command = [f"--{named}", str(theirs / options[named]), "--windows", "clip", "--threads", "1"]
+    if named == "folds":
+        (theirs / "runs" / "second" / "train_clips.csv").write_text("clip_id\n")
+    assert main(command) == 0
+    assert ScoreStore.open(theirs / "scores.h5").clip_ids == tuple(f"t{i:02d}" for i in range(7))
+    assert not (tmp_path / "work" / "scores.h5").exists()
+    record = json.loads((theirs / "scores.run.json").read_text())
+    assert all(Path(path).is_relative_to(theirs) for path in record["inputs"])
+    (theirs / ("clips.h5" if named != "clips" else "runs/teacher/config.json")).unlink()
+    capsys.readouterr()
+    assert main([*command, "--overwrite"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "Give --clips" in line if named != "clips" else "not a model folder" in line
 
 
 def test_models_that_do_not_fit_are_refused(work, tmp_path, capsys):
@@ -308,9 +447,7 @@ def test_imported_classes_that_the_vocabulary_lacks_are_named_and_kept(given, ca
 
 def test_options_of_models_and_of_imports_do_not_mix(given, capsys):
     work, out = given / "work", given / "scores.h5"
-    assert "--run: --import runs no model. Leave it away." in refused(
-        capsys, work, out, *import_options(given), "--run", "r"
-    )
+    assert "--run: --import runs no model. Omit it." in refused(capsys, work, out, *import_options(given), "--run", "r")
     assert "--window-s: goes with --import alone" in refused(capsys, work, out, "--window-s", "2")
     assert "--ids: answers.npy holds no clip ids" in refused(capsys, work, out, "--import", given / "answers.npy")
     assert "--window-s: answers.npy holds 2 windows a clip" in refused(capsys, work, out, *import_options(given))
@@ -321,7 +458,7 @@ def test_options_of_models_and_of_imports_do_not_mix(given, capsys):
 
 
 def test_importing_answers_loads_no_torch(given):
-    arguments = [str(part) for part in ("--work", given / "work", *import_options(given), "--window-s", "10")]
+    arguments = [str(part) for part in ("--work", given / "work", *import_options(given), "--window-s", "5")]
     program = f"import sys\nfrom pseudolabel.score import main\nprint(main({arguments!r}), 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "0 False"

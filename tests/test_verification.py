@@ -32,7 +32,10 @@ def flip(path, dataset: str, position: int) -> None:
 
 
 def test_good_stores_of_either_kind_are_called_good(stores):
-    assert verify_store(stores["scores"]) == f"{stores['scores']}: good: 3 clips x 2 classes at 2s, clip"
+    said = f"{stores['scores']}: good: 3 clips x 2 classes at 2s, clip"
+    assert verify_store(stores["scores"]) == f"{said}; windows were not compared with the lengths of clips (--clips)"
+    fit = f"windows fit the lengths of 3 clips in {stores['clips']}"
+    assert verify_store(stores["scores"], stores["clips"]) == f"{said}; {fit}"
     assert verify_store(stores["clips"]) == f"{stores['clips']}: good: 3 clips, 0.00 h at 16000 Hz, pcm16"
 
 
@@ -85,3 +88,22 @@ def test_a_newer_version_is_refused(stores):
             file.attrs["format_version"] = kind.FORMAT_VERSION + 1
         with pytest.raises(InputError, match=r"version 2, expected .* version 1"):
             verify_store(path)
+
+
+def test_windows_that_begin_where_their_clips_have_ended_are_refused(stores, tmp_path):
+    path = tmp_path / "many.h5"
+    ScoreStore.write(path, ["t00", "t02"], ["a"], {2: np.full((2, 2, 1), 0.5)})
+    assert "good" in verify_store(path)
+    with pytest.raises(InputError, match="clip 't00' of 2 s has 2 windows of 2s, the last from 2 s on"):
+        verify_store(path, stores["clips"])
+    ScoreStore.write(path, ["t00", "t02"], ["a"], {2: np.full((2, 2, 1), 0.5)}, overwrite=True, hops_s={2: 1.5})
+    assert "fit the lengths of 2 clips" in verify_store(path, stores["clips"])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 2.0, -0.5])
+def test_scores_that_are_no_probabilities_are_not_good(tmp_path, wrong):
+    scores = np.full((3, 2), 0.5)
+    scores[2, 1] = wrong
+    ScoreStore.write(tmp_path / "s.h5", ["a", "b", "c"], ["x", "y"], {"clip": scores})
+    with pytest.raises(InputError, match=f"clip 'c' has the score {wrong:g} of class 'y' at scale clip"):
+        verify_store(tmp_path / "s.h5")

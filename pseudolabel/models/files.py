@@ -219,7 +219,7 @@ def _unwrapped(state, place):
 
 
 def check_state(network: nn.Module, state: Mapping[str, Tensor], place: object) -> None:
-    """Raise InputError where the names or shapes of `state` are not those of `network`."""
+    """Raise InputError where names or shapes of `state` are not those of `network`, or a number is not finite."""
     expected = network.state_dict()
     absent = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
@@ -235,6 +235,9 @@ def check_state(network: nn.Module, state: Mapping[str, Tensor], place: object) 
         problems.append(f"{len(unknown)} are unknown ({first_few(unknown)})")
     if reshaped:
         problems.append(f"{len(reshaped)} have another shape ({first_few(reshaped)})")
+    odd = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if odd:
+        problems.append(f"{len(odd)} hold NaN or infinite numbers ({first_few(odd)})")
     if problems:
         raise InputError("weights do not fit the network: " + "; ".join(problems), place)
 

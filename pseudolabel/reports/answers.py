@@ -95,9 +95,9 @@ def answers_of_stores(
         rows = store.rows(clip_ids)
         for scale in scales:
             if scale == CLIP:
-                scores = store.clip_scores()[rows]
+                scores = store.read(CLIP, rows)[:, 0]
             else:
-                scores = mean_over_windows(store.scores(scale)[rows], store.n_windows(scale)[rows])
+                scores = mean_over_windows(store.read(scale, rows), store.n_windows(scale)[rows])
             run = RunResult(store.path.stem, store.path.stem, str(store.path)).at_scale(window_name(scale))
             yield run, classes.apply(scores, store.class_ids, store.path)
 

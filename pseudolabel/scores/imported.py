@@ -5,16 +5,19 @@
 | `.npy` | float array (N, K) of whole clips, or (N, W, K) of windows | in files of their own |
 | `.h5`, `.hdf5` | the same as a data set | in files of their own |
 | `.csv`, `.tsv` | header `clip_id` and the K classes, a row a clip | its first column and its header |
+| `.csv`, `.tsv` | numbers alone, a row a clip (`numpy.savetxt`) | in files of their own |
 
 Nothing of a file is believed before it was checked: no pickle is opened, no size is taken from a header that the file's
-own size contradicts, and every score must be a number in [0, 1]. Clips pass through in blocks of 16 MiB, so that memory
+own size contradicts, and every score must be a number in [0, 1]; what is beyond by 1e-5 at most is rounding, and taken
+as 0 or 1. Clips pass through in blocks of 16 MiB, so that memory
 does not grow with N. Scores are stored as float16: 11 significant bits.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -24,15 +27,18 @@ import numpy as np
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.hdf5_checks import claims_too_much, refuse_elsewhere, refuse_heaps
-from pseudolabel.labels.formats import read_label_rows
-from pseudolabel.labels.readers import clip_id_of, columns, text_rows
-from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.labels.readers import columns
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress
+from pseudolabel.scores.import_ids import distinct, read_classes, read_ids
 from pseudolabel.scores.store import write_scores
-from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.scores.windows import CLIP, possible_windows, window_name
 from pseudolabel.stores import store_contents
+from pseudolabel.tables import Fields, text_rows, wrong_length
 
 BLOCK_BYTES = 2**24
+ROUNDING = 1e-5  # beyond 0 and 1
+DEFAULT_CLIP_S = 10.0  # length of a clip of AudioSet
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What numpy and Python raise where a header, which is a Python literal, is none.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
@@ -86,17 +92,20 @@ def open_answers(
         raise InputError(f"answers cannot be read from {ending or 'a file without ending'}", path,
                          f"Give one of {', '.join((*ARRAYS, *TABLES))}.")  # fmt: skip
     if dataset is not None and ending not in (".h5", ".hdf5"):
-        raise InputError(f"{path.name} has no data sets", "--dataset", "Leave it away.")
-    if ending in TABLES:
+        raise InputError(f"{path.name} has no data sets", "--dataset", "Omit it.")
+    if ending in TABLES and not _is_headless(path):
         for option, given in (("--ids", ids), ("--classes", classes)):
             if given is not None:
-                raise InputError(f"{path.name} names its clips and classes itself", option, "Leave it away.")
+                raise InputError(f"{path.name} names its clips and classes itself", option, "Omit it.")
         return _open_table(path, vocabulary)
     for option, given, what in (("--ids", ids, "clip ids"), ("--classes", classes, "class ids")):
         if given is None:
             raise InputError(f"{path.name} holds no {what}", option, "Give the file that names them in its order.")
     clip_ids, class_ids = read_ids(ids), read_classes(classes, vocabulary)
-    shape, dtype, blocks = _open_npy(path) if ending == ".npy" else _open_h5(path, dataset)
+    if ending in TABLES:
+        shape, dtype, blocks = _open_headless(path)
+    else:
+        shape, dtype, blocks = _open_npy(path) if ending == ".npy" else _open_h5(path, dataset)
     _check_array(path, shape, dtype, len(clip_ids), len(class_ids))
     return Answers(path, clip_ids, class_ids, shape, blocks)
 
@@ -104,121 +113,106 @@ def open_answers(
 def import_scores(
     answers: Answers,
     out: str | Path,
-    window_s: int | None = None,
+    window_s: float | None = None,
     attributes: Mapping[str, object] | None = None,
     overwrite: bool = False,
+    hop_s: float | None = None,
+    lengths_s: Mapping[str, float] | None = None,
+    beside: Callable[[int, int], None] | None = None,
 ) -> str:
     """Write the score store of some answers and return the name of its scale: `clip`, or `2s`.
 
     Args:
         window_s: length of the windows that the second of three axes counts; None for answers of whole clips.
+        hop_s: seconds from window to window; None: the length.
+        lengths_s: {clip id: seconds}; the windows of a clip that begin at its end or later must be 0.
+        beside: as in `write_scores`; also given the number of scores that were taken as 0 or 1.
 
     Raises:
-        InputError: a score is not in [0, 1], or `window_s` does not fit the number of axes.
+        InputError: a score is not in [0, 1], a clip has more windows than it can have, or `window_s` does not fit the
+            number of axes.
         OutputExists: there is such a file and `overwrite` is false.
     """
     if len(answers.shape) == 3 and window_s is None:
         raise InputError(f"{answers.path.name} holds {answers.shape[1]} windows a clip", "--window-s",
-                         "Give their length in seconds: 10, 5 or 2.")  # fmt: skip
+                         "Give their length in seconds, and --hop-s where they overlap.")  # fmt: skip
     if len(answers.shape) == 2 and window_s is not None:
-        raise InputError(f"{answers.path.name} holds one answer a clip, no windows", "--window-s", "Leave it away.")
-    scale = window_name(CLIP if window_s is None else window_s)
-    blocks = ({scale: block} for block in _checked(answers))
-    write_scores(out, answers.clip_ids, answers.class_ids, {scale: answers.shape}, {}, blocks, attributes, overwrite)
+        raise InputError(f"{answers.path.name} holds one answer a clip, no windows", "--window-s", "Omit it.")
+    scale, counts, hops, clipped = window_name(CLIP if window_s is None else window_s), None, {}, []
+    if window_s is not None:
+        hops = {scale: hop_s or window_s}
+        if lengths_s is not None:
+            counts = _real_windows(answers, hops[scale], lengths_s)
+    differ = counts is not None and (counts < answers.shape[1]).any()
+    blocks = ({scale: block} for block in _checked(answers, clipped, counts, hops.get(scale, 0.0), lengths_s or {}))
+    write_scores(
+        out, answers.clip_ids, answers.class_ids, {scale: answers.shape}, {scale: counts} if differ else {}, blocks,
+        attributes, overwrite, hops, (lambda crc32: beside(crc32, sum(clipped))) if beside else None,
+    )  # fmt: skip
     return scale
 
 
-def _checked(answers: Answers) -> Iterator[np.ndarray]:
-    """Yield the blocks; InputError names clip, class and value of the first score that is none."""
+def _real_windows(answers: Answers, hop_s: float, lengths_s: Mapping[str, float]) -> np.ndarray:
+    """Return how many windows of each clip begin before it ends, (N,) int64; all, where its length is not known."""
+    lengths = np.array([lengths_s.get(clip_id, np.inf) for clip_id in answers.clip_ids])
+    counts = np.full(len(lengths), answers.shape[1], np.int64)
+    known = np.isfinite(lengths)
+    counts[known] = np.minimum(possible_windows(lengths[known], hop_s), counts[known])
+    return counts
+
+
+def _checked(
+    answers: Answers, clipped: list[int], counts: np.ndarray | None, hop_s: float, lengths_s: Mapping[str, float]
+) -> Iterator[np.ndarray]:
+    """Yield the blocks; InputError names clip, class and value of the first score that is none.
+
+    Args:
+        clipped: gets, for each block, how many scores were rounded to 0 or 1.
+        counts: (N,) real windows; those after them must be 0.
+    """
     start = 0
     with Progress("import", answers.shape[0]) as progress:
         for block in answers.blocks():
+            if counts is not None:
+                _refuse_beyond(answers, block, start, counts, hop_s, lengths_s)
             wrong = ~((block >= 0) & (block <= 1))
             if wrong.any():
-                row, *window, column = np.argwhere(wrong)[0].tolist()
-                value, at = block[row, *window, column], f", window {window[0]}" if window else ""
-                raise InputError(
-                    f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]",
-                    f"{answers.path}, clip {answers.clip_ids[start + row]!r}{at}",
-                    "Scores are probabilities: apply the sigmoid first." if np.isfinite(value)
-                    else "Leave clips without answers out.",
-                )  # fmt: skip
+                rounded = wrong & (block >= -ROUNDING) & (block <= 1 + ROUNDING)
+                if not np.array_equal(rounded, wrong):
+                    raise _improper(answers, block, start, wrong & ~rounded)
+                clipped.append(int(rounded.sum()))
+                block = block.clip(0, 1)
             yield block
             start += len(block)
             progress.advance(len(block))
 
 
-# ---- ids --------------------------------------------------------------------------------------------------------
+def _improper(answers: Answers, block: np.ndarray, start: int, wrong: np.ndarray) -> InputError:
+    row, *window, column = np.argwhere(wrong)[0].tolist()
+    value, at = block[row, *window, column], f", window {window[0]}" if window else ""
+    return InputError(
+        f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]",
+        f"{answers.path}, clip {answers.clip_ids[start + row]!r}{at}",
+        "Scores are probabilities: apply the sigmoid first." if np.isfinite(value)
+        else "Leave clips without answers out.",
+    )  # fmt: skip
 
 
-def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Return the clip ids in a file: one a line, a CSV file with a column `clip_id`, or a label list of any known form.
-
-    Of names one a line, folder and ending are cut, as in label lists of file names.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", path)
-    binary = {".json", ".parquet"} & {suffix.lower() for suffix in path.suffixes}
-    rows = () if binary else text_rows(path)
-    first = next((fields for _, fields in rows if not fields[0].startswith("# ")), [])  # AudioSet's lists have comments
-    if len(first) == 1:
-        return _distinct(_one_a_line(path), "clip", path)
-    if "clip_id" in first:
-        picked = columns(text_rows(path), path, ("clip_id",), tuple(first))
-        return _distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
-    rows, known = read_label_rows(path)
-    found = [(known.place(path, number), clip_id) for number, clip_id, _ in rows]
-    if known.events:  # a row an event
-        found = [(str(path), clip_id) for clip_id in dict.fromkeys(clip_id for _, clip_id in found)]
-    return _distinct(found, "clip", path)
-
-
-def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the class ids that a file lists, in its order: one id or name a line, or what `Vocabulary.load` reads.
-
-    A name becomes the id that `vocabulary` gives it.
-    """
-    path = Path(source)
-    if str(source) in BUILT_IN:
-        return Vocabulary.load(source).class_ids
-    if not path.is_file():
-        raise InputError("no such file", path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path) from error
-    named = [(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    first = named[0][1] if named else ""
-    if vocabulary.lookup(first) is None and ("," in first or "\t" in first):  # names may have commas
-        return Vocabulary.load(path).class_ids
-    named = named[first == "class_id" :]
-    return _distinct([(place, vocabulary.lookup(name) or name) for place, name in named], "class", path)
-
-
-def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and the clip id of each line, a first line `clip_id` left out."""
-    for row, (line, fields) in enumerate(text_rows(path)):
-        if len(fields) != 1:
-            raise InputError(f"row has {len(fields)} columns, those before it one", f"{path}:{line}",
-                             "Give one id a line, or a header with the column clip_id.")  # fmt: skip
-        if row or fields[0] != "clip_id":
-            yield f"{path}:{line}", clip_id_of(fields[0].strip())
-
-
-def _distinct(found: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[str, ...]:
-    """Return the ids of (place, id) pairs; InputError where one is empty or stands there twice, or there is none."""
-    first: dict[str, str] = {}
-    for place, value in found:
-        if not value or "\0" in value:
-            raise InputError(f"the {what} id {value!r} is empty or has a NUL", place)
-        if value in first:
-            raise InputError(f"{what} {value!r} stands there twice, first at {first[value]}", place,
-                             "Each must be distinct.")  # fmt: skip
-        first[value] = place
-    if not first:
-        raise InputError(f"names no {what}", path)
-    return tuple(first)
+def _refuse_beyond(
+    answers: Answers, block: np.ndarray, start: int, counts: np.ndarray, hop_s: float, lengths_s: Mapping[str, float]
+) -> None:
+    """Raise InputError where a window that begins at its clip's end or later has an answer."""
+    beyond = np.arange(block.shape[1]) >= counts[start : start + len(block), None]
+    answered = beyond & (block != 0).any(axis=-1)
+    if answered.any():
+        row, window = np.argwhere(answered)[0].tolist()
+        clip_id = answers.clip_ids[start + row]
+        raise InputError(
+            f"window {window} would begin at {window * hop_s:g} s of a clip of {lengths_s[clip_id]:g} s",
+            f"{answers.path}, clip {clip_id!r}",
+            "Give --hop-s, the seconds from window to window; or --clips or --clip-s, where clips are longer; windows "
+            "after a clip's end must be 0.",
+        )  # fmt: skip
 
 
 # ---- kinds of files ---------------------------------------------------------------------------------------------
@@ -232,26 +226,57 @@ def _open_table(path: Path, vocabulary: Vocabulary) -> Answers:
         raise InputError(f"the first column is {header[0]!r}", f"{path}:{line}",
                          "The header needs clip_id, then a column for each class.")  # fmt: skip
     names = ((f"{path}:{line}, column {column}", name) for column, name in enumerate(header[1:], 2))
-    class_ids = _distinct([(place, vocabulary.lookup(name) or name) for place, name in names], "class", path)
+    class_ids = distinct([(place, vocabulary.lookup(name) or name) for place, name in names], "class", path)
     picked = columns(text_rows(path), path, ("clip_id",), (header[1],))
-    clip_ids = _distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
+    clip_ids = distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
     n_rows = _rows_a_block((len(clip_ids), len(class_ids)), 8)
 
     def blocks() -> Iterator[np.ndarray]:
-        rows, block = text_rows(path), []
-        next(rows)
-        for line, (_, *fields) in rows:
-            try:
-                block.append([float(field) for field in fields])
-            except ValueError as error:
-                raise InputError(f"a score is no number ({error})", f"{path}:{line}") from error
-            if len(block) == n_rows:
-                yield np.array(block)
-                block = []
-        if block:
-            yield np.array(block)
+        rows = ((line, fields[1:]) for line, fields in itertools.islice(text_rows(path), 1, None))
+        return _numbers(rows, path, n_rows)
 
     return Answers(path, clip_ids, class_ids, (len(clip_ids), len(class_ids)), blocks)
+
+
+def _is_headless(path: Path) -> bool:
+    """Return whether the first row of a table is numbers alone."""
+    _, first = next(text_rows(path), (1, [""]))
+    return all(_is_number(field) for field in first)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _open_headless(path: Path) -> tuple[tuple[int, ...], np.dtype, Blocks]:
+    """Return shape, dtype and blocks of a table of numbers alone; its rows are counted first."""
+    n_clips, width = 0, 0
+    for line, fields in text_rows(path):
+        width = width or len(fields)
+        if len(fields) != width:
+            raise wrong_length(fields, width, f"{path}:{line}")
+        n_clips += 1
+    shape = (n_clips, width)
+    return shape, np.dtype(np.float64), lambda: _numbers(text_rows(path), path, _rows_a_block(shape, 8))
+
+
+def _numbers(rows: Iterator[Fields], path: Path, n_rows: int) -> Iterator[np.ndarray]:
+    """Yield blocks of so many rows of numbers."""
+    block = []
+    for line, fields in rows:
+        try:
+            block.append([float(field) for field in fields])
+        except ValueError as error:
+            raise InputError(f"a score is no number ({error})", f"{path}:{line}") from error
+        if len(block) == n_rows:
+            yield np.array(block)
+            block = []
+    if block:
+        yield np.array(block)
 
 
 def _open_npy(path: Path) -> tuple[tuple[int, ...], np.dtype, Blocks]:

@@ -186,6 +186,14 @@ class ScoreStore(KeyedByClip):
             )  # fmt: skip
         return values
 
+    def verify_scores(self) -> None:
+        """Read all scores; InputError names the first that is not a number in [0, 1]."""
+        for scale in map(parse_window, self.scales):
+            _, shape, dtype = self._arrays[f"scores_{window_name(scale)}"]
+            step = max(UNPACKED_BYTES // max(int(np.prod(shape[1:])) * dtype.itemsize, 1), 1)
+            for start in range(0, len(self), step):
+                self.read(scale, np.arange(start, min(start + step, len(self))))
+
     def refuse_beyond(self, lengths_s: Mapping[str, float]) -> int:
         """Return how many clips have a known length; refuse a window that begins where its clip has ended.
 
@@ -230,7 +238,7 @@ def write_scores(
     attributes: Mapping[str, object] | None = None,
     overwrite: bool = False,
     hops_s: Mapping[str, float] | None = None,
-    beside: Callable[[], None] | None = None,
+    beside: Callable[[int], None] | None = None,
 ) -> None:
     """Write a store from blocks of consecutive clips, each a dict scale -> array, never all in memory.
 
@@ -238,8 +246,8 @@ def write_scores(
         shapes: scale name -> shape of the whole array.
         n_windows: scale name -> (N,) real windows, for scales where clips differ.
         hops_s: scale name -> seconds from window to window, where these are not their length.
-        beside: writes the files that belong to the store; called when the store is whole, before it takes its name, so
-            that a store never lacks them.
+        beside: writes the files that belong to the store; called with `tables_crc32` when the store is whole, before it
+            takes its name, so that a store never lacks them.
     """
     with write_hdf5(path, overwrite) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
@@ -268,7 +276,7 @@ def write_scores(
             file[f"crc32_{name}"] = found.values
         ScoreStore.seal(file)
         if beside is not None:
-            beside()
+            beside(int(file.attrs["tables_crc32"]))
 
 
 def note_hop(stored: h5py.Dataset, hop_s: float) -> None:

@@ -67,6 +67,11 @@ def window_bounds(n_samples: int, length: int) -> np.ndarray:
     return np.stack([starts, ends], axis=1)
 
 
+def possible_windows(lengths_s: np.ndarray, hop_s: float) -> np.ndarray:
+    """Return how many windows begin before clips of so many seconds end, (N,) int64: at least 1."""
+    return np.maximum(np.ceil(np.round(np.asarray(lengths_s) / hop_s, 6)), 1).astype(np.int64)
+
+
 def refuse_windows_beyond(
     clip_ids: Sequence[str],
     n_windows: np.ndarray,
@@ -81,7 +86,7 @@ def refuse_windows_beyond(
     Args:
         n_windows, lengths_s: (N,) windows and seconds of each clip.
     """
-    beyond = np.flatnonzero((n_windows > 1) & ((n_windows - 1) * hop_s >= lengths_s))
+    beyond = np.flatnonzero(n_windows > possible_windows(lengths_s, hop_s))
     if len(beyond):
         clip = beyond[0]
         raise InputError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,13 +15,17 @@ from torch import Tensor
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
+from pseudolabel.errors import InputError
+from pseudolabel.hdf5_checks import refuse_claims
 from pseudolabel.progress import Progress
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
+from pseudolabel.stores import store_contents
 from pseudolabel.training.dataset import prefetch
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.scoring import Portion, Scorer, by_window, read_portions, widened
 
 AHEAD = 2  # portions that are read, or wait to be read
+CHECKSUM = "crc32"  # of a block's scores at one scale
 
 
 @dataclass
@@ -71,6 +77,7 @@ def score_blocks(
                 held = portion
             yield number, held, True
 
+    clip_ids = [clips.clip_ids[row] for row in rows]
     done = blocks.n_items - sum(len(blocks.span(number)) for number in blocks.unfinished())
     work, started = Work(sum(len(blocks.span(number)) for number in numbers)), time.perf_counter()
     with Progress("score", done + work.clips, start=done) as progress, ThreadPoolExecutor(1, "write") as writer:
@@ -81,7 +88,7 @@ def score_blocks(
                 continue
             if written is not None:
                 progress.advance(written.result())
-            written, answers = writer.submit(write_block, blocks, number, answers), []
+            written, answers = writer.submit(write_block, blocks, number, answers, clip_ids), []
         if written is not None:
             progress.advance(written.result())
         work.busy_seconds = scorer.busy.settle()
@@ -89,14 +96,30 @@ def score_blocks(
     return work
 
 
-def write_block(blocks: Blocks, number: int, answers: Sequence[tuple[Tensor, dict[str, np.ndarray]]]) -> int:
-    """Write one block, given for each of its portions the scores of its pieces and their windows; return its clips."""
+def write_block(
+    blocks: Blocks, number: int, answers: Sequence[tuple[Tensor, dict[str, np.ndarray]]], clip_ids: Sequence[str]
+) -> int:
+    """Write one block, given for each of its portions the scores of its pieces and their windows; return its clips.
+
+    Args:
+        clip_ids: (N,) ids of all blocks' clips.
+    Raises:
+        InputError: a score is NaN.
+    """
     parts = [by_window(scores.cpu().numpy().astype(np.float16), grids) for scores, grids in answers]
+    joined = {name: widened([part[name] for part in parts]) for name in parts[0]}
+    for name, scores in joined.items():
+        if not np.isfinite(scores).all():
+            clip = blocks.span(number)[int(np.argwhere(~np.isfinite(scores))[0][0])]
+            raise InputError(
+                f"the model answers NaN at scale {name}", f"clip {clip_ids[clip]!r}",
+                "Its weights or its front end are damaged: train it again.",
+            )  # fmt: skip
 
     def fill(file: h5py.File) -> None:
-        for name in parts[0]:
-            scores = widened([part[name] for part in parts])
+        for name, scores in joined.items():
             file[name] = scores[:, 0] if name == CLIP else scores
+            file[name].attrs[CHECKSUM] = _crc32(scores)
 
     blocks.write(number, fill)
     return len(blocks.span(number))
@@ -119,9 +142,31 @@ def layout(
     return shapes, counts
 
 
+def _crc32(scores: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(scores).reshape(-1).view(np.uint8))
+
+
+def _read_block(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the scores of a block; InputError where they are not those that were written."""
+    with h5py.File(path, "r") as file, store_contents(path):
+        refuse_claims(file, path)
+        answers = {name: file[name][:] for name in names}
+        if any(_crc32(scores) != file[name].attrs[CHECKSUM] for name, scores in answers.items()):
+            raise InputError("a checksum is another", path)
+    return answers
+
+
 def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows."""
+    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows.
+
+    Raises:
+        InputError: a block is damaged.
+    """
     for number in range(len(blocks)):
-        with h5py.File(blocks.path(number), "r") as file:
-            answers = {name: file[name][:] for name in shapes}
+        path = blocks.path(number)
+        try:
+            answers = _read_block(path, shapes)
+        except (OSError, InputError) as error:
+            remedy = "Remove this file and run the same command again: only this block is made anew."
+            raise InputError("the block is damaged", path, remedy) from error
         yield {name: scores if name == CLIP else widened([scores], shapes[name][1]) for name, scores in answers.items()}

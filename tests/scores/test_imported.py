@@ -263,10 +263,10 @@ def test_a_table_may_name_its_classes_by_their_names(folder):
         ("id,/m/1\na,.5\n", "p.csv:1: the first column is 'id'. The header needs clip_id"),
         ("clip_id\na\n", "p.csv:1: the first column is 'clip_id'. The header needs"),
         ("clip_id,/m/1\n", "p.csv: names no clip"),
-        ("clip_id,/m/1,Dog,dog\na,0,0,0\n", "p.csv:1, column 4: class '/m/2' stands there twice, first at"),
+        ("clip_id,/m/1,Dog,dog\na,0,0,0\n", "p.csv:1, column 4: class '/m/2' is listed twice, first at"),
         ("clip_id,/m/1,\na,0,0\n", "p.csv:1, column 3: the class id '' is empty"),
         ("clip_id,/m/1,clip_id\na,0,0\n", "p.csv:1: column 'clip_id' is listed twice"),
-        ("clip_id,/m/1\na,0\nb,0\na,1\n", "p.csv:4: clip 'a' stands there twice, first at"),
+        ("clip_id,/m/1\na,0\nb,0\na,1\n", "p.csv:4: clip 'a' is listed twice, first at"),
         ("clip_id,/m/1\na,0\n,1\n", "p.csv:3: the clip id '' is empty"),
         ("clip_id,/m/1\na,0\nb,0,0\n", "p.csv:3: row has 3 columns, the header 2"),
         ("clip_id,/m/1\na,0\nb,high\n", "p.csv:3: a score is no number (could not convert string to float: 'high')"),
@@ -303,12 +303,12 @@ def test_ids_come_one_a_line_or_from_a_list_of_any_form(tmp_path, text, ids):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a\nb\na\n", "ids:3: clip 'a' stands there twice, first at"),
-        ("a.wav\na.flac\n", "ids:2: clip 'a' stands there twice"),
+        ("a\nb\na\n", "ids:3: clip 'a' is listed twice, first at"),
+        ("a.wav\na.flac\n", "ids:2: clip 'a' is listed twice"),
         ("a\nb,c\n", "ids:2: row has 2 columns, those before it one"),
         ("a\n  \nb\n", "ids:2: the clip id '' is empty"),
         ("clip_id\n", "ids: names no clip"),
-        ("clip_id,labels\na,\na,\n", "ids:3: clip 'a' stands there twice"),
+        ("clip_id,labels\na,\na,\n", "ids:3: clip 'a' is listed twice"),
     ],
 )
 def test_ids_that_are_not_distinct_or_missing_are_refused(tmp_path, text, line):
@@ -341,10 +341,10 @@ def test_built_in_vocabularies_are_classes_too():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("/m/1\nDog\n/m/2\n", "classes:3: class '/m/2' stands there twice, first at"),
+        ("/m/1\nDog\n/m/2\n", "classes:3: class '/m/2' is listed twice, first at"),
         ("\n", "classes: names no class"),
         ("Wolf, howl\nDog\n", "column 'class_id' is missing"),
-        (b"\xff\n", "classes: not UTF-8 text"),
+        (b"\xff\n", "classes:1: not UTF-8 text"),
     ],
 )
 def test_classes_that_are_not_distinct_or_unreadable_are_refused(tmp_path, text, line):
