@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import gzip
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,39 +156,6 @@ def test_failure_of_one_lane_ends_the_other_with_its_exit_code(corpus):
     assert run.returncode == 2
     assert str(work / "runs" / "weak-seed0") in run.stderr
     assert not (work / "runs" / "teacher" / "run.json").exists()
-    wait_until_gone(work)
-
-
-def processes_of(work: Path) -> list[str]:
-    """Return the command lines of the processes that name a work folder."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return [line for line in lines if str(work) in line]
-
-
-def wait_until_gone(work: Path, seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while processes_of(work):
-        assert time.monotonic() < ends, processes_of(work)
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_recipe_leaves_no_lane_running(corpus, signal_number):
-    settings = {"TEACHER": "efficientnet_b2", "STUDENT": "efficientnet_b2"}  # they would take minutes
-    work = corpus(**settings)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(["bash", str(RECIPE)], env=environment_of(work, **settings), **quiet) as recipe:
-        ends = time.monotonic() + 60
-        while sum("--row" in line for line in processes_of(work)) < 2:  # both lanes train
-            assert recipe.poll() is None and time.monotonic() < ends
-            time.sleep(0.1)
-        recipe.send_signal(signal_number)
-        assert recipe.wait(30) != 0
-    wait_until_gone(work)
 
 
 def test_edited_list_of_a_data_set_is_not_taken_for_the_one_that_was_prepared(tmp_path, write_tones):
