@@ -14,17 +14,28 @@ and lists it in NAME.missing.csv.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import cli
-from pseudolabel.artefacts import read_csv, refuse_existing, run_record, sha256, whole_folder, write_csv, write_json
+from pseudolabel.artefacts import (
+    Inputs,
+    read_run,
+    refuse_foreign,
+    refuse_input_as_output,
+    run_record,
+    sha256,
+    whole_folder,
+    write_csv,
+    write_run_record,
+)
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.scores.ensemble import average_scores
+from pseudolabel.score_import import refuse_foreign_store, write_beside
+from pseudolabel.scores.ensemble import Matching, average_scores
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.training.out_of_fold import SEEN_CLIPS
+from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen
 
 
 def parse_epochs(text: str) -> tuple[int, int]:
@@ -43,15 +54,23 @@ def parse_epochs(text: str) -> tuple[int, int]:
 
 def ensemble(args: argparse.Namespace) -> None:
     """Make the store of the mean scores."""
-    out = refuse_existing(args.out or args.work / "ensemble.h5", args.overwrite)
-    if out.resolve() in [path.resolve() for path in args.scores]:
-        raise InputError("is one of the stores that are averaged", out, "Give another --out.")
-    stores = [ScoreStore.open(path) for path in args.scores]
-    record = run_record("average", vars(args), args.scores)
+    out = args.out or cli.home(args, *args.scores) / "ensemble.h5"
+    refuse_input_as_output(out, args.scores)
+    with only_run(out):
+        refuse_foreign_store(out, args.overwrite)
+        _ensemble(args, out)
+
+
+def _ensemble(args: argparse.Namespace, out: Path) -> None:
+    inputs = Inputs()
+    stores = [ScoreStore.open(inputs.read(path)) for path in args.scores]
+    record = run_record("average", vars(args), inputs)
     digests = {"averaged_sha256": "; ".join(record["inputs"][str(path)] for path in args.scores)}
-    matching = average_scores(stores, out, args.weights, args.common, digests, args.overwrite)
-    write_json(out.with_name(f"{out.stem}.run.json"), record)
-    write_csv(out.with_name(f"{out.stem}.missing.csv"), ("kind", "id", "missing_in"), matching.left_out)
+
+    def beside(crc32: int, matching: Matching) -> None:
+        write_beside(out, {**record, "tables_crc32": crc32}, ("kind", "id", "missing_in"), matching.left_out)
+
+    matching = average_scores(stores, out, args.weights, args.common, digests, args.overwrite, beside)
     dropped = [name for kind, name, _ in matching.left_out if kind == "scale"]
     note = f"; scales that not all have: {', '.join(dict.fromkeys(dropped))}" if dropped else ""
     left = {kind: {name for found, name, _ in matching.left_out if found == kind} for kind in ("clip", "class")}
@@ -102,18 +121,24 @@ def trained_clips(runs: Sequence[Path]) -> list[str] | None:
     paths = [run / SEEN_CLIPS for run in runs]
     if not all(path.is_file() for path in paths):
         return None
-    return list(dict.fromkeys(row["clip_id"] for path in paths for row in read_csv(path, ("clip_id",))))
+    return list(dict.fromkeys(clip_id for path in paths for clip_id in read_seen(path)))
 
 
-def estimate_statistics(args: argparse.Namespace, tagger, trained_on: list[str] | None, device) -> list[str]:
+def estimate_statistics(
+    args: argparse.Namespace, runs: Sequence[Path], tagger, trained_on: list[str] | None, device, inputs: Inputs
+) -> list[str]:
     """Estimate batch-norm statistics on clips of --list, or on those trained on; return the clips."""
     from pseudolabel.training.averaging import estimate_batch_norm, statistics_pieces
 
     if args.list is None and trained_on is None:
         raise InputError(f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?", "--list",
                          "Give a label list, or --statistics mean.")  # fmt: skip
-    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args)) if args.list else trained_on
-    clips = ClipStore.open(args.clips or args.work / "clips.h5")
+    named = (*runs, args.list)
+    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args, *named)) if args.list else trained_on
+    path = args.clips or cli.base(args, *named) / "clips.h5"
+    if not path.is_file():
+        raise InputError("no such file", path, "Give the --clips to estimate statistics on, or --statistics mean.")
+    clips = ClipStore.open(inputs.read(path))
     if clips.sample_rate != tagger.sample_rate:
         message = f"the model hears {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
         raise InputError(message, clips.path, "Give the --clips that it was trained on.")
@@ -129,15 +154,15 @@ def estimate_statistics(args: argparse.Namespace, tagger, trained_on: list[str] 
 
 
 def claimed_folder(args: argparse.Namespace, runs: Sequence[Path]) -> Path:
-    """Return the folder to write: --out, else beside the run a name that says which epochs, else WORK/runs/averaged."""
-    out = args.out or args.work / "runs" / "averaged"
+    """Return the folder to write: --out, else beside the run a name that says which epochs, else runs/averaged.
+
+    That is in WORK, or in the work folder of the runs, where these are of another one.
+    """
+    out = args.out or cli.home(args, *runs) / "runs" / "averaged"
     if args.checkpoints and not args.out:
         epochs = "-epochs{}-{}".format(*args.epochs) if args.epochs else "-averaged"
         out = args.checkpoints.with_name(args.checkpoints.name + epochs)
-    if out.resolve() in [run.resolve() for run in runs]:
-        raise InputError("is one of the runs that are averaged", out, "Give another --out.")
-    if refuse_existing(out, args.overwrite).exists() and read_record(out).get("verb") != "average":
-        raise InputError("not a folder that average wrote, so it is not replaced", out, "Give another --out.")
+    refuse_input_as_output(out, [*runs, args.list, args.clips])
     return out
 
 
@@ -145,39 +170,37 @@ def average_weights(args: argparse.Namespace) -> None:
     """Make the folder of the averaged model."""
     runs = [args.checkpoints] if args.checkpoints else args.runs
     out = claimed_folder(args, runs)
-    device = cli.choose_device(args.device, args.threads)
+    with only_run(out):
+        refuse_foreign(out, args.overwrite, "average")
+        _average_weights(args, runs, out)
+
+
+def _average_weights(args: argparse.Namespace, runs: Sequence[Path], out: Path) -> None:
+    device, inputs = cli.choose_device(args.device, args.threads), Inputs()
     from pseudolabel.models import save_model
     from pseudolabel.training.averaging import has_batch_norm
 
+    for path in (args.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
+        inputs.read(path)
     tagger, what = averaged_tagger(args, device)
     seen, estimated = trained_clips(runs), []
     if has_batch_norm(tagger) and args.statistics == "estimate":
-        estimated = estimate_statistics(args, tagger, seen, device)
-    earlier = read_record(args.checkpoints) if args.checkpoints else {}
+        estimated = estimate_statistics(args, runs, tagger, seen, device, inputs)
+    earlier = read_run(args.checkpoints) if args.checkpoints else {}
     record = {
         "row": f"{earlier['row']}-averaged" if earlier.get("row") else out.name,
         "n_parameters": sum(parameter.numel() for parameter in tagger.parameters()),
         "n_train_clips": None if seen is None else len(seen),
         "averaged": what,
     }
-    inputs = [path for run in runs for path in (run / "model.safetensors", args.list) if path]
     with whole_folder(out, args.overwrite, "average") as folder:
         save_model(folder, tagger)
         digest = sha256(folder / "model.safetensors")
         if seen is not None:  # clips of --list were seen too
             write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
         run = run_record("average", vars(args), inputs, earlier.get("seed"))  # runs of one row differ in it
-        write_json(folder / "run.json", {**record, "sha256": digest, **run})
+        write_run_record(folder, {**record, "sha256": digest, **run})
     print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
-
-
-def read_record(folder: Path) -> dict:
-    """Return what the run.json of a folder says, nothing where it has none that can be read."""
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
@@ -192,7 +215,7 @@ def average(args: argparse.Namespace) -> None:
     alien = [name for name, kind in (("epochs", "checkpoints"), ("common", "scores")) if
              getattr(args, name) and given != [kind]]  # fmt: skip
     if alien:
-        raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Leave it away.")
+        raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Omit it.")
     if given != ["checkpoints"] and len(getattr(args, given[0])) < 2:
         raise InputError("one alone has no mean", given[0], "Name two or more.")
     ensemble(args) if args.scores else average_weights(args)
@@ -208,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--common", action="store_true", help="only the clips and classes that every store has")
     parser.add_argument("--weights", type=cli.non_negative, nargs="+", metavar="W", help="one each (default: alike)")
     parser.add_argument("--out", type=Path, help="model folder (default: RUN-epochsA-B, WORK/runs/averaged) or store "
-                        "(default: WORK/ensemble.h5)")  # fmt: skip
+                        "(default: WORK/ensemble.h5); WORK is that of what is averaged")  # fmt: skip
     norm = parser.add_argument_group("batch-norm statistics of averaged weights")
     norm.add_argument("--statistics", choices=("estimate", "mean"), default="estimate",
                       help="estimate: on clips; mean: of the averaged models' own (default: estimate)")  # fmt: skip

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pseudolabel import artefacts
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.average import main
+from pseudolabel.blocks import only_run
 from pseudolabel.models import load_model
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
@@ -63,10 +66,10 @@ def is_statistic(name: str) -> bool:
 
 
 def test_all_checkpoints_are_kept_on_request_and_two_without(work, tmp_path):
-    assert len(list((work / "runs" / "teacher" / "checkpoints").iterdir())) == 4
+    assert len(list((work / "runs" / "teacher" / "checkpoints").glob("epoch-*.pt"))) == 4
     command = ("--work", work, *TRAINING, *MODEL, "--epochs", 3, "--out", tmp_path / "run")
     assert train_main([str(part) for part in command]) == 0
-    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "checkpoints").glob("epoch-*.pt"))) == 2
 
 
 def test_weights_are_the_mean_over_the_epochs_and_the_folder_opens(work, run, capsys):
@@ -152,16 +155,97 @@ def test_models_that_have_no_mean_are_refused(work, run, tmp_path, capsys):
 
 
 def test_nothing_is_replaced_that_average_did_not_write(work, run, tmp_path, capsys):
-    assert "is one of the runs that are averaged" in refused(
+    assert "would be replaced while it is an input" in refused(
         capsys, work, "--checkpoints", run, "--out", run, "--overwrite"
     )
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
     command = (work, "--checkpoints", run, "--out", tmp_path / "mine")
     assert "output exists" in refused(capsys, *command)
     assert "not a folder that average wrote" in refused(capsys, *command, "--overwrite")
-    assert "is one of the stores" in refused(
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "precious"
+    assert "would be replaced while it is an input" in refused(
         capsys, work, "--scores", tmp_path / "a.h5", tmp_path / "b.h5", "--out", tmp_path / "a.h5"
     )
+
+
+def test_weights_that_are_not_finite_have_no_mean(work, run, capsys):
+    path = checkpoint_path(run / "checkpoints", 2)
+    found = torch.load(path, weights_only=False)
+    next(value for value in found["tagger"].values() if value.is_floating_point()).view(-1)[0] = float("inf")
+    torch.save(found, path)
+    line = refused(capsys, work, "--checkpoints", run, "--epochs", "1-3", "--out", run.with_name("mean"))
+    assert "of model 2 holds NaN or infinite numbers" in line
+    assert not run.with_name("mean").exists()
+
+
+def test_an_average_that_another_run_is_making_is_refused(work, run, tmp_path, capsys):
+    stores = write_stores(tmp_path)
+    for command, out in ((("--scores", *stores, "--common"), "s.h5"), (("--checkpoints", run), "mean")):
+        with only_run(tmp_path / out):
+            assert "another run is at work on this output" in refused(capsys, work, *command, "--out", tmp_path / out)
+
+
+def test_runs_of_another_work_folder_are_averaged_with_its_clips_and_beside_it(
+    work, write_tones, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_tones(tmp_path / "work", [1.0])  # of another project
+    theirs = tmp_path / "A"
+    shutil.copytree(work, theirs)
+    for name in ("a", "b"):
+        shutil.copytree(work / "runs" / "teacher", theirs / "runs" / name)
+    command = ["A/runs/a", "A/runs/b", "--threads", "1", "--batch-size", "4"]
+    assert main(command) == 0
+    record = json.loads((theirs / "runs" / "averaged" / "run.json").read_text())
+    assert all(Path(path).resolve().is_relative_to(theirs) for path in record["inputs"])
+    assert any(path.endswith("A/clips.h5") for path in record["inputs"])
+    assert [path.name for path in (tmp_path / "work").iterdir() if path.is_dir()] == []
+    (theirs / "clips.h5").unlink()
+    capsys.readouterr()
+    assert main([*command, "--overwrite"]) == 2
+    assert "A/clips.h5: no such file. Give the --clips to estimate" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--clips", str(work / "clips.h5")]) == 0
+
+
+def test_stores_of_another_folder_have_their_ensemble_beside_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("work", "A"):
+        (tmp_path / folder).mkdir()
+    write_stores(tmp_path / "A")
+    assert main(["--scores", "A/a.h5", "A/b.h5", "--common"]) == 0
+    assert (tmp_path / "A" / "ensemble.h5").exists() and not list((tmp_path / "work").iterdir())
+    write_stores(tmp_path / "work")
+    assert main(["--scores", "work/a.h5", "work/b.h5", "--common"]) == 0
+    assert (tmp_path / "work" / "ensemble.h5").exists()
+
+
+@pytest.mark.parametrize("after", ["s.run.json", "s.missing.csv", "s.h5"])
+def test_an_ensemble_that_is_killed_at_a_rename_is_whole_after_the_next(tmp_path, monkeypatch, after):
+    stores, rename = write_stores(tmp_path), artefacts.rename
+    command = (tmp_path, "--scores", *stores, "--common", "--out", tmp_path / "s.h5")
+
+    def killed(source, target):
+        rename(source, target)
+        if target.name == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(artefacts, "rename", killed)
+    assert average(*command) == 130
+    monkeypatch.undo()
+    if not (tmp_path / "s.h5").exists():
+        assert average(*command) == 0
+    record = json.loads((tmp_path / "s.run.json").read_text())
+    assert record["tables_crc32"] == ScoreStore.open(tmp_path / "s.h5").attributes["tables_crc32"]
+    assert (tmp_path / "s.missing.csv").read_text().startswith("kind,id,missing_in\nclip,c3,")
+
+
+@pytest.mark.parametrize("name", ["s.h5", "s.run.json", "s.missing.csv"])
+def test_files_of_other_people_are_not_replaced_by_an_ensemble(tmp_path, capsys, name):
+    stores = write_stores(tmp_path)
+    (tmp_path / name).write_text("precious")
+    line = refused(capsys, tmp_path, "--scores", *stores, "--common", "--out", tmp_path / "s.h5", "--overwrite")
+    assert "so it is not replaced" in line and (tmp_path / name).read_text() == "precious"
 
 
 @pytest.mark.parametrize(

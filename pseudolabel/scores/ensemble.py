@@ -6,7 +6,7 @@ Stores stay on disk: clips pass through in blocks of a few MiB. Means are taken 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import ScoreStore, write_scores
-from pseudolabel.scores.windows import CLIP, parse_window
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
 BLOCK_BYTES = 1 << 23  # of float64 means
 JOINED = ("model", "trained_on_sha256", "front_end", "imported_sha256", "labels_sha256")
@@ -63,6 +63,11 @@ def match_stores(stores: Sequence[ScoreStore], common: bool = False) -> Matching
     scales = dict.fromkeys(scale for store in stores for scale in store.scales)
     lacking = [("scale", scale, store) for scale in scales for store in stores if not _has(store, scale)]
     scales = tuple(scale for scale in scales if all(_has(store, scale) for store in stores))
+    for scale in map(parse_window, scales):
+        if len({store.hop_s(scale) for store in stores}) > 1:
+            hops = ", ".join(f"{store.hop_s(scale):g} s" for store in stores)
+            message = f"windows of {window_name(scale)} begin every {hops} in the stores"
+            raise InputError(message, stores[0].path, "Score the clips again, or import with the same --hop-s.")
     if not scales:
         raise InputError(f"no scale is in all {len(stores)} stores", stores[0].path, "Score again with --windows.")
     return Matching(
@@ -102,6 +107,7 @@ def average_scores(
     common: bool = False,
     attributes: Mapping[str, object] | None = None,
     overwrite: bool = False,
+    beside: Callable[[int, Matching], None] | None = None,
 ) -> Matching:
     """Write the store of the weighted mean of probabilities, and return what it is made of.
 
@@ -109,6 +115,7 @@ def average_scores(
         weights: (S,) weight of each store, only their ratios count; None: all alike.
         common: as in `match_stores`.
         attributes: more to say in the store.
+        beside: as in `write_scores`; also given what the ensemble is made of.
 
     Raises:
         InputError: as `match_stores`; clips differ in their number of windows; a score is not in [0, 1]; weights are
@@ -132,7 +139,9 @@ def average_scores(
             counts[scale] = per_clip
     told = {**describe_stores(stores), "weights": weights, **(attributes or {})}
     means = _mean_blocks(matching, weights, shapes)
-    write_scores(out, matching.clip_ids, matching.class_ids, shapes, counts, means, told, overwrite)
+    hops_s = {scale: stores[0].hop_s(parse_window(scale)) for scale in matching.scales if scale != CLIP}
+    last = (lambda crc32: beside(crc32, matching)) if beside else None
+    write_scores(out, matching.clip_ids, matching.class_ids, shapes, counts, means, told, overwrite, hops_s, last)
     return matching
 
 

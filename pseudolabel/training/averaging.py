@@ -25,6 +25,9 @@ def mean_state(states: Iterable[State], weights: Sequence[float] | None = None) 
     """Return the weighted mean of state dicts, each counted once; one at a time is in memory.
 
     Sums are float64 and rounded once, to each tensor's own type. Tensors of whole numbers (counters) are the last's.
+
+    Raises:
+        InputError: a tensor holds NaN or infinite numbers.
     """
     total: dict[str, Tensor] = {}
     weight_sum = 0.0
@@ -33,6 +36,8 @@ def mean_state(states: Iterable[State], weights: Sequence[float] | None = None) 
         weight_sum += weight
         for name, value in state.items():
             if value.is_floating_point():
+                if not value.isfinite().all():
+                    raise InputError(f"tensor {name} of model {number + 1} holds NaN or infinite numbers", "average")
                 value = value.to(torch.float64) * weight
                 total[name] = value + total[name] if name in total else value
             else:

@@ -162,3 +162,13 @@ def test_windows_of_another_rule_are_refused(store, tmp_path):
     one, two = store("1.h5", "a", "x", [[0.5]]), store("2.h5", "a", "x", [[0.5]], window_rule="overlapping")
     with pytest.raises(InputError, match="different rules"):
         average_scores([one, two], tmp_path / "out.h5")
+
+
+def test_windows_that_overlap_are_averaged_only_with_windows_that_begin_alike(tmp_path):
+    for name, hop_s in (("1.h5", 1.0), ("2.h5", 1.0), ("3.h5", 2.0)):
+        ScoreStore.write(tmp_path / name, ["a"], ["x"], {2: np.full((1, 3, 1), 0.5)}, hops_s={2: hop_s})
+    one, two, three = (ScoreStore.open(tmp_path / name) for name in ("1.h5", "2.h5", "3.h5"))
+    average_scores([one, two], tmp_path / "out.h5")
+    assert ScoreStore.open(tmp_path / "out.h5").hop_s(2) == 1.0
+    with pytest.raises(InputError, match="windows of 2s begin every 1 s, 2 s in the stores"):
+        average_scores([one, three], tmp_path / "none.h5")
