@@ -33,7 +33,8 @@ VERBS = (
 )
 # How a line names the verb that its options belong to.
 CALLS = (
-    (r"\bstep \S+ ([a-z]\w+)", None),
+    (r"\bstep \S+ ([a-z]\w+)(?!\.py)\b", None),
+    (r"\bmade \S+ (models\.published)", None),
     (r"-m \"?pseudolabel\.([a-z]\w*(?:\.published)?)", None),
     (r"^\s*verb ([a-z]+)", None),
     (r"\bpsla_(?:train|teacher) ", "train"),
@@ -193,7 +194,7 @@ def test_unknown_scale_leaves_no_folder(script, tmp_path):
 
 def test_unknown_row_is_named_with_those_that_there_are(tmp_path):
     run = run_recipe("ast_fsd50k", tmp_path / "work", ROWS="tiny huge")
-    assert run.returncode == 2 and "no row huge; there are: tiny tiny_overlap" in run.stderr
+    assert run.returncode == 2 and "huge is not one of the rows: tiny tiny_overlap" in run.stderr
     assert not (tmp_path / "work").exists()
 
 
