@@ -19,7 +19,7 @@ from pseudolabel.releases.listing import GET_ANEW
 PIECE = 1 << 20
 LARGEST_TABLE = 1 << 26  # bytes of tables of one row a class: classes.csv, thresholds.csv
 PACKED_SLACK = 1 << 16  # bytes of a Parquet file beside its values: counts, statistics
-ROW_BYTES = 400  # of memory that a release of a ledger takes for each added label, at most
+ROW_BYTES = 500  # of memory that a release of a ledger takes for each added label, at most
 
 
 def refuse_larger(path: Path, most: int) -> None:

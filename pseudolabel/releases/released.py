@@ -16,7 +16,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger, refuse_parquet, refuse_unpacked
+from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_for_memory, refuse_larger, refuse_parquet, refuse_unpacked
 from pseudolabel.releases.card import DOCUMENTS
 from pseudolabel.releases.enhanced import MISSING, THRESHOLDS, read_object
 from pseudolabel.releases.facts import Facts
@@ -79,4 +79,5 @@ def _refuse_large_ledger(folder: Path, labels: LabelTable) -> None:
     schema = {field.name: field.type for field in SCHEMA}
     most = n_labels * (longest + longest_class + max(map(len, ERROR_NAMES)) + because)
     n_rows, texts = refuse_parquet(folder / files.ADDED, schema, n_labels, n_labels, most)
+    refuse_for_memory(n_rows, folder / files.ADDED)
     refuse_unpacked(folder / files.ADDED_CSV, (n_rows + 1) * CELL * len(schema) + 2 * texts)
