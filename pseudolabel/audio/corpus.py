@@ -103,8 +103,8 @@ def not_parts(folder: Path) -> str:
     """Return why a folder is not the unfinished work of simulate alone; empty where it is, or holds nothing."""
     if folder.is_symlink() or not folder.is_dir():
         return "not a folder of unfinished work"
-    there = files_in(folder)
-    strange = [name for name in there if not (PART.fullmatch(name) or is_temporary(Path(name)))]
+    there = [name for name in files_in(folder) if not is_temporary(Path(name))]
+    strange = [name for name in there if not PART.fullmatch(name)]
     if strange:
         return f"holds {first_few(strange)}, which simulate did not write"
     return f"has no {RECIPE}" if there and RECIPE not in there else ""
