@@ -38,10 +38,12 @@ from pseudolabel.artefacts import (
     write_json,
     write_run_record,
 )
+from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
     base,
+    default_file,
     positive_int,
     probability,
     read_labels,
@@ -62,6 +64,7 @@ from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.verification import compare_windows
 
 __all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_enhancement"]
 
@@ -128,6 +131,9 @@ def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inpu
         others, their_scores = map(inputs.read, args.thresholds_from)
         pair = read_labels(args, others, vocabulary), ScoreStore.open(their_scores)
     scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
+    if scores and options.evidence != "clip":  # a window that begins where its clip has ended is no evidence
+        clips_path = inputs.read(default_file(args, None, "clips.h5", args.labels, args.scores), "clips")
+        compare_windows(scores, clips_path and ClipStore.open(clips_path))
     labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
     return labels, scores, Ontology.load(args.ontology), pair
 

@@ -207,6 +207,7 @@ def _write_page(
     from pseudolabel.labels.readers import read_segments
     from pseudolabel.reviews.page import PageSources, write_page
     from pseudolabel.scores.store import ScoreStore
+    from pseudolabel.verification import compare_windows, refuse_late_onsets
 
     for path in (files.clips, files.scores, files.segments):
         inputs.read(path)
@@ -217,6 +218,11 @@ def _write_page(
         vocabulary, labels, files.clips and ClipStore.open(files.clips), files.scores and ScoreStore.open(files.scores),
         segments, args.embed, args.title,
     )  # fmt: skip
+    if sources.clips is not None:
+        items = sample.items
+        refuse_late_onsets([i.clip_id for i in items], [i.onset_s for i in items], sources.clips, files.clips)
+        if sources.scores is not None:
+            compare_windows(sources.scores, sources.clips)
     write_page(folder, sample, sources)
     if args.label_studio:
         from pseudolabel.reviews.label_studio import write_label_studio

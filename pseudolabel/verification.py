@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -48,7 +49,7 @@ def verify_store(path: Path, clips_path: Path | None = None) -> str:
     checked = store.verify()
     if isinstance(store, ScoreStore):
         store.verify_scores()
-        fit = _compare_windows(store, clips_path)
+        fit = compare_windows(store, clips_path and ClipStore.open(clips_path))
         held = f"{len(store)} clips x {len(store.class_ids)} classes at {', '.join(store.scales)}"
     else:
         hours = store.n_samples.sum() / store.sample_rate / 3600
@@ -57,14 +58,27 @@ def verify_store(path: Path, clips_path: Path | None = None) -> str:
     return f"{path}: {verdict}: {held}{fit}"
 
 
-def _compare_windows(store: ScoreStore, clips_path: Path | None) -> str:
+def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
     """Return with what the windows of scores were compared, in words; InputError where a clip has too many."""
     if set(store.scales) == {CLIP}:
         return ""
-    if clips_path is None:
+    if clips is None:
         return "; windows were not compared with the lengths of clips (--clips)"
-    clips = ClipStore.open(clips_path)
-    matched = match_clips(store.clip_ids, clips.index, clips_path)
+    matched = match_clips(store.clip_ids, clips.index, clips.path)
     rows = [clips.index[clip_id] for clip_id in matched.known()]
     n_known = store.refuse_beyond(dict(zip(matched.found, clips.n_samples[rows] / clips.sample_rate, strict=True)))
-    return f"; windows fit the lengths of {n_known} clips in {clips_path}"
+    return f"; windows fit the lengths of {n_known} clips in {clips.path}"
+
+
+def refuse_late_onsets(
+    clip_ids: Sequence[str], onsets_s: Sequence[float | None], clips: ClipStore, place: Path
+) -> None:
+    """Raise InputError where the window of evidence begins where its clip has ended; clips without audio are passed."""
+    for clip_id, onset_s in zip(clip_ids, onsets_s, strict=True):
+        row = clips.index.get(clips.aliases.get(clip_id, clip_id))
+        if row is None or onset_s is None:
+            continue
+        length_s = clips.n_samples[row] / clips.sample_rate
+        if onset_s > 0 and onset_s >= length_s:
+            message = f"a window begins at {onset_s:g} s of clip {clip_id!r}, which has {length_s:g} s"
+            raise InputError(message, place, "The scores are of windows that overlap: import them with --hop-s.")

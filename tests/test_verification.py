@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.verification import verify_store
+from pseudolabel.verification import refuse_late_onsets, verify_store
 
 
 @pytest.fixture
@@ -107,3 +108,23 @@ def test_scores_that_are_no_probabilities_are_not_good(tmp_path, wrong):
     ScoreStore.write(tmp_path / "s.h5", ["a", "b", "c"], ["x", "y"], {"clip": scores})
     with pytest.raises(InputError, match=f"clip 'c' has the score {wrong:g} of class 'y' at scale clip"):
         verify_store(tmp_path / "s.h5")
+
+
+def test_evidence_that_begins_where_its_clip_has_ended_is_refused(stores):
+    clips = ClipStore.open(stores["clips"])
+    refuse_late_onsets(["t00", "t00", "t02", "other"], [1.9, None, 2.5, 16.0], clips, stores["clips"])
+    with pytest.raises(InputError, match="a window begins at 16 s of clip 't02', which has 3 s"):
+        refuse_late_onsets(["t00", "t02"], [0.0, 16.0], clips, stores["clips"])
+
+
+@pytest.mark.parametrize("hop_s", [2.0, 0.5])
+def test_enhance_refuses_windows_that_clips_cannot_have(write_tones, tmp_path, capsys, hop_s):
+    work, clip_ids = write_tones(tmp_path / "work", [4.0, 2.0]), ("t00", "t01")
+    scores = np.full((2, 2, 3), 0.5)
+    ScoreStore.write(work / "scores.h5", clip_ids, ("low", "middle", "high"), {2: scores}, hops_s={2: hop_s})
+    command = ["--work", str(work), "--evidence", "2s", "--threshold", "0.9", "--dry-run"]
+    code, said = enhance(command), capsys.readouterr().err
+    if hop_s == 2.0:
+        assert code == 2 and "clip 't01' of 2 s has 2 windows of 2s, the last from 2 s on" in said
+    else:
+        assert "windows of" not in said
