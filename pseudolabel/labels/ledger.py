@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
 from pseudolabel.labels.lines import as_text, csv_lines
+from pseudolabel.labels.parquet import open_parquet, parquet_batches
 from pseudolabel.labels.proposals import ERROR_NAMES, Proposals
 from pseudolabel.memory import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
@@ -197,7 +198,7 @@ def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_i
 
 def refuse_many(n_rows: int, path: object) -> None:
     """Raise InputError where a ledger of so many rows does not fit into memory, with what is made of it."""
-    if n_rows > FEW_ROWS:
+    if n_rows >= FEW_ROWS:
         remedy = "Keep fewer rows (only those with a decision), enhance with a higher --threshold, or take more memory."
         refuse_more_than_fits(n_rows * ROW_BYTES, f"{n_rows:,} additions", path, remedy)
 
@@ -226,18 +227,14 @@ def ledger_pieces(
 
 
 def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with open_parquet(path) as file:
         schema = file.schema_arrow
         _check_columns(schema.names, required, path)
-        columns = list(required) if only else None
+        columns = required if only else schema.names
         if not file.metadata.num_rows:
-            yield file.read(columns)
-        n_rows = 0
-        for batch in file.iter_batches(PIECE_ROWS, columns=columns):
-            n_rows += len(batch)
+            yield pq.read_table(path, columns=list(columns))
+        for batch in parquet_batches(file, path, columns, PIECE_ROWS):
             yield pa.Table.from_batches([batch])
-        if n_rows != file.metadata.num_rows:
-            raise InputError(f"has {n_rows} rows, its footer says {file.metadata.num_rows}", path, "Get it anew.")
 
 
 def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:

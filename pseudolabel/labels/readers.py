@@ -22,6 +22,7 @@ ENDINGS = (
 CLIP_COLUMNS = (
     "clip_id", "id", "filename", "file_name", "fname", "file", "wav", "path", "audio", "YTID", "segment_id",
 )  # fmt: skip
+PARQUET_ROWS = 1 << 13  # that are read at once
 LABEL_COLUMNS = ("labels", "label", "classes", "class", "category", "tags", "tag", "event_labels", "event_label")
 
 
@@ -258,19 +259,18 @@ def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
     Ids in a column `clip_id` stay as they are; in a column of other names, folder and ending are cut off.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from pseudolabel.labels.parquet import open_parquet, parquet_batches
 
     number = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_parquet(path) as file:
             names = _parquet_columns(file.schema_arrow, path)
-            for batch in file.iter_batches(columns=names):
+            for batch in parquet_batches(file, path, names, PARQUET_ROWS):
                 for name, labels in zip(*(batch.column(column).to_pylist() for column in names), strict=True):
                     number += 1
                     clip_id, joined = _row_of_texts(name, labels, f"{path}, row {number}")
                     yield number, name if names[0] == "clip_id" else clip_id, joined  # an id is no path
-            if number != file.metadata.num_rows:
-                raise InputError(f"has {number} rows, its footer says {file.metadata.num_rows}", path, "Get it anew.")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
 from pseudolabel.labels.published import table_path
-from pseudolabel.tables import ODD, is_file, read_csv, text_lines, text_rows
+from pseudolabel.tables import ODD, Fields, is_file, read_csv, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
 
@@ -184,17 +184,21 @@ def _published_classes(path: Path) -> list[tuple[str, str]]:
     """Return (class id, name) of a published list of classes, nothing where the file is none."""
     first = next((text.strip() for _, text in text_lines(path)), "")
     if first == "index,mid,display_name":
-        width, order, rows = 3, (1, 2), list(text_rows(path))[1:]
+        width, order, rows = 3, (1, 2), _rows(path)[1:]
     elif re.fullmatch(r"0,[^,]+,/[mtg]/[^,]+", first):
-        width, order, rows = 3, (2, 1), list(text_rows(path))
+        width, order, rows = 3, (2, 1), _rows(path)
     elif re.fullmatch(r"/[mtg]/[^\t]+\t[^\t]+", first):
-        width, order, rows = 2, (0, 1), list(text_rows(path, quoted=False))
+        width, order, rows = 2, (0, 1), _rows(path, quoted=False)
     else:
         return []
     for line, fields in rows:
         if len(fields) != width:
             raise InputError(f"row has {len(fields)} columns, not {width}", f"{path}:{line}")
     return [(fields[order[0]], fields[order[1]]) for _, fields in rows]
+
+
+def _rows(path: Path, quoted: bool = True) -> list[Fields]:
+    return [(line, fields) for line, fields in text_rows(path, quoted) if any(map(str.strip, fields))]
 
 
 def _refuse_repeated(values: Iterable[str], what: str, place: str) -> None:
