@@ -68,7 +68,7 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
             "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
         }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
-    except TypeError as error:  # a value of the wrong kind, as in width=wide
+    except (TypeError, RuntimeError, OverflowError) as error:  # a value of the wrong kind or size, as in width=wide
         raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
     started = start_from(tagger, run) if run else None
     if Ranks.from_environment().leads:

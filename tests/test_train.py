@@ -390,6 +390,7 @@ def test_targets_without_a_class_are_refused(work, capsys):
         (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),
         (("--model-options", "widht=.1"), "unknown option 'widht' of mobilenetv2. Nearest: width."),
         (("--model-options", "width=wide"), "the options build no model"),
+        (("--model-options", "width=1e12"), "the options build no model"),
         (("--front-end", "hopp=3"), "unknown option 'hopp' of log_mel. Nearest: hop_s."),
         (("--front-end", "hop=often"), "hop_s: must be a number, not 'often'"),
         (("--front-end", "hop_s=often"), "hop_s: must be a number, not 'often'"),

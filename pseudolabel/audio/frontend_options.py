@@ -86,9 +86,12 @@ def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
         raise InputError(f"sample_rate is {max(rates)} Hz, above {HIGHEST_RATE}", name)
     for field, samples in (("window_s", 2), ("hop_s", 1)):
         length_s = getattr(options, field)
-        if not samples / options.sample_rate <= length_s + 0.5 / options.sample_rate <= LONGEST_S:
+        if not samples / min(rates) <= length_s + 0.5 / min(rates) <= LONGEST_S:
             rule = f"{field} is {length_s:g} s, which must be {samples} samples or more and at most {LONGEST_S:g} s"
-            raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, "It is in seconds.")
+            raise InputError(f"{rule}, sample_rate={min(rates)}", name, "It is in seconds.")
+    top_db = getattr(options, "top_db", None)
+    if top_db is not None and top_db <= 0:
+        raise InputError(f"top_db must be positive, not {top_db:g}", name)
     if options.fft_size(options.window) * options.n_mels > MOST_WEIGHTS:
         raise InputError(f"{options.n_mels} bands of windows of {options.window_s:g} s are too many", name)
     f_max, nyquist = options.f_max or options.sample_rate / 2, options.sample_rate / 2

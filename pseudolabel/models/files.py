@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pseudolabel import artefacts
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.models import build_model
 from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.tables import read_json
 
@@ -28,6 +29,7 @@ UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
     ArithmeticError, OSError,
 )  # fmt: skip
+SMALL_WEIGHTS = 10_000_000  # numbers that take no memory to speak of
 FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # that may change between two trainings of the same weights
 
 
@@ -56,12 +58,25 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger
     state = load_state(folder / WEIGHTS)
     with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; leave the caller's seed alone
         try:
+            _refuse_larger(config, state)
             tagger = build_tagger(config)
-        except (TypeError, ValueError) as error:  # InputError among them
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # InputError among them
             raise InputError(f"the config builds no model: {error}", folder / CONFIG) from error
     check_state(tagger.network, state, folder / WEIGHTS)
     tagger.network.load_state_dict(state)
     return tagger.to(device).eval()
+
+
+def _refuse_larger(config: Mapping, state: Mapping[str, Tensor]) -> None:
+    """Raise InputError, before memory is taken, where the config's network has far more weights than the file."""
+    options, class_ids = config.get("options"), config.get("class_ids")
+    if not (isinstance(options, Mapping) and isinstance(class_ids, list)):
+        return  # build_tagger says what is wrong
+    with torch.device("meta"):
+        network = build_model(config.get("name"), len(class_ids), **options)
+    needed, held = (sum(value.numel() for value in weights.values()) for weights in (network.state_dict(), state))
+    if needed > 2 * held + SMALL_WEIGHTS:
+        raise InputError(f"its network has {needed:,} weights, {WEIGHTS} {held:,}", "options")
 
 
 @dataclass(frozen=True)

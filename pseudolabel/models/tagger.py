@@ -27,6 +27,7 @@ PRESETS = {
     "ast_small": AST_FRONT_END,
     "ast_base": AST_FRONT_END,
 }
+MOST_FRAMES = 1_000_000  # that short features are filled up to: hours
 CONFIG_KEYS = (
     "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
 )  # fmt: skip
@@ -134,6 +135,9 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
             raise InputError(f"{key!r} is missing or empty", "config")
     name = check_name(config["name"])
     class_ids, class_names = _classes(config)
+    for key in ("front_end", "options"):
+        if not isinstance(config.get(key) or {}, Mapping):
+            raise InputError(f"{key} is not an object of names and values", "config")
     front_end = build_frontend(_front_end_options(name, config.get("front_end") or {}))
     sample_rate = config.get("sample_rate") or front_end.sample_rate
     if sample_rate != front_end.sample_rate:
@@ -147,6 +151,8 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
         options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
     network = build_model(name, len(class_ids), **options, **untrained)
     min_frames = int(config.get("min_frames") or 0)
+    if not 0 <= min_frames <= MOST_FRAMES:
+        raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
     return Tagger(
         front_end,
         network,

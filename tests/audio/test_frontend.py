@@ -398,6 +398,8 @@ def test_fill_is_silence_or_what_psla_has_or_any_value():
         ({"name": "kaldi_fbank", "hop": "often"}, "hop_s: must be a number, not 'often'"),
         ({"name": "kaldi_fbank", "hop": 160, "sample_rate": "high"}, "sample_rate=high"),
         ({"name": "kaldi_fbank", "std": float("inf"), "mean": 0.0}, "std must be a finite number, not inf"),
+        ({"name": "log_mel", "top_db": -1.0}, "top_db must be positive, not -1"),
+        ({"name": "log_mel", "reference_rate": 1}, "window_s is 0.032 s, which must be 2 samples or more"),
         ({"name": "log_mel", "n_mels": True}, "n_mels: must be a whole number, not True"),
         ({"name": "log_mel", "n_mels": None}, "n_mels: must be a whole number, not None"),
         ({"name": "log_mel", "n_mels": 10**9}, "1000000000 bands of windows of 0.032 s are too many"),
