@@ -175,13 +175,14 @@ SCORE = Case("score", ("score", *CPU, "--windows", "clip", "1s"), ("clips.h5", *
 IMPORTING = Case("score --import", IMPORT, LISTS, SCORED)
 ENHANCE = Case("enhance", ("enhance", "--threshold", "25p", "--soft"), ("scores.h5", *LISTS), folder("enhanced-25p"))
 REVIEWED = ("clips.h5", "scores.h5", *LISTS, "enhanced-25p")
-REVIEW = Case("review", ("review", "--budget", 6), REVIEWED, folder("review"))
+REVIEW = Case("review", ("review", "--budget", 24), REVIEWED, folder("review"))
 RELEASE = Case("release", ("release",), ("scores.h5", *LISTS, "enhanced-25p"), folder("release-25p"))
 EVALUATE = Case("evaluate", ("evaluate", *CPU), ("clips.h5", *LISTS, "runs/teacher", "enhanced-25p"),
                 (*folder("evaluation"), "work/results.md"))  # fmt: skip
 AVERAGE = Case("average", ("average", "work/runs/teacher", "work/runs/b", "--out", "work/runs/ab", *CPU),
                ("clips.h5", *LISTS, "runs"), folder("runs/ab"))  # fmt: skip
-ENSEMBLE = Case("average --scores", ("average", "--scores", "work/scores.h5", "other.h5"), ("scores.h5",),
+ENSEMBLE = Case("average --scores", ("average", "--scores", "work/scores.h5", "work/other.h5"),
+                ("scores.h5", "other.h5"),
                 tuple(f"work/ensemble.{name}" for name in ("h5", "run.json", "missing.csv")))  # fmt: skip
 BALANCE = Case("balance", ("balance", "--rule", "sum", "max", "--validation-clips", 1), LISTS, folder("balance"))
 PUBLISHED = Case(
@@ -303,12 +304,12 @@ def corpus(forks, tmp_path_factory) -> Path:
     run(*TRAIN, "--out", "work/runs/b")
     write_answers(here)
     run(*IMPORT)
-    shutil.copy(here / "work" / "scores.h5", here / "other.h5")
+    shutil.copy(here / "work" / "scores.h5", here / "work" / "other.h5")
     run("enhance", "--threshold", "25p")
     run(*REVIEW.argv)
     write_decisions(here)
     write_published(here / "psl.pt")
-    (here / "three.csv").write_text("index,id,name\n0,/m/09x0r,Speech\n1,/m/04rlf,Music\n2,/m/0bt9lr,Dog\n")
+    (here / "three.csv").write_text("class_id,name\n/m/09x0r,Speech\n/m/04rlf,Music\n/m/0bt9lr,Dog\n")
     scenes = sorted((here / "work" / "scenes").iterdir())
     (here / "some").mkdir()
     for scene in scenes[::2]:

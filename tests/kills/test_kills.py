@@ -170,7 +170,8 @@ def test_a_second_run_on_one_output_is_refused_and_the_first_ends_well(plain_sce
     ended = forks.wait(first, seconds=0, signal="SIGCONT")
     assert second.status == REFUSED and "another run is at work on this output" in second.text, second.text
     assert ended.status == 0, ended.text
-    assert plain_scene.differences(tmp_path / "trial") == []
+    faults = plain_scene.differences(tmp_path / "trial")
+    assert not faults, "\n".join(faults)
 
 
 def group_of(pid: int) -> list[str]:
