@@ -4,8 +4,9 @@ python recipes/step.py WORK OUTPUT COMMAND ARGUMENT...      # COMMAND: a verb, a
 
 OUTPUT is a path in WORK. As a step begins, WORK/steps/OUTPUT.json takes its command and the checksums of the files that
 the command names; those of other inputs are in the output's run.json. Where the output is there, all are compared:
-`have OUTPUT`, or exit code 2 and a line that says what changed. A folder of recordings is compared by names and sizes.
-Starts in a few hundredths of a second: nothing but the standard library is imported.
+`have OUTPUT`, or exit code 2 and a line that says what changed. A folder of recordings is compared by its contents, one
+of more than 1 GB by names, sizes and times. Nothing but the standard library is imported: a step that is done takes a
+few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ RECIPES = Path(__file__).resolve().parent
 KEY_FILES = ("model.safetensors", "labels.csv", "metrics.json")  # what a folder that a verb wrote is compared by
 NO_MATTER = ("--threads", "--device")  # options of the machine, not of the result
 LARGE = 64 << 20  # bytes; the checksum of a larger file is remembered as long as the file is not touched
+LARGE_FOLDER = 1 << 30  # bytes
 
 
 class Step:
@@ -64,8 +66,8 @@ class Step:
         key = next((path / file for file in KEY_FILES if (path / file).is_file()), None)
         if key:
             return self.sha256(key)
-        outside = not path.resolve().is_relative_to(Path(self.work).resolve())
-        return listing(path) if path.is_dir() and outside else None
+        work = Path(self.work).resolve()
+        return listing(path, work) if path.is_dir() and not path.resolve().is_relative_to(work) else None
 
     def sha256(self, path: Path) -> str:
         state = path.stat()
@@ -137,21 +139,35 @@ def record_of(output: Path) -> Path:
     return output / "run.json" if output.is_dir() else output.with_name(f"{output.stem}.run.json")
 
 
-def listing(folder: Path) -> str:
-    """Return a checksum of the names and sizes of all files below a folder; links are followed, but not in circles."""
-    digest, seen = hashlib.sha256(), set()
+def listing(folder: Path, work: Path) -> str:
+    """Return a checksum of all files below a folder, without those of the recipe."""
+    digest, total = hashlib.sha256(), 0
+    for name, path in files_below(folder, work):
+        state = os.stat(path)
+        total += state.st_size
+        digest.update(os.fsencode(f"{name}\0{state.st_size} {state.st_mtime_ns}\n"))
+    if total > LARGE_FOLDER:
+        return f"names, sizes and times: {digest.hexdigest()}"
+    digest = hashlib.sha256()
+    for name, path in files_below(folder, work):
+        digest.update(os.fsencode(f"{name}\0{file_sha256(path)}\n"))
+    return f"contents: {digest.hexdigest()}"
+
+
+def files_below(folder: Path, work: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and path of all files, in the order of their names; links are followed, but not in circles."""
+    seen = {str(work)}
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(folders)
-        seen.add(real)
-        for name in sorted(files):
+        for name in [] if real in seen else sorted(files):
             path = os.path.join(place, name)
-            size = os.stat(path).st_size if os.path.exists(path) else -1
-            digest.update(os.fsencode(f"{os.path.relpath(path, folder)}\0{size}\n"))
-    return f"names and sizes: {digest.hexdigest()}"
+            if os.path.isfile(path):
+                yield os.path.relpath(path, folder), path
+        seen.add(real)
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: str | Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -20,8 +20,8 @@ PASSED_ON = {"psl_10s": "psl_2s", "psl_5s": "psl_2s", "three_seeds": "psl_2s"}  
 
 # Code where a shell expands, evaluates or splits; options; paths elsewhere; patterns; bytes that are not text.
 HOSTILE = (
-    "$(touch owned)", "`touch owned`", "x[$(touch owned)]", "a[0$(touch owned)]", "; touch owned", "--help", "-1", "08",
-    "../../owned", "*", "weak\ntrue", "\t", "a\x1b[2J", b"\xff\xfe", "0x10", "1e999", "weak weak", "x" * 5000,
+    "a[0$(touch owned)]", "--help", "../../owned", "weak\ntrue", "$(touch owned)", "`touch owned`", "; touch owned",
+    "-1", "08", "*", "\t", "a\x1b[2J", b"\xff\xfe", "0x10", "1e999", "weak weak", "x" * 5000,
 )  # fmt: skip
 KINDS = {
     "SCALE": ("tiny",),
@@ -98,9 +98,10 @@ def test_networks_are_those_of_the_package():
 
 @pytest.mark.parametrize("recipe", [name for name in SCRIPTS if name not in NOT_RECIPES])
 def test_setting_that_is_something_else_is_one_line_and_nothing_is_written(recipe, here):
-    before = files_in(here)
+    before, recipes = files_in(here), [name for name in SCRIPTS if name not in NOT_RECIPES]
     for name in settings_of(recipe):
-        for value in HOSTILE:
+        first = next(other for other in recipes if name in settings_of(other))
+        for value in HOSTILE if recipe == first else HOSTILE[:4]:
             ended = run(recipe, here, {"WORK": "mine", name: value})
             assert ended.returncode == 2 and not ended.stdout, (name, value, ended.stderr)
             assert ended.stderr.startswith(f"{name}=") and ended.stderr.count("\n") == 1, (name, value, ended.stderr)

@@ -135,20 +135,31 @@ def test_copy_that_fails_leaves_nothing_and_says_why(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["steps"]
 
 
-def test_folder_of_recordings_is_compared_by_names_and_sizes(tmp_path):
-    audio, work, list_ = tmp_path / "audio", tmp_path / "work", tmp_path / "list.csv"
+@pytest.mark.parametrize("large", [False, True])
+def test_folder_of_recordings_is_compared(tmp_path, large):
+    audio, work, source = tmp_path / "audio", tmp_path / "audio" / "work", tmp_path / "list.csv"
     for name in ("a/1.wav", "b/2.wav"):
         (audio / name).parent.mkdir(parents=True, exist_ok=True)
         (audio / name).write_text(name)
     (audio / "loop").symlink_to(audio)
-    list_.write_text("x")
-    command = ("copy", list_, "--audio", audio)
+    if large:
+        with open(audio / "large.wav", "wb") as file:
+            file.truncate((1 << 30) + 1)
+    source.write_text("x")
+    work.mkdir()
+    command = ("copy", source, "--audio", audio)
     assert step(work, "x.csv", *command).returncode == 0
     assert has(step(work, "x.csv", *command), work / "x.csv")
     (audio / "a" / "1.wav").touch()  # another time, the same recording
-    assert has(step(work, "x.csv", *command), work / "x.csv")
-    (audio / "c.wav").write_text("new")
-    assert refused(step(work, "x.csv", *command), f"{audio} is not what it was made from")
+    assert has(step(work, "x.csv", *command), work / "x.csv") is not large
+    stamp = (audio / "a" / "1.wav").stat()
+    for path, text in ((audio / "a" / "1.wav", "a/3.wav"), (audio / "c.wav", "new")):
+        shutil.rmtree(work / "steps")
+        (work / "x.csv").unlink()
+        assert step(work, "x.csv", *command).returncode == 0
+        path.write_text(text)
+        assert refused(step(work, "x.csv", *command), f"{audio} is not what it was made from")
+    assert (audio / "a" / "1.wav").stat().st_size == stamp.st_size
 
 
 def test_large_file_is_read_once_as_long_as_nobody_touches_it(tmp_path):
