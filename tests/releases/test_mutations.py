@@ -190,7 +190,8 @@ def table(name: str, rows: list[list[str]]) -> object:
     if name.startswith("sampling_weights"):
         return [rows[0], *([clip, *(f"{float(weight):.8e}" for weight in weights)] for clip, *weights in rows[1:])]
     kept = [place for place, column in enumerate(rows[0]) if column != FREE.get(name)]
-    return [[row[place] for place in kept] for row in rows]
+    found = [[row[place] for place in kept] for row in rows]
+    return sorted(found) if name == "missing.csv" else found
 
 
 def verdict(folder: Path, capsys) -> tuple[int, str]:
