@@ -68,6 +68,8 @@ from pseudolabel.progress import note
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
+PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its segments; segments a block
+
 
 @dataclass
 class NamedRecordings:
@@ -246,6 +248,11 @@ def refuse_unusable(args: argparse.Namespace, decoded: Decoded, n_files: int, au
         raise InputError(f"not one of {n_files} recordings can be used; first: {decoded.skipped[0][2]}", audio)
 
 
+def block_size(args: argparse.Namespace, n_files: int) -> int:
+    """Return how many clips are made together: more segments, as a block reads a recording from its beginning."""
+    return max(BLOCK_SIZE, min(n_files // PASSES, MOST_SEGMENTS)) if args.segments else BLOCK_SIZE
+
+
 def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     """Decode, write the lists, and the store last."""
     inputs, reports = Inputs(), Reports(out)
@@ -263,7 +270,7 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
     settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start(), **decoders()}
     # What --add finds half made belongs to a run that ended, or to recordings that have changed: the store is whole.
-    blocks = Blocks(out, len(files), BLOCK_SIZE, settings, restart=args.overwrite or old is not None)
+    blocks = Blocks(out, len(files), block_size(args, len(files)), settings, restart=args.overwrite or old is not None)
     decode_all(files, blocks, decoding, args.processes)
     decoded = collect(blocks)
     refuse_unusable(args, decoded, len(files), audio)

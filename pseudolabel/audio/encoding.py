@@ -150,7 +150,8 @@ def encode_into(pile: Pile, source: Source, decoding: Decoding, tape: Tape | Non
             raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", source)
         samples = _scaled(samples, stream.peak)
         pcm16 = encode_pcm16(samples)
-        refuse_unheard(np.count_nonzero(pcm16.view("<i2")), np.count_nonzero(samples), n_samples, stream)
+        n_sounding = np.count_nonzero(samples) if stream.peak > 1 else n_samples
+        refuse_unheard(np.count_nonzero(pcm16.view("<i2")), n_sounding, n_samples, stream)
         pile.append(pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate))
         return Encoded(n_samples, stream.peak > 1, stream.note())
     raise AssertionError("the last stream is read or raises")

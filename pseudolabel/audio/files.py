@@ -6,8 +6,10 @@ What is decoded ends where the sound ends, whatever a header states; where the t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,36 +199,32 @@ class SoundStream:
         return SoundStream(self.source, self.stored, self.reader, self.sample_rate, self.limit_s)
 
     def _resampled(self) -> Iterator[np.ndarray]:
-        n_samples, resample, rate, waiting = 0, None, None, None
-        for sound in self._checked():
-            if sound.rate != rate:
-                pieces = [resample(waiting, last=True)] if resample else []
-                rate, resample, waiting = sound.rate, self._resampler(sound.rate), None
-            else:
-                pieces = [resample(waiting, last=False)] if resample else []
-            if resample:
-                waiting = sound.samples
-            else:
-                pieces.append(sound.samples)
-            for piece in pieces:
-                n_samples += len(piece)
+        n_samples, rate = 0, 0
+        for run_rate, run in itertools.groupby(self._checked(), key=attrgetter("rate")):
+            for piece in self._run_resampled((sound.samples for sound in run), run_rate):
+                rate, n_samples = run_rate, n_samples + len(piece)
                 if len(piece):
                     self.peak = max(self.peak, _peak(piece))
                     yield piece
-        if resample:
-            piece = resample(waiting, last=True)
-            if n_samples + len(piece) == 0:
-                raise UnreadableAudio(f"is too short to resample from {rate} to {self.sample_rate} Hz", self.source)
-            if len(piece):
-                self.peak = max(self.peak, _peak(piece))
-                yield piece
+        if not n_samples:
+            raise UnreadableAudio(f"is too short to resample from {rate} to {self.sample_rate} Hz", self.source)
 
-    def _resampler(self, rate: int):
+    def _run_resampled(self, blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        """Yield blocks of one rate at the rate of the result."""
         if rate == self.sample_rate:
-            return None
+            yield from blocks
+            return
         import soxr
 
-        return soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32").resample_chunk
+        waiting, coming = next(blocks), next(blocks, None)
+        if coming is None:  # the usual case: all at once, which is faster and gives the same
+            yield soxr.resample(waiting, rate, self.sample_rate)
+            return
+        stream = soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32")
+        while coming is not None:
+            yield stream.resample_chunk(waiting)
+            waiting, coming = coming, next(blocks, None)
+        yield stream.resample_chunk(waiting, last=True)
 
     def _checked(self) -> Iterator[Sound]:
         """Yield the sound as it is decoded; refuse what no model may see."""

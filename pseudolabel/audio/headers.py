@@ -20,7 +20,7 @@ from typing import BinaryIO
 NO_STATEMENT = 0x7FFFF000  # bytes or more, of which fewer are there: what programs write that do not know the size yet
 TRIFLE = 0.02  # share of a recording; what is lost or follows beyond it is looked at
 MOST_PARTS = 10_000
-TAIL_BYTES, SEARCHED_BYTES = 1 << 16, 1 << 20
+TAIL_BYTES = 1 << 16
 FLAC_START = b"fLaC\0\0\0\x22"  # with the head of its STREAMINFO: another recording follows
 
 
@@ -187,19 +187,9 @@ def _flac(file: BinaryIO, size: int) -> Header:
         return Header("av")
     tail = max(2 * int.from_bytes(frame_bytes[3:], "big"), TAIL_BYTES)
     file.seek(max(size - tail, 0))
-    whole = _last_sample(file.read(tail), block) == total and not _holds(file, FLAC_START, 8)
+    end = file.read(tail)
+    whole = _last_sample(end, block) == total and FLAC_START not in end  # a longer one is seen when this one is read
     return Header("soundfile" if whole else "av", stated_s=total / rate)
-
-
-def _holds(file: BinaryIO, wanted: bytes, start: int) -> bool:
-    """Return whether `wanted` is in a file from `start` on."""
-    file.seek(start)
-    kept = b""
-    while piece := file.read(SEARCHED_BYTES):
-        if wanted in kept + piece:
-            return True
-        kept = piece[1 - len(wanted) :]
-    return False
 
 
 def _last_sample(tail: bytes, block: int) -> int:
