@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -60,14 +60,21 @@ class _FailureKept(io.FileIO):
 
 
 @contextlib.contextmanager
-def write_hdf5(path: str | Path, overwrite: bool = True) -> Iterator[h5py.File]:
+def write_hdf5(
+    path: str | Path, overwrite: bool = True, when_written: Callable[[], None] | None = None
+) -> Iterator[h5py.File]:
     """Yield an open HDF5 file; it takes the name `path` only when the block ends without an error.
 
+    Args:
+        when_written: called when all is on the disk, before the file takes its name.
     Raises:
         OSError: the disk is full, a quota is reached, or the file may not be so large; it names `path`.
     """
-    with whole_file(path, overwrite) as temporary, _hdf5_in(temporary, "w+", path) as file:
-        yield file
+    with whole_file(path, overwrite) as temporary:
+        with _hdf5_in(temporary, "w+", path) as file:
+            yield file
+        if when_written is not None:
+            when_written()
 
 
 @contextlib.contextmanager

@@ -38,12 +38,16 @@ def save_model(folder: str | Path, tagger: Tagger) -> None:
 
     The same weights give the same bytes.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in tagger.network.state_dict().items()}
     with artefacts.whole_file(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as error:  # a full disk
+            raise OSError(f"{folder / WEIGHTS}: {error}") from error
     artefacts.write_json(folder / CONFIG, {"format": FORMAT, "format_version": FORMAT_VERSION, **tagger.config})
 
 

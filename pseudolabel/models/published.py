@@ -245,7 +245,7 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert a file; return 0, or 2 for bad input."""
+    """Convert a file; return 0, 2 for bad input, 130 where it was interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m pseudolabel.models.published",
         description=__doc__,
@@ -263,6 +263,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

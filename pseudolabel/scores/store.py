@@ -246,10 +246,11 @@ def write_scores(
         shapes: scale name -> shape of the whole array.
         n_windows: scale name -> (N,) real windows, for scales where clips differ.
         hops_s: scale name -> seconds from window to window, where these are not their length.
-        beside: writes the files that belong to the store; called with `tables_crc32` when the store is whole, before it
-            takes its name, so that a store never lacks them.
+        beside: writes the files that belong to the store; called with `tables_crc32` when all is on the disk, before
+            the store takes its name, so that a store never lacks them.
     """
-    with write_hdf5(path, overwrite) as file:
+    sealed = []  # tables_crc32, once it is known
+    with write_hdf5(path, overwrite, lambda: beside(*sealed) if beside else None) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["window_rule"] = WINDOW_RULE
         for name, value in (attributes or {}).items():
@@ -275,8 +276,7 @@ def write_scores(
         for name, found in checksums.items():
             file[f"crc32_{name}"] = found.values
         ScoreStore.seal(file)
-        if beside is not None:
-            beside(int(file.attrs["tables_crc32"]))
+        sealed.append(int(file.attrs["tables_crc32"]))
 
 
 def note_hop(stored: h5py.Dataset, hop_s: float) -> None:

@@ -46,7 +46,10 @@ def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WITHIN if epoch is None else checkpoint_path(folder, epoch)
     with whole_file(path) as temporary:
-        torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
+        try:
+            torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
+        except RuntimeError as error:  # a full disk
+            raise OSError(f"{path}: could not be written: is the disk full?") from error
     if epoch is not None:
         (folder / WITHIN).unlink(missing_ok=True)
         for old in list(checkpoint_files(folder).values())[:-kept] if kept else ():
