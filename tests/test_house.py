@@ -25,7 +25,19 @@ ROOMS = (
     "releases",
     "benchmarks",
 )  # each imports only from those before it
-FOUNDATION = ("errors", "memory", "option_types", "tables", "artefacts", "progress", "workers", "blocks", "checksums", "stores")
+FOUNDATION = (
+    "errors",
+    "memory",
+    "option_types",
+    "tables",
+    "artefacts",
+    "progress",
+    "workers",
+    "blocks",
+    "checksums",
+    "hdf5_checks",
+    "stores",
+)
 WITHOUT_TORCH = ("labels", "scores", "enhance", "balance", "release")
 LONGEST_MODULE = 400  # lines
 

@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(work, straight, tm
     for number in range(20):
         out, wanted = tmp_path / f"killed-{number}.h5", number % 7  # and up to two blocks' time after so many blocks
         with start(work, out, SECONDS_A_BLOCK=0.02) as process:
-            wait_for(out.with_name(f".{out.name}.lock"), process)
+            wait_for(out.with_name(f".{out.name}.pseudolabel-lock"), process)
             while n_blocks(out) < wanted and process.poll() is None and not out.exists():
                 time.sleep(0.001)
             time.sleep(rng.uniform(0, 0.04))
@@ -196,7 +196,12 @@ def test_verify_tells_a_good_store_from_a_damaged_one(work, straight, tmp_path, 
     path = tmp_path / "scores.h5"
     path.write_bytes(straight)
     assert verb.main(["--verify", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: good: {N_CLIPS} clips x 3 classes at 0.5s, 1s, clip\n"
+    assert capsys.readouterr().out == (
+        f"{path}: good: {N_CLIPS} clips x 3 classes at 0.5s, 1s, clip; windows were not compared with the lengths of "
+        "clips (--clips)\n"
+    )
+    assert verb.main(["--verify", str(path), "--clips", str(work / "clips.h5")]) == 0
+    assert f"windows fit the lengths of {N_CLIPS} clips in" in capsys.readouterr().out
     offset = ScoreStore.open(path)._arrays["scores_1s"][0]
     damaged = bytearray(straight)
     damaged[offset + 3] ^= 1
