@@ -55,9 +55,9 @@ def read_header(file: BinaryIO, size: int) -> Header:
         if head[:4] == b"riff":
             return _w64(file, size)
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-            return _sized_chunk(file, 12, size, ">4sI", b"SSND")
+            return _aiff(file, size)
         if head[:4] == b"caff":
-            return _sized_chunk(file, 8, size, ">4sq", b"data")
+            return _caf(file, size)
         if head[:4] == b".snd":
             return _au(file, size)
         if head[:4] == b"fLaC":
@@ -113,7 +113,7 @@ def _riff(file: BinaryIO, start: int, size: int) -> tuple[Header, int]:
         if stated >= there:
             return Header(share=None if stated >= NO_STATEMENT and not wide else there / max(stated, 1)), 0
         following = next((end for end in (place + stated, place + stated + (stated & 1)) if _is_riff(file, end)), 0)
-        if following or _chunks_follow(file, place + stated, size) or there - stated <= TRIFLE * stated:
+        if following or there - stated <= TRIFLE * stated or _no_sound_follows(file, place + stated, size, order):
             return Header(share=1.0), following
         sizes = ((wide - 8, size - 8), (wide, there)) if wide else ((start + 4, size - 8), (place - 4, there))
         if not wide and size > 0xFFFFFFFF:
@@ -130,29 +130,50 @@ def _is_riff(file: BinaryIO, place: int) -> bool:
     return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
 
-def _chunks_follow(file: BinaryIO, place: int, size: int) -> bool:
-    """Return whether chunks, or a tag, and not more sound lie between the stated end of the sound and the file's."""
+def _no_sound_follows(file: BinaryIO, place: int, size: int, order: str) -> bool:
+    """Return whether chunks, a tag or zeros, and not more sound, lie behind the stated end of the sound."""
     for first in (place, place + 1):
         file.seek(first)
         if file.read(3) in (b"TAG", b"ID3"):
             return True
         end = first
         while size - end >= 8:
-            name, stated = _read(file, end, "<4sI")
+            name, stated = _read(file, end, f"{order}4sI")
             if not all(32 <= letter < 127 for letter in name) or end + 8 + stated > size:
                 break
             end += 8 + stated + (stated & 1)
         if end > first and size - end < 8:
             return True
-    return False
+    file.seek(place)
+    return all(not piece.strip(b"\0") for piece in iter(lambda: file.read(TAIL_BYTES), b""))
 
 
-def _sized_chunk(file: BinaryIO, place: int, size: int, form: str, wanted: bytes) -> Header:
-    """Return the header of a file whose sound is one chunk."""
-    for name, start, stated in _chunks(file, place, size, form):
-        if name == wanted:
-            known = stated > 0 and not (NO_STATEMENT <= stated <= 0xFFFFFFFF and stated > size)
-            return Header(share=min((size - start) / stated, 1.0) if known else None)
+def _aiff(file: BinaryIO, size: int) -> Header:
+    """AIFF: `COMM` counts the frames, the sound is in `SSND`, and `FORM` has the size of the whole."""
+    end = 8 + _read(file, 4, ">I")[0]
+    if size - end >= 12 and _read(file, end, ">4s4x3s") == (b"FORM", b"AIF"):
+        return Header(parts=((0, end), (end, size - end)))
+    counted = n_frames = 0
+    for name, place, stated in _chunks(file, 12, size, ">4sI"):
+        if name == b"COMM":
+            counted, n_frames = place + 2, _read(file, place + 2, ">I")[0]
+        if name != b"SSND":
+            continue
+        there, unsized = size - place, stated <= 8 or (stated >= NO_STATEMENT and stated > size)
+        if unsized or stated >= there:
+            return Header(share=None if unsized else there / stated)
+        if there - stated <= TRIFLE * stated or _no_sound_follows(file, place + stated, size, ">") or not n_frames:
+            return Header(share=1.0)
+        frame = (stated - 8) // n_frames
+        sizes = ((place - 4, there), (counted, (there - 8) // max(frame, 1)))
+        return Header(share=there / stated, corrections=tuple((at, struct.pack(">I", value)) for at, value in sizes))
+    return Header()
+
+
+def _caf(file: BinaryIO, size: int) -> Header:
+    for name, start, stated in _chunks(file, 8, size, ">4sq"):
+        if name == b"data":
+            return Header(share=min((size - start) / stated, 1.0) if stated > 0 else None)
     return Header()
 
 
@@ -170,10 +191,10 @@ def _w64(file: BinaryIO, size: int) -> Header:
 
 def _au(file: BinaryIO, size: int) -> Header:
     start, stated = _read(file, 4, ">II")
-    if stated in (0, 0xFFFFFFFF):
-        return Header("av" if not stated else "soundfile")
-    share = (size - start) / stated
-    return Header("av" if share > 1 + TRIFLE else "soundfile", share=share if abs(share - 1) > TRIFLE else 1.0)
+    unsized, there = stated in (0, 0xFFFFFFFF), max(size - start, 0)
+    if unsized or there > (1 + TRIFLE) * stated:  # nothing else follows the sound
+        return Header(share=None if unsized else there / stated, corrections=((8, b"\xff" * 4),))
+    return Header(share=min(there / stated, 1.0))
 
 
 def _flac(file: BinaryIO, size: int) -> Header:

@@ -92,6 +92,7 @@ def test_files_that_people_have_are_read_to_their_end(shared_cases, name):
 
 THREE = sound()
 FLAC, MP3 = packed(THREE, "FLAC", "PCM_16"), packed(THREE, "MP3", "MPEG_LAYER_III")
+AIFF, AU = packed(THREE, "AIFF", "PCM_16"), packed(THREE, "AU", "PCM_16")
 ID3 = b"ID3\4\0\0\0\0\1\x76" + bytes(246)
 CUT, AS_STATED = "header states 3.00 s, 1.00 s decoded", ""
 UNSIZED = [(4, 0xFFFFFFFF), (40, 0xFFFFFFFF)]
@@ -120,6 +121,11 @@ CONTAINERS = {  # name: content, seconds, note
     "a.au": (packed(THREE, "AU", "PCM_16"), 3.0, AS_STATED),
     "cut.au": (packed(THREE, "AU", "PCM_16")[:32_024], 1.0, CUT),
     "streamed.au": (with_number(packed(THREE, "AU", "PCM_16"), ">I", (8, 0xFFFFFFFF)), 3.0, AS_STATED),
+    "unsized.au": (with_number(packed(THREE, "AU", "PCM_16"), ">I", (8, 0)), 3.0, AS_STATED),
+    "old size.au": (with_number(AU, ">I", (8, 32_000)), 3.0, "header states 1.00 s, 3.00 s decoded"),
+    "old size.aiff": (with_number(AIFF, ">I", (22, RATE), (42, 32_008)), 3.0, "header states 1.00 s, 3.00 s decoded"),
+    "joined.aiff": (AIFF + packed(THREE[:RATE], "AIFF", "PCM_16"), 4.0, "header states 3.00 s, 4.00 s decoded"),
+    "zeros.wav": (wav(THREE) + bytes(50_000), 3.0, AS_STATED),
     "a.caf": (packed(THREE, "CAF", "PCM_16"), 3.0, AS_STATED),
     "a.flac": (FLAC, 3.0, AS_STATED),
     "no total.flac": (with_flac_total(FLAC, 0), 3.0, AS_STATED),
