@@ -297,3 +297,18 @@ def test_lengths_are_needed_by_windows_alone(here, capsys):
     line = refused(capsys, *save(here, np.full((2, 2), 0.5), "xy"), "--hop-s", "2", "--overwrite")
     assert "--hop-s: is the distance of windows whose length is not given" in line
     assert imported.DEFAULT_CLIP_S == 10
+
+
+@pytest.mark.parametrize("wrong", [2.0, np.nan])
+@pytest.mark.parametrize("scale", ["clip", 2])
+def test_evaluate_refuses_scores_that_are_no_probabilities(here, write_tones, capsys, wrong, scale):
+    from pseudolabel.evaluate import main as evaluate
+
+    write_tones(here / "work", [2.0] * 3)
+    array = np.full((3, 3) if scale == "clip" else (3, 1, 3), 0.5)
+    array[1, ..., 2] = wrong
+    ScoreStore.write(here / "work" / "scores.h5", ("t00", "t01", "t02"), ("low", "middle", "high"), {scale: array})
+    command = ["--scores", "work/scores.h5", "--labels", "work/labels.csv", "--scales", str(scale)]
+    assert evaluate(command) == 2
+    said = capsys.readouterr().err
+    assert f"clip 't01' has the score {wrong:g} of class 'high'" in said and "Traceback" not in said
