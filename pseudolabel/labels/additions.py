@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.ledger import FEW_ROWS, refuse_many
 from pseudolabel.labels.readers import columns
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.tables import text_rows
@@ -30,9 +31,14 @@ def read_ledger_errors(path: str | Path) -> list[tuple[str, str, str]]:
     """Return (clip id, class id, error type) of every addition in a ledger.csv.gz.
 
     Raises:
-        InputError: the file is missing or damaged, or lacks a column.
+        InputError: the file is missing or damaged, lacks a column, or has more rows than fit into memory.
     """
-    return [row for _, row in columns(text_rows(path), Path(path), *((name,) for name in COLUMNS))]
+    rows: list[tuple[str, str, str]] = []
+    for _, row in columns(text_rows(path), Path(path), *((name,) for name in COLUMNS)):
+        rows.append(row)
+        if not len(rows) % FEW_ROWS:
+            refuse_many(len(rows), path)
+    return rows
 
 
 def judge_additions(

@@ -20,6 +20,14 @@ def packed(members: np.ndarray) -> np.ndarray:
     return np.packbits(padded.reshape(-1), bitorder="little").view("<u8").reshape(n_sets, n_words)
 
 
+def packed_rows(relation: sparse.csr_array) -> np.ndarray:
+    """Return the sets (n, words) uint64 that the rows of (n, K) bool hold; it is never made dense."""
+    sets = np.zeros((relation.shape[0], -(-relation.shape[1] // WORD)), np.uint64)
+    rows, classes = relation.nonzero()
+    np.bitwise_or.at(sets, (rows, classes // WORD), np.uint64(1) << (classes % WORD).astype(np.uint64))
+    return sets
+
+
 def united(labels: sparse.csr_array, sets: np.ndarray) -> np.ndarray:
     """Return for each of n clips the union, (n, ...) uint64, of the sets of its labels.
 

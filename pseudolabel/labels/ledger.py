@@ -221,7 +221,7 @@ def ledger_pieces(
                 if piece[name].type != TYPES.get(name, pa.string()) or piece[name].null_count:
                     raise InputError(f"column {name!r} is not text in every row", path)
             yield piece
-    except (pa.ArrowException, OSError, *DAMAGED) as error:
+    except (pa.ArrowException, OSError, csv.Error, *DAMAGED) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"not a readable ledger ({reason})", path, "Give ledger.parquet or ledger.csv.gz.") from error
 

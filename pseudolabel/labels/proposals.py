@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.labels.bits import contains, members, packed, united
+from pseudolabel.labels.bits import contains, members, packed_rows, united
 
 TYPE_BITS = {"I": 1, "II": 2}
 ERROR_NAMES = ("", "I", "II", "I+II")  # by the sum of the bits
@@ -61,10 +61,10 @@ class Relations:
 
     def __init__(self, matrices: Mapping[str, sparse.csr_array]):
         self.errors = tuple(matrices)
-        dense = [relation.toarray() for relation in matrices.values()]
-        itself = np.eye(len(dense[0]), dtype=bool)
-        self._sets = np.stack([packed(relation) for relation in (*dense, itself)], axis=1)
-        self._either = np.logical_or.reduce(dense)
+        proposed = [packed_rows(relation) for relation in matrices.values()]
+        itself = packed_rows(sparse.eye_array(len(proposed[0]), dtype=bool, format="csr"))
+        self._sets = np.stack([*proposed, itself], axis=1)
+        self._either = np.bitwise_or.reduce(proposed)
 
     def proposed(self, labels: sparse.csr_array) -> ProposedSets:
         """Return what `labels` (n, K) bool propose."""
@@ -78,6 +78,6 @@ class Relations:
         proposal = np.repeat(np.arange(len(counts)), counts)
         first = np.repeat(labels.indptr[proposals.clips] - (np.cumsum(counts) - counts), counts)
         label = labels.indices[first + np.arange(len(proposal))]
-        speaks = self._either[label, proposals.classes[proposal]]
+        speaks = contains(self._either, label, proposals.classes[proposal])
         n_labels = np.bincount(proposal[speaks], minlength=len(counts))
         return np.concatenate([[0], np.cumsum(n_labels)]), label[speaks]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.evidence import Evidence, let_go
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.tables import read_csv
@@ -105,6 +105,11 @@ def thresholds_of_values(
     values = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(values)
     classes, values = classes[known], values[known]
+    if len(values) and not (values.min() >= 0 and values.max() <= 1):
+        strange = values[(values < 0) | (values > 1)][0]
+        raise InputError(
+            f"the score {strange:g} is not in [0, 1]", remedy="Scores are probabilities: apply the sigmoid."
+        )
     order = np.argsort(classes.astype(np.min_scalar_type(n_classes)), kind="stable")  # small integers: a radix sort
     bounds = np.searchsorted(classes[order], np.arange(n_classes + 1))
     values = values[order]
@@ -135,6 +140,7 @@ class PositiveScores:
             places = np.arange(start, min(start + LOOKED_UP, len(values)))
             clips = np.searchsorted(matrix.indptr, places, side="right") - 1
             values[places] = evidence.at(clips, matrix.indices[places])
+            let_go(evidence.scores)
         return cls(matrix.indices, values, evidence.column_of >= 0)
 
     @property
