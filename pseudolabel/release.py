@@ -10,8 +10,11 @@ The folder holds the enhanced list in the form of its source (segments.csv, fsd5
 and Parquet, the list before, the ledger (added_labels), thresholds, sampling weights after relabelling, with --soft
 the teacher's scores, and a data card, croissant.json, CITATION.cff, licences, run.json and SHA256SUMS. Made again it
 has the same bytes, wherever and whenever; it is verified before it takes its name. --verify reads such a folder and
-checks bytes, ids, classes, that ledger and original list make the enhanced one, thresholds, scores, and the card's
-counts.
+checks bytes, ids, classes, that ledger and original list make the enhanced one, thresholds, scores, and every figure
+that run.json and the documents state, whichever version wrote them. Links are refused; what hosting sites add (.git,
+.gitattributes, .DS_Store) is passed over with a line. A release is not signed: who makes all of its files anew, with
+labels, ledger, figures and checksums that fit each other, has made another release; and words without figures,
+authors, teacher and precision are what its makers say. Compare SHA256SUMS with a copy from a place that you trust.
 """
 
 from __future__ import annotations
@@ -99,6 +102,7 @@ def _make(args: argparse.Namespace) -> None:
     """Gather, write into a folder without its name yet, verify, name it."""
     from pseudolabel.releases.enhanced import read_enhanced
     from pseudolabel.releases.folder import not_a_release, write_release
+    from pseudolabel.releases.listing import values_of_their_kind
     from pseudolabel.releases.verify import verify_release
 
     folder = args.enhanced or _only_enhanced(args.work)
@@ -107,11 +111,13 @@ def _make(args: argparse.Namespace) -> None:
     refuse_foreign(out, args.overwrite, reason_not_to=not_a_release)
     named = (args.labels, *(args.list or ()), args.scores, args.precision, args.evaluation, *(args.teacher or ()))
     refuse_input_as_output(out, (folder, *named))
-    enhanced = read_enhanced(folder, home, args.vocabulary)
+    with values_of_their_kind(folder):
+        enhanced = read_enhanced(folder, home, args.vocabulary)
     if args.strict and enhanced.missing:
         message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
         raise InputError(message, folder, "Without --strict missing.csv lists them.")
-    contents = _contents(args, enhanced)
+    with values_of_their_kind(folder):
+        contents = _contents(args, enhanced)
     del enhanced
     with only_run(out), whole_folder(out, args.overwrite, reason_not_to=not_a_release) as temporary:
         counts = write_release(contents, temporary).counts

@@ -27,6 +27,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import note
 from pseudolabel.releases.difference import Side, difference
+from pseudolabel.releases.listing import values_of_their_kind
 
 LEDGERS = ("added_labels.parquet", "ledger.parquet")  # of a release, of a folder that enhance wrote
 DIFFERENCE = "difference.json"
@@ -60,7 +61,9 @@ def run_difference(args: argparse.Namespace, beside: Sequence[Path] = ()) -> Non
                 f"{label} ({n:,})" for label, n in sorted(side.labels.left_out.items(), key=lambda item: -item[1])
             )
             note(f"{side.name}: labels that are not in the vocabulary {vocabulary.name!r} are left out: {named}")
-    found = difference(*sides, Ontology.load(inputs.read(args.ontology)))
+    ontology = Ontology.load(inputs.read(args.ontology))
+    with values_of_their_kind(args.diff[0], "it, or the other one, holds something of another kind"):
+        found = difference(*sides, ontology)
     lines = difference_lines(found)
     if args.out:
         reason_not_to = _not_a_difference

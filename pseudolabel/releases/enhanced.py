@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,8 +117,7 @@ class Enhanced:
 
     def where(self, path: Path) -> Path | None:
         """Return where the bytes of an input lie: where `enhance` read them, in the work folder or beside its own."""
-        places = dict.fromkeys((path, self.work / path.name, self.folder.parent / path.name))
-        return next((place for place in places if place.is_file() and sha256(place) == self.inputs[path]), None)
+        return _place_of(path, self.inputs[path], self.folder, self.work)
 
     def is_input(self, path: Path) -> bool:
         """Return whether a file has the bytes of an input, wherever it lies."""
@@ -129,8 +128,8 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     """Read a folder that `enhance` wrote.
 
     Args:
-        work: where a vocabulary.csv may lie.
-        vocabulary: its classes; None: the one of WORK/vocabulary.csv and the built-in ones that fits.
+        work: where inputs and a vocabulary.csv may lie.
+        vocabulary: its classes; None: the one that run.json records, WORK/vocabulary.csv or a built-in one, which fits.
 
     Raises:
         InputError: a file is missing or damaged, or ledger, labels and summary are not of one run.
@@ -146,7 +145,9 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     if absent:
         raise InputError(f"{first_few(absent)} is missing", folder / SUMMARY, NO_FOLDER)
     _refuse_for_memory(folder / LEDGER)
-    labels = _read_labels(folder, summary, work, vocabulary)
+    recorded = [_place_of(Path(path), digest, folder, work) for path, digest in record["inputs"].items()]
+    vocabularies = [path for path in recorded if path and path.name.startswith("vocabulary")]
+    labels = _read_labels(folder, summary, [vocabulary] if vocabulary else [*vocabularies, *_own(work), *BUILT_IN])
     ledger = read_ledger(folder / LEDGER)
     place = folder / LEDGER
     added = Added.of(ledger, labels, place)
@@ -179,11 +180,21 @@ def read_object(path: Path) -> dict:
     return value
 
 
-def _read_labels(folder: Path, summary: Mapping, work: Path, given: str | Path | None) -> LabelTable:
+def _place_of(path: Path, digest: str, folder: Path, work: Path) -> Path | None:
+    """Return where a file with this checksum lies: at its path, in the work folder, or beside the enhanced folder."""
+    places = dict.fromkeys((path, work / path.name, folder.parent / path.name))
+    return next((place for place in places if place.is_file() and sha256(place) == digest), None)
+
+
+def _own(work: Path) -> list[Path]:
+    return [work / "vocabulary.csv"] if (work / "vocabulary.csv").is_file() else []
+
+
+def _read_labels(folder: Path, summary: Mapping, sources: Sequence[str | Path]) -> LabelTable:
     """Read the labels with the vocabulary that has the classes of the summary, or that knows all labels."""
     classes = tuple(row["class_id"] for row in summary["by_class"]) if "by_class" in summary else None
-    own, failure = work / "vocabulary.csv", None
-    for source in [given] if given else [*([own] if own.is_file() else []), *BUILT_IN]:
+    failure = None
+    for source in sources:
         vocabulary = Vocabulary.load(source)
         if classes is None or vocabulary.class_ids == classes:
             try:
@@ -192,6 +203,5 @@ def _read_labels(folder: Path, summary: Mapping, work: Path, given: str | Path |
                 failure = failure or error
     if failure is not None:
         raise failure
-    named = str(given) if given else "WORK/vocabulary.csv and no built-in vocabulary"
-    message = f"its {len(classes or ())} classes are not those of {named}"
+    message = f"its {len(classes or ())} classes are not those of {first_few(map(str, sources))}"
     raise InputError(message, folder / SUMMARY, "Give the --vocabulary that enhance took.")

@@ -158,6 +158,8 @@ class Facts:
         for place, text in (("title", self.title), *optional, *(("authors", name) for name in self.authors)):
             if not text.isprintable() or not (text.strip() or (place, text) in optional):
                 raise InputError(f"{text!r} is not one line of text", place)
+        if self.wav and "{clip_id}" not in self.wav:
+            raise InputError(f"{self.wav!r} names one recording for all clips", "wav")
         if self.url and not re.match(r"https?://\S+$", self.url):
             raise InputError(f"{self.url!r} is no web address", "url", "It starts with https://")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from pseudolabel.artefacts import JUNK, files_in, read_run, sha256
 from pseudolabel.errors import InputError, first_few
@@ -19,11 +22,22 @@ SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
 OF_ANOTHER_KIND = (  # what libraries raise for values that nobody expected there
     ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError,
-    zlib.error, struct.error,
+    zlib.error, struct.error, pa.ArrowException,
 )  # fmt: skip
 ADDED_BY_OTHERS = (  # what version control, hosting sites and file browsers put into a folder; never opened
     ".git", ".gitattributes", ".gitignore", ".huggingface", ".cache/huggingface", ".DS_Store", "Thumbs.db",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def values_of_their_kind(place: Path, message: str = "a file holds something of another kind") -> Iterator[None]:
+    """Turn what a library raises for values that nobody expected in files of others into an InputError."""
+    try:
+        yield
+    except InputError:  # a ValueError that says already what is wrong
+        raise
+    except OF_ANOTHER_KIND as error:
+        raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_ANEW) from error
 
 
 class Listing(NamedTuple):

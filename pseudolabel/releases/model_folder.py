@@ -38,12 +38,12 @@ from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.licences import licence_of, usual_licence
 from pseudolabel.releases.listing import (
     GET_ANEW,
-    OF_ANOTHER_KIND,
     RECORD,
     SUMS,
     checksums,
     list_files,
     refuse_others,
+    values_of_their_kind,
     verify_bytes,
     why_not_replaced,
 )
@@ -183,7 +183,7 @@ def verify_model(folder: Path) -> list[str]:
     if record.get("format_version") != FORMAT_VERSION:
         message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
         raise InputError(message, folder / RECORD, GET_ANEW)
-    try:
+    with values_of_their_kind(folder / RECORD, "something is missing or of another kind"):
         tagger = load_model(folder)
         _verify_model(folder, record, tagger)
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
@@ -191,11 +191,6 @@ def verify_model(folder: Path) -> list[str]:
         figures = (record["n_parameters"], record["sample_rate"])
         described = _rows(folder, record, "documents", ())
         same = verify_documents(folder, documents(record), described, record.get("pseudolabel"), figures, OTHERWISE)
-    except InputError:
-        raise
-    except OF_ANOTHER_KIND as error:
-        message = f"something is missing or of another kind ({' '.join(str(error).split())[:200]})"
-        raise InputError(message, folder / RECORD, GET_ANEW) from error
     lines.append("card and licence say what run.json says" if same else OTHER_WORDS + str(record.get("pseudolabel")))
     return lines
 

@@ -18,7 +18,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.enhanced import THRESHOLDS
-from pseudolabel.releases.listing import GET_ANEW, OF_ANOTHER_KIND, verify_bytes
+from pseudolabel.releases.listing import values_of_their_kind, verify_bytes
 from pseudolabel.releases.released import Released, read_release
 from pseudolabel.releases.segments import verify_windows
 from pseudolabel.releases.tables import positions, read_threshold_table
@@ -33,20 +33,14 @@ def verify_release(folder: Path) -> list[str]:
         InputError: something does not: the message names the file, and what is wrong with it.
     """
     checks = (verify_forms, _verify_ledger, verify_windows, verify_targets, verify_weights, verify_facts)
-    try:
-        with Progress("verify", 2 + len(checks), "check") as progress:
-            lines = verify_bytes(folder)
+    with values_of_their_kind(folder), Progress("verify", 2 + len(checks), "check") as progress:
+        lines = verify_bytes(folder)
+        progress.advance()
+        released = read_release(folder)
+        progress.advance()
+        for check in checks:
+            lines += filter(None, [check(released)])
             progress.advance()
-            released = read_release(folder)
-            progress.advance()
-            for check in checks:
-                lines += filter(None, [check(released)])
-                progress.advance()
-    except InputError:  # a ValueError that says already what is wrong
-        raise
-    except (*OF_ANOTHER_KIND, pa.ArrowException) as error:
-        message = f"a file holds something of another kind ({' '.join(str(error).split())[:200]})"
-        raise InputError(message, folder, GET_ANEW) from error
     return lines
 
 

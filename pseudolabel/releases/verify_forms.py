@@ -38,7 +38,7 @@ OTHER_LABELS = "says other labels than labels.csv"
 def verify_forms(released: Released) -> str:
     """Read the list in each of its forms, and the ledger in its two: they must say the same."""
     folder, labels = released.folder, released.labels
-    checks = {PARQUET: _same_parquet, files.PSLA: _same_psla if released.facts.wav else _same_form}
+    checks = {PARQUET: _same_parquet, files.PSLA: _same_psla if released.facts.documents else _same_form}
     checks |= {source.file: _same_form for source in SOURCE_FORMS.values()}
     checks = {name: check for name, check in checks.items() if (folder / name).is_file()}
     for name, check in checks.items():

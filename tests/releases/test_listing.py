@@ -255,6 +255,45 @@ def test_a_difference_is_replaced_on_demand_with_or_without_its_record(tmp_path,
     assert run(work, *options, "--overwrite") == 0
 
 
+def test_a_release_of_an_earlier_version_is_verified_and_replaced(tmp_path, capsys):
+    work = make_work(tmp_path / "work")
+    assert run(work) == 0
+    folder = work / "release-closure"
+    record = json.loads((folder / "run.json").read_text())
+    for name in ("format", "format_version", "documents", "wav"):
+        del record[name]
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "SHA256SUMS").write_text(files.checksums(folder))
+    assert verify_release(folder)[-1] == "counts are true, and the documents say what run.json says"
+    assert run(work, "--overwrite") == 0 and "wav" in json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("summary.json", {"by_class": 5}),
+        ("summary.json", {"by_class": [{}]}),
+        ("summary.json", {"errors": 5}),
+        ("summary.json", {"errors": ["III"]}),
+        ("summary.json", {"ontology": [1]}),
+        ("summary.json", {"decisions": 5}),
+        ("summary.json", {"profile": {}}),
+        ("run.json", {"inputs": {"labels.csv": 5}}),
+        ("run.json", {"options": {"threshold": []}}),
+        ("run.json", {"options": [1]}),
+    ],
+)
+def test_an_enhancement_with_odd_values_ends_in_one_line(tmp_path, capsys, name, change):
+    work = make_work(tmp_path / "work")
+    path = work / "enhanced-closure" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    capsys.readouterr()
+    code = run(work)
+    said = capsys.readouterr().err.strip()
+    assert (code == 2 and "error: " in said.splitlines()[-1]) or change == {"options": {"threshold": []}}, (code, said)
+    assert "Traceback" not in said
+
+
 def test_two_runs_do_not_write_one_release(tmp_path, capsys):
     from pseudolabel.blocks import only_run
 
