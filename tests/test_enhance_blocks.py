@@ -556,3 +556,37 @@ def test_run_json_lists_its_inputs_as_they_were_read_and_its_files(work, monkeyp
     assert record["inputs"][str(work / "labels.csv")] == before
     assert record["roles"]["labels"] == str(work / "labels.csv")
     assert sorted([*record["files"], "run.json"]) == sorted(path.name for path in (work / "enhanced-25p").iterdir())
+
+
+# ---- what a library user may get wrong --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rules", ["25p", [], ()])
+def test_one_rule_is_not_a_sweep(rules):
+    labels = LabelTable(["a"], np.ones((1, 6), bool), SIX)
+    with pytest.raises(InputError, match="rules: several rules are compared"):
+        enhancement.sweep(labels, np.ones((1, 6)), Ontology.load(ONTOLOGY_FILE), rules)
+
+
+@pytest.mark.parametrize("options", ["25p", 0.5, {"threshold": "25p"}])
+def test_options_are_options(options):
+    labels = LabelTable(["a"], np.ones((1, 6), bool), SIX)
+    with pytest.raises(InputError, match="options: must be EnhanceOptions"):
+        enhance(labels, np.ones((1, 6)), Ontology.load(ONTOLOGY_FILE), options)
+
+
+@pytest.mark.parametrize("scores", [np.array([["a"] * 6]), np.array([[None] * 6])])
+def test_scores_are_numbers(scores):
+    labels = LabelTable(["a"], np.ones((1, 6), bool), SIX)
+    with pytest.raises(InputError, match="scores are numbers, not"):
+        enhance(labels, scores, Ontology.load(ONTOLOGY_FILE))
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, 1.5, -0.5])
+def test_a_strange_score_of_a_label_or_a_candidate_is_named(strange):
+    labels = LabelTable(["a", "b"], np.array([[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], bool), SIX)
+    for clip, k in ((0, 1), (0, 3)):  # a label, which a threshold is made from; a candidate
+        scores = np.full((2, 6), 0.5)
+        scores[clip, k] = strange
+        with pytest.raises(InputError, match=rf"a: the score {strange:g} of class '{SIX.class_ids[k]}' is not in"):
+            enhance(labels, scores, Ontology.load(ONTOLOGY_FILE), EnhanceOptions("0.1"))

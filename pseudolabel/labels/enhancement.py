@@ -133,7 +133,7 @@ class Enhancing:
         thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
     ) -> Enhancing:
         """Match the scores and make the thresholds; arguments and errors as for `enhance`."""
-        options = options or EnhanceOptions()
+        options = _checked(options)
         search, positives = prepare(labels, scores, ontology, options, thresholds_from)
         thresholds = thresholds_by(positives, options, labels.vocabulary)
         return cls(labels, ontology, options, search, positives, thresholds)
@@ -200,7 +200,9 @@ def sweep(
     Returns:
         One dict with the keys SWEEP_HEADER for each rule and type, in the order of `rules`.
     """
-    each = [replace(options or EnhanceOptions(), threshold=rule) for rule in rules]
+    if isinstance(rules, str) or not rules:
+        raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
+    each = [replace(_checked(options), threshold=rule) for rule in rules]
     search, positives = prepare(labels, scores, ontology, each[0], thresholds_from)
     thresholds = [thresholds_by(positives, one, labels.vocabulary) for one in each]
     n_classes = len(labels.vocabulary)
@@ -213,6 +215,12 @@ def sweep(
                 by_class += np.bincount(added.classes[kept], minlength=n_classes)
     n_before = labels.matrix.nnz
     return [row for one, by_kind in zip(each, counts, strict=True) for row in sweep_rows(one.name, by_kind, n_before)]
+
+
+def _checked(options: EnhanceOptions | None) -> EnhanceOptions:
+    if options is not None and not isinstance(options, EnhanceOptions):
+        raise InputError(f"must be EnhanceOptions, not {options!r}", "options", "Give EnhanceOptions(threshold=...).")
+    return options or EnhanceOptions()
 
 
 def prepare(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
-from pseudolabel.labels.bits import contains, members, packed, united
+from pseudolabel.labels.bits import contains, members, packed, packed_rows, united
 
 SIZES = st.tuples(st.integers(0, 6), st.sampled_from([1, 5, 63, 64, 65, 130]))
 
@@ -35,3 +35,8 @@ def test_union_holds_what_any_label_brings(data):
     expected = [set().union(*(np.flatnonzero(relation[label]) for label in np.flatnonzero(clip))) for clip in labels]
     rows, classes = members(united(sparse.csr_array(labels), packed(relation)))
     assert [set(classes[rows == row].tolist()) for row in range(n)] == expected
+
+
+@given(arrays.arrays(bool, st.tuples(st.integers(0, 5), st.integers(1, 130))))
+def test_sparse_rows_are_packed_as_dense_ones(members_of):
+    assert np.array_equal(packed_rows(sparse.csr_array(members_of)), packed(members_of))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,3 +72,19 @@ def test_a_clip_with_hundreds_of_labels_does_not_overflow():
     labels = np.ones((1, 400), bool)
     labels[0, 399] = False
     assert as_sets(labels, {"I": children}) == {(0, 399): ("I", list(range(399)))}
+
+
+def test_relations_of_many_classes_are_never_dense():
+    """20,000 classes: three dense relations would take 1.2 GB."""
+    n = 20_000
+    chain = sparse.eye_array(n, k=1, dtype=bool, format="csr")
+    labels = sparse.csr_array(([True, True], ([0, 1], [5, n - 2])), shape=(2, n))
+    tracemalloc.start()
+    relations = Relations({"I": chain, "II": sparse.csr_array(chain.T)})
+    proposed = relations.proposed(labels)
+    found = proposed.listed(proposed.any)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [places.tolist() for places in found] == [[0, 0, 1, 1], [4, 6, n - 3, n - 1], [2, 1, 2, 1]]
+    assert relations.supporting_labels(labels, found)[1].tolist() == [5, 5, n - 2, n - 2]
+    assert peak < 600 << 20

@@ -182,3 +182,13 @@ def test_a_percentile_is_numpys_to_the_last_bit(values, percent):
     for share in (percent, 25, 5):
         found = ThresholdRule("p", percent=share).of(np.array(values))
         assert found == np.percentile(np.array(values), share, method="linear")
+
+
+@pytest.mark.parametrize("strange", [1.5, -0.25, np.inf, -np.inf])
+def test_a_score_outside_0_and_1_makes_no_threshold(strange):
+    labels, scores = np.eye(3, dtype=bool), np.full((3, 3), 0.5)
+    scores[1, 1] = strange
+    with pytest.raises(InputError, match=rf"the score {strange:g} is not in \[0, 1\]"):
+        class_thresholds(labels, scores, "mean")
+    scores[1, 1], scores[0, 1] = 0.5, strange  # no label there
+    assert class_thresholds(labels, scores, "mean").tolist() == [0.5] * 3

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.ledger import SCHEMA, read_ledger, write_ledger
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.labels.undo import apply_decisions, undo
+from pseudolabel.labels.undo import _entries, apply_decisions, undo
 from pseudolabel.labels.vocabulary import Vocabulary
 
 ABC = Vocabulary("abc", ("a", "b", "c"), ("A", "B", "C"), ("",) * 3)
@@ -123,3 +123,13 @@ def test_large_row_numbers_do_not_overflow():
     matrix[-1, -1] = matrix[0, 0] = True
     labels = LabelTable([f"c{i}" for i in range(n)], matrix, wide)
     assert undo(labels, ledger((f"c{n - 1}", "k499"))).label_sets()[-1] == ()
+
+
+@given(st.data())
+def test_every_label_is_found_where_it_stands_and_no_other(data):
+    matrix = data.draw(arrays.arrays(bool, (data.draw(st.integers(1, 5)), 4)))
+    labels = LabelTable([f"c{i}" for i in range(len(matrix))], matrix, Vocabulary("four", *(tuple("abcd"),) * 3))
+    clips, classes = (places.reshape(-1) for places in np.indices(matrix.shape))
+    entries = _entries(labels, clips, classes)
+    assert ((entries >= 0) == matrix.reshape(-1)).all()
+    assert entries[entries >= 0].tolist() == list(range(matrix.sum()))
