@@ -90,9 +90,9 @@ committee all "${all[@]}"
 # ---- results: first the single epochs, which are many ---------------------------------------------------------------
 each=("${each[@]/#/$WORK/answers/}")
 step members evaluate --scores "${each[@]/%/.h5}" --out "$WORK/members"
-step evaluation evaluate --runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5
+measured=(--runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5)
+step evaluation evaluate "${measured[@]}"
 step committees.txt committees.py "checkpoints=${members[*]##*/}" "seeds=${same[*]}" "settings=${other[*]}" \
     "all=${all[*]}"
 cat "$WORK/committees.txt"
-# shellcheck disable=SC2119
-finish
+finish "${measured[@]}"
