@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +97,7 @@ class Ontology:
         835 pairs among AudioSet's 527 classes.
         """
         vocabulary = Vocabulary.of(vocabulary)
-        column_of = self.columns(vocabulary)
-        above = _all_ancestors(self.graph)
-        pairs = [
-            (column, column_of[ancestor])
-            for node, column in column_of.items()
-            for ancestor in above[node]
-            if ancestor in column_of
-        ]
-        return _relation(pairs, len(vocabulary))
+        return _all_ancestors(self.graph, self.columns(vocabulary), len(vocabulary))
 
     def descendants(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary; `ancestors` turned."""
@@ -138,15 +130,7 @@ class Ontology:
         kept = nx.DiGraph()
         kept.add_nodes_from(self.graph)
         kept.add_edges_from(edge for edge in self.graph.edges if not self.is_abstract(edge[0]))
-        above = _all_ancestors(kept)
-        pairs = [
-            (column, column_of[ancestor])
-            for node, column in column_of.items()
-            if node not in skipped
-            for ancestor in above[node]
-            if ancestor in column_of
-        ]
-        return _relation(pairs, len(vocabulary))
+        return _all_ancestors(kept, column_of, len(vocabulary), skipped)
 
     def is_abstract(self, node: str) -> bool:
         """Return whether the restrictions of a node are exactly `abstract`."""
@@ -189,13 +173,22 @@ def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: 
     return sorted(found)
 
 
-def _all_ancestors(graph: nx.DiGraph) -> dict[str, set[str]]:
-    """Return the ancestors of every node, all in one walk from the roots down."""
-    above: dict[str, set[str]] = {}
+def _all_ancestors(
+    graph: nx.DiGraph, column_of: Mapping[str, int], n_classes: int, skipped: Collection[str] = ()
+) -> sparse.csr_array:
+    """Return (K, K) bool, [class, ancestor]; all in one walk from the roots down, a bit for each class."""
+    above: dict[str, int] = {}
     for node in nx.topological_sort(graph):
-        parents = list(graph.predecessors(node))
-        above[node] = set(parents).union(*(above[parent] for parent in parents))
-    return above
+        above[node] = 0
+        for parent in graph.predecessors(node):
+            above[node] |= above[parent] | (1 << column_of[parent] if parent in column_of else 0)
+    rows = [np.zeros(0, np.int32)] * n_classes
+    for node, column in column_of.items():
+        if node not in skipped:
+            packed = np.frombuffer(above[node].to_bytes(-(-n_classes // 8), "little"), np.uint8)
+            rows[column] = np.flatnonzero(np.unpackbits(packed, bitorder="little")).astype(np.int32)
+    ends = np.cumsum([0, *map(len, rows)])
+    return sparse.csr_array((np.ones(ends[-1], bool), np.concatenate(rows), ends), shape=(n_classes, n_classes))
 
 
 def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:

@@ -66,6 +66,7 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
     texts = [chunk for chunk in chunks if chunk.is_text and chunk.path[0] in columns]
     n_rows = min([n_rows, *(_rows_at_once(chunk, path) for chunk in texts)])
     for batch in file.iter_batches(n_rows, columns=list(columns)):
+        batch.validate(full=True)  # texts are UTF-8
         n_read += len(batch)
         yield batch
     if n_read != claimed:
@@ -133,7 +134,7 @@ def _dictionary(chunk: Chunk, path: Path) -> bytes:
         content = file.read(max(chunk.data_at - chunk.dictionary_at, 0))
     header = Compact(content)
     fields = header.structure()  # 2: size unpacked, 3: size packed
-    if fields[2] > max(SMALL, chunk.unpacked):
+    if not 0 <= fields[2] <= max(SMALL, chunk.unpacked) or fields[3] < 0:
         raise ValueError("unpacks to more than its column")
     page, codec = content[header.at : header.at + fields[3]], CODECS[chunk.codec]
     return page if codec is None else pa.decompress(page, fields[2], codec, asbytes=True)

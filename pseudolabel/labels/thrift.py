@@ -43,6 +43,8 @@ class Compact:
         raise ValueError(f"a value of kind {kind}")
 
     def _list(self, depth: int) -> list:
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
         head = self._byte()
         size = head >> 4 if head >> 4 < 15 else self._unsigned()
         if size > len(self.content) - self.at:  # each has a byte at least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -195,3 +196,18 @@ def test_vocabulary_of_another_ontology_is_refused(toy):
         toy.children(vocabulary_of("x", "y"))
     with pytest.raises(InputError, match=r"ontology id 'dogg' of class 'a' is not a node; nearest: 'dog' \(Dog\)"):
         toy.children(Vocabulary("v", ("a", "b"), ("a", "b"), ("dogg", "wolf")))
+
+
+def test_relations_of_a_chain_of_thousands_of_classes_take_little_memory():
+    n = 3000
+    ids = [f"k{k}" for k in range(n)]
+    chain = Ontology.from_nodes(Node(ids[k], ids[k], tuple(ids[k + 1 : k + 2])) for k in range(n))
+    vocabulary = Vocabulary("chain", *(tuple(ids),) * 3)
+    tracemalloc.start()
+    above, below = chain.ancestors(vocabulary), chain.descendants(vocabulary)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert above.nnz == below.nnz == n * (n - 1) // 2
+    assert peak < 30 * above.nnz  # bytes
+    assert above[[n - 1]].indices.tolist() == list(range(n - 1)) and not above[[0]].nnz
+    assert chain.children(vocabulary).nnz == n - 1

@@ -90,3 +90,12 @@ def test_ledger_of_rows_that_its_file_cannot_hold_is_refused(tmp_path):
             file.write_table(pa.table(columns, schema=SCHEMA))
     with pytest.raises(InputError, match="claims 4,194,304 values"):
         read_ledger(tmp_path / "ledger.parquet")
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    strange = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array([0, 1, 2], np.int32).tobytes()), pa.py_buffer(b"a\xe9")
+    )  # fmt: skip
+    pq.write_table(pa.table({"clip_id": strange, "labels": ["", ""]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: cannot be read as Parquet \(.*[Uu][Tt][Ff]"):
+        LabelTable.read(tmp_path / "t.parquet", "audioset")
