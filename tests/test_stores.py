@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 
 import h5py
 import numpy as np
 import pytest
 
+from pseudolabel.artefacts import sha256
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
 from pseudolabel.stores import ALIGNED_FROM, ALIGNMENT, write_hdf5
 
 ON_A_FULL_DISK = """
@@ -55,3 +59,28 @@ def test_large_data_sets_begin_where_any_machine_reads_them_fast_and_the_bytes_r
         assert file["large"].nbytes >= ALIGNED_FROM and file["large"].id.get_offset() % ALIGNMENT == 0
         assert np.array_equal(file["large"][:], np.arange(5000, dtype=np.float16))
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_clips_that_were_replaced_while_open_are_noticed_when_audio_is_read(write_tones, tmp_path):
+    store = ClipStore.open(write_tones(tmp_path, [0.1, 0.2]) / "clips.h5")
+    store.read("t00")  # mapped from now on
+    write_tones(tmp_path, [0.1, 0.2, 0.3])
+    for read in (lambda: store.read("t01"), lambda: store.batch([0], 0, 10), store.verify, store.content):
+        with pytest.raises(InputError, match=r"clips\.h5: was replaced, changed or removed after it was opened"):
+            read()
+
+
+def test_the_checksum_of_what_a_store_holds_tells_other_audio_from_the_same(write_tones, tmp_path):
+    first, same = (ClipStore.open(write_tones(tmp_path / name, [0.1, 0.2]) / "clips.h5") for name in "ab")
+    assert first.content() == same.content()
+    path = tmp_path / "b" / "clips.h5"
+    with h5py.File(path, "r+") as file:
+        audio = file["bytes"][:]
+        audio[0] ^= 1
+        file["bytes"][:], file["crc32"][0] = audio, zlib.crc32(audio[: file["offset"][1]])
+        ClipStore.seal(file)
+    assert ClipStore.open(path).content() != first.content()
+    with h5py.File(path, "r+") as file:  # without checksums of clips, the whole file is read
+        del file["crc32"]
+        ClipStore.seal(file)
+    assert ClipStore.open(path).content() == sha256(path)
