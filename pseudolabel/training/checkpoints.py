@@ -52,8 +52,13 @@ def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict
             raise OSError(f"{path}: could not be written: is the disk full?") from error
     if epoch is not None:
         (folder / WITHIN).unlink(missing_ok=True)
-        for old in list(checkpoint_files(folder).values())[:-kept] if kept else ():
-            old.unlink()
+        remove_old_checkpoints(folder, kept)
+
+
+def remove_old_checkpoints(folder: Path, kept: int) -> None:
+    """Remove all but the last `kept` checkpoints of epochs; KEEP_ALL: none."""
+    for old in list(checkpoint_files(folder).values())[:-kept] if kept else ():
+        old.unlink()
 
 
 def read_checkpoint(path: Path) -> dict:

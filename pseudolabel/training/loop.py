@@ -24,7 +24,7 @@ from pseudolabel.models.tagger import Tagger
 from pseudolabel.option_types import check_types
 from pseudolabel.progress import Progress
 from pseudolabel.training.batches import Batch, augmented, read_batch
-from pseudolabel.training.checkpoints import KEPT, load_checkpoint, save_checkpoint
+from pseudolabel.training.checkpoints import KEPT, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from pseudolabel.training.dataset import Examples, prefetch
 from pseudolabel.training.distributed import ALONE, Ranks
 from pseudolabel.training.drawing import NETWORK, draw_step
@@ -146,6 +146,8 @@ class Trainer:
         with Progress(name, self.n_steps, unit, self.step) if self.ranks.leads else _Silent() as progress:
             while self.step < self.n_steps and not self._out_of_patience():
                 self._train_epoch(answering, progress)
+        if self.ranks.leads:  # the run that wrote the last one may have been killed just then
+            remove_old_checkpoints(self.folder / "checkpoints", self.kept_checkpoints)
         kept = self.evaluated
         if self.selection.weights:
             kept.load_state_dict(self.selection.weights[self.selection.best])
