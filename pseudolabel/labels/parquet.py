@@ -46,7 +46,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         InputError: it is none, is damaged, or claims more rows, values or bytes than a file of its size can hold.
         pa.ArrowException, OSError: it is damaged in another way.
     """
-    n_rows, chunks = _footer(path)
+    n_rows, chunks = read_footer(path)
     size, values = path.stat().st_size, [n_rows, *(chunk.n_values for chunk in chunks)]
     if max(values) > MOST_VALUES * size + FEW_VALUES or min(values) < 0:
         raise InputError(f"claims {max(values):,} values in {size:,} bytes", path, REMEDY)
@@ -62,7 +62,7 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
     Raises:
         InputError: a text, or all texts of a column, are too large; the file has another number of rows than it claims.
     """
-    n_read, (claimed, chunks) = 0, _footer(path)
+    n_read, (claimed, chunks) = 0, read_footer(path)
     texts = [chunk for chunk in chunks if chunk.is_text and chunk.path[0] in columns]
     n_rows = min([n_rows, *(_rows_at_once(chunk, path) for chunk in texts)])
     for batch in file.iter_batches(n_rows, columns=list(columns)):
@@ -73,8 +73,8 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
         raise InputError(f"has {n_read} rows, its footer says {claimed}", path, "Get it anew.")
 
 
-def _footer(path: Path) -> tuple[int, list[Chunk]]:
-    """Return the number of rows and the columns of all row groups."""
+def read_footer(path: Path) -> tuple[int, list[Chunk]]:
+    """Return the number of rows and the columns of all row groups; InputError where the footer is damaged."""
     with open(path, "rb") as file:
         content = file.seek(max(path.stat().st_size - 8, 0)) and file.read(8)
         size = struct.unpack("<I", content[:4])[0] if content and content.endswith(b"PAR1") else 0
@@ -85,7 +85,8 @@ def _footer(path: Path) -> tuple[int, list[Chunk]]:
     try:
         footer = Compact(content).structure()
         groups = [(group[3], [_chunk(column[3]) for column in group[1]]) for group in footer[4]]
-        if footer[3] != sum(n_rows for n_rows, _ in groups):
+        n_columns = sum(5 not in element for element in footer[2])  # 5: the number of its children
+        if footer[3] != sum(n_rows for n_rows, _ in groups) or any(len(chunks) != n_columns for _, chunks in groups):
             raise ValueError("row groups do not add up")
         return footer[3], [chunk for _, chunks in groups for chunk in chunks]
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.parquet import read_footer
 from pseudolabel.memory import refuse_more_than_fits
 from pseudolabel.releases.listing import GET_ANEW
 
@@ -54,19 +55,17 @@ def refuse_parquet(
         most: bytes that the texts have at most.
     """
     try:
+        rows, chunks = read_footer(path)
+        names = list(dict.fromkeys(".".join(chunk.path) for chunk in chunks))
         with pq.ParquetFile(path) as file:
-            names = [file.metadata.schema.column(place).path for place in range(file.metadata.num_columns)]
             found = {field.name: field.type for field in file.schema_arrow}
             if list(found) != list(schema) or any(not _alike(found[name], schema[name]) for name in schema):
                 raise InputError(f"its columns are {', '.join(f'{n} ({t})' for n, t in found.items())[:200]}", path)
-            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-            rows = file.metadata.num_rows
-        chunks = [group.column(place) for group in groups for place in range(len(names))]
-        counted = sum(chunk.num_values for chunk in chunks)
+        counted = sum(chunk.n_values for chunk in chunks)
         if rows > n_rows or counted > n_values * len(names):
             message = f"has {rows:,} rows and {counted:,} values, more than the labels can have"
             raise InputError(message, path, GET_ANEW)
-        held = sum(chunk.total_uncompressed_size for chunk in chunks)
+        held = sum(chunk.unpacked for chunk in chunks)
         if held > most + 16 * n_values * len(names) + PACKED_SLACK * (1 + len(chunks)):
             raise InputError(f"claims to hold {held:,} bytes, more than it can", path, GET_ANEW)
         texts = 0
