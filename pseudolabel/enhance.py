@@ -7,12 +7,13 @@
     python -m pseudolabel.enhance --undo work/enhanced-25p/ledger.parquet
 
 A class is added to a clip when a label of the clip proposes it (its child: Type I; its parent or ancestor: Type II),
-the clip lacks it, and the teacher's score is above the class's threshold. Written into WORK/enhanced-RULE/: labels.csv,
-ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, outside.csv (what ontology
-nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv. --errors II --type2
-closure takes no scores (WORK/enhanced-closure/). --sweep only counts what several thresholds would add
-(WORK/sweep/sweep.csv). --apply adds to the labels what a reviewer found right: a ledger as CSV with the further column
-decision (right, wrong, unsure). --undo takes all additions of a ledger back.
+the clip lacks it, and the teacher's score is above the class's threshold. What will be added is counted and said
+first, then written block by block into WORK/enhanced-RULE/: labels.csv, ledger.parquet and ledger.csv.gz (every added
+label and why), thresholds.csv, missing.csv, outside.csv (what ontology nodes outside the vocabulary do), summary.json,
+run.json; with --soft also targets.h5 and mask.csv. --errors II --type2 closure takes no scores
+(WORK/enhanced-closure/). --sweep only counts what several thresholds would add (WORK/sweep/sweep.csv). --apply adds to
+the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong, unsure).
+--undo takes all additions of a ledger back.
 """
 
 from __future__ import annotations
