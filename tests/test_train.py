@@ -14,6 +14,7 @@ import torch
 
 from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.frontend import LogMel, LogMelOptions
 from pseudolabel.evaluate import main as evaluate
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -440,6 +441,15 @@ def test_model_hears_the_rate_of_the_clips(write_tones, tmp_path, capsys):
     assert "8000" in refused(capsys, work)  # 0 to 8 kHz need 16 kHz: the front end must be given too
     assert train(work, "--front-end", "hop_s=.04", "f_max=4000", "--out", work / "run") == 0
     assert json.loads((work / "run" / "config.json").read_text())["sample_rate"] == 8000
+
+
+def test_a_model_of_clips_at_32_khz_has_the_front_end_of_16_khz(write_tones, tmp_path, capsys):
+    work = write_tones(tmp_path / "fast", [1.0] * 6, sample_rate=32_000)
+    assert train(work, "--front-end", "hop=1280", "--out", work / "run") == 0
+    assert "hop=1280 is taken as hop_s=0.04 (samples at 32000 Hz)" in capsys.readouterr().out
+    front_end = load_model(work / "run").front_end
+    assert (front_end.settings.hop, front_end.settings.window, front_end.settings.f_max) == (1280, 1024, 8000.0)
+    assert front_end.n_frames(32_000) == LogMel(LogMelOptions(hop_s=0.04)).n_frames(16_000)
 
 
 @pytest.mark.parametrize(

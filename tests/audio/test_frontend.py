@@ -341,6 +341,13 @@ def test_configs_in_samples_have_the_features_that_they_had(config, n_frames):
     assert share_within(features, expected, 1e-3) >= 0.999
 
 
+def test_what_a_config_in_samples_leaves_out_is_what_it_was_then():
+    settings = build_frontend({"name": "kaldi_fbank", "sample_rate": 32_000, "hop": 320}).settings
+    assert (settings.window, settings.hop, settings.f_max, settings.reference_rate) == (400, 320, None, 32_000)
+    settings = build_frontend({"name": "log_mel", "n_fft": 1024}).settings
+    assert (settings.window, settings.hop, settings.f_max, settings.sample_rate) == (1024, 160, 8_000.0, 16_000)
+
+
 def test_options_in_samples_are_converted_with_a_line():
     found, line = lengths_in_seconds({"hop": 640, "n_mels": 40, "n_fft": 1024}, 32_000)
     assert found == {"n_mels": 40, "hop_s": 0.02, "window_s": 0.032}
