@@ -17,7 +17,7 @@ from pseudolabel.tables import Fields, parse_json, read_json, refuse_repeated, t
 Row = tuple[int, str, str]  # number, clip id, labels joined by the format's separator
 ENDINGS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
-    ".aac", ".wma", ".webm", ".mkv", ".npy",
+    ".aac", ".wma", ".webm", ".mkv", ".mov", ".3gp", ".avi", ".weba", ".mka", ".m4b", ".wave", ".mp2", ".npy",
 )  # fmt: skip
 CLIP_COLUMNS = (
     "clip_id", "id", "filename", "file_name", "fname", "file", "wav", "path", "audio", "YTID", "segment_id",
