@@ -189,10 +189,12 @@ def remove(path: Path, reason_not_to: Callable[[Path], str]) -> None:
     reason = reason_not_to(path)
     if reason:
         raise InputError(f"{reason}, so it is not removed", path, "Move it.")
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    if not path.is_dir() or path.is_symlink():
         path.unlink()
+        return
+    if not is_temporary(path):  # killed half-way, half a folder must not lie there under its name
+        path = path.rename(temporary_name(path))
+    shutil.rmtree(path)
 
 
 # ---- whole or not at all ----------------------------------------------------------------------------------------

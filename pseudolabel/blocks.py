@@ -16,7 +16,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import clear_leftovers, files_in, is_temporary, lock_path, remove, whole_folder, write_json
+from pseudolabel.artefacts import (
+    clear_leftovers,
+    files_in,
+    is_temporary,
+    lock_path,
+    remove,
+    sha256,
+    whole_folder,
+    write_json,
+)
 from pseudolabel.errors import InputError, first_few
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
@@ -70,9 +79,24 @@ def not_parts(folder: Path) -> str:
     return ""
 
 
+def remove_parts_of_finished(output: Path, record: Path) -> None:
+    """Remove the blocks of an output that is there, where a run was killed when it had only this left to do.
+
+    Args:
+        record: the JSON file beside the output, whose `settings_sha256` is the checksum of the blocks' settings.
+    """
+    settings = parts_of(output) / SETTINGS
+    if output.is_file() and settings.is_file() and _object_in(record).get("settings_sha256") == sha256(settings):
+        remove(parts_of(output), not_parts)
+
+
 def _settings_in(folder: Path) -> dict:
+    return _object_in(folder / SETTINGS)
+
+
+def _object_in(path: Path) -> dict:
     try:
-        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -39,6 +39,7 @@ from pseudolabel.artefacts import (
     refuse_existing,
     refuse_foreign_file,
     run_record,
+    sha256,
     write_csv,
     write_json,
 )
@@ -59,7 +60,7 @@ from pseudolabel.audio.encoding import Decoding
 from pseudolabel.audio.files import Source
 from pseudolabel.audio.growing import read_pieces
 from pseudolabel.audio.listing import find_audio, read_segments
-from pseudolabel.blocks import Blocks, only_run
+from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.prepare_files import Reports, label_lists, lists_to_write, missing_clips, own_lists, read_groups
@@ -201,6 +202,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
     out = args.out or args.work / "clips.h5"
     with only_run(out):
+        if not (args.add or args.overwrite):
+            remove_parts_of_finished(out, Reports(out).run)
         if not (args.stats and out.exists()) or args.add or args.overwrite:
             overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
             prepare_alone(args, refuse_foreign_file(out, overwrite, ours, "a clip store"))
@@ -283,6 +286,7 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     write_csv(reports.missing, ("clip_id", "list", "reason"), missing)
     record = {
         **run_record("prepare", vars(args), inputs),
+        "settings_sha256": sha256(blocks.folder / SETTINGS),
         "clips_under_another_id": len(recordings.aliases),
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }
