@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
+from pseudolabel.cli import key_value
+from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 
@@ -27,7 +31,7 @@ def load(name: str):
     return module
 
 
-lists = load("lists")
+lists, form = load("lists"), load("form")
 
 
 def write_corpus(work: Path, labels: dict[str, str], rest: dict[str, str] | None = None) -> Vocabulary:
@@ -107,3 +111,25 @@ def test_part_and_rest_share_no_clip_and_lose_none(tmp_path, write_tones):
 def test_draw_depends_on_the_seed_not_on_the_order(seed):
     names = [f"clip{i}" for i in range(50)]
     assert lists.by_draw(names, seed) == lists.by_draw(names[::-1], seed) != lists.by_draw(names, seed + 1)
+
+
+def test_form_prints_the_options_that_build_the_same_network(tmp_path, capsys):
+    from pseudolabel.models.tagger import build_tagger
+
+    options = {"width": 0.25, "last_channels": 32, "input_norm": "batch"}
+    given = {"name": "mobilenetv2", "class_ids": ["a"], "options": options, "front_end": {"hop": 320}}
+    config = build_tagger(given).config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    form.form(argparse.Namespace(config=tmp_path / "config.json"))
+    lines = capsys.readouterr().out.splitlines()
+    cut = lines.index("--front-end")
+    assert lines[:3] == ["--model", "mobilenetv2", "--model-options"]
+    built = [dict(key_value(line) for line in part) for part in (lines[3:cut], lines[cut + 1 :])]
+    assert build_tagger({**given, "options": built[0], "front_end": built[1]}).config == config
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"name": "x", "options": 3, "front_end": {}}', "[" * 100_000])
+def test_form_of_what_is_not_a_run_is_one_error(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="not a run's"):
+        form.form(argparse.Namespace(config=tmp_path / "config.json"))
