@@ -198,14 +198,14 @@ class Facts:
         Raises:
             InputError: a key is missing or unknown, a value has another kind, or counts contradict each other.
         """
-        known = [column.name for column in fields(cls)]
+        known = tuple(column.name for column in fields(cls))
         _need(record, (), str(place))
         made = record.get("format", FORMAT), record.get("format_version", FORMAT_VERSION)  # absent in earlier releases
         if made != (FORMAT, FORMAT_VERSION):
             message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION}"
             raise InputError(message, place)
+        _need(record, known if "format" in record else REQUIRED, str(place))
         record = {key: value for key, value in record.items() if key not in ("format", "format_version")}
-        _need(record, REQUIRED, str(place))
         strange = [key for key in record if key not in known]
         if strange:
             raise InputError(f"unknown key {strange[0]!r}; nearest: {nearest(strange[0], known)!r}", place)
