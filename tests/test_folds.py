@@ -180,7 +180,7 @@ def test_clips_that_every_run_saw_are_refused(work, runs, tmp_path, capsys):
     (tmp_path / "list.csv").write_text("clip_id,labels\n" + "".join(
         f"{clip},\n" for clip in CLIP_IDS if clip not in left_out))  # fmt: skip
     assert score(work, tmp_path / "scores.h5", "--folds", *runs[:2], "--list", tmp_path / "list.csv") == 0
-    assert "Leave one away" in refused(capsys, score, work, tmp_path / "x.h5", "--folds", *runs, "--run", runs[0])
+    assert "Name them once" in refused(capsys, score, work, tmp_path / "x.h5", "--folds", *runs, "--run", runs[0])
 
 
 def test_clip_of_a_seen_recording_is_not_out_of_fold_without_folds_either(work, runs, tmp_path):
