@@ -93,7 +93,7 @@ def any_reading(now: object, before: object, damaged: bytes, whole: bytes) -> No
 def what_json_says(now: object, before: object, damaged: bytes, whole: bytes) -> None:
     """Refuse a reading that has fewer entries than the damaged JSON."""
     entries = json.loads(damaged.decode("utf-8-sig"))
-    assert len(now) == len(entries["data"] if isinstance(entries, dict) else entries)
+    assert len(now) == len(entries.get("data", entries) if isinstance(entries, dict) else entries)
 
 
 def what_numpy_says(now: object, before: object, damaged: bytes, whole: bytes) -> None:
@@ -249,6 +249,8 @@ def tables() -> Iterable[Reader]:
         Reader("ids.txt", text("a.wav\nb\nc c\n-d\n", "ids.txt"), read_ids, lines(0)),
         Reader("classes.txt", text("Speech\n/m/0bt9lr\nGunshot, gunfire\n", "classes.txt"),
                lambda path: read_classes(path, VOCABULARY), lines(0)),
+        Reader("id2label.json", text(json.dumps(dict(enumerate(NAMES)), indent=1), "id2label.json"),
+               lambda path: read_classes(path, VOCABULARY), what_json_says),
     )  # fmt: skip
 
 
@@ -370,7 +372,7 @@ READERS = {
     "fsdkaggle2019.csv weak.tsv psl.tsv metadata.csv plain.csv excel.csv metadata.jsonl audioset_strong.tsv desed.tsv "
     "psla.json own.parquet times.csv",
     tables: "vocabulary.csv class_labels_indices.csv names.tsv fsd50k_vocabulary.csv ontology.csv ontology.json "
-    "groups.csv train_clips.csv parts.csv sounds.csv thresholds.csv map.csv ids.txt classes.txt",
+    "groups.csv train_clips.csv parts.csv sounds.csv thresholds.csv map.csv ids.txt classes.txt id2label.json",
     ledgers: "ledger.csv ledger.csv.gz ledger.parquet errors_of_ledger",
     reviews: "judged.csv judged.json sample.csv sample.json",
     stores: "scores.npy scores.csv scores.h5 clips.h5",

@@ -49,7 +49,7 @@ def read_record(folder: Path) -> dict:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error})", path) from error
     if not isinstance(record, dict) or not isinstance(record.get("options") or {}, dict):
         raise InputError("not an object with the fields of a run", path)

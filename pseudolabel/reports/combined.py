@@ -23,7 +23,7 @@ def read_metrics(evaluation: Path) -> dict:
         if path.is_file():
             try:
                 return json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"not JSON ({error})", path, "Evaluate again.") from error
     raise InputError("no metrics.json, nor evaluation/metrics.json", evaluation, "Run `evaluate` on it first.")
 
