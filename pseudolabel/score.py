@@ -134,8 +134,11 @@ def finished_before(out: Path) -> bool:
     record = read_record(files_beside(out)[0])
     if record.get("settings_sha256") != sha256(settings):
         return False
-    if record.get("tables_crc32") != ScoreStore.open(out).attributes.get("tables_crc32"):
+    store, made = ScoreStore.open(out).attributes, json.loads(settings.read_text(encoding="utf-8"))
+    if record.get("tables_crc32") != store.get("tables_crc32"):
         return False
+    if any(str(store[name]) != str(value) for name, value in made.items() if name in store):
+        return False  # an older store of the same scores
     remove(parts_of(out), not_parts)
     print(f"{out} was finished by an earlier run; its blocks are removed")
     return True
