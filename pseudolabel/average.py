@@ -18,20 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import cli
-from pseudolabel.artefacts import (
-    Inputs,
-    read_run,
-    refuse_foreign,
-    refuse_input_as_output,
-    run_record,
-    sha256,
-    whole_folder,
-    write_csv,
-    write_run_record,
-)
+from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
+from pseudolabel.records import Inputs, run_record, sha256, write_run_record
 from pseudolabel.score_import import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
 from pseudolabel.scores.store import ScoreStore

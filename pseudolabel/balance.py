@@ -18,17 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import (
-    Inputs,
-    refuse_foreign,
-    refuse_input_as_output,
-    run_record,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_run_record,
-    write_text,
-)
+from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
@@ -56,6 +46,8 @@ from pseudolabel.labels.sampling import (
 )
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.records import Inputs, run_record, write_run_record
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
 LONG_EPOCH = 10  # times the clips: repeating them costs more than drawing with weights

@@ -30,7 +30,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.artefacts import begins_with, refuse_foreign_file, run_record, scratch_folder, write_json
+from pseudolabel.artefacts import write_json
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.cli import (
     choose_device,
@@ -44,6 +44,9 @@ from pseudolabel.cli import (
 )
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import begins_with, refuse_foreign_file
+from pseudolabel.records import run_record
+from pseudolabel.temporaries import scratch_folder
 
 
 def bench_labels(args: argparse.Namespace) -> Report:

@@ -16,17 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import (
-    clear_leftovers,
-    files_in,
-    is_temporary,
-    lock_path,
-    remove,
-    sha256,
-    whole_folder,
-    write_json,
-)
+from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.ownership import files_in
+from pseudolabel.records import sha256
+from pseudolabel.temporaries import clear_leftovers, is_temporary, lock_path, remove
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel.artefacts import read_run
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
 if TYPE_CHECKING:

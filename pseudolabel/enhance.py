@@ -24,21 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from pseudolabel.artefacts import (
-    Inputs,
-    begins_with,
-    input_in_role,
-    read_run,
-    recorded_input,
-    refuse_foreign,
-    refuse_foreign_file,
-    refuse_input_as_output,
-    run_record,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_run_record,
-)
+from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
@@ -64,6 +50,8 @@ from pseudolabel.labels.table import HEADER
 from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.verification import compare_windows
 

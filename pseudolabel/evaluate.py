@@ -23,15 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import (
-    Inputs,
-    begins_with,
-    refuse_foreign,
-    refuse_foreign_file,
-    refuse_input_as_output,
-    run_record,
-    write_text,
-)
+from pseudolabel.artefacts import write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.evaluation_lists import (
@@ -48,7 +40,9 @@ from pseudolabel.evaluation_lists import (
     training_priors,
 )
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, run_record
 from pseudolabel.reports.answers import (
     WEIGHTS,
     Answer,

@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import Inputs, input_in_role, read_csv, read_run, recorded_input
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import judge_additions, read_ledger_errors
 from pseudolabel.labels.aliases import match_clips
@@ -21,10 +20,13 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.sampling import priors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.reports.answers import read_record
 from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.stores import KeyedByClip
+from pseudolabel.tables import read_csv
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 
 NOISY, TRUTH = "noisy", "truth"

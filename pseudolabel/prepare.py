@@ -32,17 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import (
-    Inputs,
-    begins_with,
-    has_format,
-    refuse_existing,
-    refuse_foreign_file,
-    run_record,
-    sha256,
-    write_csv,
-    write_json,
-)
+from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.audio.clips import CODECS, ClipStore, audio_start, write_clips
 from pseudolabel.audio.decoding import (
     BLOCK_SIZE,
@@ -63,8 +53,10 @@ from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
 from pseudolabel.prepare_files import Reports, label_lists, lists_to_write, missing_clips, own_lists, read_groups
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, run_record, sha256
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
@@ -286,7 +278,7 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     write_csv(reports.missing, ("clip_id", "list", "reason"), missing)
     record = {
         **run_record("prepare", vars(args), inputs),
-        "settings_sha256": sha256(blocks.folder / SETTINGS),
+        **({} if old is not None else {"settings_sha256": sha256(blocks.folder / SETTINGS)}),
         "clips_under_another_id": len(recordings.aliases),
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }

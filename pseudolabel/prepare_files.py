@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudolabel import cli
-from pseudolabel.artefacts import Inputs, begins_with, read_csv, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.decoding import KEPT
 from pseudolabel.audio.listing import nfc, other_files
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import begins_with, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.records import Inputs
+from pseudolabel.tables import read_csv
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable

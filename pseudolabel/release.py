@@ -25,12 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import __version__, cli
-from pseudolabel.artefacts import Inputs, git_commit, refuse_foreign, refuse_input_as_output, whole_folder
+from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.sampling import DEFAULT_BETA
+from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, git_commit
 from pseudolabel.scores.windows import CLIP, parse_window
 
 MODEL_FORMAT = "pseudolabel-model-release"

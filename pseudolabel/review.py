@@ -27,18 +27,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pseudolabel.artefacts import (
-    Inputs,
-    input_in_role,
-    read_run,
-    recorded_input,
-    refuse_foreign,
-    refuse_input_as_output,
-    run_record,
-    sha256,
-    whole_folder,
-    write_run_record,
-)
+from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
@@ -61,7 +50,9 @@ from pseudolabel.labels.published import table_path
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, sha256, write_run_record
 from pseudolabel.reviews.curve import OWN_JUDGED
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
 

@@ -32,10 +32,11 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import Inputs, refuse_input_as_output, remove, run_record, sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.errors import InputError
+from pseudolabel.ownership import refuse_input_as_output
+from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
     add_import_options,
     files_beside,
@@ -46,6 +47,7 @@ from pseudolabel.score_import import (
 )
 from pseudolabel.scores.store import ScoreStore, write_scores
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_by, unseen_clips
 from pseudolabel.verification import verify_store

@@ -8,21 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pseudolabel import cli
-from pseudolabel.artefacts import (
-    Inputs,
-    begins_with,
-    has_format,
-    refuse_foreign_file,
-    refuse_input_as_output,
-    run_record,
-    write_csv,
-    write_json,
-)
+from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, run_record
 from pseudolabel.scores.import_ids import listed_lengths
 from pseudolabel.scores.imported import DEFAULT_CLIP_S, Answers, import_scores, open_answers
 from pseudolabel.scores.store import ScoreStore

@@ -30,31 +30,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import (
-    Inputs,
-    read_run,
-    refuse_existing,
-    refuse_foreign,
-    refuse_input_as_output,
-    remove,
-    rename,
-    run_record,
-    write_csv,
-    write_json,
-)
+from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.audio.corpus import (
     CLIP_IDS,
-    OLD_SCENES,
-    SCENES,
     Recipe,
     class_priors,
-    is_left_of_finished,
     make_scenes,
-    not_parts,
-    not_scenes,
     open_parts,
     part_of,
 )
+from pseudolabel.audio.corpus_files import PARTS_FOLDER, SCENES, TABLES, publish, refuse_others
 from pseudolabel.audio.scenes import Event, SceneOptions
 from pseudolabel.audio.sources import (
     PARTS,
@@ -74,14 +59,11 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.option_types import check_types
+from pseudolabel.ownership import refuse_input_as_output
+from pseudolabel.records import Inputs, run_record
 
-TABLES = (
-    "clips.csv", "sources.csv", "vocabulary.csv", "truth.csv", "events.csv", "labels.csv", "balanced.csv",
-    "validation.csv", "eval.csv", "dropped.csv", "annotator.csv", "skipped_sounds.csv", "run.json",
-)  # fmt: skip
 LABEL_FILES = {"full": "labels.csv", "validation": "validation.csv", "eval": "eval.csv"}
 # One stream of random numbers for each purpose; a scene's own is [seed, list number, scene number].
-PARTS_FOLDER = "simulate.parts"  # unfinished work, in the work folder
 SYNTHESIS, DIVISION, PRIORS, ANNOTATOR, BALANCE = range(100, 105)
 
 
@@ -172,23 +154,6 @@ def simulate(
             refuse_input_as_output(work / name, [sounds, sound_labels])
         refuse_others(work, overwrite)
         return _simulate_alone(work, options, sounds, sound_labels, processes, strict, record)
-
-
-def refuse_others(work: Path, overwrite: bool) -> None:
-    """Raise InputError where outputs lie that may not be replaced, or are not those of a simulation."""
-    parts = work / PARTS_FOLDER
-    publishing = (parts / "run.json").exists()  # killed while it gave the outputs their names: go on
-    if not publishing and is_left_of_finished(parts):
-        remove(parts, not_parts)
-    there = [name for name in (SCENES, *TABLES) if os.path.lexists(work / name)]
-    for name in there:
-        refuse_existing(work / name, overwrite or publishing)
-    if there and not publishing and read_run(work).get("verb") != "simulate":
-        raise InputError(f"{first_few(there)}: not of a corpus that simulate made, so not replaced", work,
-                         "Give another --work.")  # fmt: skip
-    for name, reason_not_to in ((SCENES, not_scenes), (PARTS_FOLDER, not_parts)):
-        if os.path.lexists(work / name):
-            refuse_foreign(work / name, True, reason_not_to=reason_not_to)
 
 
 def _simulate_alone(
@@ -312,22 +277,6 @@ def write_tables(
     tally = annotator.tally(annotations.values())
     write_csv(folder / "annotator.csv", tally[0], (row.values() for row in tally))
     write_csv(folder / "skipped_sounds.csv", ("file", "reason"), table.skipped)
-
-
-def publish(parts: Path, work: Path) -> None:
-    """Give every finished output its name in `work`, scenes and run.json last, and remove the folder of parts.
-
-    Killed in between and run again, it goes on: tables are made again, and scenes that have moved are left in place.
-    """
-    for name in TABLES:
-        if name != "run.json":
-            os.replace(parts / name, work / name)
-    if any((parts / SCENES).iterdir()):
-        if (work / SCENES).exists():
-            os.rename(work / SCENES, parts / OLD_SCENES)
-        os.rename(parts / SCENES, work / SCENES)
-    rename(parts / "run.json", work / "run.json")
-    remove(parts, not_parts)
 
 
 def summary(corpus: Corpus, options: SimulateOptions, work: Path) -> str:

@@ -14,11 +14,12 @@ from typing import Self
 import h5py
 import numpy as np
 
-from pseudolabel.artefacts import sha256, whole_file
+from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.hdf5_checks import refuse_claims, refuse_heaps, refuse_odd_attributes
 from pseudolabel.progress import Progress
+from pseudolabel.records import sha256
 
 VERIFY_BYTES = 1 << 24  # read at a time
 ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple, so that they can be mapped into memory

@@ -24,12 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel import cli
-from pseudolabel.artefacts import refuse_input_as_output, run_record, whole_file, write_csv
+from pseudolabel.artefacts import whole_file, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import refuse_input_as_output
+from pseudolabel.records import run_record
 from pseudolabel.reports.learning_curve import CURVE, learning_curve
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name

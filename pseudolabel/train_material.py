@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel import cli
-from pseudolabel.artefacts import Inputs
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import same_clips
@@ -21,6 +20,7 @@ from pseudolabel.labels.folds import fold_numbers
 from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import Inputs
 from pseudolabel.scores.windows import window_samples
 
 

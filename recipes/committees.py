@@ -12,9 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
-from pseudolabel.artefacts import sha256, write_csv, write_json, write_text
+from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.cli import run_verb, verb_parser
 from pseudolabel.errors import InputError
+from pseudolabel.records import sha256
 from pseudolabel.reports.results import aligned
 
 HEADER = ("committee", "models", "mean mAP", "best mAP", "committee mAP")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.artefacts import sha256, whole_folder, write_json
+from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
 from pseudolabel.errors import InputError
@@ -26,6 +26,7 @@ from pseudolabel.labels.folds import fold_numbers
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 
 SLIM_CLASSES = ("Music", "Human voice", "Animal", "Vehicle", "Water")  # of Susini 2022; no clip has two of them
 SLIM_SHARES = {"labels": 0.65, "validation": 0.15, "eval": 0.20}

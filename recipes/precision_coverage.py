@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.cli import positive_int, run_verb
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.review import OF_PAGE, draw_sample
 from pseudolabel.reviews.precision import weigh
 

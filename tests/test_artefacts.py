@@ -13,32 +13,22 @@ from functools import partial
 import h5py
 import pytest
 
-from pseudolabel import artefacts
-from pseudolabel.artefacts import (
-    Inputs,
+from pseudolabel import artefacts, records, temporaries
+from pseudolabel.artefacts import whole_file, whole_folder, write_csv, write_json, write_text
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest
+from pseudolabel.ownership import (
     begins_with,
     files_in,
-    git_commit,
     has_format,
-    is_temporary,
     not_ours,
-    read_csv,
     refuse_existing,
     refuse_foreign,
     refuse_foreign_file,
     refuse_input_as_output,
-    remove,
-    run_record,
-    sha256,
-    temporary_name,
-    whole_file,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_run_record,
-    write_text,
 )
-from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest
+from pseudolabel.records import Inputs, git_commit, run_record, sha256, write_run_record
+from pseudolabel.tables import read_csv
+from pseudolabel.temporaries import is_temporary, remove, temporary_name
 
 
 def own_folder(path, *files: str, verb: str = "verb") -> None:
@@ -285,7 +275,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_in_use_or_somebody_el
 
 
 def test_without_locks_only_what_nobody_has_touched_for_an_hour_is_a_leftover(tmp_path, monkeypatch):
-    monkeypatch.setattr(artefacts, "fcntl", None)
+    monkeypatch.setattr(temporaries, "fcntl", None)
     old, fresh = temporary_name(tmp_path / "store.h5"), temporary_name(tmp_path / "store.h5")
     for path in (old, fresh):
         path.mkdir()
@@ -302,7 +292,7 @@ def test_a_temporary_file_is_new_and_its_name_proves_itself_for_its_file_alone(t
     assert all(is_temporary(name) and is_temporary(name, "store.h5") for name in drawn)
     assert not any(is_temporary(name, "other.h5") for name in drawn)
     assert not is_temporary(drawn[0].with_name(drawn[0].name.replace("store", "other")))
-    monkeypatch.setattr(artefacts, "temporary_name", lambda _: drawn[0])
+    monkeypatch.setattr(temporaries, "temporary_name", lambda _: drawn[0])
     drawn[0].symlink_to("elsewhere")  # somebody has guessed the name
     with pytest.raises(FileExistsError), whole_file(path):
         pytest.fail("a file that is there is written")
@@ -366,5 +356,5 @@ def test_checksums_of_inputs_are_those_of_the_files_as_they_were_read(tmp_path):
 def test_a_large_file_has_the_same_checksum(tmp_path, monkeypatch):
     (tmp_path / "large").write_bytes(os.urandom(3_000_000))
     expected = sha256(tmp_path / "large")
-    monkeypatch.setattr(artefacts, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(records, "LARGE_BYTES", 1000)
     assert sha256(tmp_path / "large") == expected

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from pseudolabel import artefacts
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.average import main
 from pseudolabel.blocks import only_run
 from pseudolabel.models import load_model
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
 from pseudolabel.training.checkpoints import checkpoint_path, read_checkpoint

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.balance import main
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 
 NAMES = ("speech", "dog", "rain", "never")
 FOUR = Vocabulary("four", NAMES, NAMES, ("",) * 4)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pseudolabel import blocks as blocks_module
 from pseudolabel import progress as progress_module
-from pseudolabel.artefacts import refuse_existing, temporary_name
 from pseudolabel.blocks import Blocks, only_run
 from pseudolabel.errors import InputError, OutputExists
+from pseudolabel.ownership import refuse_existing
 from pseudolabel.progress import Progress, progress_over
+from pseudolabel.temporaries import temporary_name
 
 SETTINGS = {"rate": 16000, "files": ["a", "b"]}
 

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pseudolabel.labels.enhancement as engine
-from pseudolabel.artefacts import sha256
 from pseudolabel.enhance import EnhanceOptions, enhance, main
 from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 
 # wild is abstract and no class; howl is a child of dog and of wolf.

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from pseudolabel import enhance as verb
 from pseudolabel import enhance_files, memory
-from pseudolabel.artefacts import sha256
 from pseudolabel.blocks import only_run
 from pseudolabel.enhance import main, write_enhancement
 from pseudolabel.errors import InputError
@@ -34,6 +33,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions

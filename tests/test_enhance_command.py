@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.enhance import main
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions

@@ -16,10 +16,10 @@ from scipy.stats import linregress
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
-from pseudolabel.artefacts import run_record, write_run_record
 from pseudolabel.audio.clips import write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import run_record, write_run_record
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.selection import MEAN_OF_LAST
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,10 @@ FOUNDATION = (
     "memory",
     "option_types",
     "tables",
+    "temporaries",
+    "ownership",
     "artefacts",
+    "records",
     "progress",
     "workers",
     "blocks",
@@ -197,3 +201,12 @@ def test_every_package_is_installed():
     listed.read(PACKAGE.parent / "setup.cfg")
     found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
     assert found <= set(listed["options"]["packages"].split())
+
+
+def test_one_function_removes_folders_and_benchmarks_alone_have_their_own():
+    users = {
+        module
+        for module, path in modules_of(PACKAGE).items()
+        if re.search(r"\brmtree\b|\brmdir\b", path.read_text("utf-8"))
+    }
+    assert {module for module in users if not module.startswith("benchmarks.")} == {"temporaries", "blocks"}

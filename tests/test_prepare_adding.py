@@ -12,11 +12,11 @@ import soundfile
 import torch
 
 import pseudolabel.prepare as verb
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio import decoding
 from pseudolabel.audio.clips import CODECS, ClipStore
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 
 RATE = 16_000
 

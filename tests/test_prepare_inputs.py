@@ -14,10 +14,11 @@ import pytest
 import soundfile
 
 import pseudolabel.prepare as verb
-from pseudolabel.artefacts import read_csv, sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
+from pseudolabel.tables import read_csv
 
 RATE = 16_000
 NFD, NFC = "u\u0308bung", "\xfcbung"

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from pseudolabel import simulate
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.records import sha256
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "psl_2s.sh"
 SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS", "LENGTHS")

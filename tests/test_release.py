@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.artefacts import sha256, write_csv
+from pseudolabel.artefacts import write_csv
 from pseudolabel.enhance import main as enhance
 from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.release import main
 from pseudolabel.scores.store import ScoreStore
 

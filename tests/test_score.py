@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 
 import pseudolabel.score as verb
 import pseudolabel.training.scoring as verb_scoring
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model, save_model
 from pseudolabel.models.tagger import build_tagger
+from pseudolabel.records import sha256
 from pseudolabel.score import main
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import WINDOW_RULE

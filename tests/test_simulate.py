@@ -18,13 +18,13 @@ import pytest
 import soundfile
 
 from pseudolabel import simulate as verb
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio import corpus as corpus_module
 from pseudolabel.audio.sources import PARTS, POOLS
 from pseudolabel.blocks import only_run
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 
 CLASSES = ["Hoot", "/m/0bm02", "Rain on surface"]
 SMALL = [

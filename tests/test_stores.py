@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
+from pseudolabel.records import sha256
 from pseudolabel.stores import ALIGNED_FROM, ALIGNMENT, write_hdf5
 
 ON_A_FULL_DISK = """

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.frontend import LogMel, LogMelOptions
 from pseudolabel.evaluate import main as evaluate
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model
+from pseudolabel.records import sha256
 from pseudolabel.reports.answers import RUN_FIELDS, read_run
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.blocks import only_run
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main
 from pseudolabel.training.loop import Trainer

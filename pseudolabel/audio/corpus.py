@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import files_in, is_temporary, remove, write_json
+from pseudolabel.artefacts import write_json
+from pseudolabel.audio.corpus_files import RECIPE, SCENES, not_parts
 from pseudolabel.audio.scenes import Event, SceneOptions, make_scene, to_pcm16
 from pseudolabel.audio.sources import POOLS, Sound, SoundLibrary
-from pseudolabel.errors import first_few
 from pseudolabel.progress import Progress
+from pseudolabel.temporaries import remove
 from pseudolabel.workers import process_pool
 
-SCENES, OLD_SCENES, RECIPE = "scenes", "old-scenes", "recipe.json"
-SCENE = re.compile(r"(full|validation|eval)-\d{5,}\.flac")
-PART = re.compile(rf"({SCENES}|{OLD_SCENES})/{SCENE.pattern}|blocks/.+\.json|{RECIPE}|run\.json|[a-z_]+\.csv")
 LISTS = ("full", "validation", "eval")
 CLIP_IDS = {"full": "full-{:06d}", "validation": "validation-{:05d}", "eval": "eval-{:05d}"}
 BLOCK = 32  # scenes made, and recorded as done, together
@@ -89,31 +86,6 @@ def open_parts(folder: Path, recipe: Recipe) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_json(mark, fingerprint)
     return folder
-
-
-def not_scenes(folder: Path) -> str:
-    """Return why a folder holds something else than simulated scenes; empty where it does not."""
-    if folder.is_symlink() or not folder.is_dir():
-        return "not a folder of scenes"
-    strange = [name for name in files_in(folder) if not SCENE.fullmatch(name)]
-    return f"holds {first_few(strange)}, which simulate did not write" if strange else ""
-
-
-def not_parts(folder: Path) -> str:
-    """Return why a folder is not the unfinished work of simulate alone; empty where it is, or holds nothing."""
-    if folder.is_symlink() or not folder.is_dir():
-        return "not a folder of unfinished work"
-    there = [name for name in files_in(folder) if not is_temporary(Path(name))]
-    strange = [name for name in there if not PART.fullmatch(name)]
-    if strange:
-        return f"holds {first_few(strange)}, which simulate did not write"
-    return f"has no {RECIPE}" if there and RECIPE not in there else ""
-
-
-def is_left_of_finished(folder: Path) -> bool:
-    """Return whether a run was killed after it published all, and before it removed its unfinished work."""
-    scenes, blocks = folder / SCENES, folder / "blocks"
-    return blocks.is_dir() and any(blocks.iterdir()) and not (scenes.is_dir() and any(scenes.iterdir()))
 
 
 def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, list[Event]]:

@@ -15,9 +15,9 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.audio.files import AUDIO_SUFFIXES, Source
 from pseudolabel.errors import InputError
+from pseudolabel.tables import read_csv
 
 SHARD_SUFFIX = ".tar"
 PACKED_SHARDS = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")

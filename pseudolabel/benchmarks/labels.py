@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.benchmarks.drawn import draw_labels, draw_scores
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.benchmarks.plain import additions_in_a_loop, thresholds_in_a_loop
@@ -25,6 +24,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 
 OPTIONS = EnhanceOptions("25p")

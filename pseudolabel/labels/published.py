@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.artefacts import sha256, write_csv
+from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError
+from pseudolabel.records import sha256
 from pseudolabel.tables import read_csv, read_json, text_rows
 
 ONTOLOGY_HEADER = ("class_id", "name", "child_ids", "restrictions", "index")

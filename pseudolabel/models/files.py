@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pseudolabel import artefacts
+from pseudolabel import artefacts, records
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models import build_model
@@ -198,8 +198,8 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file of weights", path)
-    if sha256 and artefacts.sha256(path) != sha256.lower():
-        raise InputError(f"sha256 is {artefacts.sha256(path)}, expected {sha256}", path, "Fetch the file again.")
+    if sha256 and records.sha256(path) != sha256.lower():
+        raise InputError(f"sha256 is {records.sha256(path)}, expected {sha256}", path, "Fetch the file again.")
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

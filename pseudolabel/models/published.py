@@ -19,14 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pseudolabel.artefacts import (
-    Inputs,
-    refuse_foreign,
-    refuse_input_as_output,
-    run_record,
-    whole_folder,
-    write_run_record,
-)
+from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -35,6 +28,8 @@ from pseudolabel.models.ast import n_patches
 from pseudolabel.models.efficientnet import N_FEATURES
 from pseudolabel.models.files import check_state, load_state, save_model
 from pseudolabel.models.tagger import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END, Tagger, build_tagger
+from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.records import Inputs, run_record, write_run_record
 
 VERB = "models.published"
 MARKS = {"psla": "effnet._conv_stem.weight", "ast": "v.cls_token", "psl": "features.0.0.weight"}  # a tensor of each

@@ -7,25 +7,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.artefacts import (
-    Inputs,
-    files_in,
-    not_ours,
-    refuse_foreign,
-    refuse_input_as_output,
-    run_record,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_run_record,
-)
+from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.ownership import files_in, not_ours, refuse_foreign, refuse_input_as_output
 from pseudolabel.progress import note
+from pseudolabel.records import Inputs, run_record, write_run_record
 from pseudolabel.releases.difference import Side, difference
 from pseudolabel.releases.listing import values_of_their_kind
 

@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pseudolabel.artefacts import input_in_role, read_csv, sha256
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.records import input_in_role, sha256
 from pseudolabel.releases.bounds import refuse_for_memory
 from pseudolabel.releases.tables import Added
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
-from pseudolabel.tables import read_json
+from pseudolabel.tables import read_csv, read_json
 
 LABELS, LEDGER, LEDGER_CSV = "labels.csv", "ledger.parquet", "ledger.csv.gz"
 SUMMARY, RECORD, THRESHOLDS, MISSING = "summary.json", "run.json", "thresholds.csv", "missing.csv"

@@ -26,9 +26,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pseudolabel.artefacts import sha256, write_csv, write_json, write_text
+from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import HEADER, LabelTable
+from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation
 from pseudolabel.releases.croissant import croissant

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from pseudolabel.artefacts import read_csv, sha256
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file
+from pseudolabel.records import sha256
 from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, RULE, THRESHOLDS, Enhanced, read_object
 from pseudolabel.releases.facts import check_precision
 from pseudolabel.releases.tables import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.tables import read_csv
 
 TRAINED_ON = "train_clips.csv"  # in a run folder: the clips that it saw
 

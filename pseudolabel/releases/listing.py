@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pseudolabel.artefacts import JUNK, files_in, read_run, sha256
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.ownership import JUNK, files_in, read_run
+from pseudolabel.records import sha256
 
 GET_ANEW = "Get the release anew, or make it again."
 RECORD, SUMS = "run.json", "SHA256SUMS"

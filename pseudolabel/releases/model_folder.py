@@ -20,19 +20,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import (
-    read_csv,
-    refuse_foreign,
-    refuse_input_as_output,
-    sha256,
-    whole_folder,
-    write_csv,
-    write_json,
-    write_text,
-)
+from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
+from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.records import sha256
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.licences import licence_of, usual_licence
@@ -50,6 +43,7 @@ from pseudolabel.releases.listing import (
 from pseudolabel.releases.model_card import TRAINING, model_card
 from pseudolabel.releases.stated import described_documents, verify_documents
 from pseudolabel.releases.texts import wrapped
+from pseudolabel.tables import read_csv
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
 TRAINED_ON, CLASSES, CARD, LICENCE = "train_clips.csv", "classes.csv", "README.md", "LICENSE"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
 from pseudolabel.labels.proposals import ERROR_NAMES
@@ -23,6 +22,7 @@ from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.licences import LICENCES
 from pseudolabel.releases.listing import GET_ANEW, list_files, refuse_others
 from pseudolabel.releases.tables import Added
+from pseudolabel.tables import read_csv
 
 ALWAYS = ("labels.csv", "labels.parquet", files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
 CELL = 32  # bytes of a number as CSV files have it, and a comma

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import sha256
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.records import sha256
 from pseudolabel.releases.listing import GET_ANEW
 
 FIGURE = re.compile(r"\S*\d\S*")

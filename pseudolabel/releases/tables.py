@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.proposals import ERROR_NAMES, TYPE_BITS
 from pseudolabel.labels.summary import figures
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.tables import read_csv
 
 FEW_POSITIVES = 20  # a threshold that is a statistic of fewer scores says little
 LOW_PRECISION, LEAST_JUDGED = 0.5, 5

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.sampling import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
@@ -21,6 +20,7 @@ from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
+from pseudolabel.tables import read_csv
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_run_record, write_text
+from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
+from pseudolabel.records import write_run_record
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.results import results_markdown
 

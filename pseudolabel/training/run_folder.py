@@ -8,8 +8,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pseudolabel.artefacts import RUN, files_in, is_temporary, not_ours, read_run, sha256, whole_folder, write_json
+from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.errors import InputError, OutputExists, first_few
+from pseudolabel.ownership import RUN, files_in, not_ours, read_run
+from pseudolabel.records import sha256
+from pseudolabel.temporaries import is_temporary
 
 FORMAT, FORMAT_VERSION = "pseudolabel-training", 1
 MARK = "checkpoints/settings.json"  # written first: the folder is one of train's, finished or not

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, encode, encode_pcm16, write_clips
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
+from pseudolabel.records import sha256
 from pseudolabel.stores import fixed_length_text
 
 RATE = 8000

@@ -6,8 +6,8 @@ import csv
 
 import pytest
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.labels.published import main, table_path
+from pseudolabel.records import sha256
 
 TABLES = ("audioset.csv", "fsd50k.csv", "esc50.csv")
 

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import build_model, load_model
 from pseudolabel.models.published import load_published, main
+from pseudolabel.records import sha256
 
 RATE = 16_000
 THREE = ("/m/09x0r", "/m/04rlf", "/m/0bt9lr")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.models import NETWORKS, load_model, save_model
 from pseudolabel.models.files import load_state, start_from
 from pseudolabel.models.tagger import PRESETS, build_tagger
+from pseudolabel.records import sha256
 
 CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["Speech", "Music", "Dog"]}
 CONFIGS = {

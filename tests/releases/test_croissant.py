@@ -8,8 +8,8 @@ import logging
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.releases.croissant import TABLES, croissant
+from pseudolabel.tables import read_csv
 
 
 def dataset(facts, folder):

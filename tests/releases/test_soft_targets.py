@@ -114,8 +114,14 @@ def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, to
 
 
 def test_windows_that_overlap_are_said_in_the_targets(scored, tmp_path):
-    labels, store = scored
-    ScoreStore.write(tmp_path / "hop.h5", CLIPS, THREE.class_ids, {"clip": np.zeros((150, 3)), 2: np.zeros((150, 9, 3))}, hops_s={2: 1.0})
+    labels, _ = scored
+    ScoreStore.write(
+        tmp_path / "hop.h5",
+        CLIPS,
+        THREE.class_ids,
+        {"clip": np.zeros((150, 3)), 2: np.zeros((150, 9, 3))},
+        hops_s={2: 1.0},
+    )
     write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "hop.h5"), "uint8", (2,))
     assert ScoreStore.open(tmp_path / "targets.h5").hop_s(2) == 1.0
     with Targets.open(tmp_path / "targets.h5") as targets:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.artefacts import read_csv, write_csv, write_json
+from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import write_ledger
@@ -24,6 +24,7 @@ from pseudolabel.releases import folder as files
 from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.verify import verify_release
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.tables import read_csv
 
 ONTOLOGY = """class_id,name,child_ids,restrictions
 animal,Animal,dog;wolf,

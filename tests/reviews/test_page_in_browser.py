@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from pseudolabel.artefacts import read_csv
 from pseudolabel.reviews.page import write_page
+from pseudolabel.tables import read_csv
 
 HEADER = ["page", "item", "clip_id", "class_id", "error", "decision", "judge"]
 

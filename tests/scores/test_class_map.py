@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.errors import InputError, UnknownClass
 from pseudolabel.labels.published import table_path
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.scores.class_map import BUILT_IN, ClassMap
 
 TARGETS = Vocabulary("targets", ("dog", "rain", "can", "pet"), ("Dog", "Rain", "Can", "Pet"), ("", "", "", ""))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.artefacts import sha256
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
+from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore, write_scores
 from pseudolabel.stores import fixed_length_text
 

@@ -1,0 +1,148 @@
+"""What may be replaced: on demand, and only where its content proves that a verb of this package wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from pseudolabel.errors import InputError, OutputExists, first_few
+from pseudolabel.temporaries import clear_leftovers, clear_lock, lock_path
+
+RUN = "run.json"
+JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in folders
+
+
+def refuse_existing(path: str | Path, overwrite: bool) -> Path:
+    """Return `path`; raise OutputExists where something is there that may not be overwritten."""
+    path = Path(path)
+    if os.path.lexists(path) and not overwrite:
+        clear_leftovers(path)  # of a run that was killed when all was done
+        clear_lock(lock_path(path))
+        raise OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
+    return path
+
+
+def read_run(folder: Path) -> dict:
+    """Return what the run.json of a folder says; nothing where it has none that can be read."""
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the paths of all files in a folder, relative to it, sorted; links are files, and never followed."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in [*files, *links]]
+    return sorted(name.replace(os.sep, "/") for name in found)
+
+
+def not_ours(folder: Path, makers: Iterable[str]) -> str:
+    """Return why a folder is not one that these verbs wrote, or holds more than they wrote; empty where it is theirs.
+
+    Args:
+        makers: what its run.json says under `verb` or `format`.
+    """
+    made = " or ".join(makers) or "a verb"
+    if folder.is_symlink() or not folder.is_dir():
+        return f"not a folder that {made} wrote"
+    record, there = read_run(folder), files_in(folder)
+    if not there:
+        return ""
+    if not {record.get("verb"), record.get("format")} & set(makers):
+        return f"not a folder that {made} wrote (its {RUN} does not say so)"
+    listed = _summed(folder) or record.get("files")
+    if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+        return ""  # written before files were listed
+    others = [name for name in there if name not in {*listed, RUN} and Path(name).name not in JUNK]
+    return f"holds {first_few(others)}, which {made} did not write" if others else ""
+
+
+def _summed(folder: Path) -> list[str] | None:
+    """Return the files that SHA256SUMS names, and itself; None where there is no such list."""
+    try:
+        lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    return ["SHA256SUMS", *(line.partition("  ")[2] for line in lines)]
+
+
+def refuse_foreign(
+    folder: str | Path, overwrite: bool, *makers: str, reason_not_to: Callable[[Path], str] | None = None
+) -> Path:
+    """Return `folder`, where nothing is there, or what may be overwritten: an empty folder, or one of these verbs.
+
+    Args:
+        reason_not_to: says why a folder may not be replaced, instead of `not_ours`, for folders without run.json.
+    Raises:
+        OutputExists: it may not be overwritten.
+        InputError: it is somebody else's, a link, or holds files that the verb did not write.
+    """
+    folder = refuse_existing(folder, overwrite)
+    reason_not_to = reason_not_to or partial(not_ours, makers=makers)
+    reason = reason_not_to(folder) if os.path.lexists(folder) else ""
+    if reason:
+        raise InputError(f"{reason}, so it is not replaced", folder, "Move these files, or give another --out.")
+    return folder
+
+
+def refuse_foreign_file(path: str | Path, overwrite: bool, is_ours: Callable[[Path], bool], what: str) -> Path:
+    """Return `path`, where nothing is there, or an empty file, or one that `is_ours` knows and may be overwritten.
+
+    Args:
+        what: what a file of ours is: `a clip store`.
+    """
+    path = refuse_existing(path, overwrite)
+    if path.is_dir():
+        raise OutputExists("a folder lies where a file is to be written", path, "Move it, or give another --out.")
+    if path.exists() and path.stat().st_size and not is_ours(path):
+        raise InputError(f"not {what} of pseudolabel, so it is not replaced", path, "Move it, or give another --out.")
+    return path
+
+
+def has_format(*names: str) -> Callable[[Path], bool]:
+    """Return a test of whether a file is HDF5 with one of these `format` attributes."""
+
+    def test(path: Path) -> bool:
+        import h5py
+
+        from pseudolabel.hdf5_checks import refuse_heaps, refuse_odd_attributes
+
+        try:
+            with h5py.File(path, "r") as file:
+                refuse_heaps(file, path)
+                refuse_odd_attributes(file, path)
+                found = file.attrs.get("format", "")
+        except (OSError, RuntimeError, ValueError, TypeError):  # damaged: nothing proves that it is ours
+            return False
+        return (found.decode("utf-8", "replace") if isinstance(found, bytes) else found) in names
+
+    return test
+
+
+def begins_with(*heads: str) -> Callable[[Path], bool]:
+    """Return a test of whether the text of a file begins with one of `heads`."""
+
+    def test(path: Path) -> bool:
+        encoded = [head.encode("utf-8") for head in heads]
+        with open(path, "rb") as file:
+            return file.read(max(map(len, encoded))).startswith(tuple(encoded))
+
+    return test
+
+
+def refuse_input_as_output(out: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise InputError where an output is one of the inputs, or a folder that holds one, by whatever name."""
+    out = Path(out)
+    resolved = out.resolve()
+    for path in filter(None, inputs):
+        given = Path(path)
+        same = given.exists() and out.exists() and given.samefile(out)
+        if same or given.resolve() == resolved or (out.is_dir() and resolved in given.resolve().parents):
+            raise InputError(f"would be replaced while it is an input ({given})", out, "Give another --out.")

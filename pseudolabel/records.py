@@ -1,0 +1,135 @@
+"""The record of a run: what it was told, what it read with which checksums, and what it was run with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from pseudolabel.artefacts import write_json
+from pseudolabel.ownership import RUN, files_in
+
+LARGE_BYTES = 1 << 30  # the checksum of a file beyond it shows progress
+Input = TypeVar("Input", str, Path, None)
+LIBRARIES = ("torch", "torchaudio", "timm", "h5py", "numpy", "networkx", "scikit-learn", "soundfile", "soxr", "av")
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as hexadecimal digits; of a large file with progress."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < LARGE_BYTES:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        from pseudolabel.progress import Progress
+
+        digest = hashlib.sha256()
+        with Progress(f"checksum of {path}", size >> 20, "MB") as progress:
+            while piece := file.read(1 << 24):
+                digest.update(piece)
+                progress.advance(len(piece) >> 20)
+        return digest.hexdigest()
+
+
+class Inputs:
+    """Which files a run has read, and the checksum that each had then: `read` takes it, just before a file is read."""
+
+    def __init__(self) -> None:
+        self.sha256: dict[str, str] = {}
+        self.roles: dict[str, str] = {}
+
+    def read(self, path: Input, role: str = "") -> Input:
+        """Take the checksum of a file, once; return `path`. What is no file (None, `audioset`) has none.
+
+        Args:
+            role: what the file is to the run, for those who look for it later (`recorded_input`): `labels`.
+        """
+        if path is not None and Path(path).is_file():
+            if str(path) not in self.sha256:
+                self.sha256[str(path)] = sha256(path)
+            if role:
+                self.roles[role] = str(path)
+        return path
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, marked `-dirty` where it was changed."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def run_record(
+    verb: str, options: Mapping[str, object], inputs: Inputs | Iterable[str | Path | None], seed: int | None = None
+) -> dict:
+    """Return what run.json says: command, options, versions, commit, input checksums, host and time."""
+    from pseudolabel import __version__
+
+    if not isinstance(inputs, Inputs):
+        paths, inputs = inputs, Inputs()
+        for path in paths:
+            inputs.read(path)
+
+    arguments = sys.argv[1:]
+    if arguments[:1] == [verb]:  # `pseudolabel VERB ...`
+        arguments = arguments[1:]
+    versions = {}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return {
+        "verb": verb,
+        "command": shlex.join(["python", "-m", f"pseudolabel.{verb}", *arguments]),
+        "options": json.loads(json.dumps(options, default=str)),
+        "seed": seed,
+        "pseudolabel": __version__,
+        "commit": git_commit(),
+        "inputs": dict(inputs.sha256),
+        "roles": dict(inputs.roles),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def input_in_role(record: Mapping, role: str) -> str | None:
+    """Return the path that a run.json gives for the input of a role; None where it names none."""
+    inputs, roles = (record.get(name) if isinstance(record.get(name), dict) else {} for name in ("inputs", "roles"))
+    if "roles" in record or record.get("verb") != "enhance":
+        return roles.get(role)
+    earlier = {"labels": "", "scores": ".h5"}  # before there were roles: the first input, and the first store
+    return next((path for path in inputs if role in earlier and path.endswith(earlier[role])), None)
+
+
+def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:
+    """Return where the bytes of an input of run.json lie: where they were read, or under that name in one of `folders`.
+
+    None where there is no such file, or it has other bytes by now.
+    """
+    inputs = record.get("inputs")
+    digest = inputs.get(str(path)) if isinstance(inputs, dict) else None
+    places = dict.fromkeys([Path(path), *(folder / Path(path).name for folder in folders)])
+    return next((place for place in places if place.is_file() and sha256(place) == digest), None)
+
+
+def write_run_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write run.json, the last file of an output folder, which lists the others under `files`."""
+    write_json(folder / RUN, {**record, "files": [name for name in files_in(folder) if name != RUN]})

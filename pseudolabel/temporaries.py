@@ -1,0 +1,154 @@
+"""Temporary files and folders: new, locked while in use, under names that prove themselves; and what removes them.
+
+Whatever this package removes goes through `remove`, which asks for the proof that it is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pseudolabel.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not on this system: leftovers are told by their age alone
+    fcntl = None
+
+LEFTOVER_S = 3600  # a temporary file untouched for so long belongs to no one, where locks cannot tell
+
+
+def _proof(name: str, drawn: str) -> str:
+    return hashlib.sha256(f"pseudolabel {name} {drawn}".encode()).hexdigest()[:16]
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new temporary name beside `path`, which proves itself (`is_temporary`)."""
+    drawn = secrets.token_hex(8)
+    return path.with_name(f".{path.name}.{drawn}{_proof(path.name, drawn)}.tmp")
+
+
+def is_temporary(path: Path, of: str | None = None) -> bool:
+    """Return whether a name is one of this package's temporary names (of the file `of`): it proves itself.
+
+    Half of its 32 digits are drawn, the others are a checksum of these and of the name, so no other file has such one.
+    """
+    match = re.fullmatch(r"\.(.+)\.([0-9a-f]{16})([0-9a-f]{16})\.tmp", path.name, re.DOTALL)
+    return bool(match) and match[3] == _proof(match[1], match[2]) and of in (None, match[1])
+
+
+def _not_temporary(path: Path) -> str:
+    return "" if is_temporary(path) else "not a temporary name of pseudolabel"
+
+
+@contextlib.contextmanager
+def temporary_path(path: Path, folder: bool) -> Iterator[Path]:
+    """Yield a new temporary file or folder beside `path`, locked while it is in use; what is left of it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(path)
+    while True:
+        temporary = temporary_name(path)
+        if folder:
+            temporary.mkdir()
+        else:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        descriptor = _locked(temporary, wait=True)
+        if os.path.lexists(temporary):  # nobody took it for a leftover before it was locked
+            break
+        _close(descriptor)
+    try:
+        yield temporary
+    finally:
+        if os.path.lexists(temporary):
+            remove(temporary, _not_temporary)
+        _close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`, which is removed when the block ends."""
+    with temporary_path(path, folder=True) as temporary:
+        yield temporary
+
+
+def _locked(path: Path, wait: bool) -> int | None:
+    """Return a descriptor that holds the lock of a file or folder; None where another has it, or none can be had."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # another has it, or the file system has no locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove the temporary files and folders of `path` that killed processes left: those that nobody has locked.
+
+    Where a file system has no locks, those that nobody has touched for an hour.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path.parent):
+            leftover = path.with_name(name)
+            if not is_temporary(leftover, path.name) or leftover.is_symlink():
+                continue
+            descriptor = _locked(leftover, wait=False)
+            with contextlib.suppress(OSError):
+                if descriptor is not None or time.time() - leftover.stat().st_mtime > LEFTOVER_S:
+                    remove(leftover, _not_temporary)
+            _close(descriptor)
+
+
+def lock_path(path: Path) -> Path:
+    """Return the empty file beside an output whose lock a run holds as long as it is at work."""
+    return path.with_name(f".{path.name}.pseudolabel-lock")
+
+
+def clear_lock(path: Path) -> None:
+    descriptor = _locked(path, wait=False)  # none where a run is at work
+    if descriptor is None:
+        return
+    held = os.fstat(descriptor)
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(held.st_mode) and not held.st_size and os.path.samestat(held, os.lstat(path)):
+            path.unlink()
+    _close(descriptor)
+
+
+def remove(path: Path, reason_not_to: Callable[[Path], str]) -> None:
+    """Remove a file or folder of ours; links are removed, never followed. The only function that removes folders.
+
+    Args:
+        reason_not_to: says why it is not ours, by its content; empty where it is.
+    Raises:
+        InputError: it is not ours.
+    """
+    if not os.path.lexists(path):
+        return
+    reason = reason_not_to(path)
+    if reason:
+        raise InputError(f"{reason}, so it is not removed", path, "Move it.")
+    if not path.is_dir() or path.is_symlink():
+        path.unlink()
+        return
+    if not is_temporary(path):  # killed half-way, half a folder must not lie there under its name
+        path = path.rename(temporary_name(path))
+    shutil.rmtree(path)
