@@ -12,7 +12,7 @@ from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.errors import InputError, OutputExists, first_few
 from pseudolabel.ownership import RUN, files_in, not_ours, read_run
 from pseudolabel.records import sha256
-from pseudolabel.temporaries import is_temporary
+from pseudolabel.temporaries import clear_lock, is_temporary, lock_path
 
 FORMAT, FORMAT_VERSION = "pseudolabel-training", 1
 MARK = "checkpoints/settings.json"  # written first: the folder is one of train's, finished or not
@@ -56,6 +56,7 @@ def refuse_finished(folder: Path) -> None:
     changed = [path for path, checksum in recorded if Path(path).is_file() and sha256(path) != checksum]
     made_from = f", made from what {first_few(changed)} held before" if changed else ""
     remedy = "Give --overwrite to replace it, or another --out."
+    clear_lock(lock_path(folder))
     raise OutputExists(f"a finished run lies here{made_from}", folder, remedy)
 
 
