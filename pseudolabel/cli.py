@@ -130,7 +130,11 @@ def _within(path: Path, folder: Path) -> bool:
 def _work_folder(path: Path) -> Path:
     """Return the folder above the outputs of verbs that a path lies in; a simulated work folder is none of these."""
     folder = path if path.is_dir() else path.parent
-    while read_run(folder).get("verb") in VERBS.keys() - {"simulate"} or (folder / "checkpoints").is_dir():
+    while (
+        read_run(folder).get("verb") in VERBS.keys() - {"simulate"}
+        or (folder / "checkpoints").is_dir()
+        or folder.absolute().parent.name == "runs"
+    ):
         folder = folder.absolute().parent
         folder = folder.parent if folder.name == "runs" else folder
     return folder

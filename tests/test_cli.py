@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,76 @@ def test_bad_windows_end_in_a_line_that_says_what_a_window_is(text, capsys):
         "pseudolabel score: error: argument --windows: "
         f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}"
     )
+
+
+# ---- whose files belong to what is named ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A current folder with `work`, and beside it the project A with outputs of verbs."""
+    for name, verb in (("A/enhanced-25p", "enhance"), ("A/runs/old", "train"), ("A", "simulate"), ("here/work", "")):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"verb": verb}))
+    for name in ("A/runs/unfinished/checkpoints", "A/runs/weights", "A/lists"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "here" / "work")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ((), "work"),
+        ((None, None), "work"),
+        (("work/labels.csv", None, "work/enhanced-25p/labels.csv"), "work"),
+        (("./work/../work/labels.csv",), "work"),
+        (("linked/labels.csv",), "work"),
+        (("../A/labels.csv",), "../A"),
+        (("work/labels.csv", "../A/labels.csv"), "../A"),
+        (("../A/enhanced-25p",), "../A"),
+        (("../A/enhanced-25p/ledger.parquet",), "../A"),
+        (("../A/runs/old",), "../A"),
+        (("../A/runs/unfinished",), "../A"),
+        (("../A/runs/weights",), "../A"),
+        (("../A/lists/eval.csv",), "../A/lists"),
+        (("../A/lists/eval.csv", "../A/scores.h5"), "../A/lists"),
+        (("eval.csv",), "."),
+        (("../A",), "../A"),
+    ],
+)
+def test_defaults_belong_to_the_work_folder_of_what_is_named(folders, named, expected):
+    args = cli.verb_parser("test", "A verb.").parse_args([])
+    assert cli.home(args, *named).resolve() == Path(expected).resolve()
+    assert cli.base(args, *named).resolve() == Path(expected).resolve()
+    args = cli.verb_parser("test", "A verb.").parse_args(["--work", "work"])
+    assert cli.home(args, *named).resolve() == Path(expected).resolve()
+    assert cli.base(args, *named) == Path("work")
+
+
+def test_a_default_file_that_does_not_belong_to_what_is_named_is_said(folders, capsys):
+    args = cli.verb_parser("test", "A verb.").parse_args([])
+    for name in ("work/truth.csv", "../A/eval.csv"):
+        Path(name).touch()
+    assert cli.default_file(args, None, "truth.csv", what="true labels") == Path("work/truth.csv")
+    assert cli.default_file(args, None, "truth.csv", "../A/eval.csv", what="true labels") is None
+    assert capsys.readouterr().err == "no true labels: work/truth.csv does not belong to ../A/eval.csv\n"
+    Path("../A/truth.csv").touch()
+    found = cli.default_file(args, None, "truth.csv", "../A/eval.csv", what="true labels")
+    assert found == Path("../A/truth.csv") and capsys.readouterr().err == ""
+    assert cli.default_file(args, Path("x.csv"), "truth.csv", "../A/eval.csv") == Path("x.csv")
+
+
+def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(folders):
+    for name in ("work/vocabulary.csv", "../A/vocabulary.csv"):
+        Path(name).touch()
+    args = cli.verb_parser("test", "A verb.").parse_args([])
+    args.vocabulary = None
+    assert cli.vocabulary_source(args) == Path("work/vocabulary.csv")
+    assert cli.vocabulary_source(args, "../A/labels.csv") == Path("../A/vocabulary.csv")
+    assert cli.vocabulary_source(args, "../A/lists/labels.csv") == "audioset"
+    args.work = Path("work")
+    assert cli.vocabulary_source(args, "../A/lists/labels.csv") == Path("work/vocabulary.csv")
+    args.vocabulary = "fsd50k"
+    assert cli.vocabulary_source(args) == "fsd50k"

@@ -113,14 +113,18 @@ def source_of(file: str) -> str:
 def check_recordings(table: SoundTable, folder: Path, options: SceneOptions, strict: bool = False) -> SoundTable:
     """Decode every recording once; return the table without those that cannot be used, each listed with its reason.
 
+    One that is kept though it is not as long as it states is listed too.
+
     Raises:
         UnreadableAudio: `strict`, and there is one.
     """
     kept, skipped = [], list(table.skipped)
     for sound in progress_over(table.sounds, "checking recordings", len(table.sounds), "file"):
         try:
-            load_sound(sound, folder, options)
+            recording = read_audio(folder / sound.file, options.sample_rate, LONGEST_SOUND_S)
+            trim_silence(recording.samples)
             kept.append(sound)
+            skipped += [(sound.file, f"kept: {recording.note}")] if recording.note else []
         except UnreadableAudio as error:
             if strict:
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
@@ -249,8 +250,15 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def read_plain(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read any list whose header names a clip (`id`, `file`, `path`, ...) and its labels (`label`, `tags`, ...)."""
-    return _named(rows, path, CLIP_COLUMNS, LABEL_COLUMNS)
+    """Read any list whose header names a clip (`id`, `file`, `path`, ...) and its labels (`label`, `tags`, ...).
+
+    Ids in a column `clip_id` stay as they are; in a column of other names, folder and ending are cut off.
+    """
+    rows = iter(rows)
+    header = next(rows, (1, []))
+    is_id = next((name for name in CLIP_COLUMNS if name in header[1]), "") == "clip_id"
+    for line, (name, text) in columns(chain([header], rows), path, CLIP_COLUMNS, LABEL_COLUMNS):
+        yield line, name if is_id else clip_id_of(name), text
 
 
 def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:

@@ -74,15 +74,16 @@ def _carrying(matrix: sparse.csr_array, k: int, rng: np.random.Generator) -> lis
     return rng.permutation(rows).tolist()
 
 
-def _unrelated(matrix: sparse.csr_array, related: np.ndarray, k: int, rng: np.random.Generator) -> list[int]:
+def _unrelated(matrix: sparse.csr_array, related: sparse.csc_array, k: int, rng: np.random.Generator) -> list[int]:
     rows = rng.permutation(matrix.shape[0])[:TRIES]
-    return rows[~(matrix[rows] @ related[:, k].astype(np.int32)).astype(bool)].tolist()
+    has_related = (matrix[rows].astype(np.int32) @ related[:, [k]].astype(np.int32)).toarray()[:, 0] > 0
+    return rows[~has_related].tolist()
 
 
-def _related(ontology: Ontology, labels: LabelTable) -> np.ndarray:
+def _related(ontology: Ontology, labels: LabelTable) -> sparse.csc_array:
     """Return (K, K) bool: the same class, an ancestor or a descendant."""
-    above = ontology.ancestors(labels.vocabulary).toarray()
-    return above | above.T | np.eye(len(above), dtype=bool)
+    above = sparse.csr_array(ontology.ancestors(labels.vocabulary), dtype=bool)
+    return sparse.csc_array(above + above.T + sparse.eye_array(above.shape[0], dtype=bool))
 
 
 def shuffled(items: Sequence[Item], seed: int) -> list[Item]:

@@ -142,3 +142,14 @@ def test_a_library_draws_only_sounds_of_the_part(tmp_path):
         assert np.abs(samples).max() > 0
         drawn[class_id] += 1
     assert drawn[HOOT] > drawn[BARK] > 0
+
+
+def test_a_recording_that_is_shorter_than_it_states_is_kept_and_listed(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 32_000), 16_000, subtype="PCM_16")
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[: len(content) // 3])
+    (tmp_path / "table.csv").write_text("file,class\na.wav,Rain\n")
+    table = check_recordings(read_sound_table(tmp_path, tmp_path / "table.csv", AUDIOSET), tmp_path, SceneOptions())
+    assert [sound.file for sound in table.sounds] == ["a.wav"]
+    ((file, reason),) = table.skipped
+    assert file == "a.wav" and reason.startswith("kept: header states 2.00 s, 0.6")

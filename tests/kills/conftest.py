@@ -402,7 +402,7 @@ def set_scene(case: Case, corpus: Path, forks, folder: Path) -> Scene:
     start, work = folder / "start", folder / "start" / "here" / "work"
     work.mkdir(parents=True)
     for path in corpus.iterdir():
-        if path.name != "work":
+        if path.name in {part for argv in (case.argv, *case.earlier) for part in argv}:
             copy(path, work.parent / path.name)
     for name in case.inputs:
         (work / name).parent.mkdir(parents=True, exist_ok=True)

@@ -459,3 +459,10 @@ def test_label_that_is_no_column_number_is_refused(tmp_path, number):
     (tmp_path / "l.tsv").write_text(f"filename\tlabels\tduration\nx\t{number}\t1\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"l\.tsv:2: .* is no column of the vocabulary's 4 classes"):
         LabelTable.read(tmp_path / "l.tsv", VOCABULARY)
+
+
+@pytest.mark.parametrize(("column", "expected"), [("clip_id", ("a/b", "c/b.wav")), ("file", ("b", "b2"))])
+def test_ids_keep_their_folder_and_files_lose_it(tmp_path, column, expected):
+    second = "c/b.wav" if column == "clip_id" else "c/b2.wav"
+    (tmp_path / "list.csv").write_text(f"{column},label\na/b,Speech\n{second},Speech\n")
+    assert LabelTable.read(tmp_path / "list.csv", "audioset").clip_ids == expected
