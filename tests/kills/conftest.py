@@ -123,6 +123,7 @@ class Tree:
         return cls(raw, alike)
 
 
+LONGEST = "simulate --overwrite"  # names dozens of files: among the slow tests
 OLD_S = 7200  # age of what lies about: nobody may take it for what is being written
 CPU = ("--device", "cpu", "--threads", 1)
 SIMULATE = ("simulate", "--scenes", 10, "--validation", 4, "--eval", 4, "--sources", 7, "--duration", 1, "--classes",
@@ -395,7 +396,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test of a `scene` with every command."""
     cases = [case for case in CASES if "--overwrite" not in case.argv or "plain_scene" not in metafunc.fixturenames]
     if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+        slow = {LONGEST: pytest.mark.slow}
+        marked = [pytest.param(case, marks=slow.get(case.name, ()), id=case.name) for case in cases]
+        metafunc.parametrize("case", marked)
 
 
 def set_scene(case: Case, corpus: Path, forks, folder: Path) -> Scene:
