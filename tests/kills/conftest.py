@@ -54,6 +54,8 @@ class Forks:
         """Start `pseudolabel.ARGV` in the folder `here`; calls below its parent are its moments."""
         self.n += 1
         out, calls = self.folder / f"{self.n}.out", self.folder / f"{self.n}.calls"
+        for path in (out, calls):  # a child that is killed at once opens neither
+            path.touch()
         argv = [f"pseudolabel.{argv[0]}", *map(str, argv[1:])]
         paths = {"cwd": str(here), "root": str(here.parent), "out": str(out), "calls": str(calls)}
         return {**self.ask(do="start", argv=argv, **paths, **how), "out": out, "calls": calls}
