@@ -17,15 +17,28 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA")
 
 
-def start(here: Path, script: str) -> subprocess.Popen:
+def as_from_a_terminal() -> None:
+    """Let signals do what they do by default: who runs the tests in the background may have ignored some for all."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def start(here: Path, script: str) -> Iterator[subprocess.Popen]:
     """Start a recipe with two lanes that does what `script` says; `sleep` names its folder, by which it is found."""
     text = f"set -euo pipefail\nsource '{RECIPES}/common.sh'\nlanes=2\nlong() {{ '{here}/sleep' 600; }}\n{script}\n"
     (here / "made.sh").write_text(text)
     if not (here / "sleep").exists():
         (here / "sleep").symlink_to("/bin/sleep")
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    return subprocess.Popen(["bash", str(here / "made.sh")], cwd=here, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = {"start_new_session": True, "preexec_fn": as_from_a_terminal}
+    with subprocess.Popen(["bash", str(here / "made.sh")], cwd=here, env=environment, **pipes, **options) as recipe:
+        try:
+            yield recipe
+        finally:
+            for number in processes_of(here):  # only where a test fails
+                os.kill(number, signal.SIGKILL)
 
 
 def processes_of(here: Path) -> dict[int, str]:
