@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import math
@@ -36,6 +37,7 @@ VERBS = {
     "bench": "what this machine can do, stage by stage",
 }
 DEFAULT_WORK = Path("work")
+_note_once = functools.cache(note)
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 MENDABLE = (InputError, OSError)
@@ -161,7 +163,11 @@ def vocabulary_source(args: argparse.Namespace, *named: str | Path | None) -> st
 
     Where --work names a folder, its vocabulary.csv is taken for what has none beside it.
     """
-    return args.vocabulary or beside(args, "vocabulary.csv", *named) or "audioset"
+    found, own = args.vocabulary or beside(args, "vocabulary.csv", *named), args.work / "vocabulary.csv"
+    if not found and own.exists():
+        place = next(path for path in named if path is not None)
+        _note_once(f"no vocabulary.csv beside {place}: audioset is taken (--vocabulary names another, as {own})")
+    return found or "audioset"
 
 
 def beside(args: argparse.Namespace, name: str, *named: str | Path | None) -> Path | None:

@@ -302,14 +302,20 @@ def test_a_default_file_that_does_not_belong_to_what_is_named_is_said(folders, c
     assert cli.default_file(args, Path("x.csv"), "truth.csv", "../A/eval.csv") == Path("x.csv")
 
 
-def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(folders):
+def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(folders, capsys):
+    cli._note_once.cache_clear()
     for name in ("work/vocabulary.csv", "../A/vocabulary.csv"):
         Path(name).touch()
     args = cli.verb_parser("test", "A verb.").parse_args([])
     args.vocabulary = None
     assert cli.vocabulary_source(args) == Path("work/vocabulary.csv")
     assert cli.vocabulary_source(args, "../A/labels.csv") == Path("../A/vocabulary.csv")
-    assert cli.vocabulary_source(args, "../A/lists/labels.csv") == "audioset"
+    for _ in range(2):  # said once
+        assert cli.vocabulary_source(args, "../A/lists/labels.csv") == "audioset"
+    said = (
+        "no vocabulary.csv beside ../A/lists/labels.csv: audioset is taken (--vocabulary names another, as work/vocab"
+    )
+    assert capsys.readouterr().err.count(said) == 1
     args.work = Path("work")
     assert cli.vocabulary_source(args, "../A/lists/labels.csv") == Path("work/vocabulary.csv")
     args.vocabulary = "fsd50k"
