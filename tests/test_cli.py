@@ -312,9 +312,7 @@ def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(fold
     assert cli.vocabulary_source(args, "../A/labels.csv") == Path("../A/vocabulary.csv")
     for _ in range(2):  # said once
         assert cli.vocabulary_source(args, "../A/lists/labels.csv") == "audioset"
-    said = (
-        "no vocabulary.csv beside ../A/lists/labels.csv: audioset is taken (--vocabulary names another, as work/vocab"
-    )
+    said = "no vocabulary.csv beside ../A/lists/labels.csv: audioset is taken (--vocabulary names another"
     assert capsys.readouterr().err.count(said) == 1
     args.work = Path("work")
     assert cli.vocabulary_source(args, "../A/lists/labels.csv") == Path("work/vocabulary.csv")

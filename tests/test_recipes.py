@@ -1,4 +1,4 @@
-"""Every recipe: its shell, the options that it names, its run at SCALE=tiny (all but psla_balanced are slow)."""
+"""Every recipe: its shell, the options that it names, its run at SCALE=tiny (slow; psl_2s.sh has a module of its own)."""
 
 from __future__ import annotations
 
@@ -158,6 +158,7 @@ def balanced(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     return work, run_recipe("psla_balanced", work)
 
 
+@pytest.mark.slow
 def test_psla_balanced_ends_with_its_table(balanced):
     work, run = balanced
     assert_finished(run, work)
@@ -166,6 +167,7 @@ def test_psla_balanced_ends_with_its_table(balanced):
     assert json.loads((work / "enhanced-psla-mean" / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_psla_rows_differ_in_their_labels_alone(balanced):
     work, _ = balanced
     records = [json.loads((work / "runs" / f"{row}-seed0" / "run.json").read_text()) for row in ("psla", "no_enhanced")]
@@ -177,10 +179,12 @@ def test_psla_rows_differ_in_their_labels_alone(balanced):
     assert [Path(record["options"]["labels"]).parent.name for record in records] == ["enhanced-psla-mean", work.name]
 
 
+@pytest.mark.slow
 def test_run_again_skips_every_step(balanced):
     assert_skips_everything("psla_balanced", balanced[0])
 
 
+@pytest.mark.slow
 def test_other_recipe_in_the_same_folder_is_refused(balanced):
     run = run_recipe("psla_full", balanced[0])
     assert run.returncode == 2 and "was made with other settings" in run.stderr and "RECIPE=psla_balanced" in run.stderr
