@@ -1,4 +1,4 @@
-"""Every recipe: its shell, the options that it names, its run at SCALE=tiny (slow; psl_2s.sh has a module of its own)."""
+"""Every recipe: its shell, the options that it names, its run at SCALE=tiny (slow; psl_2s.sh has its own module)."""
 
 from __future__ import annotations
 
