@@ -22,6 +22,8 @@ from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_tex
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
+    default_output,
+    needed_file,
     non_negative,
     non_negative_int,
     positive_int,
@@ -220,7 +222,7 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
 
 def run(args: argparse.Namespace) -> None:
     """Read the lists, write the folder, and print the tables."""
-    out = args.out or args.work / "balance"
+    out = default_output(args, "balance", *(args.labels or ()), *(args.enhanced or ()))
     with only_run(out):
         refuse_foreign(out, args.overwrite, "balance")
         measure(args, out)
@@ -228,11 +230,11 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(args: argparse.Namespace, out: Path) -> None:
     """Do what `run` says, into the folder `out`."""
-    paths, inputs = args.labels or [args.work / "labels.csv"], Inputs()
-    enhanced = args.enhanced
+    enhanced, inputs = args.enhanced, Inputs()
+    paths = args.labels or [needed_file(args, None, "labels.csv", "--labels", *(enhanced or ()))]
     if enhanced is None:
         enhanced = [] if args.labels else sorted(path.parent for path in args.work.glob("enhanced-*/labels.csv"))
-    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, *(args.labels or ()))))
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, *(args.labels or ()), *(enhanced or ()))))
     for path in [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced)]:
         inputs.read(path)
     refuse_input_as_output(out, inputs.sha256)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
@@ -156,6 +156,34 @@ def default_file(
     if found is None and what and (args.work / name).exists():
         note(f"no {what}: {args.work / name} does not belong to {next(path for path in named if path is not None)}")
     return found
+
+
+def needed_file(
+    args: argparse.Namespace, given: Path | None, name: str, option: str, *named: str | Path | None
+) -> Path:
+    """Return an input that a verb cannot do without: the given one, else that of the folder of what is named (`base`).
+
+    Raises:
+        InputError: it is not beside the files that are named.
+    """
+    folder = base(args, *named)
+    if given is None and folder != args.work and not (folder / name).exists():
+        beside = next(path for path in named if path is not None)
+        raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {args.work}.")
+    return given or folder / name
+
+
+def default_output(args: argparse.Namespace, name: str, *named: str | Path | None) -> Path:
+    """Return --out, else `name` in WORK.
+
+    Raises:
+        OutputExists: what lies there would be replaced by what is made of files of another work folder, unasked.
+    """
+    out, place = args.out or args.work / name, home(args, *named)
+    if args.out is None and args.overwrite and base(args, *named) != args.work and os.path.lexists(out):
+        message = f"it belongs to {args.work}, and what is named to {place}, so it is not replaced"
+        raise OutputExists(message, out, f"Give --out, or --work {place}.")
+    return out
 
 
 def vocabulary_source(args: argparse.Namespace, *named: str | Path | None) -> str | Path:

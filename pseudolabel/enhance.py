@@ -31,6 +31,7 @@ from pseudolabel.cli import (
     add_label_options,
     base,
     default_file,
+    default_output,
     positive_int,
     probability,
     read_labels,
@@ -53,6 +54,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import parse_window
 from pseudolabel.verification import compare_windows
 
 __all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_enhancement"]
@@ -120,6 +122,8 @@ def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inpu
         others, their_scores = map(inputs.read, args.thresholds_from)
         pair = read_labels(args, others, vocabulary), ScoreStore.open(their_scores)
     scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
+    for store in filter(None, (scores, pair and pair[1])):
+        store.refuse_without(parse_window(options.evidence), "--evidence")
     if scores and options.evidence != "clip":  # a window that begins where its clip has ended is no evidence
         clips_path = inputs.read(default_file(args, None, "clips.h5", args.labels, args.scores), "clips")
         compare_windows(scores, clips_path and ClipStore.open(clips_path))
@@ -129,7 +133,7 @@ def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inpu
 
 def _output_folder(args: argparse.Namespace, name: str) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
-    out = args.out or args.work / name
+    out = default_output(args, name, args.labels, args.scores, args.apply)
     return out if args.dry_run else refuse_foreign(out, args.overwrite, "enhance")
 
 
@@ -189,7 +193,7 @@ def _run_apply(args: argparse.Namespace) -> None:
 
 def _run_undo(args: argparse.Namespace) -> None:
     """Write the label list as it was before the additions of a ledger."""
-    out = args.out or args.work / UNDONE
+    out = default_output(args, UNDONE, args.labels, args.undo)
     if not args.dry_run:
         refuse_foreign_file(out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
     labels_path, source = (
@@ -232,8 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--type2", choices=CHOICES["type2"], default=default.type2, help="what Type II adds; closure: all ancestors by "
         "rule, no score needed (default: ancestors)")  # fmt: skip
     add("--rounds", type=rounds, default=1, metavar="N|all", help="added labels may propose again (default: 1: no)")
-    add("--evidence", choices=CHOICES["evidence"], default=default.evidence, help="score of the clip, or the best "
-        "of its windows; thresholds are made of the same (default: clip)")  # fmt: skip
+    add("--evidence", default=default.evidence, metavar="clip|LENGTH", help="score of the clip, or the best of its "
+        "windows of a length (2s, 1.5s); thresholds are made of the same (default: clip)")  # fmt: skip
     add("--profile", choices=CHOICES["profile"], default=default.profile, help="psla: as PSLA's published code")
     add("--soft", action="store_true", help="also write targets with the teacher's scores of unsure labels, and a mask")
     add("--sweep", nargs="+", metavar="RULE", help="only count what each of these thresholds would add")

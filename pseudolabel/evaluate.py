@@ -42,7 +42,7 @@ from pseudolabel.evaluation_lists import (
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.progress import note
-from pseudolabel.records import Inputs, run_record
+from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.answers import (
     WEIGHTS,
     Answer,
@@ -158,7 +158,9 @@ def run(args: argparse.Namespace) -> None:
     refuse_contradictions(args)
     if args.combine:
         return combine(args)
-    out = args.out or args.work / "evaluation"
+    named = (args.labels, *(args.scores or ()), *(args.runs or ()), args.clips, args.truth, args.train_labels)
+    named += tuple(path for _, path in args.labels_set or ()) + tuple(args.enhanced or ())
+    out = cli.default_output(args, "evaluation", *(path for path in named if path and path.exists()))
     with only_run(out):
         refuse_foreign(out, args.overwrite, "evaluate")
         evaluate(args, out)
@@ -210,7 +212,8 @@ def evaluate(args: argparse.Namespace, out: Path) -> None:
         sweep = replace(sweep, rows=tuple(by_name[row.name] for row in sweep.rows))
     evaluation = Evaluation(
         rows, enhanced, vocabulary.class_ids, vocabulary.names, len(clip_ids), missing + absent, truth is not None,
-        {"work": args.work, "out": out, "labels": next(iter(paths.values())), "truth": truth_path, **paths},
+        {"work": args.work, "out": out, "again": command_of("evaluate"), "labels": next(iter(paths.values())),
+         "truth": truth_path, **paths},
         sets=tuple(sets), metrics=tuple(args.metrics) if args.metrics else None,
         scales=tuple(window_name(scale) for scale in args.scales), ablation=args.ablation, betas=sweep,
         remarks=tuple(text for text in (classes.report(),) if text),

@@ -65,13 +65,14 @@ class EvaluationLists:
     def of(cls, args: argparse.Namespace) -> EvaluationLists:
         """Return the files that the options mean.
 
-        Truth belongs to the lists that are evaluated on; enhanced folders and their list to whatever is named.
+        What is not named belongs to what is, and nothing of WORK is taken beside files of another work folder.
         """
         models = [*(args.scores or ()), *(path for path in args.runs or () if path.exists())]
-        sets = set_paths(args, cli.base(args, *models))
+        others = [args.clips, args.truth, args.train_labels, *(args.enhanced or ())]
+        sets = set_paths(args, *models, *others)
         lists = [] if args.labels is None and not args.labels_set else list(sets.values())
-        named = [*lists, *models]
-        place = cli.home(args, *named, args.train_labels, *(args.enhanced or ()))
+        named = [*lists, *models, *others]
+        place = cli.home(args, *named)
         enhanced, truth = args.enhanced, args.truth
         if enhanced is None and args.class_map is None:  # these have the models' classes, not the mapped ones
             enhanced = sorted(path.parent for path in place.glob("enhanced-*/ledger.csv.gz"))
@@ -93,14 +94,14 @@ def _list_of(folders: Sequence[Path]) -> Path | None:
     return None
 
 
-def set_paths(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    """Return the lists to evaluate on by name: those of --labels-set, else `noisy`: --labels, or eval.csv in `folder`.
+def set_paths(args: argparse.Namespace, *named: Path | None) -> dict[str, Path]:
+    """Return the lists to evaluate on by name: those of --labels-set, else `noisy`: --labels, or what is named has it.
 
     Raises:
         InputError: --labels is given beside --labels-set, or a name twice.
     """
     if not args.labels_set:
-        return {NOISY: args.labels or folder / "eval.csv"}
+        return {NOISY: cli.needed_file(args, args.labels, "eval.csv", "--labels", *named)}
     if args.labels:
         raise InputError("names the list already", "--labels-set", "Leave out --labels.")
     names = [name for name, _ in args.labels_set]

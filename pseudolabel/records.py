@@ -76,6 +76,14 @@ def git_commit() -> str | None:
     return described.stdout.strip() or None
 
 
+def command_of(verb: str) -> str:
+    """Return the command that runs now, as `python -m pseudolabel.VERB ...`."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == [verb]:  # `pseudolabel VERB ...`
+        arguments = arguments[1:]
+    return shlex.join(["python", "-m", f"pseudolabel.{verb}", *arguments])
+
+
 def run_record(
     verb: str, options: Mapping[str, object], inputs: Inputs | Iterable[str | Path | None], seed: int | None = None
 ) -> dict:
@@ -87,16 +95,13 @@ def run_record(
         for path in paths:
             inputs.read(path)
 
-    arguments = sys.argv[1:]
-    if arguments[:1] == [verb]:  # `pseudolabel VERB ...`
-        arguments = arguments[1:]
     versions = {}
     for library in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[library] = metadata.version(library)
     return {
         "verb": verb,
-        "command": shlex.join(["python", "-m", f"pseudolabel.{verb}", *arguments]),
+        "command": command_of(verb),
         "options": json.loads(json.dumps(options, default=str)),
         "seed": seed,
         "pseudolabel": __version__,

@@ -34,6 +34,7 @@ from pseudolabel.cli import (
     base,
     beside,
     default_file,
+    default_output,
     home,
     non_negative_int,
     positive_int,
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         setattr(args, name, default if getattr(args, name) is None else getattr(args, name))
     if args.decoys is not None and not args.blind:
         raise InputError("decoys are seen as such where the page says why an item is there", "--decoys", "Add --blind.")
-    out = args.out or args.work / ("review-result" if args.judgements else "review")
+    out = default_output(args, "review-result" if args.judgements else "review", args.ledger, args.sample)
     with only_run(out):
         refuse_foreign(out, args.overwrite, "review")
         _run_judgements(args, out) if args.judgements else _run_page(args, out)
@@ -236,7 +237,7 @@ def _run_judgements(args: argparse.Namespace, out: Path) -> None:
     from pseudolabel.reviews.result import decided_additions, estimates, result_lines, write_result
     from pseudolabel.reviews.sampling import float_column
 
-    folder, inputs = args.sample or args.work / "review", Inputs()
+    folder, inputs = args.sample or base(args, args.ledger) / "review", Inputs()
     folder = folder.parent if folder.name in (TABLE, REST) else folder
     for path in (*args.judgements, folder / TABLE, folder / REST):
         inputs.read(path)
@@ -278,7 +279,7 @@ def _ledger_of(sample: Sample, args: argparse.Namespace) -> Path:
     """Return the ledger that the sample was drawn from: --ledger, the recorded one, or one in its work folder."""
     if args.ledger and not args.ledger.is_file():
         raise InputError("no such file", args.ledger)
-    place, made = base(args, args.sample), read_run(args.sample or args.work / "review")
+    place, made = base(args, args.sample), read_run(args.sample or base(args, args.ledger) / "review")
     recorded = input_in_role(made, "ledger")
     found = filter(None, [recorded and recorded_input(made, recorded)])
     candidates = [args.ledger] if args.ledger else [*found, *sorted(place.glob("enhanced-*/ledger.*"))]

@@ -82,7 +82,8 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
 def run_folder(args: argparse.Namespace) -> Path:
     """Return where the run goes."""
     name = args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}"
-    return args.out or args.work / "runs" / (f"{name}-{args.fold.name}" if args.fold else name)
+    run = f"{name}-{args.fold.name}" if args.fold else name
+    return cli.default_output(args, f"runs/{run}", args.labels, args.clips, args.targets, args.list, args.mask)
 
 
 def train(args: argparse.Namespace) -> None:

@@ -42,8 +42,10 @@ class Sources:
 
 def find_sources(args: argparse.Namespace) -> Sources:
     """Return the files that the options name, and for the others those that belong to them."""
-    labels = _beside(args, args.labels, "labels.csv", "--labels", args.clips, args.targets, args.list, args.mask)
-    clips = _beside(args, args.clips, "clips.h5", "--clips", args.labels, args.targets, args.list, args.mask)
+    held_out = args.validation, args.eval
+    others = args.targets, args.list, args.mask, *held_out
+    labels = cli.needed_file(args, args.labels, "labels.csv", "--labels", args.clips, *others)
+    clips = cli.needed_file(args, args.clips, "clips.h5", "--clips", args.labels, *others)
     paths = {
         "vocabulary": cli.vocabulary_source(args, labels), "labels": labels, "clips": clips, "list": args.list,
         "targets": args.targets, "mask": args.mask,
@@ -63,15 +65,6 @@ def _pretrained(args: argparse.Namespace) -> dict[str, Path]:
     given = Path(args.pretrained)
     files = {f"pretrained {name}": given / name for name in (WEIGHTS, CONFIG)}
     return files if given.is_dir() else {"pretrained": given}
-
-
-def _beside(args: argparse.Namespace, given: Path | None, name: str, option: str, *named: Path | None) -> Path:
-    """Return an input that every run has: the one that is given, or that belongs to the named files, or WORK's."""
-    folder = cli.base(args, *named)
-    if given is None and folder != args.work and not (folder / name).exists():
-        beside = next(path for path in named if path is not None)
-        raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {args.work}.")
-    return given or folder / name
 
 
 @dataclass

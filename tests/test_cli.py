@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pseudolabel import cli
-from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists, UnknownClass
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.stores import KeyedByClip
 
@@ -318,3 +318,30 @@ def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(fold
     assert cli.vocabulary_source(args, "../A/lists/labels.csv") == Path("work/vocabulary.csv")
     args.vocabulary = "fsd50k"
     assert cli.vocabulary_source(args) == "fsd50k"
+
+
+def test_what_is_made_of_another_folders_files_never_replaces_an_output_of_work_unasked(folders):
+    parser = cli.verb_parser("test", "A verb.")
+    parser.add_argument("--out", type=Path)
+    named = ("../A/labels.csv", None)
+    Path("work/balance").mkdir()
+    assert cli.default_output(parser.parse_args([]), "balance", *named) == Path("work/balance")
+    with pytest.raises(
+        OutputExists, match=r"work/balance: it belongs to work, and what is named to \.\./A, so it is not"
+    ):
+        cli.default_output(parser.parse_args(["--overwrite"]), "balance", *named)
+    for asked in (["--out", "work/balance"], ["--work", "work"]):
+        assert cli.default_output(parser.parse_args(["--overwrite", *asked]), "balance", *named) == Path("work/balance")
+    assert cli.default_output(parser.parse_args(["--overwrite"]), "balance", "work/labels.csv") == Path("work/balance")
+    assert cli.default_output(parser.parse_args(["--overwrite"]), "new", *named) == Path("work/new")
+
+
+def test_an_input_that_is_not_beside_what_is_named_is_not_taken_from_work(folders):
+    args = cli.verb_parser("test", "A verb.").parse_args([])
+    Path("work/clips.h5").touch()
+    assert cli.needed_file(args, None, "clips.h5", "--clips", None) == Path("work/clips.h5")
+    with pytest.raises(
+        InputError, match=r"clips\.h5: no such file beside \.\./A/labels\.csv\. Give --clips, or --work"
+    ):
+        cli.needed_file(args, None, "clips.h5", "--clips", None, "../A/labels.csv")
+    assert cli.needed_file(args, Path("x.h5"), "clips.h5", "--clips", "../A/labels.csv") == Path("x.h5")

@@ -6,7 +6,7 @@ Corpora differ in difficulty more than rows do, so the gain is taken within each
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pseudolabel.errors import InputError
@@ -79,14 +79,16 @@ def additions_sentence(corpora: Sequence[dict]) -> str:
         lists = [corpus["enhanced"][name] for corpus in corpora if name in corpus["enhanced"]]
         if not all(entry.get("labels_after") for entry in lists):
             continue
-        added = Spread.of([entry["added_percent"] for entry in lists])
-        right = Spread.of([entry["by_error"]["all"]["precision"] for entry in lists])
-        found = Spread.of([entry["by_error"]["all"]["recall"] for entry in lists])
-        before, after = (
-            Spread.of([entry[key]["recall"] for entry in lists]) for key in ("labels_before", "labels_after")
-        )
+        added = _spread(entry["added_percent"] for entry in lists)
+        right, found = (_spread(entry["by_error"]["all"][name] for entry in lists) for name in ("precision", "recall"))
+        before, after = (_spread(entry[key]["recall"] for entry in lists) for key in ("labels_before", "labels_after"))
         texts.append(
             f"{name} added {added.mean:.1f} % labels; precision {spread_text(right)}, and {spread_text(found)} of the "
             f"missing ones found: label recall went from {fraction(before.mean)} to {fraction(after.mean)}."
         )
     return " ".join(texts)
+
+
+def _spread(values: Iterable[float | None]) -> Spread:
+    """Return the spread of what is known: an enhancement that added nothing has no precision."""
+    return Spread.of([value for value in values if value is not None])

@@ -208,7 +208,8 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
         steps.append(("why each label was added", f"gzip -cd {ledger} | head"))
     steps += _another_seed(evaluation)
     if (work / "runs").is_dir() and evaluation.sets == ("noisy",):
-        again = f"python -m pseudolabel.evaluate --work {quoted} --overwrite"
+        again = str(evaluation.paths.get("again") or f"python -m pseudolabel.evaluate --work {quoted}")
+        again += "" if "--overwrite" in again else " --overwrite"
         steps.append(("this page again, after more runs", again))
     return steps
 
