@@ -38,6 +38,10 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         InputError: another run holds it, or a file of somebody else's has its name.
     """
+    here, absolute = Path.cwd(), Path(os.path.abspath(output))
+    if absolute in (here, *here.parents) or not absolute.name:
+        raise InputError("is the current folder, or holds it", output, "Give an output of its own.")
+    output = absolute if output.name in ("", "..") else output
     new = [folder for folder in output.parents if not folder.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
     path = lock_path(output)

@@ -59,6 +59,9 @@ Give another WORK, or remove the folder."
     elif [ -e "$WORK" ] && { [ ! -d "$WORK" ] || [ -n "$(ls -- "$WORK" 2>/dev/null)" ]; }; then
         refuse_value WORK "not a folder that a recipe made: give one that is new or empty"
     fi
+    local made=$WORK                                    # what can be made is known before anything is installed
+    while [ ! -e "$made" ] && [ "$made" != / ] && [ "$made" != . ]; do made=$(dirname -- "$made"); done
+    { [ -d "$made" ] && [ -w "$made" ] && [ -x "$made" ]; } || refuse_value WORK "cannot be made a folder"
     source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
     mkdir -p -- "$WORK" 2>/dev/null || refuse_value WORK "cannot be made a folder"
     if [ ! -e "$WORK/settings.txt" ]; then

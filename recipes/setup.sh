@@ -32,6 +32,10 @@ if [ -z "$python" ]; then
     base=$(command -v -- "${PYTHON:-python3}") || { echo "no python3 found: install Python 3.11 or newer" >&2; exit 2; }
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         { echo "$base is older than Python 3.11: set PYTHON to a newer one" >&2; exit 2; }
+    if [ -L "$root/.venv" ]; then
+        echo "$root/.venv is a link, into which nothing is installed: set PYTHON to a Python that has this package, or" \
+            "remove the link" >&2; exit 2
+    fi
     echo "installing into $root/.venv (about 2 minutes, 6 GB, once)"
     [ -x "$root/.venv/bin/python" ] || "$base" -P -m venv "$root/.venv"
     python=$root/.venv/bin/python

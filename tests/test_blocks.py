@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import pytest
@@ -225,6 +226,16 @@ def test_a_second_run_on_the_same_output_is_refused_until_the_first_has_ended(tm
     with only_run(out):
         assert [path.name for path in out.parent.iterdir()] == [".out.h5.pseudolabel-lock"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "../here", "../here/."])
+def test_the_current_folder_is_no_output(tmp_path, monkeypatch, output):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="is the current folder, or holds it"), only_run(Path(output)):
+        raise AssertionError
+    with only_run(Path("other.h5")):
+        pass
 
 
 def test_folders_that_were_made_for_the_lock_alone_do_not_stay(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import torch
@@ -64,6 +65,9 @@ def remove_old_checkpoints(folder: Path, kept: int) -> None:
 def read_checkpoint(path: Path) -> dict:
     """Return the state that `save_checkpoint` wrote, its settings parsed; InputError where the file is damaged."""
     try:
+        with zipfile.ZipFile(path) as packed:  # which torch.load reads without looking at its checksums
+            if damaged := packed.testzip():
+                raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {**state, "settings": json.loads(state["settings"])}
     except Exception as error:  # a damaged file of any kind

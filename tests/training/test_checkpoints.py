@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,3 +85,14 @@ def test_differing_finds_what_was_added_removed_and_changed():
     assert differing({"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"c": 1, "d": 3}, "e": 0}) == ["a", "b.d", "e"]
     assert differing({"a": {"b": 1}}, {"a": None}) == ["a"]
     assert differing(SETTINGS, SETTINGS) == []
+
+
+def test_a_checkpoint_with_one_flipped_bit_is_not_taken(tmp_path, capsys):
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, epoch, {"weights": torch.arange(5000, dtype=torch.float32) + epoch}, {"seed": 0})
+    path = checkpoint_path(tmp_path, 2)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.arange(2500, 2504, dtype=np.float32).tobytes())] ^= 1
+    path.write_bytes(content)
+    assert load_checkpoint(tmp_path, {"seed": 0})["epoch"] == 1
+    assert "not a readable checkpoint; the one before is taken" in capsys.readouterr().err
