@@ -1,9 +1,12 @@
-"""Checksums: CRC-32 of consecutive spans of a stream, so that a damaged store says which part of it is damaged."""
+"""Checksums: CRC-32 of consecutive spans of a stream, so that a damaged store says which part of it is damaged.
+
+Tables and attributes have one checksum each.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -41,3 +44,33 @@ def tables_crc32(tables: Mapping[str, np.ndarray]) -> int:
         crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), crc)
     return crc
+
+
+def attributes_crc32(attributes: Mapping[str, Mapping[str, object]], but: Iterable[str] = ()) -> int:
+    """Return one CRC-32 of the names and values of attributes, the same for texts of either kind.
+
+    Args:
+        attributes: {name of the item: its attributes}; order does not matter.
+        but: attributes of the item "/" that are left out.
+    """
+    crc = 0
+    for item, of_item in sorted(attributes.items()):
+        for name, value in sorted(of_item.items()):
+            if item == "/" and name in but:
+                continue
+            crc = zlib.crc32(f"{item} {name} ".encode("utf-8", "surrogateescape"), crc)
+            crc = zlib.crc32(_as_bytes(value), crc)
+    return crc
+
+
+def _as_bytes(value: object) -> bytes:
+    """Return type, shape and value of an attribute as bytes."""
+    if isinstance(value, str | bytes):
+        text = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+        return b"text " + text
+    array = np.asarray(value)
+    if array.dtype.kind in "OSU":  # texts, or what is no value at all
+        return f"texts {array.shape} ".encode() + b"\0".join(
+            map(_as_bytes, array.ravel().tolist() if array.ndim else ())
+        )
+    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()

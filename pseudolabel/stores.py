@@ -15,13 +15,14 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.checksums import SpanChecksums, tables_crc32
+from pseudolabel.checksums import SpanChecksums, attributes_crc32, tables_crc32
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.hdf5_checks import refuse_claims, refuse_heaps, refuse_odd_attributes
 from pseudolabel.progress import Progress
 from pseudolabel.records import sha256
 
 VERIFY_BYTES = 1 << 24  # read at a time
+ATTRIBUTES_CRC32 = "attributes_crc32"
 ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple, so that they can be mapped into memory
 
 
@@ -183,6 +184,16 @@ def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h
     return file
 
 
+def _attributes(file: h5py.File) -> dict[str, dict[str, object]]:
+    """Return the attributes of a file ("/") and of the data sets at its top."""
+    items = {"/": file, **{name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}}
+    return {name: dict(item.attrs.items()) for name, item in items.items()}
+
+
+def _attributes_crc32(file: h5py.File) -> np.uint32:
+    return np.uint32(attributes_crc32(_attributes(file), but=(ATTRIBUTES_CRC32,)))
+
+
 class KeyedByClip:
     """A read-only store whose rows are clips; `clip_ids` (N,) names them. It holds no open file.
 
@@ -198,6 +209,7 @@ class KeyedByClip:
     path: Path
     clip_ids: tuple[str, ...]
     aliases: Mapping[str, str] = MappingProxyType({})  # {id that a list has for a clip: its id here}
+    attributes_checked: bool = False  # whether there was a checksum of the attributes to compare with
     _index: dict[str, int] | None = None
     _identity: tuple[int, int, int, int] | None = None
 
@@ -216,6 +228,7 @@ class KeyedByClip:
             store = cls(path, file)
             if not all(store.clip_ids):
                 raise InputError("a clip id is empty", path, "Make it again.")
+            store.attributes_checked = cls._check_attributes(file, path)
             cls._check_tables(file, path)
         store._identity = identity
         store.check_unchanged()
@@ -235,8 +248,9 @@ class KeyedByClip:
 
     @classmethod
     def seal(cls, file: h5py.File) -> None:
-        """Note the checksum of all tables; the last thing that is written into a store."""
+        """Note the checksums of all tables and of all attributes; the last thing that is written into a store."""
         file.attrs["tables_crc32"] = cls._tables_crc32(file)
+        file.attrs[ATTRIBUTES_CRC32] = _attributes_crc32(file)
 
     @classmethod
     def _tables_crc32(cls, file: h5py.File) -> np.uint32:
@@ -247,10 +261,21 @@ class KeyedByClip:
         if "tables_crc32" in file.attrs and whole_number(file.attrs["tables_crc32"]) != cls._tables_crc32(file):
             raise InputError("ids or other tables were changed after the store was made", path, "Make it again.")
 
-    def verify(self) -> bool:
-        """Read everything and compare it with its checksums; return False where the store has none to compare with.
+    @staticmethod
+    def _check_attributes(file: h5py.File, path: Path) -> bool:
+        """Compare the attributes with their checksum; return whether there is one."""
+        if ATTRIBUTES_CRC32 not in file.attrs:
+            return False
+        if whole_number(file.attrs[ATTRIBUTES_CRC32]) != _attributes_crc32(file):
+            names = sorted({name for item in _attributes(file).values() for name in item})
+            message = f"an attribute was changed after the store was made: one of {', '.join(names)}"
+            raise InputError(message, path, "Make it again.")
+        return True
 
-        Opening the store has checked formats, shapes, ids and offsets already.
+    def verify(self) -> bool:
+        """Read everything and compare it with its checksums; return False where one of them is not there.
+
+        Opening the store has checked formats, shapes, ids, offsets and attributes already (`attributes_checked`).
 
         Raises:
             InputError: a part is damaged; the message names the first clip that it holds.
@@ -258,7 +283,7 @@ class KeyedByClip:
         self.check_unchanged()
         with h5py.File(self.path, "r") as file, store_contents(self.path):
             whole = [self._verify_span_by_span(file, name) for name in file if name.startswith(self.LARGE)]
-        return all(whole)
+            return all(whole) and "tables_crc32" in file.attrs
 
     def _verify_span_by_span(self, file: h5py.File, name: str) -> bool:
         stored = file[name]

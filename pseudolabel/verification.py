@@ -55,6 +55,8 @@ def verify_store(path: Path, clips_path: Path | None = None) -> str:
         hours = store.n_samples.sum() / store.sample_rate / 3600
         held = f"{len(store)} clips, {hours:.2f} h at {store.sample_rate} Hz, {store.codec}"
     verdict = "good" if checked else "no contradiction, but it has no checksums (or not all) to compare with"
+    if checked and not store.attributes_checked:
+        verdict = "good, but its attributes have no checksum to compare with"
     return f"{path}: {verdict}: {held}{fit}"
 
 
@@ -81,4 +83,4 @@ def refuse_late_onsets(
         length_s = clips.n_samples[row] / clips.sample_rate
         if onset_s > 0 and onset_s >= length_s:
             message = f"a window begins at {onset_s:g} s of clip {clip_id!r}, which has {length_s:g} s"
-            raise InputError(message, place, "The scores are of windows that overlap: import them with --hop-s.")
+            raise InputError(message, place, "Import the scores again with --clips or --hop-s.")

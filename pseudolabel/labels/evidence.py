@@ -68,7 +68,7 @@ class Evidence:
         """Find each labelled clip and class in the scores, or in a plain (N, K) array in the labels' order.
 
         A clip whose id has no scores may have them under another id (aliases.py).
-        `scale` is `clip`, or the windows whose best one speaks for the clip: `10s`, `5s`, `2s`. A clip whose scores
+        `scale` is `clip`, or the windows whose best one speaks for the clip: `2s`, `1.5s`. A clip whose scores
         (of the first window) are all NaN counts as having none. Without any `scores` nothing has one or misses one.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,13 +20,30 @@ CHOICES = {
     "errors": ("I", "II"),
     "type1": ("children", "descendants"),
     "type2": ("parents", "ancestors", "closure"),
-    "evidence": ("clip", "10s", "5s", "2s"),
     "profile": ("default", "psla"),
 }
 ALL_ROUNDS = "all"
 # Classes of FSD50K that the published code passes over as not in the ontology, although they are; they propose nothing.
 PSLA_SKIPPED = ("/m/09l8g", "/m/0bm0k", "/t/dd00012", "/m/09hlz4", "/t/dd00071")
 FIXED_BY_PSLA = ("type1", "type2", "min_positives", "floor", "rounds", "evidence")
+
+
+def evidence_scale(text: str) -> str:
+    """Return `clip`, or the length of windows as stores name it: `2s`, `1.5s`.
+
+    Raises:
+        InputError: neither.
+    """
+    if text == "clip":
+        return text
+    try:
+        length_s = float(text.removesuffix("s"))
+    except ValueError:
+        length_s = math.nan
+    if not 0 < length_s < math.inf:
+        message = f"{text!r} is neither `clip` nor a length of windows in seconds"
+        raise InputError(message, "--evidence", "Give clip, or a length such as 2s, 1.5s or 10.")
+    return f"{length_s!r}".removesuffix(".0") + "s"
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ class EnhanceOptions:
         floor: no class's threshold is below it.
         rounds: how often added labels may propose again, or `all`: until nothing is added. Thresholds stay the first.
         evidence: what is compared with the threshold, and what thresholds are made from: the score of the whole `clip`
-            or the best of its windows of `10s`, `5s`, `2s`.
+            or the best of its windows of a length: `2s`, `1.5s`, `10`.
         profile: `psla` takes the relations of PSLA's published code: direct children in the vocabulary, ancestors
             reached without abstract nodes.
     """
@@ -69,6 +87,7 @@ class EnhanceOptions:
             given = self.errors if option == "errors" else (getattr(self, option),)
             if not given or not set(given) <= set(allowed):
                 raise InputError(f"no such choice: {' '.join(given)!r}", f"--{option}", f"Give {' or '.join(allowed)}.")
+        object.__setattr__(self, "evidence", evidence_scale(self.evidence))
         object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
         if self.min_positives < 1:
             raise InputError(f"at least 1 positive is needed, not {self.min_positives}", "--min-positives")

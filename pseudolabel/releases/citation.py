@@ -9,7 +9,6 @@ from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.licences import licence_of
 from pseudolabel.releases.texts import author_names, count_of, source_name, yaml_text
 
-WINDOWS = ("10s", "5s", "2s")
 PLAIN = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -77,7 +76,7 @@ def references(facts: Facts) -> tuple[Work, ...]:
     """Return the works that a release rests on: its source, the ontology, the rule, and what its further files need."""
     works = [SOURCE_WORKS[facts.source]] if facts.source in SOURCE_WORKS else []
     works += [AUDIOSET, PSLA]  # the relations between classes are AudioSet's, the error types PSLA's
-    if facts.rule.get("evidence") in WINDOWS or facts.file("targets.h5"):
+    if facts.rule.get("evidence") not in (None, "clip") or facts.file("targets.h5"):
         works.append(PSL)
     if facts.file("sampling_weights.csv.gz"):
         works.append(MOORE)

@@ -18,11 +18,12 @@ from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.ownership import has_format
 from pseudolabel.records import input_in_role, sha256
 from pseudolabel.releases.bounds import refuse_for_memory
 from pseudolabel.releases.tables import Added
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import window_name
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.tables import read_csv, read_json
 
 LABELS, LEDGER, LEDGER_CSV = "labels.csv", "ledger.parquet", "ledger.csv.gz"
@@ -89,29 +90,30 @@ class Enhanced:
 
     def score_store(self) -> ScoreStore | None:
         """Return the input that has the scores of the ledger; None where none that is here has them."""
+        is_scores = has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS)  # clips, too, may be an input
         for path in self.inputs:
             place = self.where(path) if path.suffix == ".h5" else None
-            store = place and ScoreStore.open(place)
+            store = place and is_scores(place) and ScoreStore.open(place)
             if store and self._has_scores(store):
                 return store
         return None
 
     def _has_scores(self, store: ScoreStore) -> bool:
         """Return whether a store answers for these clips, with the scores of the ledger's first rows."""
+        scored = np.flatnonzero(~np.isnan(self.added.scores))[:FIRST_ROWS]
+        lengths = [length or CLIP for length in self.ledger["window_s"].take(pa.array(scored)).to_pylist()]
+        scales = {*lengths} or {parse_window(self.summary.get("evidence") or CLIP)}
+        if not all(map(store.has, scales)):
+            return False
         try:
-            evidence = Evidence.match(self.labels, store)
+            evidence = Evidence.match(self.labels, store, scale=window_name(next(iter(scales))))
         except ClipMismatch:
             return False
-        scored = np.flatnonzero(~np.isnan(self.added.scores))[:FIRST_ROWS]
         rows, columns = evidence.row_of[self.added.clips[scored]], evidence.column_of[self.added.classes[scored]]
-        lengths = self.ledger["window_s"].take(pa.array(scored)).to_pylist()
         if (rows < 0).any() or (columns < 0).any():
             return False
         for row, column, length, score in zip(rows, columns, lengths, self.added.scores[scored], strict=True):
-            if length is not None and window_name(length) not in store.scales:
-                return False
-            stored = store.clip_scores() if length is None else store.scores(length)
-            if not (stored[row, ..., column] == score).any():
+            if not (store.scores(length)[row, ..., column] == score).any():
                 return False
         return True
 

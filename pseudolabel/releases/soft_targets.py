@@ -49,7 +49,9 @@ def write_targets(
         ClipMismatch: not one clip has scores.
         InputError: a scale that the store lacks, or a score outside [0, 1].
     """
-    evidence = Evidence.match(labels, scores)
+    for scale in scales:
+        scores.refuse_without(scale, "--soft-windows")
+    evidence = Evidence.match(labels, scores, scale=CLIP if CLIP in scales else window_name(scales[0]))
     clips, classes = np.flatnonzero(evidence.row_of >= 0), np.flatnonzero(evidence.column_of >= 0)
     rows, columns = evidence.row_of[clips], evidence.column_of[classes]
     columns = slice(None) if np.array_equal(columns, np.arange(len(scores.class_ids))) else columns

@@ -39,6 +39,7 @@ from pseudolabel.tables import Fields, text_rows, wrong_length
 BLOCK_BYTES = 2**24
 ROUNDING = 1e-5  # beyond 0 and 1
 DEFAULT_CLIP_S = 10.0  # length of a clip of AudioSet
+LEAST_WINDOW_S = 0.001  # length of a window, and seconds from one to the next
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What numpy and Python raise where a header, which is a Python literal, is none.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
@@ -129,10 +130,13 @@ def import_scores(
         beside: as in `write_scores`; also given the number of scores that were taken as 0 or 1.
 
     Raises:
-        InputError: a score is not in [0, 1], a clip has more windows than it can have, or `window_s` does not fit the
-            number of axes.
+        InputError: a score is not in [0, 1], a clip has more windows than it can have, `window_s` does not fit the
+            number of axes, or is below LEAST_WINDOW_S, as `hop_s` may not be either.
         OutputExists: there is such a file and `overwrite` is false.
     """
+    for option, length_s in (("--window-s", window_s), ("--hop-s", hop_s)):
+        if length_s is not None and not LEAST_WINDOW_S <= length_s < math.inf:
+            raise InputError(f"{length_s:g} s; it must be {LEAST_WINDOW_S:g} s or more", option, "Give seconds.")
     if len(answers.shape) == 3 and window_s is None:
         raise InputError(f"{answers.path.name} holds {answers.shape[1]} windows a clip", "--window-s",
                          "Give their length in seconds, and --hop-s where they overlap.")  # fmt: skip
@@ -271,12 +275,23 @@ def _numbers(rows: Iterator[Fields], path: Path, n_rows: int) -> Iterator[np.nda
         try:
             block.append([float(field) for field in fields])
         except ValueError as error:
-            raise InputError(f"a score is no number ({error})", f"{path}:{line}") from error
+            raise _no_number(fields, f"{path}:{line}") from error
         if len(block) == n_rows:
             yield np.array(block)
             block = []
     if block:
         yield np.array(block)
+
+
+def _no_number(fields: Sequence[str], place: str) -> InputError:
+    """Return the error about the first field of a row that is no number."""
+    field = next(field for field in fields if not _is_number(field))
+    if not field.strip():
+        return InputError("a score is empty", place, "Give a score of every class, or leave clips without answers out.")
+    remedy = "Give numbers in [0, 1]."
+    if "," in field and _is_number(field.replace(",", ".", 1)):
+        remedy = f"Write decimals with a point: {field.replace(',', '.', 1)}."
+    return InputError(f"a score is no number: {field!r}", place, remedy)
 
 
 def _open_npy(path: Path) -> tuple[tuple[int, ...], np.dtype, Blocks]:

@@ -7,7 +7,8 @@
     n_windows_10s  (N,)       int64     how many of the W windows are real (where clips differ); the rest is 0
     crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional on reading)
     attributes: format="pseudolabel-scores", format_version=1, vocabulary, window_rule; optional: model, front_end,
-    labels_sha256, out_of_fold, tables_crc32; of scores_2s ...: hop_s, where windows do not begin one after the other
+    labels_sha256, out_of_fold, tables_crc32, attributes_crc32; of scores_2s ...: hop_s, where windows do not begin
+    one after the other
 
 Only those scales that were asked for are there; where `scores_clip` is absent, a single 10 s window stands for it.
 Window w of length S begins at w * hop_s, S where nothing is said.
@@ -28,7 +29,14 @@ import numpy as np
 
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError
-from pseudolabel.scores.windows import CLIP, WINDOW_RULE, parse_window, refuse_windows_beyond, window_name
+from pseudolabel.scores.windows import (
+    CLIP,
+    WINDOW_RULE,
+    is_window_name,
+    parse_window,
+    refuse_windows_beyond,
+    window_name,
+)
 from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, store_contents, write_hdf5
 
 CHECKED_ROWS = 1024  # with one checksum
@@ -80,6 +88,9 @@ class ScoreStore(KeyedByClip):
         if not self._arrays:
             raise InputError("no scores at any scale", self.path)
         for name, (offset, shape, dtype) in self._arrays.items():
+            if not is_window_name(name.removeprefix("scores_")):
+                message = f"{name} names neither the whole clip (scores_clip) nor the length of windows (scores_2s)"
+                raise InputError(message, self.path, "Rename or remove it.")
             dimensions = 2 if name == "scores_clip" else 3
             scale = self.attributes.get("scale", 1.0)
             number = dtype.kind == "f" or SCALES.get(dtype.name) == scale
@@ -102,7 +113,7 @@ class ScoreStore(KeyedByClip):
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """Names of the scales that are there: `clip`, `10s`, `5s`, `2s`."""
+        """Names of the scales that are there: `clip`, `10s`, `1.5s`."""
         return tuple(name.removeprefix("scores_") for name in self._arrays)
 
     def columns(self, class_ids: Iterable[str]) -> np.ndarray:
@@ -112,11 +123,7 @@ class ScoreStore(KeyedByClip):
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._arrays:
-            raise InputError(
-                f"scale {name.removeprefix('scores_')!r} is not there; there are: {', '.join(self.scales)}",
-                self.path,
-                "Score again with --windows.",
-            )
+            raise self._absent(name)
         offset, shape, dtype = self._arrays[name]
         self.check_unchanged()
         if 0 in shape:
@@ -128,6 +135,28 @@ class ScoreStore(KeyedByClip):
         mapped = MappedScores(self.path, dtype, "r", offset=offset, shape=shape)
         mapped.check = self.check_unchanged
         return mapped
+
+    def _absent(self, name: str, option: str = "") -> InputError:
+        scale = name.removeprefix("scores_")
+        again = f"score again with --windows {scale}"
+        if "imported_sha256" in self.attributes:
+            again = "import answers of this scale"
+        remedy = f"Give {option} {' or '.join(self.scales)}, or {again}." if option else f"{again.capitalize()}."
+        message = f"scale {scale!r} is not there; there are: {', '.join(self.scales)}"
+        return InputError(message, self.path, remedy)
+
+    def has(self, window_s: Scale) -> bool:
+        """Return whether there are scores of a scale."""
+        return window_name(window_s) in self.scales or (window_s == CLIP and self._window_is_clip())
+
+    def refuse_without(self, window_s: Scale, option: str) -> None:
+        """Raise InputError where a scale is not there; it names the scales that `option` may be."""
+        if not self.has(window_s):
+            raise self._absent(f"scores_{window_name(window_s)}", option)
+
+    def _window_is_clip(self) -> bool:
+        """Return whether a single 10 s window stands for the whole clip, whose own scores are absent."""
+        return "scores_clip" not in self._arrays and self._arrays.get("scores_10s", (0, (0, 0)))[1][1] == 1
 
     def _unpack(self, name: str) -> np.ndarray:
         """Return packed scores, unpacked block by block into a file without a name and mapped from there."""
@@ -156,7 +185,7 @@ class ScoreStore(KeyedByClip):
 
     def clip_scores(self) -> np.ndarray:
         """Return the whole clips' scores (N, K); a single 10 s window stands for them where they are absent."""
-        if "scores_clip" not in self._arrays and self._arrays.get("scores_10s", (0, (0, 0)))[1][1] == 1:
+        if self._window_is_clip():
             return self._array("scores_10s")[:, 0]
         return self._array("scores_clip")
 

@@ -43,6 +43,14 @@ def window_name(window_s: str | float) -> str:
     return CLIP if window_s == CLIP else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
+def is_window_name(name: str) -> bool:
+    """Return whether a scale is named as `window_name` names it."""
+    try:
+        return window_name(parse_window(name)) == name
+    except argparse.ArgumentTypeError:
+        return False
+
+
 def window_samples(window_s: str | float, sample_rate: int) -> int | None:
     """Return the samples of a window, None for the whole clip."""
     return None if window_s == CLIP else round(float(window_s) * sample_rate)
@@ -79,7 +87,7 @@ def refuse_windows_beyond(
     lengths_s: np.ndarray,
     window_s: float,
     place: object,
-    remedy: str = "Give the --hop-s at which they begin, or score these clips again.",
+    remedy: str = "Score these clips again; answers of another model: import them again with --clips or --hop-s.",
 ) -> None:
     """Raise InputError where the last window of a clip begins where the clip has ended, or later.
 

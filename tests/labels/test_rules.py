@@ -129,7 +129,10 @@ def test_descendants_are_the_ancestors_turned():
         ({"profile": "psla", "rounds": "all"}, "--rounds: is fixed"),
         ({"profile": "ast"}, "--profile: no such choice: 'ast'. Give default or psla"),
         ({"type1": "siblings"}, "--type1: no such choice"),
-        ({"evidence": "3s"}, "--evidence: no such choice"),
+        *[
+            ({"evidence": text}, f"--evidence: '{text}' is neither `clip` nor .* Give clip, or a length such as 2s")
+            for text in ("", "s", "clips", "0s", "-2s", "nan", "inf", "2m")
+        ],
         ({"rounds": 0}, "--rounds: 0 is no number of rounds"),
         ({"rounds": "some"}, "--rounds: 'some' is no number"),
         ({"floor": 1.5}, "--floor: 1.5 is not in"),

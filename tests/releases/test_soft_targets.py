@@ -103,6 +103,7 @@ def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, to
     write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
     with h5py.File(tmp_path / "targets.h5", "r+") as file:
         file.attrs["format"] = format_name
+        ScoreStore.seal(file)
     targets = ScoreStore.open(tmp_path / "targets.h5")
     rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
     assert set(targets.scales) == {"clip", "2s"} and targets.n_windows(2).tolist() == [5] * 120
