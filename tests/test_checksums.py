@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.audio.clips import CODECS, ClipStore, encode, write_clips
-from pseudolabel.checksums import SpanChecksums, tables_crc32
+from pseudolabel.checksums import SpanChecksums, attributes_crc32, tables_crc32
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import CHECKED_ROWS, ScoreStore
+from pseudolabel.verification import verify_store
 
 RATE = 8000
 
@@ -69,8 +70,80 @@ def offset_of(path, name: str, byte: int) -> int:
 
 
 def test_whole_stores_verify(clips, scores):
-    assert ClipStore.open(clips).verify()
-    assert ScoreStore.open(scores).verify()
+    for store in (ClipStore.open(clips), ScoreStore.open(scores)):
+        assert store.verify() and store.attributes_checked
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A store of scores that says as much as one can say in attributes."""
+    said = {"vocabulary": "v", "model": "größe", "out_of_fold": True, "threads": 4, "labels_sha256": "ab"}
+    scores = {2: np.zeros((3, 9, 2)), "clip": np.zeros((3, 2))}
+    ScoreStore.write(tmp_path / "told.h5", "abc", "xy", scores, said, hops_s={2: 1.0})
+    return tmp_path / "told.h5"
+
+
+def changed(name: str, value: object) -> object:
+    """Return another value that an attribute may have."""
+    if name == "codec":
+        return "flac" if value == "pcm16" else "pcm16"
+    if isinstance(value, str):
+        return value + "x"
+    return not value if isinstance(value, np.bool_) else value + 1
+
+
+@pytest.mark.parametrize("kind", [ClipStore, ScoreStore])
+@pytest.mark.parametrize("change", ["value", "removed", "renamed"])
+def test_a_changed_attribute_of_a_file_or_a_data_set_is_refused_on_opening(clips, told, kind, change):
+    path = clips if kind is ClipStore else told
+    whole = path.read_bytes()
+    with h5py.File(path) as file:
+        items = {"/": file, **file}
+        named = [(item, name, value) for item in items for name, value in items[item].attrs.items()]
+    assert len(named) >= (7 if kind is ClipStore else 11) and (
+        kind is ClipStore or ("scores_2s", "hop_s", 1.0) in named
+    )
+    for item, name, value in named:
+        if name == "attributes_crc32" and change != "value":
+            continue
+        with h5py.File(path, "r+") as file:
+            attributes = file[item].attrs
+            if change != "value":
+                del attributes[name]
+            if change != "removed":
+                attributes[name if change == "value" else f"{name}_"] = (
+                    changed(name, value) if change == "value" else value
+                )
+        with pytest.raises(InputError, match=rf"was changed.*{name}|format is|{name}|contradict each other"):
+            kind.open(path)
+        path.write_bytes(whole)
+    assert kind.open(path).verify()
+
+
+def test_attributes_have_one_checksum_whatever_kind_their_texts_have(told):
+    first = told.read_bytes()
+    with h5py.File(told, "r+") as file:
+        file.attrs["model"] = np.bytes_("größe".encode())
+    assert ScoreStore.open(told).attributes_checked
+    told.write_bytes(first)
+    values = [1, 1.0, np.int32(1), True, "1", "", [1], [1, 2], ["a", "b"], ["ab"], np.array(["ü"], object)]
+    assert len({attributes_crc32({"/": {"a": value}}) for value in values}) == len(values)
+    assert attributes_crc32({"/": {"a": np.array([b"x"])}}) == attributes_crc32({"/": {"a": np.array(["x"], object)}})
+    assert attributes_crc32({"/": {"b": 1}}) != attributes_crc32({"b": {"b": 1}})
+
+
+def test_a_store_of_an_earlier_version_opens_and_says_that_attributes_have_no_checksum(clips, told):
+    for path, kind in ((clips, ClipStore), (told, ScoreStore)):
+        with h5py.File(path, "r+") as file:
+            del file.attrs["attributes_crc32"]
+        assert not kind.open(path).attributes_checked
+        assert f"{path}: good, but its attributes have no checksum to compare with: 3 clips" in verify_store(path)
+
+
+def test_tables_without_a_checksum_are_not_called_good(told):
+    with h5py.File(told, "r+") as file:
+        del file.attrs["tables_crc32"], file.attrs["attributes_crc32"]
+    assert "no contradiction, but it has no checksums (or not all)" in verify_store(told)
 
 
 def test_a_flipped_byte_of_audio_names_its_clip(clips):

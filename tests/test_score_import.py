@@ -277,6 +277,14 @@ def test_an_import_that_is_killed_at_a_rename_is_whole_after_the_next(here, monk
     assert "output exists" in refused(capsys, *command)
 
 
+@pytest.mark.parametrize("options", [("--window-s", "1e-9"), ("--window-s", "2", "--hop-s", "1e-7")])
+def test_windows_shorter_than_a_millisecond_are_refused(here, capsys, options):
+    command = save(here, np.zeros((2, 3, 2)), "xy")
+    assert f"{options[-2]}: {float(options[-1]):g} s; it must be 0.001 s or more" in refused(capsys, *command, *options)
+    assert not (here / "s.h5").exists()
+    assert run(*command, "--window-s", "0.001", "--hop-s", "0.001") == 0
+
+
 @pytest.mark.parametrize("name", ["s.h5", "s.run.json", "s.missing.csv"])
 def test_files_of_other_people_are_not_replaced_by_an_import(here, capsys, name):
     (here / name).write_text('{"mine": true}')

@@ -126,5 +126,6 @@ def test_enhance_refuses_windows_that_clips_cannot_have(write_tones, tmp_path, c
     code, said = enhance(command), capsys.readouterr().err
     if hop_s == 2.0:
         assert code == 2 and "clip 't01' of 2 s has 2 windows of 2s, the last from 2 s on" in said
+        assert "import them again with --clips or --hop-s" in said
     else:
         assert "windows of" not in said

@@ -16,6 +16,7 @@ from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.rules import PSLA_SKIPPED, EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.windows import parse_window, window_name
 
 PSLA = EnhanceOptions(profile="psla")
 FEW = 300  # clips
@@ -143,6 +144,16 @@ def test_descendants_are_the_ancestors_turned():
 def test_options_that_contradict_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         EnhanceOptions(**options)
+
+
+@given(st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False), st.sampled_from(["", "s"]))
+def test_evidence_of_any_length_has_the_name_that_stores_give_it(length_s, unit):
+    assert EnhanceOptions(evidence=f"{length_s!r}{unit}").evidence == window_name(parse_window(f"{length_s!r}{unit}"))
+
+
+def test_evidence_has_one_name():
+    given = ("clip", "10", "2s", "2.0s", "1.50")
+    assert [EnhanceOptions(evidence=text).evidence for text in given] == ["clip", "10s", "2s", "2s", "1.5s"]
 
 
 def test_threshold_has_one_name():

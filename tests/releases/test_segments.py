@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pseudolabel.artefacts import write_csv
+from pseudolabel.audio.clips import write_clips
 from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import write_ledger
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
@@ -101,3 +104,50 @@ def test_verify_refuses_a_window_beyond_the_end(tmp_path):
         (folder / "SHA256SUMS").write_text(files.checksums(folder))
         with pytest.raises(InputError, match=said):
             verify_release(folder)
+
+
+@pytest.mark.parametrize("length", [2, 1.5])
+@pytest.mark.parametrize("soft", [(), ("--soft", "uint8")])
+@pytest.mark.parametrize("reviewed", [False, True])
+def test_additions_by_windows_of_any_length_are_released_from_a_store_without_whole_clips(
+    tmp_path, capsys, length, soft, reviewed
+):
+    """The ledger's scores are found and the card tells their teacher, also where the clips were an input."""
+    (tmp_path / "ontology.csv").write_text(ONTOLOGY)
+    TWO.write(tmp_path / "vocabulary.csv")
+    LabelTable.from_sets(("a", "b"), [{"/m/bark"}, {"/m/dog"}], TWO).write(tmp_path / "labels.csv")
+    write_clips(
+        tmp_path / "clips.h5", "ab", "ab", [80_000] * 2, [160_000] * 2, iter([np.zeros(320_000, np.uint8)]), 16_000
+    )
+    scores = np.full((2, 3, 2), 0.25)
+    scores[:, 1] = 0.75
+    said = {"model": "theirs", "imported_sha256": "0" * 64}
+    ScoreStore.write(tmp_path / "scores.h5", ("a", "b"), TWO.class_ids, {length: scores}, said)
+    work, name = ["--work", str(tmp_path)], f"{float(length)!r}".removesuffix(".0")
+    assert enhance([*work, "--ontology", str(tmp_path / "ontology.csv"), "--threshold", "0.5"]) == 2
+    assert f"Give --evidence {name}s, or import answers of this scale" in capsys.readouterr().err
+    options = ["--ontology", str(tmp_path / "ontology.csv"), "--threshold", "0.5", "--evidence", name]
+    assert enhance([*work, *options]) == 0
+    folder = tmp_path / "enhanced-0.5"
+    for record in (
+        json.loads((folder / "run.json").read_text())["options"],
+        json.loads((folder / "summary.json").read_text()),
+    ):
+        assert record["evidence"] == f"{name}s"
+    if reviewed:
+        ledger = pq.read_table(folder / "ledger.parquet")
+        write_csv(
+            tmp_path / "r.csv",
+            [*ledger.column_names, "decision"],
+            ([*row.values(), "right"] for row in ledger.to_pylist()),
+        )
+        assert enhance([*work, "--apply", str(tmp_path / "r.csv")]) == 0
+        folder = tmp_path / "enhanced-reviewed"
+    given = [*soft, *(("--soft-windows", f"{name}s") if soft else ())]
+    given += ["--scores", str(tmp_path / "scores.h5")] if reviewed else []
+    assert release([*work, "--enhanced", str(folder), *given]) == 0
+    assert "give --scores" not in capsys.readouterr().err
+    made = next(tmp_path.glob("release-*"))
+    facts = json.loads((made / "run.json").read_text())
+    assert facts["rule"]["evidence"] == f"{name}s" and facts["teacher"]["name"] == "theirs"
+    assert release(["--verify", str(made)]) == 0

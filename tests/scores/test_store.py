@@ -70,9 +70,18 @@ def test_a_single_window_of_10_s_stands_for_the_clip(tmp_path):
     store = ScoreStore.open(tmp_path / "one.h5")
     np.testing.assert_array_equal(store.clip_scores(), ARRAYS[10][:, 0])
     np.testing.assert_array_equal(store.scores("clip"), ARRAYS[10])
+    store.refuse_without("clip", "--evidence")
     ScoreStore.write(tmp_path / "two.h5", IDS, CLASSES, {10: ARRAYS[5], 5: ARRAYS[5]})
     with pytest.raises(InputError, match=r"two\.h5: scale 'clip' is not there; there are: 10s, 5s"):
         ScoreStore.open(tmp_path / "two.h5").clip_scores()
+    with pytest.raises(InputError, match="Give --evidence 10s or 5s, or score again with --windows clip"):
+        ScoreStore.open(tmp_path / "two.h5").refuse_without("clip", "--evidence")
+    ScoreStore.write(tmp_path / "imported.h5", IDS, CLASSES, {1.5: ARRAYS[5]}, {"imported_sha256": "a"})
+    store = ScoreStore.open(tmp_path / "imported.h5")
+    with pytest.raises(InputError, match=r"there are: 1\.5s. Give --evidence 1\.5s, or import answers of this scale"):
+        store.refuse_without(2, "--evidence")
+    with pytest.raises(InputError, match=r"there are: 1\.5s. Import answers of this scale"):
+        store.scores(2)
 
 
 def test_an_absent_scale_is_named(path):
@@ -160,6 +169,13 @@ def replace(file: h5py.File, name: str, value, **options) -> None:
         (lambda file: file["scores_5s"].attrs.__setitem__("hop_s", "x"), "of another kind"),
         (lambda file: replace(file, "clip_id", fixed_length_text(["a", "", "c"])), "a clip id is empty"),
         (lambda file: file.create_group("scores_7s"), "of another kind"),
+        *[
+            (
+                lambda file, name=name: replace(file, f"scores_{name}", np.zeros((3, 1, 2), np.float16)),
+                f"scores_{name} names neither the whole clip .scores_clip. nor the length of windows .scores_2s.",
+            )
+            for name in ("best", "10", "2.0s", "0s", "infs", "nans", "", "1_0s")
+        ],
         (lambda file: replace(file, "n_windows_5s", [1, 2]), "n_windows_5s does not say how many of 2 windows 3 clips"),
         (lambda file: replace(file, "n_windows_5s", [1, 2, 3]), "n_windows_5s does not say"),
         (lambda file: replace(file, "n_windows_5s", [1, 0, 2]), "n_windows_5s does not say"),
