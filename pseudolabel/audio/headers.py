@@ -4,7 +4,7 @@
 |---|---|---|
 | WAV, RF64, W64, AIFF, AU, CAF | bytes of sound | against the bytes that are there |
 | FLAC | samples | against the number of its last frame |
-| Ogg | nothing | streams that follow each other, a last page |
+| Ogg | samples so far, in each page | that no page is damaged or missing, streams that follow each other, a last page |
 | MP3 | frames, in a Xing, Info or VBRI header if at all | nothing: the header of one part of a joined file is no lie |
 
 Formats: Microsoft's RIFF and EBU Tech 3306 (RF64), AIFF-C, RFC 9639 (FLAC), RFC 3533 (Ogg), the LAME tag of mp3.
@@ -12,10 +12,13 @@ Formats: Microsoft's RIFF and EBU Tech 3306 (RF64), AIFF-C, RFC 9639 (FLAC), RFC
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from pseudolabel.audio.pages import next_page, page_is_whole
 
 NO_STATEMENT = 0x7FFFF000  # bytes or more, of which fewer are there: what programs write that do not know the size yet
 TRIFLE = 0.02  # share of a recording; what is lost or follows beyond it is looked at
@@ -34,7 +37,10 @@ class Header:
         share: bytes of sound that are there for each byte that is stated; None where no bytes are stated.
         parts: (start, bytes) of recordings that follow each other in one file; empty where it is one.
         corrections: (position, bytes) of size fields that are too small, corrected.
+        pieces: (start, bytes) that make one file when they are joined, before corrections; empty where it is whole.
         cut: its end is missing.
+        counted: its last Ogg page counts the samples of the whole.
+        holes: places where Ogg pages are damaged or missing.
     """
 
     reader: str = "soundfile"
@@ -42,7 +48,10 @@ class Header:
     share: float | None = None
     parts: tuple[tuple[int, int], ...] = ()
     corrections: tuple[tuple[int, bytes], ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
     cut: bool = False
+    counted: bool = False
+    holes: int = 0
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
@@ -110,24 +119,62 @@ def _riff(file: BinaryIO, start: int, size: int) -> tuple[Header, int]:
             continue
         stated = _read(file, wide, "<Q")[0] if wide and stated == 0xFFFFFFFF else stated
         there = size - place
+        if not wide and (not stated or stated >= max(NO_STATEMENT, there)):
+            end = _chunks_behind(file, place, size, order)
+            if place < end < size:
+                return Header(corrections=_riff_sizes(start, place, 0, order, end - place)), 0
         if stated >= there:
             return Header(share=None if stated >= NO_STATEMENT and not wide else there / max(stated, 1)), 0
+        more = _more_sound(file, place + stated + (stated & 1), size, order)
+        if more:  # soundfile and FFmpeg would read the last of them alone
+            pieces = ((0, place + stated), *more)
+            n_sound = stated + sum(n_bytes for _, n_bytes in more)
+            corrections = _riff_sizes(start, place, wide, order, n_sound)
+            return Header(share=n_sound / stated if stated else None, pieces=pieces, corrections=corrections), 0
         following = next((end for end in (place + stated, place + stated + (stated & 1)) if _is_riff(file, end)), 0)
         if following or there - stated <= TRIFLE * stated or _no_sound_follows(file, place + stated, size, order):
             return Header(share=1.0), following
-        sizes = ((wide - 8, size - 8), (wide, there)) if wide else ((start + 4, size - 8), (place - 4, there))
         if not wide and size > 0xFFFFFFFF:
             return Header("av"), 0
-        form = "<Q" if wide else f"{order}I"
-        corrections = tuple((position, struct.pack(form, value)) for position, value in sizes)
+        corrections = _riff_sizes(start, place, wide, order, there)
         return Header(share=there / stated if stated else None, corrections=corrections), 0
     return Header(), 0
+
+
+def _riff_sizes(start: int, place: int, wide: int, order: str, n_bytes: int) -> tuple[tuple[int, bytes], ...]:
+    """Return the corrected size fields of a RIFF file whose sound is `n_bytes` from `place` on, and ends it."""
+    end = place + n_bytes
+    sizes = ((wide - 8, end - 8), (wide, n_bytes)) if wide else ((start + 4, end - start - 8), (place - 4, n_bytes))
+    return tuple((at, struct.pack("<Q" if wide else f"{order}I", value)) for at, value in sizes)
+
+
+def _more_sound(file: BinaryIO, place: int, size: int, order: str) -> tuple[tuple[int, int], ...]:
+    """Return (start, bytes) of further chunks of sound among those that follow; an empty one is one too."""
+    found = []
+    for number, (name, start, stated) in enumerate(_chunks(file, place, size, f"{order}4sI")):
+        if name in (b"RIFF", b"RIFX", b"RF64") or number == MOST_PARTS or not all(32 <= byte < 127 for byte in name):
+            break
+        if name == b"data":
+            found.append((start, min(stated, size - start)))
+    return tuple(found)
 
 
 def _is_riff(file: BinaryIO, place: int) -> bool:
     file.seek(place)
     head = file.read(12)
     return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
+
+
+def _chunks_behind(file: BinaryIO, place: int, size: int, order: str) -> int:
+    """Return where the chunks begin that end a file whose sound states no size; its size where there are none."""
+    first = max(size - TAIL_BYTES, place)
+    file.seek(first)
+    tail = file.read(size - first)
+    for found in re.finditer(b"LIST(?=....(?:INFO|adtl))|id3 |ID3 |bext|iXML|cue |smpl", tail, re.DOTALL):
+        at = found.start()
+        if len(tail) - at >= 8 and _no_sound_follows(file, first + at, size, order):
+            return first + at
+    return size
 
 
 def _no_sound_follows(file: BinaryIO, place: int, size: int, order: str) -> bool:
@@ -261,23 +308,32 @@ def _crc8(content: bytes) -> int:
 
 def _ogg(file: BinaryIO, size: int) -> Header:
     """RFC 3533, 6: pages; one that begins a stream after sound has come begins another recording."""
-    place, starts, reader, beginning, last = 0, [], "soundfile", False, 0
-    while place + 27 <= size:
-        magic, _, last, n_segments = _read(file, place, "<4sBB20xB")
-        if magic != b"OggS":
-            break
+    place, starts, numbers, last, kinds = 0, [], {}, 0, []
+    beginning, together, holes = False, False, 0
+    while place + 27 <= size and holes < MOST_PARTS:
+        magic, _, flags, serial, number, n_segments = _read(file, place, "<4sBB8xII4xB")
         lengths = file.read(n_segments)
+        end = place + 27 + n_segments + sum(lengths)
+        if magic != b"OggS" or (end <= size and not page_is_whole(file, place, end - place)):
+            place = next_page(file, place + 1, size)
+            holes += magic == b"OggS" or place < size
+            numbers.clear()
+            continue
+        last = flags
         if last & 2:
-            first = file.read(8)
-            if beginning or not first.startswith((b"\x01vorbis", b"\x7fFLAC")):
-                reader = "av"  # more than one stream at a time, or one of another kind
+            file.seek(place + 27 + n_segments)
+            kinds.append(file.read(8))
+            together |= beginning
             if not beginning:
                 starts.append(place)
-        beginning = bool(last & 2)
-        place += 27 + n_segments + sum(lengths)
+        holes += not last & 2 and number != numbers.get(serial, number)
+        numbers[serial], beginning, place = number + 1, bool(last & 2), end
     cut = place > size or not last & 4
-    if reader == "av" or not 1 < len(starts) <= MOST_PARTS:
-        return Header(reader, cut=cut)
+    # soundfile would seek by counts that do not hold where pages are missing
+    known = not together and all(kind.startswith((b"\x01vorbis", b"\x7fFLAC")) for kind in kinds)
+    counted = len(kinds) == 1 and (known or kinds[0].startswith(b"OpusHead"))
+    if holes or not known or not 1 < len(starts) <= MOST_PARTS:
+        return Header("soundfile" if known and not holes else "av", cut=cut, counted=counted, holes=holes)
     return Header(parts=tuple((a, b - a) for a, b in zip(starts, [*starts[1:], size], strict=True)), cut=cut)
 
 

@@ -62,14 +62,19 @@ class Stored:
         """Return them as a file."""
         return View(self.path, self.n_bytes, self.spans or [(0, 0, self.n_bytes)])
 
-    def opened(self, corrections: tuple[tuple[int, bytes], ...] = ()) -> BinaryIO:
-        """Return what soundfile opens: the file itself where it can be, as that is fastest."""
-        if not self.spans and not corrections:
+    def opened(self, header: Header | None = None) -> BinaryIO:
+        """Return what soundfile opens, corrected by its header: the file itself where it can be, as that is fastest."""
+        corrected = header and (header.pieces or header.corrections)
+        if not self.spans and not corrected:
             return open(self.path, "rb", buffering=0)
-        if self.n_bytes <= IN_MEMORY_BYTES and not corrections:
-            with self.view() as view:
+        with self.view() as view:
+            if self.n_bytes <= IN_MEMORY_BYTES and not corrected:
                 return io.BytesIO(view.read())
-        return View(self.path, self.n_bytes, self.spans or [(0, 0, self.n_bytes)], corrections)
+            return _corrected(view, header) if corrected else view.part(0, self.n_bytes)
+
+
+def _corrected(view: View, header: Header) -> View:
+    return view.joined(header.pieces or ((0, view.size),), header.corrections)
 
 
 @lru_cache(maxsize=8)
@@ -105,10 +110,10 @@ def soundfile_blocks(stored: Stored, start_s: float, stop_s: float | None, findi
         if header.parts:
             yield from between(_parts(stored, header, findings), start_s, stop_s)
             return
-        with stored.opened(header.corrections) as opened, soundfile.SoundFile(_handle(opened), closefd=False) as file:
+        with stored.opened(header) as opened, soundfile.SoundFile(_handle(opened), closefd=False) as file:
             if file.format in ("MP3", "MPEG"):
                 raise Undecodable("an MP3 file, whose length soundfile does not know")
-            findings.stated_s = header.stated_s or (header.share and file.frames / file.samplerate / header.share)
+            findings.stated_s = header.stated_s or _of_frames(file, header)
             first, stop = round(start_s * check_rate(file.samplerate)), file.frames
             if stop_s is not None:
                 stop = min(stop, round(stop_s * file.samplerate))
@@ -121,6 +126,23 @@ def soundfile_blocks(stored: Stored, start_s: float, stop_s: float | None, findi
                 raise Undecodable("the file goes on after the samples that its header states")
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise Undecodable(_cause(error)) from error
+
+
+def _of_frames(file, header: Header) -> float | None:
+    """Return the seconds that the whole has by what an open soundfile counts; None where that says nothing."""
+    share = 1.0 if header.counted else header.share
+    return share and file.frames / file.samplerate / share
+
+
+def _counted(stored: Stored) -> float | None:
+    """Return the seconds that the last page of an Ogg file counts; None where soundfile does not find it."""
+    import soundfile
+
+    try:
+        with stored.opened() as opened, soundfile.SoundFile(_handle(opened), closefd=False) as file:
+            return file.frames / file.samplerate
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        return None
 
 
 def _handle(opened: BinaryIO) -> int | BinaryIO:
@@ -144,7 +166,11 @@ def check_rate(rate: int) -> int:
 
 
 def _read(file, n_frames: int) -> Iterator[Sound]:
-    """Yield the next frames of an open soundfile."""
+    """Yield the next frames of an open soundfile, without the seek that it makes after each block.
+
+    In a damaged Ogg file that seek goes back, to sound that has been read.
+    """
+    file.seekable = lambda: False
     n_block, n_read = max(BLOCK_SAMPLES // file.channels, 1), 0
     while n_read < n_frames:
         block = file.read(min(n_frames - n_read, n_block), dtype="float32", always_2d=True)
@@ -162,7 +188,8 @@ def _parts(stored: Stored, header: Header, findings: Findings) -> Iterator[Sound
         for start, n_bytes in header.parts:
             with whole.part(start, n_bytes) as part:
                 of_part = read_header(part, n_bytes)
-            with whole.part(start, n_bytes, of_part.corrections) as part, soundfile.SoundFile(part) as file:
+                corrected = _corrected(part, of_part)
+            with corrected, soundfile.SoundFile(corrected) as file:
                 check_rate(file.samplerate)
                 if not start and of_part.share:
                     findings.stated_s = file.frames / file.samplerate / of_part.share
@@ -248,7 +275,9 @@ def av_blocks(stored: Stored, findings: Findings) -> Iterator[Sound]:
             stream = container.streams.best("audio")
             if stream is None:
                 raise Undecodable("it has no audio track")
-            findings.stated_s = header.stated_s or _stated(container, stream)
+            stated_s = _counted(stored) if header.counted else _stated(container, stream)
+            findings.stated_s = header.stated_s or stated_s
+            findings.damaged = 0 if header.counted else header.holes
             for sound in _joined(_frames(container, stream, findings)):
                 n_samples += len(sound.samples)
                 yield sound

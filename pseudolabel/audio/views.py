@@ -32,12 +32,18 @@ class View(io.RawIOBase):
 
     def part(self, start: int, size: int, corrections: Sequence[tuple[int, bytes]] = ()) -> View:
         """Return a view of `size` bytes of this one."""
-        spans = []
-        for position, offset, length in self._spans:
-            first, stop = max(position, start), min(position + length, start + size)
-            if first < stop:
-                spans.append((first - start, offset + first - position, stop - first))
-        return View(self.name, size, spans, corrections)
+        return self.joined([(start, size)], corrections)
+
+    def joined(self, pieces: Sequence[tuple[int, int]], corrections: Sequence[tuple[int, bytes]] = ()) -> View:
+        """Return a view of pieces (start, bytes) of this one, one after the other."""
+        spans, here = [], 0
+        for start, size in pieces:
+            for position, offset, length in self._spans:
+                first, stop = max(position, start), min(position + length, start + size)
+                if first < stop:
+                    spans.append((here + first - start, offset + first - position, stop - first))
+            here += size
+        return View(self.name, here, spans, corrections)
 
     def close(self) -> None:
         """Close the file."""

@@ -96,6 +96,9 @@ AIFF, AU = packed(THREE, "AIFF", "PCM_16"), packed(THREE, "AU", "PCM_16")
 ID3 = b"ID3\4\0\0\0\0\1\x76" + bytes(246)
 CUT, AS_STATED = "header states 3.00 s, 1.00 s decoded", ""
 UNSIZED = [(4, 0xFFFFFFFF), (40, 0xFFFFFFFF)]
+LIST = b"LIST\x12\0\0\0INFOICMT\6\0\0\0a note"
+SECOND = b"data" + struct.pack("<I", 2 * RATE) + bytes(wav(THREE)[44 : 44 + 2 * RATE])
+FOUR = "header states 3.00 s, 4.00 s decoded"
 CONTAINERS = {  # name: content, seconds, note
     "as it is.wav": (wav(THREE), 3.0, AS_STATED),
     "cut at a third.wav": (wav(THREE)[: 44 + 32_000], 1.0, CUT),
@@ -108,6 +111,13 @@ CONTAINERS = {  # name: content, seconds, note
     "odd chunk.wav": (wav(THREE) + b"LIST\5\0\0\0abcde", 3.0, AS_STATED),
     "odd chunk padded.wav": (wav(THREE) + b"LIST\5\0\0\0abcde\0", 3.0, AS_STATED),
     "long tag.wav": (wav(THREE) + b"id3 " + struct.pack("<I", 50_000) + bytes(50_000), 3.0, AS_STATED),
+    "second data.wav": (with_number(wav(THREE) + SECOND, "<I", (4, 36 + 6 * RATE + len(SECOND))), 4.0, FOUR),
+    "second data behind.wav": (wav(THREE) + SECOND, 4.0, FOUR),
+    "second data behind a chunk.wav": (wav(THREE) + LIST + SECOND, 4.0, FOUR),
+    "second data, joined.wav": (wav(THREE) + wav(THREE[:RATE]) + SECOND, 5.0, FOUR.replace("4.00", "5.00")),
+    "empty second data.wav": (wav(THREE) + b"data\0\0\0\0", 3.0, AS_STATED),
+    "no size, a chunk.wav": (with_number(wav(THREE) + LIST, "<I", (40, 0)), 3.0, AS_STATED),
+    "streamed, a chunk.wav": (with_number(wav(THREE) + LIST, "<I", *UNSIZED), 3.0, AS_STATED),
     "8 bits.wav": (packed(THREE, "WAV", "PCM_U8"), 3.0, AS_STATED),
     "24 bits.wav": (packed(THREE, "WAV", "PCM_24"), 3.0, AS_STATED),
     "doubles.wav": (packed(THREE, "WAV", "DOUBLE"), 3.0, AS_STATED),
@@ -224,6 +234,66 @@ def test_an_ogg_that_is_cut_says_that_its_end_is_missing(tmp_path):
     recording = read_audio(path, RATE)
     assert 10 < len(recording.samples) / RATE < 20
     assert recording.note.startswith("its last page is missing, 1")
+
+
+def pages_of(ogg: bytes) -> list[bytes]:
+    return [b"OggS" + page for page in bytes(ogg).split(b"OggS")[1:]]
+
+
+OGG_S = 12
+OGG = {subtype: packed(np.random.default_rng(1).normal(0, 0.1, OGG_S * RATE), "OGG", subtype)
+       for subtype in ("VORBIS", "OPUS")}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["hole", "lost pages", "random bytes", "hole and no end"])
+@pytest.mark.parametrize("subtype", OGG)
+def test_a_damaged_ogg_gives_its_sound_once_and_says_what_is_missing(tmp_path, subtype, damage):
+    whole, path = OGG[subtype], tmp_path / "a.ogg"
+    n, pages = len(whole), pages_of(whole)
+    junk = np.random.default_rng(0).bytes(300)
+    path.write_bytes({
+        "hole": whole[: n // 3] + whole[n // 2 :],
+        "lost pages": b"".join(pages[: len(pages) // 2] + pages[len(pages) // 2 + 2 :]),
+        "random bytes": whole[: n // 2] + junk + whole[n // 2 + 300 :],
+        "hole and no end": whole[: n // 3] + whole[n // 2 : n - len(pages[-1])],
+    }[damage])  # fmt: skip
+    recording = read_audio(path, RATE)
+    seconds = len(recording.samples) / RATE
+    assert 0.4 * OGG_S < seconds < 0.95 * OGG_S
+    assert re.fullmatch(
+        rf"header states 1[012]\.\d\d s, (its last page is missing, )?{seconds:.2f} s decoded", recording.note
+    )
+    assert ("last page" in recording.note) == (damage == "hole and no end")
+    windows = recording.samples[: len(recording.samples) // 400 * 400].reshape(-1, 400)
+    assert len(np.unique(windows.round(4), axis=0)) == len(windows)
+    later = read_audio(Source(path, 4.0, 5.0), RATE).samples  # counted in the same way
+    inner = slice(500, RATE - 500)  # but for the ends of resampling
+    np.testing.assert_allclose(later[inner], recording.samples[4 * RATE : 5 * RATE][inner], atol=1e-3)
+
+
+def test_blocks_of_a_damaged_ogg_follow_each_other_without_a_seek(tmp_path):
+    whole, path = OGG["VORBIS"], tmp_path / "a.ogg"
+    path.write_bytes(whole[: len(whole) // 3] + whole[len(whole) // 2 :])
+    with pytest.raises(reading.Undecodable, match="samples can be decoded"):
+        list(reading.soundfile_blocks(Source(path).stored(), 0.0, None, Findings()))
+
+
+def test_a_damaged_part_of_a_chained_ogg_is_said(tmp_path):
+    whole = OGG["VORBIS"]
+    (tmp_path / "a.ogg").write_bytes(whole[: len(whole) // 3] + whole[len(whole) // 2 :] + whole)
+    assert read_audio(tmp_path / "a.ogg", RATE).note.startswith("1 damaged packets left out, ")
+
+
+@pytest.mark.parametrize("container", ["OGG", "FLAC", "WAV"])
+def test_blocks_of_any_length_give_what_soundfile_gives_at_once(tmp_path, monkeypatch, container):
+    path = tmp_path / "a"
+    path.write_bytes(packed(sound(12.0), container, "VORBIS" if container == "OGG" else "PCM_16"))
+    theirs, _ = soundfile.read(path, dtype="float32")
+    monkeypatch.setattr(reading, "BLOCK_SAMPLES", 10_007)
+    np.testing.assert_array_equal(read_audio(path, RATE).samples, theirs)
+    np.testing.assert_array_equal(
+        read_audio(Source(path, 3.0, 7.5), RATE).samples, theirs[3 * RATE : 7 * RATE + RATE // 2]
+    )
 
 
 @pytest.mark.parametrize(
