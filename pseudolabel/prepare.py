@@ -13,7 +13,8 @@ recording that cannot be used is skipped and listed in skipped.csv with its reas
 its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; where the two
 differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name says that it is a listed clip
 (Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store as
-labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them.
+labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them;
+--overwrite replaces such a list only where it is as prepare wrote it.
 A killed run goes on where it was. --add decodes only what a finished store does not have yet and rewrites it: the
 result is that of preparing everything at once.
 """
@@ -54,7 +55,16 @@ from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finis
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
-from pseudolabel.prepare_files import Reports, label_lists, lists_to_write, missing_clips, own_lists, read_groups
+from pseudolabel.prepare_files import (
+    Reports,
+    label_lists,
+    lists_to_write,
+    lists_written,
+    missing_clips,
+    own_lists,
+    read_groups,
+    recorded_lists,
+)
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record, sha256
 
@@ -258,7 +268,8 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     recordings = name_recordings(found, lists, audio)
     reports.refuse_foreign(inputs)
     to_write = {} if own_lists(args) else lists
-    outdated = lists_to_write(out.parent, to_write, args.overwrite or args.add, inputs)
+    recorded = recorded_lists(out.parent)
+    outdated = lists_to_write(out.parent, to_write, args.overwrite or args.add, inputs, recorded)
     decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
     old = store_to_extend(args, out, decoding)
     note_changed(recordings.files, old)
@@ -279,6 +290,7 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     record = {
         **run_record("prepare", vars(args), inputs),
         **({} if old is not None else {"settings_sha256": sha256(blocks.folder / SETTINGS)}),
+        "lists": lists_written(out.parent, outdated, recorded),
         "clips_under_another_id": len(recordings.aliases),
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +16,15 @@ from pseudolabel.audio.decoding import KEPT
 from pseudolabel.audio.listing import nfc, other_files
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.ownership import begins_with, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.records import Inputs
+from pseudolabel.ownership import begins_with, read_run, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.records import Inputs, sha256
 from pseudolabel.tables import read_csv
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
+
+LISTS = ("labels.csv", "balanced.csv", "validation.csv", "eval.csv")  # that prepare writes beside a store
+LIST_HEADS = ("clip_id", "labels")  # what a label list begins with
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
@@ -65,8 +70,49 @@ def in_nfc(table: LabelTable, place: str) -> LabelTable:
     return replace(table, clip_ids=tuple(written))
 
 
-def lists_to_write(folder: Path, lists: dict[str, LabelTable], overwrite: bool, inputs: Inputs) -> list[str]:
-    """Return the lists that a folder has not got yet; one that lies there and differs needs `overwrite`."""
+def recorded_lists(folder: Path) -> dict[str, set[str]]:
+    """Return {list: checksums of what runs of prepare wrote there}, as their records beside the stores say.
+
+    Records of earlier versions name no lists: theirs are those that their options ask for, where simulate wrote none.
+    """
+    found: dict[str, set[str]] = {name: set() for name in LISTS}
+    for path in folder.glob("*.run.json"):
+        record = _read_record(path)
+        lists = record.get("lists")
+        if record.get("verb") != "prepare":
+            continue
+        if "lists" not in record and read_run(folder).get("verb") != "simulate":
+            options = record.get("options")
+            asked = options if isinstance(options, dict) else {}
+            lists = {name: sha256(folder / name) for name in LISTS
+                     if asked.get(Path(name).stem, True) and (folder / name).is_file()}  # fmt: skip
+        for name in found.keys() & lists.keys() if isinstance(lists, dict) else ():
+            found[name].add(str(lists[name]))
+    return found
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def lists_written(folder: Path, names: Iterable[str], earlier: dict[str, set[str]]) -> dict[str, str]:
+    """Return {list: checksum} of the lists in a folder that this run wrote, `names`, or an earlier one did."""
+    there = {name: sha256(folder / name) for name in LISTS if (folder / name).is_file()}
+    return {name: digest for name, digest in there.items() if name in names or digest in earlier[name]}
+
+
+def lists_to_write(
+    folder: Path, lists: dict[str, LabelTable], overwrite: bool, inputs: Inputs, recorded: dict[str, set[str]]
+) -> list[str]:
+    """Return the lists that a folder has not got yet; one that lies there and differs needs `overwrite`.
+
+    Args:
+        recorded: of `recorded_lists`; what prepare did not write is not replaced.
+    """
     from pseudolabel.labels.table import LabelTable  # slow to import: not in every process that decodes
 
     def differs(path: Path, table: LabelTable) -> bool:
@@ -75,10 +121,16 @@ def lists_to_write(folder: Path, lists: dict[str, LabelTable], overwrite: bool, 
         except InputError:
             return True
 
-    outdated = [name for name, table in lists.items() if differs(folder / name, table)]
-    for name in outdated:
-        refuse_foreign_file(folder / name, overwrite, begins_with("clip_id", "labels"), "a label list")
-        refuse_input_as_output(folder / name, inputs.sha256)
+    outdated, is_list = (
+        [name for name, table in lists.items() if differs(folder / name, table)],
+        begins_with(*LIST_HEADS),
+    )
+    for path in (folder / name for name in outdated):
+        refuse_input_as_output(path, inputs.sha256)
+        if path.is_file() and is_list(path) and sha256(path) not in recorded[path.name]:
+            raise InputError("a label list that differs and is not as prepare wrote it, so it is not replaced", path,
+                             "Move it, or give another --work or --out.")  # fmt: skip
+        refuse_foreign_file(path, overwrite, is_list, "a label list")
     return outdated
 
 

@@ -355,10 +355,12 @@ def test_outputs_are_replaced_only_on_demand(work, capsys):
 def test_a_list_of_another_vocabulary_is_in_the_way_like_any_other(work, capsys):
     labels = write(work / "l.csv", "clip_id,labels\na,ant\n")
     write(work / "labels.csv", "clip_id,labels\na,dog\n")
+    record = write(work / "clips.run.json", '{\n  "verb": "prepare"}\n')  # an earlier version's, which names no lists
     assert prepare(work, "--labels", labels) == 2
     assert "labels.csv: output exists" in error_line(capsys)
     assert prepare(work, "--labels", labels, "--overwrite") == 0
     assert (work / "labels.csv").read_text() == "clip_id,labels\na,ant\n"
+    assert json.loads(record.read_text())["lists"] == {"labels.csv": sha256(work / "labels.csv")}
 
 
 @pytest.fixture

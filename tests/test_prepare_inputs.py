@@ -137,6 +137,7 @@ def test_ids_are_one_in_any_unicode_form(work):
     labels = write(work / "l.csv", f"clip_id,labels\n{NFD},ant\na,bee\n")
     evaluation = write(work / "e.csv", f"clip_id,labels\n{NFC},ant\n")
     groups = write(work / "g.csv", f"clip_id,group\n{NFC},gr{NFD}\n")
+    (work / "labels.csv").unlink()
     assert prepare("--labels", labels, "--eval", evaluation, "--groups", groups, "--overwrite", "--strict") == 0
     store = ClipStore.open(work / "clips.h5")
     assert (store.clip_ids, store.groups) == (("a", "b", NFC), ("a", "b", f"gr{NFC}"))
@@ -213,6 +214,54 @@ def test_files_of_others_are_not_replaced(work, elsewhere, capsys, name, message
     assert prepare(*options, "--overwrite") == 2
     assert f"{mine}: {message}" in capsys.readouterr().err
     assert mine.read_text() == "my own work\n"
+
+
+NOT_OURS = "labels.csv: a label list that differs and is not as prepare wrote it, so it is not replaced. Move it, or"
+
+
+@pytest.mark.parametrize("maker", ["nobody", "simulate", "prepare, then changed", "prepare of WORK's own lists"])
+def test_a_label_list_that_prepare_did_not_write_is_not_replaced(work, elsewhere, tmp_path, capsys, maker):
+    options = ("--audio", work / "scenes", "--labels", write(tmp_path / "new.csv", "clip_id,labels\na,cat\n"))
+    mine = "clip_id,labels\na,ant\nb,bee\n"
+    if maker == "simulate":
+        write(work / "run.json", '{"verb": "simulate"}')
+        write(work / "clips.run.json", '{\n  "verb": "prepare"}')
+    if maker == "prepare, then changed":
+        (work / "labels.csv").unlink()
+        assert prepare(*options) == 0
+        mine = "clip_id,labels\na,cat\nb,bee\n"
+        write(work / "labels.csv", mine)
+    if maker == "prepare of WORK's own lists":
+        assert prepare() == 0
+    before = state(work)
+    for option in ((), ("--overwrite",), ("--add",)):
+        if option or not (work / "clips.h5").exists():
+            assert prepare(*options, *option) == 2
+            assert NOT_OURS in capsys.readouterr().err
+    assert state(work) == before
+    assert (work / "labels.csv").read_text() == mine
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_lists_that_prepare_wrote_are_replaced_again_and_again(work, elsewhere, tmp_path, version):
+    def options(first: str, second: str) -> tuple:
+        lists = [write(tmp_path / f"{name}.csv", f"clip_id,labels\n{clip_id},X\n")
+                 for name, clip_id in (("l", first), ("e", second))]  # fmt: skip
+        return ("--audio", elsewhere / "audio", "--labels", lists[0], "--eval", lists[1], "--out", out,
+                "--vocabulary", elsewhere / "vocabulary.csv")  # fmt: skip
+
+    out = tmp_path / "o" / "clips.h5"
+    assert prepare(*options("a", "c")) == 0
+    record = out.with_name("clips.run.json")
+    for first, second, how in (("c", "c", "--overwrite"), ("c", "a", "--add"), ("a", "a", "--overwrite")):
+        content = json.loads(record.read_text())
+        assert content["lists"] == {name: sha256(out.with_name(name)) for name in ("labels.csv", "eval.csv")}
+        if version == "earlier":
+            del content["lists"]
+            record.write_text(json.dumps(content, indent=2))
+        assert prepare(*options(first, second), how) == 0
+        assert out.with_name("labels.csv").read_text() == f"clip_id,labels\n{first},x\n"
+        assert out.with_name("eval.csv").read_text() == f"clip_id,labels\n{second},x\n"
 
 
 def test_an_hdf5_file_of_others_is_not_replaced(work, capsys):
