@@ -268,7 +268,7 @@ class KeyedByClip:
             return False
         if whole_number(file.attrs[ATTRIBUTES_CRC32]) != _attributes_crc32(file):
             names = sorted({name for item in _attributes(file).values() for name in item})
-            message = f"an attribute was changed after the store was made: one of {', '.join(names)}"
+            message = f"an attribute was changed or removed after the store was made; there are {', '.join(names)}"
             raise InputError(message, path, "Make it again.")
         return True
 
