@@ -46,3 +46,10 @@ def test_a_file_that_became_shorter_ends_there(tmp_path):
     (tmp_path / "file").write_bytes(b"abcdef")
     with View(tmp_path / "file", 10, [(0, 0, 10)]) as view:
         assert view.read() == b"abcdef"
+
+
+def test_pieces_of_a_view_are_joined_in_their_order(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with View(tmp_path / "a", 8, [(0, 1, 3), (5, 7, 3)]) as view:  # 123, two zeros, 789
+        with view.joined([(1, 3), (6, 2), (0, 1)], [(4, b"x")]) as joined:
+            assert joined.read() == b"23\x008x1"
