@@ -91,13 +91,15 @@ def _refuse_others(args: argparse.Namespace, given: Sequence[str]) -> None:
 def _verify(folder: Path) -> None:
     """Check a release of labels, or of a model."""
     from pseudolabel.releases.enhanced import read_object
-    from pseudolabel.releases.listing import RECORD, list_files
+    from pseudolabel.releases.listing import RECORD, list_files, with_a_remedy
     from pseudolabel.releases.verify import verify_release as verify
 
-    if RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == MODEL_FORMAT:
-        cli.import_torch()
-        from pseudolabel.releases.model_folder import verify_model as verify
-    print("\n  ".join([f"{folder}: verified", *verify(folder)]))
+    with with_a_remedy():
+        if RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == MODEL_FORMAT:
+            cli.import_torch()
+            from pseudolabel.releases.model_folder import verify_model as verify
+        lines = verify(folder)
+    print("\n  ".join([f"{folder}: verified", *lines]))
 
 
 def _make(args: argparse.Namespace) -> None:

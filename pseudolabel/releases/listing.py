@@ -41,6 +41,17 @@ def values_of_their_kind(place: Path, message: str = "a file holds something of 
         raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_ANEW) from error
 
 
+@contextlib.contextmanager
+def with_a_remedy() -> Iterator[None]:
+    """Add to an InputError that names no remedy the one of releases that do not verify."""
+    try:
+        yield
+    except InputError as error:
+        if error.remedy:
+            raise
+        raise InputError(error.message, error.place, GET_ANEW) from error
+
+
 class Listing(NamedTuple):
     """The files of a folder that count, paths from there with `/`, and what there is of ADDED_BY_OTHERS."""
 
@@ -49,7 +60,7 @@ class Listing(NamedTuple):
 
 
 def list_files(folder: Path) -> Listing:
-    """Return what lies in a folder; an empty folder in it is listed as a file would be.
+    """Return what lies in a folder; an empty folder in it is listed too, with `/` at its end.
 
     Raises:
         InputError: no such folder, a link, or something that is neither a file nor a folder.
@@ -62,7 +73,7 @@ def list_files(folder: Path) -> Listing:
         with os.scandir(folder / inside) as entries:
             there = sorted(entries, key=lambda entry: entry.name)
         if inside and not there:
-            files.append(inside)
+            files.append(f"{inside}/")
         for entry in there:
             name = f"{inside}/{entry.name}" if inside else entry.name
             if entry.is_symlink():

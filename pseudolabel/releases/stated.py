@@ -2,9 +2,12 @@
 
 A document of this version has the very bytes that this version writes from the facts. One of another version must have
 the checksum that run.json holds, and its figures must be true: every line with a digit in it has the figures of a line
-that this version writes, in the same order; a row of a table those of the row that begins alike; and the lines that
-name licence, version and title are the same. Words without figures cannot be compared: a release is not signed, so
-whoever can change all of its files can also change what run.json says of them.
+that this version writes, in the same order; a row of a table those of the row that begins alike; the lines that name
+licence, version and title are the same, and no other web address is named. What machines read (croissant.json without
+its free texts, the header of README.md) and the sections of README.md that say how labels were added, which, and how
+many are right must be as this version writes them: in other words they may be true, but cannot be compared, and are
+not believed. Other sentences without figures are not looked at: a release is not signed, so whoever can change all of
+its files can also change what run.json says of them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pseudolabel import __version__
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.records import sha256
 from pseudolabel.releases.listing import GET_ANEW
+from pseudolabel.tables import parse_json
 
 FIGURE = re.compile(r"\S*\d\S*")
 MARKS = "*_`|()[]{}<>,.;:!?\"'"  # around a figure
@@ -26,6 +30,10 @@ SAME = (  # begins of lines that no version words otherwise
     "# ", "license:", "title:", "version:", "date-released:", "url:", "family-names:", "given-names:", "name:",
     "SPDX-License-Identifier:", '"license":', '"version":', '"alternateName":',
 )  # fmt: skip
+ADDRESS = re.compile(r"(?i)(?:[\w&;:]*\\?/\\?/|www\.)[^\s\"'<>)\]}`|]+")
+FREE = ("description", "citeAs")  # texts of croissant.json that a version may word otherwise
+TOLD = ("## How the labels were added", "## What was added", "## How many additions are right")  # word by word
+VERSION = re.compile(r"[\w.+!-]{1,80}")
 MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a document may be
 Signature = tuple[str, tuple[str, ...]]  # the first cell of a table's row, the figures
 
@@ -68,20 +76,23 @@ def verify_documents(
         if not noted or (not alike and (made_by == __version__ or not stated)):
             raise InputError(otherwise, path, GET_ANEW)
         if not alike:
-            _verify_words(path, text, made_by, needed if name == "README.md" else ())
+            remedy = f"Verify with pseudolabel {made_by}, or get the release anew."
+            remedy = remedy if VERSION.fullmatch(str(made_by)) else GET_ANEW
+            found = _verify_words(path, text, remedy, needed if name == "README.md" else ())
+            _verify_parts(path, found, text, remedy)
             same = False
     return same
 
 
-def _verify_words(path: Path, text: str, made_by: str, needed: Iterable[int]) -> None:
-    """Compare the figures of a document with those of the text that this version writes in its place."""
-    remedy = f"Verify it with pseudolabel {made_by}, or get the release anew."
+def _verify_words(path: Path, text: str, remedy: str, needed: Iterable[int]) -> str:
+    """Compare figures and addresses of a document with those of the text that this version writes; return its text."""
     if path.stat().st_size > MOST_LARGER * len(text.encode("utf-8")) + MOST_BYTES:
         raise InputError("far longer than this version writes it", path, remedy)
     try:
-        lines, expected = (_lines(path.name, content) for content in (path.read_text(encoding="utf-8"), text))
-    except (ValueError, RecursionError) as error:
+        read = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"cannot be read ({error})", path, GET_ANEW) from error
+    lines, expected = (_lines(path, content) for content in (read, text))
     known = {_signature(line) for line in expected}
     for number, line in enumerate(lines, 1):
         signature = _signature(line)
@@ -96,13 +107,59 @@ def _verify_words(path: Path, text: str, made_by: str, needed: Iterable[int]) ->
     figures = {figure for line in lines for figure in _signature(line)[1]}
     if absent := [f"{n:,}" for n in needed if f"{n:,}" not in figures]:
         raise InputError(f"does not say {first_few(absent)}, which run.json does", path, remedy)
+    addresses, right = ({*ADDRESS.findall("\n".join(of))} for of in (lines, expected))
+    if strange := addresses - right:
+        raise InputError(f"names {first_few(sorted(strange))}, which run.json does not", path, remedy)
+    return read
 
 
-def _lines(name: str, text: str) -> list[str]:
+def _verify_parts(path: Path, found: str, text: str, remedy: str) -> None:
+    """Raise InputError where a part that must be as this version writes it, of JSON or Markdown, is not."""
+    if path.suffix not in (".json", ".md"):
+        return
+    of_file, expected = (_json_parts(c) if path.suffix == ".json" else _markdown_parts(c) for c in (found, text))
+    differing = [name for name in {**expected, **of_file} if of_file.get(name) != expected.get(name)]
+    if differing:
+        message = f"cannot tell whether {first_few(differing)} says what run.json says: this version words it otherwise"
+        raise InputError(message, path, remedy)
+
+
+def _json_parts(text: str) -> dict[str, str]:
+    """Return each value of a JSON object as text in which true, 1 and 1.0 differ, free texts left out."""
+    content = parse_json(text, "")
+    return {key: json.dumps(_without_free({key: value}), sort_keys=True) for key, value in content.items()}
+
+
+def _without_free(value: object) -> object:
+    if isinstance(value, list):
+        return [_without_free(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: "" if key in FREE and isinstance(inner, str) else inner if key == "@context" else _without_free(inner)
+        for key, inner in value.items()
+    }
+
+
+def _markdown_parts(text: str) -> dict[str, list[str]]:
+    """Return the YAML header and the sections of TOLD, each as all texts that have this title."""
+    header, _, body = text.partition("\n---\n")
+    parts = {"the header": [header]}
+    for section in re.split(r"^(?=## )", body, flags=re.MULTILINE):
+        title, _, inside = section.partition("\n")
+        if title.strip() in TOLD:
+            parts.setdefault(title.strip().removeprefix("## "), []).append(inside.strip())
+    return parts
+
+
+def _lines(path: Path, text: str) -> list[str]:
     """Return the lines of a document: of JSON as it is indented, of plain text whole paragraphs."""
-    if name.endswith(".json"):
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False).split("\n")
-    if "." not in name:
+    if path.suffix == ".json":
+        content = parse_json(text, path, remedy=GET_ANEW)
+        if not isinstance(content, dict):
+            raise InputError("not a JSON object", path, GET_ANEW)
+        return json.dumps(content, indent=2, ensure_ascii=False).split("\n")
+    if not path.suffix:
         return [" ".join(part.split()) for part in text.split("\n\n")]
     return text.split("\n")
 

@@ -187,3 +187,116 @@ def test_run_json_lists_every_document_but_itself_and_the_sums(made):
     assert {row["name"] for row in record["documents"]} == set(WORDS) == set(DOCUMENTS) - {"run.json", "SHA256SUMS"}
     for row in record["documents"]:
         assert row["sha256"] == files.sha256(made / row["name"]) and row["bytes"] == (made / row["name"]).stat().st_size
+
+
+def scored(folder: Path, **changed: object) -> Facts:
+    """Write a release of another version whose run.json tells of a teacher as well; return its facts."""
+    teacher = {"name": "runs/teacher", "trained_on_clips": 3}
+    facts = Facts.from_json(json.loads((folder / "run.json").read_text()))
+    facts = replace(facts, pseudolabel="0.9.9", teacher=teacher, out_of_fold=False, evaluation_touched=False)
+    for name, text in files.documents(facts).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    forge(folder, "0.9.9", **{**{name: getattr(facts, name) for name in SCORED}, **changed})
+    return facts
+
+
+SCORED = ("teacher", "out_of_fold", "evaluation_touched")
+BY_TYPE = "| type II | 4 | +100.0 % | 1 |\n"
+
+
+def verdict(folder: Path, capsys) -> tuple[int, str]:
+    capsys.readouterr()
+    code = release(["--verify", str(folder)])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("croissant.json", '"contentUrl": "labels.csv"', '"contentUrl": "https://evil.example/labels.csv"'),
+        ("croissant.json", '"contentUrl": "labels.csv"', '"contentUrl": "classes.csv"'),
+        ("croissant.json", '"column": "labels"', '"column": "clip_id"'),
+        ("croissant.json", '"isLiveDataset": false', '"isLiveDataset": null'),
+        ("croissant.json", '"isLiveDataset": false', '"isLiveDataset": true, "isLiveDataset": false'),
+        ("croissant.json", '"isLiveDataset": false', '"isLiveDataset": false, "sameAs": "else"'),
+        ("croissant.json", "schema.org/", "schema.example/"),
+        ("croissant.json", "runs/teacher", "runs/other"),
+        ("croissant.json", "No clip of an evaluation list", "Many clips of an evaluation list"),
+        ("croissant.json", "No label was removed", "See http://evil.example: no label was removed"),
+        ("README.md", 'path: "labels.parquet"', 'path: "https://evil.example/l.parquet"'),
+        ("README.md", 'path: "labels.parquet"', 'path: "added_labels.parquet"'),
+        ("README.md", "configs:", 'dataset_info:\n  - config_name: "labels"\nconfigs:'),
+        ("README.md", "---\n", ""),
+        ("README.md", BY_TYPE, ""),
+        ("README.md", "of the labels before", "of all labels"),
+        ("README.md", "## What was added", "## Something else"),
+        ("README.md", "In sample: ", "Hardly in sample: "),
+        ("README.md", "runs/teacher", "runs/other"),
+        ("README.md", "Nobody has listened to the added labels yet", "Experts have listened to all labels"),
+        ("README.md", "No label was removed", "<https:\\//evil.example> No label was removed"),
+        ("croissant.json", "No label was removed", "See http\\u003a//evil.example: no label was removed"),
+        ("README.md", "No label was removed", "[No label](www.evil.example) was removed"),
+        ("LICENSE-ontology", "https://github.com/audioset/ontology", "https://evil.example/ontology"),
+    ],
+)
+def test_an_edit_without_figures_is_not_believed_of_another_version(copy, capsys, name, old, new):
+    scored(copy)
+    edit(copy / name, old, new)
+    facts = Facts.from_json(json.loads((copy / "run.json").read_text()))
+    forge(copy, "0.9.9", **{column: getattr(facts, column) for column in SCORED})
+    code, said = verdict(copy, capsys)
+    assert code == 2 and f"{name}: " in said, said
+    assert "Verify with pseudolabel 0.9.9, or get the release anew." in said or "is listed twice" in said
+
+
+@pytest.mark.parametrize(
+    "changed", [{"out_of_fold": True}, {"evaluation_touched": None}, {"teacher": {"name": "x", "trained_on_clips": 3}}]
+)
+def test_a_card_that_says_another_thing_than_run_json_in_words_is_not_believed(copy, capsys, changed):
+    scored(copy)
+    assert verdict(copy, capsys) == (0, "")
+    scored(copy, **changed)
+    code, said = verdict(copy, capsys)
+    assert code == 2
+    assert "README.md: cannot tell whether How the labels were added says what run.json says: this version" in said
+    assert said.endswith("Verify with pseudolabel 0.9.9, or get the release anew.\n")
+
+
+def test_descriptions_of_another_version_may_differ(copy, capsys):
+    scored(copy)
+    edit(copy / "croissant.json", "Id of the clip.", "The clip.")
+    forge(copy, "0.9.9", teacher={"name": "runs/teacher", "trained_on_clips": 3}, out_of_fold=False,
+          evaluation_touched=False)  # fmt: skip
+    assert verdict(copy, capsys) == (0, "")
+
+
+def without(record: dict, key: str) -> dict:
+    return {name: value for name, value in record.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: without(record, "files"), "files is missing"),
+        (lambda record: without(record, "documents"), "documents is missing"),
+        (lambda record: {**record, "counts": 1}, "counts: is int, expected Mapping"),
+        (lambda record: {**record, "ontology": {"x": float("nan")}}, "cannot be read (NaN is not JSON)"),
+        (lambda record: {**record, "counts": {**record["counts"], "labels_after": 9}}, "4 added are not 9 after"),
+        (lambda record: {**record, "pseudolabel": 1}, "pseudolabel: is int"),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_with_a_remedy(copy, capsys, change, said):
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(change(record)))
+    (copy / "SHA256SUMS").write_text(files.checksums(copy))
+    code, message = verdict(copy, capsys)
+    assert code == 2 and said in message and message.endswith(". Get the release anew, or make it again.\n"), message
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "README.md", "labels.csv", "run.json"])
+def test_an_empty_folder_in_the_place_of_a_file_is_refused_with_a_remedy(copy, capsys, name):
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    code, message = verdict(copy, capsys)
+    assert code == 2 and "Is a directory" not in message
+    assert message.endswith(("Give the folder of a release.\n", "Get the release anew, or make it again.\n")), message
