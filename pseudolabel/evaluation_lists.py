@@ -65,22 +65,22 @@ class EvaluationLists:
     def of(cls, args: argparse.Namespace) -> EvaluationLists:
         """Return the files that the options mean.
 
-        What is not named belongs to what is, and nothing of WORK is taken beside files of another work folder.
+        Truth and vocabulary belong to the lists; enhanced folders and their list to lists and models; lists, runs and
+        clips that are not named to whatever is.
         """
         models = [*(args.scores or ()), *(path for path in args.runs or () if path.exists())]
         others = [args.clips, args.truth, args.train_labels, *(args.enhanced or ())]
         sets = set_paths(args, *models, *others)
-        lists = [] if args.labels is None and not args.labels_set else list(sets.values())
-        named = [*lists, *models, *others]
-        place = cli.home(args, *named)
+        lists, folder = list(sets.values()), cli.base(args, *sets.values(), *models, *others)
+        place = cli.home(args, *lists, *models, args.train_labels, *(args.enhanced or ()))
         enhanced, truth = args.enhanced, args.truth
         if enhanced is None and args.class_map is None:  # these have the models' classes, not the mapped ones
             enhanced = sorted(path.parent for path in place.glob("enhanced-*/ledger.csv.gz"))
         if truth is None and args.class_map is None:
-            truth = cli.default_file(args, None, "truth.csv", *named, what="true labels")
+            truth = cli.default_file(args, None, "truth.csv", *lists, what="true labels")
         return cls(
-            sets, not lists, truth, cli.vocabulary_source(args, *named), cli.base(args, *named) / "runs",
-            args.clips or cli.base(args, *named) / "clips.h5", tuple(enhanced or ()),
+            sets, args.labels is None and not args.labels_set, truth, cli.vocabulary_source(args, *lists, *models),
+            folder / "runs", args.clips or folder / "clips.h5", tuple(enhanced or ()),
             args.train_labels or _list_of(args.enhanced or ()) or place / "labels.csv",
         )  # fmt: skip
 

@@ -467,3 +467,19 @@ def test_a_second_evaluation_into_one_folder_is_refused(work, capsys):
     with only_run(work / "evaluation"):
         assert run_verb(work, "--scores", str(work / "scores.h5")) == 2
     assert "another run is at work on this output" in capsys.readouterr().err
+
+
+def test_clips_from_elsewhere_bring_no_truth_with_them(tmp_path, monkeypatch):
+    other = project(tmp_path, monkeypatch, 4)
+    options = ["--work", "work", "--clips", str(other / "scores.h5"), "--scores", "work/scores.h5", "--out", "e"]
+    assert evaluate.main(options) == 0  # clips are not read where scores are given
+    assert {os.path.dirname(name) for name in read_files(Path("e"))} == {"work", "work/enhanced-b"}
+
+
+@pytest.mark.parametrize("option", ["--truth", "--train-labels", "--enhanced"])
+def test_whatever_is_named_decides_whose_lists_and_runs_are_read(tmp_path, monkeypatch, option):
+    other = project(tmp_path, monkeypatch, 5)
+    LabelTable(TRAIN, np.zeros((20, 3), bool), VOCABULARY).write(other / "labels.csv")  # what enhanced-a was made from
+    named = {"--truth": "truth.csv", "--train-labels": "labels.csv", "--enhanced": "enhanced-a"}[option]
+    assert evaluate.main([option, str(other / named), "--scores", str(other / "scores.h5"), "--out", "e"]) == 0
+    assert {os.path.dirname(name) for name in read_files(Path("e"))} == {"../A", "../A/enhanced-a"}
