@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.ownership import files_in
+from pseudolabel.ownership import files_in, readable_object
 from pseudolabel.records import sha256
 from pseudolabel.temporaries import clear_leftovers, is_temporary, lock_path, remove
 
@@ -84,20 +84,12 @@ def remove_parts_of_finished(output: Path, record: Path) -> None:
         record: the JSON file beside the output, whose `settings_sha256` is the checksum of the blocks' settings.
     """
     settings = parts_of(output) / SETTINGS
-    if output.is_file() and settings.is_file() and _object_in(record).get("settings_sha256") == sha256(settings):
+    if output.is_file() and settings.is_file() and readable_object(record).get("settings_sha256") == sha256(settings):
         remove(parts_of(output), not_parts)
 
 
 def _settings_in(folder: Path) -> dict:
-    return _object_in(folder / SETTINGS)
-
-
-def _object_in(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return readable_object(folder / SETTINGS)
 
 
 def _locked(path: Path, output: Path) -> int:

@@ -27,11 +27,16 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
 
 def read_run(folder: Path) -> dict:
     """Return what the run.json of a folder says; nothing where it has none that can be read."""
+    return readable_object(folder / RUN)
+
+
+def readable_object(path: Path) -> dict:
+    """Return the object in a JSON file; an empty one where there is none that can be read."""
     try:
-        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def files_in(folder: Path) -> list[str]:

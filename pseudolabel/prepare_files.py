@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pseudolabel.audio.decoding import KEPT
 from pseudolabel.audio.listing import nfc, other_files
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.ownership import begins_with, read_run, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.ownership import begins_with, read_run, readable_object, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.records import Inputs, sha256
 from pseudolabel.tables import read_csv
 
@@ -77,7 +76,7 @@ def recorded_lists(folder: Path) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {name: set() for name in LISTS}
     for path in folder.glob("*.run.json"):
-        record = _read_record(path)
+        record = readable_object(path)
         lists = record.get("lists")
         if record.get("verb") != "prepare":
             continue
@@ -89,14 +88,6 @@ def recorded_lists(folder: Path) -> dict[str, set[str]]:
         for name in found.keys() & lists.keys() if isinstance(lists, dict) else ():
             found[name].add(str(lists[name]))
     return found
-
-
-def _read_record(path: Path) -> dict:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def lists_written(folder: Path, names: Iterable[str], earlier: dict[str, set[str]]) -> dict[str, str]:

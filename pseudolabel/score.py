@@ -35,13 +35,12 @@ from pseudolabel import cli
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.errors import InputError
-from pseudolabel.ownership import refuse_input_as_output
+from pseudolabel.ownership import readable_object, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
     add_import_options,
     files_beside,
     import_answers,
-    read_record,
     refuse_foreign_store,
     write_beside,
 )
@@ -133,7 +132,7 @@ def finished_before(out: Path) -> bool:
     settings = parts_of(out) / SETTINGS
     if not (out.is_file() and settings.is_file()):
         return False
-    record = read_record(files_beside(out)[0])
+    record = readable_object(files_beside(out)[0])
     if record.get("settings_sha256") != sha256(settings):
         return False
     store, made = ScoreStore.open(out).attributes, json.loads(settings.read_text(encoding="utf-8"))

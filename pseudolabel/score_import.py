@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -109,15 +108,6 @@ def stored_lengths(clips: ClipStore, clip_ids: Sequence[str]) -> dict[str, float
 def files_beside(out: Path) -> tuple[Path, Path]:
     """Return the files that belong to a store: the record of its run, and what it lacks."""
     return out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.missing.csv")
-
-
-def read_record(path: Path) -> dict:
-    """Return what the record of a run says; nothing where there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def refuse_foreign_store(out: Path, overwrite: bool) -> Path:

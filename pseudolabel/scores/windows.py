@@ -10,12 +10,12 @@ ended: a clip of 10 s has at most 10 windows that begin every second.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.rules import evidence_scale
 
 CLIP = "clip"
 WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
@@ -27,14 +27,14 @@ def parse_window(text: str) -> str | float:
     Raises:
         argparse.ArgumentTypeError: neither; a command line shows its text.
     """
-    if text == CLIP:
-        return CLIP
     try:
-        length_s = float(text.removesuffix("s"))
-    except ValueError:
-        length_s = math.nan
-    if not 0 < length_s < math.inf:
-        raise argparse.ArgumentTypeError(f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}")
+        scale = evidence_scale(text)
+    except InputError:
+        message = f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+    if scale == CLIP:
+        return CLIP
+    length_s = float(scale.removesuffix("s"))
     return int(length_s) if length_s == int(length_s) else length_s
 
 
