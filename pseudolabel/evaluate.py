@@ -134,7 +134,7 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
     for option, values in (("--scales", args.scales), ("--metrics", args.metrics or [])):
         twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if twice:
-            raise InputError(f"{twice[0]!r} stands there twice", option, "Name each once.")
+            raise InputError(f"{twice[0]!r} is listed twice", option, "Name each once.")
     if args.betas and args.class_map is not None:
         raise InputError("compares classes of the training list", "--betas", "Leave out --class-map.")
     if args.combine and (args.labels_set or args.class_map or args.ablation or args.betas):

@@ -107,7 +107,7 @@ def set_paths(args: argparse.Namespace, *named: Path | None) -> dict[str, Path]:
     names = [name for name, _ in args.labels_set]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise InputError(f"the name {twice[0]!r} stands there twice", "--labels-set", "Name each set differently.")
+        raise InputError(f"the name {twice[0]!r} is listed twice", "--labels-set", "Name each set differently.")
     return dict(args.labels_set)
 
 

@@ -82,7 +82,7 @@ def _refuse_others(args: argparse.Namespace, given: Sequence[str]) -> None:
     if "soft_windows" in given and not args.soft:
         raise InputError("says which scores --soft writes", "--soft-windows", "Give --soft too.")
     if len(set(args.soft_windows)) < len(args.soft_windows):
-        raise InputError("a scale stands there twice", "--soft-windows", "Name each once.")
+        raise InputError("a scale is listed twice", "--soft-windows", "Name each once.")
     if clip_id_of(args.wav).count("{clip_id}") != 1:
         message = f"a recording's name must have the clip's id, and {args.wav!r} has none"
         raise InputError(message, "--wav", "Write it as /audio/{clip_id}.flac.")

@@ -155,7 +155,7 @@ def test_sets_without_a_usable_name_are_refused(work, capsys, text):
 
 def test_sets_named_twice_beside_labels_or_of_other_clips_are_refused(work, capsys):
     one = ("--labels-set", f"one={work / 'eval.csv'}")
-    assert "the name 'one' stands there twice" in failure(capsys, work, *scores(work), *one, *one)
+    assert "the name 'one' is listed twice" in failure(capsys, work, *scores(work), *one, *one)
     assert "Leave out --labels" in failure(capsys, work, *scores(work), *one, "--labels", work / "eval.csv")
     LabelTable(["x"], np.ones((1, 4)), VOCABULARY).write(work / "other.csv")
     line = failure(capsys, work, *scores(work), *one, "--labels-set", f"other={work / 'other.csv'}")
@@ -234,7 +234,7 @@ def test_accuracy_is_refused_where_a_clip_has_several_labels_and_unknown_metrics
     line = failure(capsys, work, *scores(work), "--metrics", "accuracy")
     assert "eval.csv: " in line and "have not exactly one label" in line and "--metrics" in line
     assert "--metrics" in refused_option(capsys, work, *scores(work), "--metrics", "mAP")
-    assert "'map' stands there twice" in failure(capsys, work, *scores(work), "--metrics", "map", "map")
+    assert "'map' is listed twice" in failure(capsys, work, *scores(work), "--metrics", "map", "map")
 
 
 # ---- scales ---------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_each_scale_is_a_row_scored_by_the_mean_over_windows(work):
 
 def test_scales_that_are_not_there_or_twice_are_refused(work, capsys):
     assert "scale '5s' is not there; there are: 2s, clip" in failure(capsys, work, *scores(work), "--scales", "5s")
-    assert "2 stands there twice" in failure(capsys, work, *scores(work), "--scales", "2s", "2")
+    assert "2 is listed twice" in failure(capsys, work, *scores(work), "--scales", "2s", "2")
     assert "--scales" in refused_option(capsys, work, *scores(work), "--scales", "long")
 
 

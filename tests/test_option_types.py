@@ -113,7 +113,7 @@ def test_every_options_class_of_the_package_is_tested_here():
         ({"errors": "II"}, r"EnhanceOptions.errors: must be a tuple of text, not 'II'. Give \('II',\)."),
         ({"threshold": 0.5}, r"EnhanceOptions.threshold: must be text, not 0.5. Give '0.5'."),
         ({"threshold": Path("thresholds.csv")}, "Give 'thresholds.csv'."),
-        ({"rounds": "2"}, "'2' is no number of rounds"),
+        ({"rounds": "2"}, "'2' is not a number of rounds"),
         ({"rounds": True}, "must be a whole number or text, not True"),
         ({"floor": "0.1"}, "Give 0.1."),
         ({"min_positives": 2.5}, "must be a whole number"),

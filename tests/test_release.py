@@ -338,7 +338,7 @@ def test_only_one_thing_at_a_time(work, capsys):
         (["--ontology", "x.csv"], "--ontology: goes with --diff alone"),
         (["--unknown-labels", "skip"], "--unknown-labels: goes with --diff alone"),
         (["--soft-windows", "2s"], "--soft-windows: says which scores --soft writes"),
-        (["--soft", "uint8", "--soft-windows", "2s", "2"], "--soft-windows: a scale stands there twice"),
+        (["--soft", "uint8", "--soft-windows", "2s", "2"], "--soft-windows: a scale is listed twice"),
         (["--wav", "{clip_id}/a.wav"], "--wav: a recording's name must have the clip's id"),
         (["--verify", "x", "--soft", "uint8"], "--soft: does not go with --verify"),
         (["--verify", "x", "--out", "y"], "--out: does not go with --verify"),
@@ -397,7 +397,7 @@ def test_a_source_of_any_name_gives_a_name_to_the_release(work):
     [
         ({"by_class": [{"class_id": "dog"}]}, "by_class[0]: precision, low, high and 1 more is missing"),
         ({"by_error": {}, "by_band": 1}, "by_band: is int, not a list"),
-        ({"overall": {"precision": "high", "low": 0, "high": 1, "judged": 3}}, "overall: a figure is no number"),
+        ({"overall": {"precision": "high", "low": 0, "high": 1, "judged": 3}}, "overall: a figure is not a number"),
     ],
 )
 def test_a_precision_with_other_figures_is_refused(work, capsys, changed, said):

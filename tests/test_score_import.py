@@ -236,7 +236,7 @@ def test_json_that_does_not_number_classes_is_refused(here, capsys, text):
     ("text", "said"),
     [
         (".5,.5\n.5\n", "x.csv:2: row has"),
-        (".5,.5\n.5,high\n", "x.csv:2: a score is no number"),
+        (".5,.5\n.5,high\n", "x.csv:2: a score is not a number"),
         (".5,.5\n", "[1, 2]; --ids names 2 clips"),
         (".5\n.5\n", "[2, 1]; --ids names 2 clips"),
     ],

@@ -88,7 +88,7 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     for row in rows:
         file, place = row[file_column], f"{table}:{row['line']}"
         if file in seen:
-            raise InputError(f"file {file!r} stands there twice, first in line {seen[file]}", place, "Keep one.")
+            raise InputError(f"file {file!r} is listed twice, first in line {seen[file]}", place, "Keep one.")
         seen[file] = row["line"]
         text = row[class_column].strip()
         class_id = esc50.ontology_ids[esc50.index[text]] if text in esc50.index else audioset.find(text, place)

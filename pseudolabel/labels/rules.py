@@ -97,7 +97,7 @@ class EnhanceOptions:
         if not 0 <= self.floor <= 1:
             raise InputError(f"{self.floor} is not in [0, 1]", "--floor")
         if self.rounds != ALL_ROUNDS and not (isinstance(self.rounds, int) and self.rounds >= 1):
-            raise InputError(f"{self.rounds!r} is no number of rounds", "--rounds", "Give 1 or more, or all.")
+            raise InputError(f"{self.rounds!r} is not a number of rounds", "--rounds", "Give 1 or more, or all.")
         if self.profile == "psla":
             self._refuse_other_than_psla()
 

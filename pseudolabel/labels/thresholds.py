@@ -178,7 +178,7 @@ def read_thresholds(path: str | Path, vocabulary: Vocabulary | str | Path) -> np
     """Return the thresholds (K,) float64 that a CSV `class_id,threshold` gives; an empty one is NaN: no threshold.
 
     Raises:
-        InputError: a class without a row or with two, a threshold that is no number in [0, 1].
+        InputError: a class without a row or with two, a threshold that is not a number in [0, 1].
         UnknownClass: a row's class is not in the vocabulary.
     """
     vocabulary = Vocabulary.of(vocabulary)
@@ -187,7 +187,7 @@ def read_thresholds(path: str | Path, vocabulary: Vocabulary | str | Path) -> np
         place = f"{path}:{row['line']}"
         k = vocabulary.index[vocabulary.find(row["class_id"].strip(), place)]
         if k in line_of:
-            message = f"class {row['class_id']!r} stands there twice, first in line {line_of[k]}"
+            message = f"class {row['class_id']!r} is listed twice, first in line {line_of[k]}"
             raise InputError(message, place, "Keep one of them.")
         line_of[k], text = row["line"], row["threshold"].strip()
         try:

@@ -205,5 +205,5 @@ def _refuse_repeated(values: Iterable[str], what: str, place: str) -> None:
     seen = set()
     for value in values:
         if value in seen:
-            raise InputError(f"{what} {value!r} stands there twice", place, "Each must be distinct.")
+            raise InputError(f"{what} {value!r} is listed twice", place, "Each must be distinct.")
         seen.add(value)

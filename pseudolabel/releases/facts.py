@@ -181,7 +181,7 @@ class Facts:
                 raise InputError(f"the classes have {found} labels {column}, not {counts[total]}", f"counts.{total}")
         names = [row["name"] for row in self.files]
         if len(set(names)) != len(names):
-            raise InputError(f"file {first_few(n for n in names if names.count(n) > 1)} stands there twice", "files")
+            raise InputError(f"file {first_few(n for n in names if names.count(n) > 1)} is listed twice", "files")
 
     def file(self, name: str) -> Mapping[str, Any] | None:
         """Return the entry of a data file, or None where the release has no such file."""
@@ -230,7 +230,7 @@ def check_precision(precision: Mapping[str, Any], place: object) -> None:
         _need(row, (*OVERALL, *keys), f"{place}, {part}")
         figures = [row[name] for name in OVERALL if name != "precision" or row[name] is not None]
         if not all(isinstance(figure, int | float) and not isinstance(figure, bool) for figure in figures):
-            raise InputError("a figure is no number", f"{place}, {part}")
+            raise InputError("a figure is not a number", f"{place}, {part}")
         *shares, judged = figures
         if not (all(0 <= share <= 1 for share in shares) and 0 <= judged < math.inf and row["low"] <= row["high"]):
             raise InputError("a share is not in [0, 1], or a number of labels below 0", f"{place}, {part}")

@@ -140,7 +140,7 @@ def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str],
             if len(fields) != len(header):
                 raise InputError(f"row has {len(fields)} columns, the header {len(header)}", f"{path}:{line}")
             if found.setdefault(readers.clip_id_of(fields[place]), fields) is not fields:
-                raise InputError(f"clip {fields[place]!r} stands there twice", f"{path}:{line}", "Keep one row a clip.")
+                raise InputError(f"clip {fields[place]!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
     return header or [], found
 
 

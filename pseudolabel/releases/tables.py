@@ -123,7 +123,7 @@ def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
     """Return {class id: threshold, scored_positives, reason} of thresholds.csv; nothing where there is no such file.
 
     Raises:
-        InputError: other classes than the vocabulary's, or something that is no number.
+        InputError: other classes than the vocabulary's, or something that is not a number.
     """
     if not path.exists():
         return {}

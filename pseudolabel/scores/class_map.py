@@ -51,7 +51,7 @@ class ClassMap:
             answered: classes that every model answers; others are left out of the map.
 
         Raises:
-            InputError: a row is empty or stands there twice, a target is not in the vocabulary, or no target is left.
+            InputError: a row is empty or is listed twice, a target is not in the vocabulary, or no target is left.
         """
         vocabulary = Vocabulary.of(vocabulary)
         path = table_path(BUILT_IN[str(source)]) if str(source) in BUILT_IN else Path(source)
@@ -63,7 +63,7 @@ class ClassMap:
                 raise InputError("a class or a target is empty", place, "Leave out classes without a counterpart.")
             classes = found.setdefault(vocabulary.find(row["target_id"], place), [])
             if class_id in classes:
-                raise InputError(f"{class_id!r} for {row['target_id']!r} stands there twice", place, "Leave one out.")
+                raise InputError(f"{class_id!r} for {row['target_id']!r} is listed twice", place, "Leave one out.")
             classes.append(class_id)
             if answered is not None and class_id not in answered:
                 unanswered[class_id] = None

@@ -67,7 +67,7 @@ def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def distinct(found: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[str, ...]:
-    """Return the ids of (place, id) pairs; InputError where one is empty or stands there twice, or there is none."""
+    """Return the ids of (place, id) pairs; InputError where one is empty or is listed twice, or there is none."""
     first: dict[str, str] = {}
     for place, value in found:
         if not value or "\0" in value:

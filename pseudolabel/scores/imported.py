@@ -284,14 +284,14 @@ def _numbers(rows: Iterator[Fields], path: Path, n_rows: int) -> Iterator[np.nda
 
 
 def _no_number(fields: Sequence[str], place: str) -> InputError:
-    """Return the error about the first field of a row that is no number."""
+    """Return the error about the first field of a row that is not a number."""
     field = next(field for field in fields if not _is_number(field))
     if not field.strip():
         return InputError("a score is empty", place, "Give a score of every class, or leave clips without answers out.")
     remedy = "Give numbers in [0, 1]."
     if "," in field and _is_number(field.replace(",", ".", 1)):
         remedy = f"Write decimals with a point: {field.replace(',', '.', 1)}."
-    return InputError(f"a score is no number: {field!r}", place, remedy)
+    return InputError(f"a score is not a number: {field!r}", place, remedy)
 
 
 def _open_npy(path: Path) -> tuple[tuple[int, ...], np.dtype, Blocks]:

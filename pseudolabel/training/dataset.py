@@ -172,7 +172,7 @@ def check_targets(
     scores: ScoreStore,
     scale: str,
 ) -> None:
-    """Raise InputError where a soft target of the pieces, clip (P,) of which each is one, is no number in [0, 1]."""
+    """Raise InputError where a soft target of the pieces, clip (P,) of which each is one, is not a number in [0, 1]."""
     as_stored = np.argsort(score_rows[clip], kind="stable")  # a file is read fastest from front to back
     step = max(CHECKED_AT_ONCE // max(len(columns), 1), 1)
     for first in range(0, len(clip), step):

@@ -109,7 +109,7 @@ def test_esc50_and_plain_tables_are_both_read(tmp_path):
         ("path,class\na.wav,dog\n", InputError, r"table\.csv:1: column 'file' is missing; columns found: path, class"),
         ("file,kind\na.wav,dog\n", InputError, r"table\.csv:1: column 'class' is missing"),
         ("file,class\na.wav,dog\nb.wav,doggg\n", UnknownClass, r"table\.csv:3: class 'doggg'.*Dog"),
-        ("file,class\na.wav,dog\na.wav,rain\n", InputError, r"table\.csv:3: file 'a\.wav' stands there twice"),
+        ("file,class\na.wav,dog\na.wav,rain\n", InputError, r"table\.csv:3: file 'a\.wav' is listed twice"),
         ("file,class\nx.wav,dog\ny.wav,dog\n", InputError, r"recordings are missing: x\.wav, y\.wav"),
     ],
 )

@@ -134,8 +134,8 @@ def test_descendants_are_the_ancestors_turned():
             ({"evidence": text}, f"--evidence: '{text}' is neither `clip` nor .* Give clip, or a length such as 2s")
             for text in ("", "s", "clips", "0s", "-2s", "nan", "inf", "2m")
         ],
-        ({"rounds": 0}, "--rounds: 0 is no number of rounds"),
-        ({"rounds": "some"}, "--rounds: 'some' is no number"),
+        ({"rounds": 0}, "--rounds: 0 is not a number of rounds"),
+        ({"rounds": "some"}, "--rounds: 'some' is not a number"),
         ({"floor": 1.5}, "--floor: 1.5 is not in"),
         ({"min_positives": 0}, "at least 1 positive"),
         ({"threshold": "t.csv", "min_positives": 2}, "--min-positives: thresholds from a file are taken as they stand"),

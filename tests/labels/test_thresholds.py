@@ -156,7 +156,7 @@ def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
         ),
         (
             "class_id,threshold\na,0.5\nb,\na,0.5\n",
-            r"t\.csv:4: class 'a' stands there twice, first in line 2\. Keep one",
+            r"t\.csv:4: class 'a' is listed twice, first in line 2\. Keep one",
         ),
         ("class_id,threshold\na,0.5\nd,0.5\n", r"t\.csv:3: class 'd' is not in the vocabulary 'three' \(3 cl.*\. Mend"),
         (

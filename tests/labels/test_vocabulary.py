@@ -84,9 +84,9 @@ def test_index_gives_the_column():
     [
         ("class_id\na\n", "column 'name' is missing"),
         ("class_id,name\n", "no classes"),
-        ("class_id,name\na,A\na,B\n", "class id 'a' stands there twice"),
-        ("class_id,name\na,A\nb,a\n", "class name 'a' stands there twice"),
-        ("class_id,name,ontology_id\na,A,n\nb,B,n\n", "ontology id 'n' stands there twice"),
+        ("class_id,name\na,A\na,B\n", "class id 'a' is listed twice"),
+        ("class_id,name\na,A\nb,a\n", "class name 'a' is listed twice"),
+        ("class_id,name,ontology_id\na,A,n\nb,B,n\n", "ontology id 'n' is listed twice"),
         ("class_id,name\na;b,A\n", "'a;b'"),
     ],
 )

@@ -54,7 +54,7 @@ def test_counts_that_contradict_each_other_are_refused(make_facts):
 
 def test_a_file_that_stands_there_twice_is_refused(make_facts):
     files = make_facts().files
-    with pytest.raises(InputError, match=r"file labels\.csv, labels\.csv stands there twice"):
+    with pytest.raises(InputError, match=r"file labels\.csv, labels\.csv is listed twice"):
         make_facts(files=(*files, files[0]))
 
 

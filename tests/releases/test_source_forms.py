@@ -121,7 +121,7 @@ def test_lists_of_other_columns_are_refused(tmp_path):
     other = written(tmp_path / "other.csv", FSD50K.replace("split", "part"))
     with pytest.raises(InputError, match=r"other\.csv:1: the header lacks the columns of"):
         write_source_form("fsd50k", [written(tmp_path / "dev.csv", FSD50K), other], labels, tmp_path)
-    with pytest.raises(InputError, match="csv:4: clip '64760' stands there twice"):
+    with pytest.raises(InputError, match="csv:4: clip '64760' is listed twice"):
         write_source_form("fsd50k", [written(tmp_path / "dev.csv", FSD50K + "64760,x,y,z\n")], labels, tmp_path)
 
 

@@ -58,7 +58,7 @@ def test_classes_that_no_model_answers_are_left_out_and_named(tmp_path):
     [
         ("/m/a,dog\n,rain\n", "map.csv:3: a class or a target is empty"),
         ("/m/a,\n", "map.csv:2: a class or a target is empty"),
-        ("/m/a,dog\n/m/a,dog\n", "map.csv:3: '/m/a' for 'dog' stands there twice"),
+        ("/m/a,dog\n/m/a,dog\n", "map.csv:3: '/m/a' for 'dog' is listed twice"),
         ("/m/a,dgo\n", "map.csv:2: class 'dgo' is not in the vocabulary"),
         ("", "the map has no rows"),
     ],
