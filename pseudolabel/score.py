@@ -6,6 +6,7 @@
     python -m pseudolabel.score --import predictions.npy --ids clips.txt --classes classes.txt
     python -m pseudolabel.score --import windows.h5 --window-s 2 --ids train.csv --classes audioset --name PANNs
     python -m pseudolabel.score --import windows.npy --window-s 2 --hop-s 1 --ids ids.txt --classes audioset
+    python -m pseudolabel.score --import clip=a.npy 2s=b.npy --lengths lengths.csv --ids ids.txt --classes audioset
     python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
     torchrun --nproc-per-node=2 -m pseudolabel.score                # several processes, GPUs or machines, one store
     python -m pseudolabel.score --verify work/scores.h5             # compare a store with its checksums
@@ -13,8 +14,11 @@
 Several runs are averaged (mean of probabilities); of --folds, those that were not trained on a clip's group. The work
 is done in blocks of clips: killed and run again it makes only the missing ones, and the store has the same bytes as
 that of an uninterrupted run. --import takes the answers of any other model instead: probabilities (clips, classes), or
-(clips, windows, classes) with --window-s. No window may begin where its clip has ended: lengths are those of --clips,
-of the work folder of the answers, of the times in --ids, or else 10 s.
+(clips, windows, classes) with --window-s. Where clips differ in length, rows of shorter ones are filled up, by 0, NaN
+or no probability. Real windows are those that lie wholly in their clip, and of those that its end cuts, the ones up to
+the last with a score above 0; none begins where its clip has ended. Lengths are those of --lengths, of --clips, of the
+work folder of the answers, of the times in --ids, or --clip-s; where none is known and rows end in windows without a
+score above 0, the import is refused.
 
 Clips and runs are those of WORK. Where an option names one of them elsewhere, and --work is not given, the others are
 those of that folder, and the store is written there.
@@ -54,7 +58,7 @@ from pseudolabel.verification import verify_store
 BLOCK_SIZE = 256  # clips a block
 PRECISIONS = ("float32", "bf16")
 ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
-ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "clip_s", "name", "out_of_fold")
+ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "lengths", "clip_s", "name", "out_of_fold")
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:

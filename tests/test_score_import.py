@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.score import main
 from pseudolabel.scores import imported
+from pseudolabel.scores.import_windows import DEFAULT_CLIP_S, whole_windows
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import possible_windows
 
@@ -182,11 +184,251 @@ def test_a_clip_store_of_another_work_folder_decides_nothing(here, write_tones, 
     (here / "data").mkdir()
     assert run(*save(here / "data", np.full((1, 3, 2), 0.25), ("t00",)), "--window-s", "2") == 0
     said = capsys.readouterr().err
-    assert "the lengths of 1 clips are not known (--clips, --clip-s): taken as 10 s" in said
+    assert "the lengths of 1 clips are not known (--lengths, --clips, --clip-s): taken as 10 s" in said
     assert "vocabulary: audioset; work/vocabulary.csv does not belong to" in said
     write_tones(here / "data", [1.0])
     line = refused(capsys, *save(here / "data", np.full((1, 3, 2), 0.25), ("t00",)), "--window-s", "2", "--overwrite")
     assert "of a clip of 1 s" in line
+
+
+# ---- clips of unequal length ------------------------------------------------------------------------------------
+
+SHARES = {"whole": 1.0, "half": 0.5, "begin": 1e-9}  # of a window that must lie in its clip for a model to answer
+
+
+def windows_of(length_s: float, window_s: float, hop_s: float, share: float) -> int:
+    """Return how many windows have this share of their length in a clip, counted one by one."""
+    n = 0
+    while n * hop_s + share * window_s <= length_s + 1e-9:
+        n += 1
+    return max(n, 1)
+
+
+@settings(max_examples=200)
+@given(length=st.integers(1, 3000), window=st.integers(1, 300), hop=st.integers(1, 300))
+def test_windows_that_lie_in_a_clip_are_counted_as_a_loop_does(length, window, hop):
+    assert whole_windows(length / 100, window / 100, hop / 100) == windows_of(length, window, hop, 1)
+
+
+def unequal(here, rule: str, fill: float, window_s: float = 2, hop_s: float = 2) -> tuple:
+    """Write answers to 40 clips of 1 to 9.5 s, rows filled up, and lists of them; return lengths, truth and answers."""
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(2, 20, 40) / 2
+    lengths[:2] = 9.5, 5.5  # the longest; one that tells the rules apart
+    counts = [windows_of(length, window_s, hop_s, SHARES[rule]) for length in lengths]
+    truth = rng.random((40, 3)) < 0.4
+    answers = np.full((40, max(counts), 3), fill, np.float32)
+    for row, n in enumerate(counts):
+        answers[row, :n] = 1 / (1 + np.exp(rng.normal(size=(n, 3)) - 2 * truth[row]))
+    ids = [f"c{row:02d}" for row in range(40)]
+    labels = [";".join(np.array(list("abc"))[carried]) for carried in truth]
+    (here / "eval.csv").write_text("clip_id,labels\n" + "".join(
+        f"{clip_id},{of_clip}\n" for clip_id, of_clip in zip(ids, labels, strict=True)))  # fmt: skip
+    (here / "vocabulary.csv").write_text("class_id,name\na,A\nb,B\nc,C\n")
+    (here / "lengths.csv").write_text("clip_id,seconds\n" + "".join(
+        f"{clip_id}.wav,{length}\n" for clip_id, length in reversed(list(zip(ids, lengths, strict=True)))))  # fmt: skip
+    (here / "counts.csv").write_text("clip_id,n_windows_2s\n" + "".join(
+        f"{clip_id},{n}\n" for clip_id, n in zip(ids, counts, strict=True)))  # fmt: skip
+    (here / "times.csv").write_text("".join(
+        f'{clip_id}, 30.0, {30 + length}, "a"\n' for clip_id, length in zip(ids, lengths, strict=True)))  # fmt: skip
+    return lengths, counts, truth, answers, save(here, answers, ids, "abc")
+
+
+def evaluated_map(here) -> float:
+    """Return the mAP that evaluate gives for windows of 2 s of the store."""
+    from pseudolabel.evaluate import main as evaluate
+
+    command = ["--scores", "s.h5", "--labels", "eval.csv", "--train-labels", "eval.csv", "--vocabulary",
+               "vocabulary.csv", "--scales", "2s", "--out", "evaluation", "--overwrite"]  # fmt: skip
+    assert evaluate(command) == 0
+    (run,) = json.loads((here / "evaluation" / "metrics.json").read_text())["runs"]
+    return next(iter(run["metrics"].values()))["map"]
+
+
+@pytest.mark.parametrize("source", ["lengths", "counts", "times", "clips"])
+@pytest.mark.parametrize(("rule", "fill"), [("whole", 0), ("half", np.nan), ("begin", -1), ("begin", 0)])
+def test_the_mean_over_windows_is_that_of_the_real_ones(here, capsys, monkeypatch, source, rule, fill):
+    from sklearn.metrics import average_precision_score
+
+    lengths, counts, truth, answers, command = unequal(here, rule, fill)
+    if source == "clips":
+        write_silence(here / "clips.h5", lengths)
+    option = {"clips": ("--clips", "clips.h5"), "times": ("--ids", "times.csv")}.get(source)
+    option = option or ("--lengths", f"{source}.csv")
+    assert run(*command, "--window-s", "2", "--vocabulary", "vocabulary.csv", *option) == 0
+    assert f"clips have 1 to {max(counts)} windows of 2s" in capsys.readouterr().out
+    assert ScoreStore.open("s.h5").n_windows(2).tolist() == counts
+    means = np.zeros((40, 3))
+    for row, n in enumerate(counts):
+        for window in range(n):
+            means[row] += answers[row, window].astype(np.float16).astype(np.float64) / n
+    slow = np.mean([average_precision_score(truth[:, k], means[:, k]) for k in range(3)])
+    assert evaluated_map(here) == pytest.approx(slow, abs=1e-9)
+    filled = np.nan_to_num(answers).clip(0, 1).mean(axis=1)
+    assert np.mean([average_precision_score(truth[:, k], filled[:, k]) for k in range(3)]) < slow - 0.02
+
+
+def write_silence(path: Path, lengths_s, rate: int = 100) -> None:
+    """Write a clip store of clips c00, c01, ... of these lengths."""
+    from pseudolabel.audio.clips import write_clips
+
+    samples = [round(length * rate) for length in lengths_s]
+    ids = [f"c{row:02d}" for row in range(len(samples))]
+    write_clips(path, ids, ids, samples, [2 * n for n in samples], iter([np.zeros(2 * sum(samples), np.uint8)]), rate)
+
+
+@pytest.mark.parametrize("fill", [0, np.nan, -1])
+def test_rows_that_are_filled_up_are_refused_where_no_length_is_known(here, capsys, fill):
+    _, counts, *_, command = unequal(here, "half", fill)
+    n_short = sum(n < max(counts) for n in counts)
+    line = refused(capsys, *command, "--window-s", "2")
+    assert f"{n_short} clips of unknown length end in windows of 2s without a score above 0, which may" in line
+    assert "Give --lengths" in line and not (here / "s.h5").exists()
+    if fill == 0:  # all clips are said to be as long as the longest: then windows of 0 count, and are named
+        assert run(*command, "--window-s", "2", "--clip-s", "10") == 0
+        assert f"{n_short} clips end in windows of 2s without a score above 0, which lie" in capsys.readouterr().out
+        assert (ScoreStore.open("s.h5").n_windows(2) == 5).all()
+    else:
+        wrong = refused(capsys, *command, "--window-s", "2", "--clip-s", "10")
+        assert "clip 'c01', window 3: the score" in wrong
+
+
+def test_windows_that_overlap_end_where_their_clips_do(here):
+    _, counts, _, answers, command = unequal(here, "whole", np.nan, 2, 0.5)
+    assert run(*command, "--window-s", "2", "--hop-s", ".5", "--lengths", "lengths.csv") == 0
+    store = ScoreStore.open("s.h5")
+    assert store.n_windows(2).tolist() == counts and store.hop_s(2) == 0.5
+    for row, n in enumerate(counts):
+        assert np.array_equal(store.scores(2)[row, :n], answers[row, :n].astype(np.float16))
+        assert not store.scores(2)[row, n:].any()
+
+
+def test_clip_s_is_the_length_of_clips_that_no_list_has(here, capsys):
+    array = np.full((3, 3, 2), 0.25)
+    array[0, 2] = array[1, 1:] = 0
+    command = (*save(here, array, "xyz"), "--window-s", "2", "--lengths", "l.csv")
+    (here / "l.csv").write_text("clip_id,seconds\nx,4\ny,1.5\nother,7\n")
+    assert run(*command, "--clip-s", "6") == 0
+    assert ScoreStore.open("s.h5").n_windows(2).tolist() == [2, 1, 3]
+    assert "clip 'z': window 2 would begin at 4 s of a clip of 4 s" in refused(
+        capsys, *command, "--clip-s", "4", "--overwrite"
+    )
+
+
+def test_a_list_that_counts_windows_decides_whatever_follows(here, capsys):
+    array = np.full((2, 3, 2), 0.25)
+    command = (*save(here, array, "xy"), "--window-s", "2", "--lengths", "l.csv")
+    (here / "l.csv").write_text("clip_id,n_windows_2s\nx,2\ny,3\n")
+    assert run(*command) == 0
+    assert "clips have 2 to 3 windows of 2s" in capsys.readouterr().out
+    store = ScoreStore.open("s.h5")
+    assert store.n_windows(2).tolist() == [2, 3] and not store.scores(2)[0, 2].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("clip_id,seconds\nx,0\ny,1\n", "l.csv:2: seconds is '0'. Give seconds above 0."),
+        ("clip_id,seconds\nx,inf\n", "l.csv:2: seconds is 'inf'"),
+        ("clip_id,seconds\nx,\n", "l.csv:2: seconds is ''"),
+        ("clip_id,seconds\nx,2\nx,2\n", "l.csv:3: clip 'x' is listed twice"),
+        ("clip_id,n_windows_2s\nx,2.0\n", "l.csv:2: n_windows_2s is '2.0'. Give a whole number"),
+        ("clip_id,n_windows_2s\nx,0\n", "l.csv:2: n_windows_2s is '0'"),
+        ("clip_id,n_windows_2s\nx,4\n", "l.csv: clip 'x' has 4 windows of 2s, "),
+        ("clip_id,n_windows_2s,seconds\nx,3,4\n", "l.csv: clip 'x' of 4 s has 3 windows of 2s, the last from 4 s on"),
+        ("clip_id,n_windows_5s\nx,2\n", "l.csv:1: columns found: clip_id, n_windows_5s. The header needs clip_id, and"),
+        ("seconds\n2\n", "l.csv:1: columns found: seconds"),
+        ("clip_id,seconds\nz,2\n", "l.csv: lists none of the 2 clips (x, y)"),
+        ("clip_id,seconds\nx,2,3\n", "l.csv:2: row has 3 columns"),
+    ],
+)
+def test_lengths_that_are_wrong_are_refused(here, capsys, text, said):
+    (here / "l.csv").write_text(text)
+    command = save(here, np.full((2, 3, 2), 0.25), "xy")
+    assert said in refused(capsys, *command, "--window-s", "2", "--lengths", "l.csv")
+    assert not (here / "s.h5").exists()
+
+
+# ---- several scales ---------------------------------------------------------------------------------------------
+
+
+def whole_and_windows(here) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
+    rng = np.random.default_rng(1)
+    whole, ten, two = (rng.random(shape).astype(np.float32) for shape in ((4, 2), (4, 1, 2), (4, 5, 2)))
+    two[3, 2:] = 0
+    command = save(here, whole, "wxyz")[2:]
+    for name, array in (("clip", whole), ("ten", ten), ("two", two)):
+        np.save(here / f"{name}.npy", array)
+    np.savez(here / "all.npz", whole=whole, ten=ten, two=two, epochs=np.arange(3))
+    np.savez_compressed(here / "packed.npz", whole=whole, ten=ten, two=two)
+    with h5py.File(here / "all.h5", "w") as file:
+        file["whole"], file["a/ten"], file["a/two"] = whole, ten, two
+    (here / "l.csv").write_text("clip_id,seconds\nw,10\nx,10\ny,9.9\nz,4\n")
+    return whole, ten, two, (*command, "--lengths", here / "l.csv")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--import", "clip=clip.npy", "10s=ten.npy", "2s=two.npy"),
+        ("--import", "clip=clip.npy", "--import", "10=ten.npy", "--import", "2s=two.npy"),
+        ("--import", "all.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
+        ("--import", "packed.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
+        ("--import", "all.h5", "--dataset", "clip=whole", "10s=a/ten", "2s=/a/two"),
+        ("--import", "clip=clip.npy", "10s=all.h5", "2s=all.npz", "--dataset", "10s=a/ten", "2s=two"),
+    ],
+)
+@pytest.mark.parametrize("block", [1 << 24, 20])
+def test_several_scales_become_one_store(here, monkeypatch, options, block):
+    monkeypatch.setattr(imported, "BLOCK_BYTES", block)  # a block has other numbers of clips at each scale
+    whole, ten, two, command = whole_and_windows(here)
+    assert run(*options, *command) == 0
+    store = ScoreStore.open("s.h5")
+    assert set(store.scales) == {"clip", "10s", "2s"} and store.clip_ids == tuple("wxyz")
+    for scale, array in (("clip", whole[:, None]), (10, ten), (2, two)):
+        assert np.array_equal(store.scores(scale), array.astype(np.float16))
+    assert store.n_windows(2).tolist() == [5, 5, 5, 2] and store.n_windows(10).tolist() == [1] * 4
+    assert run("--verify", "s.h5") == 0
+
+
+def test_each_scale_may_have_its_hop(here):
+    *_, command = whole_and_windows(here)
+    five = np.random.default_rng(2).random((4, 5, 2))
+    five[3, 1:] = np.nan
+    np.save(here / "five.npy", five)
+    assert run("--import", "5s=five.npy", "2s=two.npy", "--hop-s", "5s=1.25", *command) == 0
+    store = ScoreStore.open("s.h5")
+    assert (store.hop_s(5), store.hop_s(2)) == (1.25, 2.0) and store.n_windows(5).tolist() == [5, 5, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--import", "clip.npy", "two.npy"), "--import: 2 arrays, and not all have their scale. Name it: clip="),
+        (("--import", "2s=two.npy", "2=two.npy"), "--import: 2s is given twice"),
+        (("--import", "2s=two.npy", "--window-s", "2"), "--window-s: the scales are named already"),
+        (("--import", "clip=two.npy"), "--import clip: two.npy has the shape [4, 5, 2]. Name it by the length"),
+        (("--import", "2s=clip.npy"), "--import 2s: clip.npy has the shape [4, 2]. Name it by clip=."),
+        (("--import", "2s=two.npy", "--hop-s", "5s=1"), "--hop-s: no windows of 5s are imported"),
+        (("--import", "clip=clip.npy", "--dataset", "2s=x"), "--dataset: --import names no file of 2s"),
+        (("--import", "all.npz"), "all.npz: data sets of two or three axes: whole, ten, two. Name one by --dataset."),
+        (("--import", "all.npz", "--dataset", "six"), "all.npz: no data set 'six'; data sets of two"),
+        (("--import", "clip=clip.npy", "2s=gone.npy"), "gone.npy: no such file"),
+        (("--import", "clip=clip.npy", "2s=three.npy"), "[3, 5, 2]; --ids names 4 clips"),
+    ],
+)
+def test_scales_that_do_not_fit_are_refused(here, capsys, options, said):
+    *_, command = whole_and_windows(here)
+    np.save(here / "three.npy", np.full((3, 5, 2), 0.5))
+    assert said in refused(capsys, *options, *command)
+    assert not (here / "s.h5").exists()
+
+
+def test_a_file_whose_name_has_an_equals_sign_needs_no_scale(here):
+    whole, *_, command = whole_and_windows(here)
+    np.save(here / "beta=2.npy", whole)
+    assert run("--import", "beta=2.npy", *command[:-2]) == 0
+    assert ScoreStore.open("s.h5").attributes["model"] == "beta=2"
 
 
 # ---- scores -----------------------------------------------------------------------------------------------------
@@ -279,7 +521,7 @@ def test_an_import_that_is_killed_at_a_rename_is_whole_after_the_next(here, monk
 
 @pytest.mark.parametrize("options", [("--window-s", "1e-9"), ("--window-s", "2", "--hop-s", "1e-7")])
 def test_windows_shorter_than_a_millisecond_are_refused(here, capsys, options):
-    command = save(here, np.zeros((2, 3, 2)), "xy")
+    command = save(here, np.full((2, 3, 2), 0.5), "xy")
     assert f"{options[-2]}: {float(options[-1]):g} s; it must be 0.001 s or more" in refused(capsys, *command, *options)
     assert not (here / "s.h5").exists()
     assert run(*command, "--window-s", "0.001", "--hop-s", "0.001") == 0
@@ -306,7 +548,7 @@ def test_lengths_are_needed_by_windows_alone(here, capsys):
     assert capsys.readouterr().err == ""
     line = refused(capsys, *save(here, np.full((2, 2), 0.5), "xy"), "--hop-s", "2", "--overwrite")
     assert "--hop-s: is the distance of windows whose length is not given" in line
-    assert imported.DEFAULT_CLIP_S == 10
+    assert DEFAULT_CLIP_S == 10
 
 
 @pytest.mark.parametrize("wrong", [2.0, np.nan])

@@ -116,6 +116,11 @@ class ScoreStore(KeyedByClip):
         """Names of the scales that are there: `clip`, `10s`, `1.5s`."""
         return tuple(name.removeprefix("scores_") for name in self._arrays)
 
+    @property
+    def imported(self) -> bool:
+        """Return whether another model gave these answers, whose last windows need not follow WINDOW_RULE."""
+        return "imported_sha256" in self.attributes
+
     def columns(self, class_ids: Iterable[str]) -> np.ndarray:
         """Return the column of each class id, int64, -1 where the store does not have the class."""
         index = {class_id: column for column, class_id in enumerate(self.class_ids)}
@@ -138,9 +143,7 @@ class ScoreStore(KeyedByClip):
 
     def _absent(self, name: str, option: str = "") -> InputError:
         scale = name.removeprefix("scores_")
-        again = f"score again with --windows {scale}"
-        if "imported_sha256" in self.attributes:
-            again = "import answers of this scale"
+        again = "import answers of this scale" if self.imported else f"score again with --windows {scale}"
         remedy = f"Give {option} {' or '.join(self.scales)}, or {again}." if option else f"{again.capitalize()}."
         message = f"scale {scale!r} is not there; there are: {', '.join(self.scales)}"
         return InputError(message, self.path, remedy)

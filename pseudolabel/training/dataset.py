@@ -114,7 +114,8 @@ def window_examples(
         columns: (K,) column of each class in the score store.
         length: samples a window. The last window of a clip ends with the clip: where that makes it longer, and for a
             whole clip (`window_s` is `clip`), it is cut at random within its bounds; where shorter, zero-padded.
-            Windows that do not follow each other (`ScoreStore.hop_s`) are never longer: one more begins.
+            Windows that do not follow each other (`ScoreStore.hop_s`) are never longer: one more begins; nor are those
+            of another model (`ScoreStore.imported`), of which all that it answered are taken.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
         sampling, beta: how epochs are drawn, by the hard labels. mask: (n, K) bool, where the loss looks away.
     Raises:
@@ -122,7 +123,8 @@ def window_examples(
     """
     hop = length if window_s == CLIP else scores.hop_s(window_s) * clips.sample_rate
     hop = length if abs(hop - length) < 1 else hop  # samples; windows that follow each other have whole ones
-    counts = _window_counts(clips, rows, scores, score_rows, window_s, length, hop)
+    by_rule = hop == length and not scores.imported  # WINDOW_RULE says which windows there are
+    counts = _window_counts(clips, rows, scores, score_rows, window_s, length, hop, by_rule)
     clip = np.repeat(np.arange(len(rows)), counts)
     window = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
     stored, hard = scores.scores(window_s), _rows_of(labels, np.float32, clip) if alpha < 1 else None
@@ -136,7 +138,7 @@ def window_examples(
 
     check_targets(soft_targets, clip, score_rows, columns, scores, window_name(window_s))
     start = np.round(window * hop).astype(np.int64)
-    last = (window == counts[clip] - 1) & (hop == length)
+    last = (window == counts[clip] - 1) & (by_rule or window_s == CLIP)
     slack = np.where(last, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
     return Examples(
         clips, rows[clip], start, slack, length, targets, epochs_of(sampling, labels, clip, beta),
@@ -146,7 +148,7 @@ def window_examples(
 
 def _window_counts(
     clips: ClipStore, rows: np.ndarray, scores: ScoreStore, score_rows: np.ndarray, window_s: str | float, length: int,
-    hop: float,
+    hop: float, by_rule: bool,
 ) -> np.ndarray:  # fmt: skip
     """Return how many windows each clip has, (n,); InputError where scores are of other windows than the clips'."""
     if window_s == CLIP:
@@ -156,7 +158,7 @@ def _window_counts(
     refuse_windows_beyond(
         clip_ids, scored, hop / clips.sample_rate, n_samples / clips.sample_rate, window_s, scores.path, remedy
     )
-    counts = n_windows(n_samples, length) if hop == length else scored
+    counts = n_windows(n_samples, length) if by_rule else scored
     if (counts > scored).any():
         worst = int(np.argmax(counts > scored))
         needed = f"{counts[worst]} windows of {window_name(window_s)}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+import zipfile
 
 import h5py
 import numpy as np
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores import imported
-from pseudolabel.scores.imported import import_scores, open_answers, read_classes, read_ids
+from pseudolabel.scores.imported import open_answers, read_classes, read_ids
+from pseudolabel.scores.importing import Part, import_scores
 from pseudolabel.scores.store import ScoreStore
 
 CLASSES = ("/m/1", "/m/2", "/m/3")
@@ -35,6 +38,8 @@ def write(path, array, **options):
     """Write an array as the ending of the path says."""
     if path.suffix == ".npy":
         np.save(path, array)
+    elif path.suffix == ".npz":
+        np.savez(path, scores=array)
     elif path.suffix == ".csv":
         rows = [",".join([clip_id, *map(repr, map(float, row))]) for clip_id, row in zip(IDS, array, strict=True)]
         path.write_text("\n".join([",".join(["clip_id", *CLASSES]), *rows]) + "\n", encoding="utf-8")
@@ -51,20 +56,20 @@ def opened(path, dataset=None):
 
 def stored(path, window_s=None, **options) -> ScoreStore:
     out = path.with_name("scores.h5")
-    import_scores(opened(path, **options), out, window_s, {"model": "theirs"}, overwrite=True)
+    import_scores([Part(opened(path, **options), window_s)], out, {"model": "theirs"}, overwrite=True)
     return ScoreStore.open(out)
 
 
 def refused(path, window_s=None, dataset=None) -> str:
     """Return the one line that says what is wrong; nothing may have been written."""
     with pytest.raises(InputError) as caught:
-        import_scores(opened(path, dataset), path.with_name("scores.h5"), window_s)
+        import_scores([Part(opened(path, dataset), window_s)], path.with_name("scores.h5"))
     assert "\n" not in str(caught.value)
     assert not path.with_name("scores.h5").exists()
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["p.npy", "p.csv", "p.h5", "p.hdf5"])
+@pytest.mark.parametrize("name", ["p.npy", "p.npz", "p.csv", "p.h5", "p.hdf5"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f8"])
 def test_every_kind_of_file_gives_the_same_store(folder, name, dtype):
     store = stored(write(folder / name, SCORES.astype(dtype)))
@@ -102,7 +107,7 @@ def test_any_size_of_block_and_order_of_axes_gives_the_same_scores(tmp_path_fact
 
 def test_no_block_is_larger_than_it_may_be(folder, monkeypatch):
     monkeypatch.setattr(imported, "BLOCK_BYTES", 2 * 3 * 8)
-    for name in ("p.npy", "p.h5", "p.csv"):
+    for name in ("p.npy", "p.npz", "p.h5", "p.csv"):
         sizes = [len(block) for block in opened(write(folder / name, SCORES.astype(np.float64))).blocks()]
         assert sizes == [2, 2]
 
@@ -202,12 +207,43 @@ def test_one_of_several_data_sets_must_be_named(folder):
     np.testing.assert_array_equal(stored(folder / "p.h5", dataset="/student").clip_scores(), (SCORES / 2).astype("f2"))
 
 
+def test_npz_files_that_are_not_as_numpy_writes_them_are_refused(folder):
+    path = folder / "p.npz"
+    np.savez(path, scores=np.asfortranarray(SCORES))
+    assert "p.npz, scores: its rows do not follow each other (Fortran order)" in refused(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("scores.npy", npy_bytes(SCORES))
+    assert "packed in a way that NumPy does not use" in refused(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("scores.npy", npy_bytes(SCORES)[:-4])
+    assert "its header claims [4, 3] float32, 48 bytes; it holds 44" in refused(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "none")
+    assert "data sets of two or three axes: none" in refused(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("scores.npy", b"\x93NUMPY\2\0\xff\xff\xff\xff{'descr'")
+    assert "p.npz, scores: not a readable .npy file" in refused(path)
+    np.savez_compressed(path, scores=np.zeros((4, 1 << 20, 3), np.float32))
+    whole = bytearray(path.read_bytes())
+    at = whole.rindex(b"PK\1\2") + 24  # where the list of members says how long the array is
+    assert int.from_bytes(whole[at : at + 4], "little") == 4 * (1 << 20) * 3 * 4 + 128
+    whole[at : at + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    path.write_bytes(whole)
+    assert "it claims 4,294,967,280 bytes; " in refused(path, 2)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    held = io.BytesIO()
+    np.save(held, array)
+    return held.getvalue()
+
+
 def test_other_kinds_of_files_are_refused(folder):
     assert "no such file" in refused(folder / "gone.npy")
-    for name, line in {"p.npz": "cannot be read from .npz", "p": "a file without ending"}.items():
+    for name, line in {"p.mat": "cannot be read from .mat", "p": "a file without ending"}.items():
         (folder / name).write_bytes(b"PK")
         assert line in refused(folder / name)
-    for name in ("p.npy", "p.h5"):
+    for name in ("p.npy", "p.npz", "p.h5"):
         (folder / name).write_bytes(b"\x89 nothing of the kind")
         assert "not a readable" in refused(folder / name)
     names = folder / "ids.txt", folder / "classes.txt"
@@ -222,7 +258,7 @@ def test_other_kinds_of_files_are_refused(folder):
             open_answers(*arguments)
 
 
-@pytest.mark.parametrize("name", ["p.npy", "p.h5", "p.csv"])
+@pytest.mark.parametrize("name", ["p.npy", "p.npz", "p.h5", "p.csv"])
 def test_damaged_copies_are_refused_or_give_right_answers(folder, name):
     """A damaged copy may still hold scores in [0, 1] for these ids: then the store has what the file says."""
     whole, draw = write(folder / name, SCORES).read_bytes(), random.Random(name)

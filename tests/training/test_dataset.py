@@ -134,6 +134,19 @@ def test_overlapping_windows_without_their_hop_are_refused(write_tones, tmp_path
         examples_of_windows(clips, constant_scores(tmp_path / "s.h5", clips, 2, 9), 2, rows=[0])
 
 
+@pytest.mark.parametrize(("n_windows", "seconds"), [(2, [2, 2]), (3, [2, 2, 0.5])])
+def test_windows_of_another_model_are_all_cut_where_they_begin(write_tones, tmp_path, n_windows, seconds):
+    """A clip of 4.5 s, of which another model answered whole windows alone, or its last half second too."""
+    clips = ClipStore.open(write_tones(tmp_path, [4.5], RATE) / "clips.h5")
+    scores = constant_scores(tmp_path / "s.h5", clips, 2, n_windows, {"imported_sha256": "a"})
+    examples = examples_of_windows(clips, scores, 2, rows=[0])
+    waveforms, _, _ = examples.batch(np.arange(len(examples)), 0.999)
+    assert len(waveforms) == n_windows
+    for window, (waveform, length_s) in enumerate(zip(waveforms, seconds, strict=True)):
+        heard = clips.read("t00")[window * 2 * RATE :][: round(length_s * RATE)]
+        assert np.array_equal(waveform, np.pad(heard, (0, 2 * RATE - len(heard))))
+
+
 def test_scale_that_is_not_in_the_store_is_refused(clips, scores):
     with pytest.raises(InputError, match=r"scale '5s' is not there; there are: "):
         examples_of_windows(clips, scores, 5, length=5 * RATE)
@@ -145,14 +158,14 @@ def joined(write_tones, tmp_path_factory) -> ClipStore:
     return ClipStore.open(write_tones(tmp_path_factory.mktemp("joined"), [10.9, 11.2, 10.0, 2.9], RATE) / "clips.h5")
 
 
-def constant_scores(path, clips: ClipStore, window_s, n_windows) -> ScoreStore:
+def constant_scores(path, clips: ClipStore, window_s, n_windows, attributes=None) -> ScoreStore:
     """Scores of .5; `n_windows` of every clip, or (N,) of each."""
     n_windows = np.broadcast_to(n_windows, len(clips))
     scale = window_name(window_s)
     shape = (len(clips), 3) if scale == "clip" else (len(clips), n_windows.max(), 3)
     counts = {} if scale == "clip" else {scale: n_windows}
     blocks = iter([{scale: np.full(shape, 0.5)}])
-    write_scores(path, clips.clip_ids, ["low", "middle", "high"], {scale: shape}, counts, blocks)
+    write_scores(path, clips.clip_ids, ["low", "middle", "high"], {scale: shape}, counts, blocks, attributes)
     return ScoreStore.open(path)
 
 
