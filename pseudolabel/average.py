@@ -120,7 +120,7 @@ def estimate_statistics(
     args: argparse.Namespace, runs: Sequence[Path], tagger, trained_on: list[str] | None, device, inputs: Inputs
 ) -> list[str]:
     """Estimate batch-norm statistics on clips of --list, or on those trained on; return the clips."""
-    from pseudolabel.training.averaging import estimate_batch_norm, statistics_pieces
+    from pseudolabel.training.averaging import estimate_batch_norm, read_pieces, statistics_pieces
 
     if args.list is None and trained_on is None:
         raise InputError(f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?", "--list",
@@ -139,8 +139,7 @@ def estimate_statistics(
     window_s = tagger.config["window_s"]
     length = round(window_s * tagger.sample_rate) if window_s else int(clips.n_samples[rows].max())
     batches = statistics_pieces(clips, rows, length, args.pieces, args.batch_size, args.seed)
-    waveforms = (clips.batch(of_batch, starts, length) for of_batch, starts in batches)
-    n_batches = estimate_batch_norm(tagger, waveforms, device, args.seed)
+    n_batches = estimate_batch_norm(tagger, read_pieces(clips, batches, length), device, args.seed)
     print(f"batch-norm statistics of {n_batches} batches of {len(batches[0][0])} pieces")
     return found
 

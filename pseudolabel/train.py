@@ -138,8 +138,8 @@ def new_trainer(args, sources: Sources, folder: Path, ranks: Ranks, vocabulary, 
     settings = {
         "config": tagger.config, "threads": args.threads,
         "pretrained": bool(args.pretrained), "inputs": sources.checksums(),
-        "window": window_name(args.window), "alpha": args.alpha, "sampling": args.sampling, "beta": args.beta,
-        "class_weights": args.class_weights, "clips": len(chosen.rows), "compile": args.compile,
+        "window": window_name(args.window), "crop": args.crop, "alpha": args.alpha, "sampling": args.sampling,
+        "beta": args.beta, "class_weights": args.class_weights, "clips": len(chosen.rows), "compile": args.compile,
         "fold": args.fold and f"{args.fold}{' stratified' if args.stratify else ''}",
     }  # fmt: skip
     weights = inverse_weights(chosen.labels.matrix) if args.class_weights == "inverse" else None

@@ -136,7 +136,7 @@ def training_examples(
     whole = round(args.clip_seconds * clips.sample_rate)
     drawn = {
         "sampling": args.sampling, "beta": DEFAULT_BETA if args.beta is None else args.beta,
-        "mask": loss_mask(args, sources, vocabulary, chosen),
+        "mask": loss_mask(args, sources, vocabulary, chosen), "crop": args.crop,
     }  # fmt: skip
     if scores is None:
         return clip_examples(clips, chosen.rows, labels.matrix, whole, **drawn)

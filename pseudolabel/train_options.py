@@ -11,7 +11,7 @@ from pseudolabel.labels.folds import parse_fold
 from pseudolabel.labels.sampling import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
-DEFAULT_CLIP_S = 10.0  # AudioSet's clips; longer ones are cut at random, shorter ones padded
+DEFAULT_CLIP_S = 10.0  # AudioSet's clips
 
 
 def check_together(args: argparse.Namespace) -> None:
@@ -98,13 +98,16 @@ def _add_material(group: argparse._ArgumentGroup) -> None:
     add("--targets", type=Path, help="score store with soft targets, in place of labels")
     add("--window", type=parse_window, default=CLIP, help="clip, 10s, 5s, 2s: windows of --targets")
     add("--alpha", type=cli.probability, default=1.0, help="share of soft targets; the rest: hard labels")
-    add("--mask", type=Path, metavar="LIST", help="label list of where the loss looks away (mask.csv of `enhance "
+    add("--mask", type=Path, metavar="LIST", help="label list of what the loss leaves out (mask.csv of `enhance "
         "--soft`)")  # fmt: skip
     add("--class-weights", choices=("none", "inverse"), default="none", help="inverse: a class's positives count in "
         "the loss the more, the rarer it is (default: none)")  # fmt: skip
     add("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: vocabulary.csv beside --labels, else audioset)")
     cli.add_label_options(group)
-    add("--clip-seconds", type=cli.positive, default=DEFAULT_CLIP_S, help="length of whole clips (default: 10)")
+    add("--clip-seconds", type=cli.positive, default=DEFAULT_CLIP_S, help="length of whole clips; features of shorter "
+        "ones are filled up, here and wherever the model answers a clip (default: 10)")  # fmt: skip
+    add("--crop", choices=("random", "start"), default="random", help="which part of a longer clip: drawn anew in each "
+        "step, or its start (PSLA; default: random)")  # fmt: skip
     add("--sampling", choices=SAMPLINGS, default=SHUFFLE, help="sum-rule: PSLA's balanced sampling; max-rule, repeat:"
         " Moore et al.'s, by drawing or by repeating; round-robin: class after class (default: shuffle)")  # fmt: skip
     add("--beta", type=cli.non_negative, help="exponent of max-rule and repeat (default: 0.5)")
@@ -123,7 +126,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--fill", choices=("silence", "psla"), help="what stands in masks and padding: digital silence, or as PSLA's "
         "code has it, 0 before normalisation (default: silence)")  # fmt: skip
     add("--min-frames", type=cli.non_negative_int, default=0, metavar="F",
-        help="fill shorter features up to so many frames (PSLA: 1056; default: what the network needs)")  # fmt: skip
+        help="fill clips and windows up to so many frames (PSLA: 1056; default: what the network needs)")  # fmt: skip
     add("--pretrained", help="imagenet, a local file of weights, or the run folder of the same network")
 
 
@@ -135,8 +138,13 @@ def _add_augmentation(group: argparse._ArgumentGroup) -> None:
     add("--mixup-domain", choices=("waveform", "energy"), default="waveform", help="energy: mel powers (Moore et al.)")
     add("--gain-db", type=cli.non_negative, default=0.0, help="levels change by up to so much")
     add("--shift-s", type=cli.non_negative, default=0.0, help="clips are turned in time by up to so much")
-    add("--time-mask-s", type=cli.non_negative, default=0.0, help="longest time mask (PSLA: 1.92)")
-    add("--mel-mask", type=cli.non_negative_int, default=0, help="widest mask of mel bands (PSLA: 48 of 128)")
+    add("--time-mask-s", type=cli.non_negative, default=0.0, help="time masks are shorter than this (PSLA: 1.92)")
+    add(
+        "--mel-mask",
+        type=cli.non_negative_int,
+        default=0,
+        help="masks have fewer mel bands than this (PSLA: 48 of 128)",
+    )
 
 
 def _add_steps(group: argparse._ArgumentGroup) -> None:

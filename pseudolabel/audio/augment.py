@@ -24,8 +24,8 @@ class AugmentOptions:
     mixup_domain: str = "waveform"  # waveforms are added (PSLA), or mel powers: `energy` (Moore et al.)
     gain_db: float = 0.0  # each clip's level changes by a uniform draw from [-gain_db, gain_db]
     shift_s: float = 0.0  # each clip is turned by a uniform draw from [-shift_s, shift_s], its end to its beginning
-    time_mask_s: float = 0.0  # one time mask a clip, length uniform up to this (PSLA: 1.92)
-    mel_mask: int = 0  # one band mask a clip, mel bins uniform up to this (PSLA: 48 of 128)
+    time_mask_s: float = 0.0  # one time mask a clip, shorter than this, length uniform (PSLA: 1.92)
+    mel_mask: int = 0  # one band mask a clip, fewer mel bins than this, number uniform (PSLA: 48 of 128)
 
     def __post_init__(self) -> None:
         check_types(self, mixup_partner=("batch", "uniform"), mixup_domain=("waveform", "energy"))
@@ -55,11 +55,15 @@ def change_gain(waveforms: Tensor, gain: np.ndarray) -> Tensor:
     return waveforms * on_device(gain, waveforms)[:, None]
 
 
-def shift_in_time(waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
-    """Turn each waveform of (B, T) by so many samples (B,) int64, later if positive; its end comes to its beginning."""
-    length = waveforms.shape[1]
-    turned = torch.arange(length, device=waveforms.device) - on_device(n_samples, waveforms)[:, None]
-    return waveforms.gather(1, turned.remainder(length))
+def shift_in_time(waveforms: Tensor, shift: np.ndarray, n_samples: np.ndarray) -> Tensor:
+    """Turn each waveform of (B, T) by `shift` (B,) samples, later if positive; its end comes to its beginning.
+
+    Args:
+        n_samples: (B,) samples that are its own, 1 or more; what follows them stays.
+    """
+    place, own = np.arange(waveforms.shape[1]), n_samples[:, None]
+    turned = np.where(place < own, (place - shift[:, None]) % own, place)
+    return waveforms.gather(1, on_device(turned, waveforms))
 
 
 def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill: float) -> Tensor:
@@ -67,12 +71,13 @@ def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill
 
     Args:
         features: (B, F, mel).
-        longest: the span's length is uniform in 0 .. `longest`, its place uniform among those where it fits.
+        longest: the span's length is uniform in 0 .. `longest` - 1 (as PSLA's program draws it), its place uniform
+            among those where it fits.
         draws: (B, 2) in [0, 1), length and place.
-        fill: what stands where nothing is heard, the same as in a tagger's padding (`Tagger.config["fill"]`).
+        fill: the value of the span, the same as that of a tagger's padding (`Tagger.config["fill"]`).
     """
     size = features.shape[axis]
-    length = np.floor(draws[:, :1] * (min(longest, size) + 1)).astype(np.int64)
+    length = np.floor(draws[:, :1] * min(longest, size + 1)).astype(np.int64)
     start = np.floor(draws[:, 1:] * (size - length + 1)).astype(np.int64)
     place = np.arange(size)
     inside = on_device((place >= start) & (place < start + length), features)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ PRESETS = {
 MOST_FRAMES = 1_000_000  # that short features are filled up to: hours
 CONFIG_KEYS = (
     "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
+    "max_frames",
 )  # fmt: skip
 
 
@@ -38,9 +41,10 @@ class Tagger(nn.Module):
 
     Attributes:
         config: plain dict, all defaults spelled out: `name`, `class_ids`, `class_names`, `options` of the network,
-            `front_end`, `sample_rate` (Hz), `window_s` (length it was trained on, None: whole clips), `fill` (the
-            feature value that stands in masks, and where a network needs more frames than there are), `min_frames`
-            (shorter features are filled up to so many frames; by default what the network needs).
+            `front_end`, `sample_rate` (Hz), `window_s` (length that it was trained on; shorter clips are filled up to
+            it; None: to none), `fill` (the feature value of masks and of what is filled), `min_frames` (clips and
+            windows are filled up to so many; by default what the network needs), `max_frames` (what is beyond them is
+            cut; None: nothing is).
         front_end, network: the two parts. Only the network has weights.
     """
 
@@ -58,24 +62,60 @@ class Tagger(nn.Module):
         """Samples a second of the waveforms."""
         return self.config["sample_rate"]
 
-    def features(self, waveforms: Tensor) -> Tensor:
-        """Return `(B, F, mel)` float32; waveforms shorter than one window of the front end get zeros at the end."""
-        if waveforms.ndim == 2 and 0 < waveforms.shape[1] < self.front_end.min_samples:
-            waveforms = nn.functional.pad(waveforms, (0, self.front_end.min_samples - waveforms.shape[1]))
+    def features(self, waveforms: Tensor, n_samples: np.ndarray | None = None, fill: float | None = None) -> Tensor:
+        """Return features `(B, F, mel)` float32 of waveforms `(B, T)`, F as many frames as T samples have.
+
+        A row's own frames are the same, to the last bit on a CPU, as if it were given alone. Only a waveform shorter
+        than one window of the front end gets zeros at its end.
+
+        Args:
+            n_samples: (B,) how many samples each row has; what follows them is not used. None: T.
+            fill: the value of frames beyond a row's own (default: `config["fill"]`).
+        """
+        front_end, length = self.front_end, waveforms.shape[-1]
+        if n_samples is not None and waveforms.ndim == 2 and (np.asarray(n_samples) < length).any():
+            waveforms = waveforms * _first(n_samples, length, waveforms)
+        else:
+            n_samples = None
+        if waveforms.ndim == 2 and 0 < length < front_end.min_samples:
+            waveforms, n_samples = nn.functional.pad(waveforms, (0, front_end.min_samples - length)), None
         with torch.set_grad_enabled(waveforms.requires_grad and torch.is_grad_enabled()):
-            return self.front_end(waveforms)
+            if n_samples is None:
+                return front_end(waveforms)
+            if front_end.cuts_exactly:
+                features = front_end(waveforms)
+            else:
+                features = _row_by_row(front_end, waveforms, np.maximum(n_samples, front_end.min_samples))
+            return self.beyond(features, n_samples, fill)
 
-    def _filled(self, features: Tensor) -> Tensor:
-        missing = self.config["min_frames"] - features.shape[1]
-        return nn.functional.pad(features, (0, 0, 0, max(0, missing)), value=self.config["fill"])
+    def beyond(self, features: Tensor, n_samples: np.ndarray, fill: float | None = None) -> Tensor:
+        """Return features `(B, F, mel)` with `fill` after the frames of so many samples (B,), as in `features`."""
+        front_end = self.front_end
+        own = np.array([front_end.n_frames(max(n, front_end.min_samples)) for n in n_samples.tolist()])
+        return fitted(features, self.config["fill"] if fill is None else fill, own)
 
-    def from_features(self, features: Tensor) -> Tensor:
-        """Return scores `(B, K)` of features of any length.
+    def least_frames(self, whole: bool = True) -> int:
+        """Return up to how many frames a clip is filled, or, where not `whole`, a window of a longer clip.
 
-        A network with a fixed time extent sees longer features as consecutive pieces, the last one aligned to the
+        A clip has at least the length that the model was trained on, where shorter ones were filled too. A window is
+        filled only where `min_frames` says so: PSL's annotator answers 2 s of a clip as they are.
+        """
+        window_s, least = self.config["window_s"], self.config["min_frames"]
+        if not whole or window_s is None:
+            return least
+        return max(least, self.front_end.n_frames(round(window_s * self.sample_rate)))
+
+    def fitted(self, features: Tensor, whole: bool = True) -> Tensor:
+        """Return features `(B, F, mel)` as the network takes them: filled up and cut as the config says."""
+        return fitted(features, self.config["fill"], None, self.least_frames(whole), self.config["max_frames"])
+
+    def from_features(self, features: Tensor, whole: bool = True) -> Tensor:
+        """Return scores `(B, K)` of features of any length, those of whole clips or of windows (`least_frames`).
+
+        A network with a fixed time extent takes longer features as consecutive pieces, the last one aligned to the
         end, and answers the mean of its probabilities.
         """
-        features = self._filled(features)
+        features = self.fitted(features, whole)
         extent, n_frames = self.network.n_frames, features.shape[1]
         if extent is None or n_frames <= extent:
             return self.network(features)
@@ -111,7 +151,38 @@ class Tagger(nn.Module):
         stride = round(self.frame_s * self.sample_rate / self.front_end.settings.hop)
         features = self.features(waveforms)
         n_scores = -(-features.shape[1] // stride)  # without the frames that were filled in
-        return self.network.frame_scores(self._filled(features))[:, :n_scores]
+        return self.network.frame_scores(self.fitted(features))[:, :n_scores]
+
+
+def fitted(
+    features: Tensor, fill: float, own: np.ndarray | None = None, least: int = 0, most: int | None = None
+) -> Tensor:
+    """Return features `(B, F, mel)` of which all frames beyond a clip's own are `fill`: the only place that fills.
+
+    Args:
+        own: (B,) how many frames of its own each row has; None: all of them.
+        least, most: rows are filled up to so many frames, and cut to so many (None: not cut).
+    """
+    if own is not None:
+        features = torch.where(_first(own, features.shape[1], features)[..., None], features, fill)
+    if most is not None:
+        features = features[:, :most]
+    missing = torch.sym_max(least - features.shape[1], 0)  # max() would fix the length when a model is exported
+    return nn.functional.pad(features, (0, 0, 0, missing), value=fill)
+
+
+def _first(counts: np.ndarray, length: int, beside: Tensor) -> Tensor:
+    """Return (B, length) bool: the first `counts` (B,) of each row, on the device of a tensor."""
+    return torch.from_numpy(np.arange(length) < np.asarray(counts)[:, None]).to(beside.device, non_blocking=True)
+
+
+def _row_by_row(front_end: nn.Module, waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
+    """Return features (B, F, mel) of the first samples of each row alone; what is beyond them is not set."""
+    features = waveforms.new_empty(len(waveforms), front_end.n_frames(waveforms.shape[1]), front_end.n_mels)
+    for length in np.unique(n_samples).tolist():
+        rows = torch.from_numpy(np.flatnonzero(n_samples == length)).to(waveforms.device)
+        features[rows, : front_end.n_frames(length)] = front_end(waveforms[rows, :length])
+    return features
 
 
 def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
@@ -147,12 +218,22 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     if "n_mels" in network_options(name) and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
         raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")
     window_s = config.get("window_s")
-    if window_s is not None and "n_frames" in network_options(name):
-        options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
+    if window_s is not None:
+        if not (isinstance(window_s, Real) and 0 < window_s * sample_rate / front_end.settings.hop < MOST_FRAMES):
+            raise InputError(
+                f"window_s is {window_s!r}, not a length in seconds of fewer than {MOST_FRAMES} frames", "config"
+            )
+        if "n_frames" in network_options(name):
+            options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
     network = build_model(name, len(class_ids), **options, **untrained)
     min_frames = int(config.get("min_frames") or 0)
     if not 0 <= min_frames <= MOST_FRAMES:
         raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
+    min_frames = max(min_frames, network.min_frames)
+    max_frames = config.get("max_frames")
+    if max_frames is not None and not min_frames <= max_frames <= MOST_FRAMES:
+        rule = f"max_frames is {max_frames}, which must be at least min_frames, {min_frames}, and at most {MOST_FRAMES}"
+        raise InputError(rule, "config")
     return Tagger(
         front_end,
         network,
@@ -165,7 +246,8 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
             "sample_rate": sample_rate,
             "window_s": window_s,
             "fill": front_end.fill_value(config.get("fill")),
-            "min_frames": max(min_frames, network.min_frames),
+            "min_frames": min_frames,
+            "max_frames": max_frames,
         },
     )
 

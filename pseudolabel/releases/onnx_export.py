@@ -1,15 +1,14 @@
 """ONNX: a model for runtimes without PyTorch, compared with PyTorch before it is given to anyone.
 
 Two files where the network takes any length: `model.onnx` takes waveforms, its front end (frames, FFT, mel bands,
-logarithm) inside; `network.onnx` takes features. A network with a fixed time extent (AST) has only the second, for
-features of just that extent.
+logarithm) inside, and fills short clips up as the model does; `network.onnx` takes features. A network with a fixed
+time extent (AST) has only the second, for features of just that extent.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -31,14 +30,16 @@ SEED = 0
 
 
 class _FromWaveforms(nn.Module):
-    """Front end and network by operations that every device has: those that write into memory do not export."""
+    """A tagger by operations that every device has: those of a front end that write into memory do not export."""
 
     def __init__(self, tagger: Tagger):
         super().__init__()
-        self.front_end, self.network = tagger.front_end, tagger.network
+        self.tagger = tagger
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        return self.network(self.front_end._finished(self.front_end._mel_power(waveforms)))
+        front_end = self.tagger.front_end
+        features = front_end._finished(front_end._mel_power(waveforms))
+        return self.tagger.network(self.tagger.fitted(features))
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,17 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
     noise *= 0.1
     shorter = noise[:1, : round(TRIED_S[1] * options.sample_rate)]
     with torch.inference_mode():
-        features, fewer = (_extended(tagger, tagger.features(waveforms)) for waveforms in (noise, shorter))
+        features, fewer = (tagger.fitted(tagger.features(waveforms), extent is not None)[:, :extent]
+                           for waveforms in (noise, shorter))  # fmt: skip
     features, fewer = features.clone(), fewer.clone()  # no inference tensors: export refuses them
     if extent is not None:
         shape = ("clips", extent, options.n_mels)
         return [_one(tagger.network, folder / NETWORK, "features", shape, features, fewer)]
     shape, least = ("clips", "frames", options.n_mels), max(tagger.config["min_frames"], 1)
     network = _one(tagger.network, folder / NETWORK, "features", shape, features, fewer, least)
-    least = next(n for n in itertools.count() if tagger.front_end.n_frames(n) >= least)
+    least = tagger.front_end.min_samples
     whole = _one(_FromWaveforms(tagger), folder / WHOLE, "waveforms", ("clips", "samples"), noise, shorter, least)
     return [network, whole]
-
-
-def _extended(tagger: Tagger, features: Tensor) -> Tensor:
-    """Return features of the network's extent, where it has one."""
-    filled, extent = tagger._filled(features), tagger.network.n_frames
-    if extent is None:
-        return filled
-    missing = max(0, extent - filled.shape[1])
-    return nn.functional.pad(filled, (0, 0, 0, missing), value=tagger.config["fill"])[:, :extent]
 
 
 def _one(

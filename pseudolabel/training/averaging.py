@@ -87,7 +87,8 @@ def statistics_pieces(
 
     Args:
         rows: (n,) clips to draw from; each has consecutive pieces of `length` samples, as many as windows.
-        n_pieces: how many at most. An incomplete last batch is left out, as in training, unless it is the only one.
+        n_pieces: how many at most. An incomplete last batch is left out, for the mean over batches counts each as much
+            as another, unless it is the only one.
     """
     counts = n_windows(clips.n_samples[rows], length)
     clip = np.repeat(np.arange(len(rows)), counts)
@@ -98,15 +99,26 @@ def statistics_pieces(
     return [(np.asarray(rows)[clip[batch]], start[batch]) for batch in batches]
 
 
+def read_pieces(
+    clips: ClipStore, batches: Iterable[tuple[np.ndarray, np.ndarray]], length: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the waveforms (B, length) float32 of each batch of pieces, and how many samples are a piece's own (B,)."""
+    for rows, starts in batches:
+        yield clips.batch(rows, starts, length), np.clip(clips.n_samples[rows] - starts, 1, length)
+
+
 def estimate_batch_norm(
-    tagger: Tagger, waveforms: Iterable[np.ndarray], device: torch.device | str = "cpu", seed: int = 0
+    tagger: Tagger,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    device: torch.device | str = "cpu",
+    seed: int = 0,
 ) -> int:
     """Replace the statistics of all batch-norm layers by the mean over batches, and return how many batches came.
 
     The model runs in train mode without gradients, its draws (dropout) decided by `seed`; it is left in eval mode.
 
     Args:
-        waveforms: batches (B, T) float32.
+        batches: waveforms (B, T) float32, and how many of its samples each piece has (B,).
     """
     device, layers = torch.device(device), _batch_norms(tagger)
     momenta = [layer.momentum for layer in layers]
@@ -117,9 +129,9 @@ def estimate_batch_norm(
     n_batches = 0
     with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for batch in prefetch(iter(waveforms)):
+        for waveforms, n_samples in prefetch(iter(batches)):
             with autocast(device):
-                tagger(torch.from_numpy(batch).to(device))
+                tagger.from_features(tagger.features(torch.from_numpy(waveforms).to(device), n_samples))
             n_batches += 1
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -16,48 +16,59 @@ from pseudolabel.training.drawing import Draw
 
 @dataclass(frozen=True)
 class Batch:
-    """The pieces of a draw: waveforms (R, T), targets (R, K), masked (R, K) bool or None, partners included."""
+    """The pieces of a draw: waveforms (R, T), targets (R, K), masked (R, K) bool or None, partners included.
+
+    n_samples (R,): how many samples of its own each piece has; None: T.
+    """
 
     draw: Draw
     waveforms: Tensor
     targets: Tensor
     masked: Tensor | None
+    n_samples: np.ndarray | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; from pinned memory the copy overlaps with what the device does."""
         moved = (each if each is None else each.to(device, non_blocking=True)
                  for each in (self.waveforms, self.targets, self.masked))  # fmt: skip
-        return Batch(self.draw, *moved)
+        return Batch(self.draw, *moved, self.n_samples)
 
 
 def read_batch(examples: Examples, draw: Draw, pinned: bool = False) -> Batch:
     """Read what was drawn; `pinned`: into memory from which a GPU copies without waiting."""
     arrays = examples.batch(draw.pieces, draw.start)
     tensors = [array if array is None else torch.from_numpy(array) for array in arrays]
-    return Batch(draw, *(tensor.pin_memory() if pinned and tensor is not None else tensor for tensor in tensors))
+    tensors = [tensor.pin_memory() if pinned and tensor is not None else tensor for tensor in tensors]
+    return Batch(draw, *tensors, examples.n_samples(draw.pieces, draw.start))
 
 
 @torch.no_grad()
 def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
-    """Return a batch (n, ...) whose `waveforms` are features (n, F, mel): gain, shift, mixup, front end, masks.
+    """Return a batch (n, ...) whose `waveforms` are features (n, F, mel): gain, shift, mixup, front end, fill, masks.
 
-    A mixture has both clips' masks: where the loss looks away for one of them, it does for both.
+    A mixture is as long as its first clip: the other is cut, or ends earlier (PSLA). It has both clips' loss masks.
+    Masks of features are drawn on the features as they are filled up for the network (PSLA).
     """
     draw, waveforms, targets, masked = batch.draw, batch.waveforms, batch.targets, batch.masked
-    length, sample_rate, front_end = waveforms.shape[1], tagger.config["sample_rate"], tagger.front_end
+    n_samples = np.full(len(waveforms), waveforms.shape[1]) if batch.n_samples is None else batch.n_samples
+    own, sample_rate, front_end = n_samples[: draw.n], tagger.config["sample_rate"], tagger.front_end
     if options.gain_db:
         waveforms = change_gain(waveforms, draw.gain)
     if options.shift_s:
-        furthest = min(round(options.shift_s * sample_rate), length)
-        waveforms = shift_in_time(waveforms, np.round(draw.shift * furthest).astype(np.int64))
+        furthest = np.minimum(round(options.shift_s * sample_rate), n_samples)
+        waveforms = shift_in_time(waveforms, np.round(draw.shift * furthest).astype(np.int64), n_samples)
     in_energy = options.mixup_domain == "energy"
     if not in_energy:
         waveforms = mix(waveforms, draw.partner, draw.share)
-    features = tagger.features(waveforms)
-    if in_energy:
-        mixed = front_end.from_power(mix(front_end.to_power(features), draw.partner, draw.share))
+        features = tagger.features(waveforms, own)
+    else:
+        features = tagger.features(waveforms, n_samples, front_end.silence)  # adds nothing to a longer clip
+        mixed = mix(front_end.to_power(features), draw.partner, draw.share)
+        mixed = front_end.from_power(tagger.beyond(mixed, own, 0.0))
         unmixed = on_device(draw.share == 1, features)[:, None, None]
         features = torch.where(unmixed, features[: draw.n], mixed)  # these stay as they are, to the last bit
+        features = tagger.beyond(features, own)
+    features = tagger.fitted(features)
     if options.time_mask_s:
         frames = round(options.time_mask_s * sample_rate / front_end.settings.hop)
         features = mask_span(features, 1, frames, draw.time_mask, tagger.config["fill"])

@@ -27,8 +27,9 @@ class Examples:
     """The pieces that a model is trained on.
 
     row (P,) clip store row of each piece, start (P,) its first sample, slack (P,) by how many samples it may begin
-    later (drawn anew in each step), `length` its samples, targets(pieces) -> (B, K) float32, epochs: which pieces an
-    epoch has, masked(pieces) -> (B, K) bool, where the loss looks away, or None.
+    later (drawn anew in each step), `length` its samples at most: where the clip ends earlier, the piece does.
+    targets(pieces) -> (B, K) float32, epochs: which pieces an epoch has, masked(pieces) -> (B, K) bool, what the loss
+    leaves out, or None.
     """
 
     clips: ClipStore
@@ -60,9 +61,16 @@ class Examples:
         Args:
             within: (B,) in [0, 1), where in its slack each begins.
         """
-        start = self.start[pieces] + np.floor(within * (self.slack[pieces] + 1)).astype(np.int64)
-        waveforms = self.clips.batch(self.row[pieces], start, self.length)
+        waveforms = self.clips.batch(self.row[pieces], self._starts(pieces, within), self.length)
         return waveforms, self.targets(pieces), self.masked(pieces) if self.masked else None
+
+    def n_samples(self, pieces: np.ndarray, within: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return how many of the samples that `batch` returns are a piece's own, (B,) int64; the others are 0."""
+        left = self.clips.n_samples[self.row[pieces]] - self._starts(pieces, within)
+        return np.clip(left, 1, self.length)
+
+    def _starts(self, pieces: np.ndarray, within: np.ndarray | float) -> np.ndarray:
+        return self.start[pieces] + np.floor(within * (self.slack[pieces] + 1)).astype(np.int64)
 
 
 def clip_examples(
@@ -73,13 +81,15 @@ def clip_examples(
     sampling: str = SHUFFLE,
     beta: float = DEFAULT_BETA,
     mask: sparse.csr_array | None = None,
+    crop: str = "random",
 ) -> Examples:
-    """Whole clips with hard labels (n, K), zero-padded or cut at random to `length` samples.
+    """Whole clips with hard labels (n, K), longer ones cut to `length` samples.
 
     Args:
-        sampling, beta: how epochs are drawn (`drawing.epochs_of`). mask: (n, K) bool, where the loss looks away.
+        sampling, beta: how epochs are drawn (`drawing.epochs_of`). mask: (n, K) bool, what the loss leaves out.
+        crop: longer clips are cut at a place that is drawn anew in each step, `random`, or to their `start` (PSLA).
     """
-    start, slack = np.zeros(len(rows), np.int64), np.maximum(clips.n_samples[rows] - length, 0)
+    start, slack = np.zeros(len(rows), np.int64), np.maximum(clips.n_samples[rows] - length, 0) * (crop == "random")
     return Examples(
         clips, rows, start, slack, length, _rows_of(labels, np.float32), epochs_of(sampling, labels, None, beta),
         None if mask is None else _rows_of(mask, bool),
@@ -104,20 +114,21 @@ def window_examples(
     sampling: str = SHUFFLE,
     beta: float = DEFAULT_BETA,
     mask: sparse.csr_array | None = None,
+    crop: str = "random",
 ) -> Examples:
-    """Every window of every clip with its own soft targets (PSL).
+    """Every window of every clip with its own soft targets (PSL): student and teacher answer the same cut.
 
-    As each window has its own, teacher and student agree on what was heard: both saw the same cut.
+    A last window may be other than `length`, and the teacher has answered the whole of it. The student gets all of a
+    shorter one, which is filled up, but of a longer one (up to half as long again) a part of `length`.
 
     Args:
         rows, score_rows: (n,) the clips' rows in the clip store and in the score store.
         columns: (K,) column of each class in the score store.
-        length: samples a window. The last window of a clip ends with the clip: where that makes it longer, and for a
-            whole clip (`window_s` is `clip`), it is cut at random within its bounds; where shorter, zero-padded.
-            Windows that do not follow each other (`ScoreStore.hop_s`) are never longer: one more begins; nor are those
-            of another model (`ScoreStore.imported`), of which all that it answered are taken.
+        length: samples a window. Windows that do not follow each other (`ScoreStore.hop_s`) are never longer: one more
+            begins; nor are those of another model (`ScoreStore.imported`), of which all that it answered are taken.
         labels: (n, K) the clips' hard labels. alpha: share of the soft target; 1 - alpha is the hard label's.
-        sampling, beta: how epochs are drawn, by the hard labels. mask: (n, K) bool, where the loss looks away.
+        sampling, beta: how epochs are drawn, by the hard labels. mask: (n, K) bool, what the loss leaves out.
+        crop: as in `clip_examples`, of longer last windows and of whole clips (`window_s` is `clip`).
     Raises:
         InputError: a window has no scores, or scores no window, or a soft target is not a number in [0, 1].
     """
@@ -139,7 +150,7 @@ def window_examples(
     check_targets(soft_targets, clip, score_rows, columns, scores, window_name(window_s))
     start = np.round(window * hop).astype(np.int64)
     last = (window == counts[clip] - 1) & (by_rule or window_s == CLIP)
-    slack = np.where(last, np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
+    slack = np.where(last & (crop == "random"), np.maximum(clips.n_samples[rows[clip]] - start - length, 0), 0)
     return Examples(
         clips, rows[clip], start, slack, length, targets, epochs_of(sampling, labels, clip, beta),
         None if mask is None else _rows_of(mask, bool, clip),

@@ -126,7 +126,7 @@ class Draw:
     """What one process takes in one step: `n` pieces of its own, and the partners that they are mixed with.
 
     Args:
-        n: its own pieces; they are the first n of those that are read.
+        n: its own pieces; they are the first n of those that are read. n_of_all: those of all processes.
         pieces, start, gain, shift: (R,) each piece to read, where it begins within its slack (in [0, 1)), the factor of
             its level, and by which share of its length it is turned (in (-1, 1)).
         partner: (n,) which of those that are read each is mixed with. share: (n,) float32, its own weight; 1: unmixed.
@@ -134,6 +134,7 @@ class Draw:
     """
 
     n: int
+    n_of_all: int
     pieces: np.ndarray
     start: np.ndarray
     gain: np.ndarray
@@ -175,6 +176,6 @@ def draw_step(
     place = np.full(len(read), -1)
     place[taken] = np.arange(len(taken))
     return Draw(
-        len(own), read[taken], start[taken], gain[taken].astype(np.float32), shift[taken], place[partner], share[own],
-        uniform(TIME_MASK, n, 2)[own], uniform(MEL_MASK, n, 2)[own],
+        len(own), n, read[taken], start[taken], gain[taken].astype(np.float32), shift[taken], place[partner],
+        share[own], uniform(TIME_MASK, n, 2)[own], uniform(MEL_MASK, n, 2)[own],
     )  # fmt: skip

@@ -121,7 +121,8 @@ class Trainer:
         self.average = self._moving_average() if options.ema else None
         if self.positive_weights is not None:
             self.positive_weights = torch.from_numpy(np.asarray(self.positive_weights, np.float32)).to(self.device)
-        self.steps_per_epoch = max(1, len(self.examples) // options.batch_size)
+        whole, rest = divmod(len(self.examples), self.batch_size)
+        self.steps_per_epoch = whole + (rest >= self.ranks.size)  # each process has a piece of the last step too
         self.n_steps = options.epochs * self.steps_per_epoch
         self.settings = {**self.settings, **asdict(options), "processes": self.ranks.size}
         self.selection = Selection(options.smooth, options.select == "best")
@@ -212,8 +213,7 @@ class Trainer:
         if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU this look would cost a wait each step
             raise self._diverged()
         loss = soft_bce(scores, batch.targets, batch.masked, self.positive_weights)
-        if batch.masked is not None:
-            loss = loss * self._share_of_unmasked(batch.masked)
+        loss = loss * self._share(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if options.clip_gradient:
@@ -223,12 +223,21 @@ class Trainer:
             self.average.update_parameters(self.tagger)
         return loss.detach()
 
-    def _share_of_unmasked(self, masked: Tensor) -> float:
+    def _share(self, batch: Batch) -> float:
         """Return by what this process's mean loss counts, so that the mean over processes is that of one alone."""
         if self.ranks.size == 1:
             return 1.0
-        own = float((~masked).sum())
+        if batch.masked is None:
+            return batch.draw.n * self.ranks.size / batch.draw.n_of_all
+        own = float((~batch.masked).sum())
         return own * self.ranks.size / max(float(self.ranks.sum(np.array([own]))[0]), 1.0)
+
+    def _pieces_since_row(self) -> int:
+        """Return how many pieces all processes learnt from since the last row of the history."""
+        an_epoch = min(len(self.examples), self.steps_per_epoch * self.batch_size)
+        done = (divmod(step, self.steps_per_epoch) for step in (self.step, self.step - len(self._losses)))
+        now, before = (epochs * an_epoch + steps * self.batch_size for epochs, steps in done)
+        return now - before
 
     def _diverged(self) -> InputError:
         return InputError(f"training diverged in step {self.step + 1}: scores are no numbers any more",
@@ -238,7 +247,7 @@ class Trainer:
         seconds = max(time.monotonic() - self._since, 1e-9)
         return {
             "loss": f"{float(self._losses[-1]):.3f}",
-            "pieces/s": f"{len(self._losses) * self.batch_size / seconds:.0f}",
+            "pieces/s": f"{self._pieces_since_row() / seconds:.0f}",
             "waiting": f"{100 * self._waiting / seconds:.0f}%",
         }
 
@@ -263,7 +272,7 @@ class Trainer:
             "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
             **dict.fromkeys(METRICS.values(), ""),
             "seconds": round(seconds, 2),
-            "pieces_per_s": round(len(self._losses) * self.batch_size / seconds, 1),
+            "pieces_per_s": round(self._pieces_since_row() / seconds, 1),
             "waiting_share": round(self._waiting / seconds, 4),
         }
         if self.validation is not None:

@@ -67,17 +67,19 @@ def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate
 
 
 def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
-    """Yield the numbers of pieces of equal length together, so that no answer depends on padding.
+    """Yield the numbers of pieces of equal length together, so that no answer depends on another's length.
 
     Args:
-        lengths: (P,) samples of each piece.
+        lengths: (P,) samples of each piece, or (P, C), numbers that are the same within a batch, the largest of which
+            is the length.
         batch_samples: samples that a batch holds at most, unless a single piece is longer.
     """
-    for length in np.unique(lengths):
-        alike = np.flatnonzero(lengths == length)
-        size = max(1, batch_samples // max(int(length), 1))
-        for first in range(0, len(alike), size):
-            yield alike[first : first + size]
+    different, numbers = np.unique(lengths, axis=0, return_inverse=True)
+    for number, length in enumerate(different):
+        pieces = np.flatnonzero(numbers.reshape(-1) == number)
+        size = max(1, batch_samples // max(int(np.max(length)), 1))
+        for first in range(0, len(pieces), size):
+            yield pieces[first : first + size]
 
 
 @dataclass(frozen=True)
@@ -199,18 +201,20 @@ class Scorer:
         total = torch.zeros(len(pieces.clip), len(self.taggers[0].config["class_ids"]), device=self.device)
         for number, tagger in enumerate(self.taggers):
             own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
-            whole = self._whole_features(tagger, portion, audio, own)
-            for batch in batches_of(pieces.length[own], self.batch_samples):
+            features_of_clips = self._whole_features(tagger, portion, audio, own)
+            # Clips that are shorter than those trained on are filled up; windows of longer clips are not.
+            is_clip = pieces.length == np.diff(portion.offsets, append=len(audio))[pieces.clip]
+            least = tagger.front_end.settings.hop * np.where(is_clip, *map(tagger.least_frames, (True, False)))
+            filled = np.where(pieces.length < least, least, pieces.length)
+            for batch in batches_of(np.stack([pieces.length, filled, is_clip], axis=1)[own], self.batch_samples):
                 batch = own[batch]
                 length, places = int(pieces.length[batch[0]]), self._on_device(batch)
-                features = _cut(whole, tagger.front_end, pieces.clip[batch], pieces.start[batch], length)
-                if features is None:
-                    begins = portion.offsets[pieces.clip[batch]] + pieces.start[batch]
-                    answer, heard = tagger, _waveforms(audio, begins, length)
-                else:
-                    answer, heard = tagger.from_features, features
+                clip, start = pieces.clip[batch], pieces.start[batch]
+                features = _cut(features_of_clips, tagger.front_end, clip, start, length)
                 with self.busy, autocast(self.device, self.precision):
-                    total[places] += answer(heard).float()
+                    if features is None:
+                        features = tagger.features(_waveforms(audio, portion.offsets[clip] + start, length))
+                    total[places] += tagger.from_features(features, bool(is_clip[batch[0]])).float()
         if answering is None:
             return total / len(self.taggers)
         return total / self._on_device(answering.sum(axis=1)[pieces.clip])[:, None]

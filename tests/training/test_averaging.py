@@ -71,8 +71,11 @@ class Toy(nn.Module):
         super().__init__()
         self.first, self.drop, self.second = nn.BatchNorm1d(1, momentum=0.3), nn.Dropout(0.5), nn.BatchNorm1d(1)
 
-    def forward(self, waveforms):
-        return self.second(self.drop(self.first(waveforms[:, None])))
+    def features(self, waveforms, n_samples):
+        return waveforms[:, : n_samples.max()]
+
+    def from_features(self, features):
+        return self.second(self.drop(self.first(features[:, None])))
 
 
 def test_statistics_are_the_mean_over_batches():
@@ -80,14 +83,14 @@ def test_statistics_are_the_mean_over_batches():
     batches = [rng.normal(2, 3, (4, 50)).astype(np.float32) for _ in range(5)]
     toy = Toy()
     toy.first.running_mean += 7  # what was there does not count
-    assert estimate_batch_norm(toy, batches) == 5
+    assert estimate_batch_norm(toy, [(batch, np.full(4, 50)) for batch in batches]) == 5
     assert toy.first.running_mean.item() == pytest.approx(np.mean([batch.mean() for batch in batches]), rel=1e-5)
     assert toy.first.running_var.item() == pytest.approx(np.mean([batch.var(ddof=1) for batch in batches]), rel=1e-5)
     assert toy.first.momentum == 0.3 and not toy.training and toy.first.num_batches_tracked == 5
 
 
 def test_statistics_follow_from_the_seed_and_leave_the_callers_draws_alone():
-    batches = [np.random.default_rng(0).random((4, 50), np.float32)]
+    batches = [(np.random.default_rng(0).random((4, 50), np.float32), np.full(4, 50))]
     found = []
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -13,6 +13,8 @@ from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.training import loop
+from pseudolabel.training.batches import read_batch
 from pseudolabel.training.dataset import clip_examples, window_examples
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.loop import Trainer, TrainOptions
@@ -199,8 +201,16 @@ def test_unfinished_run_with_other_options_is_refused(clips, tmp_path):
         new_trainer(clips, tmp_path, epochs=2, batch_size=3, augment=AugmentOptions(0.5)).run()
 
 
-def test_last_incomplete_batch_is_left_out_but_never_the_only_one(clips, tmp_path):
-    assert new_trainer(clips, tmp_path / "a", batch_size=5).steps_per_epoch == 2
+def test_last_incomplete_batch_is_learnt_from_too(clips, tmp_path, monkeypatch):
+    learnt = []
+    monkeypatch.setattr(loop, "read_batch", lambda examples, draw, **how: (
+        learnt.append(draw.pieces.tolist()), read_batch(examples, draw, **how))[1])  # fmt: skip
+    uneven = new_trainer(clips, tmp_path / "a", batch_size=5, epochs=2)
+    uneven.run()
+    assert [len(pieces) for pieces in learnt] == [5, 5, 2, 5, 5, 2]
+    for epoch in (learnt[:3], learnt[3:]):
+        assert sorted(piece for pieces in epoch for piece in pieces) == list(range(12))
+    assert [row["step"] for row in uneven.history] == [3, 6]
     few = new_trainer(clips, tmp_path / "b", batch_size=100, epochs=1)
     few.run()
     assert few.steps_per_epoch == len(few.history) == 1

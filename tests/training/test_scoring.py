@@ -124,6 +124,9 @@ def test_batches_hold_every_piece_once_only_one_length_and_no_more_audio_than_as
     for batch in batches:
         assert len(set(lengths[batch])) == 1
         assert len(batch) == 1 or lengths[batch].sum() <= batch_samples
+    filled = np.maximum(lengths, 1000)
+    for batch in batches_of(np.stack([lengths, filled, lengths % 2], axis=1), batch_samples):
+        assert len(set(lengths[batch])) == 1 and (len(batch) == 1 or filled[batch].sum() <= batch_samples)
 
 
 def test_every_clip_is_read_once_for_all_scales_in_portions_of_bounded_size(clips, monkeypatch):
