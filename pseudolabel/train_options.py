@@ -49,7 +49,7 @@ def train_options(args: argparse.Namespace):
     return TrainOptions(
         epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate, optimizer=args.optimizer,
         betas=tuple(args.betas), weight_decay=args.weight_decay, clip_gradient=args.clip_gradient,
-        schedule=Schedule(args.schedule, args.warmup_steps, args.halve_after, args.halve_every),
+        schedule=Schedule(args.schedule, args.warmup_steps, args.halve_after, args.halve_every, args.warmup_every),
         augment=AugmentOptions(
             args.mixup_rate, args.mixup_alpha, args.mixup_partner, args.mixup_domain, args.gain_db, args.shift_s,
             args.time_mask_s, args.mel_mask,
@@ -158,6 +158,8 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     add("--clip-gradient", type=cli.non_negative, default=0.0, help="largest gradient norm; 0: any (default: 0)")
     add("--schedule", choices=("constant", "cosine", "halving"), default="cosine")
     add("--warmup-steps", type=cli.non_negative_int, default=0)
+    add("--warmup-every", type=cli.positive_int, default=1, metavar="STEPS", help="the warm-up's rate changes every so "
+        "many steps (PSLA: 50; default: 1)")  # fmt: skip
     add("--halve-after", type=cli.non_negative, metavar="EPOCHS", help="PSLA: 35 of 60 (default: .6 of all)")
     add("--halve-every", type=cli.positive, metavar="EPOCHS", help="PSLA: 5 (default: .1 of all)")
 

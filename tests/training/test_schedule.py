@@ -20,6 +20,12 @@ def test_warm_up_climbs_linearly_and_cosine_begins_after_it():
     assert factors[3] == 1 and factors[5] == pytest.approx(0.5)
 
 
+def test_warm_up_of_psla_climbs_every_fifty_steps_from_nothing():
+    schedule = Schedule("constant", warmup_steps=1000, warmup_every=50)
+    rates = [schedule.factor(step, 5000) for step in range(1200)]
+    assert rates == pytest.approx([step // 50 * 50 / 1000 for step in range(1000)] + [1.0] * 200)
+
+
 def test_halving_begins_after_60_percent_and_comes_every_tenth_of_the_way_from_there():
     schedule = Schedule("halving")
     factors = {step: schedule.factor(step, 1000) for step in (0, 599, 601, 699, 701, 801, 901, 999)}
