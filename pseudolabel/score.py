@@ -8,6 +8,7 @@
     python -m pseudolabel.score --import windows.npy --window-s 2 --hop-s 1 --ids ids.txt --classes audioset
     python -m pseudolabel.score --import clip=a.npy 2s=b.npy --lengths lengths.csv --ids ids.txt --classes audioset
     python -m pseudolabel.score --import predictions.csv            # header clip_id and the classes, a row a clip
+    python -m pseudolabel.score --merge a.h5 b.h5 --out scores.h5   # of other clips, or of other scales
     torchrun --nproc-per-node=2 -m pseudolabel.score                # several processes, GPUs or machines, one store
     python -m pseudolabel.score --verify work/scores.h5             # compare a store with its checksums
 
@@ -48,6 +49,7 @@ from pseudolabel.score_import import (
     refuse_foreign_store,
     write_beside,
 )
+from pseudolabel.score_merge import merge_stores
 from pseudolabel.scores.store import ScoreStore, write_scores
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.temporaries import remove
@@ -59,6 +61,7 @@ BLOCK_SIZE = 256  # clips a block
 PRECISIONS = ("float32", "bf16")
 ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
 ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "lengths", "clip_s", "name", "out_of_fold")
+NOT_MERGE = ("imported", "clips", *ONLY_MODELS, *(name for name in ONLY_IMPORT if name != "name"))
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
@@ -116,12 +119,13 @@ def make_store(args: argparse.Namespace) -> None:
     if args.verify:
         print(verify_store(args.verify, cli.default_file(args, args.clips, "clips.h5", args.verify)))
         return
+    if args.merge:
+        refuse_alien(args)
+        merge_stores(args)
+        return
     if args.run and args.folds:
         raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
-    alien = [name for name in (ONLY_MODELS if args.imported else ONLY_IMPORT) if getattr(args, name)]
-    if alien:
-        message = "--import runs no model" if args.imported else "goes with --import alone"
-        raise InputError(message, f"--{alien[0].replace('_', '-')}", "Omit it.")
+    refuse_alien(args)
     folder = args.work if args.imported else cli.base(args, *named_inputs(args))
     out, ranks = args.out or folder / "scores.h5", Ranks() if args.imported else Ranks.from_environment()
     with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
@@ -129,6 +133,18 @@ def make_store(args: argparse.Namespace) -> None:
             import_answers(args, refuse_foreign_store(out, args.overwrite))
         elif not (ranks.size == 1 and finished_before(out)):
             score(args, refuse_foreign_store(out, args.overwrite), ranks)
+
+
+def refuse_alien(args: argparse.Namespace) -> None:
+    """Raise InputError for an option that says nothing of what is to be done."""
+    names, message = ONLY_IMPORT, "goes with --import alone"
+    if args.merge:
+        names, message = NOT_MERGE, "--merge takes stores as they are"
+    elif args.imported:
+        names, message = ONLY_MODELS, "--import runs no model"
+    alien = [name for name in names if getattr(args, name)]
+    if alien:
+        raise InputError(message, f"--{alien[0].replace('imported', 'import').replace('_', '-')}", "Omit it.")
 
 
 def finished_before(out: Path) -> bool:
@@ -261,6 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_device_options(parser)
     parser.add_argument("--verify", type=Path, metavar="FILE", help="read a store of scores or clips, compare it with "
                         "its checksums, and do nothing else")  # fmt: skip
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="STORE", help="make one store of several of one "
+                        "model: of other clips, of other scales")  # fmt: skip
     add_import_options(parser)
     return cli.run_verb(parser, make_store, argv)
 
