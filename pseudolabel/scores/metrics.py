@@ -129,10 +129,14 @@ def top_1_accuracy(labels, scores) -> float:
 
 
 def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
-    """Return (N, K) float32: the mean over each clip's real windows of scores (N, W, K); `n_windows` is (N,)."""
+    """Return (N, K) float32: the mean over each clip's real windows of scores (N, W, K); `n_windows` is (N,).
+
+    What the windows after these hold has no part in it, and may be NaN.
+    """
     real = np.arange(scores.shape[1]) < np.asarray(n_windows)[:, None]
     weights = (real / real.sum(axis=1, keepdims=True)).astype(np.float32)
-    return np.einsum("nwk,nw->nk", np.asarray(scores, np.float32), weights)
+    scores = np.asarray(scores, np.float32)
+    return np.einsum("nwk,nw->nk", scores if real.all() else np.where(real[..., None], scores, 0), weights)
 
 
 def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:

@@ -223,7 +223,8 @@ def test_accuracy_is_not_defined_unless_every_clip_has_one_label(labels):
 
 
 def test_mean_over_windows_leaves_out_windows_that_a_clip_has_not():
-    scores = np.array([[[0.2, 1.0], [0.4, 0.0]], [[0.6, 0.5], [0.0, 0.0]]], np.float16)
-    found = metrics.mean_over_windows(scores, np.array([2, 1]))
-    np.testing.assert_allclose(found, [[0.3, 0.5], [0.6, 0.5]], atol=1e-3)
-    assert found.dtype == np.float32
+    for rest in (0.0, 9.0, np.nan):
+        scores = np.array([[[0.2, 1.0], [0.4, 0.0]], [[0.6, 0.5], [rest, rest]]], np.float16)
+        found = metrics.mean_over_windows(scores, np.array([2, 1]))
+        np.testing.assert_allclose(found, [[0.3, 0.5], [0.6, 0.5]], atol=1e-3)
+        assert found.dtype == np.float32
