@@ -32,13 +32,12 @@ class Holder:
     rows: np.ndarray
     columns: np.ndarray
 
-    def read(self, scale: str, clips: np.ndarray) -> np.ndarray:
-        """Return the scores (n, W, K) of some of the clips, W = 1 for whole clips; windows that are not real are 0."""
-        window_s, rows = parse_window(scale), self.rows[clips]
-        scores = np.asarray(self.store.scores(window_s)[rows])[..., self.columns]
-        if scale != CLIP:
-            real = np.arange(scores.shape[1]) < self.store.n_windows(window_s)[rows, None]
-            scores = np.where(real[..., None], scores, scores.dtype.type(0))
+    def read(self, scale: str, clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the scores (n, W, K) of some of the clips, W = 1 for whole clips; all but `counts` windows are 0."""
+        rows = self.rows[clips]
+        scores = np.asarray(self.store.scores(parse_window(scale))[rows])[..., self.columns]
+        real = np.arange(scores.shape[1]) < counts[:, None]
+        scores = np.where(real[..., None], scores, scores.dtype.type(0))
         wrong = ~((scores >= 0) & (scores <= 1))  # NaN too
         if wrong.any():
             clip_id = self.store.clip_ids[rows[np.argwhere(wrong)[0][0]]]
@@ -185,11 +184,11 @@ def _blocks(merging: Merging, shapes: Mapping[str, tuple[int, ...]]) -> Iterator
 
 def _joined(merging: Merging, scale: str, shape: tuple[int, ...], clips: np.ndarray) -> np.ndarray:
     """Return the scores of some clips, each of the first store that has it; InputError where another has others."""
-    width = 1 if scale == CLIP else shape[1]
-    joined, filled = None, np.zeros(len(clips), bool)
+    counts = np.ones(len(clips), np.int64) if scale == CLIP else merging.counts[scale][clips]
+    joined, filled, width = None, np.zeros(len(clips), bool), 1 if scale == CLIP else shape[1]
     for holder in merging.holders[scale]:
         there = np.flatnonzero(holder.rows[clips] >= 0)
-        scores = holder.read(scale, clips[there])[:, :width]
+        scores = holder.read(scale, clips[there], counts[there])[:, :width]
         if joined is None:
             joined = np.zeros((len(clips), width, shape[-1]), scores.dtype)
         again = filled[there]
