@@ -187,6 +187,8 @@ AVERAGE = Case("average", ("average", "work/runs/teacher", "work/runs/b", "--out
 ENSEMBLE = Case("average --scores", ("average", "--scores", "work/scores.h5", "work/other.h5"),
                 ("scores.h5", "other.h5"),
                 tuple(f"work/ensemble.{name}" for name in ("h5", "run.json", "missing.csv")))  # fmt: skip
+MERGE = Case("score --merge", ("score", "--merge", "work/scores.h5", "work/other.h5", "--out", "work/merged.h5"),
+             ("scores.h5", "other.h5"), tuple(f"work/merged.{name}" for name in ("h5", "run.json")))  # fmt: skip
 BALANCE = Case("balance", ("balance", "--rule", "sum", "max", "--validation-clips", 1), LISTS, folder("balance"))
 PUBLISHED = Case(
     "models.published",
@@ -227,6 +229,8 @@ CASES = (
         (*LISTS, "enhanced-25p"),
         ("work/labels-undone.csv",),
     ),
+    MERGE,
+    with_overwrite(MERGE, (*MERGE.argv, "--name", "older")),
     BALANCE,
     with_overwrite(BALANCE, ("balance",)),
     REVIEW,
