@@ -1,9 +1,8 @@
-"""How many windows of each clip are real, where another model's answers fill an array (N, W, K) with what is none.
+"""How many windows of each clip are real, where another model's array (N, W, K) fills up the rows of shorter clips.
 
-Real are the windows that lie wholly in their clip, and of those that the clip's end cuts, whose treatment differs from
-model to model, the ones up to the last that has an answer: a score above 0. What fills up the rows is 0, NaN or no
-probability at all. Window w begins at w * hop_s; a clip has at least one, and none begins where it has ended. A list
-that counts the windows itself needs no rule.
+Windows that lie wholly in their clip are real. Models differ in those that the clip's end cuts: they are real up to the
+last one that has a score above 0. The rest of a row is 0, NaN or no probability at all. Window w begins at w * hop_s;
+a clip has at least one, and none begins where the clip has ended. Where a list counts the windows, that number holds.
 """
 
 from __future__ import annotations
