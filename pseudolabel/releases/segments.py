@@ -1,7 +1,6 @@
-"""Whether the windows of a release lie in its clips, where it says how long these are: start and end in segments.csv.
+"""Whether the windows of a release are of its clips, where it says how long these are: start and end in segments.csv.
 
-Windows of length w follow each other (scores/windows.py): the last one stands where at least half of it is in the clip.
-Others (with a hop of their own) end with the clip at the latest. A clip that is shorter than a window has the first.
+As in every score store, no window begins where its clip has ended; the clip's end may cut the last ones.
 """
 
 from __future__ import annotations
@@ -16,16 +15,11 @@ from pseudolabel.labels.readers import read_segments
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.released import Released
 
-SLACK_S = 0.05  # a decoded recording may be a little longer than its segment
-
 
 def beyond_the_end(onset_s: np.ndarray, window_s: np.ndarray | float, length_s: np.ndarray) -> np.ndarray:
     """Return which windows cannot be in clips of these lengths, (M,) bool; NaN: not known, or no window."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        numbers = onset_s / window_s
-        follows = np.abs(numbers - np.rint(numbers)) < 1e-6
-        needed = np.where(follows, window_s / 2, window_s)
-        return (onset_s < 0) | (window_s <= 0) | ((onset_s > 0) & (onset_s + needed > length_s + SLACK_S))
+    with np.errstate(invalid="ignore"):
+        return (onset_s < 0) | (window_s <= 0) | ((onset_s > 0) & (onset_s > length_s - 1e-6))
 
 
 def clip_lengths(released: Released) -> np.ndarray:

@@ -35,11 +35,10 @@ HEADER = "# Segments\n# n\n# YTID, start_seconds, end_seconds, positive_labels\n
         (8, 2, 10, False),  # the last of five
         (10, 2, 10, True),
         (16, 2, 10, True),
-        (8, 2, 9, False),  # half of it is there
-        (8, 2, 8.9, True),  # less: it joined the one before
-        (8, 2, 8.96, False),  # decoded recordings are a little longer
+        (8, 2, 8.9, False),  # cut by the clip's end
+        (8, 2, 8, True),
         (8, 1.5, 10, False),  # with a hop of its own
-        (9, 2, 10, True),  # 9 is no multiple of 2: it ends at 11
+        (9, 2, 10, False),
         (0, 10, 3, False),  # a short clip has one window
         (-2, 2, 10, True),
         (0, 0, 10, True),
@@ -47,7 +46,7 @@ HEADER = "# Segments\n# n\n# YTID, start_seconds, end_seconds, positive_labels\n
         (np.nan, np.nan, 10, False),
     ],
 )
-def test_a_window_lies_in_its_clip_as_far_as_the_rule_of_windows_asks(onset_s, window_s, length_s, beyond):
+def test_no_window_begins_where_its_clip_has_ended(onset_s, window_s, length_s, beyond):
     arrays = (np.array([float(value)]) for value in (onset_s, window_s, length_s))
     assert beyond_the_end(*arrays).tolist() == [beyond]
 
@@ -78,6 +77,9 @@ def test_windows_in_their_clips_are_released(tmp_path, capsys):
     assert make(tmp_path / "hop", 9, 8, hop_s=1.0) == 0
     ledger = pq.read_table(tmp_path / "hop" / "release-0.5" / files.ADDED)
     assert set(ledger["onset_s"].to_pylist()) == {8.0}
+    assert make(tmp_path / "cut", 10, 9, hop_s=1.0) == 0  # of ten windows, one a second, the end cuts the last
+    ledger = pq.read_table(tmp_path / "cut" / "release-0.5" / files.ADDED)
+    assert set(ledger["onset_s"].to_pylist()) == {9.0}
 
 
 @pytest.mark.parametrize(("best", "said"), [(8, "first 16 to 18 s of a, which has 10 s"), (0, "the last from 16 s on")])
