@@ -17,12 +17,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel import cli
+from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.models import CONFIG, WEIGHTS
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
+from pseudolabel.plan_checks import check_device
 from pseudolabel.records import Inputs, run_record, sha256, write_run_record
 from pseudolabel.score_import import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
@@ -44,9 +46,14 @@ def parse_epochs(text: str) -> tuple[int, int]:
 # ---- score stores -----------------------------------------------------------------------------------------------
 
 
+def ensemble_store(args: argparse.Namespace) -> Path:
+    """Return the store to write."""
+    return args.out or cli.home(args, *args.scores) / "ensemble.h5"
+
+
 def ensemble(args: argparse.Namespace) -> None:
     """Make the store of the mean scores."""
-    out = args.out or cli.home(args, *args.scores) / "ensemble.h5"
+    out = ensemble_store(args)
     refuse_input_as_output(out, args.scores)
     with only_run(out):
         refuse_foreign_store(out, args.overwrite)
@@ -197,8 +204,8 @@ def _average_weights(args: argparse.Namespace, runs: Sequence[Path], out: Path) 
 # ---- the command ------------------------------------------------------------------------------------------------
 
 
-def average(args: argparse.Namespace) -> None:
-    """Average what was named: runs, checkpoints or score stores, and nothing beside it."""
+def refuse_contradictions(args: argparse.Namespace) -> None:
+    """Raise InputError unless one kind of thing is named, two or more of it, with options that are of that kind."""
     given = [name for name in ("runs", "checkpoints", "scores") if getattr(args, name)]
     if len(given) != 1:
         named = " and ".join(given) or "nothing"
@@ -209,7 +216,59 @@ def average(args: argparse.Namespace) -> None:
         raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Omit it.")
     if given != ["checkpoints"] and len(getattr(args, given[0])) < 2:
         raise InputError("one alone has no mean", given[0], "Name two or more.")
+
+
+def average(args: argparse.Namespace) -> None:
+    """Average what was named: runs, checkpoints or score stores, and nothing beside it."""
+    refuse_contradictions(args)
     ensemble(args) if args.scores else average_weights(args)
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the output, after checking what can be known."""
+    refuse_contradictions(args)
+    if args.scores:
+        out = ensemble_store(args)
+        dry_run.refuse_absent(*args.scores)
+        refuse_input_as_output(out, args.scores)
+        check_weights(args.weights, len(args.scores))
+        dry_run.refuse_output(out, args.overwrite, lambda: refuse_foreign_store(out, args.overwrite))
+        dry_run.promise(out)
+        return f"would write {out}: mean of {len(args.scores)} stores"
+    runs = [args.checkpoints] if args.checkpoints else args.runs
+    out, what = claimed_folder(args, runs), f"{len(runs)} runs"
+    dry_run.refuse_absent(*(run / name for run in runs for name in (WEIGHTS, CONFIG)), args.list)
+    if args.checkpoints:
+        what = f"checkpoints of {args.checkpoints}"
+        refuse_epochs(args)
+    elif args.weights:
+        check_weights(args.weights, len(runs))
+    clips = args.clips or cli.base(args, *runs, args.list) / "clips.h5"
+    if args.clips or (args.statistics == "estimate" and args.list):
+        dry_run.refuse_absent(clips)
+    check_device(args.device, args.threads)
+    dry_run.refuse_folder(out, args.overwrite, "average")
+    dry_run.promise(out, WEIGHTS, CONFIG, "run.json", SEEN_CLIPS)
+    return f"would write {out}: mean weights of {what}"
+
+
+def refuse_epochs(args: argparse.Namespace) -> None:
+    """Raise InputError where --epochs names some of which no checkpoint is there, or will be kept."""
+    said = dry_run.promised(args.checkpoints)
+    if said:
+        last, kept = said.get("epochs", 0), said.get("kept", 0)
+        there = range(last - kept + 1 if kept else 1, last + 1)
+    else:
+        there = sorted(
+            int(path.stem.partition("-")[2]) for path in (args.checkpoints / "checkpoints").glob("epoch-*.pt")
+        )
+    first, last = args.epochs or (None, None)
+    if not there:
+        raise InputError("no checkpoints", args.checkpoints, "Give the run folder that training wrote.")
+    absent = [epoch for epoch in range(first, last + 1) if epoch not in there] if args.epochs else []
+    if absent:
+        message = f"no checkpoint of epoch {first_few(absent)}; there are: {first_few(there, 8)}"
+        raise InputError(message, args.checkpoints, "Train with --keep-checkpoints all.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     norm.add_argument("--batch-size", type=cli.positive_int, default=32, help="pieces a batch (default: 32)")
     norm.add_argument("--seed", type=cli.non_negative_int, default=0, help="which pieces, in which batches")
     cli.add_device_options(norm)
-    return cli.run_verb(parser, average, argv)
+    return cli.run_verb(parser, average, argv, plan)
 
 
 if __name__ == "__main__":

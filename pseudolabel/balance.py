@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
@@ -49,6 +50,7 @@ from pseudolabel.labels.sampling import (
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
@@ -220,9 +222,26 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
     )
 
 
+def output_of(args: argparse.Namespace) -> Path:
+    """Return the folder to write."""
+    return default_output(args, "balance", *(args.labels or ()), *(args.enhanced or ()))
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the folder, after checking what can be known."""
+    out, enhanced = output_of(args), args.enhanced or ()
+    paths = args.labels or [needed_file(args, None, "labels.csv", "--labels", *enhanced)]
+    dry_run.refuse_absent(*paths, *enhanced)
+    check_vocabulary(vocabulary_source(args, *(args.labels or ()), *enhanced))
+    refuse_input_as_output(out, [*paths, *enhanced])
+    dry_run.refuse_folder(out, args.overwrite, "balance")
+    dry_run.promise(out, "run.json", *(["validation.csv", "training.csv"] if args.validation_clips else []))
+    return f"would write {out}: how uneven the classes of {first_few(paths)} are"
+
+
 def run(args: argparse.Namespace) -> None:
     """Read the lists, write the folder, and print the tables."""
-    out = default_output(args, "balance", *(args.labels or ()), *(args.enhanced or ()))
+    out = output_of(args)
     with only_run(out):
         refuse_foreign(out, args.overwrite, "balance")
         measure(args, out)
@@ -266,11 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--rule", choices=RULES, nargs="+", default=(), help="write per clip: " + "; ".join(
         f"{rule}, {meaning}" for rule, meaning in RULES.items()))  # fmt: skip
     add("--beta", type=non_negative, default=0.3, help="exponent of factors.csv (default: 0.3, best d' in the paper)")
-    add("--validation-clips", type=positive_int, metavar="N",
+    add("--validation-clips", "--hold-out", type=positive_int, metavar="N",
         help="also hold out a validation list with at least N clips of each class (the paper: 5)")  # fmt: skip
     add("--seed", type=non_negative_int, default=0, help="which clips are held out (default: 0)")
     add("--out", type=Path, help="folder to write (default: WORK/balance)")
-    return run_verb(parser, run, argv)
+    return run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

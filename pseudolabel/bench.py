@@ -30,6 +30,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import write_json
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.cli import (
@@ -44,7 +45,9 @@ from pseudolabel.cli import (
 )
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models import check_name
 from pseudolabel.ownership import begins_with, refuse_foreign_file
+from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.records import run_record
 from pseudolabel.temporaries import scratch_folder
 
@@ -101,10 +104,31 @@ ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base"
 N_STEPS = {"cpu": 16, "cuda": 200}
 
 
+REPORT = begins_with('{\n  "benchmark"'), "a report"
+
+
+def output_of(args: argparse.Namespace) -> Path:
+    """Return the file to write."""
+    return args.out or args.work / "bench" / args.benchmark / "report.json"
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the report, after checking what can be known."""
+    path = output_of(args)
+    dry_run.refuse_absent(*(args.labels or ()), args.ontology)
+    for name in (*(args.models or ()), *args.teachers):
+        check_name(name)
+    check_device(args.device)
+    if args.benchmark == "labels":
+        check_vocabulary(vocabulary_source(args))
+    dry_run.refuse_output(path, args.overwrite, lambda: refuse_foreign_file(path, args.overwrite, *REPORT))
+    return f"would write {path}: the benchmark {args.benchmark}"
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark, print its table, write it as JSON."""
-    path = args.out or args.work / "bench" / args.benchmark / "report.json"
-    refuse_foreign_file(path, args.overwrite, begins_with('{\n  "benchmark"'), "a report")
+    path = output_of(args)
+    refuse_foreign_file(path, args.overwrite, *REPORT)
     report = BENCHMARKS[args.benchmark](args)
     options = {name: value for name, value in vars(args).items() if name not in ("work", "overwrite", "debug")}
     record = run_record("bench", options, [])
@@ -138,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     train("--teachers", nargs="+", metavar="NAME", default=["efficientnet_b2", "mobilenetv2"], help="networks that "
           "make targets in the step (default: efficientnet_b2 mobilenetv2)")  # fmt: skip
     train("--steps", type=positive_int, metavar="N", help="of an epoch of the loop (default: 16; on a GPU: 200)")
-    return run_verb(parser, run, argv)
+    return run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
@@ -104,7 +105,7 @@ def choose_device(name: str, threads: int):
 
 def existing(path: Path) -> Path | None:
     """Return `path` where something is there, else None: for defaults that are used when they exist."""
-    return path if path.exists() else None
+    return path if there(path) else None
 
 
 def home(args: argparse.Namespace, *named: str | Path | None) -> Path:
@@ -167,7 +168,7 @@ def needed_file(
         InputError: it is not beside the files that are named.
     """
     folder = base(args, *named)
-    if given is None and folder != args.work and not (folder / name).exists():
+    if given is None and folder != args.work and not there(folder / name):
         beside = next(path for path in named if path is not None)
         raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {args.work}.")
     return given or folder / name
@@ -320,12 +321,25 @@ def key_value(text: str) -> tuple[str, object]:
 
 
 def run_verb(
-    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], object], argv: Sequence[str] | None
+    parser: argparse.ArgumentParser,
+    function: Callable[[argparse.Namespace], object],
+    argv: Sequence[str] | None,
+    plan: Callable[[argparse.Namespace], str] | None = None,
 ) -> int:
-    """Parse `argv`, call `function`, and turn what went wrong into one line and an exit code."""
+    """Parse `argv`, call `function`, and turn what went wrong into one line and an exit code.
+
+    Args:
+        plan: what `--dry-run` does instead: it checks options and inputs, writes nothing, and returns a line.
+    """
+    if plan:
+        parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     args = parser.parse_args(argv)
+    dry = vars(args).pop("dry_run", False)
     try:
-        function(args)
+        if not dry:
+            function(args)
+        elif said := plan(args):
+            print(said)
     except MENDABLE as error:
         if args.debug:
             raise

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
@@ -52,6 +53,7 @@ from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import parse_window
@@ -74,34 +76,65 @@ def run(args: argparse.Namespace) -> None:
         _run_search(args)
 
 
+def plan(args: argparse.Namespace) -> str:
+    """Count what would be added and write nothing; where a recipe asks, check what can be known, and count nothing."""
+    if not dry_run.of_recipe() or args.sweep or args.apply or args.undo:
+        args.counting = True
+        run(args)
+        return ""
+    options = _options(args)
+    folder, out = base(args, args.labels, args.scores), default_output(args, _name(options), args.labels, args.scores)
+    labels, scores = args.labels or folder / "labels.csv", args.scores or folder / "scores.h5"
+    if args.scores is None and not dry_run.there(scores):
+        options.refuse_without_scores(scores)
+        scores = None
+    thresholds = [options.threshold] if is_threshold_file(options.threshold) else []
+    inputs = [labels, scores, args.ontology, *(args.thresholds_from or ()), *thresholds]
+    dry_run.refuse_absent(*inputs)
+    check_vocabulary(vocabulary_source(args, args.labels, args.scores))
+    refuse_input_as_output(out, inputs)
+    dry_run.refuse_folder(out, args.overwrite, "enhance")
+    dry_run.promise(out, "labels.csv", "ledger.parquet", "ledger.csv.gz", "run.json", *(["targets.h5"] * args.soft))
+    return f"would write {out}: {labels} with what is above the thresholds in {scores}"
+
+
+def _options(args: argparse.Namespace) -> EnhanceOptions:
+    """Return the rules that the options give."""
+    chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
+    return EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
+
+
+def _name(options: EnhanceOptions) -> str:
+    """Return what the folder of an enhancement is called."""
+    return f"enhanced-{'closure' if options.only_by_rule else 'psla-' * (options.profile == 'psla') + options.name}"
+
+
 def _run_search(args: argparse.Namespace) -> None:
     """Read, count, write the folder, and say what was done; or only count."""
     if args.sweep and args.soft:
         raise InputError("--sweep only counts", "--soft", "Leave one away.")
-    chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
-    options = EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
-    name = "closure" if options.only_by_rule else f"{'psla-' * (options.profile == 'psla')}{options.name}"
-    out = _output_folder(args, "sweep" if args.sweep else f"enhanced-{name}")
+    options = _options(args)
+    out = _output_folder(args, "sweep" if args.sweep else _name(options))
     inputs = Inputs()
     labels, *rest = _read_search(args, options, inputs)
     _refuse_inputs(args, out, inputs)
     record = {**asdict(options), "unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if args.sweep:
         rows = sweep(labels, *rest[:2], args.sweep, options, rest[2])
-        if not args.dry_run:
+        if not args.counting:
             with _writing(out, args) as folder:
                 write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
                 write_run_record(folder, run_record("enhance", {**record, "sweep": args.sweep}, inputs))
-        lines = [*sweep_lines(rows), "nothing written" if args.dry_run else f"{out / 'sweep.csv'}"]
+        lines = [*sweep_lines(rows), "nothing written" if args.counting else f"{out / 'sweep.csv'}"]
     else:
         enhancing = Enhancing.begin(labels, *rest[:2], options, rest[2])
         counted = enhancing.count()
-        if not args.dry_run:
+        if not args.counting:
             print(announced(enhancing, counted, out, args.soft), flush=True)
             with _writing(out, args) as folder:
                 write_blocks(enhancing, counted, folder, args.soft)
                 write_run_record(folder, run_record("enhance", record, inputs))
-        lines = summary_lines(enhancing.summary(counted), "nothing written" if args.dry_run else out)
+        lines = summary_lines(enhancing.summary(counted), "nothing written" if args.counting else out)
     print("\n".join(lines))
 
 
@@ -134,11 +167,11 @@ def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inpu
 def _output_folder(args: argparse.Namespace, name: str) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
     out = default_output(args, name, args.labels, args.scores, args.apply)
-    return out if args.dry_run else refuse_foreign(out, args.overwrite, "enhance")
+    return out if args.counting else refuse_foreign(out, args.overwrite, "enhance")
 
 
 def _refuse_inputs(args: argparse.Namespace, out: Path, inputs: Inputs) -> None:
-    if not args.dry_run:
+    if not args.counting:
         refuse_input_as_output(out, inputs.sha256)
 
 
@@ -181,33 +214,33 @@ def _run_apply(args: argparse.Namespace) -> None:
     kept, ledger, counts = apply_decisions(labels, reviewed, args.apply)
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
     left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
-    if not args.dry_run:
+    if not args.counting:
         with _writing(out, args) as folder:
             kept.write(folder / "labels.csv")
             write_ledger(ledger, folder)
             write_json(folder / "summary.json", summary)
             write_run_record(folder, run_record("enhance", left_out, inputs))
     said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
-    print(f"{'nothing written' if args.dry_run else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
+    print(f"{'nothing written' if args.counting else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
 
 
 def _run_undo(args: argparse.Namespace) -> None:
     """Write the label list as it was before the additions of a ledger."""
     out = default_output(args, UNDONE, args.labels, args.undo)
-    if not args.dry_run:
+    if not args.counting:
         refuse_foreign_file(out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
     labels_path, source = (
         args.labels or args.undo.parent / "labels.csv",
         vocabulary_source(args, args.undo, args.labels),
     )
-    if not args.dry_run:
+    if not args.counting:
         refuse_input_as_output(out, [labels_path, args.undo, source])
     enhanced = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
     labels, n_taken = without_additions(enhanced, ledger_pieces(args.undo, only=True), args.undo)
-    if not args.dry_run:
+    if not args.counting:
         with only_run(out):
             labels.write(out, overwrite=args.overwrite)
-    print(f"{'nothing written' if args.dry_run else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left")
+    print(f"{'nothing written' if args.counting else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left")
 
 
 def rounds(text: str) -> int | str:
@@ -243,9 +276,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--sweep", nargs="+", metavar="RULE", help="only count what each of these thresholds would add")
     add("--apply", type=Path, metavar="DECISIONS", help="reviewed ledger: add to the labels what was found right")
     add("--undo", type=Path, metavar="LEDGER", help=f"take the additions back (default --out: WORK/{UNDONE})")
-    add("--dry-run", action="store_true", help="say what would be done, write nothing")
     add("--out", type=Path, help="folder to write (default: WORK/enhanced-RULE)")
-    return run_verb(parser, run, argv)
+    parser.set_defaults(counting=False)
+    return run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel import cli
+from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
@@ -41,6 +41,7 @@ from pseudolabel.evaluation_lists import (
 )
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.answers import (
@@ -58,10 +59,11 @@ from pseudolabel.reports.evaluation_files import write_evaluation
 from pseudolabel.reports.results import RESULTS, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, RunResult, rows_of
 from pseudolabel.reports.tables import aligned, markdown, plural
-from pseudolabel.scores.class_map import ClassMap
+from pseudolabel.scores.class_map import BUILT_IN, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
+METRICS_FILE = "metrics.json"
 __all__ = ["answers_of_runs", "main", "read_run", "run"]
 
 
@@ -158,12 +160,49 @@ def run(args: argparse.Namespace) -> None:
     refuse_contradictions(args)
     if args.combine:
         return combine(args)
-    named = (args.labels, *(args.scores or ()), *(args.runs or ()), args.clips, args.truth, args.train_labels)
-    named += tuple(path for _, path in args.labels_set or ()) + tuple(args.enhanced or ())
-    out = cli.default_output(args, "evaluation", *(path for path in named if path and path.exists()))
+    out = output_of(args)
     with only_run(out):
         refuse_foreign(out, args.overwrite, "evaluate")
         evaluate(args, out)
+
+
+def output_of(args: argparse.Namespace) -> Path:
+    """Return the folder to write."""
+    named = (args.labels, *(args.scores or ()), *(args.runs or ()), args.clips, args.truth, args.train_labels)
+    named += tuple(path for _, path in args.labels_set or ()) + tuple(args.enhanced or ())
+    return cli.default_output(args, "evaluation", *(path for path in named if path and path.exists()))
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the evaluation, after checking what can be known."""
+    refuse_contradictions(args)
+    if args.combine:
+        inside = [folder / "evaluation" for folder in args.combine]
+        both = zip(args.combine, inside, strict=True)
+        dry_run.refuse_absent(*(a / METRICS_FILE if dry_run.there(a / METRICS_FILE) else b / METRICS_FILE
+                                for a, b in both))  # fmt: skip
+        return f"would show one table of {len(args.combine)} evaluations{f', and write {args.out}' if args.out else ''}"
+    out, lists, stores = output_of(args), EvaluationLists.of(args), args.scores or []
+    listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
+    dry_run.refuse_absent(*listed, *stores, args.ontology)
+    check_vocabulary(lists.vocabulary)
+    named = args.runs or ()
+    absent = [run for run in named if not any(dry_run.there(path / WEIGHTS) for path in (run, lists.runs / run))]
+    if absent:
+        raise InputError(f"no run {str(absent[0])!r} with a {WEIGHTS}", "--runs", f"Name those in {lists.runs}.")
+    of_runs = bool(named) or (args.runs is None and not stores)
+    if of_runs and not named and not dry_run.holds(lists.runs, WEIGHTS):
+        raise InputError("no run with a model is there", lists.runs, "Train one, or give --runs or --scores STORE.")
+    if of_runs:
+        dry_run.refuse_absent(lists.clips)
+        check_device(args.device, args.threads)
+    if args.class_map not in (None, *BUILT_IN):
+        dry_run.refuse_absent(args.class_map)
+    refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
+    dry_run.refuse_folder(out, args.overwrite, "evaluate")
+    dry_run.promise(out, METRICS_FILE, "results.md", "run.json")
+    what = f"{len(named)} runs" if named else f"the runs in {lists.runs}" if of_runs else f"{len(stores)} stores"
+    return f"would write {out}: {what} on {', '.join(map(str, lists.sets.values()))}"
 
 
 def evaluate(args: argparse.Namespace, out: Path) -> None:
@@ -253,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="output folder (default: WORK/evaluation)")
     parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="clips a batch (default: 32)")
     cli.add_device_options(parser)
-    return cli.run_verb(parser, run, argv)
+    return cli.run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,13 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     if os.path.lexists(path) and not overwrite:
         clear_leftovers(path)  # of a run that was killed when all was done
         clear_lock(lock_path(path))
-        raise OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
+        raise output_exists(path)
     return path
+
+
+def output_exists(path: Path) -> OutputExists:
+    """Return the error that something is there which may not be overwritten."""
+    return OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
 
 
 def read_run(folder: Path) -> dict:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pseudolabel import cli
+from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.audio.clips import CODECS, ClipStore, audio_start, write_clips
 from pseudolabel.audio.decoding import (
@@ -55,7 +55,9 @@ from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finis
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
+from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.prepare_files import (
+    LISTS,
     Reports,
     label_lists,
     lists_to_write,
@@ -198,10 +200,7 @@ def check_found(
 
 def prepare(args: argparse.Namespace) -> None:
     """Make clips.h5, and beside it the lists, skipped.csv and missing.csv, as the only run that does."""
-    if args.add and args.overwrite:
-        raise InputError("--add keeps the store that is there", "--overwrite", "Give one of them.")
-    if args.front_end and not args.stats:
-        raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
+    refuse_contradictions(args)
     out = args.out or args.work / "clips.h5"
     with only_run(out):
         if not (args.add or args.overwrite):
@@ -211,6 +210,32 @@ def prepare(args: argparse.Namespace) -> None:
             prepare_alone(args, refuse_foreign_file(out, overwrite, ours, "a clip store"))
         if args.stats:
             write_statistics(args, out)
+
+
+def refuse_contradictions(args: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    if args.add and args.overwrite:
+        raise InputError("--add keeps the store that is there", "--overwrite", "Give one of them.")
+    if args.front_end and not args.stats:
+        raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the clip store, after checking what can be known."""
+    refuse_contradictions(args)
+    out, audio = args.out or args.work / "clips.h5", args.audio or args.work / "scenes"
+    if args.stats and out.exists() and not (args.add or args.overwrite):
+        return f"would write the {args.stats} statistics of {out}"
+    given = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or ()]
+    dry_run.refuse_absent(audio, args.segments, *given, args.groups)
+    check_vocabulary(cli.vocabulary_source(args, None if own_lists(args) else args.out and out))
+    overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
+    dry_run.refuse_output(out, overwrite, lambda: refuse_foreign_file(out, overwrite, ours, "a clip store"))
+    dry_run.promise(out)
+    for name in LISTS:
+        if getattr(args, Path(name).stem):
+            dry_run.promise(out.with_name(name))
+    return f"would write {out}: the recordings in {audio}"
 
 
 def write_statistics(args: argparse.Namespace, path: Path) -> None:
@@ -345,7 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
                         help="of --stats, e.g. n_mels=64 hop_s=.02")  # fmt: skip
     parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
-    return cli.run_verb(parser, prepare, argv)
+    return cli.run_verb(parser, prepare, argv, plan)
 
 
 if __name__ == "__main__":

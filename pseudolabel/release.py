@@ -22,9 +22,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from pseudolabel import __version__, cli
+from pseudolabel import __version__, cli, dry_run
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
@@ -68,6 +69,39 @@ def run(args: argparse.Namespace, given: Sequence[str]) -> None:
         _make(args)
 
 
+def plan(args: argparse.Namespace, given: Sequence[str]) -> str:
+    """Return what a dry run says of the release, after checking what can be known."""
+    _refuse_others(args, given)
+    if args.verify or args.diff:
+        named = args.diff or [args.verify]
+        dry_run.refuse_absent(*named, args.ontology)
+        return f"would {'compare' if args.diff else 'verify'} {' and '.join(map(str, named))}"
+    if args.model:
+        if args.onnx:
+            dry_run.check_packages("--onnx", "export", "onnx", "onnxscript", "onnxruntime")
+        out = args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
+        dry_run.refuse_absent(args.model)
+        dry_run.refuse_output(out, args.overwrite, lambda: None)
+        return f"would write {out}: the model of {args.model}"
+    from pseudolabel.releases.folder import not_a_release
+
+    folder, out, named = _folders(args)
+    dry_run.refuse_absent(folder, *named)
+    refuse_input_as_output(out, (folder, *named))
+    check = partial(refuse_foreign, out, args.overwrite, reason_not_to=not_a_release)
+    dry_run.refuse_output(out, args.overwrite, check)
+    dry_run.promise(out)
+    return f"would write {out}: a release of {folder}"
+
+
+def _folders(args: argparse.Namespace) -> tuple[Path, Path, tuple[Path | None, ...]]:
+    """Return the enhancement, the release, and the files that options name."""
+    folder = args.enhanced or _only_enhanced(args.work)
+    name = f"release-{folder.resolve().name.removeprefix('enhanced-')}"
+    named = (args.labels, *(args.list or ()), args.scores, args.precision, args.evaluation, *(args.teacher or ()))
+    return folder, args.out or cli.home(args, args.enhanced) / name, named
+
+
 def _refuse_others(args: argparse.Namespace, given: Sequence[str]) -> None:
     """Raise InputError for two modes at a time, and for an option that the mode does not have."""
     modes = [name for name in MODES if getattr(args, name)]
@@ -109,11 +143,9 @@ def _make(args: argparse.Namespace) -> None:
     from pseudolabel.releases.listing import values_of_their_kind
     from pseudolabel.releases.verify import verify_release
 
-    folder = args.enhanced or _only_enhanced(args.work)
+    folder, out, named = _folders(args)
     home = cli.home(args, args.enhanced)
-    out = args.out or home / f"release-{folder.resolve().name.removeprefix('enhanced-')}"
     refuse_foreign(out, args.overwrite, reason_not_to=not_a_release)
-    named = (args.labels, *(args.list or ()), args.scores, args.precision, args.evaluation, *(args.teacher or ()))
     refuse_input_as_output(out, (folder, *named))
     with values_of_their_kind(folder):
         enhanced = read_enhanced(folder, home, args.vocabulary)
@@ -236,10 +268,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb; return its exit code."""
     parser = _parser()
 
-    def run_given(args: argparse.Namespace) -> None:
-        run(args, [name for name, value in vars(args).items() if value != parser.get_default(name)])
+    def given(args: argparse.Namespace) -> list[str]:
+        return [name for name, value in vars(args).items() if value != parser.get_default(name)]
 
-    return cli.run_verb(parser, run_given, argv)
+    return cli.run_verb(parser, lambda args: run(args, given(args)), argv, lambda args: plan(args, given(args)))
 
 
 def _parser() -> argparse.ArgumentParser:

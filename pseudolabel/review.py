@@ -27,6 +27,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
@@ -52,6 +53,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
+from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, sha256, write_run_record
 from pseudolabel.reviews.curve import OWN_JUDGED
@@ -85,8 +87,8 @@ def draw_sample(
     return make_sample(shuffled(items, args.seed), ledger_sha256, drawn.strata, args.blind, edges, args.seed)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Make a page, or read judgements."""
+def settle(args: argparse.Namespace) -> Path:
+    """Return the folder to write, after refusing options of the other form; the others get their defaults."""
     if args.judgements:
         strange, what, remedy = _given(args, OF_PAGE), "making a page", "Leave it away, or --judgements."
     else:
@@ -99,7 +101,28 @@ def run(args: argparse.Namespace) -> None:
         setattr(args, name, default if getattr(args, name) is None else getattr(args, name))
     if args.decoys is not None and not args.blind:
         raise InputError("decoys are seen as such where the page says why an item is there", "--decoys", "Add --blind.")
-    out = default_output(args, "review-result" if args.judgements else "review", args.ledger, args.sample)
+    return default_output(args, "review-result" if args.judgements else "review", args.ledger, args.sample)
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the page or the result, after checking what can be known."""
+    out = settle(args)
+    if args.judgements:
+        sample = args.sample or base(args, args.ledger) / "review"
+        dry_run.refuse_absent(*args.judgements, sample, args.ledger)
+        what = f"what {first_few(args.judgements)} say of {sample}"
+    else:
+        ledger = args.ledger or _only_ledger(args.work)
+        dry_run.refuse_absent(ledger, args.labels, args.ontology, args.clips, args.scores, args.segments)
+        check_vocabulary(vocabulary_source(args, ledger, args.labels))
+        what = f"a page of {ledger}"
+    dry_run.refuse_folder(out, args.overwrite, "review")
+    return f"would write {out}: {what}"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make a page, or read judgements."""
+    out = settle(args)
     with only_run(out):
         refuse_foreign(out, args.overwrite, "review")
         _run_judgements(args, out) if args.judgements else _run_page(args, out)
@@ -364,7 +387,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--own-judged", type=positive_int, metavar="N",
         help=f"a class with N judged items has its own floor, others a common one (default: {OWN_JUDGED})")  # fmt: skip
     add("--out", type=Path, help="folder to write (default: WORK/review, with --judgements WORK/review-result)")
-    return run_verb(parser, run, argv)
+    return run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel import cli
+from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.models import CONFIG, WEIGHTS
 from pseudolabel.ownership import readable_object, refuse_input_as_output
+from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
     add_import_options,
@@ -123,16 +125,53 @@ def make_store(args: argparse.Namespace) -> None:
         refuse_alien(args)
         merge_stores(args)
         return
-    if args.run and args.folds:
-        raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
-    refuse_alien(args)
-    folder = args.work if args.imported else cli.base(args, *named_inputs(args))
-    out, ranks = args.out or folder / "scores.h5", Ranks() if args.imported else Ranks.from_environment()
+    refuse_contradictions(args)
+    out, ranks = output_of(args), Ranks() if args.imported else Ranks.from_environment()
     with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
         if args.imported:
             import_answers(args, refuse_foreign_store(out, args.overwrite))
         elif not (ranks.size == 1 and finished_before(out)):
             score(args, refuse_foreign_store(out, args.overwrite), ranks)
+
+
+def refuse_contradictions(args: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    if args.run and args.folds:
+        raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
+    refuse_alien(args)
+
+
+def output_of(args: argparse.Namespace) -> Path:
+    """Return the store to write."""
+    folder = args.work if args.imported else cli.base(args, *named_inputs(args))
+    return args.out or folder / "scores.h5"
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the store, after checking what can be known."""
+    if args.verify:
+        dry_run.refuse_absent(args.verify)
+        return f"would verify {args.verify}"
+    refuse_contradictions(args)
+    out, said = args.out or cli.home(args, *args.merge) / "scores.h5" if args.merge else output_of(args), {}
+    if args.merge:
+        inputs, what = args.merge, f"{len(args.merge)} stores"
+    elif args.imported:
+        inputs = [*(path for _, path in args.imported), args.ids, args.clips]
+        what = f"the answers in {first_few(path for _, path in args.imported)}"
+    else:
+        runs, clips = chosen_runs(args), args.clips or cli.base(args, *named_inputs(args)) / "clips.h5"
+        inputs = [clips, args.list, *(run / name for run in runs for name in (WEIGHTS, CONFIG))]
+        said["scales"] = list(dict.fromkeys(args.windows))
+        what = f"{first_few(runs)} on {clips}, scales {', '.join(map(window_name, said['scales']))}"
+        check_device(args.device, args.threads)
+        if args.list:
+            check_vocabulary(cli.vocabulary_source(args, *named_inputs(args)))
+    dry_run.refuse_absent(*inputs)
+    refuse_input_as_output(out, inputs)
+    dry_run.refuse_output(out, args.overwrite, lambda: refuse_foreign_store(out, args.overwrite))
+    dry_run.promise(out, **said)
+    return f"would write {out}: {what}"
 
 
 def refuse_alien(args: argparse.Namespace) -> None:
@@ -280,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--merge", type=Path, nargs="+", metavar="STORE", help="make one store of several of one "
                         "model: of other clips, of other scales")  # fmt: skip
     add_import_options(parser)
-    return cli.run_verb(parser, make_store, argv)
+    return cli.run_verb(parser, make_store, argv, plan)
 
 
 if __name__ == "__main__":

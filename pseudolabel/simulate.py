@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.audio.corpus import (
     CLIP_IDS,
@@ -347,9 +348,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Make the corpus that the options ask for and print its summary."""
-    options = SimulateOptions(
+def options_of(args: argparse.Namespace) -> SimulateOptions:
+    """Return what the command line asks for."""
+    return SimulateOptions(
         scenes=args.scenes,
         balanced=args.balanced,
         validation=args.validation,
@@ -362,6 +363,22 @@ def run(args: argparse.Namespace) -> None:
         scene=SceneOptions(args.duration, args.sample_rate, tuple(args.events), tuple(args.snr)),
         annotator=AnnotatorOptions(args.missing_child, args.missing_parent, args.missed_event, args.false_label),
     )
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the corpus, after checking what can be known."""
+    options = options_of(args)
+    dry_run.refuse_absent(args.sounds, args.sound_labels)
+    if None in (args.sounds, args.sound_labels):
+        collect_sounds(options, Vocabulary.load("audioset"), args.sounds, args.sound_labels, args.strict)
+    refuse_others(args.work, args.overwrite, clear=False)
+    dry_run.promise(args.work, SCENES, *TABLES)
+    return f"would write {args.work / SCENES}: {sum(options.sizes.values())} scenes, and their lists"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the corpus that the options ask for and print its summary."""
+    options = options_of(args)
     inputs = Inputs()
     inputs.read(args.sound_labels)
     record = run_record("simulate", vars(args), inputs, args.seed)
@@ -373,7 +390,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m pseudolabel.simulate`."""
-    return run_verb(build_parser(), run, argv)
+    return run_verb(build_parser(), run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from pseudolabel.train_material import (
     validation_set,
 )
 from pseudolabel.train_options import build_parser, check_together, needs_validation, train_options
+from pseudolabel.train_plan import plan_training
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.run_folder import claim, refuse_finished, write_record
@@ -99,6 +100,14 @@ def train(args: argparse.Namespace) -> None:
         on_gpu=several and cli.choose_device(ranks.device_name(args.device), args.threads).type == "cuda"
     ):
         train_together(args, sources, folder, ranks)
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the run folder, after checking what can be known."""
+    check_together(args)
+    folder, sources = run_folder(args), find_sources(args)
+    refuse_input_as_output(folder, sources.paths.values())
+    return plan_training(args, folder, sources.paths)
 
 
 def train_together(args: argparse.Namespace, sources: Sources, folder: Path, ranks: Ranks) -> None:
@@ -212,7 +221,7 @@ def write_run(args, folder: Path, trainer, chosen: TrainingList, sources: Source
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return cli.run_verb(build_parser(__doc__), train, argv)
+    return cli.run_verb(build_parser(__doc__), train, argv, plan)
 
 
 if __name__ == "__main__":

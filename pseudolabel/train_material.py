@@ -14,12 +14,14 @@ from scipy import sparse
 
 from pseudolabel import cli
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.folds import fold_numbers
 from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models import CONFIG, WEIGHTS
 from pseudolabel.records import Inputs
 from pseudolabel.scores.windows import window_samples
 
@@ -60,11 +62,9 @@ def find_sources(args: argparse.Namespace) -> Sources:
 def _pretrained(args: argparse.Namespace) -> dict[str, Path]:
     if not args.pretrained:
         return {}
-    from pseudolabel.models.files import CONFIG, WEIGHTS
-
     given = Path(args.pretrained)
     files = {f"pretrained {name}": given / name for name in (WEIGHTS, CONFIG)}
-    return files if given.is_dir() else {"pretrained": given}
+    return files if given.is_dir() or there(given / CONFIG) else {"pretrained": given}
 
 
 @dataclass

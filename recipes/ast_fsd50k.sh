@@ -37,7 +37,7 @@ full)   # The document's: 1024 frames, the three colours' patch weights averaged
     # the balanced AudioSet.
     scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1 length=10.24
     epochs=15 batch=16 slim_epochs=100 slim_batch=8 slim_clips=2100 warmup=1000 rate=5e-5
-    slim_classes=(Music "Human voice" Animal Vehicle Water) PRETRAINED=${PRETRAINED-imagenet}
+    slim_classes=(Music "Human voice" Animal Vehicle Water) PRETRAINED=${PRETRAINED-imagenet} hold_out=yes
     rows=("${known[@]}") ;;
 esac
 [ "$PRETRAINED" = imagenet ] || PRETRAINED=${PRETRAINED:+$(as_path "$PRETRAINED")}
@@ -76,8 +76,8 @@ train_rows() {
 in_lanes train_rows "${rows[@]}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
-shopt -s nullglob
-of_slim=("$slim"/runs/*) of_all=("$WORK"/runs/*)
+all slim/runs && of_slim=("${found[@]}")
+all runs && of_all=("${found[@]}")
 if [ -n "${of_slim[*]}" ]; then
     step slim/evaluation evaluate --work "$slim" --clips "$clips" --vocabulary "$slim/lists/vocabulary.csv" \
         --labels "$slim/lists/eval.csv" --metrics accuracy map --enhanced

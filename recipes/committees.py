@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.cli import run_verb, verb_parser
 from pseudolabel.errors import InputError
@@ -49,7 +51,18 @@ def compare(args: argparse.Namespace) -> None:
     write_text(args.work / "committees.txt", f"{aligned((HEADER, lines))}\n")
 
 
-if __name__ == "__main__":
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the table."""
+    dry_run.refuse_absent(*(args.work / name / "metrics.json" for name in ("members", "evaluation")))
+    return f"would write {args.work / 'committees.txt'}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare the committees."""
     parser = verb_parser("committees", __doc__)
     parser.add_argument("committees", nargs="+", metavar="NAME=MEMBERS")
-    raise SystemExit(run_verb(parser, compare, None))
+    return run_verb(parser, compare, argv, plan)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

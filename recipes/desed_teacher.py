@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_text
 from pseudolabel.cli import run_verb
 from pseudolabel.enhance import EnhanceOptions, enhance
@@ -71,11 +72,16 @@ def unpack(data: Path, work: Path) -> None:
         incomplete(truth, kind, SEEDS[0]).write(work / f"labels-{kind}.csv")
 
 
-def read_archive(data: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-    """Return the teacher's levels and the truth, both (N, F, 10), clip ids and classes."""
+def refuse_absent_files(data: Path) -> None:
+    """Raise InputError where a file of the teacher's is missing."""
     for name in (ARCHIVE, "clips.txt", "classes.txt"):
         if not (data / name).is_file():
             raise InputError("no such file", data / name, "Give the folder of DESED's teacher.")
+
+
+def read_archive(data: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """Return the teacher's levels and the truth, both (N, F, 10), clip ids and classes."""
+    refuse_absent_files(data)
     with np.load(data / ARCHIVE, allow_pickle=False) as archive:
         levels, strong = archive["teacher"], archive["strong"]
     clip_ids = [clip_id_of(name) for name in (data / "clips.txt").read_text(encoding="utf-8").split()]
@@ -160,7 +166,19 @@ def shown(name: str, spread: Spread) -> str:
     return "±".join(f"{value:.3f}".lstrip("0") if name in RATES else f"{value:.0f}" for value in figures)
 
 
-def main() -> int:
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of a step."""
+    if args.step == "table":
+        dry_run.refuse_absent(*(args.work / f"scores-{name}.h5" for name in POOLS), args.work / "truth.csv")
+        return f"would write {args.work / 'recovered.csv'}"
+    refuse_absent_files(args.data)
+    lists = [f"labels-{kind}.csv" for kind in KINDS]
+    made = ["ids.txt", "classes.txt", "ontology.csv", "vocabulary.csv", "truth.csv", *lists]
+    dry_run.promise(args.work, *made, *(f"predictions-{name}.npy" for name in POOLS))
+    return f"would unpack {args.data} into {args.work}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the two steps."""
     parser = argparse.ArgumentParser(prog="desed_teacher", description=__doc__)
     parser.add_argument("--debug", action="store_true")
@@ -169,9 +187,11 @@ def main() -> int:
     first.add_argument("data", type=Path)
     for step in (first, last):
         step.add_argument("work", type=Path)
-    return run_verb(
-        parser, lambda args: table(args.work) if args.step == "table" else unpack(args.data, args.work), None
-    )
+
+    def run(args: argparse.Namespace) -> None:
+        table(args.work) if args.step == "table" else unpack(args.data, args.work)
+
+    return run_verb(parser, run, argv, plan)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,12 @@ source "$(dirname "$0")/common.sh"
 [ -n "$DATA" ] || refuse "DATA=FOLDER: give the folder of DESED's teacher"
 lanes=1
 claim RECIPE DATA
+check_steps
+keep_settings
 
-verb() { "$python" -P -m "pseudolabel.$1" --work "$WORK" --overwrite "${@:2}"; }
+verb() { always "$1" --work "$WORK" --overwrite "${@:2}"; }
 
-"$python" -P "$root/recipes/desed_teacher.py" unpack "$DATA" "$WORK"
+always desed_teacher.py unpack "$DATA" "$WORK"
 for pool in mean max; do
     verb score --import "$WORK/predictions-$pool.npy" --ids "$WORK/ids.txt" --classes "$WORK/classes.txt" \
         --name "DESED mean teacher, $pool over frames" --out-of-fold --out "$WORK/scores-$pool.h5"
@@ -40,5 +42,5 @@ verb evaluate --scores "$WORK/scores-mean.h5" "$WORK/scores-max.h5" --labels "$W
 # All cells: mean and standard deviation over five drawings of what is dropped.
 #   proposable   dropped labels that a remaining label proposes          candidates   all that is proposed
 #   recall_proposable, recall   of the proposable, of all dropped labels
-"$python" -P "$root/recipes/desed_teacher.py" table "$WORK"
+always desed_teacher.py table "$WORK"
 printf 'took %d s; the table: %s and .txt\n' "$SECONDS" "$WORK/recovered.csv"

@@ -90,9 +90,10 @@ committee all "${all[@]}"
 # ---- results: first the single epochs, which are many ---------------------------------------------------------------
 each=("${each[@]/#/$WORK/answers/}")
 step members evaluate --scores "${each[@]/%/.h5}" --out "$WORK/members"
-measured=(--runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5)
+all runs && measured=(--runs "${found[@]}")
+all committees .h5 && measured+=(--scores "${found[@]}")
 step evaluation evaluate "${measured[@]}"
 step committees.txt committees.py "checkpoints=${members[*]##*/}" "seeds=${same[*]}" "settings=${other[*]}" \
     "all=${all[*]}"
-cat "$WORK/committees.txt"
+show "$WORK/committees.txt"
 finish "${measured[@]}"

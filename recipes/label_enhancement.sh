@@ -23,6 +23,7 @@ WORK=${WORK:-work-label-enhancement}
 source "$(dirname "$0")/psla.sh"
 
 psla_settings
+annotator=runs/teacher
 LIST=${LIST:-balanced} ESC50=${ESC50:-} FSD50K=${FSD50K:-} full=() sampling=shuffle
 ESC50_MAP=${ESC50_MAP:-} FSD50K_MAP=${FSD50K_MAP:-}
 one_of LIST balanced full

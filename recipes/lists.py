@@ -1,6 +1,7 @@
 """Label lists that recipes make of others.
 
 python recipes/lists.py fsd50k GROUND_TRUTH WORK          # FSD50K's own division -> WORK/lists, WORK/vocabulary.csv
+python recipes/lists.py hold-out WORK --labels train.csv  # a list to validate on -> WORK/lists: train, validation
 python recipes/lists.py slim WORK OUT --clips 2100        # one of five classes a clip -> OUT/labels, validation, eval
 python recipes/lists.py part WORK --of 5                  # every fifth group of the training list -> WORK/part, rest
 
@@ -13,19 +14,26 @@ import argparse
 import csv
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.listing import nfc
 from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
 from pseudolabel.errors import InputError
+from pseudolabel.labels.aliases import clip_name
 from pseudolabel.labels.folds import fold_numbers
+from pseudolabel.labels.held_out import held_out_rows
 from pseudolabel.labels.readers import clip_id_of
-from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.sampling import class_counts
+from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.prepare_files import read_groups
 from pseudolabel.records import sha256
 
 SLIM_CLASSES = ("Music", "Human voice", "Animal", "Vehicle", "Water")  # of Susini 2022; no clip has two of them
@@ -49,6 +57,71 @@ def fsd50k(args: argparse.Namespace) -> None:
         evaluation.write(folder / "eval.csv")
         write_inputs(folder / "run.json", *(args.ground_truth / name for name in ("dev.csv", "eval.csv")))
     print(f"wrote {args.work / 'lists'}: {len(parts['train'])}, {len(parts['val'])}, {len(evaluation)} clips")
+
+
+def hold_out(args: argparse.Namespace) -> None:
+    """Write a list to validate on and the training lists without its clips, groups and recordings.
+
+    At least so many clips of each class that has twice as many are drawn (Moore et al. 2023, 2.2.2), of those that are
+    in no balanced list, where there is one; never one whose recording is in the evaluation list.
+    """
+    vocabulary = Vocabulary.load(args.vocabulary)
+    labels = read_lists(args.labels, vocabulary)
+    few, evaluation = (LabelTable.read(path, vocabulary, unknown="skip").clip_ids if path else ()
+                       for path in (args.balanced, args.eval))  # fmt: skip
+    kinship = Kinship(labels.clip_ids, read_groups(args.groups))
+    open_to_draw = ~kinship.of_recordings(evaluation)
+    apart = open_to_draw & ~kinship.of_recordings(few) & ~kinship.with_kin(np.isin(labels.clip_ids, few))
+    for rows in (np.flatnonzero(apart), np.flatnonzero(open_to_draw)):
+        candidates = labels.select([labels.clip_ids[row] for row in rows])
+        enough = class_counts(candidates.matrix) >= 2 * args.least
+        if enough.any():
+            break
+    else:
+        message = f"no class has {2 * args.least} clips, of which {args.least} could be held out to validate on"
+        raise InputError(message, args.labels[0], "Give DATA a validation.csv.")
+    kept = candidates.matrix @ sparse.diags_array(enough.astype(np.int8))
+    drawn = rows[held_out_rows(replace(candidates, matrix=sparse.csr_array(kept).astype(bool)), args.least, args.seed)]
+    held = kinship.with_kin(np.isin(np.arange(len(labels)), drawn))
+    if held.all():
+        raise InputError("all clips are of groups that would be held out", args.groups, "Give DATA a validation.csv.")
+    clip_ids = np.array(labels.clip_ids, dtype=object)
+    with whole_folder(args.work / "lists", False) as folder:
+        labels.select(clip_ids[held].tolist()).write(folder / "validation.csv")
+        labels.select(clip_ids[~held].tolist()).write(folder / "train.csv")
+        if args.balanced:
+            out = set(clip_ids[held].tolist())
+            known = [clip_id for clip_id in few if clip_id in labels.row_of and clip_id not in out]
+            labels.select(known).write(folder / "balanced.csv")
+        write_inputs(folder / "run.json", *args.labels, *filter(None, (args.balanced, args.eval, args.groups)))
+    print(f"wrote {args.work / 'lists'}: {int(held.sum()):,} clips to validate on, {int((~held).sum()):,} to train on")
+
+
+class Kinship:
+    """Which clips of a list may not be divided: those of one group, and those whose names are of one recording."""
+
+    def __init__(self, clip_ids: Sequence[str], groups: dict[str, str]):
+        self.recordings = [clip_name(clip_id).bare_id for clip_id in clip_ids]
+        of_groups = [
+            groups.get(nfc(clip_id)) or groups.get(recording) or f"\0{clip_id}"  # no group's name: one of its own
+            for clip_id, recording in zip(clip_ids, self.recordings, strict=True)
+        ]
+        self.keys = [np.unique(np.array(names), return_inverse=True)[1] for names in (self.recordings, of_groups)]
+
+    def of_recordings(self, clip_ids: Sequence[str]) -> np.ndarray:
+        """Return which clips (N,) are of a recording that another list has too."""
+        others = {clip_name(clip_id).bare_id for clip_id in clip_ids}
+        return np.array([recording in others for recording in self.recordings], dtype=bool)
+
+    def with_kin(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the chosen clips (N,) and all that are bound to them, directly or through others."""
+        while True:
+            grown = chosen.copy()
+            for keys in self.keys:
+                grown |= np.isin(keys, np.unique(keys[grown]))
+            if (grown == chosen).all():
+                return grown
+            chosen = grown
 
 
 def slim(args: argparse.Namespace) -> None:
@@ -98,6 +171,27 @@ def part(args: argparse.Namespace) -> None:
     print(f"wrote {args.work / 'part.csv'} and rest.csv: {int(held.sum())} and {int((~held).sum())} clips")
 
 
+MAKES = {
+    "fsd50k": ("lists/train.csv", "lists/validation.csv", "lists/eval.csv", "vocabulary.csv"),
+    "hold-out": ("lists/train.csv", "lists/validation.csv"),
+    "slim": ("labels.csv", "validation.csv", "eval.csv", "vocabulary.csv"),
+    "part": ("part.csv", "rest.csv"),
+}
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the lists, after checking that what they are made of will be there."""
+    if args.kind == "fsd50k":
+        dry_run.refuse_absent(args.ground_truth / "dev.csv", args.ground_truth / "eval.csv")
+    elif args.kind == "hold-out":
+        dry_run.refuse_absent(*args.labels, args.balanced, args.eval, args.groups)
+    else:
+        dry_run.refuse_absent(args.work / "labels.csv", *([args.work / "clips.h5"] * (args.kind == "part")))
+    folder = args.out if args.kind == "slim" else args.work
+    dry_run.promise(folder, *MAKES[args.kind], *(["lists/balanced.csv"] if getattr(args, "balanced", None) else []))
+    return f"would write {', '.join(MAKES[args.kind])} in {folder}"
+
+
 def write_inputs(path: Path, *inputs: Path) -> None:
     """Write what step.py compares before it takes a list as made: the checksums of its inputs."""
     write_json(path, {"inputs": {str(path): sha256(path) for path in inputs if path.exists()}})
@@ -112,11 +206,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make one kind of list."""
     parser = argparse.ArgumentParser(prog="lists", description=__doc__)
     parser.add_argument("--debug", action="store_true")
-    kinds = parser.add_subparsers(required=True)
+    kinds = parser.add_subparsers(dest="kind", required=True)
     own = kinds.add_parser("fsd50k")
     own.add_argument("ground_truth", type=Path)
     own.add_argument("work", type=Path)
     own.set_defaults(make=fsd50k)
+    held = kinds.add_parser("hold-out")
+    held.add_argument("work", type=Path)
+    held.add_argument("--labels", type=Path, nargs="+", required=True)
+    for name in ("balanced", "eval", "groups"):
+        held.add_argument(f"--{name}", type=Path)
+    held.add_argument("--vocabulary", default="audioset")
+    held.add_argument("--least", type=positive_int, default=5)
+    held.set_defaults(make=hold_out)
     few = kinds.add_parser("slim")
     few.add_argument("work", type=Path)
     few.add_argument("out", type=Path)
@@ -127,9 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     divided.add_argument("work", type=Path)
     divided.add_argument("--of", type=positive_int, default=5)
     divided.set_defaults(make=part)
-    for kind in (few, divided):
+    for kind in (held, few, divided):
         kind.add_argument("--seed", type=non_negative_int, default=0)
-    return run_verb(parser, lambda args: args.make(args), argv)
+    return run_verb(parser, lambda args: args.make(args), argv, plan)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,17 @@
 # 7. evaluate   everything on clips that nobody has trained on: table, figures, report
 # 8. release    the enhanced labels as a folder that others can use, and check
 #
-# Run it again and every finished step is skipped; kill it and it goes on where it was.
+# Run it again and every finished step is skipped; kill it and it goes on where it was. All steps are checked before the
+# first; `bash recipes/psl_2s.sh --dry-run` lists them and ends.
+#
+# An annotator that is there already takes the place of step 3's, where WORK holds its run folder and nothing else:
+#
+#   python -m pseudolabel.models.published mobilenetv2_mAP40_53.pt --out work-paper/runs/teacher
+#   SCALE=paper DATA=audioset WORK=work-paper bash recipes/psl_2s.sh
+#
+# SCALE=paper chooses the students' weights by clips that nobody is trained on. Where DATA has no validation.csv (AudioSet
+# has none), clips of its training list are held out: five of each class that has ten or more, not from the balanced list
+# where there is one, with all clips of their groups and recordings. An annotator that was given may have heard them.
 #
 #   SCALE   tiny (under a minute: does it run?), demo (the default: under 9 minutes on two cores), full (for a GPU),
 #           paper (the same, students trained as PSL's are)
@@ -34,6 +44,7 @@ one_of STUDENT "${NETWORKS[@]}"
 one_of TEACHER "${NETWORKS[@]}"
 words LENGTHS '([1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})s' "a length such as 10s"
 lengths=("${words[@]}")
+annotator=runs/teacher
 how=(--no-validation)                                   # all students take the same steps; the last weights count
 case $SCALE in
 tiny)   # Proves that every step runs and fits the next; far too little for a model to learn much.
@@ -57,7 +68,7 @@ paper)  # PSL's own training: decibels as they are, 32 pieces a step whatever th
     scenes=20000 balanced=4000 validation=500 evaluation=2000
     teacher_epochs=30 student_epochs=300 batch=32 seeds=3
     rows=(weak psl_10s psl_5s psl_2s)
-    how=(--schedule constant --select best --patience 15)
+    how=(--schedule constant --select best --patience 15) hold_out=yes
     hop_s=.01 lanes=1 ;;
 esac
 choose_rows weak enhanced psl_10s psl_5s psl_2s true
@@ -78,7 +89,8 @@ teach() {
 
 # knows_truth: whether truth.csv has every clip of the balanced list; in real data it often covers the evaluation alone.
 knows_truth() {
-    [ -e "$WORK/truth.csv" ] || return 1
+    there "$WORK/truth.csv" || return 1
+    [ -e "$WORK/truth.csv" ] && [ -e "$balanced_list" ] || return 0  # they will be
     [ -z "$(comm -13 <(cut -d, -f1 "$WORK/truth.csv" | sort) <(cut -d, -f1 "$balanced_list" | sort))" ]
 }
 

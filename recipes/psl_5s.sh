@@ -10,4 +10,4 @@
 # The run is that of psl_2s.sh, whose head explains the settings; only the rows differ, and WORK (work-psl-5s).
 set -euo pipefail
 export WORK=${WORK:-work-psl-5s} ROWS=${ROWS:-weak psl_5s} LENGTHS=${LENGTHS:-10s 5s 2s}
-exec bash "$(dirname "$0")/psl_2s.sh"
+exec bash "$(dirname "$0")/psl_2s.sh" "$@"

@@ -2,7 +2,8 @@
 #
 #   MODEL       network (efficientnet_b2, 13.64 M; at SCALE=tiny mobilenetv2 of a quarter's width)
 #   PRETRAINED  where it starts: imagenet, or a file of weights (imagenet; at SCALE=tiny nothing)
-#   TEACHER_RUN run folder of a teacher that is there, in recipes with a teacher (none: it is trained)
+#   TEACHER_RUN run folder of a teacher that is there, in recipes with a teacher (none: it is trained, unless WORK holds
+#               runs/teacher and nothing else, as models.published --out WORK/runs/teacher leaves it)
 # shellcheck shell=bash disable=SC2034,SC2154  # names that the recipe sets, or that it reads
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -80,7 +81,13 @@ psla_ensemble() {
 # the labels as they are, with the options that follow), and has it answer the clips of LIST: WORK/scores.h5.
 psla_teacher() {
     teacher=$WORK/runs/teacher-seed$SEED
-    [ -z "$TEACHER_RUN" ] || teacher=$(as_path "$TEACHER_RUN")
-    [ -n "$TEACHER_RUN" ] || psla_train teacher "$SEED" --out "$teacher" --keep-checkpoints 2 "${@:2}"
+    if [ -n "$TEACHER_RUN" ]; then
+        teacher=$(as_path "$TEACHER_RUN")
+    elif [ -e "$WORK/$annotator" ]; then
+        teacher=$WORK/$annotator
+        made "$annotator/run.json" given
+    else
+        psla_train teacher "$SEED" --out "$teacher" --keep-checkpoints 2 "${@:2}"
+    fi
     step scores.h5 score --run "$teacher" --list "$1" --windows clip --threads "$threads"
 }

@@ -23,6 +23,7 @@ WORK=${WORK:-work-psla-balanced}
 source "$(dirname "$0")/psla.sh"
 
 psla_settings
+annotator=runs/teacher
 whole SEEDS 1 1000
 one_of ENSEMBLE 0 1
 rows=(psla no_enhanced) full=() SEEDS=${SEEDS:-} ENSEMBLE=${ENSEMBLE:-}
@@ -51,6 +52,6 @@ train_rows() {
 }
 in_lanes train_rows "${rows[@]}"
 
-shopt -s nullglob
-committees=("$WORK"/committees/*.h5)
-finish --train-labels "$balanced_list" --runs "$WORK"/runs/* ${committees:+--scores "${committees[@]}"}
+all runs && runs=("${found[@]}")
+all committees .h5
+finish --train-labels "$balanced_list" --runs "${runs[@]}" ${found:+--scores "${found[@]}"}

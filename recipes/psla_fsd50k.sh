@@ -23,6 +23,7 @@ WORK=${WORK:-work-psla-fsd50k}
 source "$(dirname "$0")/psla.sh"
 
 psla_settings
+annotator=runs/teacher
 rows=("${PSLA_ROWS[@]}")
 if [ "$SCALE" = tiny ]; then
     rows=(psla no_sampling no_mixup no_enhanced) length=10  # there are no weights that no_pretrain could do without
@@ -48,4 +49,6 @@ train_rows() {
 }
 in_lanes train_rows "${rows[@]}"
 
-finish --runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5
+all runs && runs=("${found[@]}")
+all committees .h5
+finish --runs "${runs[@]}" --scores "${found[@]}"

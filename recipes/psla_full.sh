@@ -38,4 +38,6 @@ train_rows() {
 }
 in_lanes train_rows "${rows[@]}"
 
-finish --runs "$WORK"/runs/* --scores "$WORK"/committees/*.h5
+all runs && runs=("${found[@]}")
+all committees .h5
+finish --runs "${runs[@]}" --scores "${found[@]}"

@@ -8,8 +8,10 @@ The names and shapes are those of torchvision's MobileNetV2 with one input chann
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_file
 from pseudolabel.cli import non_negative_int, run_verb
 
@@ -30,9 +32,20 @@ def random_weights(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: PSL's MobileNetV2 with random weights")
 
 
-if __name__ == "__main__":
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the file."""
+    dry_run.promise(args.out)
+    return f"would write {args.out}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a file of random weights."""
     parser = argparse.ArgumentParser(prog="random_weights", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=non_negative_int, default=0)
     parser.add_argument("--debug", action="store_true")
-    raise SystemExit(run_verb(parser, random_weights, None))
+    return run_verb(parser, random_weights, argv, plan)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

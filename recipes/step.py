@@ -1,6 +1,7 @@
 """Run one step of a recipe, unless its output was made in the same way from the files that lie there now.
 
 python recipes/step.py WORK OUTPUT COMMAND ARGUMENT...      # COMMAND: a verb, a Python file of recipes/, or copy
+python recipes/step.py WORK OUTPUT given                    # OUTPUT is there already: take it as it is
 
 OUTPUT is a path in WORK. As a step begins, WORK/steps/OUTPUT.json takes its command and the checksums of the files that
 the command names; those of other inputs are in the output's run.json. Where the output is there, all are compared:
@@ -51,6 +52,11 @@ class Step:
         command = [placed(word, self.work) for word in self.command]
         write_json(self.note, {"work": self.work, "command": command, "inputs": inputs})
 
+    def give(self) -> None:
+        """Write that the output, or the folder whose run.json it is, was there before the recipe."""
+        path = str(self.output.parent if self.output.name == "run.json" else self.output)
+        write_json(self.note, {"given": True, "inputs": {placed(path, self.work): self.checksum(path)}})
+
     def named(self) -> Iterator[str]:
         """Yield the paths that the command names, without that of its output."""
         for before, word in zip(["", *self.command], self.command, strict=False):
@@ -85,6 +91,8 @@ class Step:
     def changes(self) -> Iterator[str]:
         """Yield what is other now than when the output was made."""
         note, record = read_json(self.note) or {}, read_json(record_of(self.output)) or {}
+        if note.get("given"):  # whatever it was made from, and how
+            record, note = {}, {"inputs": note["inputs"]}
         words = shlex.split(record["command"])[3:] if isinstance(record.get("command"), str) else []
         work = note.get("work") or (words[words.index("--work") + 1] if "--work" in words[:-1] else self.work)
         for before in (note.get("command", [])[1:], [placed(word, work) for word in words if "--work" in words]):
@@ -232,6 +240,8 @@ def run(name: str, *arguments: str) -> None:
 def main(work: str, output: str, *command: str) -> None:
     """Run a step, or say that it is done, or what changed since."""
     step = Step(work, output, list(command))
+    if command == ("given",) and step.output.exists() and not step.note.exists():
+        return step.give()
     if os.path.lexists(step.output):
         changes = list(step.changes())
         if changes:
@@ -240,6 +250,8 @@ def main(work: str, output: str, *command: str) -> None:
             raise Stop(f"{made}: {changes[0]}{more}. Remove it and what was made with it, or give another WORK.")
         say(f"have {step.output}")
         return
+    if command == ("given",):
+        raise Stop(f"{step.output}, which was there before the recipe, is gone. Put it back, or give another WORK.")
     step.begin()
     if command[0] != "copy":
         run(*command)

@@ -11,14 +11,16 @@ source "$(dirname "$0")/common.sh"
 
 export ROWS=${ROWS:-weak enhanced psl_10s psl_5s psl_2s true}
 works=()
+[ "$mode" = plan ] || source "$(dirname "$0")/setup.sh"
+check_steps
 for seed in 0 1 2; do
     recipe psl_2s SEED="$seed" WORK="$WORK-seed$seed"
     works+=("$WORK-seed$seed")
 done
-source "$(dirname "$0")/setup.sh"
+[ "$mode" != plan ] || { always evaluate --combine "${works[@]}"; exit; }
 made=$(mktemp -d)
 trap 'rm -rf -- "$made"' EXIT
-"$python" -P -m pseudolabel.evaluate --combine "${works[@]}" --out "$made/seeds.md"
+always evaluate --combine "${works[@]}" --out "$made/seeds.md"
 [ ! -e "$WORK-seeds.md" ] || cmp -s -- "$made/seeds.md" "$WORK-seeds.md" ||
     refuse "$WORK-seeds.md: not the table of these runs. Remove it, or give another WORK."
 cp -- "$made/seeds.md" "$WORK-seeds.md"

@@ -41,7 +41,7 @@ needs_runs() {
     SOURCE=$(as_path "$SOURCE")
     annotator=$SOURCE/runs/teacher student=$SOURCE/runs/psl_2s-seed$SEED
     for run in "$annotator" "$student"; do
-        [ -e "$run/model.safetensors" ] ||
+        there "$run/model.safetensors" ||
             refuse_value SOURCE "no ${run#"$SOURCE/"}: give a work folder of psl_2s.sh with the row psl_2s"
     done
 }
@@ -49,12 +49,14 @@ needs_runs() {
 rows=(scratch annotator student)
 choose_rows scratch annotator student
 [ -z "$SOURCE" ] || needs_runs
+[ "$SCALE" = tiny ] || hold_out=yes                     # to stop by, where DATA has no list to validate on
 begin RECIPE SCALE SEED SOURCE DATA VOCABULARY ROWS -- SEEDS
 
 if [ -z "$SOURCE" ]; then
     SOURCE=$WORK/source
     recipe psl_2s SCALE="$SCALE" WORK="$SOURCE" SEED="$SEED" DATA= SOUNDS= SOUND_LABELS= LENGTHS= ROWS=psl_2s \
         STUDENT=mobilenetv2 TEACHER=mobilenetv2
+    makes source/runs/{teacher,"psl_2s-seed$SEED"}/model.safetensors
     needs_runs
 fi
 
@@ -63,6 +65,7 @@ if [ -z "$DATA" ]; then
     # Seven classes of synthesised sounds; psl_2s.sh has ten others.
     step run.json simulate --scenes "$scenes" --balanced "$balanced" --validation "$validation" --eval "$evaluation" \
         --seed $((SEED + 1000)) --classes Bark Meow Clapping Flute Thunder "Computer keyboard" "Chainsaw"
+    makes labels.csv balanced.csv validation.csv eval.csv truth.csv vocabulary.csv
     step clips.h5 prepare
 else
     vocabulary=$VOCABULARY
@@ -70,13 +73,17 @@ else
 fi
 
 # The options of train that build a network as the annotator's, one a line; also for the one that starts from random weights.
-form=$("$python" -P "$root/recipes/form.py" "$annotator/config.json")
-mapfile -t network <<<"$form"
+if [ "$mode" = plan ]; then
+    network=(--model mobilenetv2)                       # nothing is read in a dry run
+else
+    form=$("$python" -P "$root/recipes/form.py" "$annotator/config.json")
+    mapfile -t network <<<"$form"
+fi
 
 train_rows() {
     local row seed start how=(--no-validation)
     [ "$SCALE" = tiny ] || how=(--schedule constant --select best --patience 15)
-    [ -e "$WORK/validation.csv" ] || how=(--no-validation)
+    there "$WORK/validation.csv" || how=(--no-validation)
     for row in "$@"; do
         start=()
         case $row in annotator) start=(--pretrained "$annotator") ;; student) start=(--pretrained "$student") ;; esac

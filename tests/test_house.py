@@ -34,6 +34,7 @@ FOUNDATION = (
     "temporaries",
     "ownership",
     "artefacts",
+    "dry_run",
     "records",
     "progress",
     "workers",

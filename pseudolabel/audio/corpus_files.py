@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import rename
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.ownership import files_in, read_run, refuse_existing, refuse_foreign
+from pseudolabel.ownership import files_in, output_exists, read_run, refuse_existing, refuse_foreign
 from pseudolabel.temporaries import is_temporary, remove
 
 TABLES = (
@@ -46,14 +46,20 @@ def is_left_of_finished(folder: Path) -> bool:
     return blocks.is_dir() and any(blocks.iterdir()) and not (scenes.is_dir() and any(scenes.iterdir()))
 
 
-def refuse_others(work: Path, overwrite: bool) -> None:
-    """Raise InputError where outputs lie that may not be replaced, or are not those of a simulation."""
+def refuse_others(work: Path, overwrite: bool, clear: bool = True) -> None:
+    """Raise InputError where outputs lie that may not be replaced, or are not those of a simulation.
+
+    Args:
+        clear: remove what a run left that was killed when all was done.
+    """
     parts = work / PARTS_FOLDER
     publishing = (parts / "run.json").exists()  # killed while it gave the outputs their names: go on
-    if not publishing and is_left_of_finished(parts):
+    if clear and not publishing and is_left_of_finished(parts):
         remove(parts, not_parts)
     there = [name for name in (SCENES, *TABLES) if os.path.lexists(work / name)]
     for name in there:
+        if not (clear or overwrite or publishing):
+            raise output_exists(work / name)
         refuse_existing(work / name, overwrite or publishing)
     if there and not publishing and read_run(work).get("verb") != "simulate":
         raise InputError(f"{first_few(there)}: not of a corpus that simulate made, so not replaced", work,

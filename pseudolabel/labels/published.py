@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError
 from pseudolabel.records import sha256
@@ -102,19 +103,34 @@ def rebuild_esc50(mapping: Path, out: Path) -> Path:
     return out / "esc50.csv"
 
 
+def tables_asked(args: argparse.Namespace) -> list[str]:
+    """Return the names of the tables that are rebuilt; raise InputError where there is none, or half of a source."""
+    if (args.ontology is None) != (args.classes is None):
+        raise InputError("--ontology and --classes belong together")
+    asked = {"audioset.csv": args.ontology, "fsd50k.csv": args.fsd50k, "esc50.csv": args.esc50}
+    found = [name for name, source in asked.items() if source]
+    if not found:
+        raise InputError("nothing to rebuild", remedy="Give --ontology with --classes, --fsd50k or --esc50.")
+    return found
+
+
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the tables, after checking what can be known."""
+    names = tables_asked(args)
+    dry_run.refuse_absent(args.ontology, args.classes, args.fsd50k, args.esc50)
+    return f"would write {', '.join(names)} into {args.out}"
+
+
 def rebuild(args: argparse.Namespace) -> None:
     """Rebuild the tables whose sources were given and print their checksums."""
     written = []
-    if (args.ontology is None) != (args.classes is None):
-        raise InputError("--ontology and --classes belong together")
+    tables_asked(args)
     if args.ontology:
         written.append(rebuild_audioset(args.ontology, args.classes, args.out))
     if args.fsd50k:
         written.append(rebuild_fsd50k(args.fsd50k, args.out))
     if args.esc50:
         written.append(rebuild_esc50(args.esc50, args.out))
-    if not written:
-        raise InputError("nothing to rebuild", remedy="Give --ontology with --classes, --fsd50k or --esc50.")
     for path in written:
         print(f"{sha256(path)}  {path}")
 
@@ -129,8 +145,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fsd50k", type=Path, help="FSD50K's vocabulary.csv, or a table fsd50k_name,mid")
     parser.add_argument("--esc50", type=Path, help="a table target,category,audioset_mid,relation")
     parser.add_argument("--out", type=Path, default=Path("ontology"), help="folder of the tables (default: ontology)")
+    parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
+    args = parser.parse_args(argv)
     try:
-        rebuild(parser.parse_args(argv))
+        print(plan(args)) if args.dry_run else rebuild(args)
     except (InputError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

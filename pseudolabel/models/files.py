@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from pseudolabel import artefacts, records
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.models import build_model
+from pseudolabel.models import CONFIG, WEIGHTS, build_model
 from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.tables import read_json
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 LAST_LAYERS = ("head.", "linear.")  # how the names of what answers the classes begin
 POSITIONS = "layers.pos_embed"  # depends on the time extent
 # What torch raises where a file is none of its own, or a damaged one.
@@ -185,6 +184,12 @@ def read_config(path: str | Path) -> dict[str, object]:
     return config
 
 
+def check_sha256(path: str | Path, sha256: str | None) -> None:
+    """Raise InputError where a file has another checksum than the given one."""
+    if sha256 and records.sha256(path) != sha256.lower():
+        raise InputError(f"sha256 is {records.sha256(path)}, expected {sha256}", path, "Fetch the file again.")
+
+
 def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a `.safetensors` file, or of a state dict saved by torch, on the CPU.
 
@@ -198,8 +203,7 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file of weights", path)
-    if sha256 and records.sha256(path) != sha256.lower():
-        raise InputError(f"sha256 is {records.sha256(path)}, expected {sha256}", path, "Fetch the file again.")
+    check_sha256(path, sha256)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -19,16 +19,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models import n_parameters
+from pseudolabel.models import CONFIG, WEIGHTS, n_parameters
 from pseudolabel.models.ast import n_patches
 from pseudolabel.models.efficientnet import N_FEATURES
-from pseudolabel.models.files import check_state, load_state, save_model
+from pseudolabel.models.files import check_sha256, check_state, load_state, save_model
 from pseudolabel.models.tagger import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END, Tagger, build_tagger
-from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.ownership import RUN, refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
 
 VERB = "models.published"
@@ -223,6 +224,18 @@ def _check_front_end(tagger, weights, place):
             raise InputError(f"its front end differs from the published one: {name}", place)
 
 
+def plan(args: argparse.Namespace) -> str:
+    """Return what a dry run says of the run folder, after checking what can be known."""
+    dry_run.refuse_absent(args.file)
+    refuse_input_as_output(args.out, (args.file, args.vocabulary))
+    Vocabulary.load(args.vocabulary)
+    if args.sha256 and args.file.is_file():
+        check_sha256(args.file, args.sha256)
+    dry_run.refuse_folder(args.out, args.overwrite, VERB)
+    dry_run.promise(args.out, WEIGHTS, CONFIG, RUN)
+    return f"would write {args.out}: the model in {args.file}"
+
+
 def convert(args: argparse.Namespace) -> None:
     """Write a run folder from a published file."""
     refuse_input_as_output(args.out, (args.file, args.vocabulary))
@@ -252,9 +265,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sha256", help="checksum that the file must have")
     parser.add_argument("--vocabulary", default="audioset", help="its classes (default: audioset, 527)")
     parser.add_argument("--overwrite", action="store_true", help="replace --out, where this program wrote it")
+    parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     args = parser.parse_args(argv)
     try:
-        convert(args)
+        print(plan(args)) if vars(args).pop("dry_run") else convert(args)
     except (InputError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
