@@ -67,7 +67,7 @@ def options_of(verb: str) -> frozenset[str]:
 def known_anywhere() -> frozenset[str]:
     """Return the options of all verbs, and of the Python files beside the recipes."""
     own = {option for path in RECIPES.glob("*.py") for option in re.findall(r'"(--[a-z-]+)"', path.read_text())}
-    return frozenset(own).union(*(options_of(verb) for verb in VERBS))
+    return frozenset(own | {"--plan"}).union(*(options_of(verb) for verb in VERBS))  # --plan: of recipes themselves
 
 
 def verb_of(line: str) -> str | None:
