@@ -48,6 +48,7 @@ from pseudolabel.score_import import (
     add_import_options,
     files_beside,
     import_answers,
+    named_arrays,
     refuse_foreign_store,
     write_beside,
 )
@@ -157,8 +158,10 @@ def plan(args: argparse.Namespace) -> str:
     if args.merge:
         inputs, what = args.merge, f"{len(args.merge)} stores"
     elif args.imported:
-        inputs = [*(path for _, path in args.imported), args.ids, args.clips]
-        what = f"the answers in {first_few(path for _, path in args.imported)}"
+        arrays = named_arrays(args)
+        inputs = [*(path for _, path, _ in arrays), args.ids, args.clips, args.lengths]
+        said["scales"] = [scale or args.window_s or CLIP for scale, *_ in arrays]
+        what = f"the answers in {first_few(dict.fromkeys(path for _, path, _ in arrays))}"
     else:
         runs, clips = chosen_runs(args), args.clips or cli.base(args, *named_inputs(args)) / "clips.h5"
         inputs = [clips, args.list, *(run / name for run in runs for name in (WEIGHTS, CONFIG))]

@@ -424,6 +424,17 @@ def test_scales_that_do_not_fit_are_refused(here, capsys, options, said):
     assert not (here / "s.h5").exists()
 
 
+def test_a_dry_run_names_the_arrays_and_refuses_lengths_that_are_not_there(here, capsys):
+    *_, command = whole_and_windows(here)
+    options = ("--import", "clip=clip.npy", "2s=two.npy", *command, "--dry-run")
+    assert run(*options) == 0
+    assert capsys.readouterr().out == "would write s.h5: the answers in clip.npy, two.npy\n"
+    (here / "l.csv").unlink()
+    assert "l.csv: no such file" in refused(capsys, *options)
+    assert "2s is given twice" in refused(capsys, *options, "--import", "2=two.npy")
+    assert not (here / "s.h5").exists()
+
+
 def test_a_file_whose_name_has_an_equals_sign_needs_no_scale(here):
     whole, *_, command = whole_and_windows(here)
     np.save(here / "beta=2.npy", whole)
