@@ -26,7 +26,6 @@ A table goes to the terminal, the same as JSON to WORK/bench/NAME/report.json.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from pseudolabel.cli import (
     verb_parser,
     vocabulary_source,
 )
+from pseudolabel.cores import allowed_cores
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import check_name
@@ -74,7 +74,7 @@ def bench_audio(args: argparse.Namespace) -> Report:
 
 def bench_score(args: argparse.Namespace) -> Report:
     """Time the scoring of clips beside the models alone, and stored targets beside a teacher at work."""
-    threads = args.threads[-1] if args.threads else os.cpu_count() or 1
+    threads = args.threads[-1] if args.threads else allowed_cores()
     device = choose_device(args.device, threads)
     from pseudolabel.benchmarks.score import ScoreBenchmark
 
@@ -87,7 +87,7 @@ def bench_score(args: argparse.Namespace) -> Report:
 
 def bench_train(args: argparse.Namespace) -> Report:
     """Time training steps beside those with a teacher in them, and beside what the device can do."""
-    threads = args.threads[-1] if args.threads else os.cpu_count() or 1
+    threads = args.threads[-1] if args.threads else allowed_cores()
     device = choose_device(args.device, threads)
     from pseudolabel.benchmarks.train import TrainBenchmark
 
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
            "scores are drawn (default: 0.373, as PSLA's on AudioSet)")  # fmt: skip
     several = parser.add_argument_group("audio, score and train").add_argument
     several("--threads", nargs="+", type=positive_int, metavar="N", help="CPU threads: of the front ends one number "
-            "after the other (default: 1 2), of models the last (default: all cores)")  # fmt: skip
+            "after the other (default: 1 2), of models the last (default: the cores it may use)")  # fmt: skip
     models = parser.add_argument_group("score and train").add_argument
     models("--models", nargs="+", metavar="NAME", help="networks that are measured by themselves (default: "
            "mobilenetv2; on a GPU also efficientnet_b2 and ast_base)")  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pseudolabel.cores import WAITING, allowed_cores
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
 from pseudolabel.ownership import read_run
@@ -65,8 +66,8 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Add --device and --threads to a verb that runs models."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
-        "--threads", type=positive_int, default=os.cpu_count() or 1,
-        help="CPU threads; float32 sums differ with their number, so it is recorded (default: all cores)",
+        "--threads", type=positive_int, default=allowed_cores(),
+        help="CPU threads; float32 sums differ with their number, so it is recorded (default: the cores it may use)",
     )  # fmt: skip
 
 
@@ -335,6 +336,7 @@ def run_verb(
         parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     args = parser.parse_args(argv)
     dry = vars(args).pop("dry_run", False)
+    os.environ.setdefault(*WAITING)  # read when torch is loaded
     try:
         if not dry:
             function(args)

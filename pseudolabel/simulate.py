@@ -22,7 +22,6 @@ A killed run started again makes only the scenes that are missing.
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -53,6 +52,7 @@ from pseudolabel.audio.sources import (
 )
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import positive_int, probability, run_verb, verb_parser
+from pseudolabel.cores import allowed_cores
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.annotator import WHY, Annotation, Annotator, AnnotatorOptions
 from pseudolabel.labels.balanced import draw_balanced
@@ -332,7 +332,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("--min-sources", count, default.min_sources, "leave out recorded classes with fewer sources"),
         ("--imbalance", float, default.imbalance, "exponent of the class priors of the full list; 0 is even"),
         ("--seed", int, default.seed, "everything random follows from it"),
-        ("--processes", count, os.cpu_count() or 1, "never changes the result"),
+        ("--processes", count, allowed_cores(), "never changes the result"),
     ):
         add(flag, type=kind, default=value, metavar="N", help=f"{meaning} (default: %(default)s)")
     for flag, kind, value, meaning in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pseudolabel.cores import allowed_cores
 from pseudolabel.reports.results import aligned
 
 STATUS = Path("/proc/self/status")
@@ -152,9 +152,8 @@ def _own_bytes() -> int | None:
 def machine() -> dict[str, object]:
     """Return what the figures depend on: processor, cores, versions."""
     return {
-        "processor": _processor(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
-        "numpy": np.__version__,
+        "processor": _processor(), "cores": allowed_cores(), "system": platform.system(),
+        "python": platform.python_version(), "numpy": np.__version__,
     }  # fmt: skip
 
 
