@@ -24,9 +24,8 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ import numpy as np
 
 from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import write_csv, write_json
-from pseudolabel.audio.clips import CODECS, ClipStore, audio_start, write_clips
+from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, audio_start, write_clips
 from pseudolabel.audio.decoding import (
     BLOCK_SIZE,
     KEPT,
@@ -52,6 +51,7 @@ from pseudolabel.audio.files import Source
 from pseudolabel.audio.growing import read_pieces
 from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
+from pseudolabel.cores import allowed_cores
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
@@ -133,6 +133,8 @@ def store_to_extend(args: argparse.Namespace, out: Path, decoding: Decoding) -> 
                                 ("codec", store.codec, decoding.codec)):  # fmt: skip
         if made != asked:
             raise InputError(f"the store has {made}, not {asked}", f"--{option}", f"Give --{option} {made}.")
+    if store.full_scale != FULL_SCALE:
+        note(f"{out} keeps the scale of an earlier version, one step off at the loudest; --overwrite decodes all again")
     return store
 
 
@@ -297,6 +299,8 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
     outdated = lists_to_write(out.parent, to_write, args.overwrite or args.add, inputs, recorded)
     decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
     old = store_to_extend(args, out, decoding)
+    if old is not None:
+        decoding = replace(decoding, full_scale=old.full_scale)
     note_changed(recordings.files, old)
     files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
     settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start(), **decoders()}
@@ -326,7 +330,8 @@ def prepare_alone(args: argparse.Namespace, out: Path) -> None:
         complete_store(blocks, decoded, group_of, decoding, audio.name)
     else:
         write_clips(out, clips.clip_ids, group_of, clips.n_samples, [row[2] for row in clips.rows], clips.encoded(),
-                    decoding.sample_rate, decoding.codec, old.source, overwrite=True, crc32=clips.crc32())  # fmt: skip
+                    decoding.sample_rate, decoding.codec, old.source, overwrite=True, crc32=clips.crc32(),
+                    full_scale=old.full_scale)  # fmt: skip
     blocks.remove()  # the store comes last: where it is, all of it is
     say_what_was_made(out, clips, decoding, without_audio, reports)
 
@@ -364,7 +369,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")
     parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
     parser.add_argument("--limit-seconds", type=cli.positive, help="keep only the first so many seconds of a recording")
-    parser.add_argument("--processes", type=cli.positive_int, default=os.cpu_count() or 1, help="default: all cores")
+    parser.add_argument(
+        "--processes", type=cli.positive_int, default=allowed_cores(), help="default: the cores it may use"
+    )
     parser.add_argument("--stats", choices=("log_mel", "kaldi_fbank"), help="mean and standard deviation of these "
                         "features of all clips, of the store that is there or is made")  # fmt: skip
     parser.add_argument("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",

@@ -317,7 +317,7 @@ def test_a_real_model_is_scored_by_clip_id_and_class_id(work):
 
     tagger = load_model(work / "runs" / "lone")
     with torch.inference_mode():
-        scores = tagger(torch.from_numpy(pcm.astype(np.float32) / 32767)).numpy()[::-1][:, [1, 2, 0]]
+        scores = tagger(torch.from_numpy(pcm.astype(np.float32) / 32768)).numpy()[::-1][:, [1, 2, 0]]
     expected = average_precision_score(matrix(work / "truth.csv", EVAL), scores)
     assert run["metrics"]["truth"]["map"] == pytest.approx(expected, abs=1e-6)
 

@@ -275,7 +275,7 @@ def test_a_model_is_heard_in_pieces(work):
     assert {scale: run["row"] for scale, run in runs.items()} == {"clip": "lone", "0.5s": "lone@0.5s"}
     tagger = load_model(work / "runs" / "lone")
     with torch.inference_mode():
-        halves = tagger(torch.from_numpy(pcm.reshape(2 * N, -1).astype(np.float32) / 32767)).numpy()
+        halves = tagger(torch.from_numpy(pcm.reshape(2 * N, -1).astype(np.float32) / 32768)).numpy()
     expected = average_precision_score(matrix(work / "eval.csv"), halves.reshape(N, 2, 4).mean(axis=1))
     assert runs["0.5s"]["metrics"]["noisy"]["map"] == pytest.approx(expected, abs=1e-6)
 

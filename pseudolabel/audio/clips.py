@@ -7,6 +7,7 @@ offset     (N + 1,)  int64   clip i lies in bytes[offset[i]:offset[i + 1]]
 bytes      (total,)  uint8   contiguous, so that it can be mapped into memory
 crc32      (N,)      uint32  checksum of each clip's bytes (optional on reading)
 attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source,
+full_scale (what a sample of 1 is in 16 bits: 32768; absent in stores of earlier versions: 32767),
 tables_crc32 (optional on reading)
 """
 
@@ -36,24 +37,29 @@ from pseudolabel.stores import (
 
 CODECS = ("pcm16", "flac")
 LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; the place of fewer is not known beforehand
-FULL_SCALE = 32767  # one more negative step exists; leaving it unused keeps the scale symmetric
+FULL_SCALE = 32768  # as decoders have it, so that 16-bit recordings come back bit for bit
+EARLIER_FULL_SCALE = 32767  # of stores that do not say theirs
 
 
-def encode_pcm16(samples: np.ndarray) -> np.ndarray:
-    """Return float samples in [-1, 1] as the bytes of little-endian 16-bit integers."""
-    scaled = np.clip(samples, -1, 1)
-    scaled *= FULL_SCALE  # in place: new memory for each step costs more than the step
-    return np.round(scaled, out=scaled).astype("<i2").view(np.uint8)
+def to_pcm16(samples: np.ndarray, full_scale: int = FULL_SCALE) -> np.ndarray:
+    """Return float samples (T,) in [-1, 1] as the nearest int16; +1 becomes 32767."""
+    scaled = samples * full_scale
+    np.rint(scaled, out=scaled)  # in place: new memory for each step costs more than the step
+    return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2")
 
 
 def encode(samples: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
-    """Return one clip (T,) as bytes, uint8."""
+    """Return one clip (T,), float in [-1, 1], as bytes, uint8."""
+    return pack(to_pcm16(samples), codec, sample_rate)
+
+
+def pack(pcm: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
+    """Return one clip (T,) int16 as bytes, uint8."""
     if codec == "pcm16":
-        return encode_pcm16(samples)
+        return pcm.astype("<i2", copy=False).view(np.uint8)
     import soundfile
 
     buffer = io.BytesIO()
-    pcm = encode_pcm16(samples).view("<i2")
     soundfile.write(buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16")
     return np.frombuffer(buffer.getvalue(), dtype=np.uint8)
 
@@ -71,6 +77,7 @@ class ClipStore(KeyedByClip):
         self.offsets = file["offset"][:]
         self.sample_rate = whole_number(file.attrs["sample_rate"])
         self.codec = text_attribute(file.attrs["codec"])
+        self.full_scale = whole_number(file.attrs.get("full_scale", EARLIER_FULL_SCALE))
         self.source = text_attribute(file.attrs.get("source", ""))
         stored = file["bytes"]
         self._start, self._size = stored.id.get_offset(), stored.size
@@ -88,6 +95,9 @@ class ClipStore(KeyedByClip):
         n = len(self.clip_ids)
         if self.sample_rate <= 0:
             raise InputError(f"sample_rate is {self.sample_rate} Hz; it must be above 0", self.path, "Make it again.")
+        if self.full_scale not in (FULL_SCALE, EARLIER_FULL_SCALE):
+            rule = f"full_scale is {self.full_scale}; it must be {FULL_SCALE} or, as earlier, {EARLIER_FULL_SCALE}"
+            raise InputError(rule, self.path, "Make it again.")
         consistent = (
             len(self.groups) == n
             and self.n_samples.shape == (n,)
@@ -133,7 +143,7 @@ class ClipStore(KeyedByClip):
 
     def read(self, clip_id: str) -> np.ndarray:
         """Return a clip's samples (T,) float32 in [-1, 1] at `sample_rate`."""
-        return self.read_pcm16(int(self.rows([clip_id])[0])).astype(np.float32) / FULL_SCALE
+        return self.read_pcm16(int(self.rows([clip_id])[0])).astype(np.float32) / self.full_scale
 
     def batch(self, rows: Sequence[int], start: Sequence[int] | int, length: int) -> np.ndarray:
         """Return a piece of each row as one array (B, length) float32, zeros after a clip's end.
@@ -150,7 +160,7 @@ class ClipStore(KeyedByClip):
         for piece, row, first in zip(pieces, rows, starts, strict=True):
             samples = self.read_pcm16(int(row), int(first), int(first) + length)
             piece[: len(samples)] = samples
-        return pieces.astype(np.float32) / FULL_SCALE
+        return pieces.astype(np.float32) / self.full_scale
 
 
 def write_clips(
@@ -165,6 +175,7 @@ def write_clips(
     source: str = "",
     overwrite: bool = False,
     crc32: Sequence[int] | None = None,
+    full_scale: int = FULL_SCALE,
 ) -> None:
     """Write a store from encoded bytes that arrive in clip order, in pieces of any size, never all in memory.
 
@@ -172,6 +183,7 @@ def write_clips(
         n_samples, n_bytes: (N,) length of each clip in samples and encoded.
         chunks: uint8 arrays whose concatenation is the encoded clips.
         crc32: (N,) checksum that each clip's bytes must have; None: whatever they are.
+        full_scale: what a sample of 1 is in them.
 
     Raises:
         InputError: too few bytes came, or others than those that the checksums are of.
@@ -191,7 +203,8 @@ def write_clips(
             damaged = first_few(clip_ids[row] for row in np.flatnonzero(checksums.values != crc32))
             raise InputError(f"the audio of clips was damaged before it was written here: {damaged}", path,
                              "Decode them again: remove the folder of blocks, or give --overwrite.")  # fmt: skip
-        _write_tables(file, clip_ids, groups, n_samples, n_bytes, checksums.values, (sample_rate, codec, source))
+        described = sample_rate, codec, full_scale, source
+        _write_tables(file, clip_ids, groups, n_samples, n_bytes, checksums.values, described)
 
 
 def complete_clips(
@@ -218,7 +231,7 @@ def complete_clips(
         placed = _audio_in(file, total).id.get_offset()
         if placed != start:
             raise RuntimeError(f"HDF5 puts the audio at byte {placed}, it lies at {start}")
-        _write_tables(file, clip_ids, groups, n_samples, n_bytes, crc32, (sample_rate, codec, source))
+        _write_tables(file, clip_ids, groups, n_samples, n_bytes, crc32, (sample_rate, codec, FULL_SCALE, source))
 
 
 def audio_start() -> int:
@@ -244,11 +257,11 @@ def _write_tables(
     n_samples: Sequence[int],
     n_bytes: Sequence[int],
     crc32: Sequence[int],
-    attributes: tuple[int, str, str],
+    attributes: tuple[int, str, int, str],
 ) -> None:
-    """Write all but the audio; `attributes` are the sample rate, the codec and the source."""
+    """Write all but the audio; `attributes` are the sample rate, the codec, the full scale and the source."""
     file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
-    file.attrs["sample_rate"], file.attrs["codec"], file.attrs["source"] = attributes
+    file.attrs.update(zip(("sample_rate", "codec", "full_scale", "source"), attributes, strict=True))
     file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
     file["n_samples"], file["crc32"] = np.asarray(n_samples, np.int64), np.asarray(crc32, np.uint32)
     file["offset"] = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)

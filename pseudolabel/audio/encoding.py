@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pseudolabel.audio.clips import encode, encode_pcm16
+from pseudolabel.audio.clips import FULL_SCALE, pack, to_pcm16
 from pseudolabel.audio.files import SoundStream, Source, UnreadableAudio, streams
 from pseudolabel.audio.reading import Tape, Undecodable
 
@@ -34,6 +34,7 @@ class Decoding:
     codec: str = "pcm16"
     limit_s: float | None = None
     shortest_s: float = SHORTEST_S
+    full_scale: int = FULL_SCALE
 
 
 class Pile:
@@ -149,10 +150,10 @@ def encode_into(pile: Pile, source: Source, decoding: Decoding, tape: Tape | Non
             seconds = n_samples / decoding.sample_rate
             raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", source)
         samples = _scaled(samples, stream.peak)
-        pcm16 = encode_pcm16(samples)
+        pcm = to_pcm16(samples, decoding.full_scale)
         n_sounding = np.count_nonzero(samples) if stream.peak > 1 else n_samples
-        refuse_unheard(np.count_nonzero(pcm16.view("<i2")), n_sounding, n_samples, stream)
-        pile.append(pcm16 if decoding.codec == "pcm16" else encode(samples, decoding.codec, decoding.sample_rate))
+        refuse_unheard(np.count_nonzero(pcm), n_sounding, n_samples, stream)
+        pile.append(pack(pcm, decoding.codec, decoding.sample_rate))
         return Encoded(n_samples, stream.peak > 1, stream.note())
     raise AssertionError("the last stream is read or raises")
 
@@ -197,7 +198,7 @@ def _write_long(file: BinaryIO, blocks: Iterable[np.ndarray], decoding: Decoding
         flac = soundfile.SoundFile(file, "w", decoding.sample_rate, 1, format="FLAC", subtype="PCM_16")
     for block in blocks:
         samples = _scaled(block, peak)
-        pcm = encode_pcm16(samples).view("<i2")
+        pcm = to_pcm16(samples, decoding.full_scale)
         n_heard, n_sounding = n_heard + np.count_nonzero(pcm), n_sounding + np.count_nonzero(samples)
         n_samples += len(pcm)
         flac.write(pcm) if flac else file.write(pcm)

@@ -147,8 +147,3 @@ def make_scene(draw_sound, rng: np.random.Generator, options: SceneOptions) -> t
         events.append(Event(onsets[-1] / rate, offset_s, class_id, snrs[-1], source))
     scene = mix(background, sounds, onsets, snrs)
     return scene, sorted(events, key=lambda event: (event.onset_s, event.offset_s, event.class_id))
-
-
-def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """Return (T,) int16 of float samples in [-1, 1], full scale at 32768 as decoders have it."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

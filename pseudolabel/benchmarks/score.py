@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.audio.clips import FULL_SCALE, ClipStore, encode, write_clips
+from pseudolabel.audio.clips import ClipStore, encode, write_clips
 from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.benchmarks.preparing import flat
 from pseudolabel.blocks import Blocks
@@ -144,7 +144,7 @@ class ScoreBenchmark:
         for batch in batches_of(portion.pieces.length, scorer.batch_samples):
             length = int(portion.pieces.length[batch[0]])
             waveforms = torch.stack([portion.audio[begin : begin + length] for begin in begins[batch].tolist()])
-            yield (waveforms.float() / FULL_SCALE).to(self.device)
+            yield (waveforms.float() / portion.full_scale).to(self.device)
 
     @torch.inference_mode()
     def _forward(self, model: Callable[[Tensor], Tensor], batches: Sequence[Tensor]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pseudolabel.audio.clips import ClipStore, encode
+from pseudolabel.audio.clips import ClipStore, pack
 from pseudolabel.labels.aliases import YOUTUBE, clip_name
 
 FLAC_FRAME = 4096  # samples, as libFLAC packs them
@@ -19,8 +19,8 @@ def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
 
     Three frames of silence follow the clip: Chromium (FFmpeg) fails when it is asked for a place in the last two.
     """
-    samples = np.pad(clips.read(clip_id), (0, 3 * FLAC_FRAME))
-    return encode(samples, "flac", clips.sample_rate).tobytes()
+    pcm = np.pad(clips.read_pcm16(int(clips.rows([clip_id])[0])), (0, 3 * FLAC_FRAME))
+    return pack(pcm, "flac", clips.sample_rate).tobytes()
 
 
 def video_of(

@@ -86,13 +86,15 @@ def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
 class Portion:
     """Consecutive clips: their audio (samples,) int16, where each begins in it, and their pieces.
 
-    answering (n, R) bool: which of R models answer which clip, at least one each; None: all of them.
+    answering (n, R) bool: which of R models answer which clip, at least one each; None: all of them. full_scale: what a
+    sample of 1 is in the audio.
     """
 
     audio: Tensor
     offsets: np.ndarray
     pieces: Pieces
     answering: np.ndarray | None = None
+    full_scale: int = FULL_SCALE
 
 
 def read_portions(
@@ -120,7 +122,8 @@ def read_portions(
         for row, start, end in zip(rows[first:stop], offsets[:-1], offsets[1:], strict=True):
             audio.numpy()[start:end] = clips.read_pcm16(int(row))
         pieces = pieces_of(lengths, windows, clips.sample_rate)
-        yield Portion(audio, offsets[:-1], pieces, None if answering is None else answering[first:stop])
+        own = None if answering is None else answering[first:stop]
+        yield Portion(audio, offsets[:-1], pieces, own, clips.full_scale)
         first = stop
 
 
@@ -211,9 +214,10 @@ class Scorer:
                 length, places = int(pieces.length[batch[0]]), self._on_device(batch)
                 clip, start = pieces.clip[batch], pieces.start[batch]
                 features = _cut(features_of_clips, tagger.front_end, clip, start, length)
-                with self.busy, autocast(self.device, self.precision):
+                with self.busy, autocast(self.device, self.precision or tagger.config.get("precision")):
                     if features is None:
-                        features = tagger.features(_waveforms(audio, portion.offsets[clip] + start, length))
+                        waveforms = _waveforms(audio, portion.offsets[clip] + start, length, portion.full_scale)
+                        features = tagger.features(waveforms)
                     total[places] += tagger.from_features(features, bool(is_clip[batch[0]])).float()
         if answering is None:
             return total / len(self.taggers)
@@ -228,7 +232,7 @@ class Scorer:
             return None
         found = {}
         for batch in batches_of(lengths, self.batch_samples):
-            waveforms = _waveforms(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]))
+            waveforms = _waveforms(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]), portion.full_scale)
             with self.busy:
                 found.update(zip(clips[batch].tolist(), tagger.features(waveforms), strict=True))
         return found
@@ -237,9 +241,9 @@ class Scorer:
         return torch.from_numpy(numbers).to(self.device, non_blocking=True)  # else the host waits for the device
 
 
-def _waveforms(audio: Tensor, begins: np.ndarray, length: int) -> Tensor:
+def _waveforms(audio: Tensor, begins: np.ndarray, length: int, full_scale: int) -> Tensor:
     """Return (B, length) float32 in [-1, 1] of the samples from each begin on."""
-    return torch.stack([audio[begin : begin + length] for begin in begins.tolist()]).float().div_(FULL_SCALE)
+    return torch.stack([audio[begin : begin + length] for begin in begins.tolist()]).float().div_(full_scale)
 
 
 def _cut(whole: dict | None, front_end: nn.Module, clip: np.ndarray, start: np.ndarray, length: int) -> Tensor | None:

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, encode, encode_pcm16, write_clips
+from pseudolabel.audio.clips import (
+    CODECS,
+    EARLIER_FULL_SCALE,
+    FULL_SCALE,
+    ClipStore,
+    encode,
+    pack,
+    to_pcm16,
+    write_clips,
+)
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
 from pseudolabel.records import sha256
 from pseudolabel.stores import fixed_length_text
@@ -26,7 +35,7 @@ GROUPS = ("g", "g", "日", "d e")
 def sounds(seed: int = 0, lengths=LENGTHS) -> list[np.ndarray]:
     """Return waveforms that 16 bits hold exactly."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(-FULL_SCALE, FULL_SCALE + 1, n).astype(np.float32) / FULL_SCALE for n in lengths]
+    return [rng.integers(-FULL_SCALE, FULL_SCALE, n).astype(np.float32) / FULL_SCALE for n in lengths]
 
 
 def write(path, waveforms=None, codec: str = "pcm16", ids=IDS, groups=GROUPS, chunk: int = 700, **options):
@@ -70,11 +79,30 @@ def test_any_float_clip_reads_back_within_half_a_step(tmp_path_factory, waveform
     )
     assert store.clip_ids == tuple(ids)
     for clip_id, samples in zip(ids, waveforms, strict=True):
-        np.testing.assert_allclose(store.read(clip_id), np.clip(samples, -1, 1), atol=0.5 / FULL_SCALE + 1e-7)
+        np.testing.assert_allclose(store.read(clip_id), np.clip(samples, -1, 32767 / FULL_SCALE), atol=0.5 / FULL_SCALE)
 
 
-def test_full_scale_and_beyond_becomes_plus_and_minus_32767():
-    assert encode_pcm16(np.array([1, -1, 2, -2, 0], np.float32)).view("<i2").tolist() == [32767, -32767] * 2 + [0]
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_full_scale_and_beyond_does_not_wrap(kind):
+    samples = np.array([1, -1, 2, -2, 0, 0.5, 1.5 / FULL_SCALE, 0.4 / FULL_SCALE], kind)
+    assert to_pcm16(samples).tolist() == [32767, -32768] * 2 + [0, 16384, 2, 0]
+    assert to_pcm16(samples, EARLIER_FULL_SCALE).tolist() == [32767, -32767, 32767, -32768, 0, 16384, 1, 0]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_store_of_the_earlier_scale_gives_the_samples_that_went_into_it(tmp_path, codec):
+    samples = np.random.default_rng(3).uniform(-1, 1, 5000).astype(np.float32)
+    pcm = to_pcm16(samples, EARLIER_FULL_SCALE)
+    stored = pack(pcm, codec, RATE)
+    path = tmp_path / "clips.h5"
+    write_clips(path, ["a"], ["a"], [5000], [len(stored)], iter([stored]), RATE, codec, full_scale=EARLIER_FULL_SCALE)
+    with h5py.File(path, "r+") as file:  # which did not say its scale
+        del file.attrs["full_scale"], file.attrs["attributes_crc32"]
+    store = ClipStore.open(path)
+    np.testing.assert_array_equal(store.read_pcm16(0), pcm)
+    np.testing.assert_array_equal(store.read("a"), pcm.astype(np.float32) / 32767)
+    np.testing.assert_array_equal(store.batch([0], 7, 100)[0], store.read("a")[7:107])
+    np.testing.assert_allclose(store.read("a"), samples, atol=0.501 / 32767)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -192,11 +220,13 @@ def turn_back(file: h5py.File) -> None:
                 "format_version": ("x", "1", [1, 1], 1.5, np.nan, np.inf),
                 "sample_rate": ("abc", "16000", [8000, 8000], 8000.5, np.inf, h5py.Empty("i8")),
                 "codec": (1, ["pcm16", "flac"]),
+                "full_scale": ("x", 32767.5, [32768, 32768]),
             }.items()
             for value in values
         ],
         (lambda file: file.attrs.__setitem__("sample_rate", 0), "sample_rate is 0 Hz; it must be above 0"),
         (lambda file: file.attrs.__setitem__("sample_rate", -8000), "sample_rate is -8000 Hz"),
+        (lambda file: file.attrs.__setitem__("full_scale", 1), "full_scale is 1; it must be 32768, or 32767"),
         (lambda file: file.attrs.__setitem__("codec", "mp3"), "contradict"),
         (lambda file: replace(file, "clip_id", np.bytes_(b"a")), "of another kind"),
         (lambda file: replace(file, "n_samples", file["n_samples"][:].astype(float)), "contradict"),

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipStore, audio_start, complete_clips, encode_pcm16, write_clips
+from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipStore, audio_start, complete_clips, encode, write_clips
 from pseudolabel.audio.growing import GrowingAudio, read_pieces
 from pseudolabel.errors import InputError
 
@@ -64,7 +64,7 @@ def test_bytes_are_read_in_pieces_and_missing_ones_are_noticed(tmp_path, monkeyp
 @pytest.mark.parametrize("n_samples", [(LEAST_IN_PLACE // 2,), (5_000, 1, 70_000), (300_000,) * 3])
 def test_audio_that_lies_in_its_place_becomes_the_store_that_is_written_at_once(tmp_path, n_samples):
     rng = np.random.default_rng(0)
-    encoded = [encode_pcm16(rng.uniform(-1, 1, n).astype(np.float32)) for n in n_samples]
+    encoded = [encode(rng.uniform(-1, 1, n).astype(np.float32), "pcm16", 16_000) for n in n_samples]
     ids, sizes = [f"clip{number}" for number in range(len(encoded))], [len(piece) for piece in encoded]
     write_clips(tmp_path / "written.h5", ids, ids, n_samples, sizes, iter(encoded), 16_000, "pcm16", "drawn")
     with h5py.File(tmp_path / "written.h5") as file:

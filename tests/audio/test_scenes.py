@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix, to_pcm16, trim_silence
+from pseudolabel.audio.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix, trim_silence
 from pseudolabel.errors import InputError
 
 SHORT = SceneOptions(duration_s=1.0, sample_rate=8000)
@@ -91,10 +91,6 @@ def test_silence_is_trimmed_at_both_ends_only():
     sound = np.array([0, 0, 1e-6, 0.5, 0, 0, -0.2, 0, 0], dtype=np.float32)
     assert trim_silence(sound).tolist() == sound[3:7].tolist()
     assert len(trim_silence(np.zeros(5, dtype=np.float32))) == 0
-
-
-def test_pcm16_does_not_wrap_at_full_scale():
-    assert to_pcm16(np.array([1.0, -1.0, 0.5, 0.0])).tolist() == [32767, -32768, 16384, 0]
 
 
 @pytest.mark.parametrize(
