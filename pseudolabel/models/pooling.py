@@ -55,10 +55,10 @@ class AttentionPooling(nn.Module):
         self.attention = nn.Linear(n_features, heads * n_classes)
         self.classes = nn.Linear(n_features, heads * n_classes)
         self.head_weights = nn.Parameter(torch.full((heads,), 1.0 / heads)) if heads > 1 else None
-        for layer in (self.attention, self.classes):
-            nn.init.zeros_(layer.bias)
-            for head in layer.weight.detach().split(n_classes):
-                nn.init.xavier_uniform_(head)
+        if heads == 1:  # as PSLA's programs start: He uniform; several heads as torch starts any layer
+            for layer in (self.attention, self.classes):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def _per_head(self, layer: nn.Linear, sequence: Tensor) -> Tensor:
         return layer(sequence).sigmoid().unflatten(-1, (self.heads, self.n_classes))  # (B, F, heads, K)
