@@ -224,10 +224,13 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     taggers = load_taggers(runs, clips.sample_rate, device)
     unseen = unseen_clips(runs, clips, rows) if args.folds else None
     windows = list(dict.fromkeys(args.windows))
-    precision = args.precision or ("bf16" if device.type == "cuda" else "float32")
+    from pseudolabel.models.precision import precision_on
+
+    own = [precision_on(device, args.precision or tagger.config["precision"]) for tagger in taggers]
     made_by = {
         **describe_models(runs, taggers, clips, rows), **({} if unseen is None else fold_attributes(unseen)),
-        "threads": args.threads, "batch_size": args.batch_size, "precision": precision, "compiled": args.compile,
+        "threads": args.threads, "batch_size": args.batch_size, "precision": "; ".join(dict.fromkeys(own)),
+        "compiled": args.compile,
     }  # fmt: skip
     settings = {
         **made_by, "windows": [window_name(window) for window in windows], "device": device.type,
@@ -240,7 +243,7 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     from pseudolabel.training.scoring import Scorer, ready_to_score
 
     ready_to_score(taggers, device, args.compile)
-    scorer = Scorer(taggers, device, args.batch_size, precision)
+    scorer = Scorer(taggers, device, args.batch_size, args.precision)
     work = score_blocks(blocks, unfinished[ranks.rank :: ranks.size], scorer, clips, rows, windows, unseen)
     work = work.of_all(ranks)
     if ranks.leads:

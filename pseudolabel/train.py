@@ -69,6 +69,7 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
             "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
             "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **front_end},
             "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
+            "precision": "float32" if args.precision == "float32" else None,
         }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
     except (TypeError, RuntimeError, OverflowError) as error:  # a value of the wrong kind or size, as in width=wide

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import clamped
+from pseudolabel.models.precision import in_float32
 
 PATCH = 16  # frames and mel bands a patch spans
 # size -> side of the images that the downloaded weights were trained on: AST starts from these
@@ -29,7 +30,7 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens `(B, patches, D)` of `(B, 1, mel, F)`."""
-        return self.proj(x).flatten(2).transpose(1, 2)
+        return in_float32(self.proj, x).flatten(2).transpose(1, 2)
 
 
 class AST(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import build_head
+from pseudolabel.models.precision import in_float32
 
 # The image size for which the library computes its static padding by default, and the width of the features.
 IMAGE_SIZES = {"b0": 224, "b2": 260}
@@ -64,7 +65,12 @@ class EfficientNet(nn.Module):
         self.head = build_head(N_FEATURES[variant], n_classes, heads)
 
     def _sequence(self, features: Tensor) -> Tensor:
-        x = self.layers.extract_features(features.transpose(1, 2).unsqueeze(1))  # (B, C, mel / 32, F / 32)
+        layers = self.layers  # as its `extract_features`, but for the precision of the first convolution
+        x = layers._swish(layers._bn0(in_float32(layers._conv_stem, features.transpose(1, 2).unsqueeze(1))))
+        for number, block in enumerate(layers._blocks):
+            rate = layers._global_params.drop_connect_rate * (number / len(layers._blocks))
+            x = block(x, drop_connect_rate=rate)
+        x = layers._swish(layers._bn1(layers._conv_head(x)))  # (B, C, mel / 32, F / 32)
         return x.mean(dim=2).transpose(1, 2)
 
     def frame_scores(self, features: Tensor) -> Tensor:

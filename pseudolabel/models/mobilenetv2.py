@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import MeanPooling
+from pseudolabel.models.precision import in_float32
 
 # Sandler et al. 2018, Table 2: expansion, output channels, repeats, stride of the first repeat.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -53,6 +54,7 @@ class MobileNetV2(nn.Module):
         dropout: before the last layer.
         input_norm: `none` as published (decibels go in as they are), or `batch`: batch normalisation of each mel band.
         n_mels: mel bands of the features; only `input_norm="batch"` depends on it.
+        init: how convolutions start: `kaiming` (normal, by the outputs) or `xavier` (uniform), as in PSL.
     """
 
     n_frames = None  # any length
@@ -66,12 +68,15 @@ class MobileNetV2(nn.Module):
         dropout: float = 0.3,
         input_norm: str = "none",
         n_mels: int = 64,
+        init: str = "kaiming",
     ):
         super().__init__()
         if width <= 0 or (last_channels or 1) < 1:
             raise InputError(f"width={width}, last_channels={last_channels}: both must be positive", "mobilenetv2")
         if input_norm not in ("none", "batch"):
             raise InputError(f"input_norm is {input_norm!r}; known: none, batch", "mobilenetv2")
+        if init not in ("kaiming", "xavier"):
+            raise InputError(f"init is {init!r}; known: kaiming, xavier", "mobilenetv2")
         last_channels = last_channels or scaled_channels(LAST_CHANNELS, max(1.0, width))
         self.options = {
             "width": width,
@@ -92,7 +97,9 @@ class MobileNetV2(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = MeanPooling(last_channels, n_classes)
         for module in self.layers.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and init == "xavier":
+                nn.init.xavier_uniform_(module.weight)
+            elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
         nn.init.normal_(self.head.linear.weight, std=0.01)
         nn.init.zeros_(self.head.linear.bias)
@@ -103,7 +110,10 @@ class MobileNetV2(nn.Module):
         if self.input_norm is not None:
             x = self.input_norm(x)
         x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        x = self.layers(x)  # (B, C, mel / 32, F / 32)
+        stem, *blocks = self.layers
+        x = in_float32(stem, x)
+        for block in blocks:
+            x = block(x)  # at last (B, C, mel / 32, F / 32)
         return self.dropout(x.mean(dim=2).transpose(1, 2))
 
     def frame_scores(self, features: Tensor) -> Tensor:

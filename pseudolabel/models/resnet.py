@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pseudolabel.models.pooling import build_head
+from pseudolabel.models.precision import in_float32
 
 N_FEATURES = 2048
 
@@ -46,7 +47,7 @@ class ResNet50(nn.Module):
 
     def _sequence(self, features: Tensor) -> Tensor:
         layers = self.layers
-        x = layers.conv1(features.transpose(1, 2).unsqueeze(1))
+        x = in_float32(layers.conv1, features.transpose(1, 2).unsqueeze(1))
         x = layers.maxpool(layers.relu(layers.bn1(x)))
         x = layers.layer4(layers.layer3(layers.layer2(layers.layer1(x))))  # (B, C, mel / 32, F / 32)
         return x.mean(dim=2).transpose(1, 2)

@@ -14,6 +14,7 @@ from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.models import build_model, check_name, network_options
 from pseudolabel.models.pooling import clamped
+from pseudolabel.models.precision import check_precision
 
 PSL_FRONT_END = {"name": "log_mel"}  # 64 mel, decibels, no normalisation
 PSLA_FRONT_END = {"name": "kaldi_fbank", "mean": -4.6476, "std": 4.5699}
@@ -32,7 +33,7 @@ PRESETS = {
 MOST_FRAMES = 1_000_000  # that short features are filled up to: hours
 CONFIG_KEYS = (
     "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
-    "max_frames",
+    "max_frames", "precision",
 )  # fmt: skip
 
 
@@ -44,7 +45,8 @@ class Tagger(nn.Module):
             `front_end`, `sample_rate` (Hz), `window_s` (length that it was trained on; shorter clips are filled up to
             it; None: to none), `fill` (the feature value of masks and of what is filled), `min_frames` (clips and
             windows are filled up to so many; by default what the network needs), `max_frames` (what is beyond them is
-            cut; None: nothing is).
+            cut; None: nothing is), `precision` (that it answers in: `float32`, `bf16`; None: bf16 on a GPU, float32
+            elsewhere).
         front_end, network: the two parts. Only the network has weights.
     """
 
@@ -248,6 +250,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
             "fill": front_end.fill_value(config.get("fill")),
             "min_frames": min_frames,
             "max_frames": max_frames,
+            "precision": check_precision(config.get("precision")),
         },
     )
 

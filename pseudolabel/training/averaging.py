@@ -130,7 +130,7 @@ def estimate_batch_norm(
     with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for waveforms, n_samples in prefetch(iter(batches)):
-            with autocast(device):
+            with autocast(device, tagger.config["precision"]):
                 tagger.from_features(tagger.features(torch.from_numpy(waveforms).to(device), n_samples))
             n_batches += 1
     for layer, momentum in zip(layers, momenta, strict=True):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.audio.clips import FULL_SCALE, ClipStore
+from pseudolabel.models.precision import precision_on
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.training.dataset import prefetch
 
@@ -25,8 +26,7 @@ NOMINAL_S = 10  # a batch holds as much audio as `batch_size` clips of this leng
 
 def autocast(device: torch.device, precision: str | None = None) -> torch.autocast:
     """Return autocast to `precision`, `float32` or `bf16`; None: bf16 on a GPU, float32 elsewhere."""
-    bf16 = precision == "bf16" if precision else device.type == "cuda"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision_on(device, precision) == "bf16")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Scorer:
     Args:
         taggers: waveforms (B, T) -> scores (B, K), on `device`; set to evaluation mode here.
         batch_size: clips of 10 s a batch; of shorter pieces, as many as are as much audio.
-        precision: `float32` or `bf16` (autocast); None: bf16 on a GPU, float32 elsewhere.
+        precision: `float32` or `bf16` (autocast); None: each model's own, `config["precision"]`.
     """
 
     def __init__(
