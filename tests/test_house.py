@@ -29,6 +29,7 @@ ROOMS = (
 FOUNDATION = (
     "errors",
     "memory",
+    "cores",
     "option_types",
     "tables",
     "temporaries",

@@ -214,7 +214,7 @@ class Scorer:
                 length, places = int(pieces.length[batch[0]]), self._on_device(batch)
                 clip, start = pieces.clip[batch], pieces.start[batch]
                 features = _cut(features_of_clips, tagger.front_end, clip, start, length)
-                with self.busy, autocast(self.device, self.precision or tagger.config.get("precision")):
+                with self.busy, autocast(self.device, self.precision or tagger.config["precision"]):
                     if features is None:
                         waveforms = _waveforms(audio, portion.offsets[clip] + start, length, portion.full_scale)
                         features = tagger.features(waveforms)
