@@ -223,6 +223,21 @@ def test_store_says_what_made_it(work, tmp_path):
     assert record["inputs"] == {str(path): sha256(path) for path in made_from}
 
 
+def test_store_says_in_which_precision_its_models_answered(work, tmp_path):
+    run = shutil.copytree(work / "runs" / "second", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "precision": "bf16"}))
+
+    def precision(*options: object) -> str:
+        assert score(work, tmp_path / "s.h5", "--windows", "clip", "--overwrite", *options) == 0
+        return ScoreStore.open(tmp_path / "s.h5").attributes["precision"]
+
+    assert precision("--run", work / "runs" / "second") == "float32"  # on a CPU, where a model says nothing
+    assert precision("--run", run) == "bf16"
+    assert precision("--run", run, "--precision", "float32") == "float32"
+    assert precision("--run", work / "runs" / "second", run) == "float32; bf16"
+
+
 def test_store_is_out_of_fold_where_the_model_never_saw_the_clips(work, tmp_path):
     (tmp_path / "list.csv").write_text("clip_id,labels\nt01,\nt02,\n")
     score(work, tmp_path / "scores.h5", "--windows", "clip", "--list", tmp_path / "list.csv")

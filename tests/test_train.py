@@ -95,6 +95,12 @@ def test_tones_are_learned_from_labels_and_from_soft_targets(work, targets):
     assert average_precision(labels, clip_scores(work, work / "run")).mean() > 0.9
 
 
+@pytest.mark.parametrize(("options", "precision"), [((), None), (("--precision", "float32"), "float32")])
+def test_a_run_trained_in_float32_is_validated_and_scored_in_it(work, options, precision):
+    train(work, *options, "--out", work / "run", epochs=1)
+    assert load_model(work / "run").config["precision"] == precision
+
+
 def test_run_folder_says_what_was_done(work):
     train(work, "--row", "weak", "--seed", "3", epochs=2)
     run = work / "runs" / "weak-seed3"

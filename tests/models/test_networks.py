@@ -116,6 +116,39 @@ def test_scores_stay_float32_under_autocast(networks, name):
     assert not torch.equal(scores, scores.bfloat16().float())
 
 
+def first_convolution(network: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Return what comes out of a network's first convolution."""
+    seen = []
+    layer = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    hook = layer.register_forward_hook(lambda _module, _input, output: seen.append(output))
+    with torch.no_grad():
+        network(features)
+    hook.remove()
+    return seen[0]
+
+
+@EACH
+def test_features_do_not_pass_through_bfloat16_under_autocast(networks, name):
+    features = decibels(2)
+    expected = first_convolution(networks[name], features)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(first_convolution(networks[name], features), expected)
+
+
+def test_efficientnet_answers_what_its_library_does(networks):
+    """The loop over its blocks is ours; in training each block is left out at its own rate."""
+    network, features = networks["efficientnet_b0"], decibels(2)
+    for mode in (network.eval, network.train):
+        with torch.no_grad():
+            mode()
+            torch.manual_seed(0)
+            found = network._sequence(features)
+            torch.manual_seed(0)
+            theirs = network.layers.extract_features(features.transpose(1, 2).unsqueeze(1))
+        assert torch.equal(found, theirs.mean(dim=2).transpose(1, 2))
+    network.eval()
+
+
 @EACH
 def test_scores_of_a_clip_do_not_depend_on_its_neighbours(networks, name):
     features = decibels(3)
@@ -203,6 +236,30 @@ def test_attention_pooling_equals_the_loop_over_heads_and_classes(heads):
     with torch.no_grad():
         expected = torch.stack([slow_attention(pooling, clip) for clip in sequence])
         torch.testing.assert_close(pooling(sequence), expected)
+
+
+@pytest.mark.parametrize(("heads", "bound", "of_biases"), [(1, (6 / 400) ** 0.5, 0), (4, 400**-0.5, 400**-0.5)])
+def test_attention_starts_as_in_psla(heads, bound, of_biases):
+    """One head He uniform, several as torch starts a layer: uniform within these bounds."""
+    torch.manual_seed(0)
+    pooling = AttentionPooling(400, 500, heads)
+    for layer in (pooling.attention, pooling.classes):
+        assert 0.999 * bound < layer.weight.max() <= bound and -bound <= layer.weight.min() < -0.999 * bound
+        assert float(layer.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.01)
+        assert 0.98 * of_biases <= layer.bias.abs().max() <= of_biases
+
+
+def test_convolutions_of_mobilenetv2_start_xavier_uniform_where_asked():
+    torch.manual_seed(0)
+    network = build_model("mobilenetv2", 3, init="xavier")
+    assert "init" not in network.options  # of an untrained network alone
+    for weight in (module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)):
+        n_out, n_in, height, width = weight.shape
+        bound = (6 / ((n_out + n_in) * height * width)) ** 0.5
+        assert 0.95 * bound < weight.abs().max() <= bound
+        assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.15)
+    with pytest.raises(InputError, match="init is 'he'; known: kaiming, xavier"):
+        build_model("mobilenetv2", 3, init="he")
 
 
 def test_head_weights_above_one_in_sum_cannot_push_a_score_above_one():

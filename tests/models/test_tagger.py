@@ -48,6 +48,13 @@ def test_every_learnable_weight_has_a_part_in_the_answer(name):
     assert [key for key, weight in tagger.named_parameters() if weight.requires_grad and weight.grad is None] == []
 
 
+def test_a_model_may_state_its_precision():
+    assert build_tagger(CONFIGS["mobilenetv2"]).config["precision"] is None
+    assert build_tagger({**CONFIGS["mobilenetv2"], "precision": "float32"}).config["precision"] == "float32"
+    with pytest.raises(InputError, match="precision is 'half'; known: float32, bf16"):
+        build_tagger({**CONFIGS["mobilenetv2"], "precision": "half"})
+
+
 def test_every_network_has_a_preset():
     assert PRESETS.keys() == NETWORKS.keys()
 

@@ -215,6 +215,16 @@ def test_scores_in_bf16_lie_within_the_stated_tolerance(trained, clips):
     assert 0 < difference.max() < 0.05 and difference.mean() < 0.005
 
 
+def test_a_model_answers_in_its_own_precision_unless_another_is_asked_for(trained, clips):
+    (portion,) = read_portions(clips, np.arange(3), ["clip"])
+    exact, rounded = (Scorer([trained], precision=name).answers(portion) for name in ("float32", "bf16"))
+    own = copy.deepcopy(trained)
+    own.config["precision"] = "bf16"
+    assert torch.equal(Scorer([own]).answers(portion), rounded)
+    assert torch.equal(Scorer([own], precision="float32").answers(portion), exact)
+    assert torch.equal(Scorer([own, trained]).answers(portion), (rounded + exact) / 2)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bf16", 0.05)])
 def test_a_gpu_answers_what_the_cpu_does(trained, clips, precision, tolerance):
