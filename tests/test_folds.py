@@ -128,8 +128,9 @@ def alone(tagger, samples: np.ndarray, window_s) -> np.ndarray:
     if len(starts) > 1 and len(samples) - starts[-1] < size / 2:
         starts.pop()
     ends = [*starts[1:], len(samples)]
+    pieces = [torch.from_numpy(samples[a:b])[None] for a, b in zip(starts, ends, strict=True)]
     with torch.no_grad():
-        return np.concatenate([tagger(torch.from_numpy(samples[a:b])[None]) for a, b in zip(starts, ends, strict=True)])
+        return np.concatenate([tagger.from_features(tagger.features(piece), len(pieces) == 1) for piece in pieces])
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,7 @@ def turn_back(file: h5py.File) -> None:
         (lambda file: file.attrs.__setitem__("sample_rate", -8000), "sample_rate is -8000 Hz"),
         (
             lambda file: file.attrs.__setitem__("full_scale", 1),
-            "full_scale is 1; it must be 32768 or, as earlier, 32767",
+            "full_scale is 1; it must be 32768 or, as",
         ),
         (lambda file: file.attrs.__setitem__("codec", "mp3"), "contradict"),
         (lambda file: replace(file, "clip_id", np.bytes_(b"a")), "of another kind"),
