@@ -120,7 +120,8 @@ def _add_material(group: argparse._ArgumentGroup) -> None:
 def _add_model(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--model", default="mobilenetv2",
-        help="mobilenetv2, efficientnet_b0, efficientnet_b2, resnet50, ast_tiny, ast_small, ast_base")  # fmt: skip
+        help="mobilenetv2, efficientnet_b0, efficientnet_b2, resnet50, mbnet, ast_tiny, ast_small or ast_base "
+        "(default: mobilenetv2)")  # fmt: skip
     add("--model-options", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE", help="e.g. width=0.25")
     add("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
         help="in seconds and Hz, the same at any sample rate: hop_s=.02 window_s=.032 f_max=8000")  # fmt: skip

@@ -2,7 +2,7 @@
 # be before anything is written or installed; one that is something else ends in one line and exit code 2.
 # shellcheck shell=bash
 
-NETWORKS=(mobilenetv2 efficientnet_b0 efficientnet_b2 resnet50 ast_tiny ast_small ast_base)
+NETWORKS=(mobilenetv2 efficientnet_b0 efficientnet_b2 resnet50 mbnet ast_tiny ast_small ast_base)
 
 refuse() { printf '%s\n' "$1" >&2; exit 2; }
 

@@ -24,6 +24,7 @@ NETWORKS = {
     "efficientnet_b0": ("efficientnet", "EfficientNet", {"variant": "b0"}),
     "efficientnet_b2": ("efficientnet", "EfficientNet", {"variant": "b2"}),
     "resnet50": ("resnet", "ResNet50", {}),
+    "mbnet": ("mbnet", "MBNet", {}),
     "ast_tiny": ("ast", "AST", {"size": "tiny"}),
     "ast_small": ("ast", "AST", {"size": "small"}),
     "ast_base": ("ast", "AST", {"size": "base"}),

@@ -38,8 +38,7 @@ class ResNet50(nn.Module):
 
         self.options = {"heads": heads}
         self.layers = resnet50()
-        self.layers.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-        nn.init.kaiming_normal_(self.layers.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.layers.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)  # starts as torch has it, which is PSLA's way
         self.layers.avgpool = self.layers.fc = nn.Identity()  # an unused layer would break distributed training
         if pretrained is not None:
             load_imagenet(self.layers, pretrained, stem, sha256)

@@ -26,6 +26,7 @@ PRESETS = {
     "efficientnet_b0": PSLA_FRONT_END,
     "efficientnet_b2": PSLA_FRONT_END,
     "resnet50": PSLA_FRONT_END,
+    "mbnet": PSLA_FRONT_END,
     "ast_tiny": AST_FRONT_END,
     "ast_small": AST_FRONT_END,
     "ast_base": AST_FRONT_END,

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
@@ -20,6 +21,7 @@ SMALL = {  # the cheapest network of each kind, and the features it takes
     "mobilenetv2": ({"width": 0.25}, (100, 64)),
     "efficientnet_b0": ({"heads": 2}, (100, 64)),
     "resnet50": ({}, (100, 64)),
+    "mbnet": ({}, (100, 64)),
     "ast_tiny": ({"stride": 16, "n_frames": 100, "n_mels": 64}, (100, 64)),
 }
 EACH = pytest.mark.parametrize("name", SMALL)
@@ -46,6 +48,7 @@ def decibels(n_clips: int, n_frames: int = 100, n_mels: int = 64) -> torch.Tenso
         ("efficientnet_b2", {"heads": 1}, 9.19),
         ("efficientnet_b2", {"heads": 4}, 13.64),
         ("resnet50", {}, 25.66),
+        ("mbnet", {}, 2.90),
     ],
 )
 def test_parameters_are_the_published_ones(name, options, millions):
@@ -173,7 +176,7 @@ def test_options_rebuild_the_same_shapes(networks, name):
     again.load_state_dict(networks[name].state_dict())
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_b0", "resnet50"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_b0", "resnet50", "mbnet"])
 @pytest.mark.parametrize("n_frames", [32, 33, 101, 250])
 def test_convolutional_networks_take_any_length(networks, name, n_frames):
     with torch.no_grad():
@@ -184,6 +187,9 @@ def test_convolutional_networks_take_any_length(networks, name, n_frames):
         assert frame_scores.shape[1] == -(-n_frames // 32)
     if name == "mobilenetv2":
         torch.testing.assert_close(frame_scores.mean(1), networks[name](decibels(1, n_frames)))
+    if name == "mbnet":  # the mean of logits, where PSL has that of answers
+        clip_scores = frame_scores.logit().mean(1).sigmoid()
+        torch.testing.assert_close(clip_scores, networks[name](decibels(1, n_frames)), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("padding", ["dynamic", "static260", "symmetric"])
@@ -333,6 +339,44 @@ def test_resnet50_s_features_are_torchvision_s():
     torch.testing.assert_close(ours, theirs.mean(2).mT, atol=1e-3, rtol=1e-3)
 
 
+def test_image_weights_from_a_file_reach_mbnet(tmp_path):
+    source = torchvision.models.mobilenet_v2().state_dict()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in source.items()}}, tmp_path / "image.pth")
+    network = build_model("mbnet", 2, pretrained=str(tmp_path / "image.pth"))
+    state = {f"features.{name}": value for name, value in network.layers.state_dict().items()}
+    assert torch.equal(state["features.0.0.weight"], source["features.0.0.weight"].sum(1, keepdim=True))
+    del state["features.0.0.weight"]
+    assert len(state) > 300 and all(torch.equal(value, source[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("n_frames", [1056, 250])
+def test_mbnet_answers_as_torchvision_s_network_with_another_last_layer(settled, n_frames):
+    """PSLA's program pools rows and frames at once, as torchvision does, and has no dropout."""
+    torch.manual_seed(0)
+    reference = torchvision.models.mobilenet_v2()
+    reference.features[0][0] = torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False)
+    reference.classifier = torch.nn.Linear(1280, 5)
+    settled(reference, torch.randn(3, 1, 128, 250))
+    network = build_model("mbnet", 5).eval()
+    network.layers.load_state_dict(reference.features.state_dict())
+    network.linear.load_state_dict(reference.classifier.state_dict())
+    features = torch.randn(2, n_frames, 128)
+    with torch.no_grad():
+        expected = reference(features.mT.unsqueeze(1)).sigmoid()
+        torch.testing.assert_close(network(features), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(network.train()(features), reference.train()(features.mT[:, None]).sigmoid())
+    assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize(("name", "first"), [("resnet50", "conv1"), ("mbnet", "0.0")])
+def test_the_layer_of_one_channel_starts_as_torch_starts_one(name, first):
+    """PSLA puts a new layer in place of that of three channels: uniform within 1 / sqrt(fan-in)."""
+    weight = build_model(name, 3).layers.get_submodule(first).weight.detach()
+    bound = weight[0].numel() ** -0.5
+    assert 0.97 * bound < weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
 def test_timm_s_efficientnet_weights_give_timm_s_features_under_dynamic_padding(tmp_path, settled):
     import timm
 
@@ -389,7 +433,7 @@ def test_ast_refuses_features_of_another_extent(networks):
         networks["ast_tiny"](decibels(1, 99))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "ast_tiny"])
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "mbnet", "ast_tiny"])
 def test_image_weights_that_cannot_be_downloaded_end_in_one_line(monkeypatch, name):
     def offline(*_: object, **__: object):
         raise OSError("no route to host")

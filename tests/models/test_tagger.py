@@ -21,6 +21,7 @@ CONFIGS = {
     "mobilenetv2": {"name": "mobilenetv2", **CLASSES, "options": {"width": 0.25}, "front_end": {"hop": 320}},
     "efficientnet_b0": {"name": "efficientnet_b0", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
     "resnet50": {"name": "resnet50", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
+    "mbnet": {"name": "mbnet", **CLASSES, "front_end": {"hop": 320, "n_mels": 64}},
     "ast_tiny": {
         "name": "ast_tiny", **CLASSES, "options": {"stride": 16}, "front_end": {"hop": 320, "n_mels": 64},
         "window_s": 2.0,
@@ -32,8 +33,11 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def taggers(settled) -> dict[str, torch.nn.Module]:
-    torch.manual_seed(1)  # an untrained network of another seed may amplify how float32 sums are rounded
-    return {name: settled(build_tagger(config), noise(4, RATE)) for name, config in CONFIGS.items()}
+    made = {}
+    for name, config in CONFIGS.items():
+        torch.manual_seed(1)  # an untrained network of another seed may amplify how float32 sums are rounded
+        made[name] = settled(build_tagger(config), noise(4, RATE))
+    return made
 
 
 def noise(n_clips: int, n_samples: int) -> torch.Tensor:
