@@ -6,7 +6,9 @@ Weights are data: safetensors, or `torch.load(weights_only=True)`. Nothing in a 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,9 @@ UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
     ArithmeticError, OSError,
 )  # fmt: skip
+HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a checkpoint under which its weights are
+DEEPEST = 8  # holders in holders
+WRAPPER = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")  # parts of names that DataParallel and torch.compile add
 SMALL_WEIGHTS = 10_000_000  # numbers that take no memory to speak of
 FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # that may change between two trainings of the same weights
 
@@ -194,7 +199,8 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     """Return the tensors of a `.safetensors` file, or of a state dict saved by torch, on the CPU.
 
     Args:
-        path: a file; a torch file may hold the state dict itself or under `model` or `state_dict`.
+        path: a file; what a torch file holds may lie under `state_dict`, `model_state_dict` or `model`, one in another,
+            and names may begin as DataParallel, torch.compile and Lightning make them (see `bare_names`).
         sha256: when given, the file must have this checksum.
 
     Raises:
@@ -209,8 +215,9 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
 
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, *UNREADABLE) as error:
         # The first sentence: the next of torch's explain how to run what is in the file all the same.
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
@@ -233,12 +240,36 @@ def download_state(url: str) -> dict[str, Tensor]:
 
 
 def _unwrapped(state, place):
-    for key in ("model", "state_dict"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    for _ in range(DEEPEST):  # a damaged file may hold itself
+        held = [key for key in HOLDERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        if not held:
+            break
+        if len(held) > 1:
+            raise InputError(
+                f"holds several state dicts: {', '.join(held)}", place, "Save the one that is meant alone."
+            )
+        state = state[held[0]]
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise InputError("is not a mapping from names to tensors", place)
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    names = bare_names(list(state))
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(
+            f"tensors are listed twice once wrappers are taken off their names: {first_few(repeated)}", place
+        )
+    return dict(zip(names, state.values(), strict=True))
+
+
+def bare_names(names: Sequence[str]) -> list[str]:
+    """Return names of tensors without what wrappers add: `module.`, `_orig_mod.`, and `model.` where all begin with it.
+
+    DataParallel and torch.compile may wrap a part of a network too, Lightning its whole.
+    """
+    names = [WRAPPER.sub("", name) for name in names]
+    while names and all(name.startswith("model.") for name in names):
+        names = [name.removeprefix("model.") for name in names]
+    return names
 
 
 def check_state(network: nn.Module, state: Mapping[str, Tensor], place: object) -> None:

@@ -1,102 +1,82 @@
-"""Weights that the papers' authors published, as taggers: which tensor is which, and what belongs around the network.
+"""Weights that the papers' authors published, as taggers: what belongs around the network.
 
     python -m pseudolabel.models.published audio_model_wa.pth --out work/runs/teacher
+    python -m pseudolabel.models.published fsd_mdl_wa.pth --out work/runs/fsd50k --cut
     python -m pseudolabel.models.published mobilenetv2_mAP40_53.pt --sha256 0a1b... --out work/runs/teacher
 
-PSLA's EfficientNet-B0 and B2 (4 heads, 1 or mean pooling), AST (tiny, small, base; strides 10 to 16; the authors' own
-files and those of the transformers library), PSL's MobileNetV2. The run folder that is written is one like any other:
-`score`, `enhance` and `train --targets` go on from it.
+PSLA's EfficientNet-B0 and B2 (4 heads, 1 or mean pooling), ResNet-50 and MobileNetV2 (mbnet), for AudioSet and FSD50K;
+AST (tiny, small, base; strides 10 to 16; the authors' own files and those of the transformers library, before and
+since version 5); PSL's MobileNetV2. The run folder that is written is one like any other: `score`, `enhance` and
+`train --targets` go on from it. Its README.md says what clips of any length meet.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pseudolabel import dry_run
-from pseudolabel.artefacts import whole_folder
+from pseudolabel.artefacts import whole_folder, write_text
 from pseudolabel.blocks import only_run
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG, WEIGHTS, n_parameters
-from pseudolabel.models.ast import n_patches
-from pseudolabel.models.efficientnet import N_FEATURES
 from pseudolabel.models.files import check_sha256, check_state, load_state, save_model
-from pseudolabel.models.tagger import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END, Tagger, build_tagger
+from pseudolabel.models.lengths import lengths_in_words
+from pseudolabel.models.published_tensors import MARKS, PUBLISHED_ON, converted, kind_of
+from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.ownership import RUN, refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
 
-VERB = "models.published"
-MARKS = {"psla": "effnet._conv_stem.weight", "ast": "v.cls_token", "psl": "features.0.0.weight"}  # a tensor of each
-PSLA_FRAMES, AST_FRAMES, N_MELS = 1056, 1024, 128  # 10 s and what their programs add
-AST_STRIDES = (10, 12, 14, 16)  # of the published ones
-AST_SIZES = {192: "tiny", 384: "small", 768: "base"}  # by the width of the tokens
-# What ImageNet's classes were answered with. It is among the published tensors and in no answer.
-UNUSED = re.compile(r"(effnet\._fc|v\.head|v\.head_dist)\.(weight|bias)")
-OURS = ("layers.", "head.", "norm.", "linear.")  # how our own networks' names begin
-TRANSFORMERS = "audio_spectrogram_transformer."
-TRANSFORMERS_NAMES = (  # the transformers library's part of a name, and the authors'
-    ("embeddings.cls_token", "cls_token"),
-    ("embeddings.distillation_token", "dist_token"),
-    ("embeddings.position_embeddings", "pos_embed"),
-    ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
-    ("encoder.layer.", "blocks."),
-    ("attention.output.dense", "attn.proj"),
-    ("layernorm_before", "norm1"),
-    ("layernorm_after", "norm2"),
-    ("intermediate.dense", "mlp.fc1"),
-    ("output.dense", "mlp.fc2"),
-    (f"{TRANSFORMERS}layernorm", f"{TRANSFORMERS}norm"),
-    (TRANSFORMERS, "v."),
-    ("classifier.layernorm", "mlp_head.0"),
-    ("classifier.dense", "mlp_head.1"),
-)
+VERB, CARD = "models.published", "README.md"
+KINDS = tuple(dict.fromkeys(kind for _, kind, _ in MARKS))
+LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # that clips may be filled to
 
 
 def load_published(
-    path: str | Path, kind: str | None = None, sha256: str | None = None, vocabulary: str | Path = "audioset"
+    path: str | Path,
+    kind: str | None = None,
+    sha256: str | None = None,
+    vocabulary: str | Path | None = None,
+    frames: int | None = None,
+    cut: bool = False,
 ) -> Tagger:
     """Return the tagger of a published file of weights, in eval mode on the CPU; every tensor is accounted for.
 
-    What surrounds the network is as its authors' programs have it: PSLA on 1056 frames and AST on 1024, shorter clips
-    filled up with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of convolutions;
-    PSL on decibels of any length. One thing differs: PSL's `top_db` is under each clip's own maximum, not the batch's.
+    What surrounds the network is as its authors' programs have it: PSLA on 1,056 frames, or 3,000 for FSD50K, AST on
+    1,024, shorter clips filled up with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of
+    convolutions; PSL on decibels of any length. Two things differ: PSL's `top_db` is under each clip's own maximum,
+    not the batch's; and longer clips are heard to their end, unless `cut`.
 
     Args:
         path: a file of torch's or of safetensors; read as plain tensors, nothing in it is run.
         kind: `psla`, `ast` or `psl`; None: whichever its tensors are.
         sha256: when given, the file must have this checksum.
-        vocabulary: its classes in its order, `audioset` as published, or anything that `Vocabulary.load` takes.
+        vocabulary: its classes in its order, anything that `Vocabulary.load` takes. None: `audioset` for 527 classes,
+            `fsd50k` for 200, each in the order of the list that was published with the data.
+        frames: that shorter clips are filled to; for AST the extent that its positions were trained for.
+        cut: leave out the frames beyond, as the authors' programs do.
 
     Raises:
         InputError: another checksum or kind, another number of classes, tensors that are missing, unknown or of
-            another shape.
+            another shape; `frames` or `cut` for a network that is trained on clips of any length.
     """
-    classes = Vocabulary.load(vocabulary)
     state = load_state(path, sha256)
     found = kind_of(state, path)
     if kind not in (None, found):
-        raise InputError(f"its tensors are those of {found}, not of {kind!r}", path, f"Kinds: {', '.join(MARKS)}.")
-    state = {name: value for name, value in state.items() if not UNUSED.fullmatch(name)}
-    alien = [name for name in state if name.startswith(OURS)]  # it would take the place of a renamed one
-    if alien:
-        raise InputError(f"looks like {found}, but has {len(alien)} unknown tensors ({first_few(alien)})", path)
-    try:
-        config, weights, n_classes = {"psla": _psla, "ast": _ast, "psl": _psl}[found](state)
-    except InputError as error:
-        raise InputError(error.message, path, error.remedy) from error
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"looks like {found}, but a tensor is missing or misshapen ({reason})", path) from error
-    if n_classes != len(classes):
-        rule = f"answers {n_classes} classes, but the vocabulary {classes.name!r} has {len(classes)}"
-        raise InputError(rule, path, "Give the vocabulary that it was trained with, in its order.")
+        raise InputError(f"its tensors are those of {found}, not of {kind!r}", path, f"Kinds: {', '.join(KINDS)}.")
+    if found == "psl" and (frames is not None or cut):
+        rule = "PSL's network hears clips of any length as they are: --frames and --cut have no meaning"
+        raise InputError(rule, path, "Leave them out.")
+    _check_frames(frames)
+    config, weights, n_classes = converted(state, path, frames)
+    if cut:
+        config["max_frames"] = config.get("min_frames") or config["options"]["n_frames"]
+    classes = _classes(vocabulary, n_classes, path)
     identity = {"class_ids": classes.class_ids, "class_names": classes.names}
     with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; leave the caller's seed alone
         tagger = build_tagger({**config, **identity})
@@ -106,110 +86,23 @@ def load_published(
     return tagger.eval()
 
 
-def kind_of(state: Mapping[str, Tensor], place: object) -> str:
-    """Return `psla`, `ast` or `psl`, whichever the names of the tensors are those of.
-
-    Raises:
-        InputError: none; the message names what is there.
-    """
-    if any(name.startswith(TRANSFORMERS) for name in state):
-        return "ast"
-    for kind, mark in MARKS.items():
-        if mark in state:
-            return kind
-    rule = f"not the weights of {', '.join(MARKS)}: none has its {len(state)} tensors ({first_few(state) or 'empty'})"
-    raise InputError(rule, place, "Training takes ImageNet weights by --pretrained; run folders need no conversion.")
+def _check_frames(frames):
+    if frames is not None and not LEAST_FRAMES <= frames <= MOST_FRAMES:
+        raise InputError(f"is {frames}, which must be {LEAST_FRAMES} to {MOST_FRAMES}", "--frames")
 
 
-def _psla(state):
-    """EfficientNet with attention: 1 x 1 convolutions per head become one linear layer per branch."""
-    weights = {_renamed(name, (("effnet.", "layers."),)): value for name, value in state.items()}
-    heads = sum(re.fullmatch(r"attention\.cla\.\d+\.weight", name) is not None for name in state)
-    numbers = [f"{head}." for head in range(heads)] or [""]
-    heads = heads or int("attention.att.weight" in state)  # one head has no number; mean pooling has no attention
-    branches = {"att": "head.attention", "cla": "head.classes"} if heads else {"cla": "head.linear"}
-    for theirs, ours in branches.items():
-        kernels = [weights.pop(f"attention.{theirs}.{number}weight").squeeze((2, 3)) for number in numbers]
-        weights[f"{ours}.weight"] = torch.cat(kernels)
-        weights[f"{ours}.bias"] = torch.cat([weights.pop(f"attention.{theirs}.{number}bias") for number in numbers])
-    if heads > 1:
-        weights["head.head_weights"] = weights.pop("attention.head_weight")
-    last = weights[f"{branches['cla']}.weight"]
-    variant = next((name for name, width in N_FEATURES.items() if width == last.shape[1]), None)
-    if variant is None:
-        raise InputError(f"EfficientNet with {last.shape[1]} features; known: {N_FEATURES}")
-    config = {
-        "name": f"efficientnet_{variant}",
-        "options": {"heads": heads, "padding": "symmetric"},
-        "front_end": PSLA_FRONT_END,
-        "fill": _zero_before_normalisation(PSLA_FRONT_END),
-        "min_frames": PSLA_FRAMES,
-    }
-    return config, weights, len(last) // max(1, heads)
-
-
-def _ast(state):
-    """AST: the transformer has timm's names; how many positions there are tells the stride."""
-    state = _named_by_authors(state)
-    positions, width = state["v.pos_embed"].shape[1] - 2, state["v.pos_embed"].shape[2]
-    grids = {stride: n_patches(N_MELS, stride) * n_patches(AST_FRAMES, stride) for stride in AST_STRIDES}
-    stride = next((stride for stride, count in grids.items() if count == positions), None)
-    if stride is None or width not in AST_SIZES:
-        rule = f"AST with {positions} positions of width {width}; known on {AST_FRAMES} x {N_MELS}: "
-        raise InputError(f"{rule}{', '.join(map(str, grids.values()))} positions, widths {list(AST_SIZES)}")
-    renamed = (("v.", "layers."), ("mlp_head.0.", "norm."), ("mlp_head.1.", "linear."))
-    weights = {_renamed(name, renamed): value for name, value in state.items()}
-    config = {
-        "name": f"ast_{AST_SIZES[width]}",
-        "options": {"stride": stride, "n_frames": AST_FRAMES, "n_mels": N_MELS},
-        "front_end": AST_FRONT_END,
-        "window_s": 10.0,
-        "fill": _zero_before_normalisation(AST_FRONT_END),
-    }
-    return config, weights, len(weights["linear.weight"])
-
-
-def _psl(state):
-    """MobileNetV2: torchvision's names; its front end is in the file and must be ours."""
-    weights = {_psl_name(name): value for name, value in state.items()}
-    return {"name": "mobilenetv2", "front_end": PSL_FRONT_END}, weights, len(weights["head.linear.weight"])
-
-
-def _psl_name(name):
-    """Within a block, the last convolution and its normalisation have no inner number there, and have one here."""
-    last = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.([a-z_]+)", name)
-    if last:
-        block, layer = int(last[1]), int(last[2])
-        before = 1 if block == 1 else 2  # layers before it: the first block does not expand
-        return f"layers.{block}.layers.{before}.{layer - before}.{last[3]}"
-    name = re.sub(r"^features\.(\d+)\.conv\.", r"layers.\1.layers.", name)
-    return _renamed(name, (("features.", "layers."), ("classifier.1.", "head.linear.")))
-
-
-def _renamed(name, prefixes):
-    for theirs, ours in prefixes:
-        if name.startswith(theirs):
-            return ours + name[len(theirs) :]
-    return name
-
-
-def _named_by_authors(state):
-    """Return AST's tensors as its authors name them, where they are named as the transformers library does."""
-    renamed, parts = {}, {}
-    for name, value in state.items():
-        branch = re.fullmatch(r".*encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.(weight|bias)", name)
-        if branch:
-            parts.setdefault(f"v.blocks.{branch[1]}.attn.qkv.{branch[3]}", {})[branch[2]] = value
-            continue
-        for theirs, ours in TRANSFORMERS_NAMES:
-            name = name.replace(theirs, ours)
-        renamed[name] = value
-    whole = {name: part for name, part in parts.items() if len(part) == 3}
-    return renamed | {name: torch.cat([part[key] for key in ("query", "key", "value")]) for name, part in whole.items()}
-
-
-def _zero_before_normalisation(front_end):
-    return (0.0 - front_end["mean"]) / front_end["std"]
+def _classes(vocabulary, n_classes, place):
+    if vocabulary is None:
+        if n_classes not in PUBLISHED_ON:
+            known = ", ".join(f"{name} {count}" for count, (name, _) in PUBLISHED_ON.items())
+            rule = f"answers {n_classes} classes, which no list that it could be trained on has ({known})"
+            raise InputError(rule, place, "Give --vocabulary, its classes in its order.")
+        vocabulary = PUBLISHED_ON[n_classes][0]
+    classes = Vocabulary.load(vocabulary)
+    if n_classes != len(classes):
+        rule = f"answers {n_classes} classes, but the vocabulary {classes.name!r} has {len(classes)}"
+        raise InputError(rule, place, "Give the --vocabulary that it was trained with, in its order.")
+    return classes
 
 
 def _check_front_end(tagger, weights, place):
@@ -224,15 +117,27 @@ def _check_front_end(tagger, weights, place):
             raise InputError(f"its front end differs from the published one: {name}", place)
 
 
+def lengths_beside_theirs(tagger: Tagger) -> str:
+    """Return what a converted model does with clips of any length, and what the other option would do."""
+    said = lengths_in_words({**tagger.config, "n_frames": tagger.network.n_frames})
+    if tagger.config["max_frames"]:
+        return f"{said} Its authors' program cuts there too (`--cut`); converted without, the model hears everything."
+    if tagger.config["name"] == "mobilenetv2":  # PSL's program cuts nothing
+        return said
+    return f"{said} Its authors' program cuts them there instead; a model converted with `--cut` does so too."
+
+
 def plan(args: argparse.Namespace) -> str:
     """Return what a dry run says of the run folder, after checking what can be known."""
     dry_run.refuse_absent(args.file)
     refuse_input_as_output(args.out, (args.file, args.vocabulary))
-    Vocabulary.load(args.vocabulary)
+    _check_frames(args.frames)
+    if args.vocabulary is not None:
+        Vocabulary.load(args.vocabulary)
     if args.sha256 and args.file.is_file():
         check_sha256(args.file, args.sha256)
     dry_run.refuse_folder(args.out, args.overwrite, VERB)
-    dry_run.promise(args.out, WEIGHTS, CONFIG, RUN)
+    dry_run.promise(args.out, WEIGHTS, CONFIG, CARD, RUN)
     return f"would write {args.out}: the model in {args.file}"
 
 
@@ -241,15 +146,29 @@ def convert(args: argparse.Namespace) -> None:
     refuse_input_as_output(args.out, (args.file, args.vocabulary))
     refuse_foreign(args.out, args.overwrite, VERB)
     inputs = Inputs()
-    tagger = load_published(inputs.read(args.file), args.kind, args.sha256, inputs.read(args.vocabulary))
+    path, vocabulary = inputs.read(args.file), inputs.read(args.vocabulary)
+    tagger = load_published(path, args.kind, args.sha256, vocabulary, args.frames, args.cut)
+    name, n_classes, size = tagger.config["name"], len(tagger.class_ids), n_parameters(tagger.network)
+    lengths = lengths_beside_theirs(tagger)
     with only_run(args.out), whole_folder(args.out, args.overwrite, VERB) as folder:
         save_model(folder, tagger)
-        size = n_parameters(tagger.network)
         record = run_record(VERB, vars(args), inputs)
+        write_text(folder / CARD, _card(args.file.name, record["inputs"][str(args.file)], tagger, size, lengths))
         write_run_record(folder, {"row": "published", "n_parameters": size, **record})
-    name, n_classes = tagger.config["name"], len(tagger.class_ids)
     print(f"wrote {args.out}: {name}, {size / 1e6:.2f} M parameters, {n_classes} classes; what it was trained on is "
-          "not recorded: clips that it has seen are scored in-sample")  # fmt: skip
+          f"not recorded: clips that it has seen are scored in-sample\n{lengths}")  # fmt: skip
+
+
+def _card(file_name, digest, tagger, size, lengths):
+    config = tagger.config
+    return "\n\n".join((
+        f"# {config['name']}, converted from {file_name}",
+        f"{size:,} parameters, {len(tagger.class_ids)} classes, audio at {config['sample_rate']:,} Hz. The sha256 of "
+        f"{file_name} is {digest}. What it was trained on is not recorded.",
+        lengths,
+        f"The classes, in the order of the scores, are `class_ids` of config.json: {config['class_names'][0]} first, "
+        f"{config['class_names'][-1]} last.",
+    )) + "\n"  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -259,13 +178,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("file", type=Path, help="weights of PSLA, AST or PSL")
-    parser.add_argument("--out", type=Path, required=True, help="run folder, e.g. work/runs/teacher")
-    parser.add_argument("--kind", choices=tuple(MARKS), help="refuse any other (default: by the tensors' names)")
-    parser.add_argument("--sha256", help="checksum that the file must have")
-    parser.add_argument("--vocabulary", default="audioset", help="its classes (default: audioset, 527)")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out, where this program wrote it")
-    parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
+    add = parser.add_argument
+    add("file", type=Path, help="weights of PSLA, AST or PSL")
+    add("--out", type=Path, required=True, help="run folder, e.g. work/runs/teacher")
+    add("--kind", choices=KINDS, help="refuse any other (default: by the tensors' names)")
+    add("--sha256", help="checksum that the file must have")
+    add("--vocabulary", help="its classes (default: audioset where it answers 527, fsd50k where it answers 200)")
+    add("--frames", type=int, metavar="F", help="frames that shorter clips are filled to (default, as published: PSLA "
+        "1056,\nfor FSD50K 3000); AST: its extent (default: 1024)")  # fmt: skip
+    add("--cut", action="store_true", help="cut longer clips there, as the authors' programs do (default: hear all)")
+    add("--overwrite", action="store_true", help="replace --out, where this program wrote it")
+    add("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     args = parser.parse_args(argv)
     try:
         print(plan(args)) if vars(args).pop("dry_run") else convert(args)

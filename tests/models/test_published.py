@@ -20,6 +20,60 @@ from pseudolabel.models.published import load_published, main
 from pseudolabel.records import sha256
 
 RATE = 16_000
+# (names and shapes of a block, those of the rest) of ASTForAudioClassification of 192 numbers a token, stride 16 and 3
+# classes, as the transformers library has them: version 4 and 5.0.0, version 5.10.0 and 5.24.0
+SQUARE, LINE, WIDE = (192, 192), (192,), (768,)
+REST = {
+    "audio_spectrogram_transformer.embeddings.cls_token": (1, 1, 192),
+    "audio_spectrogram_transformer.embeddings.distillation_token": (1, 1, 192),
+    "audio_spectrogram_transformer.embeddings.position_embeddings": (1, 514, 192),
+    "audio_spectrogram_transformer.embeddings.patch_embeddings.projection.weight": (192, 1, 16, 16),
+    "audio_spectrogram_transformer.embeddings.patch_embeddings.projection.bias": LINE,
+    "audio_spectrogram_transformer.layernorm.weight": LINE,
+    "audio_spectrogram_transformer.layernorm.bias": LINE,
+    "classifier.layernorm.weight": LINE,
+    "classifier.layernorm.bias": LINE,
+    "classifier.dense.weight": (3, 192),
+    "classifier.dense.bias": (3,),
+}
+LAYOUTS = {
+    4: ({
+        "encoder.layer.{}.attention.attention.query.weight": SQUARE,
+        "encoder.layer.{}.attention.attention.query.bias": LINE,
+        "encoder.layer.{}.attention.attention.key.weight": SQUARE,
+        "encoder.layer.{}.attention.attention.key.bias": LINE,
+        "encoder.layer.{}.attention.attention.value.weight": SQUARE,
+        "encoder.layer.{}.attention.attention.value.bias": LINE,
+        "encoder.layer.{}.attention.output.dense.weight": SQUARE,
+        "encoder.layer.{}.attention.output.dense.bias": LINE,
+        "encoder.layer.{}.intermediate.dense.weight": (768, 192),
+        "encoder.layer.{}.intermediate.dense.bias": WIDE,
+        "encoder.layer.{}.output.dense.weight": (192, 768),
+        "encoder.layer.{}.output.dense.bias": LINE,
+        "encoder.layer.{}.layernorm_before.weight": LINE,
+        "encoder.layer.{}.layernorm_before.bias": LINE,
+        "encoder.layer.{}.layernorm_after.weight": LINE,
+        "encoder.layer.{}.layernorm_after.bias": LINE,
+    }, REST),
+    5: ({
+        "layers.{}.attention.q_proj.weight": SQUARE,
+        "layers.{}.attention.q_proj.bias": LINE,
+        "layers.{}.attention.k_proj.weight": SQUARE,
+        "layers.{}.attention.k_proj.bias": LINE,
+        "layers.{}.attention.v_proj.weight": SQUARE,
+        "layers.{}.attention.v_proj.bias": LINE,
+        "layers.{}.attention.o_proj.weight": SQUARE,
+        "layers.{}.attention.o_proj.bias": LINE,
+        "layers.{}.layernorm_before.weight": LINE,
+        "layers.{}.layernorm_before.bias": LINE,
+        "layers.{}.layernorm_after.weight": LINE,
+        "layers.{}.layernorm_after.bias": LINE,
+        "layers.{}.mlp.fc1.weight": (768, 192),
+        "layers.{}.mlp.fc1.bias": WIDE,
+        "layers.{}.mlp.fc2.weight": (192, 768),
+        "layers.{}.mlp.fc2.bias": LINE,
+    }, REST),
+}  # fmt: skip
 THREE = ("/m/09x0r", "/m/04rlf", "/m/0bt9lr")
 
 
@@ -46,7 +100,8 @@ def psla_named(network) -> dict[str, Tensor]:
         if not heads and branch == "att":
             continue
         layer = getattr(network.head, layer)
-        for head, (weight, bias) in enumerate(zip(layer.weight.split(3), layer.bias.split(3), strict=True)):
+        pairs = zip(layer.weight.chunk(max(1, heads)), layer.bias.chunk(max(1, heads)), strict=True)
+        for head, (weight, bias) in enumerate(pairs):
             number = f".{head}" if heads > 1 else ""
             theirs[f"module.attention.{branch}{number}.weight"] = weight[:, :, None, None]
             theirs[f"module.attention.{branch}{number}.bias"] = bias
@@ -68,16 +123,21 @@ def ast_named(network) -> dict[str, Tensor]:
     return theirs
 
 
-def transformers_named(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def transformers_named(state: dict[str, Tensor], version: int = 4) -> dict[str, Tensor]:
     """Return AST's tensors as the transformers library names them: query, key and value apart."""
+    layers, query, output = {
+        4: ("encoder.layer", "attention.attention.{}", "attention.output.dense"),
+        5: ("layers", "attention.{0[0]}_proj", "attention.o_proj"),
+    }[version]
     names = {
         "v.cls_token": "embeddings.cls_token", "v.dist_token": "embeddings.distillation_token",
         "v.pos_embed": "embeddings.position_embeddings", "v.norm": "layernorm",
         "v.patch_embed.proj": "embeddings.patch_embeddings.projection",
     }  # fmt: skip
     inner = {
-        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": "attention.output.dense",
-        "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+        "norm1": "layernorm_before", "norm2": "layernorm_after", "attn.proj": output,
+        "mlp.fc1": "intermediate.dense" if version == 4 else "mlp.fc1",
+        "mlp.fc2": "output.dense" if version == 4 else "mlp.fc2",
     }  # fmt: skip
     theirs = {}
     for name, value in state.items():
@@ -87,10 +147,10 @@ def transformers_named(state: dict[str, Tensor]) -> dict[str, Tensor]:
             theirs[f"classifier.{'layernorm' if '.0.' in name else 'dense'}.{kind}"] = value
         elif name.startswith("v.blocks."):
             number, part = stem.removeprefix("v.blocks.").split(".", 1)
-            layer = f"audio_spectrogram_transformer.encoder.layer.{number}"
+            layer = f"audio_spectrogram_transformer.{layers}.{number}"
             if part == "attn.qkv":
                 for branch, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                    theirs[f"{layer}.attention.attention.{branch}.{kind}"] = third.clone()
+                    theirs[f"{layer}.{query.format(branch)}.{kind}"] = third.clone()
             else:
                 theirs[f"{layer}.{inner[part]}.{kind}"] = value
         elif name in names:
@@ -115,6 +175,17 @@ class PublishedMobileNetV2(torch.nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         x = self.features(self.front_end(waveforms).unsqueeze(1)).mean(dim=2).transpose(1, 2)
         return self.classifier(x).sigmoid().mean(dim=1)
+
+
+def published_fbank(waveform: Tensor, n_frames: int, mean: float, std: float) -> Tensor:
+    """Return the features (n_frames, 128) of a clip (T,) as PSLA's and AST's programs make them: filled or cut."""
+    fbank = torchaudio.compliance.kaldi.fbank(
+        waveform[None] - waveform.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False,
+        window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
+    )  # fmt: skip
+    filled = torch.zeros(n_frames, 128)
+    filled[: len(fbank)] = fbank[:n_frames]
+    return (filled + mean) / std
 
 
 def psla_pooling(state: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
@@ -195,6 +266,46 @@ def test_psla_answers_as_its_published_arithmetic(three, psla):
     assert expected.std() > 1e-3
 
 
+def test_psla_s_resnet50_answers_as_torchvision_s_before_attention(three, settled, tmp_path):
+    torch.manual_seed(0)
+    network = torchvision.models.resnet50()
+    network.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    network.avgpool = network.fc = torch.nn.Identity()
+    settled(network, torch.randn(2, 1, 128, 96))
+    published = {f"module.model.{name}": value for name, value in network.state_dict().items()}
+    for branch in ("att", "cla"):
+        published[f"module.attention.{branch}.weight"] = torch.randn(3, 2048, 1, 1) * 0.05
+        published[f"module.attention.{branch}.bias"] = torch.randn(3) * 0.1
+    torch.save(published, tmp_path / "resnet.pth")
+    tagger = load_published(tmp_path / "resnet.pth", "psla", vocabulary=three)
+    assert (tagger.config["name"], tagger.config["options"]) == ("resnet50", {"heads": 1})
+    assert (tagger.config["min_frames"], tagger.config["fill"]) == (1056, pytest.approx(1.017, abs=1e-3))
+    features = torch.randn(2, 1056, 128)
+    with torch.no_grad():
+        maps = network(features.mT.unsqueeze(1)).reshape(2, 2048, 4, 33)
+        expected = psla_pooling(published, maps, heads=1)
+        torch.testing.assert_close(tagger.network(features), expected, atol=1e-5, rtol=0)
+    assert expected.std() > 1e-3
+
+
+def test_psla_s_mbnet_answers_as_torchvision_s_with_a_linear_layer(three, settled, tmp_path):
+    torch.manual_seed(0)
+    network = torchvision.models.mobilenet_v2()
+    network.features[0][0] = torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False)
+    network.classifier = torch.nn.Linear(1280, 3)
+    settled(network, torch.randn(3, 1, 128, 96))
+    published = {f"module.model.{name}": value for name, value in network.state_dict().items()}
+    torch.save(published, tmp_path / "mbnet.pth")
+    tagger = load_published(tmp_path / "mbnet.pth", "psla", vocabulary=three)
+    assert (tagger.config["name"], tagger.config["min_frames"]) == ("mbnet", 1056)
+    waveforms = noise(2, 4 * RATE)
+    with torch.no_grad():
+        features = torch.stack([published_fbank(clip, 1056, 4.6476, 4.5699) for clip in waveforms])
+        expected = network(features.mT.unsqueeze(1)).sigmoid()
+        torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
+    assert expected.std() > 1e-3
+
+
 def test_psla_pads_half_a_kernel_on_every_side_at_every_convolution(three, psla):
     """What version 0.7.0 of the library computes for any image size: (p - p // 2) on both sides."""
     layers = load_published(psla[0], vocabulary=three).network.layers
@@ -218,16 +329,11 @@ def test_psla_hears_1056_frames_filled_up_with_zero_before_normalisation(three, 
     assert isinstance(tagger.front_end, KaldiFbank)
     assert (tagger.front_end.settings.mean, tagger.front_end.settings.std) == (-4.6476, 4.5699)
     waveforms = noise(1, 5 * RATE)
-    fbank = torchaudio.compliance.kaldi.fbank(
-        waveforms - waveforms.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False,
-        window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
-    )  # fmt: skip
-    published = (F.pad(fbank, (0, 0, 0, 1056 - len(fbank))) + 4.6476) / 4.5699
     with torch.no_grad():
-        expected = tagger.network(published[None])
+        expected = tagger.network(published_fbank(waveforms[0], 1056, 4.6476, 4.5699)[None])
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
     assert tagger.config["fill"] == pytest.approx(1.017, abs=1e-3)
-    assert tagger.frame_scores(waveforms).shape[1] == -(-len(fbank) // 32)  # of the clip, not of the filling
+    assert tagger.frame_scores(waveforms).shape[1] == -(-498 // 32)  # of the clip, not of the filling
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +353,7 @@ def test_ast_answers_as_its_published_arithmetic_on_1024_frames(three, ast):
     path, published = ast
     tagger = load_published(path, vocabulary=three)
     waveforms = noise(2, 4 * RATE) * torch.tensor([[0.1], [3.0]])
-    fbanks = [torchaudio.compliance.kaldi.fbank(
-        clip[None] - clip.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False, window_type="hanning",
-        num_mel_bins=128, dither=0.0, frame_shift=10) for clip in waveforms]  # fmt: skip
-    features = (torch.stack([F.pad(fbank, (0, 0, 0, 1024 - len(fbank))) for fbank in fbanks]) + 4.2677) / (2 * 4.5690)
+    features = torch.stack([published_fbank(clip, 1024, 4.2677, 2 * 4.5690) for clip in waveforms])
     with torch.no_grad():
         expected = ast_answer(published, features, stride=16, n_heads=3)
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
@@ -265,12 +368,51 @@ def test_ast_s_stride_is_told_by_its_positions(three, tmp_path, stride, position
     assert load_published(tmp_path / "ast.pth", "ast", vocabulary=three).config["options"]["stride"] == stride
 
 
-def test_ast_of_the_transformers_library_is_the_same_network(three, ast, tmp_path):
+@pytest.mark.parametrize("version", [4, 5])
+def test_ast_of_the_transformers_library_is_the_same_network(three, ast, tmp_path, version):
     path, published = ast
-    save_file(transformers_named(published), tmp_path / "model.safetensors")
+    save_file(transformers_named(published, version), tmp_path / "model.safetensors")
     theirs = load_published(tmp_path / "model.safetensors", vocabulary=three).network.state_dict()
     ours = load_published(path, vocabulary=three).network.state_dict()
     assert all(torch.equal(theirs[name], value) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("version", LAYOUTS)
+def test_the_transformers_library_s_names_are_those_of_this_test(ast, version):
+    """What the library wrote for the same network, noted: a block's names, then the others."""
+    in_block, others = LAYOUTS[version]
+    blocks = {f"audio_spectrogram_transformer.{name.format(number)}": shape
+              for number in range(12) for name, shape in in_block.items()}  # fmt: skip
+    expected = blocks | others
+    assert {name: tuple(value.shape) for name, value in transformers_named(ast[1], version).items()} == expected
+
+
+def test_ast_that_the_transformers_library_wrote_answers_as_it_does(three, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ASTConfig(
+        hidden_size=192, num_attention_heads=3, intermediate_size=768, num_labels=3, frequency_stride=16, time_stride=16
+    )
+    theirs = transformers.ASTForAudioClassification(config).eval()
+    with torch.no_grad():
+        for value in theirs.parameters():
+            value.add_(torch.randn_like(value) * 0.05)
+    torch.save({"model_state_dict": theirs.state_dict()}, tmp_path / "ast.pt")
+    theirs.save_pretrained(tmp_path / "saved")
+    features = torch.randn(2, 1024, 128)
+    with torch.no_grad():
+        expected = theirs(features).logits.sigmoid()
+        for path in (tmp_path / "ast.pt", tmp_path / "saved" / "model.safetensors"):
+            ours = load_published(path, "ast", vocabulary=three).network(features)
+            torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+
+
+def test_tensors_under_the_names_of_two_versions_are_refused(three, ast, tmp_path):
+    both = transformers_named(ast[1], 4) | transformers_named(ast[1], 5)
+    torch.save(both, tmp_path / "ast.pt")
+    with pytest.raises(InputError, match="there twice, under the names of two versions"):
+        load_published(tmp_path / "ast.pt", vocabulary=three)
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +489,10 @@ def test_other_weights_are_named_not_guessed(three, psla, tmp_path):
     with pytest.raises(InputError, match="its tensors are those of psla, not of 'ast'"):
         load_published(psla[0], "ast", vocabulary=three)
     with pytest.raises(InputError, match="answers 3 classes, but the vocabulary 'audioset' has 527"):
+        load_published(psla[0], vocabulary="audioset")
+    with pytest.raises(
+        InputError, match=r"answers 3 classes, which no list.* \(audioset 527, fsd50k 200\).*Give --voc"
+    ):
         load_published(psla[0])
     with pytest.raises(InputError, match="expected 00"):
         load_published(psla[0], sha256="00", vocabulary=three)
@@ -393,3 +539,153 @@ def test_the_command_replaces_its_own_folders_alone(three, psla, tmp_path, capsy
     assert (out / "notes.txt").read_text() == "mine" and (out / "model.safetensors").is_file()
     assert main([str(psla[0]), "--vocabulary", str(three), "--out", str(psla[0].parent), "--overwrite"]) == 2
     assert "would be replaced while it is an input" in capsys.readouterr().err and psla[0].is_file()
+
+
+# ---- clips of any length --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def b0(settled, tmp_path_factory):
+    """Return a function from a number of classes to a published-like file of B0, and its tensors."""
+    made = {}
+
+    def file(n_classes: int):
+        if n_classes not in made:
+            torch.manual_seed(0)
+            network = settled(
+                build_model("efficientnet_b0", n_classes, heads=1, padding="symmetric"), torch.randn(3, 96, 128)
+            )
+            path = tmp_path_factory.mktemp("b0") / "psla.pth"
+            torch.save(psla_named(network), path)
+            made[n_classes] = path, psla_named(network)
+        return made[n_classes]
+
+    return file
+
+
+def psla_answer(tagger, published, waveforms, n_frames):
+    """Return what PSLA's program answers a batch, by its own features and arithmetic behind the same layers."""
+    features = torch.stack([published_fbank(clip, n_frames, 4.6476, 4.5699) for clip in waveforms])
+    return psla_pooling(published, tagger.network.layers.extract_features(features.mT.unsqueeze(1)), heads=1)
+
+
+def test_200_classes_are_fsd50k_s_in_its_order_on_3000_frames(b0):
+    path, published = b0(200)
+    tagger, fsd50k = load_published(path), Vocabulary.load("fsd50k")
+    assert (tuple(tagger.class_ids), tuple(tagger.config["class_names"])) == (fsd50k.class_ids, fsd50k.names)
+    assert (tagger.config["min_frames"], tagger.config["max_frames"]) == (3000, None)
+    waveforms = noise(1, 5 * RATE)
+    with torch.no_grad():
+        expected = psla_answer(tagger, published, waveforms, 3000)
+        torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
+        assert (psla_answer(tagger, published, waveforms, 1056) - expected).abs().max() > 1e-2
+
+
+def test_527_classes_are_audioset_s_on_1056_frames(b0):
+    tagger = load_published(b0(527)[0])
+    assert tuple(tagger.class_ids) == Vocabulary.load("audioset").class_ids
+    assert tagger.config["min_frames"] == 1056
+
+
+def test_a_published_list_in_another_order_is_taken_as_it_is(b0, tmp_path):
+    """As PSLA's program reads it: index, mid, display_name."""
+    fsd50k = Vocabulary.load("fsd50k")
+    pairs = list(zip(fsd50k.class_ids, fsd50k.names, strict=True))[::-1]
+    rows = [f'{index},{class_id},"{name}"' for index, (class_id, name) in enumerate(pairs)]
+    (tmp_path / "class_labels_indices.csv").write_text("\n".join(["index,mid,display_name", *rows]) + "\n")
+    tagger = load_published(b0(200)[0], vocabulary=tmp_path / "class_labels_indices.csv")
+    assert tuple(tagger.class_ids) == fsd50k.class_ids[::-1] and tagger.config["min_frames"] == 3000
+
+
+def test_frames_overrule_what_the_classes_say(b0, three):
+    assert load_published(b0(200)[0], frames=1056).config["min_frames"] == 1056
+    assert load_published(b0(3)[0], vocabulary=three, frames=3000).config["min_frames"] == 3000
+    config = load_published(b0(3)[0], vocabulary=three, frames=500, cut=True).config
+    assert (config["min_frames"], config["max_frames"]) == (500, 500)
+
+
+def test_resnet50_s_program_takes_1056_frames_whatever_the_classes(tmp_path):
+    network = build_model("resnet50", 200)
+    state = {f"model.{name.removeprefix('layers.')}": value for name, value in network.state_dict().items()
+             if name.startswith("layers.")}  # fmt: skip
+    for branch in ("att", "cla"):
+        state |= {
+            f"attention.{branch}.weight": torch.zeros(200, 2048, 1, 1),
+            f"attention.{branch}.bias": torch.ones(200),
+        }
+    torch.save(state, tmp_path / "resnet.pth")
+    config = load_published(tmp_path / "resnet.pth").config
+    assert (config["min_frames"], len(config["class_ids"])) == (1056, 200)
+
+
+@pytest.mark.parametrize("seconds", [5, 12])
+def test_cut_psla_answers_as_its_program_and_the_default_hears_everything(b0, three, seconds):
+    path, published = b0(3)
+    hears, cuts = (load_published(path, vocabulary=three, cut=cut) for cut in (False, True))
+    assert (cuts.config["min_frames"], cuts.config["max_frames"]) == (1056, 1056)
+    waveforms = noise(1, seconds * RATE)
+    waveforms[:, 11 * RATE :] *= 30  # what is heard late alone
+    with torch.no_grad():
+        expected = psla_answer(cuts, published, waveforms, 1056)
+        torch.testing.assert_close(cuts(waveforms), expected, atol=1e-4, rtol=0)
+        difference = (hears(waveforms) - expected).abs().max()
+    assert difference > 1e-2 if seconds > 10.56 else difference < 1e-4
+
+
+def test_cut_ast_answers_its_first_1024_frames_and_the_default_hears_everything(three, tmp_path):
+    torch.manual_seed(0)
+    network = build_model("ast_tiny", 3, stride=16)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(torch.randn_like(value) * 0.05)
+    torch.save(ast_named(network), tmp_path / "ast.pth")
+    hears, cuts = (load_published(tmp_path / "ast.pth", vocabulary=three, cut=cut) for cut in (False, True))
+    assert (hears.config["max_frames"], cuts.config["max_frames"]) == (None, 1024)
+    waveforms = noise(1, 12 * RATE)
+    waveforms[:, 11 * RATE :] *= 30
+    first = published_fbank(waveforms[0], 1024, 4.2677, 2 * 4.5690)
+    whole = published_fbank(waveforms[0], 1198, 4.2677, 2 * 4.5690)
+    with torch.no_grad():
+        first, last = (ast_answer(ast_named(network), part[None], 16, 3) for part in (first, whole[-1024:]))
+        torch.testing.assert_close(cuts(waveforms), first, atol=1e-4, rtol=0)
+        torch.testing.assert_close(hears(waveforms), (first + last) / 2, atol=1e-4, rtol=0)
+    assert (first - last).abs().max() > 1e-2
+
+
+def test_ast_of_another_extent_takes_its_frames(three, tmp_path):
+    torch.save(ast_named(build_model("ast_tiny", 3, stride=10, n_frames=512)), tmp_path / "ast.pth")
+    config = load_published(tmp_path / "ast.pth", vocabulary=three, frames=512, cut=True).config
+    assert config["options"]["n_frames"] == config["min_frames"] == config["max_frames"] == 512
+    with pytest.raises(InputError, match=r"AST with 600 positions .* on 1024 x 128.* Give the --frames"):
+        load_published(tmp_path / "ast.pth", vocabulary=three)
+
+
+@pytest.mark.parametrize("options", [{"cut": True}, {"frames": 1000}, {"frames": 0}])
+def test_psl_has_no_length_to_cut_at(three, tmp_path, options):
+    torch.save(PublishedMobileNetV2(3).state_dict(), tmp_path / "psl.pt")
+    with pytest.raises(InputError, match="clips of any length as they are: --frames and --cut have no meaning"):
+        load_published(tmp_path / "psl.pt", vocabulary=three, **options)
+
+
+@pytest.mark.parametrize("frames", [0, 31, 100_001])
+def test_frames_have_bounds(b0, three, frames):
+    with pytest.raises(InputError, match=f"--frames: is {frames}, which must be 32 to 100000"):
+        load_published(b0(3)[0], vocabulary=three, frames=frames)
+
+
+def test_the_card_of_a_converted_model_says_what_is_cut_and_what_the_other_option_does(b0, three, tmp_path, capsys):
+    said = {}
+    for cut in (False, True):
+        out = tmp_path / f"run{cut}"
+        arguments = [str(b0(3)[0]), "--vocabulary", str(three), "--out", str(out), *(["--cut"] if cut else [])]
+        assert main(arguments) == 0
+        said[cut] = (out / "README.md").read_text()
+        assert load_model(out).config["max_frames"] == (1056 if cut else None)
+        assert "README.md" in json.loads((out / "run.json").read_text())["files"]
+        assert capsys.readouterr().out.splitlines()[1] in said[cut]
+    filled = "Features of fewer than 1,056 frames (10.56 s) are filled with 1.017; "
+    assert f"{filled}longer clips are heard whole. Its authors' program cuts them there" in said[False]
+    assert f"{filled}those beyond 1,056 frames (10.56 s) are cut" in said[True]
+    assert "with `--cut` does so too" in said[False] and "converted without, the model hears everything" in said[True]
+    assert main([str(b0(3)[0]), "--vocabulary", str(three), "--out", str(tmp_path / "psl"), "--frames", "7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
