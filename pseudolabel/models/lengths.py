@@ -1,26 +1,38 @@
-"""What a tagger does with a clip that is shorter or longer than its network was trained on, in words."""
+"""What a tagger does with clips that are shorter or longer than those it was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pseudolabel.models.tagger import Tagger
 
 
-def lengths_in_words(config: Mapping) -> str:
-    """Return one or two sentences for a model card.
+def lengths_of(tagger: Tagger) -> dict[str, int | None]:
+    """Return the frames that decide: `least_frames` of a whole clip, `max_frames`, the network's extent `n_frames`."""
+    return {
+        "least_frames": tagger.least_frames(),
+        "max_frames": tagger.config["max_frames"],
+        "n_frames": tagger.network.n_frames,
+    }
+
+
+def lengths_in_words(record: Mapping) -> str:
+    """Return a sentence for a model card.
 
     Args:
-        config: `min_frames`, `max_frames` and `fill` of `Tagger.config`, its `front_end` with `hop_s`, and
-            `n_frames`: the network's fixed extent, None where it takes any.
+        record: what `lengths_of` returns, and `fill` and `front_end` of `Tagger.config`.
     """
-    hop_s, least, most = config["front_end"]["hop_s"], config["min_frames"], config["max_frames"]
+    hop_s, extent = record["front_end"]["hop_s"], record["n_frames"]
 
     def frames(count: int) -> str:
-        return f"{count:,} frames ({count * hop_s:g} s)"
+        return f"{count:,} frames ({count * hop_s:.4g} s)"
 
-    filled = f"Features of fewer than {frames(least)} are filled with {config['fill']:.4g}"
-    if most:
-        return f"{filled}; those beyond {frames(most)} are cut, so that what a longer clip holds later is not heard."
-    if config["n_frames"]:
-        pieces = f"consecutive pieces of {frames(config['n_frames'])}, and answered with the mean of their scores"
-        return f"{filled}; longer clips are heard in {pieces}."
-    return f"{filled}; longer clips are heard whole."
+    filled = f"Clips of fewer than {frames(record['least_frames'])} are filled, after the front end, "
+    filled += f"with {record['fill']:.4g}"
+    if record["max_frames"]:
+        return f"{filled}; of longer ones, what is beyond {frames(record['max_frames'])} is cut."
+    if extent:
+        return f"{filled}; longer ones are heard in pieces of {frames(extent)}, whose scores are averaged."
+    return f"{filled}; longer ones are heard whole."

@@ -26,7 +26,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG, WEIGHTS, n_parameters
 from pseudolabel.models.files import check_sha256, check_state, load_state, save_model
-from pseudolabel.models.lengths import lengths_in_words
+from pseudolabel.models.lengths import lengths_in_words, lengths_of
 from pseudolabel.models.published_tensors import MARKS, PUBLISHED_ON, converted, kind_of
 from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.ownership import RUN, refuse_foreign, refuse_input_as_output
@@ -119,12 +119,12 @@ def _check_front_end(tagger, weights, place):
 
 def lengths_beside_theirs(tagger: Tagger) -> str:
     """Return what a converted model does with clips of any length, and what the other option would do."""
-    said = lengths_in_words({**tagger.config, "n_frames": tagger.network.n_frames})
+    said = lengths_in_words({**tagger.config, **lengths_of(tagger)})
     if tagger.config["max_frames"]:
-        return f"{said} Its authors' program cuts there too (`--cut`); converted without, the model hears everything."
+        return f"{said} So its authors' program does (`--cut`); converted without, the model hears clips to their end."
     if tagger.config["name"] == "mobilenetv2":  # PSL's program cuts nothing
         return said
-    return f"{said} Its authors' program cuts them there instead; a model converted with `--cut` does so too."
+    return f"{said} Its authors' program cuts them there instead; converted with `--cut`, the model does so too."
 
 
 def plan(args: argparse.Namespace) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pseudolabel.models.lengths import lengths_in_words
 from pseudolabel.releases.licences import licence_of
 from pseudolabel.releases.texts import code, count_of, folded, markdown, markdown_table, yaml_text
 
@@ -72,7 +73,7 @@ def _introduction(record: Mapping) -> str:
     return (
         f"{markdown(record['network'])} with {record['n_parameters']:,} parameters answers for a waveform at "
         f"{record['sample_rate']:,} Hz which of {count_of(record['n_classes'], 'class')} are heard, each with a score "
-        f"in [0, 1]. Trained on {window}."
+        f"in [0, 1]. Trained on {window}. {lengths_in_words(record)}"
     )
 
 

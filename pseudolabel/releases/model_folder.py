@@ -24,6 +24,7 @@ from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_tex
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
+from pseudolabel.models.lengths import lengths_of
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.records import sha256
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
@@ -131,6 +132,7 @@ def _of_the_model(tagger) -> dict:
         "n_parameters": sum(parameter.numel() for parameter in tagger.network.parameters()),
         "n_classes": len(tagger.class_ids),
         **{name: config[name] for name in ("sample_rate", "window_s", "front_end", "fill")},
+        **lengths_of(tagger),
     }
 
 

@@ -391,7 +391,13 @@ def test_ast_that_the_transformers_library_wrote_answers_as_it_does(three, tmp_p
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.ASTConfig(
-        hidden_size=192, num_attention_heads=3, intermediate_size=768, num_labels=3, frequency_stride=16, time_stride=16
+        hidden_size=192,
+        num_attention_heads=3,
+        intermediate_size=768,
+        num_labels=3,
+        frequency_stride=16,
+        time_stride=16,
+        layer_norm_eps=1e-6,  # as the authors have it
     )
     theirs = transformers.ASTForAudioClassification(config).eval()
     with torch.no_grad():
@@ -683,9 +689,9 @@ def test_the_card_of_a_converted_model_says_what_is_cut_and_what_the_other_optio
         assert load_model(out).config["max_frames"] == (1056 if cut else None)
         assert "README.md" in json.loads((out / "run.json").read_text())["files"]
         assert capsys.readouterr().out.splitlines()[1] in said[cut]
-    filled = "Features of fewer than 1,056 frames (10.56 s) are filled with 1.017; "
-    assert f"{filled}longer clips are heard whole. Its authors' program cuts them there" in said[False]
-    assert f"{filled}those beyond 1,056 frames (10.56 s) are cut" in said[True]
-    assert "with `--cut` does so too" in said[False] and "converted without, the model hears everything" in said[True]
+    filled = "Clips of fewer than 1,056 frames (10.56 s) are filled, after the front end, with 1.017; "
+    assert f"{filled}longer ones are heard whole. Its authors' program cuts them there" in said[False]
+    assert f"{filled}of longer ones, what is beyond 1,056 frames (10.56 s) is cut. So its authors'" in said[True]
+    assert "converted with `--cut`, the model does so" in said[False] and "converted without, the model" in said[True]
     assert main([str(b0(3)[0]), "--vocabulary", str(three), "--out", str(tmp_path / "psl"), "--frames", "7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -116,6 +116,21 @@ def test_what_was_changed_is_named(released, capsys, change, mended, named):
     assert named in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "fewer than 32 frames (0.32 s) are filled, after the front end, with -100; longer ones are heard whole."),
+        ({"window_s": 2.0, "fill": 0.5}, "fewer than 201 frames (2.01 s) are filled, after the front end, with 0.5;"),
+        ({"min_frames": 1056, "max_frames": 1056}, "of longer ones, what is beyond 1,056 frames (10.56 s) is cut."),
+        ({"name": "ast_tiny", "options": {"stride": 16}}, "in pieces of 1,024 frames (10.24 s), whose scores are"),
+    ],
+)  # fmt: skip
+def test_the_card_says_what_shorter_and_longer_clips_meet(tmp_path, config, said):
+    run = make_run(tmp_path / "run", **config)
+    assert verb.main(["--model", str(run), "--out", str(tmp_path / "released")]) == 0
+    assert said in (tmp_path / "released" / "README.md").read_text().replace("\n", " ")
+
+
 @pytest.mark.parametrize("absent", ["train_clips.csv", "config.json", "run.json", "model.safetensors"])
 def test_a_run_folder_that_is_not_whole_makes_no_release(run, tmp_path, capsys, absent):
     (run / absent).unlink()
@@ -157,6 +172,7 @@ def test_onnx_answers_as_pytorch_does_for_clips_of_any_length(run, tmp_path):
         ("efficientnet_b0", {}, ["model.onnx", "network.onnx"]),
         ("ast_tiny", {"stride": 16}, ["network.onnx"]),
         ("resnet50", {}, ["model.onnx", "network.onnx"]),
+        ("mbnet", {}, ["model.onnx", "network.onnx"]),
     ],
 )
 def test_every_kind_of_network_has_its_onnx_form(tmp_path, name, options, files):
