@@ -50,7 +50,7 @@ def load_published(
     What surrounds the network is as its authors' programs have it: PSLA on 1,056 frames, or 3,000 for FSD50K, AST on
     1,024, shorter clips filled up with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of
     convolutions; PSL on decibels of any length. Two things differ: PSL's `top_db` is under each clip's own maximum,
-    not the batch's; and longer clips are heard to their end, unless `cut`.
+    not the batch's; and longer clips are heard to their end, unless `cut`. Scores are computed in float32.
 
     Args:
         path: a file of torch's or of safetensors; read as plain tensors, nothing in it is run.
@@ -77,7 +77,7 @@ def load_published(
     if cut:
         config["max_frames"] = config.get("min_frames") or config["options"]["n_frames"]
     classes = _classes(vocabulary, n_classes, path)
-    identity = {"class_ids": classes.class_ids, "class_names": classes.names}
+    identity = {"class_ids": classes.class_ids, "class_names": classes.names, "precision": "float32"}
     with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; leave the caller's seed alone
         tagger = build_tagger({**config, **identity})
     _check_front_end(tagger, weights, path)

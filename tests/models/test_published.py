@@ -254,6 +254,7 @@ def test_psla_weights_find_their_network_and_every_tensor_arrives(three, tmp_pat
     state = tagger.network.state_dict()
     assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
     assert not tagger.training
+    assert tagger.config["precision"] == "float32"
 
 
 def test_psla_answers_as_its_published_arithmetic(three, psla):
