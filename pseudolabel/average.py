@@ -7,8 +7,8 @@
 Weights are averaged in float64, and the statistics of batch-norm layers are estimated anew on the training clips: the
 means of statistics are not the statistics of the mean. Runs must have started from the same weights; of models that
 did not, average the scores. Scores are matched by clip id and class id, whatever their order; their mean is one of
-probabilities, in float64, stored as float16. A clip or class that one store lacks is an error; --common leaves it out
-and lists it in NAME.missing.csv.
+probabilities, in float64, stored as `score` does, or as float32 where one store has it so. A clip or class that one
+store lacks is an error; --common leaves it out and lists it in NAME.missing.csv.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_label_options(parser)
     add("--scores", type=Path, help="the teacher's scores (default: where run.json says or beside --enhanced, if "
         "they are there)")  # fmt: skip
-    add("--soft", choices=("float16", "uint8"), help="also write targets.h5, the teacher's scores")
+    add("--soft", choices=("float32", "float16", "uint8"), help="also write targets.h5, the teacher's scores")
     add("--soft-windows", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
         help="scales of targets.h5: clip, 10s, 5s, 2s (default: clip)")  # fmt: skip
     add(

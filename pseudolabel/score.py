@@ -53,7 +53,7 @@ from pseudolabel.score_import import (
     write_beside,
 )
 from pseudolabel.score_merge import merge_stores
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import STORED, ScoreStore, stored_types, write_scores
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
@@ -227,6 +227,7 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     from pseudolabel.models.precision import precision_on
 
     own = [precision_on(device, args.precision or tagger.config["precision"]) for tagger in taggers]
+    types = stored_types(map(window_name, windows), args.store)
     made_by = {
         **describe_models(runs, taggers, clips, rows), **({} if unseen is None else fold_attributes(unseen)),
         "threads": args.threads, "batch_size": args.batch_size, "precision": "; ".join(dict.fromkeys(own)),
@@ -236,6 +237,7 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
         **made_by, "windows": [window_name(window) for window in windows], "device": device.type,
         "clips": hashlib.sha256("\n".join(clip_ids).encode()).hexdigest(),
         "clip_store": clips.content(), "blocks": "with checksums",
+        "store": args.store or "float32 of whole clips",
     }  # fmt: skip
     blocks, unfinished = share_blocks(out, len(rows), settings, args.overwrite, ranks)
 
@@ -244,7 +246,7 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
 
     ready_to_score(taggers, device, args.compile)
     scorer = Scorer(taggers, device, args.batch_size, args.precision)
-    work = score_blocks(blocks, unfinished[ranks.rank :: ranks.size], scorer, clips, rows, windows, unseen)
+    work = score_blocks(blocks, unfinished[ranks.rank :: ranks.size], scorer, clips, rows, windows, unseen, types)
     work = work.of_all(ranks)
     if ranks.leads:
         class_ids = taggers[0].config["class_ids"]
@@ -289,7 +291,8 @@ def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Seq
         write_beside(out, {**record, "tables_crc32": crc32}, ("clip_id", "reason"), rows)
 
     answers = merge(blocks, shapes)
-    write_scores(out, clip_ids, class_ids, shapes, counts, answers, attributes, args.overwrite, None, beside)
+    types = stored_types(shapes, args.store)
+    write_scores(out, clip_ids, class_ids, shapes, counts, answers, attributes, args.overwrite, None, beside, types)
     blocks.remove()
     shortest = min((w for w in windows if w != CLIP), default=0)
     n_short = int((n_samples < shortest * clips.sample_rate).sum())
@@ -317,6 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "and shorter clips, as many as are as much audio (default: 32)")  # fmt: skip
     parser.add_argument("--precision", choices=PRECISIONS, help="of the networks (default: bf16 on a GPU, "
                         "whose scores lie within 0.05 of float32's, on average 0.005; else float32)")  # fmt: skip
+    parser.add_argument("--store", choices=STORED, help="type of all stored scores (default: float32 of whole clips, "
+                        "which labels are decided by, float16 of windows)")  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="compile the networks: pays on a GPU in long runs")
     parser.add_argument("--out", type=Path, help="score store (default: WORK/scores.h5)")
     cli.add_device_options(parser)

@@ -29,6 +29,7 @@ from pseudolabel.score import main
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import WINDOW_RULE
 from pseudolabel.stores import fixed_length_text
+from pseudolabel.training.scoring import score_clips
 
 CLASSES = ["low", "middle", "high"]
 SECONDS = [2.0, 5.0, 3.1, 0.7, 4.9, 2.0, 3.4]
@@ -108,12 +109,39 @@ def test_scores_equal_the_model_called_on_each_window_alone(work, tmp_path, monk
     for window_s in ("clip", 2, 1):
         scores = store.scores(window_s)
         n_windows = [1] * 7 if window_s == "clip" else N_WINDOWS[window_s]
-        assert scores.dtype == np.float16 and scores.shape == (7, max(n_windows), 3)
+        kind, step = (np.float32, 2e-5) if window_s == "clip" else (np.float16, HALF_STEP)
+        assert scores.dtype == kind and scores.shape == (7, max(n_windows), 3)
         assert store.n_windows(window_s).tolist() == n_windows
         for clip_id, found, n in zip(store.clip_ids, scores, n_windows, strict=True):
-            assert np.allclose(found[:n], reference(work, "teacher", clip_id, window_s), rtol=0, atol=HALF_STEP)
+            assert np.allclose(found[:n], reference(work, "teacher", clip_id, window_s), rtol=0, atol=step)
             assert not found[n:].any()
     assert store.clip_scores().std() > 0.05  # the answers differ, so that a mix-up would show
+
+
+@pytest.mark.parametrize("store", [None, "float32", "float16"])
+def test_whole_clips_keep_every_bit_of_a_sure_teachers_answers(write_tones, tmp_path, store):
+    work = write_tones(tmp_path / "work", SECONDS)
+    write_run(work / "runs" / "teacher", 0)
+    tagger = load_model(work / "runs" / "teacher")
+    torch.nn.init.constant_(tagger.network.head.linear.bias, 8)
+    save_model(work / "runs" / "teacher", tagger)
+    assert score(work, tmp_path / "scores.h5", "--windows", "clip", "1s", *(("--store", store) if store else ())) == 0
+    found, clips = ScoreStore.open(tmp_path / "scores.h5"), ClipStore.open(work / "clips.h5")
+    for scale, kind in (("clip", store or "float32"), (1, store or "float16")):
+        answers = score_clips(tagger, clips, np.arange(7), scale)
+        assert np.array_equal(found.scores(scale), answers.astype(kind)) and found.stored_as(scale) == kind
+    assert (answers > 0.9995).mean() > 0.3 and len(np.unique(answers)) > 3 * len(np.unique(answers.astype(np.float16)))
+    assert found.verify()
+
+
+def test_blocks_of_another_type_are_not_mixed_in(work, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "scores.h5"
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr(verb, "write_scores", lambda *_: 1 / 0)
+        score(work, out, "--windows", "clip", "--store", "float16")
+    assert "an unfinished run with other store lies here" in refused(capsys, work, out, "--windows", "clip")
+    assert score(work, out, "--windows", "clip", "--overwrite") == 0
+    assert ScoreStore.open(out).stored_as("clip") == np.float32
 
 
 def test_ten_second_clips_are_their_own_window_of_ten_seconds(write_tones, work, tmp_path):
@@ -122,10 +150,11 @@ def test_ten_second_clips_are_their_own_window_of_ten_seconds(write_tones, work,
     store = ScoreStore.open(tmp_path / "scores.h5")
     assert set(store.scales) == {"clip", "10s", "5s", "2s"}
     assert [store.scores(window_s).shape for window_s in ("clip", 10, 5, 2)] == [(2, w, 3) for w in (1, 1, 2, 5)]
-    assert np.array_equal(store.scores("clip"), store.scores(10))
+    assert np.array_equal(store.scores("clip").astype(np.float16), store.scores(10))
     alone = tmp_path / "alone.h5"
     score(long, alone, "--run", work / "runs" / "teacher", "--windows", "10s")
-    assert np.array_equal(ScoreStore.open(alone).scores(10), store.scores(10))  # skipping a scale changes nothing
+    found = ScoreStore.open(alone).scores(10)  # skipping a scale changes nothing else: these stand for whole clips
+    assert np.array_equal(found, store.scores("clip")) and found.dtype == np.float32
     assert store.n_windows(2).tolist() == [5, 5]
 
 

@@ -88,7 +88,7 @@ def test_savetxt_s_table_is_read_with_its_list(cases, here):
     assert store.clip_ids == ("c1", "c2", "c3") and store.class_ids == names
     with open(cases / "predictions.csv", newline="") as file:
         table = np.array([[float(field) for field in row] for row in csv.reader(file)])
-    assert np.array_equal(store.clip_scores(), table.astype(np.float16))
+    assert np.array_equal(store.clip_scores(), table.astype(np.float32))
 
 
 def test_a_score_of_rounding_above_one_is_taken_as_one_and_counted(cases, here, capsys):
@@ -97,7 +97,7 @@ def test_a_score_of_rounding_above_one_is_taken_as_one_and_counted(cases, here, 
     assert "; 1 scores that rounding had put outside [0, 1] were taken as 0 or 1" in capsys.readouterr().out
     assert json.loads(Path("work/scores.run.json").read_text())["clipped_scores"] == 1
     original = np.load(cases / "above1.npy")
-    assert np.array_equal(ScoreStore.open("work/scores.h5").clip_scores(), original.clip(0, 1).astype(np.float16))
+    assert np.array_equal(ScoreStore.open("work/scores.h5").clip_scores(), original.clip(0, 1).astype(np.float32))
 
 
 def test_classes_are_read_as_a_model_s_config_has_them(cases, here):
@@ -106,7 +106,7 @@ def test_classes_are_read_as_a_model_s_config_has_them(cases, here):
     store, vocabulary = ScoreStore.open("work/scores.h5"), Vocabulary.load("audioset")
     names = json.loads((cases / "id2label.json").read_text())
     assert store.class_ids == tuple(vocabulary.find(names[str(k)]) for k in range(527))
-    assert np.array_equal(store.clip_scores(), np.load(cases / "p.npy").astype(np.float16))
+    assert np.array_equal(store.clip_scores(), np.load(cases / "p.npy").astype(np.float32))
 
 
 # ---- windows and the lengths of clips ---------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from pseudolabel.labels.table import LabelTable
 
 KEPT_MAPPED = 1 << 30  # bytes of a mapped file, beyond which what was read is not kept in this process
 READ_CLIPS = 1 << 14  # whose scores are read at once where clips without scores are looked for
-ONE = int(np.float16(1).view(np.uint16))  # float16 from 0 to 1 lie in the order of their bits, 0 to this
+# Numbers from 0 to 1 lie in the order of their bits: type -> that of its bits.
+BITS = {np.dtype(np.float16): np.uint16, np.dtype(np.float32): np.uint32}
 
 
 class KeyedScores(Protocol):
@@ -174,9 +175,10 @@ class Evidence:
             real = np.arange(block.shape[1]) < self.n_windows[rows, None]
             block = block if real.all() else np.where(real[..., None], block, block.dtype.type(0))
         known = shown if (rows >= 0).all() else shown & (rows >= 0)[:, None]
-        if block.dtype == np.float16 and block.view(np.uint16).max(initial=0) <= ONE:  # several times as fast
-            best = block.view(np.uint16) if self.window_s is None else block.view(np.uint16).max(axis=1)
-            return packed((best > _bits_not_above(limits)) & known), None
+        kind = BITS.get(block.dtype)
+        if kind and (bits := block.view(kind)).max(initial=0) <= block.dtype.type(1).view(kind):  # twice as fast
+            best = bits if self.window_s is None else bits.max(axis=1)
+            return packed((best > _bits_not_above(limits, block.dtype)) & known), None
         improper, above = ~((block >= 0) & (block <= 1)), block > limits
         if self.window_s is not None:
             improper, above = improper.any(axis=1), above.any(axis=1)
@@ -190,11 +192,11 @@ def let_go(scores: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _bits_not_above(limits: np.ndarray) -> np.ndarray:
-    """Return the bits (K,) uint16 of the largest float16 that is not above each limit in [0, 1]; all bits for NaN."""
-    nearest = np.nan_to_num(limits).astype(np.float16)
-    bits = nearest.view(np.uint16) - (nearest.astype(np.float64) > limits)
-    return np.where(np.isnan(limits), np.iinfo(np.uint16).max, bits).astype(np.uint16)
+def _bits_not_above(limits: np.ndarray, stored: np.dtype) -> np.ndarray:
+    """Return the bits (K,) of the largest `stored` number that is not above each limit in [0, 1]; all for NaN."""
+    nearest, kind = np.nan_to_num(limits).astype(stored), BITS[stored]
+    bits = nearest.view(kind) - (nearest.astype(np.float64) > limits)
+    return np.where(np.isnan(limits), np.iinfo(kind).max, bits).astype(kind)
 
 
 def _places(wanted: Sequence[str], known: Sequence[str]) -> np.ndarray:

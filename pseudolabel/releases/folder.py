@@ -80,7 +80,7 @@ class Contents:
         facts: all but `files`, which are known when they are written.
         form, lists: the source's form and its own lists; None: only the forms that need no list.
         wav: where recordings lie for psla.json, with the place `{clip_id}`.
-        scores, soft, scales: the teacher's store, `float16` or `uint8`, and which scales; None: no soft targets.
+        scores, soft, scales: the teacher's store, the type of soft targets, and which scales; None: no soft targets.
         beta: exponent of the max rule.
     """
 

@@ -117,7 +117,11 @@ def verify_targets(released: Released) -> str:
         places = positions(released.ledger["clip_id"], targets.clip_ids)
         columns = positions(released.ledger["class_id"], targets.class_ids)
         lengths, onsets = (pc.cast(released.ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
-        n_compared, scored = 0, ~np.isnan(added.scores)
+        n_compared, scored, kinds = (
+            0,
+            ~np.isnan(added.scores),
+            {stored.dtype.name for stored in targets.scores.values()},
+        )
         if (scored & ((places < 0) | (columns < 0))).any():
             raise InputError("lacks scores that the ledger has", path, GET_ANEW)
         for name, stored in targets.scores.items():
@@ -129,7 +133,7 @@ def verify_targets(released: Released) -> str:
             if windows is not None and not np.allclose(numbers * targets.hop_s(name), onsets[rows], rtol=0, atol=1e-6):
                 raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
             found = targets.at(name, places[rows], columns[rows], numbers)
-            wrong = np.flatnonzero(~(np.abs(found - added.scores[rows]) <= targets.tolerance))
+            wrong = np.flatnonzero(found != targets.rounded(name, added.scores[rows]))
             if len(wrong):
                 clip_id, class_id = (released.ledger[n][int(rows[wrong[0]])].as_py() for n in ("clip_id", "class_id"))
                 message = f"{len(wrong)} scores are not those of the ledger (first {class_id} of {clip_id})"
@@ -139,7 +143,7 @@ def verify_targets(released: Released) -> str:
     known = {clip_id: s for clip_id, s in zip(labels.clip_ids, clip_lengths(released).tolist(), strict=True) if s == s}
     store.refuse_beyond({clip_id: known[clip_id] for clip_id in store.clip_ids if clip_id in known})
     store.verify()
-    return f"{files.TARGETS} has {n_compared:,} scores of the ledger, within {targets.tolerance:.2g}"
+    return f"{files.TARGETS} has {n_compared:,} scores of the ledger, as {', '.join(sorted(kinds))}"
 
 
 def verify_weights(released: Released) -> str:

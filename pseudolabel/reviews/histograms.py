@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pseudolabel.labels.evidence import ONE, Evidence
+from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
@@ -32,13 +32,13 @@ def class_histograms(
     evidence = Evidence.match(labels, scores, scale=CLIP if window_s is None else window_name(window_s))
     wanted = [labels.vocabulary.index[class_id] for class_id in class_ids]
     shown = np.array([column for column in wanted if evidence.column_of[column] >= 0], np.int64)
-    clips, bin_of = np.flatnonzero(evidence.row_of >= 0), _bin_of_bits()
+    clips = np.flatnonzero(evidence.row_of >= 0)
     counts = np.zeros((2, len(shown), N_BINS), np.int64)
     for start in range(0, len(clips), BLOCK_CLIPS):
         block = clips[start : start + BLOCK_CLIPS]
-        bits = _best(evidence, evidence.row_of[block], evidence.column_of[shown]).view(np.uint16)
+        scores = _best(evidence, evidence.row_of[block], evidence.column_of[shown])
         carried = labels.matrix[block][:, shown].toarray()
-        cells = bin_of[np.minimum(bits, ONE)] + N_BINS * np.arange(len(shown))
+        cells = _bin_of(scores) + N_BINS * np.arange(len(shown))
         for counted, there in zip(counts, (carried, ~carried), strict=True):
             counted += np.bincount(cells[there], minlength=counted.size).reshape(counted.shape)
     ids = [labels.vocabulary.class_ids[column] for column in shown]
@@ -47,18 +47,17 @@ def class_histograms(
 
 
 def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the scores (rows, columns) float16, of the best real window where there are windows."""
-    scores = np.asarray(evidence.scores[rows], np.float16)[..., columns]
+    """Return the scores (rows, columns) float64, of the best real window where there are windows."""
+    scores = np.asarray(evidence.scores[rows])[..., columns].astype(np.float64)
     if evidence.window_s is None:
-        return np.ascontiguousarray(scores)
+        return scores
     real = np.arange(scores.shape[1]) < evidence.n_windows[rows, None]
-    return np.where(real[..., None], scores, np.float16(0)).max(axis=1)
+    return np.where(real[..., None], scores, 0).max(axis=1)
 
 
-def _bin_of_bits() -> np.ndarray:
-    """Return the bin of each float16 from 0 to 1, by its bits."""
-    values = np.arange(ONE + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
-    with np.errstate(divide="ignore"):
-        odds = np.log(values) - np.log1p(-values)
-    places = (np.clip(odds, LOWEST, HIGHEST) - LOWEST) / (HIGHEST - LOWEST) * N_BINS
+def _bin_of(scores: np.ndarray) -> np.ndarray:
+    """Return the bin of each score; the lowest where it is none in [0, 1]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = np.log(scores) - np.log1p(-scores)
+    places = (np.fmin(np.fmax(odds, LOWEST), HIGHEST) - LOWEST) / (HIGHEST - LOWEST) * N_BINS
     return np.minimum(places.astype(np.int64), N_BINS - 1)

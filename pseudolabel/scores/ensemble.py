@@ -1,6 +1,7 @@
 """Ensembles: the weighted mean of the probabilities in several score stores, matched by clip id and class id.
 
-Stores stay on disk: clips pass through in blocks of a few MiB. Means are taken in float64 and stored as float16.
+Stores stay on disk: clips pass through in blocks of a few MiB. Means are taken in float64 and stored as `score` stores
+scores, or as float32 where one of the stores has more than 16 bits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.progress import Progress
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import ScoreStore, stored_types, write_scores
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
 BLOCK_BYTES = 1 << 23  # of float64 means
@@ -141,8 +142,18 @@ def average_scores(
     means = _mean_blocks(matching, weights, shapes)
     hops_s = {scale: stores[0].hop_s(parse_window(scale)) for scale in matching.scales if scale != CLIP}
     last = (lambda crc32: beside(crc32, matching)) if beside else None
-    write_scores(out, matching.clip_ids, matching.class_ids, shapes, counts, means, told, overwrite, hops_s, last)
+    write_scores(
+        out, matching.clip_ids, matching.class_ids, shapes, counts, means, told, overwrite, hops_s, last,
+        _types(stores, matching.scales),
+    )  # fmt: skip
     return matching
+
+
+def _types(stores: Sequence[ScoreStore], scales: Sequence[str]) -> dict[str, np.dtype]:
+    """Return scale name -> type that its means are stored as."""
+    types = stored_types(scales)
+    wide = {scale for scale in scales for store in stores if store.stored_as(parse_window(scale)).itemsize > 2}
+    return {**types, **stored_types(wide, "float32")}
 
 
 def _window_counts(matching: Matching, scale: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Score stores of one model become one: those of other clips, as parts of a list, and those of other scales.
 
 Each clip must have each scale in one of the stores at least. Where several have it, they must have the same scores.
-Stores stay on disk: clips pass through in blocks of a few MiB.
+Stores stay on disk: clips pass through in blocks of a few MiB. Each scale is stored as in the store with the most bits.
 """
 
 from __future__ import annotations
@@ -167,8 +167,10 @@ def merge_scores(
     shapes = {scale: (n, k) if scale == CLIP else (n, int(merging.counts[scale].max()), k) for scale in merging.holders}
     differ = {scale: counts for scale, counts in merging.counts.items() if (counts < counts.max()).any()}
     hops_s = {scale: merging.holders[scale][0].store.hop_s(parse_window(scale)) for scale in merging.counts}
+    widest = {scale: having[0].store.scores(parse_window(scale)).dtype for scale, having in merging.holders.items()}
+    types = {scale: kind.newbyteorder("=") for scale, kind in widest.items()}
     write_scores(out, merging.clip_ids, merging.class_ids, shapes, differ, _blocks(merging, shapes),
-                 merging.attributes, overwrite, hops_s, beside)  # fmt: skip
+                 merging.attributes, overwrite, hops_s, beside, types)  # fmt: skip
     return merging
 
 

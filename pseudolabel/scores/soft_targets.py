@@ -1,6 +1,6 @@
 """Soft targets of enhanced labels: sure ones are 0 or 1, unsure candidates keep the teacher's score.
 
-    targets.h5   a score store of the scale `clip`, (N, K): 1 for labels, the teacher's score for unsure candidates
+    targets.h5   a score store, `clip` (N, K) float16: 1 for labels, the teacher's score for unsure candidates
     mask.csv     a label list of the unsure candidates: where a loss should look away
 
 The mask follows E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing
@@ -19,7 +19,7 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.labels.lines import label_lines
 from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores.store import write_scores
+from pseudolabel.scores.store import stored_types, write_scores
 
 BLOCK_CLIPS = 8192
 
@@ -57,4 +57,7 @@ def write_soft_blocks(
                 yield {"clip": np.nan_to_num(unsure.toarray()) + labels.toarray()}
 
         shape, attributes = (len(clip_ids), len(vocabulary)), {"vocabulary": vocabulary.name}
-        write_scores(folder / "targets.h5", clip_ids, vocabulary.class_ids, {"clip": shape}, {}, targets(), attributes)
+        write_scores(
+            folder / "targets.h5", clip_ids, vocabulary.class_ids, {"clip": shape}, {}, targets(), attributes,
+            types=stored_types(["clip"], "float16"),
+        )  # fmt: skip

@@ -2,7 +2,7 @@
 
     clip_id        (N,)       str
     class_id       (K,)       str
-    scores_clip    (N, K)     float16   the whole clip's answer, whatever its length
+    scores_clip    (N, K)     float32   the whole clip's answer, whatever its length
     scores_10s     (N, W, K)  float16   W = 1 for clips of 10 s; scores_5s: W = 2; scores_2s: W = 5
     n_windows_10s  (N,)       int64     how many of the W windows are real (where clips differ); the rest is 0
     crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional on reading)
@@ -12,6 +12,10 @@
 
 Only those scales that were asked for are there; where `scores_clip` is absent, a single 10 s window stands for it.
 Window w of length S begins at w * hop_s, S where nothing is said.
+
+Whole clips keep every bit of the teacher's answer: labels are added where it is above a threshold, and near 1, where
+float16 has steps of 4.9e-4, rounding ties many of them. Windows, five times as many, are targets of a loss, which half
+a step moves by 2.4e-4 at most. `score --store` asks for one type for all; readers take any floating-point type.
 
 Stores of releases are smaller: packed by gzip in chunks of whole clips, and of uint8 where the attribute `scale` is
 1 / 255 (score = value * scale). Releases of earlier versions call their format "pseudolabel-targets".
@@ -42,6 +46,7 @@ from pseudolabel.stores import KeyedByClip, fixed_length_text, read_text, store_
 CHECKED_ROWS = 1024  # with one checksum
 UNPACKED_BYTES = 1 << 24  # at a time
 SCALES = {"uint8": 1 / 255}  # of values that are no floating-point numbers
+STORED = ("float32", "float16")  # what `stored_types` can be asked for
 Scale = str | float  # "clip", or the length of a window in seconds
 
 
@@ -180,8 +185,13 @@ class ScoreStore(KeyedByClip):
         unpacked.check = self.check_unchanged
         return unpacked
 
+    def stored_as(self, window_s: Scale) -> np.dtype:
+        """Return the type of a scale's scores in the file."""
+        name = "10s" if window_s == CLIP and self._window_is_clip() else window_name(window_s)
+        return self._arrays[f"scores_{name}"][2]
+
     def scores(self, window_s: Scale) -> np.ndarray:
-        """Return the scores (N, W, K) of a scale, float16, memory-mapped; W = 1 for the scale `clip`."""
+        """Return the scores (N, W, K) of a scale as they are stored, memory-mapped; W = 1 for the scale `clip`."""
         if window_s == CLIP:
             return self.clip_scores()[:, None, :]
         return self._array(f"scores_{window_name(window_s)}")
@@ -252,12 +262,31 @@ class ScoreStore(KeyedByClip):
         attributes: Mapping[str, object] | None = None,
         overwrite: bool = False,
         hops_s: Mapping[Scale, float] | None = None,
+        store: str | None = None,
     ) -> None:
-        """Write whole arrays: `clip` (N, K), windows (N, W, K), stored as float16; `hops_s` as `hop_s` returns it."""
+        """Write whole arrays: `clip` (N, K), windows (N, W, K).
+
+        Args:
+            hops_s: as `hop_s` returns it.
+            store: as for `stored_types`.
+        """
         shapes = {window_name(scale): np.shape(array) for scale, array in scores.items()}
         blocks = iter([{window_name(scale): array for scale, array in scores.items()}])
         hops_s = {window_name(scale): hop_s for scale, hop_s in (hops_s or {}).items()}
-        write_scores(path, clip_ids, class_ids, shapes, {}, blocks, attributes, overwrite, hops_s)
+        types = stored_types(shapes, store)
+        write_scores(path, clip_ids, class_ids, shapes, {}, blocks, attributes, overwrite, hops_s, types=types)
+
+
+def stored_types(scales: Iterable[str], store: str | None = None) -> dict[str, np.dtype]:
+    """Return scale name -> type that its scores are stored as.
+
+    Args:
+        store: one of STORED, for all scales; None: float32 for the scale that stands for whole clips (`clip`, or 10 s
+            where it is not there), float16 for the others.
+    """
+    scales = tuple(scales)
+    whole = CLIP if CLIP in scales else "10s"
+    return {scale: np.dtype(store or ("float32" if scale == whole else "float16")) for scale in scales}
 
 
 def write_scores(
@@ -271,6 +300,7 @@ def write_scores(
     overwrite: bool = False,
     hops_s: Mapping[str, float] | None = None,
     beside: Callable[[int], None] | None = None,
+    types: Mapping[str, np.dtype] | None = None,
 ) -> None:
     """Write a store from blocks of consecutive clips, each a dict scale -> array, never all in memory.
 
@@ -280,7 +310,9 @@ def write_scores(
         hops_s: scale name -> seconds from window to window, where these are not their length.
         beside: writes the files that belong to the store; called with `tables_crc32` when all is on the disk, before
             the store takes its name, so that a store never lacks them.
+        types: scale name -> type that its scores are stored as; None: `stored_types`.
     """
+    types = types or stored_types(shapes)
     sealed = []  # tables_crc32, once it is known
     with write_hdf5(path, overwrite, lambda: beside(*sealed) if beside else None) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
@@ -290,16 +322,16 @@ def write_scores(
         file["clip_id"], file["class_id"] = fixed_length_text(clip_ids), fixed_length_text(class_ids)
         for name, counts in n_windows.items():
             file[f"n_windows_{name}"] = np.asarray(counts, np.int64)
-        stored = {name: file.create_dataset(f"scores_{name}", shape, np.float16) for name, shape in shapes.items()}
+        stored = {name: file.create_dataset(f"scores_{name}", shape, types[name]) for name, shape in shapes.items()}
         for name, hop_s in (hops_s or {}).items():
             note_hop(stored[name], hop_s)
-        row_bytes = {name: 2 * int(np.prod(shape[1:])) for name, shape in shapes.items()}
+        row_bytes = {name: types[name].itemsize * int(np.prod(shape[1:])) for name, shape in shapes.items()}
         checksums = {name: SpanChecksums(row_ends(len(clip_ids), row_bytes[name])) for name in shapes}
         position = 0
         for block in blocks:
             n_clips = len(next(iter(block.values())))
             for name, array in block.items():
-                scores = np.asarray(array, np.float16)
+                scores = np.asarray(array, types[name])
                 stored[name][position : position + n_clips] = scores
                 checksums[name].update(scores)
             position += n_clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError
 from pseudolabel.hdf5_checks import refuse_claims
 from pseudolabel.progress import Progress
+from pseudolabel.scores.store import stored_types
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.stores import store_contents
 from pseudolabel.training.dataset import prefetch
@@ -56,6 +57,7 @@ def score_blocks(
     rows: np.ndarray,
     windows: Sequence[str | float],
     answering: np.ndarray | None = None,
+    types: Mapping[str, np.dtype] | None = None,
 ) -> Work:
     """Make the blocks of these numbers; a batch never holds clips of two blocks.
 
@@ -63,7 +65,9 @@ def score_blocks(
         rows: (N,) clip store rows of all blocks' clips.
         windows: `clip` and lengths in seconds.
         answering: (N, R) bool: which of the scorer's models answer which clip, at least one each; None: all of them.
+        types: scale name -> type that its scores are stored as; None: `stored_types`.
     """
+    types = types or stored_types(map(window_name, windows))
 
     def read() -> Iterator[tuple[int, Portion, bool]]:
         for number in numbers:
@@ -88,7 +92,7 @@ def score_blocks(
                 continue
             if written is not None:
                 progress.advance(written.result())
-            written, answers = writer.submit(write_block, blocks, number, answers, clip_ids), []
+            written, answers = writer.submit(write_block, blocks, number, answers, clip_ids, types), []
         if written is not None:
             progress.advance(written.result())
         work.busy_seconds = scorer.busy.settle()
@@ -97,17 +101,22 @@ def score_blocks(
 
 
 def write_block(
-    blocks: Blocks, number: int, answers: Sequence[tuple[Tensor, dict[str, np.ndarray]]], clip_ids: Sequence[str]
+    blocks: Blocks,
+    number: int,
+    answers: Sequence[tuple[Tensor, dict[str, np.ndarray]]],
+    clip_ids: Sequence[str],
+    types: Mapping[str, np.dtype],
 ) -> int:
     """Write one block, given for each of its portions the scores of its pieces and their windows; return its clips.
 
     Args:
         clip_ids: (N,) ids of all blocks' clips.
+        types: as for `write_scores`.
     Raises:
         InputError: a score is NaN.
     """
-    parts = [by_window(scores.cpu().numpy().astype(np.float16), grids) for scores, grids in answers]
-    joined = {name: widened([part[name] for part in parts]) for name in parts[0]}
+    parts = [by_window(scores.cpu().numpy(), grids) for scores, grids in answers]
+    joined = {name: widened([part[name].astype(types[name]) for part in parts]) for name in parts[0]}
     for name, scores in joined.items():
         if not np.isfinite(scores).all():
             clip = blocks.span(number)[int(np.argwhere(~np.isfinite(scores))[0][0])]

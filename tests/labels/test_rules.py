@@ -16,10 +16,15 @@ from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.rules import PSLA_SKIPPED, EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import parse_window, window_name
 
 PSLA = EnhanceOptions(profile="psla")
 FEW = 300  # clips
+STATISTICS = {
+    "mean": np.mean, "median": np.median, "25p": lambda values: np.percentile(values, 25),
+    "10p": lambda values: np.percentile(values, 10), "5p": lambda values: np.percentile(values, 5),
+}  # fmt: skip
 
 
 def pairs(matrix, vocabulary: Vocabulary) -> set[tuple[str, str]]:
@@ -83,6 +88,54 @@ def test_psla_label_sets_equal_the_published_codes_loop(shared_data: Path, name)
                     expected[i].add(k)
     assert [set(chosen) for chosen in found.labels.label_sets()] == expected
     assert found.summary["added"]["labels_added"] > FEW / 3
+
+
+def saturated(labels: LabelTable) -> np.ndarray:
+    """Return a very sure teacher's answers as it gives them, float32: sigmoids of large logits, within 1e-7 of 1."""
+    rng = np.random.default_rng(0)
+    carried = labels.matrix.toarray()
+    logits = np.where(carried, rng.normal(10, 4, carried.shape), rng.normal(2, 5, carried.shape))
+    return (1 / (1 + np.exp(-logits))).astype(np.float32).clip(1e-7, 1 - 1e-7)
+
+
+def published_labels(labels: LabelTable, scores: np.ndarray, related: dict[str, set], rule: str) -> list[set]:
+    """The published code's label sets as loops in float64, on the teacher's own answers."""
+    vocabulary, carried = labels.vocabulary, list(map(set, labels.label_sets()))
+    values = [[] for _ in vocabulary.class_ids]
+    for row, chosen in zip(scores.tolist(), carried, strict=True):
+        for label in chosen:
+            values[vocabulary.index[label]].append(row[vocabulary.index[label]])
+    limits = [STATISTICS[rule](each) if each else np.nan for each in values]
+    expected = []
+    for row, chosen in zip(scores.tolist(), carried, strict=True):
+        places = [vocabulary.index[k] for pairs in related.values() for label, k in pairs if label in chosen]
+        expected.append(chosen | {vocabulary.class_ids[place] for place in places if row[place] > limits[place]})
+    return expected
+
+
+@pytest.mark.parametrize("rule", STATISTICS)
+def test_a_store_gives_the_label_sets_that_the_teachers_own_answers_give_where_it_is_sure(shared_data, tmp_path, rule):
+    lines = (shared_data / "audioset" / "balanced_train_segments.csv").read_text().splitlines()[3:1503]
+    vocabulary = Vocabulary.load("audioset")
+    named = [(line.split(",")[0], line.split('"')[1].split(",")) for line in lines]
+    labels = LabelTable.from_sets([clip_id for clip_id, _ in named], [chosen for _, chosen in named], vocabulary)
+    scores = saturated(labels)
+    ScoreStore.write(tmp_path / "scores.h5", labels.clip_ids, vocabulary.class_ids, {"clip": scores})
+    ScoreStore.write(tmp_path / "16.h5", labels.clip_ids, vocabulary.class_ids, {"clip": scores}, store="float16")
+    related = published_relations(
+        json.loads((shared_data / "audioset" / "ontology.json").read_text()), list(vocabulary.class_ids), PSLA_SKIPPED
+    )
+
+    def found(name: str, errors: tuple[str, ...]) -> list[set]:
+        options = EnhanceOptions(rule, errors, profile="psla")
+        enhanced = enhance(labels, ScoreStore.open(tmp_path / name), Ontology.load(), options)
+        return list(map(set, enhanced.labels.label_sets()))
+
+    for errors in (("I",), ("II",), ("I", "II")):
+        expected = published_labels(labels, scores, {error: related[error] for error in errors}, rule)
+        assert found("scores.h5", errors) == expected
+    n_other = sum(one != other for one, other in zip(found("16.h5", errors), expected, strict=True))
+    assert n_other > 50  # clips, of which 16 bits would change the labels
 
 
 def test_psla_relations_without_the_skip_list():

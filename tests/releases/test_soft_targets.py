@@ -23,13 +23,13 @@ def scored(tmp_path):
     rng = np.random.default_rng(3)
     labels = LabelTable(CLIPS, rng.random((150, 3)) < 0.4, THREE)
     order = rng.permutation(150)[:120]
-    windows = rng.random((120, 5, 4)).astype(np.float16)
-    scores = {"clip": windows.max(axis=1), 2: windows}
-    ScoreStore.write(tmp_path / "scores.h5", [CLIPS[i] for i in order], ("c", "other", "a", "b"), scores)
+    windows = rng.random((120, 5, 4))
+    scores, classes = {"clip": windows.max(axis=1), 2: windows}, ("c", "other", "a", "b")
+    ScoreStore.write(tmp_path / "scores.h5", [CLIPS[i] for i in order], classes, scores, store="float32")
     return labels, ScoreStore.open(tmp_path / "scores.h5")
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("float16", 0.0), ("uint8", 0.5 / 255 + 1e-9)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("float32", 0.0), ("float16", 2.0**-12), ("uint8", 0.5 / 255 + 1e-9)])
 def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kind, tolerance):
     labels, store = scored
     monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 32)
@@ -50,20 +50,22 @@ def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kin
     assert np.abs(windows - store.scores(2)[rows][..., columns]).max() <= tolerance
 
 
-def test_scores_are_looked_up_in_any_order(scored, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["float32", "float16", "uint8"])
+def test_scores_are_looked_up_in_any_order_and_are_the_teachers_rounded(scored, tmp_path, monkeypatch, kind):
     labels, store = scored
     monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 16)
     monkeypatch.setattr(soft_targets, "CHUNK_BYTES", 48)
-    write_targets(tmp_path / "targets.h5", labels, store, "float16", ("clip", 2))
+    write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
     rng = np.random.default_rng(4)
     clips, windows, classes = rng.integers(120, size=400), rng.integers(5, size=400), rng.integers(3, size=400)
     with Targets.open(tmp_path / "targets.h5") as targets:
         rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
         found = targets.at("2s", clips, classes, windows)
-        assert np.array_equal(found, store.scores(2)[rows[clips], windows, columns[classes]].astype(np.float64))
-        found = targets.at("clip", clips, classes)
-        assert np.array_equal(found, store.clip_scores()[rows[clips], columns[classes]].astype(np.float64))
-        assert targets.tolerance == 0
+        expected = store.scores(2)[rows[clips], windows, columns[classes]].astype(np.float64)
+        assert np.array_equal(found, targets.rounded("2s", expected))
+        assert np.abs(found - expected).max() <= {"float32": 0, "float16": 2.0**-12, "uint8": 1 / 510 + 1e-9}[kind]
+        expected = store.clip_scores()[rows[clips], columns[classes]].astype(np.float64)
+        assert np.array_equal(targets.at("clip", clips, classes), targets.rounded("clip", expected))
 
 
 def test_same_scores_give_the_same_bytes(scored, tmp_path):
@@ -94,7 +96,7 @@ def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
         Targets.open(tmp_path / "targets.h5")
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("float16", 0.0), ("uint8", 0.5 / 255 + 1e-6)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("float32", 0.0), ("float16", 2.0**-12), ("uint8", 0.5 / 255 + 1e-6)])
 @pytest.mark.parametrize(
     "format_name", ["pseudolabel-scores", "pseudolabel-targets"]
 )  # the second: of earlier versions

@@ -11,7 +11,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reviews import histograms
 from pseudolabel.reviews.histograms import HIGHEST, LOWEST, N_BINS, class_histograms
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import ScoreStore, stored_types, write_scores
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -29,21 +29,23 @@ def counted_slowly(labels, score_of, class_id):
     return counts
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32"])
 @pytest.mark.parametrize("window_s", [None, 2])
-def test_counts_equal_a_loop_over_labelled_clips_that_have_scores(tmp_path, monkeypatch, window_s):
+def test_counts_equal_a_loop_over_labelled_clips_that_have_scores(tmp_path, monkeypatch, window_s, kind):
     monkeypatch.setattr(histograms, "BLOCK_CLIPS", 7)
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary("v", CLASSES, CLASSES, ("",) * 4)
     clip_ids = [f"clip{i}" for i in range(40)]
     labels = LabelTable(tuple(clip_ids), rng.random((40, 4)) < 0.3, vocabulary)
     scored = [*reversed(clip_ids[5:]), "another"]
-    windows = rng.random((len(scored), 3, 4)).astype(np.float16)
+    windows = (1 / (1 + np.exp(-rng.normal(0, 7, (len(scored), 3, 4))))).astype(kind)
     windows[0, 0], windows[1] = 1, 0
     real = rng.integers(1, 4, len(scored))
     shapes = {"clip": (len(scored), 4), "2s": windows.shape}
     blocks = iter([{"clip": windows[:, 0], "2s": windows}])
     columns = ("d", "b", "a", "elsewhere")
-    write_scores(tmp_path / "scores.h5", scored, columns, shapes, {"2s": real}, blocks)
+    types = stored_types(shapes, kind)
+    write_scores(tmp_path / "scores.h5", scored, columns, shapes, {"2s": real}, blocks, types=types)
     found = class_histograms(labels, ScoreStore.open(tmp_path / "scores.h5"), CLASSES, window_s)
     assert list(found) == ["a", "b", "d"]  # c has no scores
     for class_id, counts in found.items():

@@ -74,7 +74,7 @@ def refused(path, window_s=None, dataset=None) -> str:
 def test_every_kind_of_file_gives_the_same_store(folder, name, dtype):
     store = stored(write(folder / name, SCORES.astype(dtype)))
     assert (store.clip_ids, store.class_ids, store.scales) == (IDS, CLASSES, ("clip",))
-    np.testing.assert_array_equal(store.clip_scores(), SCORES.astype(dtype).astype(np.float16))
+    np.testing.assert_array_equal(store.clip_scores(), SCORES.astype(dtype).astype(np.float32))
     assert store.attributes["model"] == "theirs"
 
 
@@ -102,7 +102,8 @@ def test_any_size_of_block_and_order_of_axes_gives_the_same_scores(tmp_path_fact
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(imported, "BLOCK_BYTES", block)
         store = stored(path, 5 if w else None)
-    np.testing.assert_array_equal(store.scores(5 if w else "clip"), array.reshape(n, -1, 3).astype(np.float16))
+    expected = array.reshape(n, -1, 3).astype(np.float16 if w else np.float32)
+    np.testing.assert_array_equal(store.scores(5 if w else "clip"), expected)
 
 
 def test_no_block_is_larger_than_it_may_be(folder, monkeypatch):
@@ -176,7 +177,7 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused(folder):
 
 @pytest.mark.parametrize("options", [{"chunks": (1, 3)}, {"chunks": (2, 3), "compression": "gzip"}])
 def test_chunked_and_packed_data_sets_are_read(folder, options):
-    np.testing.assert_array_equal(stored(write(folder / "p.h5", SCORES, **options)).clip_scores(), SCORES.astype("f2"))
+    np.testing.assert_array_equal(stored(write(folder / "p.h5", SCORES, **options)).clip_scores(), SCORES.astype("f4"))
 
 
 def test_a_data_set_that_claims_more_than_is_stored_is_refused(folder):
@@ -204,7 +205,7 @@ def test_one_of_several_data_sets_must_be_named(folder):
         file["student"], file["epochs"] = SCORES / 2, np.arange(5)
     assert "two or three axes: deep/scores, student. Name one by --dataset." in refused(folder / "p.h5")
     assert "no data set 'teacher'" in refused(folder / "p.h5", dataset="teacher")
-    np.testing.assert_array_equal(stored(folder / "p.h5", dataset="/student").clip_scores(), (SCORES / 2).astype("f2"))
+    np.testing.assert_array_equal(stored(folder / "p.h5", dataset="/student").clip_scores(), (SCORES / 2).astype("f4"))
 
 
 def test_npz_files_that_are_not_as_numpy_writes_them_are_refused(folder):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
 from pseudolabel.records import sha256
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import ScoreStore, stored_types, write_scores
 from pseudolabel.stores import fixed_length_text
 
 IDS, CLASSES = ("a", "日本", "-c"), ("/m/1", "ü")
@@ -37,7 +37,7 @@ def test_scores_read_back_equal_at_every_scale(path):
     assert set(store.scales) == {"clip", "10s", "5s", "0.5s"}
     for window_s, array in ARRAYS.items():
         read = store.scores(window_s)
-        assert isinstance(read, np.memmap) and read.dtype == np.float16
+        assert isinstance(read, np.memmap) and read.dtype == (np.float32 if window_s == "clip" else np.float16)
         np.testing.assert_array_equal(read, array.reshape(3, -1, 2))
         assert store.n_windows(window_s).tolist() == [read.shape[1]] * 3
     np.testing.assert_array_equal(store.clip_scores(), ARRAYS["clip"])
@@ -63,6 +63,33 @@ def test_any_blocks_give_the_same_bytes_as_whole_arrays(tmp_path_factory, array,
     store = ScoreStore.open(folder / "blocks.h5")
     assert store.clip_ids == tuple(ids)
     np.testing.assert_array_equal(store.scores(2), array)
+
+
+@pytest.mark.parametrize("store", [None, "float32", "float16"])
+def test_each_type_reads_back_as_it_was_rounded_and_is_verified(tmp_path, store):
+    windows = np.random.default_rng(1).random((3, 5, 2))
+    shapes, blocks = {"clip": (3, 2), "2s": (3, 5, 2)}, [{"clip": windows[:, 0], "2s": windows}]
+    types = stored_types(shapes, store)
+    write_scores(tmp_path / "s.h5", IDS, CLASSES, shapes, {"2s": [5, 1, 2]}, iter(blocks), types=types)
+    found = ScoreStore.open(tmp_path / "s.h5")
+    for scale, kind in (("clip", store or "float32"), (2, store or "float16")):
+        assert found.stored_as(scale) == found.scores(scale).dtype == kind
+        expected = (windows[:, :1] if scale == "clip" else windows).astype(kind)
+        np.testing.assert_array_equal(found.scores(scale), expected)
+        np.testing.assert_array_equal(found.read(scale, np.array([2, 0])), expected[[2, 0]])
+    assert found.verify()
+    offset, size = found._arrays["scores_2s"][0], found.stored_as(2).itemsize
+    with open(tmp_path / "s.h5", "r+b") as file:
+        file.seek(offset + 4 * size)
+        file.write(b"\x01")
+    with pytest.raises(InputError, match="scores_2s is damaged from clip a on"):
+        ScoreStore.open(tmp_path / "s.h5").verify()
+
+
+def test_the_scale_that_stands_for_whole_clips_keeps_all_bits():
+    assert stored_types(["clip", "10s", "2s"]) == {"clip": "float32", "10s": "float16", "2s": "float16"}
+    assert stored_types(["10s", "5s"]) == {"10s": "float32", "5s": "float16"}
+    assert stored_types(["clip", "2s"], "float16") == {"clip": "float16", "2s": "float16"}
 
 
 def test_a_single_window_of_10_s_stands_for_the_clip(tmp_path):
