@@ -88,7 +88,7 @@ def import_answers(args: argparse.Namespace, out: Path) -> None:
     def beside(crc32: int, found: Imported) -> None:
         write_beside(out, {**record, "clipped_scores": found.clipped, "tables_crc32": crc32})
 
-    found = import_scores(parts, out, attributes, args.overwrite, lengths, beside)
+    found = import_scores(parts, out, attributes, args.overwrite, lengths, beside, args.store)
     scales = [f"{part.scale} every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else part.scale
               for part in parts]  # fmt: skip
     remarks = [*([remark] if unknown else []), *remarks_on(found)]

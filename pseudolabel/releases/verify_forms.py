@@ -117,11 +117,7 @@ def verify_targets(released: Released) -> str:
         places = positions(released.ledger["clip_id"], targets.clip_ids)
         columns = positions(released.ledger["class_id"], targets.class_ids)
         lengths, onsets = (pc.cast(released.ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
-        n_compared, scored, kinds = (
-            0,
-            ~np.isnan(added.scores),
-            {stored.dtype.name for stored in targets.scores.values()},
-        )
+        n_compared, scored = 0, ~np.isnan(added.scores)
         if (scored & ((places < 0) | (columns < 0))).any():
             raise InputError("lacks scores that the ledger has", path, GET_ANEW)
         for name, stored in targets.scores.items():
@@ -139,6 +135,7 @@ def verify_targets(released: Released) -> str:
                 message = f"{len(wrong)} scores are not those of the ledger (first {class_id} of {clip_id})"
                 raise InputError(message, path, GET_ANEW)
             n_compared += len(rows)
+        kinds = {stored.dtype.name for stored in targets.scores.values()}
     store = ScoreStore.open(path)
     known = {clip_id: s for clip_id, s in zip(labels.clip_ids, clip_lengths(released).tolist(), strict=True) if s == s}
     store.refuse_beyond({clip_id: known[clip_id] for clip_id in store.clip_ids if clip_id in known})

@@ -17,7 +17,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress
 from pseudolabel.scores.import_windows import ROUNDING, Counted, Lengths, count_windows, has_answer
 from pseudolabel.scores.imported import Answers
-from pseudolabel.scores.store import write_scores
+from pseudolabel.scores.store import stored_types, write_scores
 from pseudolabel.scores.windows import CLIP, window_name
 
 LEAST_WINDOW_S = 0.001  # length of a window, and seconds from one to the next
@@ -84,6 +84,7 @@ def import_scores(
     overwrite: bool = False,
     lengths: Lengths | None = None,
     beside: Callable[[int, Imported], None] | None = None,
+    store: str | None = None,
 ) -> Imported:
     """Write the score store of answers at one scale or several.
 
@@ -91,6 +92,7 @@ def import_scores(
         parts: answers of the same clips and classes, each at another scale.
         lengths: of the clips; None: all windows are real.
         beside: as in `write_scores`; also given what was found.
+        store: as for `stored_types`.
 
     Raises:
         InputError: a score is not in [0, 1], a clip has more windows than it can have, or nothing says how many it has
@@ -109,7 +111,7 @@ def import_scores(
     write_scores(
         out, first.clip_ids, first.class_ids, shapes, differing, _side_by_side(streams), attributes,
         overwrite, {part.scale: part.every_s for part in windowed},
-        (lambda crc32: beside(crc32, found)) if beside else None,
+        (lambda crc32: beside(crc32, found)) if beside else None, stored_types(shapes, store),
     )  # fmt: skip
     return found
 
