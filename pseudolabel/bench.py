@@ -8,7 +8,7 @@
 
 labels: reads label lists (none: a list of the size of AudioSet is drawn), draws scores for them once, and times
 reading, thresholds, proposals and writing beside a plain loop over the clips. What was drawn stays in the folder
-WORK/bench/labels for the next run: 2.2 GB of scores for two million clips.
+WORK/bench/labels for the next run: 4.4 GB of scores for two million clips.
 
 audio: times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore, and
 `prepare` beside decoding and resampling alone. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and removes

@@ -47,8 +47,8 @@ def draw_scores(path: Path, labels: LabelTable, ontology: Ontology, share: float
     passing = min(share * labels.matrix.nnz / max(n_candidates, 1), 0.999)
     threshold = LOW + (HIGH - LOW) / 4
     quantiles = (np.arange(LEVELS) + 0.5) / LEVELS
-    of_label = (LOW + (HIGH - LOW) * quantiles).astype(np.float16)
-    of_other = (quantiles ** (np.log(threshold) / np.log1p(-passing))).astype(np.float16)
+    of_label = (LOW + (HIGH - LOW) * quantiles).astype(np.float32)
+    of_other = (quantiles ** (np.log(threshold) / np.log1p(-passing))).astype(np.float32)
 
     def drawn() -> Iterator[dict[str, np.ndarray]]:
         rng = np.random.default_rng(SEED)

@@ -25,7 +25,7 @@ from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
-from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.store import STORED, ScoreStore
 
 OPTIONS = EnhanceOptions("25p")
 SAMPLE = 20_000  # clips that the plain loop takes, and the smallest set whose rate is measured
@@ -64,6 +64,7 @@ class LabelsBenchmark:
         found = self._search(report, labels, scores)
         self._write(report, found)
         self._plain(report, labels, scores)
+        self._types(report, labels, scores)
         self._sizes(report, labels, scores)
         self._command(report, labels, path)
         report.facts |= {
@@ -81,7 +82,7 @@ class LabelsBenchmark:
 
     def _scores(self, report: Report, labels: LabelTable, lists: Sequence[Path]) -> Path:
         """Return the drawn scores of these labels, which may be there from an earlier run."""
-        path, made_from = self.folder / "scores.h5", " ".join([*map(sha256, lists), f"{self.share:g}"])
+        path, made_from = self.folder / "scores.h5", " ".join([*map(sha256, lists), f"{self.share:g}", STORED[0]])
         try:
             drawn = ScoreStore.open(path).attributes.get("labels_sha256") == made_from
         except InputError:
@@ -123,6 +124,19 @@ class LabelsBenchmark:
                 "the plain loop adds other labels than enhance", "bench labels", "This is a fault: report it."
             )
         ours.note = "the same additions"
+
+    def _types(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
+        """Enhance from scores of each type that stores may have, and count the clips whose labels differ."""
+        some, values = _middle(labels, scores, 10 * SAMPLE)
+        found, stages = {}, []
+        for kind in STORED:
+            stored = np.array(values, kind)
+            with report.stage(f"thresholds and proposals of {len(some):,} clips, {kind}", len(some)) as stage:
+                found[kind] = enhance(some, stored, self.ontology, OPTIONS).labels.matrix
+            stages.append(stage)
+        stages[1].compare(stages[0])
+        differing = len(np.unique((found["float32"] != found["float16"]).nonzero()[0]))
+        stages[1].note = f"{differing:,} clips get other labels, of half the bytes"
 
     def _sizes(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
         """Measure whether the time grows with the number of clips and no faster."""
