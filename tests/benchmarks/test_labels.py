@@ -57,5 +57,5 @@ def test_every_stage_is_reported_and_drawn_scores_are_used_again(tmp_path, capsy
         assert all(stage["seconds"] > 0 for stage in report["stages"])
         assert report["facts"]["clips"] == (200 if given else 300)
         ratios = [stage["ratio"] for stage in report["stages"] if stage["ratio"] is not None]
-        assert len(ratios) == 1
+        assert len(ratios) == 2  # to the plain loop, and of 16 bits to 32
     assert "thresholds, proposals and ledger" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.score import main
 from pseudolabel.scores import merging
 from pseudolabel.scores.merging import merge_scores
-from pseudolabel.scores.store import ScoreStore, write_scores
+from pseudolabel.scores.store import ScoreStore, stored_types, write_scores
 from pseudolabel.scores.windows import parse_window
 
 CLASSES = ("x", "y", "z")
@@ -24,7 +24,7 @@ ANSWERS = {"clip": np.random.default_rng(0).random((8, 3)), "2s": np.random.defa
 ANSWERS["2s"] *= (np.arange(3) < N_WINDOWS[:, None])[..., None]
 
 
-def write(path, clip_ids, scales=("clip", "2s"), classes=CLASSES, changed=None, hops_s=None, **attributes):
+def write(path, clip_ids, scales=("clip", "2s"), classes=CLASSES, changed=None, hops_s=None, kind=None, **attributes):
     """Write the store of some clips, scales and classes of ANSWERS; `changed` maps (clip, scale) to other scores."""
     rows, columns = [OF_CLIP[clip_id] for clip_id in clip_ids], [CLASSES.index(class_id) for class_id in classes]
     arrays = {scale: ANSWERS[scale][rows][..., columns] for scale in scales}
@@ -35,7 +35,8 @@ def write(path, clip_ids, scales=("clip", "2s"), classes=CLASSES, changed=None, 
         arrays[scale][clip_ids.index(clip_id)] = value
     shapes = {scale: array.shape for scale, array in arrays.items()}
     attributes = {"model": "m", "vocabulary": "v", "out_of_fold": True, **attributes}
-    write_scores(path, clip_ids, classes, shapes, counts, iter([arrays]), attributes, hops_s=hops_s)
+    write_scores(path, clip_ids, classes, shapes, counts, iter([arrays]), attributes, hops_s=hops_s,
+                 types=stored_types(arrays, kind))  # fmt: skip
     return ScoreStore.open(path)
 
 
@@ -111,6 +112,20 @@ def test_any_stores_that_cover_all_give_every_score_and_others_are_refused(tmp_p
             expected = ANSWERS[scale][OF_CLIP[clip_id]].reshape(-1, 3)[: len(found)]
             assert np.array_equal(found, expected.astype(found.dtype))
     assert store.verify()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_each_scale_keeps_the_most_bits_that_a_store_has(tmp_path, order):
+    parts = [write(tmp_path / "16.h5", ["c0", "c3", "c5"], kind="float16"), write(tmp_path / "usual.h5", ["c3", "c4"]),
+             write(tmp_path / "again.h5", ["c4", "c0"], ["clip"], kind="float32")]  # fmt: skip
+    merge_scores([parts[place] for place in order], tmp_path / "m.h5")
+    store = ScoreStore.open(tmp_path / "m.h5")
+    assert store.stored_as("clip") == np.float32 and store.stored_as(2) == np.float16 and store.verify()
+    for clip_id, kind in {"c0": "float32", "c3": "float32", "c4": "float32", "c5": "float16"}.items():
+        expected = ANSWERS["clip"][OF_CLIP[clip_id]].astype(kind)
+        assert np.array_equal(store.clip_scores()[store.index[clip_id]], expected)
+    merge_scores([parts[0]] * 2, tmp_path / "16-again.h5")
+    assert ScoreStore.open(tmp_path / "16-again.h5").stored_as("clip") == np.float16
 
 
 def test_what_differs_is_said_and_out_of_fold_are_only_all(here, capsys):
