@@ -64,7 +64,7 @@ BLOCK_SIZE = 256  # clips a block
 PRECISIONS = ("float32", "bf16")
 ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
 ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "lengths", "clip_s", "name", "out_of_fold")
-NOT_MERGE = ("imported", "clips", *ONLY_MODELS, *(name for name in ONLY_IMPORT if name != "name"))
+NOT_MERGE = ("imported", "clips", "store", *ONLY_MODELS, *(name for name in ONLY_IMPORT if name != "name"))
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:

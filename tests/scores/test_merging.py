@@ -191,6 +191,7 @@ def test_models_that_are_one_are_named(here):
         (("--merge", "a.h5"), "--merge: one store alone has nothing to be merged with"),
         (("--merge", "a.h5", "b.h5", "--out", "b.h5", "--overwrite"), "would be replaced while it is an input"),
         (("--merge", "a.h5", "b.h5", "--run", "r"), "--run: --merge takes stores as they are. Omit it."),
+        (("--merge", "a.h5", "b.h5", "--store", "float16"), "--store: --merge takes stores as they are"),
         (("--merge", "a.h5", "b.h5", "--import", "x.npy"), "--import: --merge takes stores as they are"),
         (("--merge", "a.h5", "b.h5", "--lengths", "l.csv"), "--lengths: --merge takes stores as they are"),
         (("--merge", "a.h5", "gone.h5"), "gone.h5: no such file"),
