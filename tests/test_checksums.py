@@ -152,7 +152,7 @@ def test_a_flipped_byte_of_audio_names_its_clip(clips):
         ClipStore.open(clips).verify()
 
 
-@pytest.mark.parametrize(("name", "row_bytes"), [("scores_clip", 4), ("scores_2s", 20)])
+@pytest.mark.parametrize(("name", "row_bytes"), [("scores_clip", 8), ("scores_2s", 20)])
 def test_a_flipped_byte_of_scores_names_where_it_lies(scores, name, row_bytes):
     flip(scores, offset_of(scores, name, (CHECKED_ROWS + 5) * row_bytes))
     with pytest.raises(InputError, match=f"{name} is damaged from clip c{CHECKED_ROWS} on"):
