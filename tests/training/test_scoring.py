@@ -190,11 +190,11 @@ def test_windows_cut_out_of_the_clip_s_features_answer_as_windows_computed_alone
     assert found[False][1] == len(odd) and found[True][1] == 6 + computed.sum() and not computed.all()
 
 
-@pytest.fixture(scope="module")
-def trained(clips):
+@pytest.fixture(scope="module", params=["batch", "none"])
+def trained(clips, request):
     """A network that has learned which tone is which; rounding hardly moves a trained network's answers."""
     torch.manual_seed(0)
-    options = {"width": 0.25, "last_channels": 64, "input_norm": "batch", "dropout": 0.0}
+    options = {"width": 0.25, "last_channels": 64, "input_norm": request.param, "dropout": 0.0}
     tagger = build_tagger({"name": "mobilenetv2", "class_ids": ["low", "middle", "high"], "options": options,
                            "front_end": {"hop": 640}}).train()  # fmt: skip
     optimizer = torch.optim.Adam(tagger.parameters(), 3e-3)
@@ -211,8 +211,8 @@ def test_scores_in_bf16_lie_within_the_stated_tolerance(trained, clips):
     (portion,) = read_portions(clips, np.arange(6), ["clip", 1])
     exact, rounded = (Scorer([trained], precision=name).answers(portion) for name in ("float32", "bf16"))
     difference = (exact - rounded).abs()
-    assert exact.std() > 0.2
-    assert 0 < difference.max() < 0.05 and difference.mean() < 0.005
+    assert exact.std() > 0.15
+    assert 0 < difference.max() < 0.03 and difference.mean() < 0.002
 
 
 def test_a_model_answers_in_its_own_precision_unless_another_is_asked_for(trained, clips):
