@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.models.precision import precision_on
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.scores.windows import window_bounds, window_samples
 from pseudolabel.training import scoring
@@ -213,6 +214,12 @@ def test_scores_in_bf16_lie_within_the_stated_tolerance(trained, clips):
     difference = (exact - rounded).abs()
     assert exact.std() > 0.15
     assert 0 < difference.max() < 0.03 and difference.mean() < 0.002
+
+
+def test_precision_follows_the_device_where_nothing_is_asked_for():
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert (precision_on(gpu, None), precision_on(cpu, None)) == ("bf16", "float32")
+    assert (precision_on(gpu, "float32"), precision_on(cpu, "bf16")) == ("float32", "bf16")
 
 
 def test_a_model_answers_in_its_own_precision_unless_another_is_asked_for(trained, clips):
