@@ -186,7 +186,8 @@ def _average_weights(args: argparse.Namespace, runs: Sequence[Path], out: Path) 
         estimated = estimate_statistics(args, runs, tagger, seen, device, inputs)
     earlier = read_run(args.checkpoints) if args.checkpoints else {}
     record = {
-        "row": f"{earlier['row']}-averaged" if earlier.get("row") else out.name,
+        "row": args.row or (f"{earlier['row']}-averaged" if earlier.get("row") else out.name),
+        **({"epoch": args.epochs[0]} if args.epochs and args.epochs[0] == args.epochs[1] else {}),
         "n_parameters": sum(parameter.numel() for parameter in tagger.parameters()),
         "n_train_clips": None if seen is None else len(seen),
         "averaged": what,
@@ -210,8 +211,8 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
     if len(given) != 1:
         named = " and ".join(given) or "nothing"
         raise InputError(f"{named} to average", "", "Give run folders, or --checkpoints RUN, or --scores A.h5 B.h5.")
-    alien = [name for name, kind in (("epochs", "checkpoints"), ("common", "scores")) if
-             getattr(args, name) and given != [kind]]  # fmt: skip
+    kinds = {"epochs": ("checkpoints",), "common": ("scores",), "row": ("checkpoints", "runs")}
+    alien = [name for name, of in kinds.items() if getattr(args, name) and given[0] not in of]
     if alien:
         raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Omit it.")
     if given != ["checkpoints"] and len(getattr(args, given[0])) < 2:
@@ -277,6 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run folders whose weights are averaged")
     parser.add_argument("--checkpoints", type=Path, metavar="RUN", help="run folder whose checkpoints are averaged")
     parser.add_argument("--epochs", type=parse_epochs, metavar="A-B", help="of --checkpoints (default: all there)")
+    parser.add_argument("--row", metavar="NAME", help="of the model in tables, where models of one row that differ in "
+                        "their seed or their epoch are one line (default: ROW-averaged)")  # fmt: skip
     parser.add_argument("--scores", type=Path, nargs="+", metavar="STORE", help="score stores that are averaged")
     parser.add_argument("--common", action="store_true", help="only the clips and classes that every store has")
     parser.add_argument("--weights", type=cli.non_negative, nargs="+", metavar="W", help="one each (default: alike)")

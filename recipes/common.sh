@@ -218,7 +218,8 @@ finish() {
         step "release-$rule" release --enhanced "$WORK/enhanced-$rule"
         always release --verify "$WORK/release-$rule"
     done
-    [ "$mode" = plan ] || printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"
+    [ "$mode" != plan ] || return 0
+    printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"
 }
 
 # ---- corpus -----------------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ def hold_out(args: argparse.Namespace) -> None:
     else:
         message = f"no class has {2 * args.least} clips, of which {args.least} could be held out to validate on"
         raise InputError(message, args.labels[0], "Give DATA a validation.csv.")
-    kept = candidates.matrix @ sparse.diags_array(enough.astype(np.int8))
-    drawn = rows[held_out_rows(replace(candidates, matrix=sparse.csr_array(kept).astype(bool)), args.least, args.seed)]
+    kept = sparse.csr_array(candidates.matrix.multiply(enough[None]))
+    drawn = rows[held_out_rows(replace(candidates, matrix=kept), args.least, args.seed)]
     held = kinship.with_kin(np.isin(np.arange(len(labels)), drawn))
     if held.all():
         raise InputError("all clips are of groups that would be held out", args.groups, "Give DATA a validation.csv.")

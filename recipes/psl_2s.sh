@@ -31,7 +31,8 @@
 #   WORK    folder of everything it makes (work)              SEED     of corpus and models (0)
 #   TEACHER, STUDENT  mobilenetv2, efficientnet_b0, efficientnet_b2, ast_tiny ... (mobilenetv2)
 #   SOUNDS, SOUND_LABELS  folder of isolated recordings, and its table: ESC-50's meta file, or CSV with file,class
-#   ROWS    which students run, of: weak enhanced psl_10s psl_5s psl_2s true
+#   ROWS    which students run, of: weak enhanced psl_10s psl_5s psl_2s psl_2s_half true (psl_2s_half: half the targets'
+#           weight goes to the weak labels, PSL's alpha = .5)
 #   LENGTHS such as "10s 5s 2s": every run is also tested on pieces of that length (none); psl_10s.sh and psl_5s.sh do
 #   DATA    folder with audio/ and label lists in any form that the package reads: train.csv, eval.csv, and optionally
 #           balanced.csv, validation.csv, truth.csv, vocabulary.csv, groups.csv; AudioSet's own file names work too
@@ -71,7 +72,7 @@ paper)  # PSL's own training: decibels as they are, 32 pieces a step whatever th
     how=(--schedule constant --select best --patience 15) hold_out=yes
     hop_s=.01 lanes=1 ;;
 esac
-choose_rows weak enhanced psl_10s psl_5s psl_2s true
+choose_rows weak enhanced psl_10s psl_5s psl_2s psl_2s_half true
 TEACHER=${TEACHER:-$([ "$SCALE" = full ] && echo efficientnet_b2 || echo mobilenetv2)}  # PSLA's teacher needs a GPU
 begin SCALE SEED TEACHER STUDENT DATA SOUNDS SOUND_LABELS ROWS -- LENGTHS
 make_corpus
@@ -103,9 +104,10 @@ student() {
     weak)     targets=(--labels "$WORK/labels.csv") ;;
     enhanced) targets=(--labels "$WORK/enhanced-25p/labels.csv") ;;
     true)     knows_truth || return 0; targets=(--labels "$WORK/truth.csv") ;;
+    psl_2s_half) targets=(--targets "$WORK/scores.h5" --window 2s --alpha 0.5) ;;
     psl_*)    targets=(--targets "$WORK/scores.h5" --window "${1#psl_}") ;;
     esac
-    [ "$SCALE" = paper ] || case $1 in psl_5s) pieces=$((batch * 2)) ;; psl_2s) pieces=$((batch * 5)) ;; esac
+    [ "$SCALE" = paper ] || case $1 in psl_5s) pieces=$((batch * 2)) ;; psl_2s*) pieces=$((batch * 5)) ;; esac
     model "$STUDENT"
     step "runs/$1-seed$2/run.json" train --row "$1" "${network[@]}" "${targets[@]}" --list "$balanced_list" \
         --threads "$threads" --epochs "$student_epochs" --batch-size "$pieces" --seed "$2" "${how[@]}"

@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # A row is PSLA, or PSLA without one of its parts (Tables XII and XIV).
 PSLA_ROWS=(psla no_pretrain no_sampling no_mask no_mixup no_enhanced)
 
+frames=1056                                             # that features are filled up to, 10 s and a little
 # psla_settings: sizes, network and augmentation of a scale, SCALE=tiny being the default.
 psla_settings() {
     SCALE=${SCALE:-tiny} TEACHER_RUN=${TEACHER_RUN:-}
@@ -17,21 +18,25 @@ psla_settings() {
     one_of MODEL "${NETWORKS[@]}"
     [ "${PRETRAINED-}" = imagenet ] || file PRETRAINED
     folder TEACHER_RUN
+    half_every=5 last=5
     case $SCALE in
     tiny)   # Shows that every step runs. In place of B2 a narrow MobileNetV2 from random weights, a frame every 20 ms,
         # 3 epochs: halved after the first, averaged over the last two.
         scenes=64 balanced=24 validation=16 evaluation=32 hop_s=.02 lanes=2
-        batch=4 epochs=3 halve_after=1 averaged=2-3
+        batch=4 epochs=3 halve_after=1 averaged=2-3 last=2
         MODEL=${MODEL:-mobilenetv2} PRETRAINED=${PRETRAINED:-}
         model "$MODEL"
-        warmup=4
+        warming=(--warmup-steps 4)
         masks=(--time-mask-s 1.92 --mel-mask 24) ;;     # of its 64 bands as many as 48 of 128
     full)   # As published, for a GPU. Their library padded convolutions on both sides and left a random stem (0.7.0;
-        # stem=sum would keep what ImageNet taught it), and masks were filled before features were normalised.
+        # stem=sum would keep what ImageNet taught it); masks and short clips were filled before features were normalised;
+        # longer clips were cut; the warm-up rose every 50 steps.
         scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1
         MODEL=${MODEL:-efficientnet_b2} PRETRAINED=${PRETRAINED-imagenet}
-        network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7 --min-frames 1056) warmup=1000
-        masks=(--time-mask-s 1.92 --mel-mask 48 --fill psla)  # 192 frames and 48 of 128 bands
+        network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7 --min-frames "$frames" --fill psla
+            --crop start)
+        warming=(--warmup-steps 1000 --warmup-every 50)
+        masks=(--time-mask-s 1.92 --mel-mask 48)        # below 192 frames and 48 of 128 bands
         case $MODEL in
         efficientnet_b2) network+=(--model-options heads=4 padding=symmetric stem=random) ;;
         efficientnet*)   network+=(--model-options heads=1 padding=symmetric stem=random) ;;
@@ -49,7 +54,7 @@ psla_train() {
     case $row in no_pretrain) start=() ;; no_mask) mask=() ;; no_mixup) mixup=() ;; none) mask=() mixup=() ;; esac
     step "runs/$row-seed$seed/run.json" train --row "$row" --seed "$seed" --threads "$threads" "${network[@]}" \
         "${start[@]}" --batch-size "$batch" --epochs "$epochs" --keep-checkpoints all --schedule halving \
-        --halve-after "$halve_after" --halve-every 5 --warmup-steps "$warmup" "${mixup[@]}" "${mask[@]}" "${@:3}"
+        --halve-after "$halve_after" --halve-every "$half_every" "${warming[@]}" "${mixup[@]}" "${mask[@]}" "${@:3}"
 }
 
 # psla_average ROW SEED: the mean weights of the last epochs, as a row of its own (VI-A; each epoch is counted once).
@@ -58,15 +63,33 @@ psla_average() {
         --threads "$threads"
 }
 
-# psla_epochs ROW SEED: a model of each epoch, as it was; sets $members to their folders.
+# psla_epochs ROW SEED [FIRST]: a model of each epoch from FIRST on, as it was; sets $members to their folders. Those of
+# the last epochs are rows of one name, ROW-last5, whose mean is what PSLA reports of a single model.
 psla_epochs() {
-    local epoch folder
+    local epoch folder row
     members=()
-    for ((epoch = 1; epoch <= epochs; epoch++)); do
-        folder=epochs/$1-seed$2-$epoch
+    for ((epoch = ${3:-1}; epoch <= epochs; epoch++)); do
+        folder=epochs/$1-seed$2-$epoch row=()
+        [ "$epoch" -le $((epochs - last)) ] || row=(--row "$1-last$last")
         step "$folder" average --checkpoints "$WORK/runs/$1-seed$2" --epochs "$epoch" --statistics mean \
-            --out "$WORK/$folder" --threads "$threads"
+            --out "$WORK/$folder" --threads "$threads" "${row[@]}"
         members+=("$WORK/$folder")
+    done
+}
+
+# psla_last ROW SEED: the models of the last epochs.
+psla_last() { psla_epochs "$1" "$2" $((epochs - last + 1)); }
+
+# all_models SEEDS: sets $found to all runs, and to the models of the last epochs of every row and so many seeds.
+all_models() {
+    local row seed epoch
+    all runs
+    for row in "${rows[@]}"; do
+        for ((seed = SEED; seed < SEED + $1; seed++)); do
+            for ((epoch = epochs - last + 1; epoch <= epochs; epoch++)); do
+                found+=("$WORK/epochs/$row-seed$seed-$epoch")
+            done
+        done
     done
 }
 

@@ -12,7 +12,8 @@
 # 3. enhance    the balanced list's missing labels, types I and II, as the published code (--profile psla)
 # 4. train      60 epochs; the rate 1e-3 is halved every 5 epochs after the 35th
 # 5. average    the weights of epochs 41 to 60; and, with ENSEMBLE=1, the answers of all epochs
-# 6. evaluate   everything on clips that nobody was trained on
+# 6. evaluate   everything on clips that nobody was trained on; psla-last5: mean and spread of the last five epochs, which
+#               is what PSLA reports of a single model
 #
 #   SCALE       tiny (the default) or full         ROWS        of: psla no_pretrain no_mask no_mixup no_enhanced
 #   ENSEMBLE    1: also the checkpoints' mean answer (at SCALE=full)
@@ -46,12 +47,13 @@ train_rows() {
         for ((seed = SEED; seed < SEED + ${SEEDS:-1}; seed++)); do
             psla_train "$row" "$seed" --labels "$labels" --sampling shuffle
             psla_average "$row" "$seed"
+            psla_last "$row" "$seed"
         done
         [ "$ENSEMBLE" != 1 ] || psla_ensemble "$row" "$SEED"
     done
 }
 in_lanes train_rows "${rows[@]}"
 
-all runs && runs=("${found[@]}")
+all_models "${SEEDS:-1}" && runs=("${found[@]}")
 all committees .h5
 finish --train-labels "$balanced_list" --runs "${runs[@]}" ${found:+--scores "${found[@]}"}

@@ -8,7 +8,8 @@
 # 1. corpus     simulated, or DATA's lists and audio in one file
 # 2. train      30 epochs; the rate 1e-4 is halved every 5 epochs after the 10th; each epoch's weights are kept
 # 3. average    the weights of epochs 16 to 30, batch-norm statistics estimated anew; and the answers of all epochs
-# 4. evaluate   the last epoch, the mean weights, the mean answers
+# 4. evaluate   the last epoch, the mean weights, the mean answers; psla-last5: mean and spread of the last five epochs,
+#               which is what PSLA reports of a single model
 #
 # Run it again and finished steps are skipped; killed, it goes on where it was.
 #
@@ -38,6 +39,6 @@ train_rows() {
 }
 in_lanes train_rows "${rows[@]}"
 
-all runs && runs=("${found[@]}")
+all_models 1 && runs=("${found[@]}")
 all committees .h5
 finish --runs "${runs[@]}" --scores "${found[@]}"

@@ -16,8 +16,11 @@ from pseudolabel import artefacts
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.average import main
 from pseudolabel.blocks import only_run
+from pseudolabel.errors import InputError
 from pseudolabel.models import load_model
 from pseudolabel.records import sha256
+from pseudolabel.reports.answers import read_run
+from pseudolabel.reports.rows import rows_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
 from pseudolabel.training.checkpoints import checkpoint_path, read_checkpoint
@@ -138,6 +141,20 @@ def test_runs_are_averaged_by_weight(work, run, tmp_path):
     found = load_file(tmp_path / "mean" / "model.safetensors")
     for name, value in load_file(one / "model.safetensors").items():
         assert torch.allclose(found[name], value * (1.5 if value.is_floating_point() else 1), rtol=1e-6)
+
+
+def test_models_of_single_epochs_are_one_row_of_the_table(run, work, tmp_path, capsys):
+    folders = [tmp_path / f"epoch{epoch}" for epoch in (3, 4)]
+    for epoch, folder in zip((3, 4), folders, strict=True):
+        options = ("--checkpoints", run, "--epochs", epoch, "--statistics", "mean", "--out", folder, "--row", "last2")
+        assert average(work, *options) == 0
+        assert torch.equal(load_file(folder / "model.safetensors")["layers.0.0.weight"],
+                           weights_of(run, epoch)["layers.0.0.weight"])  # fmt: skip
+    (row,) = rows_of([read_run(folder, ()) for folder in folders])
+    assert (row.name, [one.epoch for one in row.runs], [one.seed for one in row.runs]) == ("last2", [3, 4], [0, 0])
+    with pytest.raises(InputError, match="have the same seed"):
+        rows_of([read_run(folder, ()) for folder in (folders[0], folders[0])])
+    assert "--row: says nothing of scores" in refused(capsys, work, "--scores", "a.h5", "b.h5", "--row", "x")
 
 
 def test_models_that_have_no_mean_are_refused(work, run, tmp_path, capsys):

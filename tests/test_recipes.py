@@ -162,7 +162,7 @@ def balanced(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
 def test_psla_balanced_ends_with_its_table(balanced):
     work, run = balanced
     assert_finished(run, work)
-    rows = {"teacher", "psla", "psla-averaged", "no_enhanced", "no_enhanced-averaged"}
+    rows = {"teacher"} | {f"{row}{part}" for row in ("psla", "no_enhanced") for part in ("", "-averaged", "-last2")}
     assert rows_of(work / "evaluation") == rows
     assert json.loads((work / "enhanced-psla-mean" / "summary.json").read_text())
 
@@ -211,7 +211,8 @@ SLOW = {
     "psl_5s": {f"{row}{scale}" for row in ("teacher", "weak", "psl_5s") for scale in SCALES},
     "ablation": {f"{row}{part}" for row in ("psla", "no_sampling", "no_mask", "no_mixup", "none")
                  for part in ("", "-averaged")},
-    "psla_full": {f"psla{part}" for part in PARTS},
+    "psla_full": {f"psla{part}" for part in (*PARTS, "-last2")},
+    "ast_audioset": {"teacher"} | {f"ast{part}" for part in ("", "-averaged", "-last2")},
     "psla_fsd50k": {"teacher"} | {f"{row}{part}" for row in ("psla", "no_sampling", "no_mixup", "no_enhanced")
                                   for part in PARTS},
     "label_enhancement": {"original", "mean", "25p", "10p", "5p"},

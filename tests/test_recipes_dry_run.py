@@ -20,10 +20,13 @@ CASES = [
     *((name, {"SCALE": scale, **data}) for name in PAPER for scale in ("paper", "full")
       for data in ({}, {"DATA": "audioset"})),
     *((name, settings) for name in ("psla_balanced", "psla_full", "psla_fsd50k", "label_enhancement", "ensemble",
-                                    "ablation", "ast_fsd50k", "balance_sweep")
+                                    "ablation", "ast_fsd50k", "ast_audioset", "balance_sweep")
       for settings in ({"SCALE": "full"}, WITH_DATA)),
     *((name, {"SCALE": "full", "DATA": "fsd50k"}) for name in ("psla_fsd50k", "ast_fsd50k", "transfer")),
     ("psl_2s", {"SCALE": "full", "DATA": "lists", "LENGTHS": "10s 2s"}),
+    ("psl_2s", {"SCALE": "paper", "DATA": "audioset", "ROWS": "weak psl_2s_half"}),
+    ("psla_fsd50k", {"SCALE": "full", "DATA": "fsd50k", "ROWS": "own_rule"}),
+    ("ast_audioset", {"SCALE": "full", "LIST": "full", "SEEDS": "3", "DATA": "audioset"}),
     ("ensemble", {"SCALE": "full", "LIST": "full", "DATA": "audioset"}),
     ("label_enhancement", {"SCALE": "full", "LIST": "full", "DATA": "audioset", "FSD50K": "fsd50k"}),
     ("transfer", {"SCALE": "full"}),
@@ -125,6 +128,16 @@ def test_dry_run_lists_the_steps_and_writes_nothing(here):
     first = ["lists", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p"]
     assert outputs == [*first, *students, "evaluation", "release-25p", "-"]
     assert "hold" not in ended.stderr and sorted(here.rglob("*")) == before
+
+
+def test_clips_of_an_earlier_recipe_are_not_divided_after_all(here, tmp_path):
+    settings = {"SCALE": "paper", "DATA": "audioset", "WORK": str(tmp_path / "work"), "ROWS": "weak"}
+    made = "SCALE=paper SEED=0 TEACHER=mobilenetv2 STUDENT=mobilenetv2 DATA=audioset SOUNDS= SOUND_LABELS= ROWS=weak"
+    write(tmp_path / "work" / "settings.txt", made)
+    for name in ("clips.h5", "labels.csv", "balanced.csv", "eval.csv"):
+        write(tmp_path / "work" / name, "")
+    ended = run("psl_2s", here, **settings)
+    assert ended.returncode == 2 and "--select best needs a validation set" in ended.stderr, ended.stderr
 
 
 def test_unknown_option_of_a_recipe_is_refused(here):

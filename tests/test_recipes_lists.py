@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pseudolabel.cli import key_value
@@ -133,3 +136,86 @@ def test_form_of_what_is_not_a_run_is_one_error(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match="not a run's"):
         form.form(argparse.Namespace(config=tmp_path / "config.json"))
+
+
+# ---- held out to validate on ----------------------------------------------------------------------------------------
+
+
+def write_lists(folder: Path, seed: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Write train, balanced, eval and groups.csv of recordings with several clips; return labels and groups."""
+    rng = np.random.default_rng(seed)
+    vocabulary = write_corpus(folder, {})
+    names = [f"video{n:06d}" for n in range(90)]  # as long as a YouTube id
+    clips = {f"{name}_{30 * k}.000_{30 * k + 10}.000": "".join(rng.choice(list("abc"), 2, replace=False))
+             for name in names for k in range(1 + int(rng.random() < 0.3))}  # fmt: skip
+    clips |= {"rare": "x", "rarer": "xy"}
+    groups = {clip_id: f"group{rng.integers(30)}" for clip_id in clips if rng.random() < 0.2}
+    few = {clip_id: labels for n, (clip_id, labels) in enumerate(clips.items()) if n % 7 == 0}
+    evaluation = {f"{names[3]}_60.000_70.000": "a", "other": "b"}
+    for name, listed in (("train", clips), ("balanced", few), ("eval", evaluation)):
+        sets = [list(labels) for labels in listed.values()]
+        LabelTable.from_sets(list(listed), sets, vocabulary).write(folder / f"{name}.csv")
+    (folder / "groups.csv").write_text("clip_id,group\n" + "".join(f"{a},{b}\n" for a, b in groups.items()))
+    return clips, groups
+
+
+def hold_out(folder: Path, *options: str) -> int:
+    paths = {name: str(folder / f"{name}.csv") for name in ("train", "balanced", "eval", "groups", "vocabulary")}
+    named = ["--labels", paths["train"], "--vocabulary", paths["vocabulary"], "--least", "3", "--seed", "1"]
+    named += [part for name in ("balanced", "eval", "groups") for part in (f"--{name}", paths[name])]
+    return lists.main(["hold-out", str(folder), *named, *options])
+
+
+def ids(folder: Path, name: str) -> list[str]:
+    return list(LabelTable.read(folder / f"{name}.csv", Vocabulary.load(folder / "vocabulary.csv")).clip_ids)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_held_out_clips_share_no_group_and_no_recording_with_what_is_trained_on(tmp_path, seed):
+    clips, groups = write_lists(tmp_path, seed)
+    assert hold_out(tmp_path) == 0
+    held, rest = ids(tmp_path, "lists/validation"), ids(tmp_path, "lists/train")
+    assert sorted([*held, *rest]) == sorted(clips) and held and rest
+    for one, other in itertools.product(held, rest):
+        assert one.partition("_")[0] != other.partition("_")[0]
+        assert groups.get(one, one) != groups.get(other, other)
+    counts = {letter: sum(letter in clips[clip_id] for clip_id in held) for letter in "abcxy"}
+    assert min(counts[letter] for letter in "abc") >= 3  # x and y are too rare
+    assert counts["x"] == counts["y"] == 0
+    balanced = ids(tmp_path, "balanced")
+    assert ids(tmp_path, "lists/balanced") == balanced and not set(balanced) & set(held)
+    assert not any(clip_id.startswith("video000003") for clip_id in held)  # the evaluation list has that recording
+
+
+def test_balanced_list_alone_gives_up_what_is_held_out(tmp_path):
+    clips, _ = write_lists(tmp_path, 0)
+    shutil.copy(tmp_path / "train.csv", tmp_path / "balanced.csv")
+    assert hold_out(tmp_path) == 0
+    held = ids(tmp_path, "lists/validation")
+    assert held and ids(tmp_path, "lists/balanced") == [clip_id for clip_id in clips if clip_id not in held]
+
+
+def test_what_is_held_out_does_not_depend_on_the_order_of_the_list(tmp_path):
+    held = []
+    for name, order in (("one", 1), ("other", -1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_lists(folder, 2)
+        head, *rows = (folder / "train.csv").read_text().splitlines()
+        (folder / "train.csv").write_text("\n".join([head, *rows[::order]]) + "\n")
+        assert hold_out(folder) == 0
+        held.append(set(ids(folder, "lists/validation")))
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize(
+    ("least", "group", "error"), [("99", "", "no class has 198 clips"), ("3", "all", "all clips are of groups")]
+)
+def test_list_of_which_nothing_can_be_held_out_is_refused(tmp_path, least, group, error, capsys):
+    clips, _ = write_lists(tmp_path, 0)
+    if group:
+        (tmp_path / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip_id},{group}\n" for clip_id in clips))
+        shutil.copy(tmp_path / "train.csv", tmp_path / "balanced.csv")
+    assert hold_out(tmp_path, "--least", least) == 2
+    said = capsys.readouterr().err
+    assert error in said and "Give DATA a validation.csv" in said and not (tmp_path / "lists").exists()

@@ -25,7 +25,7 @@ from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
 
 WEIGHTS = "model.safetensors"
-RUN_FIELDS = ("command", "seed", "n_parameters", "n_train_clips", "train_seconds")
+RUN_FIELDS = ("command", "seed", "epoch", "n_parameters", "n_train_clips", "train_seconds")
 Answer = tuple[RunResult, np.ndarray]
 
 

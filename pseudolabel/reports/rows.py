@@ -21,6 +21,7 @@ TRAINED_ON = {
     "psl_10s": "the teacher's 10 s scores",
     "psl_5s": "the teacher's 5 s scores",
     "psl_2s": "the teacher's 2 s scores",
+    "psl_2s_half": "the teacher's 2 s scores and weak labels, half each",
     "true": "true labels (the ceiling)",
 }
 
@@ -37,6 +38,7 @@ class RunResult:
         classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
         n_seen: how many of the evaluated clips were in its training list; None where the list is unknown.
         scale: which of the scores: `clip`, or the mean over windows of that length; the row is then NAME@2s.
+        epoch: of a run, where it is the model of that one alone.
         beta: the oversampling exponent that it was trained with, 0 where clips were only shuffled.
         last_evaluations: metric -> mean over the last five evaluations of its validation list.
     """
@@ -46,6 +48,7 @@ class RunResult:
     path: str
     command: str | None = None
     seed: int | None = None
+    epoch: int | None = None
     model: str | None = None
     n_parameters: int | None = None
     n_train_clips: int | None = None
@@ -147,15 +150,16 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
     """Return the rows in the table's order: teacher, the standard students, then others by name.
 
     Raises:
-        InputError: two runs of a row have the same seed: as two samples they would understate the spread.
+        InputError: two runs of a row have the same seed, and are not models of different epochs: as two samples they
+            would understate the spread.
     """
     by_name: dict[str, list[RunResult]] = {}
     for run in runs:
         by_name.setdefault(run.row, []).append(run)
     for name, members in by_name.items():
-        members.sort(key=lambda run: (run.seed is None, run.seed or 0, run.run))
+        members.sort(key=lambda run: (run.seed is None, run.seed or 0, run.epoch or 0, run.run))
         for one, other in itertools.pairwise(members):
-            if one.seed == other.seed:
+            if (one.seed, one.epoch) == (other.seed, other.epoch):
                 raise InputError(
                     f"runs {one.run!r} and {other.run!r} of the row {name!r} have the same seed ({one.seed})",
                     "--runs",
