@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -379,14 +379,18 @@ def random_network(case: Published, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
+def write_file(case: Published, network: nn.Module, path: Path) -> None:
+    """Write the network's weights as its authors do."""
+    state = network.state_dict()
+    parallel = {f"module.{name}": value for name, value in state.items()}  # as DataParallel names them
+    torch.save({"model": state} if case.whole else parallel, path)
+
+
 def load_ours(case: Published, network: nn.Module, cut: bool) -> Tagger:
     """Return our tagger of the network's file."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "published.pth"
-        state = network.state_dict()
-        parallel = {f"module.{name}": value for name, value in state.items()}  # as DataParallel names them
-        torch.save({"model": state} if case.whole else parallel, path)
-        return load_published(path, cut=cut)
+        write_file(case, network, Path(folder) / "published.pth")
+        return load_published(Path(folder) / "published.pth", cut=cut)
 
 
 @dataclass(frozen=True)
@@ -435,17 +439,21 @@ def largest(difference: Tensor) -> float:
     return float(difference.abs().max())
 
 
-def table(names: Iterable[str], recordings: Sequence[Tensor] = ()) -> str:
-    """Return the Markdown table of the networks at all lengths."""
+def table(names: Iterable[str], recordings: Sequence[Tensor] = ()) -> Iterator[str]:
+    """Yield the lines of the Markdown table of the networks at all lengths."""
     lengths = [f"{seconds:g} s" for seconds in SECONDS]
-    head = ["network", "front end", *lengths, "float32", f"{lengths[-1]} uncut", "sounds"]
-    rows = [head, ["---"] * len(head)]
+    yield as_row("network", "front end", *lengths, "float32", f"{lengths[-1]} uncut", "sounds")
+    yield as_row(*["---"] * (len(lengths) + 5))
     for case in (PUBLISHED[name] for name in names):
         found = apart(case, SECONDS, recordings)
         cells = [f"{one.same_features:.0e} / {one.centred:.0e} / {one.waveforms:.0e}" for one in found]
-        float32 = f"{max(one.float32 for one in found):.0e}"
-        rows.append([case.name, case.front_end, *cells, float32, f"{found[-1].uncut:.0e}", f"{found[-1].sounds:.2f}"])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        float32, last = f"{max(one.float32 for one in found):.0e}", found[-1]
+        yield as_row(case.name, case.front_end, *cells, float32, f"{last.uncut:.0e}", f"{last.sounds:.2f}")
+
+
+def as_row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 FRONT_ENDS = {"fbank": (psla_features, PSLA_FRONT_END), "decibels": (psl_features, PSL_FRONT_END)}
@@ -470,17 +478,14 @@ def features_apart(name: str, waveforms: Tensor) -> list[tuple[float, float, flo
     return found
 
 
-def feature_table(recordings: Sequence[Tensor] = ()) -> str:
-    """Return the Markdown table of the front ends at 10 s."""
-    rows = [
-        "| front end | sound | mean removed | as it is | theirs from float64 | ours from float64 |",
-        "| --- " * 6 + "|",
-    ]
+def feature_table(recordings: Sequence[Tensor] = ()) -> Iterator[str]:
+    """Yield the lines of the Markdown table of the front ends at 10 s."""
+    yield as_row("front end", "sound", "mean removed", "as it is", "theirs from float64", "ours from float64")
+    yield as_row(*["---"] * 6)
     for name in FRONT_ENDS:
         for number, found in enumerate(features_apart(name, sounds(10.0, recordings))):
             sound = ("rising tone", "bursts", f"recording {number - 1}")[min(number, 2)]
-            rows.append(f"| {name} | {sound} | {' | '.join(f'{one:.0e}' for one in found)} |")
-    return "\n".join(rows)
+            yield as_row(name, sound, *(f"{one:.0e}" for one in found))
 
 
 @torch.no_grad()
@@ -503,9 +508,10 @@ def main() -> None:
     args = parser.parse_args()
     recordings = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in args.recordings]
     print(LEGEND)
-    print(table(PUBLISHED, recordings))
+    for line in table(PUBLISHED, recordings):
+        print(line, flush=True)
     print("\nLargest difference of a feature at 10 s, fbank in standard deviations, the other in decibels:\n")
-    print(feature_table(recordings))
+    print(*feature_table(recordings), sep="\n")
     louder, longer = neighbours()
     print(f"\nPSL's scores of a 2 s clip, from those of it alone, which are ours: beside a louder clip {louder:.2f},")
     print(f"filled with zeros from 1.6 s {longer:.2f}.")
