@@ -26,7 +26,7 @@ SAME_OF = {  # where that moves scores further
     "PSL MobileNetV2": 2e-5,
     "AST": 3e-5,  # its mean and deviation have seven decimals there and four here
 }
-UNALIKE = 0.03  # what two sounds are apart at least, or nothing would be compared
+UNALIKE = 0.02  # what two sounds are apart at least, or nothing would be compared
 
 
 def same_of(name: str) -> float:
