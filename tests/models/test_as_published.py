@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import as_published as published
 import pytest
 import soundfile
 import torch
+
+from pseudolabel import prepare, score
+from pseudolabel.models.published import main as convert
+from pseudolabel.scores.store import ScoreStore
 
 ALWAYS = {  # lengths of the default suite: of each kind of network some, of each kind of front end all
     "PSLA B2, 4 heads": (12.0,),
@@ -89,3 +94,46 @@ def test_psl_s_answers_depend_on_the_batch_and_ours_do_not():
     with torch.no_grad():
         found = published.load_ours(case, network, cut=False)(batch)
         assert published.largest(found - network(case.features(batch))) <= 2 * SAME
+
+
+def write_sounds(folder: Path) -> dict[str, torch.Tensor]:
+    """Write 16-bit recordings of unequal length, whose last 2 s are half a window or more; return them by id."""
+    folder.mkdir()
+    clips = {}
+    for seconds in (3.7, 0.8, 12.0):
+        for number, sound in enumerate(published.sounds(seconds)):
+            clip_id, samples = f"s{10 * seconds:.0f}-{number}", (1.9 * sound * 32768).round().clamp(-32768, 32767)
+            soundfile.write(folder / f"{clip_id}.wav", samples.short().numpy(), published.RATE, subtype="PCM_16")
+            clips[clip_id] = samples / 32768
+    return clips
+
+
+@pytest.mark.usefixtures("same_threads_after")
+@pytest.mark.parametrize(
+    "name", ["PSLA MBNet", pytest.param("AST tiny, stride 16", marks=pytest.mark.slow), "PSL MobileNetV2"]
+)
+def test_files_are_scored_as_the_programs_score_them(name, tmp_path):
+    """From recordings to a store: whole clips, and windows as if they were clips of their own."""
+    case, clips, work = published.PUBLISHED[name], write_sounds(tmp_path / "audio"), ["--work", str(tmp_path)]
+    network = published.random_network(case)
+    published.write_file(case, network, tmp_path / "published.pth")
+    assert prepare.main([*work, "--audio", str(tmp_path / "audio")]) == 0
+    cut = [] if case.whole else ["--cut"]
+    assert convert([str(tmp_path / "published.pth"), "--out", str(tmp_path / "runs" / "teacher"), *cut]) == 0
+    assert score.main([*work, "--windows", "clip", "2s", "--store", "float32", "--threads", "1"]) == 0
+    store = ScoreStore.open(tmp_path / "scores.h5")
+    assert set(store.clip_ids) == set(clips)
+    apart, float32 = [], []
+    for scale, n_samples in (("clip", 12 * published.RATE), (2, 2 * published.RATE)):
+        for clip_id, found in zip(store.clip_ids, torch.tensor(store.scores(scale)), strict=True):
+            windows = clips[clip_id].split(n_samples)
+            for window, ours in zip(windows, found.reshape(-1, case.n_classes), strict=False):
+                with torch.no_grad():
+                    theirs = network(case.features(window[None]))[0]
+                apart.append(published.largest(ours - theirs))
+                if apart[-1] > same_of(name):
+                    with torch.no_grad():
+                        exact = network(case.features(window[None].double()).float())[0]
+                    float32.append(published.largest(exact - theirs))
+    assert len(apart) == 2 * 3 + 2 * (2 + 1 + 6)
+    assert max(apart) <= max([same_of(name), *(2 * one for one in float32 if not case.whole)])
