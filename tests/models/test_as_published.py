@@ -26,7 +26,7 @@ ALWAYS = {  # lengths of the default suite: of each kind of network some, of eac
 }
 SAME = 1e-5  # of equal features and weights: float32 sums in another order
 SAME_OF = {  # where that moves scores further
-    "PSLA ResNet-50, 1 head": 2e-5,
+    "PSLA ResNet-50, 1 head": 3e-5,  # 4e-7 of equal features, which differ by 2e-7
     "PSLA MBNet": 2e-5,
     "PSL MobileNetV2": 2e-5,
     "AST": 3e-5,  # its mean and deviation have seven decimals there and four here
