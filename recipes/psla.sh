@@ -40,7 +40,8 @@ psla_settings() {
         case $MODEL in
         efficientnet_b2) network+=(--model-options heads=4 padding=symmetric stem=random) ;;
         efficientnet*)   network+=(--model-options heads=1 padding=symmetric stem=random) ;;
-        resnet50)        network+=(--model-options heads=1) ;;
+        resnet50)        network+=(--model-options heads=1) ;;  # theirs starts at random: PRETRAINED=
+        mbnet)           network+=(--model-options stem=random) ;;
         esac ;;
     esac
     [ "$PRETRAINED" = imagenet ] || PRETRAINED=${PRETRAINED:+$(as_path "$PRETRAINED")}

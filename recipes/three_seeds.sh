@@ -11,7 +11,10 @@ source "$(dirname "$0")/common.sh"
 
 export ROWS=${ROWS:-weak enhanced psl_10s psl_5s psl_2s true}
 works=()
-[ "$mode" = plan ] || source "$(dirname "$0")/setup.sh"
+if [ "$mode" != plan ]; then
+    bash "$0" --plan 3>/dev/null >/dev/null             # settings are checked before anything is installed
+    source "$(dirname "$0")/setup.sh"
+fi
 check_steps
 for seed in 0 1 2; do
     recipe psl_2s SEED="$seed" WORK="$WORK-seed$seed"
