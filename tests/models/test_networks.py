@@ -255,17 +255,14 @@ def test_attention_starts_as_in_psla(heads, bound, of_biases):
         assert 0.98 * of_biases <= layer.bias.abs().max() <= of_biases
 
 
-def test_convolutions_of_mobilenetv2_start_xavier_uniform_where_asked():
+def test_convolutions_of_mobilenetv2_start_xavier_uniform():
     torch.manual_seed(0)
-    network = build_model("mobilenetv2", 3, init="xavier")
-    assert "init" not in network.options  # of an untrained network alone
+    network = build_model("mobilenetv2", 3)
     for weight in (module.weight for module in network.modules() if isinstance(module, torch.nn.Conv2d)):
         n_out, n_in, height, width = weight.shape
         bound = (6 / ((n_out + n_in) * height * width)) ** 0.5
         assert 0.95 * bound < weight.abs().max() <= bound
         assert float(weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.15)
-    with pytest.raises(InputError, match="init is 'he'; known: kaiming, xavier"):
-        build_model("mobilenetv2", 3, init="he")
 
 
 def test_head_weights_above_one_in_sum_cannot_push_a_score_above_one():
