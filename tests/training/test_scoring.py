@@ -200,7 +200,7 @@ def trained(clips, request):
                            "front_end": {"hop": 640}}).train()  # fmt: skip
     optimizer = torch.optim.Adam(tagger.parameters(), 3e-3)
     features = tagger.features(torch.from_numpy(clips.batch(np.arange(6), 0, 2 * RATE)))
-    for _ in range(60):
+    for _ in range(120):
         loss = torch.nn.functional.binary_cross_entropy(tagger.from_features(features), torch.eye(3).repeat(2, 1))
         optimizer.zero_grad()
         loss.backward()
@@ -208,12 +208,12 @@ def trained(clips, request):
     return tagger.eval()
 
 
-def test_scores_in_bf16_lie_within_the_stated_tolerance(trained, clips):
+def test_scores_in_bf16_lie_as_near_as_stated(trained, clips):
     (portion,) = read_portions(clips, np.arange(6), ["clip", 1])
     exact, rounded = (Scorer([trained], precision=name).answers(portion) for name in ("float32", "bf16"))
     difference = (exact - rounded).abs()
     assert exact.std() > 0.15
-    assert 0 < difference.max() < 0.03 and difference.mean() < 0.002
+    assert 0 < difference.max() < 0.04 and difference.mean() < 0.003  # as `score --help` says of small trained nets
 
 
 def test_precision_follows_the_device_where_nothing_is_asked_for():
