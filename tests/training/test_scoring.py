@@ -213,7 +213,7 @@ def test_scores_in_bf16_lie_as_near_as_stated(trained, clips):
     exact, rounded = (Scorer([trained], precision=name).answers(portion) for name in ("float32", "bf16"))
     difference = (exact - rounded).abs()
     assert exact.std() > 0.15
-    assert 0 < difference.max() < 0.04 and difference.mean() < 0.003  # as `score --help` says of small trained nets
+    assert 0 < difference.max() < 0.04 and difference.mean() < 0.004  # as `score --help` says of small trained nets
 
 
 def test_precision_follows_the_device_where_nothing_is_asked_for():
