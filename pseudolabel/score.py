@@ -318,9 +318,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "WORK/vocabulary.csv, else audioset)")  # fmt: skip
     parser.add_argument("--batch-size", type=cli.positive_int, default=32, help="clips of 10 s a batch; of windows "
                         "and shorter clips, as many as are as much audio (default: 32)")  # fmt: skip
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the networks (default: each model's "
-                        "own, float32 of published weights; else bf16 on a GPU, where scores of small trained "
-                        "networks moved by up to 0.04, on average at most 0.004, of untrained ones by 0.2)")  # fmt: skip
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the networks (default: the model's own, float32 of "
+                        "published weights; else bf16 on a GPU, where scores of small trained networks moved by up to "
+                        "0.04, on average by 0.004 or less, and those of untrained ones by 0.2)")  # fmt: skip
     parser.add_argument("--store", choices=STORED, help="type of all stored scores (default: float32 of whole clips, "
                         "which labels are decided by, float16 of windows)")  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="compile the networks: pays on a GPU in long runs")
