@@ -18,7 +18,7 @@ from pseudolabel.models.precision import check_precision
 
 PSL_FRONT_END = {"name": "log_mel"}  # 64 mel, decibels, no normalisation
 PSLA_FRONT_END = {"name": "kaldi_fbank", "mean": -4.6476, "std": 4.5699}
-AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677, "std": 2 * 4.5690}
+AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677393, "std": 2 * 4.5689974}
 
 # The front end that each network was published with, in seconds: at another sample rate it means the same.
 PRESETS = {
