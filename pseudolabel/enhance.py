@@ -22,6 +22,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 from pseudolabel import dry_run
@@ -94,7 +95,8 @@ def plan(args: argparse.Namespace) -> str:
     check_vocabulary(vocabulary_source(args, args.labels, args.scores))
     refuse_input_as_output(out, inputs)
     dry_run.refuse_folder(out, args.overwrite, "enhance")
-    dry_run.promise(out, "labels.csv", "ledger.parquet", "ledger.csv.gz", "run.json", *(["targets.h5"] * args.soft))
+    made = ("labels.csv", "ledger.parquet", "ledger.csv.gz", "summary.json", "run.json")
+    dry_run.promise(out, *made, *(["targets.h5"] * args.soft))
     return f"would write {out}: {labels} with what is above the thresholds in {scores}"
 
 
@@ -117,7 +119,7 @@ def _run_search(args: argparse.Namespace) -> None:
     out = _output_folder(args, "sweep" if args.sweep else _name(options))
     inputs = Inputs()
     labels, *rest = _read_search(args, options, inputs)
-    _refuse_inputs(args, out, inputs)
+    refuse_input_as_output(out, inputs.sha256)
     record = {**asdict(options), "unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
     if args.sweep:
         rows = sweep(labels, *rest[:2], args.sweep, options, rest[2])
@@ -167,12 +169,7 @@ def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inpu
 def _output_folder(args: argparse.Namespace, name: str) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
     out = default_output(args, name, args.labels, args.scores, args.apply)
-    return out if args.counting else refuse_foreign(out, args.overwrite, "enhance")
-
-
-def _refuse_inputs(args: argparse.Namespace, out: Path, inputs: Inputs) -> None:
-    if not args.counting:
-        refuse_input_as_output(out, inputs.sha256)
+    return (dry_run.refuse_folder if args.counting else refuse_foreign)(out, args.overwrite, "enhance")
 
 
 @contextlib.contextmanager
@@ -207,7 +204,7 @@ def _run_apply(args: argparse.Namespace) -> None:
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, labels_path), "vocabulary"))
     labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
     reviewed = read_ledger(inputs.read(args.apply, "ledger"), REVIEWED)
-    _refuse_inputs(args, out, inputs)
+    refuse_input_as_output(out, inputs.sha256)
     if "" in reviewed["error"].unique().to_pylist():
         remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review --judgements` writes."
         raise InputError("a row has no error type: it may be no addition", args.apply, remedy)
@@ -227,14 +224,13 @@ def _run_apply(args: argparse.Namespace) -> None:
 def _run_undo(args: argparse.Namespace) -> None:
     """Write the label list as it was before the additions of a ledger."""
     out = default_output(args, UNDONE, args.labels, args.undo)
-    if not args.counting:
-        refuse_foreign_file(out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
+    check = partial(refuse_foreign_file, out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
+    dry_run.refuse_output(out, args.overwrite, check) if args.counting else check()
     labels_path, source = (
         args.labels or args.undo.parent / "labels.csv",
         vocabulary_source(args, args.undo, args.labels),
     )
-    if not args.counting:
-        refuse_input_as_output(out, [labels_path, args.undo, source])
+    refuse_input_as_output(out, [labels_path, args.undo, source])
     enhanced = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
     labels, n_taken = without_additions(enhanced, ledger_pieces(args.undo, only=True), args.undo)
     if not args.counting:

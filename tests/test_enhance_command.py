@@ -186,7 +186,7 @@ def test_closure_passes_over_the_scores_of_other_clips(work, capsys):
     assert run(work, "--errors", "II", "--type2", "closure", "--strict", "--soft") == 0
     assert run(work, "--errors", "II", "--type2", "closure", "--sweep", "mean") == 0
     pair = ("--thresholds-from", work / "labels.csv", work / "scores.h5")
-    assert run(work, "--errors", "II", "--type2", "closure", *pair, "--dry-run") == 2
+    assert run(work, "--errors", "II", "--type2", "closure", *pair, "--overwrite", "--dry-run") == 2
     assert "--thresholds-from: nothing is compared with a threshold. Leave it away." in capsys.readouterr().err
 
 
