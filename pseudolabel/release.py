@@ -34,6 +34,7 @@ from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, git_commit
+from pseudolabel.releases.licences import usual_licence
 from pseudolabel.scores.windows import CLIP, parse_window
 
 MODEL_FORMAT = "pseudolabel-model-release"
@@ -80,16 +81,24 @@ def plan(args: argparse.Namespace, given: Sequence[str]) -> str:
         if args.onnx:
             dry_run.check_packages("--onnx", "export", "onnx", "onnxscript", "onnxruntime")
         out = args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
-        dry_run.refuse_absent(args.model)
-        dry_run.refuse_output(out, args.overwrite, lambda: None)
+        from pseudolabel.releases.model_checks import not_a_model, refuse_model
+
+        check = partial(refuse_foreign, out, args.overwrite, reason_not_to=not_a_model)
+        dry_run.refuse_output(out, args.overwrite, check)
+        refuse_model(args.model, out, args.licence or usual_licence(""))
         return f"would write {out}: the model of {args.model}"
+    from pseudolabel.releases import gather
+    from pseudolabel.releases.enhanced import LEDGER, refuse_incomplete
     from pseudolabel.releases.folder import not_a_release
 
     folder, out, named = _folders(args)
-    dry_run.refuse_absent(folder, *named)
-    refuse_input_as_output(out, (folder, *named))
     check = partial(refuse_foreign, out, args.overwrite, reason_not_to=not_a_release)
     dry_run.refuse_output(out, args.overwrite, check)
+    refuse_input_as_output(out, (folder, *named))
+    refuse_incomplete(folder)
+    dry_run.refuse_absent(*named)
+    if args.precision and args.precision.exists() and (folder / LEDGER).exists():
+        gather.read_precision(args.precision, folder)
     dry_run.promise(out)
     return f"would write {out}: a release of {folder}"
 
@@ -179,7 +188,6 @@ def _contents(args: argparse.Namespace, enhanced):
     from pseudolabel.releases import gather
     from pseudolabel.releases.facts import Facts
     from pseudolabel.releases.folder import Contents
-    from pseudolabel.releases.licences import usual_licence
     from pseudolabel.releases.source_forms import SOURCE_FORMS
 
     inputs = Inputs()
@@ -187,7 +195,7 @@ def _contents(args: argparse.Namespace, enhanced):
     scores = _scores(args, enhanced)
     source = args.source if args.source is not None else SOURCE_FORMS[form].source if form else ""
     rule = gather.rule_name(enhanced)
-    precision = args.precision and gather.read_precision(inputs.read(args.precision), enhanced)
+    precision = args.precision and gather.read_precision(inputs.read(args.precision), enhanced.folder)
     evaluation = cli.default_file(args, args.evaluation, "eval.csv", args.enhanced, what="evaluation list")
     touched = None
     if evaluation:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger
@@ -136,9 +137,7 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     Raises:
         InputError: a file is missing or damaged, or ledger, labels and summary are not of one run.
     """
-    for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RECORD):
-        if not (folder / name).is_file():
-            raise InputError(f"there is no {name}", folder, NO_FOLDER)
+    refuse_incomplete(folder)
     summary, record = (read_object(folder / name) for name in (SUMMARY, RECORD))
     parts = [record.get(name) for name in ("options", "inputs")]
     if record.get("verb") != "enhance" or not all(isinstance(part, dict) and part for part in parts):
@@ -161,6 +160,13 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     path = folder / MISSING
     missing = tuple(row["clip_id"] for row in read_csv(path, ("clip_id",))) if path.is_file() else ()
     return Enhanced(folder, labels, original, ledger, added, summary, record, missing, work)
+
+
+def refuse_incomplete(folder: Path) -> None:
+    """Raise InputError where a folder lacks a file that `enhance` writes."""
+    for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RECORD):
+        if not there(folder / name):
+            raise InputError(f"there is no {name}", folder, NO_FOLDER)
 
 
 def _refuse_for_memory(ledger: Path) -> None:

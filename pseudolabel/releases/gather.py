@@ -100,8 +100,8 @@ def evaluation_touched(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
     return bool(same_clips(changed, evaluation))
 
 
-def read_precision(path: Path, enhanced: Enhanced) -> dict:
-    """Return what judgements of the ledger say (precision.json of `review --judgements`).
+def read_precision(path: Path, folder: Path) -> dict:
+    """Return what judgements of the ledger in a folder say (precision.json of `review --judgements`).
 
     Raises:
         InputError: no estimate, or one of another ledger.
@@ -112,8 +112,8 @@ def read_precision(path: Path, enhanced: Enhanced) -> dict:
         raise InputError("there is no overall precision with its interval", path, "Give review's precision.json.")
     check_precision(precision, path)
     of_ledger = precision.get("ledger_sha256")
-    if of_ledger is not None and of_ledger not in (sha256(enhanced.folder / name) for name in (LEDGER, LEDGER_CSV)):
-        raise InputError("the judgements are of another ledger", path, f"Judge {enhanced.folder / LEDGER}.")
+    if of_ledger is not None and of_ledger not in (sha256(folder / name) for name in (LEDGER, LEDGER_CSV)):
+        raise InputError("the judgements are of another ledger", path, f"Judge {folder / LEDGER}.")
     return precision
 
 

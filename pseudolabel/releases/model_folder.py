@@ -25,7 +25,7 @@ from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
 from pseudolabel.models.lengths import lengths_of
-from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
+from pseudolabel.ownership import refuse_foreign
 from pseudolabel.records import sha256
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
 from pseudolabel.releases.enhanced import read_object
@@ -39,17 +39,23 @@ from pseudolabel.releases.listing import (
     refuse_others,
     values_of_their_kind,
     verify_bytes,
-    why_not_replaced,
 )
 from pseudolabel.releases.model_card import TRAINING, model_card
+from pseudolabel.releases.model_checks import (
+    CARD,
+    CLASSES,
+    DOCUMENTS,
+    FORMAT,
+    LICENCE,
+    TRAINED_ON,
+    not_a_model,
+    refuse_model,
+)
 from pseudolabel.releases.stated import described_documents, verify_documents
 from pseudolabel.releases.texts import wrapped
 from pseudolabel.tables import read_csv
 
-FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
-TRAINED_ON, CLASSES, CARD, LICENCE = "train_clips.csv", "classes.csv", "README.md", "LICENSE"
-DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
-DATA_FILES = (WEIGHTS, CONFIG, TRAINED_ON, CLASSES, "model.onnx", "network.onnx")
+FORMAT_VERSION = 1
 OTHERWISE = "does not say what run.json says"
 OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
@@ -63,15 +69,11 @@ def run_model(args: argparse.Namespace) -> None:
         InputError: no run folder, a damaged model, an unknown licence, an ONNX file that answers otherwise.
     """
     run, licence = args.model, args.licence or usual_licence("")
-    licence_of(licence)
     out = args.out or args.work / f"release-{run.resolve().name}"
-    refuse_foreign(out, args.overwrite, reason_not_to=_not_a_release)
-    refuse_input_as_output(out, [run])
-    for name in (WEIGHTS, CONFIG, RECORD, TRAINED_ON):
-        if not (run / name).is_file():
-            raise InputError(f"there is no {name}", run, "Give a run folder that train wrote.")
+    refuse_foreign(out, args.overwrite, reason_not_to=not_a_model)
+    refuse_model(run, out, licence)
     tagger = load_model(run)
-    with only_run(out), whole_folder(out, args.overwrite, reason_not_to=_not_a_release) as folder:
+    with only_run(out), whole_folder(out, args.overwrite, reason_not_to=not_a_model) as folder:
         for name in (WEIGHTS, CONFIG, TRAINED_ON):
             shutil.copyfile(run / name, folder / name)
         write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))
@@ -161,11 +163,6 @@ def documents(record: Mapping) -> dict[str, str]:
         "They come as they are, without warranties of any kind.",
     )
     return {CARD: model_card(record), LICENCE: "\n\n".join(wrapped(text.strip()) for text in paragraphs) + "\n"}
-
-
-def _not_a_release(folder: Path) -> str:
-    """Return why a folder is not a release of a model that may be replaced; empty where it is one."""
-    return why_not_replaced(folder, lambda record: record.get("format") == FORMAT, {*DATA_FILES, *DOCUMENTS})
 
 
 def verify_model(folder: Path) -> list[str]:
