@@ -50,7 +50,7 @@ from pseudolabel.labels.sampling import (
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
-from pseudolabel.plan_checks import check_vocabulary
+from pseudolabel.plan_checks import check_lists, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
@@ -63,22 +63,34 @@ def _refuse_unlabelled(labels: LabelTable, path: Path) -> None:
         raise InputError("not one clip has a label", path, "Give a list with labels.")
 
 
+def names_of(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return list name -> file of label lists, or of folders that `enhance` wrote; a `labels.csv` is called after its.
+
+    Raises:
+        InputError: two have the same name.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        file = path / "labels.csv" if path.is_dir() else path
+        name = file.resolve().parent.name if file.name == "labels.csv" else file.name.partition(".")[0]
+        if name in files or name == GIVEN:
+            raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
+        files[name] = file
+    return files
+
+
 def read_enhanced(paths: Sequence[Path], labels: LabelTable, args: argparse.Namespace) -> dict[str, LabelTable]:
     """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
 
     Args:
-        paths: label lists, or folders that `enhance` wrote; a `labels.csv` is called after its folder.
+        paths: label lists, or folders that `enhance` wrote.
         args: says what becomes of unknown labels.
 
     Raises:
         ClipMismatch: a list lacks clips of `labels`, or has others.
     """
     tables = {}
-    for path in paths:
-        file = path / "labels.csv" if path.is_dir() else path
-        name = file.resolve().parent.name if file.name == "labels.csv" else file.name.partition(".")[0]
-        if name in tables or name == GIVEN:
-            raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
+    for name, file in names_of(paths).items():
         table = read_labels(args, file, labels.vocabulary, own=True)
         _refuse_unlabelled(table, file)
         others = [clip_id for clip_id in table.clip_ids if clip_id not in labels.row_of]
@@ -232,9 +244,11 @@ def plan(args: argparse.Namespace) -> str:
     out, enhanced = output_of(args), args.enhanced or ()
     paths = args.labels or [needed_file(args, None, "labels.csv", "--labels", *enhanced)]
     dry_run.refuse_absent(*paths, *enhanced)
+    dry_run.refuse_folder(out, args.overwrite, "balance")
     check_vocabulary(vocabulary_source(args, *(args.labels or ()), *enhanced))
     refuse_input_as_output(out, [*paths, *enhanced])
-    dry_run.refuse_folder(out, args.overwrite, "balance")
+    check_lists(args.format if args.labels else None, *paths)
+    check_lists(None, *names_of(enhanced).values())
     dry_run.promise(out, "run.json", *(["validation.csv", "training.csv"] if args.validation_clips else []))
     return f"would write {out}: how uneven the classes of {first_few(paths)} are"
 

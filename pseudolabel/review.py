@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder
+from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import (
     add_label_options,
@@ -53,11 +54,12 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
-from pseudolabel.plan_checks import check_vocabulary
+from pseudolabel.plan_checks import check_ledger, check_lists, check_stores, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, sha256, write_run_record
 from pseudolabel.reviews.curve import OWN_JUDGED
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
+from pseudolabel.scores.store import ScoreStore
 
 BUDGET, DECOYS = 200, 0.2
 NAMED = ("clip_id", "class_id", "error")
@@ -107,6 +109,7 @@ def settle(args: argparse.Namespace) -> Path:
 def plan(args: argparse.Namespace) -> str:
     """Return what a dry run says of the page or the result, after checking what can be known."""
     out = settle(args)
+    dry_run.refuse_folder(out, args.overwrite, "review")
     if args.judgements:
         sample = args.sample or base(args, args.ledger) / "review"
         dry_run.refuse_absent(*args.judgements, sample, args.ledger)
@@ -114,9 +117,12 @@ def plan(args: argparse.Namespace) -> str:
     else:
         ledger = args.ledger or _only_ledger(args.work)
         dry_run.refuse_absent(ledger, args.labels, args.ontology, args.clips, args.scores, args.segments)
+        check_ledger(ledger, NAMED)
         check_vocabulary(vocabulary_source(args, ledger, args.labels))
+        check_lists(args.format, args.labels)
+        check_stores(ClipStore, args.clips)
+        check_stores(ScoreStore, args.scores)
         what = f"a page of {ledger}"
-    dry_run.refuse_folder(out, args.overwrite, "review")
     return f"would write {out}: {what}"
 
 
@@ -218,10 +224,8 @@ def _write_page(
     inputs: Inputs,
 ) -> None:
     """Write the page, and tasks for Label Studio where asked for."""
-    from pseudolabel.audio.clips import ClipStore
     from pseudolabel.labels.readers import read_segments
     from pseudolabel.reviews.page import PageSources, write_page
-    from pseudolabel.scores.store import ScoreStore
     from pseudolabel.verification import compare_windows, refuse_late_onsets
 
     for path in (files.clips, files.scores, files.segments):

@@ -42,13 +42,14 @@ from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models import CONFIG, WEIGHTS
 from pseudolabel.ownership import readable_object, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_vocabulary
+from pseudolabel.plan_checks import check_device, check_stores, check_vocabulary
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
     add_import_options,
     files_beside,
     import_answers,
     named_arrays,
+    open_import,
     refuse_foreign_store,
     write_beside,
 )
@@ -122,11 +123,10 @@ def make_store(args: argparse.Namespace) -> None:
     if args.verify:
         print(verify_store(args.verify, cli.default_file(args, args.clips, "clips.h5", args.verify)))
         return
+    refuse_contradictions(args)
     if args.merge:
-        refuse_alien(args)
         merge_stores(args)
         return
-    refuse_contradictions(args)
     out, ranks = output_of(args), Ranks() if args.imported else Ranks.from_environment()
     with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
         if args.imported:
@@ -140,6 +140,8 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
     if args.run and args.folds:
         raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
     refuse_alien(args)
+    if args.merge and len(args.merge) < 2:
+        raise InputError("one store alone has nothing to be merged with", "--merge", "Name two or more.")
 
 
 def output_of(args: argparse.Namespace) -> Path:
@@ -170,9 +172,12 @@ def plan(args: argparse.Namespace) -> str:
         check_device(args.device, args.threads)
         if args.list:
             check_vocabulary(cli.vocabulary_source(args, *named_inputs(args)))
-    dry_run.refuse_absent(*inputs)
-    refuse_input_as_output(out, inputs)
     dry_run.refuse_output(out, args.overwrite, lambda: refuse_foreign_store(out, args.overwrite))
+    refuse_input_as_output(out, inputs)
+    if args.imported and not dry_run.of_recipe():
+        open_import(args, cli.vocabulary_source(args, *inputs[: len(arrays)], args.ids))
+    dry_run.refuse_absent(*inputs)
+    check_stores(ScoreStore, *(args.merge or ()))
     dry_run.promise(out, **said)
     return f"would write {out}: {what}"
 

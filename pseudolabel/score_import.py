@@ -69,14 +69,8 @@ def import_answers(args: argparse.Namespace, out: Path) -> None:
     for path in (*files, args.ids, args.classes, args.lengths, source):
         inputs.read(path)
     refuse_input_as_output(out, inputs.sha256)
-    vocabulary = Vocabulary.load(source)
-    parts = open_parts(args, vocabulary)
+    vocabulary, parts, remark, lengths = open_import(args, source, inputs.read)
     answers = parts[0].answers
-    unknown = [class_id for class_id in answers.class_ids if class_id not in vocabulary.index]
-    remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
-    if unknown and args.strict:
-        raise InputError(remark, args.classes or files[0], "Give the --vocabulary of these classes.")
-    lengths = lengths_of(args, parts, inputs)
     record = run_record("score", vars(args), inputs)
     attributes = {
         "vocabulary": vocabulary.name,
@@ -91,9 +85,26 @@ def import_answers(args: argparse.Namespace, out: Path) -> None:
     found = import_scores(parts, out, attributes, args.overwrite, lengths, beside, args.store)
     scales = [f"{part.scale} every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else part.scale
               for part in parts]  # fmt: skip
-    remarks = [*([remark] if unknown else []), *remarks_on(found)]
+    remarks = [*filter(None, [remark]), *remarks_on(found)]
     print("; ".join([f"wrote {out}: {len(answers.clip_ids)} clips x {len(answers.class_ids)} classes at "
                      f"{', '.join(scales)}", *remarks]))  # fmt: skip
+
+
+def open_import(
+    args: argparse.Namespace, source: str | Path, read: Callable[[Path], Path] = Path
+) -> tuple[Vocabulary, list[Part], str, Lengths | None]:
+    """Return vocabulary, answers, a remark on classes outside the vocabulary and lengths; no score is read yet.
+
+    Args:
+        source: of the vocabulary. read: as `lengths_of` takes it.
+    """
+    vocabulary = Vocabulary.load(source)
+    parts = open_parts(args, vocabulary)
+    unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
+    remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
+    if unknown and args.strict:
+        raise InputError(remark, args.classes or args.imported[0][1], "Give the --vocabulary of these classes.")
+    return vocabulary, parts, remark if unknown else "", lengths_of(args, parts, read)
 
 
 def remarks_on(found: Imported) -> list[str]:
@@ -177,11 +188,14 @@ def by_scale(given: Sequence[tuple[str | float | None, object]] | None, option: 
 # ---- lengths of clips -------------------------------------------------------------------------------------------
 
 
-def lengths_of(args: argparse.Namespace, parts: Sequence[Part], inputs: Inputs) -> Lengths | None:
+def lengths_of(args: argparse.Namespace, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
     """Return the lengths of the clips, and say in a line where they are from; None where there are no windows.
 
     That is --lengths; or a clip store, given or of the work folder of the answers; or the times in the list of clip
     ids; or --clip-s. The length of a clip that none of them has stays unknown.
+
+    Args:
+        read: called with the path of a clip store before that is opened (`Inputs.read`); returns it.
     """
     clip_ids, scales = parts[0].answers.clip_ids, [part.scale for part in parts if part.window_s is not None]
     if args.lengths and not scales:
@@ -192,7 +206,7 @@ def lengths_of(args: argparse.Namespace, parts: Sequence[Part], inputs: Inputs) 
     if args.ids and (times := listed_lengths(args.ids)):
         found, sources = times, [args.ids]
     path = cli.default_file(args, args.clips, "clips.h5", args.imported[0][1], args.ids)
-    if path is not None and (stored := stored_lengths(ClipStore.open(inputs.read(path)), clip_ids)):
+    if path is not None and (stored := stored_lengths(ClipStore.open(read(path)), clip_ids)):
         found, sources = {**found, **stored}, [*sources, path]
     if args.lengths:
         listed = read_lengths(args.lengths, clip_ids, scales)

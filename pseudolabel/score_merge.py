@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pseudolabel import cli
 from pseudolabel.blocks import only_run
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import first_few
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import Inputs, run_record
 from pseudolabel.score_import import refuse_foreign_store, write_beside
@@ -18,8 +18,6 @@ from pseudolabel.scores.store import ScoreStore
 def merge_stores(args: argparse.Namespace) -> None:
     """Make one store of those that --merge names."""
     out = args.out or cli.home(args, *args.merge) / "scores.h5"
-    if len(args.merge) < 2:
-        raise InputError("one store alone has nothing to be merged with", "--merge", "Name two or more.")
     refuse_input_as_output(out, args.merge)
     with only_run(out):
         _merge(args, refuse_foreign_store(out, args.overwrite))

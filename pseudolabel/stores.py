@@ -214,6 +214,11 @@ class KeyedByClip:
     _identity: tuple[int, int, int, int] | None = None
 
     @classmethod
+    def open_file(cls, path: str | Path) -> h5py.File:
+        """Open the file of a store for reading; InputError where it is missing, or of another format or version."""
+        return open_format(path, (cls.FORMAT, *cls.EARLIER_FORMATS), cls.FORMAT_VERSION)
+
+    @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open a store.
 
@@ -222,8 +227,7 @@ class KeyedByClip:
         """
         path = Path(path)
         identity = file_identity(path) if path.is_file() else None
-        formats = (cls.FORMAT, *cls.EARLIER_FORMATS)
-        with open_format(path, formats, cls.FORMAT_VERSION) as file, store_contents(path):
+        with cls.open_file(path) as file, store_contents(path):
             refuse_claims(file, path)
             store = cls(path, file)
             if not all(store.clip_ids):

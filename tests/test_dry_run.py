@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pseudolabel import dry_run
 from pseudolabel.cli import VERBS
 from pseudolabel.errors import InputError
 from pseudolabel.models import NETWORKS, declared_options, network_options
+from pseudolabel.scores.store import ScoreStore
 
 GOOD = {
     "simulate": ("--work", "new"),
@@ -39,7 +41,7 @@ BAD = {
     "evaluate": (("--runs", "runs/none"), "no run 'runs/none'"),
     "balance": (("--labels", "no.csv"), "no.csv: no such file"),
     "review": (("--decoys", "0.2"), "Add --blind"),
-    "release": (("--enhanced", "none"), "none: no such file"),
+    "release": (("--enhanced", "none"), "none: there is no labels.csv"),
     "bench": (("--models", "resnet51"), "unknown model 'resnet51'"),
     "models.published": (("--sha256", "0" * 64), "expected 000"),
     "labels.published": (("--fsd50k", "no.csv"), "no.csv: no such file"),
@@ -49,6 +51,61 @@ OUTPUTS = {
     "average": "runs/averaged/x", "evaluate": "evaluation/x", "balance": "balance/x", "review": "review/x",
     "release": "release-mean/x", "bench": "bench/labels/report.json", "models.published": "runs/new/x",
 }  # fmt: skip
+
+NAMES = "--ids t.txt --classes c.txt"  # of the rows and columns of c.npy and w.npy
+REVIEW = "review --ledger enhanced-made/ledger.parquet --ontology ontology.csv"
+SAME = [  # verb, alone (options of GOOD) or with others; further options; the rule that dry and real run name
+    ("enhance", "", "output exists"),
+    ("enhance", "--out scenes --overwrite", "not a folder that enhance wrote"),
+    ("enhance", "--out answers.h5 --overwrite", "not a folder that enhance wrote"),
+    ("enhance", "--out labels.csv --overwrite", "not a folder that enhance wrote"),
+    ("enhance", "--out . --overwrite", "not a folder that enhance wrote"),
+    ("enhance", "--undo ledger.csv --out clips.h5 --overwrite", "not a label list of pseudolabel"),
+    ("enhance", "--undo ledger.csv --out labels.csv --overwrite", "would be replaced while it is an input"),
+    ("enhance", "--undo ledger.csv --out labels.csv", "output exists"),
+    ("release --model runs/whole", "--out scenes --overwrite", "not a release, so it is not replaced"),
+    ("release --model runs/whole", "--out labels.csv --overwrite", "not a release, so it is not replaced"),
+    ("release --model runs/whole", "--out runs --overwrite", "not a release, so it is not replaced"),
+    ("release --model runs/whole", "--out new --licence none", "--licence"),
+    ("release --model runs", "", "there is no model.safetensors"),
+    ("release --model runs/none", "", "there is no model.safetensors"),
+    ("release --model runs/a", "", "there is no run.json"),
+    ("release --enhanced scenes", "", "there is no labels.csv"),
+    ("release", "--enhanced none", "there is no labels.csv"),
+    ("release --enhanced enhanced-part", "", "there is no ledger.parquet"),
+    ("release --enhanced enhanced-made", "--precision labels.csv", "labels.csv:1: not JSON"),
+    ("score --merge answers.h5", "", "one store alone has nothing to be merged with"),
+    ("score --merge answers.h5 clips.h5", "--out new.h5", "format is 'pseudolabel-clips'"),
+    ("score --merge answers.h5 labels.csv", "--out new.h5", "not a readable HDF5 file"),
+    ("score --import 2s=w.npy", "--classes c.txt", "w.npy holds no clip ids"),
+    ("score --import 2s=w.npy --ids t.txt", "--classes nosuch", "nosuch: no such file"),
+    ("score --import 2s=w.npy --classes c.txt", "--ids nosuch", "nosuch: no such file"),
+    ("score --import 2s=nosuch.npy", NAMES, "nosuch.npy: no such file"),
+    ("score --import clip=c.npy", f"{NAMES} --lengths labels.csv", "answers of whole clips have no windows to count"),
+    ("score --import 2s=w.npy", f"{NAMES} --lengths labels.csv", "The header needs clip_id, and seconds"),
+    ("score --import 2s=w.npy", f"{NAMES} --clips answers.h5", "format is 'pseudolabel-scores'"),
+    ("score --import 2s=w.npy", f"{NAMES} --hop-s 5s=1", "no windows of 5s are imported"),
+    ("score --import 2s=w.npy", f"{NAMES} --hop-s .0001", "it must be 0.001 s or more"),
+    ("score --import clip=c.npy", f"{NAMES} --hop-s 1", "the distance of windows whose length is not given"),
+    ("score --import clip=p.csv 2s=w.npy", NAMES, "p.csv names its clips and classes itself"),
+    ("score --import clip=p.csv 2s=w.npy", "", "w.npy holds no clip ids"),
+    ("score --import 2s=c.npy", NAMES, "c.npy has the shape [6, 3]"),
+    ("score --import w.npy", NAMES, "w.npy holds 5 windows a clip"),
+    ("score --import c.npy", f"{NAMES} --strict --vocabulary esc50", "not in the vocabulary 'esc50'"),
+    ("score --import c.npy", f"{NAMES} --vocabulary nosuch", "no vocabulary 'nosuch'"),
+    ("balance --hold-out 1", "--labels labels.csv --format nosuch", "no label format 'nosuch'"),
+    ("balance --hold-out 1", "--labels c.npy p.csv --format nosuch", "c.npy: no label format 'nosuch'"),
+    ("balance --hold-out 1", "--labels labels.csv weights.pt", "weights.pt: the file is empty"),
+    ("balance --hold-out 1", "--enhanced enhanced-made enhanced-made", "two lists are called 'enhanced-made'"),
+    ("review --ledger scenes", "", "scenes: no such file"),
+    ("review --ledger labels.csv", "", "column 'class_id' is missing"),
+    ("review --ledger weights.pt", "", "not a readable ledger (it is empty)"),
+    ("review --ledger w.npy", "", "w.npy"),
+    (REVIEW, "--scores clips.h5", "format is 'pseudolabel-clips'"),
+    (REVIEW, "--clips answers.h5", "format is 'pseudolabel-scores'"),
+    (REVIEW, "--labels labels.csv --format nosuch", "no label format 'nosuch'"),
+    ("release --enhanced enhanced-made", "--precision runs/a/config.json", "there is no overall precision"),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -60,9 +117,32 @@ def work(tmp_path, write_tones, monkeypatch) -> Path:
             write(Path(name, file), "{}")
     write(Path("ontology.csv"), "class_id,name,child_ids,restrictions\nlow,low,,\nmiddle,middle,low,\nhigh,high,,\n")
     write(Path("vocabulary.csv"), "class_id,name\nlow,low\nmiddle,middle\nhigh,high\n")
-    for name in ("sounds/t00.wav", "ledger.csv", "weights.pt", "enhanced-mean/run.json"):
+    for name in ("labels.csv", "ledger.parquet", "ledger.csv.gz", "summary.json", "run.json"):
+        write(Path("enhanced-mean", name), "")
+    for name in ("sounds/t00.wav", "weights.pt"):
         write(Path(name), "")
+    write(Path("ledger.csv"), "clip_id,class_id,error\n")
     return tmp_path
+
+
+@pytest.fixture
+def full(work) -> Path:
+    """The same with outputs of several verbs in it, and files that are not what options ask for."""
+    write(Path("scenes/x.wav"), "somebody's")
+    for name in ("enhanced-closure/labels.csv", "enhanced-part/labels.csv"):
+        write(Path(name), "somebody's")
+    for name in ("model.safetensors", "config.json", "run.json", "train_clips.csv"):
+        write(Path("runs/whole", name), "{}")
+    assert run("enhance", "--out", "enhanced-made") == 0
+    clip_ids, class_ids = [f"t{i:02d}" for i in range(6)], ["low", "middle", "high"]
+    scores = np.full((6, 3), 0.5, np.float32)
+    ScoreStore.write("answers.h5", clip_ids, class_ids, {"clip": scores})
+    np.save("c.npy", scores)
+    np.save("w.npy", np.full((6, 5, 3), 0.5))
+    write(Path("t.txt"), "\n".join(clip_ids))
+    write(Path("c.txt"), "\n".join(class_ids))
+    write(Path("p.csv"), "clip_id,low,middle,high\nt00,.1,.2,.3\n")
+    return work
 
 
 def write(path: Path, text: str) -> None:
@@ -70,10 +150,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def run(verb: str, *options: str) -> int:
+def run(form: str, *options: str) -> int:
+    """Run a verb with the options of `GOOD`, or with those that `form` names after it."""
+    verb, *first = form.split()
     own = () if verb.endswith("published") or verb == "simulate" else ("--work", ".")
     try:
-        return importlib.import_module(f"pseudolabel.{verb}").main([*GOOD[verb], *own, *options])
+        return importlib.import_module(f"pseudolabel.{verb}").main([*(first or GOOD[verb]), *own, *options])
     except SystemExit as stop:
         return stop.code
 
@@ -114,6 +196,16 @@ def test_output_that_is_there_is_refused(verb, work, capsys):
     for options, error in (((), "exists"), (("--overwrite",), "not")):
         assert run(verb, *options, "--dry-run") == 2
         assert error in capsys.readouterr().err and files() == before
+
+
+@pytest.mark.parametrize(("verb", "options", "rule"), SAME)
+def test_dry_run_and_run_end_with_the_same_line(verb, options, rule, full, capsys):
+    before, said = files(), []
+    for dry in (["--dry-run"], []):
+        assert run(verb, *options.split(), *dry) == 2
+        said.append(capsys.readouterr().err.splitlines()[-1])
+        assert files() == before
+    assert said[0] == said[1] and rule in said[0]
 
 
 @pytest.mark.parametrize("device", ["cuda:x", "tpu"])
