@@ -26,7 +26,6 @@ import numpy as np
 from pseudolabel import cli
 from pseudolabel.artefacts import whole_file, write_csv
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -44,7 +43,14 @@ from pseudolabel.train_material import (
     training_list,
     validation_set,
 )
-from pseudolabel.train_options import build_parser, check_together, needs_validation, train_options
+from pseudolabel.train_options import (
+    build_parser,
+    check_together,
+    front_end_of,
+    needs_validation,
+    options_of_a_model,
+    train_options,
+)
 from pseudolabel.train_plan import plan_training
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
@@ -63,17 +69,15 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
         if role.startswith("pretrained"):
             sources.read(role)
     run = Path(args.pretrained) if args.pretrained and Path(args.pretrained).is_dir() else None
-    try:
-        front_end, line = lengths_in_seconds(dict(args.front_end), sample_rate)
+    with options_of_a_model():
+        front_end, line = front_end_of(args, sample_rate)
         config = {
             "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
-            "options": dict(args.model_options), "front_end": {"sample_rate": sample_rate, **front_end},
+            "options": dict(args.model_options), "front_end": front_end,
             "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
             "precision": "float32" if args.precision == "float32" else None,
         }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
-    except (TypeError, RuntimeError, OverflowError) as error:  # a value of the wrong kind or size, as in width=wide
-        raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
     started = start_from(tagger, run) if run else None
     if Ranks.from_environment().leads:
         for said in filter(None, (line, started)):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pseudolabel import cli
+from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.errors import InputError
 from pseudolabel.labels.folds import parse_fold
 from pseudolabel.labels.sampling import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
@@ -58,6 +61,21 @@ def train_options(args: argparse.Namespace):
         patience=args.patience, ema=args.ema, precision=None if args.precision == "auto" else args.precision,
         channels_last=args.channels_last, seed=args.seed,
     )  # fmt: skip
+
+
+def front_end_of(args: argparse.Namespace, sample_rate: int) -> tuple[dict[str, object], str]:
+    """Return what --front-end asks for, in seconds at a sample rate, and a line on what was given in samples."""
+    given, line = lengths_in_seconds(dict(args.front_end), sample_rate)
+    return {"sample_rate": sample_rate, **given}, line
+
+
+@contextlib.contextmanager
+def options_of_a_model() -> Iterator[None]:
+    """Turn what a value of the wrong kind or size raises, as in width=wide, into an InputError."""
+    try:
+        yield
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
 
 
 def keep_checkpoints(text: str) -> int:

@@ -104,6 +104,14 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     (REVIEW, "--scores clips.h5", "format is 'pseudolabel-clips'"),
     (REVIEW, "--clips answers.h5", "format is 'pseudolabel-scores'"),
     (REVIEW, "--labels labels.csv --format nosuch", "no label format 'nosuch'"),
+    ("train", "--front-end name=nosuch", "unknown front end 'nosuch'"),
+    ("train", "--front-end hop_s=0", "must be positive"),
+    ("train", "--front-end hop_s=abc", "hop_s: must be a number, not 'abc'"),
+    ("train", "--front-end hop_s=640", "which must be 1 samples or more"),
+    ("train", "--front-end hopp=3", "unknown option 'hopp' of log_mel"),
+    ("train", "--front-end preemphasis=.9", "unknown option 'preemphasis' of log_mel"),
+    ("train", f"--front-end hop=1{'0' * 400}", "the options build no model"),
+    ("train", "--clips answers.h5", "format is 'pseudolabel-scores'"),
     ("release --enhanced enhanced-made", "--precision runs/a/config.json", "there is no overall precision"),
 ]  # fmt: skip
 

@@ -17,19 +17,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
 from pseudolabel.audio.frontend_options import (
-    IN_SAMPLES,
     KaldiFbankOptions,
     LogMelOptions,
     check,
-    of_an_earlier_version,
+    front_end_options,
 )
-from pseudolabel.errors import InputError, nearest
+from pseudolabel.errors import InputError
 
 POWER_FLOOR = 1e-10  # LogMel: -100 dB, the answer to digital silence
 KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: log -> -15.94, the same
@@ -345,7 +344,7 @@ def _groups(banks: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         yield slice(start, end), bands, banks[start:end, bands].contiguous()
 
 
-FRONT_ENDS = {"log_mel": (LogMel, LogMelOptions), "kaldi_fbank": (KaldiFbank, KaldiFbankOptions)}
+FRONT_ENDS = {"log_mel": LogMel, "kaldi_fbank": KaldiFbank}
 
 
 def build_frontend(options: Mapping[str, object]) -> FrontEnd:
@@ -356,15 +355,5 @@ def build_frontend(options: Mapping[str, object]) -> FrontEnd:
     Raises:
         InputError: the name or a field is unknown, or values do not fit together.
     """
-    name = options.get("name")
-    if name not in FRONT_ENDS:
-        raise InputError(f"unknown front end {name!r}; known: {', '.join(FRONT_ENDS)}", "front_end")
-    kind, options_class = FRONT_ENDS[name]
-    known = [field.name for field in fields(options_class)]
-    for field in options:
-        if field != "name" and field not in known and field not in IN_SAMPLES[name]:
-            close = nearest(field, known)
-            rule = f"unknown option {field!r} of {name}"
-            raise InputError(rule, "front_end", f"Nearest: {close}." if close else f"Known: {', '.join(known)}.")
-    options = of_an_earlier_version(options) if IN_SAMPLES[name].keys() & options.keys() else options
-    return kind(options_class(**{field: value for field, value in options.items() if field != "name"}))
+    settings = front_end_options(options)
+    return FRONT_ENDS[options["name"]](settings)

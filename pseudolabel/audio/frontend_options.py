@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, nearest
 from pseudolabel.option_types import check_types
 
 LONGEST_S = 1.0  # of windows and hops: more is a number of samples in the wrong place
@@ -120,6 +120,30 @@ def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
     rest = {field: value for field, value in options.items() if field not in IN_SAMPLES[name]}
     highest = {"f_max": None} if name == "kaldi_fbank" else {}
     return {**highest, "reference_rate": rate, **rest, **lengths}
+
+
+OPTIONS = {"log_mel": LogMelOptions, "kaldi_fbank": KaldiFbankOptions}
+
+
+def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFbankOptions:
+    """Return the options of the front end that `options` describes, as `build_frontend` takes it.
+
+    Raises:
+        InputError: the name or a field is unknown, or values do not fit together.
+    """
+    name = options.get("name")
+    if name not in OPTIONS:
+        raise InputError(f"unknown front end {name!r}; known: {', '.join(OPTIONS)}", "front_end")
+    known = [field.name for field in fields(OPTIONS[name])]
+    for field in options:
+        if field != "name" and field not in known and field not in IN_SAMPLES[name]:
+            close = nearest(field, known)
+            rule = f"unknown option {field!r} of {name}"
+            raise InputError(rule, "front_end", f"Nearest: {close}." if close else f"Known: {', '.join(known)}.")
+    options = of_an_earlier_version(options) if IN_SAMPLES[name].keys() & options.keys() else options
+    found = OPTIONS[name](**{field: value for field, value in options.items() if field != "name"})
+    check(found, name)
+    return found
 
 
 def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models.ast import n_patches
 from pseudolabel.models.efficientnet import N_FEATURES
-from pseudolabel.models.tagger import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END
+from pseudolabel.models.presets import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END
 
 # classes of a published file -> their vocabulary, and the frames that PSLA's program cuts or fills a clip to
 PUBLISHED_ON = {527: ("audioset", 1056), 200: ("fsd50k", 3000)}

@@ -15,22 +15,8 @@ from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.models import build_model, check_name, network_options
 from pseudolabel.models.pooling import clamped
 from pseudolabel.models.precision import check_precision
+from pseudolabel.models.presets import with_preset
 
-PSL_FRONT_END = {"name": "log_mel"}  # 64 mel, decibels, no normalisation
-PSLA_FRONT_END = {"name": "kaldi_fbank", "mean": -4.6476, "std": 4.5699}
-AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677393, "std": 2 * 4.5689974}
-
-# The front end that each network was published with, in seconds: at another sample rate it means the same.
-PRESETS = {
-    "mobilenetv2": PSL_FRONT_END,
-    "efficientnet_b0": PSLA_FRONT_END,
-    "efficientnet_b2": PSLA_FRONT_END,
-    "resnet50": PSLA_FRONT_END,
-    "mbnet": PSLA_FRONT_END,
-    "ast_tiny": AST_FRONT_END,
-    "ast_small": AST_FRONT_END,
-    "ast_base": AST_FRONT_END,
-}
 MOST_FRAMES = 1_000_000  # that short features are filled up to: hours
 CONFIG_KEYS = (
     "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
@@ -212,7 +198,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     for key in ("front_end", "options"):
         if not isinstance(config.get(key) or {}, Mapping):
             raise InputError(f"{key} is not an object of names and values", "config")
-    front_end = build_frontend(_front_end_options(name, config.get("front_end") or {}))
+    front_end = build_frontend(with_preset(name, config.get("front_end") or {}))
     sample_rate = config.get("sample_rate") or front_end.sample_rate
     if sample_rate != front_end.sample_rate:
         rule = f"sample_rate is {sample_rate} Hz, but the front end's is {front_end.sample_rate} Hz"
@@ -265,8 +251,3 @@ def _classes(config):
     if len(class_names) != len(class_ids):
         raise InputError(f"{len(class_ids)} class_ids but {len(class_names)} class_names", "config")
     return class_ids, class_names
-
-
-def _front_end_options(name, given):
-    preset = PRESETS[name]
-    return {**preset, **given} if given.get("name", preset["name"]) == preset["name"] else dict(given)

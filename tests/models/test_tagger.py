@@ -13,7 +13,8 @@ from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.models import NETWORKS, load_model, save_model
 from pseudolabel.models.files import load_state, start_from
-from pseudolabel.models.tagger import PRESETS, build_tagger
+from pseudolabel.models.presets import PRESETS
+from pseudolabel.models.tagger import build_tagger
 from pseudolabel.records import sha256
 
 CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["Speech", "Music", "Dog"]}

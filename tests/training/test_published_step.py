@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pseudolabel.audio.augment import AugmentOptions, mask_span
 from pseudolabel.labels.sampling import balanced_weights
-from pseudolabel.models.tagger import PSLA_FRONT_END, build_tagger
+from pseudolabel.models.presets import PSLA_FRONT_END
+from pseudolabel.models.tagger import build_tagger
 from pseudolabel.training.batches import Batch, augmented
 from pseudolabel.training.drawing import draw_step
 from pseudolabel.training.losses import soft_bce
