@@ -24,8 +24,9 @@ from torchaudio import transforms
 from torchaudio.compliance import kaldi
 
 from pseudolabel.audio.frontend import build_frontend
+from pseudolabel.models.presets import PSL_FRONT_END, PSLA_FRONT_END
 from pseudolabel.models.published import load_published
-from pseudolabel.models.tagger import PSL_FRONT_END, PSLA_FRONT_END, Tagger
+from pseudolabel.models.tagger import Tagger
 
 RATE = 16_000
 SECONDS = (2.0, 3.7, 5.0, 10.0, 12.0)
