@@ -55,7 +55,7 @@ from pseudolabel.score_import import (
 )
 from pseudolabel.score_merge import merge_stores
 from pseudolabel.scores.store import STORED, ScoreStore, stored_types, write_scores
-from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, parse_window, refuse_short_windows, window_name
 from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_by, unseen_clips
@@ -178,6 +178,8 @@ def plan(args: argparse.Namespace) -> str:
         open_import(args, cli.vocabulary_source(args, *inputs[: len(arrays)], args.ids))
     dry_run.refuse_absent(*inputs)
     check_stores(ScoreStore, *(args.merge or ()))
+    if not (args.merge or args.imported) and clips.exists():
+        refuse_short_windows(args.windows, ClipStore.open(clips).sample_rate)
     dry_run.promise(out, **said)
     return f"would write {out}: {what}"
 
@@ -219,6 +221,7 @@ def score(args: argparse.Namespace, out: Path, ranks: Ranks) -> None:
     if not path.is_file():
         raise InputError("no such file", path, "Give --clips.")
     clips = ClipStore.open(path)
+    refuse_short_windows(args.windows, clips.sample_rate)
     if ranks.leads:
         for read in (path, args.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
             inputs.read(read)

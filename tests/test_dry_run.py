@@ -74,6 +74,8 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("release", "--enhanced none", "there is no labels.csv"),
     ("release --enhanced enhanced-part", "", "there is no ledger.parquet"),
     ("release --enhanced enhanced-made", "--precision labels.csv", "labels.csv:1: not JSON"),
+    ("score", "--windows clip .00001 --out new.h5", "a window is shorter than one sample"),
+    ("score", "--clips answers.h5 --out new.h5", "format is 'pseudolabel-scores'"),
     ("score --merge answers.h5", "", "one store alone has nothing to be merged with"),
     ("score --merge answers.h5 clips.h5", "--out new.h5", "format is 'pseudolabel-clips'"),
     ("score --merge answers.h5 labels.csv", "--out new.h5", "not a readable HDF5 file"),

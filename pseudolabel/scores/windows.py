@@ -68,6 +68,13 @@ def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
     return np.maximum(whole + (2 * rest >= length), 1)
 
 
+def refuse_short_windows(windows: Sequence[str | float], sample_rate: int) -> None:
+    """Raise InputError where a window is shorter than one sample."""
+    for window_s in windows:
+        if window_s != CLIP:
+            n_windows(0, window_samples(window_s, sample_rate))
+
+
 def window_bounds(n_samples: int, length: int) -> np.ndarray:
     """Return (W, 2) int64: first sample and end of each window of a clip; the last ends with the clip."""
     starts = np.arange(n_windows(n_samples, length), dtype=np.int64) * length
