@@ -56,10 +56,10 @@ case $SCALE in
 tiny)   # AST as it is (5.5 M parameters) hears 2 s in place of 10 and a frame every 20 ms: 48 patches.
     network=(--model ast_tiny --model-options stride=16 --front-end "hop_s=$hop_s" --learning-rate 2e-4)
     masks=(--time-mask-s 0.4 --mel-mask 48) length=2 ;;
-full)   # The authors' 1,024 frames are 10.24 s and what their windows add.
+full)   # The authors' 1,024 frames are 10.255 s.
     network=(--model ast_base --model-options stride=10 n_frames=1024 --betas 0.95 0.999 --weight-decay 5e-7 --fill psla
         --crop start)
-    batch=12 length=10.24
+    batch=12 length=10.255
     case $LIST in
     balanced) epochs=25 halve_after=10 averaged=6-25 network+=(--learning-rate 5e-5) ;;
     full)     epochs=5 halve_after=2 half_every=1 averaged=1-5 network+=(--learning-rate 1e-5) ;;

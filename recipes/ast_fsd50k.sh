@@ -35,7 +35,7 @@ tiny)   # AST as it is (5.5 M parameters) hears 2 s in place of 10 and a frame e
     rows=(tiny tiny_overlap weighted slim_tiny slim_frozen) ;;
 full)   # The document's: 1024 frames, the three colours' patch weights averaged. It does not say the rate: AST's for
     # the balanced AudioSet.
-    scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1 length=10.24
+    scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1 length=10.255
     epochs=15 batch=16 slim_epochs=100 slim_batch=8 slim_clips=2100 warmup=1000 rate=5e-5
     slim_classes=(Music "Human voice" Animal Vehicle Water) PRETRAINED=${PRETRAINED-imagenet} hold_out=yes
     rows=("${known[@]}") ;;

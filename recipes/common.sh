@@ -90,7 +90,9 @@ Give another WORK, or remove the folder."
     { [ -d "$made" ] && [ -w "$made" ] && [ -x "$made" ]; } || refuse_value WORK "cannot be made a folder"
     [ "$mode" = plan ] || source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
     # One thread a model and two models at a time use two cores better than two threads in one narrow model.
-    threads=$([ "$lanes" = 1 ] && nproc || echo 1)
+    threads=1
+    [ "$lanes" != 1 ] || [ "$mode" = plan ] ||
+        threads=$("$python" -P -c 'from pseudolabel.cores import allowed_cores; print(allowed_cores())')
 }
 
 # holds_annotator: whether WORK holds nothing but the run $annotator, with all that a verb leaves there.

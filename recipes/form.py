@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from pseudolabel.cli import run_verb
@@ -24,6 +25,12 @@ def form(args: argparse.Namespace) -> None:
     print("--model", name, sep="\n")
     for option, values in (("--model-options", options), ("--front-end", front_end)):
         print(option, *(f"{key}={json.dumps(value)}" for key, value in values.items()), sep="\n")
+    print("--min-frames", config.get("min_frames") or 0, sep="\n")
+    mean, std = front_end.get("mean"), front_end.get("std")
+    if mean is not None and math.isclose(config.get("fill", math.nan), -mean / std):
+        print("--fill", "psla", sep="\n")
+    if config.get("precision"):
+        print("--precision", config["precision"], sep="\n")
 
 
 if __name__ == "__main__":

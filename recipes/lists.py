@@ -25,7 +25,7 @@ from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.listing import nfc
 from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import clip_name
 from pseudolabel.labels.folds import fold_numbers
 from pseudolabel.labels.held_out import held_out_rows
@@ -63,15 +63,15 @@ def hold_out(args: argparse.Namespace) -> None:
     """Write a list to validate on and the training lists without its clips, groups and recordings.
 
     At least so many clips of each class that has twice as many are drawn (Moore et al. 2023, 2.2.2), of those that are
-    in no balanced list, where there is one; never one whose recording is in the evaluation list.
+    in no balanced list, where there is one; never one whose recording or group is in the evaluation list.
     """
     vocabulary = Vocabulary.load(args.vocabulary)
     labels = read_lists(args.labels, vocabulary)
     few, evaluation = (LabelTable.read(path, vocabulary, unknown="skip").clip_ids if path else ()
                        for path in (args.balanced, args.eval))  # fmt: skip
     kinship = Kinship(labels.clip_ids, read_groups(args.groups))
-    open_to_draw = ~kinship.of_recordings(evaluation)
-    apart = open_to_draw & ~kinship.of_recordings(few) & ~kinship.with_kin(np.isin(labels.clip_ids, few))
+    open_to_draw = ~kinship.with_kin(kinship.shared_with(evaluation))
+    apart = open_to_draw & ~kinship.with_kin(kinship.shared_with(few))
     for rows in (np.flatnonzero(apart), np.flatnonzero(open_to_draw)):
         candidates = labels.select([labels.clip_ids[row] for row in rows])
         enough = class_counts(candidates.matrix) >= 2 * args.least
@@ -79,7 +79,7 @@ def hold_out(args: argparse.Namespace) -> None:
             break
     else:
         message = f"no class has {2 * args.least} clips, of which {args.least} could be held out to validate on"
-        raise InputError(message, args.labels[0], "Give DATA a validation.csv.")
+        raise InputError(message, first_few(args.labels), "Give DATA a validation.csv.")
     kept = sparse.csr_array(candidates.matrix.multiply(enough[None]))
     drawn = rows[held_out_rows(replace(candidates, matrix=kept), args.least, args.seed)]
     held = kinship.with_kin(np.isin(np.arange(len(labels)), drawn))
@@ -101,17 +101,19 @@ class Kinship:
     """Which clips of a list may not be divided: those of one group, and those whose names are of one recording."""
 
     def __init__(self, clip_ids: Sequence[str], groups: dict[str, str]):
-        self.recordings = [clip_name(clip_id).bare_id for clip_id in clip_ids]
-        of_groups = [
-            groups.get(nfc(clip_id)) or groups.get(recording) or f"\0{clip_id}"  # no group's name: one of its own
-            for clip_id, recording in zip(clip_ids, self.recordings, strict=True)
-        ]
-        self.keys = [np.unique(np.array(names), return_inverse=True)[1] for names in (self.recordings, of_groups)]
+        self.groups = groups
+        self.names = [self._names(clip_id) for clip_id in clip_ids]
+        self.keys = [np.unique(np.array(names), return_inverse=True)[1] for names in zip(*self.names, strict=True)]
 
-    def of_recordings(self, clip_ids: Sequence[str]) -> np.ndarray:
-        """Return which clips (N,) are of a recording that another list has too."""
-        others = {clip_name(clip_id).bare_id for clip_id in clip_ids}
-        return np.array([recording in others for recording in self.recordings], dtype=bool)
+    def _names(self, clip_id: str) -> tuple[str, str]:
+        """Return the recording of a clip and its group, one of its own where none is given."""
+        recording = clip_name(clip_id).bare_id
+        return recording, self.groups.get(nfc(clip_id)) or self.groups.get(recording) or f"\0{clip_id}"
+
+    def shared_with(self, clip_ids: Sequence[str]) -> np.ndarray:
+        """Return which clips (N,) are of a recording or a group that another list has too."""
+        others = {name for clip_id in clip_ids for name in enumerate(self._names(clip_id))}
+        return np.array([not others.isdisjoint(enumerate(names)) for names in self.names], dtype=bool)
 
     def with_kin(self, chosen: np.ndarray) -> np.ndarray:
         """Return the chosen clips (N,) and all that are bound to them, directly or through others."""

@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # A row is PSLA, or PSLA without one of its parts (Tables XII and XIV).
 PSLA_ROWS=(psla no_pretrain no_sampling no_mask no_mixup no_enhanced)
 
-frames=1056                                             # that features are filled up to, 10 s and a little
+frames=1056 seconds=10.575                              # that features are filled up to, and clips cut to
 # psla_settings: sizes, network and augmentation of a scale, SCALE=tiny being the default.
 psla_settings() {
     SCALE=${SCALE:-tiny} TEACHER_RUN=${TEACHER_RUN:-}
@@ -34,7 +34,7 @@ psla_settings() {
         scenes=20000 balanced=4000 validation=500 evaluation=2000 hop_s=.01 lanes=1
         MODEL=${MODEL:-efficientnet_b2} PRETRAINED=${PRETRAINED-imagenet}
         network=(--model "$MODEL" --betas 0.95 0.999 --weight-decay 5e-7 --min-frames "$frames" --fill psla
-            --crop start)
+            --crop start --clip-seconds "$seconds")
         warming=(--warmup-steps 1000 --warmup-every 50)
         masks=(--time-mask-s 1.92 --mel-mask 48)        # below 192 frames and 48 of 128 bands
         case $MODEL in

@@ -25,14 +25,14 @@ set -euo pipefail
 WORK=${WORK:-work-psla-fsd50k}
 source "$(dirname "$0")/psla.sh"
 
-frames=3000
+frames=3000 seconds=30.015
 psla_settings
 annotator=runs/teacher
 rows=("${PSLA_ROWS[@]}")
 if [ "$SCALE" = tiny ]; then
     how=() rows=(psla no_sampling no_mixup no_enhanced) length=10  # there are no weights that no_pretrain could do without
 else
-    batch=24 epochs=40 halve_after=10 averaged=21-40 length=30 network+=(--learning-rate 5e-4)
+    batch=24 epochs=40 halve_after=10 averaged=21-40 length=$seconds network+=(--learning-rate 5e-4)
     how=(--select best) hold_out=yes
 fi
 choose_rows "${PSLA_ROWS[@]}" own_rule

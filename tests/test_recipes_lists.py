@@ -16,6 +16,7 @@ from pseudolabel.cli import key_value
 from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models.tagger import build_tagger
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEV = """fname,labels,mids,split
@@ -117,8 +118,6 @@ def test_draw_depends_on_the_seed_not_on_the_order(seed):
 
 
 def test_form_prints_the_options_that_build_the_same_network(tmp_path, capsys):
-    from pseudolabel.models.tagger import build_tagger
-
     options = {"width": 0.25, "last_channels": 32, "input_norm": "batch"}
     given = {"name": "mobilenetv2", "class_ids": ["a"], "options": options, "front_end": {"hop": 320}}
     config = build_tagger(given).config
@@ -127,8 +126,18 @@ def test_form_prints_the_options_that_build_the_same_network(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     cut = lines.index("--front-end")
     assert lines[:3] == ["--model", "mobilenetv2", "--model-options"]
-    built = [dict(key_value(line) for line in part) for part in (lines[3:cut], lines[cut + 1 :])]
+    end = lines.index("--min-frames")
+    built = [dict(key_value(line) for line in part) for part in (lines[3:cut], lines[cut + 1 : end])]
     assert build_tagger({**given, "options": built[0], "front_end": built[1]}).config == config
+    assert lines[end:] == ["--min-frames", "32"]
+
+
+def test_form_keeps_the_fill_frames_and_precision_of_published_weights(tmp_path, capsys):
+    given = {"name": "efficientnet_b0", "class_ids": ["a"], "fill": "psla", "min_frames": 1056, "precision": "float32"}
+    (tmp_path / "config.json").write_text(json.dumps(build_tagger(given).config))
+    form.form(argparse.Namespace(config=tmp_path / "config.json"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-6:] == ["--min-frames", "1056", "--fill", "psla", "--precision", "float32"]
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"name": "x", "options": 3, "front_end": {}}', "[" * 100_000])
@@ -208,6 +217,15 @@ def test_what_is_held_out_does_not_depend_on_the_order_of_the_list(tmp_path):
     assert held[0] == held[1]
 
 
+def test_group_that_the_evaluation_list_has_too_is_not_held_out(tmp_path):
+    clips = list(write_lists(tmp_path, 0)[0])
+    evaluated = (tmp_path / "eval.csv").read_text().splitlines()[1].partition(",")[0]
+    bound = [*clips[: len(clips) // 3], evaluated]
+    (tmp_path / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip_id},g\n" for clip_id in bound))
+    assert hold_out(tmp_path) == 0
+    assert ids(tmp_path, "lists/validation") and not set(ids(tmp_path, "lists/validation")) & set(bound)
+
+
 @pytest.mark.parametrize(
     ("least", "group", "error"), [("99", "", "no class has 198 clips"), ("3", "all", "all clips are of groups")]
 )
@@ -216,6 +234,8 @@ def test_list_of_which_nothing_can_be_held_out_is_refused(tmp_path, least, group
     if group:
         (tmp_path / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip_id},{group}\n" for clip_id in clips))
         shutil.copy(tmp_path / "train.csv", tmp_path / "balanced.csv")
+        head, row, *_ = (tmp_path / "train.csv").read_text().splitlines()
+        (tmp_path / "eval.csv").write_text(f"{head}\nstranger,{row.partition(',')[2]}\n")
     assert hold_out(tmp_path, "--least", least) == 2
     said = capsys.readouterr().err
     assert error in said and "Give DATA a validation.csv" in said and not (tmp_path / "lists").exists()
