@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pseudolabel import cli, dry_run
+from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.labels.formats import read_label_rows
 from pseudolabel.labels.ledger import ledger_pieces
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.models import CONFIG
+from pseudolabel.ownership import readable_object
 from pseudolabel.stores import KeyedByClip
 
 
@@ -39,6 +42,28 @@ def check_lists(format: str | None, *paths: str | Path | None) -> None:
     for path in paths:
         if path is not None and os.path.exists(path):
             read_label_rows(path, format)
+
+
+def classes_of_runs(runs: Sequence[Path], clips: Path) -> list[str] | None:
+    """Return the classes that runs answer, None where they are yet to be trained.
+
+    Raises:
+        InputError: a run that is there takes another sample rate than the clip store has, or will have.
+    """
+    configs = {run: readable_object(run / CONFIG) for run in runs if (run / CONFIG).is_file()}
+    sample_rate = dry_run.promised(clips).get("sample_rate")
+    if sample_rate is None and clips.is_file():
+        sample_rate = ClipStore.open(clips).sample_rate
+    for run, config in configs.items():
+        if sample_rate is not None and config.get("sample_rate") not in (None, sample_rate):
+            raise other_sample_rate(run, config.get("sample_rate"), sample_rate)
+    return next((config.get("class_ids") for config in configs.values()), None)
+
+
+def other_sample_rate(run: Path, expected: int, sample_rate: int) -> InputError:
+    """Return the error of a run that takes clips of another sample rate (Hz)."""
+    return InputError(f"the model expects {expected} Hz, the clips have {sample_rate} Hz", run,
+                      f"Prepare the clips with --sample-rate {expected}.")  # fmt: skip
 
 
 def check_device(device: str, threads: int = 1) -> None:

@@ -233,7 +233,7 @@ def plan(args: argparse.Namespace) -> str:
     check_vocabulary(cli.vocabulary_source(args, None if own_lists(args) else args.out and out))
     overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
     dry_run.refuse_output(out, overwrite, lambda: refuse_foreign_file(out, overwrite, ours, "a clip store"))
-    dry_run.promise(out)
+    dry_run.promise(out, sample_rate=args.sample_rate)
     for name in LISTS:
         if getattr(args, Path(name).stem):
             dry_run.promise(out.with_name(name))

@@ -42,7 +42,13 @@ from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models import CONFIG, WEIGHTS
 from pseudolabel.ownership import readable_object, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_stores, check_vocabulary
+from pseudolabel.plan_checks import (
+    check_device,
+    check_stores,
+    check_vocabulary,
+    classes_of_runs,
+    other_sample_rate,
+)
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
     add_import_options,
@@ -62,6 +68,7 @@ from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_b
 from pseudolabel.verification import verify_store
 
 BLOCK_SIZE = 256  # clips a block
+LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # of a config: how clips are filled and cut
 PRECISIONS = ("float32", "bf16")
 ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
 ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "lengths", "clip_s", "name", "out_of_fold")
@@ -77,10 +84,7 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
         if tagger.config["class_ids"] != taggers[0].config["class_ids"]:
             raise InputError(f"its classes differ from those of {runs[0]}", run, "Score them one by one.")
         if tagger.config["sample_rate"] != sample_rate:
-            raise InputError(
-                f"the model hears {tagger.config['sample_rate']} Hz, the clips have {sample_rate} Hz", run,
-                "Prepare the clips with its --sample-rate.",
-            )  # fmt: skip
+            raise other_sample_rate(run, tagger.config["sample_rate"], sample_rate)
     return taggers
 
 
@@ -100,6 +104,7 @@ def describe_models(runs: Sequence[Path], taggers: list, clips: ClipStore, rows:
         "trained_on_sha256": "; ".join(sha256(path) if path.is_file() else "unknown" for path in trained_on),
         "out_of_fold": all(of_run is not None and not of_run[rows].any() for of_run in seen),
         "front_end": json.dumps([tagger.config["front_end"] for tagger in taggers]),
+        "lengths": json.dumps([{key: tagger.config[key] for key in LENGTHS} for tagger in taggers]),
     }
 
 
@@ -167,7 +172,7 @@ def plan(args: argparse.Namespace) -> str:
     else:
         runs, clips = chosen_runs(args), args.clips or cli.base(args, *named_inputs(args)) / "clips.h5"
         inputs = [clips, args.list, *(run / name for run in runs for name in (WEIGHTS, CONFIG))]
-        said["scales"] = list(dict.fromkeys(args.windows))
+        said |= {"scales": list(dict.fromkeys(args.windows)), "classes": classes_of_runs(runs, clips)}
         what = f"{first_few(runs)} on {clips}, scales {', '.join(map(window_name, said['scales']))}"
         check_device(args.device, args.threads)
         if args.list:
@@ -304,7 +309,7 @@ def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Seq
     blocks.remove()
     shortest = min((w for w in windows if w != CLIP), default=0)
     n_short = int((n_samples < shortest * clips.sample_rate).sum())
-    notes = [f"{n_short} clips are shorter than {shortest:g} s and were scored as they are"] if n_short else []
+    notes = [f"{n_short} clips are shorter than {shortest:g} s and are one window each"] if n_short else []
     if work.clips:
         rate, waited = work.clips / work.seconds, 100 * work.waiting_share
         notes.append(f"{rate:.3g} clips a second, the device waited {waited:.1f} % of the time")

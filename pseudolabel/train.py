@@ -78,7 +78,9 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
             "precision": "float32" if args.precision == "float32" else None,
         }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
-    started = start_from(tagger, run) if run else None
+    if run and "stem" in dict(args.model_options):
+        raise InputError("a run's first layer takes one channel as it is", "--model-options stem", "Leave it out.")
+    started = start_from(tagger, run) if run else args.pretrained and f"starts from {args.pretrained}"
     if Ranks.from_environment().leads:
         for said in filter(None, (line, started)):
             print(said)

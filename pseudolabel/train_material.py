@@ -6,6 +6,7 @@ Files that no option names belong to those that are named: the validation list i
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def loss_mask(
     return sparse.csr_array(taken @ mask.matrix)
 
 
+def refuse_absent_classes(vocabulary: Vocabulary, scored: Collection[str], place: Path) -> None:
+    """Raise InputError where a store of soft targets lacks classes of the vocabulary."""
+    scored = set(scored)
+    absent = [class_id for class_id in vocabulary.class_ids if class_id not in scored]
+    if absent:
+        raise InputError(f"no scores of {len(absent)} classes: {first_few(absent)}", place,
+                         f"Score with a model of the vocabulary {vocabulary.name!r}.")  # fmt: skip
+
+
 def training_examples(
     args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, chosen: TrainingList, clips: ClipStore, scores
 ):
@@ -140,11 +150,8 @@ def training_examples(
     }  # fmt: skip
     if scores is None:
         return clip_examples(clips, chosen.rows, labels.matrix, whole, **drawn)
+    refuse_absent_classes(labels.vocabulary, scores.class_ids, scores.path)
     columns = scores.columns(labels.vocabulary.class_ids)
-    if (columns < 0).any():
-        absent = [labels.vocabulary.class_ids[k] for k in np.flatnonzero(columns < 0)]
-        raise InputError(f"no scores of {len(absent)} classes: {first_few(absent)}", scores.path,
-                         f"Score with a model of the vocabulary {labels.vocabulary.name!r}.")  # fmt: skip
     length = window_samples(args.window, clips.sample_rate) or whole
     return window_examples(
         clips, chosen.rows, scores, scores.rows(labels.clip_ids), columns, args.window, length,

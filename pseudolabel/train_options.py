@@ -30,6 +30,9 @@ def check_together(args: argparse.Namespace) -> None:
         raise InputError("Adam's betas must be below 1", "--betas", "PSLA's are .95 .999.")
     if args.schedule != "halving" and (args.halve_after, args.halve_every) != (None, None):
         raise InputError(f"--schedule {args.schedule} does not halve", "--halve-after", "Give --schedule halving.")
+    if args.warmup_every > 1 and args.warmup_steps < args.warmup_every:
+        rule = f"in {args.warmup_steps} steps of warm-up the rate never rises"
+        raise InputError(rule, f"--warmup-every {args.warmup_every}", "Give --warmup-steps.")
     if args.ema == 1:
         raise InputError("with a decay of 1 the average never moves", "--ema", "Usual: 0.999.")
     if needs_validation(args) and args.no_validation:

@@ -11,12 +11,14 @@ from pseudolabel import dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.frontend_options import KaldiFbankOptions, LogMelOptions, front_end_options
 from pseudolabel.errors import InputError, nearest
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG, WEIGHTS, check_name, declared_options
 from pseudolabel.models.presets import with_preset
 from pseudolabel.ownership import RUN, output_exists
 from pseudolabel.plan_checks import check_device, check_stores, check_vocabulary
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.train_material import refuse_absent_classes
 from pseudolabel.train_options import front_end_of, needs_validation, options_of_a_model
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.run_folder import not_a_run, not_begun
@@ -45,7 +47,7 @@ def plan_training(args: argparse.Namespace, folder: Path, paths: dict[str, str |
             front_end_options(with_preset(check_name(args.model), front_end))
     _check_model(args)
     if args.targets:
-        _check_targets(args)
+        _check_targets(args, paths["vocabulary"])
     if args.tensorboard:
         dry_run.check_packages("--tensorboard", "tensorboard", "tensorboard")
     check_device(args.device, args.threads)
@@ -69,10 +71,13 @@ def _check_model(args: argparse.Namespace) -> None:
         raise InputError(f"{args.model} takes no weights from elsewhere", "--pretrained", "Give a run folder of it.")
 
 
-def _check_targets(args: argparse.Namespace) -> None:
-    scales = dry_run.promised(args.targets).get("scales")
+def _check_targets(args: argparse.Namespace, vocabulary: str | Path) -> None:
+    said = dry_run.promised(args.targets)
+    scales, classes = said.get("scales"), said.get("classes")
     if scales is None:
         return ScoreStore.open(args.targets).refuse_without(args.window, "--window")
+    if classes and (os.path.exists(vocabulary) or not dry_run.there(vocabulary)):
+        refuse_absent_classes(Vocabulary.load(vocabulary), classes, args.targets)
     if args.window not in scales and not (args.window == CLIP and 10.0 in scales):
         names = ", ".join(map(window_name, scales))
         raise InputError(f"will have no scores_{window_name(args.window)}", args.targets, f"Give --window: {names}.")

@@ -123,7 +123,7 @@ def test_whole_clips_keep_every_bit_of_a_sure_teachers_answers(write_tones, tmp_
     work = write_tones(tmp_path / "work", SECONDS)
     write_run(work / "runs" / "teacher", 0)
     tagger = load_model(work / "runs" / "teacher")
-    torch.nn.init.constant_(tagger.network.head.linear.bias, 8)
+    torch.nn.init.constant_(tagger.network.head.linear.bias, 12)
     save_model(work / "runs" / "teacher", tagger)
     assert score(work, tmp_path / "scores.h5", "--windows", "clip", "1s", *(("--store", store) if store else ())) == 0
     found, clips = ScoreStore.open(tmp_path / "scores.h5"), ClipStore.open(work / "clips.h5")
@@ -228,6 +228,11 @@ def test_unfinished_run_of_another_model_is_refused(work, tmp_path, monkeypatch,
     command = (work, out, "--windows", "clip", "--run", work / "runs" / "second")
     assert "an unfinished run with other model, trained_on_sha256 lies here" in refused(capsys, *command)
     assert "other windows lies here" in refused(capsys, work, out, "--windows", "2s")
+    shutil.copytree(work / "runs" / "teacher", tmp_path / "cut")  # the same weights, but longer clips are cut
+    config = json.loads((tmp_path / "cut" / "config.json").read_text())
+    (tmp_path / "cut" / "config.json").write_text(json.dumps({**config, "max_frames": config["min_frames"] + 9999}))
+    said = refused(capsys, work, out, "--windows", "clip", "--run", tmp_path / "cut")
+    assert "an unfinished run with other lengths" in said
     assert score(*command, "--overwrite") == 0
     assert np.allclose(ScoreStore.open(out).clip_scores()[0], reference(work, "second", "t00", "clip"), atol=HALF_STEP)
 
@@ -422,7 +427,7 @@ def test_models_that_do_not_fit_are_refused(work, tmp_path, capsys):
     out = tmp_path / "scores.h5"
     write_run(tmp_path / "slow", 0, sample_rate=8000)
     line = refused(capsys, work, out, "--run", tmp_path / "slow")
-    assert "the model hears 8000 Hz, the clips have 16000 Hz. Prepare the clips with its --sample-rate." in line
+    assert "the model expects 8000 Hz, the clips have 16000 Hz. Prepare the clips with --sample-rate 8000." in line
     write_run(tmp_path / "two", 0, class_ids=["low", "high"])
     assert "classes differ" in refused(capsys, work, out, "--run", work / "runs" / "teacher", tmp_path / "two")
     assert "not a model folder" in refused(capsys, work, out, "--run", tmp_path / "absent")
@@ -439,7 +444,7 @@ def test_windows_that_are_no_length_are_refused(work, tmp_path, capsys, window):
 
 def test_clips_shorter_than_a_window_are_counted(work, tmp_path, capsys):
     score(work, tmp_path / "scores.h5", "--windows", "1s")
-    assert "1 clips are shorter than 1 s and were scored as they are" in capsys.readouterr().out
+    assert "1 clips are shorter than 1 s and are one window each" in capsys.readouterr().out
 
 
 # ---- answers of another model -----------------------------------------------------------------------------------

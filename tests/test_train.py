@@ -392,6 +392,7 @@ def test_targets_without_a_class_are_refused(work, capsys):
         (("--patience", "3", "--no-validation"), "--patience needs a validation set"),
         (("--smooth", "2", "--select", "best"), "an average over 2 evaluations has no centre"),
         (("--smooth", "3"), "--smooth: nothing is selected"),
+        (("--warmup-every", "50"), "--warmup-every 50: in 0 steps of warm-up the rate never rises"),
         (("--halve-every", "3"), "--schedule cosine does not halve"),
         (("--beta", ".5", "--sampling", "sum-rule"), "--beta: is no part of the sampling 'sum-rule'"),
         (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),

@@ -108,7 +108,7 @@ class FrontEnd(nn.Module):
             return self.silence
         if fill == "psla":
             return self._normalised(0.0)
-        if isinstance(fill, str) or not math.isfinite(fill):
+        if isinstance(fill, (str, bool)) or not abs(fill) <= torch.finfo(torch.float32).max:
             raise InputError(f"{fill!r} is neither a finite number nor one of: {', '.join(FILLS)}", "fill")
         return float(fill)
 

@@ -175,6 +175,9 @@ def _differences(theirs, ours):
                 yield f"trained with another front end ({told})"
         elif then != now:
             yield f"trained on {f'{then:g} s' if then else 'whole clips'}, now {f'{now:g} s' if now else 'whole clips'}"
+    for part in ("fill", "min_frames", "max_frames", "precision"):
+        if theirs.get(part) != ours[part]:
+            yield f"{part} was {theirs.get(part)}, now {ours[part]}"
 
 
 def read_config(path: str | Path) -> dict[str, object]:
@@ -253,6 +256,10 @@ def _unwrapped(state, place):
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise InputError("is not a mapping from names to tensors", place)
+    odd = [name for name, value in state.items()
+           if value.layout != torch.strided or value.is_meta or value.is_complex()]  # fmt: skip
+    if odd:
+        raise InputError(f"{len(odd)} tensors are sparse, complex or without numbers: {first_few(odd)}", place)
     names = bare_names(list(state))
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(

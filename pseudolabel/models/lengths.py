@@ -34,5 +34,5 @@ def lengths_in_words(record: Mapping) -> str:
     if record["max_frames"]:
         return f"{filled}; of longer ones, what is beyond {frames(record['max_frames'])} is cut."
     if extent:
-        return f"{filled}; longer ones are heard in pieces of {frames(extent)}, whose scores are averaged."
+        return f"{filled}; of longer ones, pieces of {frames(extent)} are scored, the last up to the end, and averaged."
     return f"{filled}; longer ones are heard whole."

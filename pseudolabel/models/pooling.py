@@ -29,6 +29,8 @@ class MeanPooling(nn.Module):
     def __init__(self, n_features: int, n_classes: int):
         super().__init__()
         self.linear = nn.Linear(n_features, n_classes)
+        nn.init.kaiming_uniform_(self.linear.weight, nonlinearity="relu")  # PSLA's; MobileNetV2 has its own
+        nn.init.zeros_(self.linear.bias)
 
     def frame_scores(self, sequence: Tensor) -> Tensor:
         """Return scores `(B, F, K)` of a sequence `(B, F, C)`."""

@@ -84,7 +84,7 @@ def converted(state: Mapping[str, Tensor], place: object, frames: int | None = N
         return reader(state, frames)
     except InputError as error:
         raise InputError(error.message, place, error.remedy) from error
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"looks like {kind}, but a tensor is missing or misshapen ({reason})", place) from error
 

@@ -86,8 +86,8 @@ class Tagger(nn.Module):
     def least_frames(self, whole: bool = True) -> int:
         """Return up to how many frames a clip is filled, or, where not `whole`, a window of a longer clip.
 
-        A clip has at least the length that the model was trained on, where shorter ones were filled too. A window is
-        filled only where `min_frames` says so: PSL's annotator answers 2 s of a clip as they are.
+        A clip has at least the length that the model was trained on, where shorter ones were filled too. Shorter
+        windows are filled only where `min_frames` says so: PSL's annotator answers 2 s of a clip as they are.
         """
         window_s, least = self.config["window_s"], self.config["min_frames"]
         if not whole or window_s is None:
@@ -215,13 +215,17 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
         if "n_frames" in network_options(name):
             options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
     network = build_model(name, len(class_ids), **options, **untrained)
-    min_frames = int(config.get("min_frames") or 0)
+    for key in ("min_frames", "max_frames"):
+        if not isinstance(config.get(key) or 0, int):
+            raise InputError(f"{key} is {config[key]!r}, not a whole number", "config")
+    min_frames = config.get("min_frames") or 0
     if not 0 <= min_frames <= MOST_FRAMES:
         raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
     min_frames = max(min_frames, network.min_frames)
     max_frames = config.get("max_frames")
-    if max_frames is not None and not min_frames <= max_frames <= MOST_FRAMES:
-        rule = f"max_frames is {max_frames}, which must be at least min_frames, {min_frames}, and at most {MOST_FRAMES}"
+    least = max(min_frames, front_end.n_frames(round(window_s * sample_rate)) if window_s else 0)
+    if max_frames is not None and not least <= max_frames <= MOST_FRAMES:
+        rule = f"max_frames is {max_frames}, but clips are filled up to {least}; at most {MOST_FRAMES}"
         raise InputError(rule, "config")
     return Tagger(
         front_end,

@@ -178,6 +178,7 @@ def verify_model(folder: Path) -> list[str]:
         raise InputError(message, folder / RECORD, GET_ANEW)
     with values_of_their_kind(folder / RECORD, "something is missing or of another kind"):
         tagger = load_model(folder)
+        record = {**lengths_of(tagger), **record}  # which releases of earlier versions do not state
         _verify_model(folder, record, tagger)
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
         lines.append(f"the model is built from its files: {said}")

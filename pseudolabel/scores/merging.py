@@ -20,6 +20,7 @@ from pseudolabel.scores.windows import CLIP, parse_window
 
 BLOCK_BYTES = 1 << 23
 # What is said of the file that an attribute lies in, or is found otherwise.
+OF_MODELS = ("model", "front_end", "lengths")  # attributes by which models are told apart
 OF_FILES = {"format", "format_version", "tables_crc32", "attributes_crc32", "scale", "reading", "window_rule",
             "out_of_fold"}  # fmt: skip
 
@@ -134,8 +135,10 @@ def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) ->
         texts = list(dict.fromkeys("unknown" if value is None else str(np.asarray(value).tolist()) for value in values))
         merged[name] = values[0] if len(texts) == 1 else "; ".join(texts)
         differing += [name] if len(texts) > 1 else []
-    if "model" in differing and model is None:
-        raise InputError(f"the stores are of different models: {merged['model']}", first_few(s.path for s in stores),
+    for name in [name for name in OF_MODELS if name in differing] if model is None else ():
+        by = "" if name == "model" else f" (their {name})"
+        raise InputError(f"the stores are of different models{by}: {merged[name]}",
+                         first_few(s.path for s in stores),
                          "Give --name for the model if it is one; average --scores makes an ensemble.")  # fmt: skip
     if model is not None:
         merged["model"] = model

@@ -122,7 +122,8 @@ class Trainer:
         if self.positive_weights is not None:
             self.positive_weights = torch.from_numpy(np.asarray(self.positive_weights, np.float32)).to(self.device)
         whole, rest = divmod(len(self.examples), self.batch_size)
-        self.steps_per_epoch = whole + (rest >= self.ranks.size)  # each process has a piece of the last step too
+        # Each process has a piece of the last step too, and no batch norm has one alone.
+        self.steps_per_epoch = whole + (rest >= max(2, self.ranks.size))
         self.n_steps = options.epochs * self.steps_per_epoch
         self.settings = {**self.settings, **asdict(options), "processes": self.ranks.size}
         self.selection = Selection(options.smooth, options.select == "best")

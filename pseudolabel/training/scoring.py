@@ -33,13 +33,15 @@ def autocast(device: torch.device, precision: str | None = None) -> torch.autoca
 class Pieces:
     """The different parts of some clips that are windows of any scale.
 
-    clip (P,) position among the clips, start (P,) first sample, length (P,); windows: scale name -> (n, W) number of
-    the piece that each window of each clip is, -1 beyond a clip's last window.
+    clip (P,) position among the clips, start (P,) first sample, length (P,); scale (P,) samples of a window, where the
+    clip's end makes a last one shorter, else 0; windows: scale name -> (n, W) number of the piece that each window of
+    each clip is, -1 beyond a clip's last window.
     """
 
     clip: np.ndarray
     start: np.ndarray
     length: np.ndarray
+    scale: np.ndarray
     windows: dict[str, np.ndarray]
 
 
@@ -55,7 +57,8 @@ def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate
         start = window * (size or 0)
         last = window == counts[-1][clip] - 1
         length = np.where(last, n_samples[clip] - start, size or 0)
-        rows.append(np.stack([clip, start, length], axis=1))
+        scale = np.where((length < (size or 0)) & (start > 0), size or 0, 0)
+        rows.append(np.stack([clip, start, length, scale], axis=1))
     different, numbers = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
     numbers = np.split(numbers.reshape(-1), np.cumsum([len(part) for part in rows])[:-1])
     placed = {}
@@ -205,11 +208,14 @@ class Scorer:
         for number, tagger in enumerate(self.taggers):
             own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
             features_of_clips = self._whole_features(tagger, portion, audio, own)
-            # Clips that are shorter than those trained on are filled up; windows of longer clips are not.
+            # Clips that are shorter than those trained on are filled up, and so is a last window of as long windows as
+            # those; windows of a shorter scale are not.
+            trained_on = (tagger.config["window_s"] or np.inf) * tagger.config["sample_rate"]
             is_clip = pieces.length == np.diff(portion.offsets, append=len(audio))[pieces.clip]
-            least = tagger.front_end.settings.hop * np.where(is_clip, *map(tagger.least_frames, (True, False)))
+            whole = is_clip | (pieces.scale >= trained_on)
+            least = tagger.front_end.settings.hop * np.where(whole, *map(tagger.least_frames, (True, False)))
             filled = np.where(pieces.length < least, least, pieces.length)
-            for batch in batches_of(np.stack([pieces.length, filled, is_clip], axis=1)[own], self.batch_samples):
+            for batch in batches_of(np.stack([pieces.length, filled, whole], axis=1)[own], self.batch_samples):
                 batch = own[batch]
                 length, places = int(pieces.length[batch[0]]), self._on_device(batch)
                 clip, start = pieces.clip[batch], pieces.start[batch]
@@ -218,7 +224,7 @@ class Scorer:
                     if features is None:
                         waveforms = _waveforms(audio, portion.offsets[clip] + start, length, portion.full_scale)
                         features = tagger.features(waveforms)
-                    total[places] += tagger.from_features(features, bool(is_clip[batch[0]])).float()
+                    total[places] += tagger.from_features(features, bool(whole[batch[0]])).float()
         if answering is None:
             return total / len(self.taggers)
         return total / self._on_device(answering.sum(axis=1)[pieces.clip])[:, None]

@@ -255,6 +255,12 @@ def test_attention_starts_as_in_psla(heads, bound, of_biases):
         assert 0.98 * of_biases <= layer.bias.abs().max() <= of_biases
 
 
+def test_mean_pooling_starts_as_psla_does():
+    torch.manual_seed(0)
+    linear, bound = MeanPooling(400, 500).linear, (6 / 400) ** 0.5
+    assert 0.999 * bound < linear.weight.max() <= bound and not linear.bias.any()
+
+
 def test_convolutions_of_mobilenetv2_start_xavier_uniform():
     torch.manual_seed(0)
     network = build_model("mobilenetv2", 3)

@@ -58,6 +58,8 @@ def test_a_part_may_be_called_model_and_parts_may_be_wrapped():
         ({3: torch.ones(1)}, "not a mapping from names to tensors"),
         ({"model": {"state_dict": 3}}, "not a mapping from names to tensors"),
         ([torch.ones(1)], "not a mapping from names to tensors"),
+        ({"a": torch.eye(2).to_sparse()}, "1 tensors are sparse, complex or without numbers: a"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "1 tensors are sparse, complex or without numbers: a"),
     ],
 )
 def test_what_is_not_one_state_dict_is_refused_in_one_line(tmp_path, content, said):

@@ -10,9 +10,10 @@ from scipy import sparse
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.models.tagger import build_tagger
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.averaging import estimate_batch_norm
 from pseudolabel.training.batches import Batch, augmented, read_batch
-from pseudolabel.training.dataset import clip_examples
+from pseudolabel.training.dataset import clip_examples, window_examples
 from pseudolabel.training.drawing import draw_step
 from pseudolabel.training.scoring import score_clips
 from pseudolabel.training.validation import Validation
@@ -116,6 +117,23 @@ def test_windows_of_longer_clips_are_not_filled_up_to_what_was_trained_on(name, 
     taken.clear()
     score_clips(tagger, clips, np.array([6]), 1)  # one window, which is the clip
     assert taken[0].shape[1] == tagger.least_frames()
+
+
+@pytest.mark.parametrize("name", ["psl", "psla"])
+def test_last_short_window_is_taken_as_in_training(name, write_tones, tmp_path, monkeypatch):
+    clips = ClipStore.open(write_tones(tmp_path / "tones", [3.5]) / "clips.h5")
+    tagger = build_tagger({"class_ids": list("abc"), "window_s": WINDOW_S, **MODELS[name]})
+    ScoreStore.write(tmp_path / "scores.h5", clips.clip_ids, list("abc"), {2: np.full((1, 2, 3), 0.5)})
+    scores, row = ScoreStore.open(tmp_path / "scores.h5"), np.array([0])
+    examples = window_examples(clips, row, scores, row, np.arange(3), 2, 2 * RATE, sparse.csr_array(LABELS[:1]))
+    draw = draw_step(np.arange(2), 2, AugmentOptions(), 0, 0)
+    trained_on = augmented(read_batch(examples, draw), tagger, AugmentOptions()).waveforms
+    taken = taken_by_network(tagger, monkeypatch)
+    score_clips(tagger, clips, row, 2)
+    assert_same_set(taken, list(trained_on))
+    taken.clear()
+    score_clips(tagger, clips, row, 1)  # windows that are shorter than what it was trained on stay as they are
+    assert {features.shape[1] for features in taken} == ({101, 51} if name == "psl" else {230})
 
 
 def test_a_mixture_is_as_long_as_its_first_clip_and_what_follows_is_filled(clips, tagger):

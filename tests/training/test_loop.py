@@ -211,6 +211,7 @@ def test_last_incomplete_batch_is_learnt_from_too(clips, tmp_path, monkeypatch):
     for epoch in (learnt[:3], learnt[3:]):
         assert sorted(piece for pieces in epoch for piece in pieces) == list(range(12))
     assert [row["step"] for row in uneven.history] == [3, 6]
+    assert new_trainer(clips, tmp_path / "c", batch_size=11).steps_per_epoch == 1  # one piece has no spread
     few = new_trainer(clips, tmp_path / "b", batch_size=100, epochs=1)
     few.run()
     assert few.steps_per_epoch == len(few.history) == 1
