@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pseudolabel.audio.clips import write_clips
+
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SETTINGS = ("SCALE", "WORK", "DATA", "SEED", "ROWS", "SOUNDS", "SOUND_LABELS", "TEACHER", "STUDENT", "TEACHER_RUN")
 PAPER = ("psl_2s", "psl_10s", "psl_5s")
