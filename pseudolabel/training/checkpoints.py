@@ -98,7 +98,7 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
         if changed:
             raise InputError(
                 f"an unfinished run with other {', '.join(sorted(changed))} lies here", folder.parent,
-                "Finish it with the options, files and version that it began with, give --overwrite to start again, or "
+                "Finish it with the options and files that it began with, give --overwrite to start again, or "
                 "another --out.",
             )  # fmt: skip
         return state
