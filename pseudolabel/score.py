@@ -40,7 +40,7 @@ from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.models import CONFIG, WEIGHTS
+from pseudolabel.models import CONFIG, PRECISIONS, WEIGHTS
 from pseudolabel.ownership import readable_object, refuse_input_as_output
 from pseudolabel.plan_checks import (
     check_device,
@@ -69,7 +69,6 @@ from pseudolabel.verification import verify_store
 
 BLOCK_SIZE = 256  # clips a block
 LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # of a config: how clips are filled and cut
-PRECISIONS = ("float32", "bf16")
 ONLY_MODELS = ("run", "folds", "list", "precision", "compile")
 ONLY_IMPORT = ("ids", "classes", "dataset", "window_s", "hop_s", "lengths", "clip_s", "name", "out_of_fold")
 NOT_MERGE = ("imported", "clips", "store", *ONLY_MODELS, *(name for name in ONLY_IMPORT if name != "name"))

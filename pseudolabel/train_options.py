@@ -12,6 +12,7 @@ from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.errors import InputError
 from pseudolabel.labels.folds import parse_fold
 from pseudolabel.labels.sampling import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
+from pseudolabel.models import PRECISIONS
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips
@@ -100,7 +101,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
         help="besides each epoch's end; a killed run goes on from the last checkpoint (default: 0, none)")  # fmt: skip
     add("--keep-checkpoints", type=keep_checkpoints, default=2, metavar="K",
         help="the last K, or all; `average --checkpoints` takes them (default: 2)")  # fmt: skip
-    add("--precision", choices=("auto", "float32", "bf16"), default="auto", help="auto: bf16 on a GPU; "
+    add("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: bf16 on a GPU; "
         "float32 stands in config.json, so that validation, scoring and evaluation take it too")  # fmt: skip
     add("--channels-last", action="store_true", help="memory order that suits convolutions on some GPUs")
     add("--compile", action="store_true", help="compile the network: slower to start, then faster; needs a compiler")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pseudolabel.models.tagger import Tagger
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of a model's folder
+PRECISIONS = ("float32", "bf16")
 # name -> module, class, the arguments that make the name
 NETWORKS = {
     "mobilenetv2": ("mobilenetv2", "MobileNetV2", {}),

@@ -110,23 +110,17 @@ def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: 
     """
     from timm.models import get_pretrained_cfg
 
-    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+    from pseudolabel.models.files import imagenet_state, take_imagenet
 
-    url = get_pretrained_cfg(name).url
-    state = download_state(url) if source == "imagenet" else load_state(source, sha256)
+    state = imagenet_state(source, get_pretrained_cfg(name).url, sha256)
     state = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
-    expected = layers.state_dict()
-    if "patch_embed.proj.weight" in state:
-        weight = state["patch_embed.proj.weight"]
-        state["patch_embed.proj.weight"] = one_channel(weight, expected["patch_embed.proj.weight"], stem)
     embedding = state.get("pos_embed")
     if embedding is not None and embedding.ndim == 3:
         side = round((embedding.shape[1] - 2) ** 0.5)
         if side**2 + 2 != embedding.shape[1]:
             raise InputError(f"pos_embed has {embedding.shape[1]} rows: not 2 tokens and a square grid", source)
         state["pos_embed"] = fitted_positions(embedding, (side, side), layers.patch_embed.grid_size)
-    check_state(layers, state, source)
-    layers.load_state_dict(state)
+    take_imagenet(layers, state, "patch_embed.proj.weight", stem, source)
 
 
 def fitted_positions(embedding: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:

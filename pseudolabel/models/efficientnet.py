@@ -101,17 +101,13 @@ def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: 
     """
     from efficientnet_pytorch.utils import url_map
 
-    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+    from pseudolabel.models.files import imagenet_state, take_imagenet
 
-    state = download_state(url_map[name]) if source == "imagenet" else load_state(source, sha256)
-    expected = layers.state_dict()
+    state = imagenet_state(source, url_map[name], sha256)
     if "conv_stem.weight" in state:
-        state = _renamed_from_timm(state, expected, name)
+        state = _renamed_from_timm(state, layers.state_dict(), name)
     state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
-    if "_conv_stem.weight" in state:
-        state["_conv_stem.weight"] = one_channel(state["_conv_stem.weight"], expected["_conv_stem.weight"], stem)
-    check_state(layers, state, source)
-    layers.load_state_dict(state)
+    take_imagenet(layers, state, "_conv_stem.weight", stem, source)
 
 
 def _renamed_from_timm(state, expected, name):

@@ -303,6 +303,28 @@ def check_state(network: nn.Module, state: Mapping[str, Tensor], place: object) 
         raise InputError("weights do not fit the network: " + "; ".join(problems), place)
 
 
+def imagenet_state(source: str, url: str, sha256: str | None = None) -> dict[str, Tensor]:
+    """Return ImageNet weights: those at `url` where `source` is `imagenet`, else those in the file `source`."""
+    return download_state(url) if source == "imagenet" else load_state(source, sha256)
+
+
+def take_imagenet(layers: nn.Module, state: Mapping[str, Tensor], first: str, stem: str, source: str) -> None:
+    """Give layers of one channel ImageNet weights, named as theirs.
+
+    Args:
+        first: name of the weight that has three channels in `state`. stem: how they become one (`one_channel`).
+        source: where the weights are from, which messages name.
+
+    Raises:
+        InputError: the tensors are not those of these layers.
+    """
+    state, initial = dict(state), layers.state_dict()
+    if first in state:
+        state[first] = one_channel(state[first], initial[first], stem)
+    check_state(layers, state, source)
+    layers.load_state_dict(state)
+
+
 def one_channel(weight: Tensor, initial: Tensor, stem: str) -> Tensor:
     """Return a first convolution's weight `(C, 3, h, w)` as `(C, 1, h, w)`: `sum`, `mean`, or `random`: `initial`."""
     ways = {"sum": lambda: weight.sum(1, keepdim=True), "mean": lambda: weight.mean(1, keepdim=True)}

@@ -65,12 +65,8 @@ def load_imagenet(layers: nn.Module, source: str, stem: str, sha256: str | None 
     """
     from torchvision.models import MobileNet_V2_Weights
 
-    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+    from pseudolabel.models.files import imagenet_state, take_imagenet
 
-    url = MobileNet_V2_Weights.IMAGENET1K_V1.url
-    state = download_state(url) if source == "imagenet" else load_state(source, sha256)
+    state = imagenet_state(source, MobileNet_V2_Weights.IMAGENET1K_V1.url, sha256)
     state = {key.removeprefix("features."): value for key, value in state.items() if not key.startswith("classifier.")}
-    if "0.0.weight" in state:
-        state["0.0.weight"] = one_channel(state["0.0.weight"], layers[0][0].weight.detach(), stem)
-    check_state(layers, state, source)
-    layers.load_state_dict(state)
+    take_imagenet(layers, state, "0.0.weight", stem, source)

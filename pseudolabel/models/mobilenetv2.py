@@ -106,10 +106,7 @@ class MobileNetV2(nn.Module):
         if self.input_norm is not None:
             x = self.input_norm(x)
         x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        stem, *blocks = self.layers
-        x = in_float32(stem, x)
-        for block in blocks:
-            x = block(x)  # at last (B, C, mel / 32, F / 32)
+        x = self.layers[1:](in_float32(self.layers[0], x))  # (B, C, mel / 32, F / 32)
         return self.dropout(x.mean(dim=2).transpose(1, 2))
 
     def frame_scores(self, features: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
-
-PRECISIONS = ("float32", "bf16")
+from pseudolabel.models import PRECISIONS
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:

@@ -68,12 +68,8 @@ def load_imagenet(layers: nn.Module, source: str, stem: str, sha256: str | None 
     """
     from torchvision.models import ResNet50_Weights
 
-    from pseudolabel.models.files import check_state, download_state, load_state, one_channel
+    from pseudolabel.models.files import imagenet_state, take_imagenet
 
-    url = ResNet50_Weights.IMAGENET1K_V1.url
-    state = download_state(url) if source == "imagenet" else load_state(source, sha256)
+    state = imagenet_state(source, ResNet50_Weights.IMAGENET1K_V1.url, sha256)
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    if "conv1.weight" in state:
-        state["conv1.weight"] = one_channel(state["conv1.weight"], layers.conv1.weight.detach(), stem)
-    check_state(layers, state, source)
-    layers.load_state_dict(state)
+    take_imagenet(layers, state, "conv1.weight", stem, source)

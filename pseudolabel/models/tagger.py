@@ -206,14 +206,15 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     options = dict(config.get("options") or {})
     if "n_mels" in network_options(name) and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
         raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")
-    window_s = config.get("window_s")
+    window_s, window_frames = config.get("window_s"), 0
     if window_s is not None:
         if not (isinstance(window_s, Real) and 0 < window_s * sample_rate / front_end.settings.hop < MOST_FRAMES):
             raise InputError(
                 f"window_s is {window_s!r}, not a length in seconds of fewer than {MOST_FRAMES} frames", "config"
             )
+        window_frames = front_end.n_frames(round(window_s * sample_rate))
         if "n_frames" in network_options(name):
-            options.setdefault("n_frames", front_end.n_frames(round(window_s * sample_rate)))
+            options.setdefault("n_frames", window_frames)
     network = build_model(name, len(class_ids), **options, **untrained)
     for key in ("min_frames", "max_frames"):
         if not isinstance(config.get(key) or 0, int):
@@ -223,7 +224,7 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
         raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
     min_frames = max(min_frames, network.min_frames)
     max_frames = config.get("max_frames")
-    least = max(min_frames, front_end.n_frames(round(window_s * sample_rate)) if window_s else 0)
+    least = max(min_frames, window_frames)
     if max_frames is not None and not least <= max_frames <= MOST_FRAMES:
         rule = f"max_frames is {max_frames}, but clips are filled up to {least}; at most {MOST_FRAMES}"
         raise InputError(rule, "config")

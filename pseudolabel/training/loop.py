@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pseudolabel.artefacts import write_csv
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
+from pseudolabel.models import PRECISIONS
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.option_types import check_types
 from pseudolabel.progress import Progress
@@ -64,7 +65,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         known = {"optimizer": tuple(OPTIMIZERS), "select": ("last", "best"), "metric": tuple(METRICS)}
-        check_types(self, **known, precision=("float32", "bf16"))
+        check_types(self, **known, precision=PRECISIONS)
 
 
 class Answering(nn.Module):

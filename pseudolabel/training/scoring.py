@@ -205,16 +205,16 @@ class Scorer:
         pieces, answering = portion.pieces, portion.answering
         audio = portion.audio.to(self.device, non_blocking=True)
         total = torch.zeros(len(pieces.clip), len(self.taggers[0].config["class_ids"]), device=self.device)
+        is_clip = pieces.length == np.diff(portion.offsets, append=len(audio))[pieces.clip]
         for number, tagger in enumerate(self.taggers):
             own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
             features_of_clips = self._whole_features(tagger, portion, audio, own)
             # Clips that are shorter than those trained on are filled up, and so is a last window of as long windows as
             # those; windows of a shorter scale are not.
             trained_on = (tagger.config["window_s"] or np.inf) * tagger.config["sample_rate"]
-            is_clip = pieces.length == np.diff(portion.offsets, append=len(audio))[pieces.clip]
             whole = is_clip | (pieces.scale >= trained_on)
             least = tagger.front_end.settings.hop * np.where(whole, *map(tagger.least_frames, (True, False)))
-            filled = np.where(pieces.length < least, least, pieces.length)
+            filled = np.maximum(pieces.length, least)
             for batch in batches_of(np.stack([pieces.length, filled, whole], axis=1)[own], self.batch_samples):
                 batch = own[batch]
                 length, places = int(pieces.length[batch[0]]), self._on_device(batch)
