@@ -30,6 +30,7 @@ from pseudolabel.score_import import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen
+from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
 
 
 def parse_epochs(text: str) -> tuple[int, int]:
@@ -260,16 +261,8 @@ def refuse_epochs(args: argparse.Namespace) -> None:
         last, kept = said.get("epochs", 0), said.get("kept", 0)
         there = range(last - kept + 1 if kept else 1, last + 1)
     else:
-        there = sorted(
-            int(path.stem.partition("-")[2]) for path in (args.checkpoints / "checkpoints").glob("epoch-*.pt")
-        )
-    first, last = args.epochs or (None, None)
-    if not there:
-        raise InputError("no checkpoints", args.checkpoints, "Give the run folder that training wrote.")
-    absent = [epoch for epoch in range(first, last + 1) if epoch not in there] if args.epochs else []
-    if absent:
-        message = f"no checkpoint of epoch {first_few(absent)}; there are: {first_few(there, 8)}"
-        raise InputError(message, args.checkpoints, "Train with --keep-checkpoints all.")
+        there = checkpoint_files(args.checkpoints / "checkpoints")
+    chosen_epochs(args.checkpoints, there, *(args.epochs or ()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from pseudolabel.labels.ledger import ledger_pieces
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG
 from pseudolabel.ownership import readable_object
-from pseudolabel.stores import KeyedByClip
+from pseudolabel.stores import KeyedByClip, store_contents, whole_number
 
 
 def check_vocabulary(source: str | Path | None) -> None:
@@ -44,6 +44,18 @@ def check_lists(format: str | None, *paths: str | Path | None) -> None:
             read_label_rows(path, format)
 
 
+def sample_rate_of(clips: Path) -> int | None:
+    """Return the sample rate (Hz) that a clip store has, or will have, its tables unread; None where nothing says it.
+
+    Raises:
+        InputError: a file that is there is no clip store.
+    """
+    if not clips.exists():
+        return dry_run.promised(clips).get("sample_rate")
+    with ClipStore.open_file(clips) as file, store_contents(clips):
+        return whole_number(file.attrs["sample_rate"])
+
+
 def classes_of_runs(runs: Sequence[Path], clips: Path) -> list[str] | None:
     """Return the classes that runs answer, None where they are yet to be trained.
 
@@ -51,9 +63,7 @@ def classes_of_runs(runs: Sequence[Path], clips: Path) -> list[str] | None:
         InputError: a run that is there takes another sample rate than the clip store has, or will have.
     """
     configs = {run: readable_object(run / CONFIG) for run in runs if (run / CONFIG).is_file()}
-    sample_rate = dry_run.promised(clips).get("sample_rate")
-    if sample_rate is None and clips.is_file():
-        sample_rate = ClipStore.open(clips).sample_rate
+    sample_rate = sample_rate_of(clips)
     for run, config in configs.items():
         if sample_rate is not None and config.get("sample_rate") not in (None, sample_rate):
             raise other_sample_rate(run, config.get("sample_rate"), sample_rate)

@@ -37,7 +37,6 @@ from pseudolabel.records import Inputs, git_commit
 from pseudolabel.releases.licences import usual_licence
 from pseudolabel.scores.windows import CLIP, parse_window
 
-MODEL_FORMAT = "pseudolabel-model-release"
 COMMON = ("work", "overwrite", "strict", "debug")
 MODES = {  # and the options that each has
     "verify": (),
@@ -64,8 +63,7 @@ def run(args: argparse.Namespace, given: Sequence[str]) -> None:
         cli.import_torch()
         from pseudolabel.releases.model_folder import run_model
 
-        args.out = args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
-        run_model(args)
+        run_model(args, _model_folder(args))
     else:
         _make(args)
 
@@ -80,7 +78,7 @@ def plan(args: argparse.Namespace, given: Sequence[str]) -> str:
     if args.model:
         if args.onnx:
             dry_run.check_packages("--onnx", "export", "onnx", "onnxscript", "onnxruntime")
-        out = args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
+        out = _model_folder(args)
         from pseudolabel.releases.model_checks import not_a_model, refuse_model
 
         check = partial(refuse_foreign, out, args.overwrite, reason_not_to=not_a_model)
@@ -101,6 +99,11 @@ def plan(args: argparse.Namespace, given: Sequence[str]) -> str:
         gather.read_precision(args.precision, folder)
     dry_run.promise(out)
     return f"would write {out}: a release of {folder}"
+
+
+def _model_folder(args: argparse.Namespace) -> Path:
+    """Return the release of a model."""
+    return args.out or cli.home(args, args.model) / f"release-{args.model.resolve().name}"
 
 
 def _folders(args: argparse.Namespace) -> tuple[Path, Path, tuple[Path | None, ...]]:
@@ -135,10 +138,11 @@ def _verify(folder: Path) -> None:
     """Check a release of labels, or of a model."""
     from pseudolabel.releases.enhanced import read_object
     from pseudolabel.releases.listing import RECORD, list_files, with_a_remedy
+    from pseudolabel.releases.model_checks import FORMAT
     from pseudolabel.releases.verify import verify_release as verify
 
     with with_a_remedy():
-        if RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == MODEL_FORMAT:
+        if RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == FORMAT:
             cli.import_torch()
             from pseudolabel.releases.model_folder import verify_model as verify
         lines = verify(folder)

@@ -48,6 +48,7 @@ from pseudolabel.plan_checks import (
     check_vocabulary,
     classes_of_runs,
     other_sample_rate,
+    sample_rate_of,
 )
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import (
@@ -129,7 +130,7 @@ def make_store(args: argparse.Namespace) -> None:
         return
     refuse_contradictions(args)
     if args.merge:
-        merge_stores(args)
+        merge_stores(args, output_of(args))
         return
     out, ranks = output_of(args), Ranks() if args.imported else Ranks.from_environment()
     with ranks.joined(), only_run(out) if ranks.leads else contextlib.nullcontext():
@@ -150,6 +151,8 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
 
 def output_of(args: argparse.Namespace) -> Path:
     """Return the store to write."""
+    if args.merge:
+        return args.out or cli.home(args, *args.merge) / "scores.h5"
     folder = args.work if args.imported else cli.base(args, *named_inputs(args))
     return args.out or folder / "scores.h5"
 
@@ -160,7 +163,7 @@ def plan(args: argparse.Namespace) -> str:
         dry_run.refuse_absent(args.verify)
         return f"would verify {args.verify}"
     refuse_contradictions(args)
-    out, said = args.out or cli.home(args, *args.merge) / "scores.h5" if args.merge else output_of(args), {}
+    out, said = output_of(args), {}
     if args.merge:
         inputs, what = args.merge, f"{len(args.merge)} stores"
     elif args.imported:
@@ -182,8 +185,8 @@ def plan(args: argparse.Namespace) -> str:
         open_import(args, cli.vocabulary_source(args, *inputs[: len(arrays)], args.ids))
     dry_run.refuse_absent(*inputs)
     check_stores(ScoreStore, *(args.merge or ()))
-    if not (args.merge or args.imported) and clips.exists():
-        refuse_short_windows(args.windows, ClipStore.open(clips).sample_rate)
+    if not (args.merge or args.imported) and (sample_rate := sample_rate_of(clips)) is not None:
+        refuse_short_windows(args.windows, sample_rate)
     dry_run.promise(out, **said)
     return f"would write {out}: {what}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pseudolabel import cli
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import first_few
 from pseudolabel.ownership import refuse_input_as_output
@@ -15,9 +14,8 @@ from pseudolabel.scores.merging import merge_scores
 from pseudolabel.scores.store import ScoreStore
 
 
-def merge_stores(args: argparse.Namespace) -> None:
+def merge_stores(args: argparse.Namespace, out: Path) -> None:
     """Make one store of those that --merge names."""
-    out = args.out or cli.home(args, *args.merge) / "scores.h5"
     refuse_input_as_output(out, args.merge)
     with only_run(out):
         _merge(args, refuse_foreign_store(out, args.overwrite))

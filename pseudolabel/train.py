@@ -47,8 +47,8 @@ from pseudolabel.train_options import (
     build_parser,
     check_together,
     front_end_of,
-    needs_validation,
     options_of_a_model,
+    refuse_without_validation,
     train_options,
 )
 from pseudolabel.train_plan import plan_training
@@ -78,8 +78,6 @@ def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabular
             "precision": "float32" if args.precision == "float32" else None,
         }  # fmt: skip
         tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
-    if run and "stem" in dict(args.model_options):
-        raise InputError("a run's first layer takes one channel as it is", "--model-options stem", "Leave it out.")
     started = start_from(tagger, run) if run else args.pretrained and f"starts from {args.pretrained}"
     if Ranks.from_environment().leads:
         for said in filter(None, (line, started)):
@@ -145,8 +143,7 @@ def new_trainer(args, sources: Sources, folder: Path, ranks: Ranks, vocabulary, 
     device = cli.choose_device(ranks.device_name(args.device), args.threads)
     examples = training_examples(args, sources, vocabulary, chosen, clips, scores)
     validation = validation_set(args, sources, vocabulary, clips, chosen)
-    if needs_validation(args) and validation is None:
-        raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
+    refuse_without_validation(args, validation is not None)
     tagger = new_tagger(args, sources, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
     from pseudolabel.training.loop import Trainer
     from pseudolabel.training.losses import inverse_weights

@@ -36,6 +36,8 @@ def check_together(args: argparse.Namespace) -> None:
         raise InputError(rule, f"--warmup-every {args.warmup_every}", "Give --warmup-steps.")
     if args.ema == 1:
         raise InputError("with a decay of 1 the average never moves", "--ema", "Usual: 0.999.")
+    if args.pretrained and Path(args.pretrained).is_dir() and "stem" in dict(args.model_options):
+        raise InputError("a run's first layer takes one channel as it is", "--model-options stem", "Leave it out.")
     if needs_validation(args) and args.no_validation:
         raise InputError(f"{needs_validation(args)} needs a validation set", "--no-validation", "Leave one out.")
     if args.select != "best" and args.smooth > 1 and not args.patience:
@@ -45,6 +47,12 @@ def check_together(args: argparse.Namespace) -> None:
 def needs_validation(args: argparse.Namespace) -> str:
     """Return the option that needs a validation set, or an empty string."""
     return "--select best" if args.select == "best" else "--patience" if args.patience else ""
+
+
+def refuse_without_validation(args: argparse.Namespace, there: bool) -> None:
+    """Raise InputError where an option needs a validation set and there is none."""
+    if needs_validation(args) and not there:
+        raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
 
 
 def train_options(args: argparse.Namespace):

@@ -8,18 +8,17 @@ from dataclasses import fields
 from pathlib import Path
 
 from pseudolabel import dry_run
-from pseudolabel.audio.clips import ClipStore
 from pseudolabel.audio.frontend_options import KaldiFbankOptions, LogMelOptions, front_end_options
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG, WEIGHTS, check_name, declared_options
 from pseudolabel.models.presets import with_preset
 from pseudolabel.ownership import RUN, output_exists
-from pseudolabel.plan_checks import check_device, check_stores, check_vocabulary
+from pseudolabel.plan_checks import check_device, check_vocabulary, sample_rate_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.train_material import refuse_absent_classes
-from pseudolabel.train_options import front_end_of, needs_validation, options_of_a_model
+from pseudolabel.train_options import front_end_of, options_of_a_model, refuse_without_validation
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.run_folder import not_a_run, not_begun
 
@@ -38,12 +37,11 @@ def plan_training(args: argparse.Namespace, folder: Path, paths: dict[str, str |
     files = {role: path for role, path in paths.items() if role != "vocabulary" and str(path) != "imagenet"}
     dry_run.refuse_absent(*files.values())
     check_vocabulary(paths["vocabulary"])
-    if needs_validation(args) and "validation" not in paths:
-        raise InputError(f"{needs_validation(args)} needs a validation set", args.work, "Give --validation LIST.")
-    check_stores(ClipStore, paths["clips"])
+    refuse_without_validation(args, "validation" in paths)
+    sample_rate = sample_rate_of(Path(paths["clips"]))
     if args.front_end and os.path.exists(paths["clips"]):
         with options_of_a_model():
-            front_end, _ = front_end_of(args, ClipStore.open(paths["clips"]).sample_rate)
+            front_end, _ = front_end_of(args, sample_rate)
             front_end_options(with_preset(check_name(args.model), front_end))
     _check_model(args)
     if args.targets:

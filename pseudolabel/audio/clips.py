@@ -145,6 +145,10 @@ class ClipStore(KeyedByClip):
         """Return a clip's samples (T,) float32 in [-1, 1] at `sample_rate`."""
         return self.read_pcm16(int(self.rows([clip_id])[0])).astype(np.float32) / self.full_scale
 
+    def left(self, rows: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
+        """Return how many samples of each piece that `batch` returns are the clip's, (B,) int64, at least 1."""
+        return np.clip(self.n_samples[rows] - start, 1, length)
+
     def batch(self, rows: Sequence[int], start: Sequence[int] | int, length: int) -> np.ndarray:
         """Return a piece of each row as one array (B, length) float32, zeros after a clip's end.
 

@@ -60,7 +60,7 @@ OTHERWISE = "does not say what run.json says"
 OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
 
-def run_model(args: argparse.Namespace) -> None:
+def run_model(args: argparse.Namespace, out: Path) -> None:
     """Make a release of the model in the run folder `args.model`.
 
     `args` further has out, work, overwrite, onnx, title and licence.
@@ -69,7 +69,6 @@ def run_model(args: argparse.Namespace) -> None:
         InputError: no run folder, a damaged model, an unknown licence, an ONNX file that answers otherwise.
     """
     run, licence = args.model, args.licence or usual_licence("")
-    out = args.out or args.work / f"release-{run.resolve().name}"
     refuse_foreign(out, args.overwrite, reason_not_to=not_a_model)
     refuse_model(run, out, licence)
     tagger = load_model(run)

@@ -14,6 +14,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.sampling import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.models import WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
 from pseudolabel.scores.class_map import ClassMap
@@ -24,7 +25,6 @@ from pseudolabel.tables import read_csv
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
 from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
 
-WEIGHTS = "model.safetensors"
 RUN_FIELDS = ("command", "seed", "epoch", "n_parameters", "n_train_clips", "train_seconds")
 Answer = tuple[RunResult, np.ndarray]
 

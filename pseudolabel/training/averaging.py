@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.scores.windows import n_windows
-from pseudolabel.training.checkpoints import checkpoint_files, read_checkpoint
+from pseudolabel.training.checkpoints import read_checkpoint
 from pseudolabel.training.dataset import prefetch
 from pseudolabel.training.drawing import ORDER
+from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
 from pseudolabel.training.scoring import autocast
 
 State = Mapping[str, Tensor]
@@ -57,15 +58,7 @@ def checkpoint_states(
         InputError: there are no checkpoints, or not one of each epoch in the range; one is damaged.
     """
     files = checkpoint_files(run / "checkpoints")
-    if not files:
-        raise InputError("no checkpoints", run, "Give the run folder that training wrote.")
-    epochs = list(files) if first is None else list(range(first, last + 1))
-    absent = [epoch for epoch in epochs if epoch not in files]
-    if absent:
-        raise InputError(
-            f"no checkpoint of epoch {first_few(absent)}; there are: {first_few(files, 8)}", run,
-            "Train with --keep-checkpoints all.",
-        )  # fmt: skip
+    epochs = chosen_epochs(run, files, first, last)
     config = read_checkpoint(files[epochs[0]])["settings"]["config"]
     return config, epochs, lambda: (read_checkpoint(files[epoch])["tagger"] for epoch in epochs)
 
@@ -104,7 +97,7 @@ def read_pieces(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the waveforms (B, length) float32 of each batch of pieces, and how many samples are a piece's own (B,)."""
     for rows, starts in batches:
-        yield clips.batch(rows, starts, length), np.clip(clips.n_samples[rows] - starts, 1, length)
+        yield clips.batch(rows, starts, length), clips.left(rows, starts, length)
 
 
 def estimate_batch_norm(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import zipfile
 from pathlib import Path
@@ -12,22 +11,16 @@ import torch
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
+from pseudolabel.training.run_folder import checkpoint_files
 
 KEPT = 2  # a damaged last one leaves the one before
 KEEP_ALL = 0
-NAME = re.compile(r"epoch-(\d{4,})\.pt")
 WITHIN = "within-epoch.pt"  # the state amid an epoch: one, replaced by the next, gone when the epoch is done
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Return the file of the checkpoint written after `epoch` finished epochs."""
     return folder / f"epoch-{epoch:04d}.pt"
-
-
-def checkpoint_files(folder: Path) -> dict[int, Path]:
-    """Return the checkpoints of a folder by the number of finished epochs, ascending."""
-    named = ((NAME.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*.pt")))
-    return {int(match[1]): path for match, path in named if match}
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:

@@ -66,8 +66,7 @@ class Examples:
 
     def n_samples(self, pieces: np.ndarray, within: np.ndarray | float = 0.0) -> np.ndarray:
         """Return how many of the samples that `batch` returns are a piece's own, (B,) int64; the others are 0."""
-        left = self.clips.n_samples[self.row[pieces]] - self._starts(pieces, within)
-        return np.clip(left, 1, self.length)
+        return self.clips.left(self.row[pieces], self._starts(pieces, within), self.length)
 
     def _starts(self, pieces: np.ndarray, within: np.ndarray | float) -> np.ndarray:
         return self.start[pieces] + np.floor(within * (self.slack[pieces] + 1)).astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pseudolabel.artefacts import whole_folder, write_json
@@ -16,6 +16,7 @@ from pseudolabel.temporaries import clear_lock, is_temporary, lock_path
 
 FORMAT, FORMAT_VERSION = "pseudolabel-training", 1
 MARK = "checkpoints/settings.json"  # written first: the folder is one of train's, finished or not
+NAME = re.compile(r"epoch-(\d{4,})\.pt")
 RUN_FILE = re.compile(
     r"run\.json|model\.safetensors|config\.json|(train_clips|missing|history)\.csv|learning_curve\.png"
     r"|checkpoints/(epoch-\d{4,}\.pt|within-epoch\.pt|settings\.json)|tensorboard/events\.out\.tfevents\..+"
@@ -79,6 +80,28 @@ def not_a_run(folder: Path) -> str:
 def is_run_file(name: str) -> bool:
     """Return whether a path within a run folder is one that `train` writes."""
     return bool(RUN_FILE.fullmatch(name)) or is_temporary(Path(name))
+
+
+def checkpoint_files(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a folder by the number of finished epochs, ascending."""
+    named = ((NAME.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*.pt")))
+    return {int(match[1]): path for match, path in named if match}
+
+
+def chosen_epochs(run: Path, there: Collection[int], first: int | None = None, last: int | None = None) -> list[int]:
+    """Return the epochs from `first` to `last`, all where none is given, of those that have a checkpoint.
+
+    Raises:
+        InputError: there are no checkpoints, or not one of each epoch in the range.
+    """
+    if not there:
+        raise InputError("no checkpoints", run, "Give the run folder that training wrote.")
+    epochs = list(there) if first is None else list(range(first, last + 1))
+    absent = [epoch for epoch in epochs if epoch not in there]
+    if absent:
+        message = f"no checkpoint of epoch {first_few(absent)}; there are: {first_few(there, 8)}"
+        raise InputError(message, run, "Train with --keep-checkpoints all.")
+    return epochs
 
 
 def write_record(folder: Path, record: Mapping[str, object]) -> None:

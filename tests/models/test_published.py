@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import as_published
 import pytest
 import torch
-import torchaudio
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
@@ -160,34 +160,6 @@ def transformers_named(state: dict[str, Tensor], version: int = 4) -> dict[str, 
     return theirs
 
 
-class PublishedMobileNetV2(torch.nn.Module):
-    """PSL's network of torchvision's and torchaudio's parts; its `state_dict` has the published names."""
-
-    def __init__(self, n_classes: int):
-        super().__init__()
-        network = torchvision.models.mobilenet_v2()
-        network.features[0][0] = torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False)
-        spectrum = torchaudio.transforms.MelSpectrogram(RATE, n_fft=512, hop_length=160, n_mels=64)
-        self.front_end = torch.nn.Sequential(spectrum, torchaudio.transforms.AmplitudeToDB(top_db=120))
-        self.features = network.features
-        self.classifier = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(1280, n_classes))
-
-    def forward(self, waveforms: Tensor) -> Tensor:
-        x = self.features(self.front_end(waveforms).unsqueeze(1)).mean(dim=2).transpose(1, 2)
-        return self.classifier(x).sigmoid().mean(dim=1)
-
-
-def published_fbank(waveform: Tensor, n_frames: int, mean: float, std: float) -> Tensor:
-    """Return the features (n_frames, 128) of a clip (T,) as PSLA's and AST's programs make them: filled or cut."""
-    fbank = torchaudio.compliance.kaldi.fbank(
-        waveform[None] - waveform.mean(), htk_compat=True, sample_frequency=RATE, use_energy=False,
-        window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10,
-    )  # fmt: skip
-    filled = torch.zeros(n_frames, 128)
-    filled[: len(fbank)] = fbank[:n_frames]
-    return (filled + mean) / std
-
-
 def psla_pooling(state: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
     """Return PSLA's answer of (B, C, 4, F / 32) features, by convolutions, head after head."""
     x = F.avg_pool2d(features, (4, 1)).transpose(2, 3)
@@ -301,7 +273,7 @@ def test_psla_s_mbnet_answers_as_torchvision_s_with_a_linear_layer(three, settle
     assert (tagger.config["name"], tagger.config["min_frames"]) == ("mbnet", 1056)
     waveforms = noise(2, 4 * RATE)
     with torch.no_grad():
-        features = torch.stack([published_fbank(clip, 1056, 4.6476, 4.5699) for clip in waveforms])
+        features = torch.stack([as_published.fbank(clip, 1056, -4.6476, 4.5699) for clip in waveforms])
         expected = network(features.mT.unsqueeze(1)).sigmoid()
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
     assert expected.std() > 1e-3
@@ -331,7 +303,7 @@ def test_psla_hears_1056_frames_filled_up_with_zero_before_normalisation(three, 
     assert (tagger.front_end.settings.mean, tagger.front_end.settings.std) == (-4.6476, 4.5699)
     waveforms = noise(1, 5 * RATE)
     with torch.no_grad():
-        expected = tagger.network(published_fbank(waveforms[0], 1056, 4.6476, 4.5699)[None])
+        expected = tagger.network(as_published.fbank(waveforms[0], 1056, -4.6476, 4.5699)[None])
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
     assert tagger.config["fill"] == pytest.approx(1.017, abs=1e-3)
     assert tagger.frame_scores(waveforms).shape[1] == -(-498 // 32)  # of the clip, not of the filling
@@ -354,7 +326,7 @@ def test_ast_answers_as_its_published_arithmetic_on_1024_frames(three, ast):
     path, published = ast
     tagger = load_published(path, vocabulary=three)
     waveforms = noise(2, 4 * RATE) * torch.tensor([[0.1], [3.0]])
-    features = torch.stack([published_fbank(clip, 1024, 4.2677, 2 * 4.5690) for clip in waveforms])
+    features = torch.stack([as_published.fbank(clip, 1024, -4.2677393, 2 * 4.5689974) for clip in waveforms])
     with torch.no_grad():
         expected = ast_answer(published, features, stride=16, n_heads=3)
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
@@ -426,7 +398,7 @@ def test_tensors_under_the_names_of_two_versions_are_refused(three, ast, tmp_pat
 def psl(settled, tmp_path_factory):
     """A published-like file of PSL's network, and that network."""
     torch.manual_seed(0)
-    network = settled(PublishedMobileNetV2(3), noise(4, RATE))
+    network = settled(as_published.PslMobileNet(3), as_published.psl_features(noise(4, RATE)))
     path = tmp_path_factory.mktemp("psl") / "psl.pt"
     torch.save({"model": network.state_dict(), "config": {"epochs": 300}}, path)
     return path, network
@@ -439,7 +411,8 @@ def test_psl_answers_as_torchvision_s_network_behind_torchaudio_s_front_end(thre
     assert isinstance(tagger.front_end, LogMel)
     waveforms = noise(1, n_samples)
     with torch.no_grad():
-        torch.testing.assert_close(tagger(waveforms), network(waveforms), atol=1e-4, rtol=0)
+        expected = network(as_published.psl_features(waveforms))
+        torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
 
 
 def test_psl_s_front_end_must_be_the_published_one(three, psl, tmp_path):
@@ -452,7 +425,7 @@ def test_psl_s_front_end_must_be_the_published_one(three, psl, tmp_path):
 
 def test_published_weights_answer_audioset_s_527_classes_in_its_order(tmp_path):
     audioset = Vocabulary.load("audioset")
-    network = PublishedMobileNetV2(len(audioset))
+    network = as_published.PslMobileNet(len(audioset))
     torch.save(network.state_dict(), tmp_path / "psl.pt")
     config = load_published(tmp_path / "psl.pt").config
     assert tuple(config["class_ids"]) == audioset.class_ids
@@ -572,7 +545,7 @@ def b0(settled, tmp_path_factory):
 
 def psla_answer(tagger, published, waveforms, n_frames):
     """Return what PSLA's program answers a batch, by its own features and arithmetic behind the same layers."""
-    features = torch.stack([published_fbank(clip, n_frames, 4.6476, 4.5699) for clip in waveforms])
+    features = torch.stack([as_published.fbank(clip, n_frames, -4.6476, 4.5699) for clip in waveforms])
     return psla_pooling(published, tagger.network.layers.extract_features(features.mT.unsqueeze(1)), heads=1)
 
 
@@ -650,8 +623,8 @@ def test_cut_ast_answers_its_first_1024_frames_and_the_default_hears_everything(
     assert (hears.config["max_frames"], cuts.config["max_frames"]) == (None, 1024)
     waveforms = noise(1, 12 * RATE)
     waveforms[:, 11 * RATE :] *= 30
-    first = published_fbank(waveforms[0], 1024, 4.2677, 2 * 4.5690)
-    whole = published_fbank(waveforms[0], 1198, 4.2677, 2 * 4.5690)
+    first = as_published.fbank(waveforms[0], 1024, -4.2677393, 2 * 4.5689974)
+    whole = as_published.fbank(waveforms[0], 1198, -4.2677393, 2 * 4.5689974)
     with torch.no_grad():
         first, last = (ast_answer(ast_named(network), part[None], 16, 3) for part in (first, whole[-1024:]))
         torch.testing.assert_close(cuts(waveforms), first, atol=1e-4, rtol=0)
@@ -669,7 +642,7 @@ def test_ast_of_another_extent_takes_its_frames(three, tmp_path):
 
 @pytest.mark.parametrize("options", [{"cut": True}, {"frames": 1000}, {"frames": 0}])
 def test_psl_has_no_length_to_cut_at(three, tmp_path, options):
-    torch.save(PublishedMobileNetV2(3).state_dict(), tmp_path / "psl.pt")
+    torch.save(as_published.PslMobileNet(3).state_dict(), tmp_path / "psl.pt")
     with pytest.raises(InputError, match="clips of any length as they are: --frames and --cut have no meaning"):
         load_published(tmp_path / "psl.pt", vocabulary=three, **options)
 
