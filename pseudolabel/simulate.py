@@ -31,7 +31,11 @@ import numpy as np
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_json
-from pseudolabel.audio.corpus import (
+from pseudolabel.blocks import only_run
+from pseudolabel.cli import positive_int, probability, run_verb, verb_parser
+from pseudolabel.cores import allowed_cores
+from pseudolabel.corpus.annotator import WHY, Annotation, Annotator, AnnotatorOptions
+from pseudolabel.corpus.mixing import (
     CLIP_IDS,
     Recipe,
     class_priors,
@@ -39,9 +43,9 @@ from pseudolabel.audio.corpus import (
     open_parts,
     part_of,
 )
-from pseudolabel.audio.corpus_files import PARTS_FOLDER, SCENES, TABLES, publish, refuse_others
-from pseudolabel.audio.scenes import Event, SceneOptions
-from pseudolabel.audio.sources import (
+from pseudolabel.corpus.outputs import PARTS_FOLDER, SCENES, TABLES, publish, refuse_others
+from pseudolabel.corpus.scenes import Event, SceneOptions
+from pseudolabel.corpus.sources import (
     PARTS,
     POOLS,
     SoundTable,
@@ -50,11 +54,7 @@ from pseudolabel.audio.sources import (
     read_sound_table,
     synthesised_sounds,
 )
-from pseudolabel.blocks import only_run
-from pseudolabel.cli import positive_int, probability, run_verb, verb_parser
-from pseudolabel.cores import allowed_cores
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.annotator import WHY, Annotation, Annotator, AnnotatorOptions
 from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
@@ -201,7 +201,7 @@ def collect_sounds(
     named = () if options.classes in (("demo",), ("all",)) else options.classes
     wanted = [audioset.find(text, "--classes") for text in named]
     if folder is None:
-        from pseudolabel.audio.synthesis import DEMO_CLASSES, SYNTHESISERS
+        from pseudolabel.corpus.synthesis import DEMO_CLASSES, SYNTHESISERS
 
         unknown = [audioset.names[audioset.index[one]] for one in wanted if one not in SYNTHESISERS]
         if unknown:

@@ -18,6 +18,7 @@ PACKAGE = Path(pseudolabel.__file__).parent
 ROOMS = (
     "labels",
     "audio",
+    "corpus",
     "scores",
     "models",
     "training",
@@ -44,7 +45,7 @@ FOUNDATION = (
     "hdf5_checks",
     "stores",
 )
-WITHOUT_TORCH = ("labels", "scores", "enhance", "balance", "release")
+WITHOUT_TORCH = ("labels", "corpus", "simulate", "scores", "enhance", "balance", "release")
 LONGEST_MODULE = 400  # lines
 
 

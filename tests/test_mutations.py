@@ -191,7 +191,7 @@ def label_lists() -> Iterable[Reader]:
 def tables() -> Iterable[Reader]:
     """Yield a reader for every other table of labels, classes and clips."""
     from pseudolabel.audio.listing import read_segments as read_parts
-    from pseudolabel.audio.sources import read_sound_table
+    from pseudolabel.corpus.sources import read_sound_table
     from pseudolabel.prepare import read_groups
     from pseudolabel.scores.class_map import ClassMap
     from pseudolabel.scores.imported import read_classes, read_ids

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pseudolabel.audio.augment import AugmentOptions
-from pseudolabel.audio.scenes import SceneOptions
+from pseudolabel.corpus.annotator import AnnotatorOptions
+from pseudolabel.corpus.scenes import SceneOptions
 from pseudolabel.errors import InputError
-from pseudolabel.labels.annotator import AnnotatorOptions
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.option_types import check_types
 from pseudolabel.simulate import SimulateOptions

@@ -18,9 +18,9 @@ import pytest
 import soundfile
 
 from pseudolabel import simulate as verb
-from pseudolabel.audio import corpus as corpus_module
-from pseudolabel.audio.sources import PARTS, POOLS
 from pseudolabel.blocks import only_run
+from pseudolabel.corpus import mixing as corpus_module
+from pseudolabel.corpus.sources import PARTS, POOLS
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary

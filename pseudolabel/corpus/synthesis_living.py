@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pseudolabel.audio.synthesis_take import Take, level
+from pseudolabel.corpus.synthesis_take import Take, level
 
 
 def rolloff(count: int, slope: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter, square
 
-from pseudolabel.audio.synthesis_living import rolloff
-from pseudolabel.audio.synthesis_take import Take, level
+from pseudolabel.corpus.synthesis_living import rolloff
+from pseudolabel.corpus.synthesis_take import Take, level
 
 # Alarms
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pseudolabel.audio.synthesis_take import Take, Values, level
+from pseudolabel.corpus.synthesis_take import Take, Values, level
 
 CHURCH_BELL = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0, 5.3])  # hum, prime, tierce, quint, nominal ...
 DRUM_HEAD = np.array([1.0, 1.5, 1.99, 2.44, 2.9, 3.4])  # a kettledrum's preferred modes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pseudolabel.audio.synthesis import background_noise
+from pseudolabel.corpus.synthesis import background_noise
 from pseudolabel.errors import InputError
 from pseudolabel.option_types import check_types
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.audio.files import UnreadableAudio, read_audio
-from pseudolabel.audio.scenes import SceneOptions, trim_silence
+from pseudolabel.corpus.scenes import SceneOptions, trim_silence
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
@@ -138,7 +138,7 @@ def load_sound(sound: Sound, folder: Path | None, options: SceneOptions) -> np.n
         return trim_silence(read_audio(folder / sound.file, options.sample_rate, LONGEST_SOUND_S).samples)
     import soxr
 
-    from pseudolabel.audio.synthesis import LOWEST_RATE, synthesise
+    from pseudolabel.corpus.synthesis import LOWEST_RATE, synthesise
 
     rate = max(options.sample_rate, LOWEST_RATE)
     samples = synthesise(sound.class_id, np.random.default_rng(sound.seed), rate)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from pseudolabel.corpus.annotator import Annotator, AnnotatorOptions, draw_rates
 from pseudolabel.errors import InputError
-from pseudolabel.labels.annotator import Annotator, AnnotatorOptions, draw_rates
 from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy.signal import stft
 
-from pseudolabel.audio.synthesis import DEMO_CLASSES, SYNTHESISERS, background_noise, synthesise
-from pseudolabel.audio.synthesis_take import Take
+from pseudolabel.corpus.synthesis import DEMO_CLASSES, SYNTHESISERS, background_noise, synthesise
+from pseudolabel.corpus.synthesis_take import Take
 from pseudolabel.errors import InputError, UnknownClass
 
 RATE = 16_000

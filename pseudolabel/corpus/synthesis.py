@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pseudolabel.audio import synthesis_living as living
-from pseudolabel.audio import synthesis_music as music
-from pseudolabel.audio import synthesis_things as things
-from pseudolabel.audio.synthesis_take import Take, in_a_room, level
+from pseudolabel.corpus import synthesis_living as living
+from pseudolabel.corpus import synthesis_music as music
+from pseudolabel.corpus import synthesis_things as things
+from pseudolabel.corpus.synthesis_take import Take, in_a_room, level
 from pseudolabel.errors import InputError, UnknownClass, nearest
 
 LOWEST_RATE = 16_000  # Hz; below it the small bells would be silent
@@ -137,7 +137,7 @@ def synthesise(
     if class_id not in SYNTHESISERS:
         hint = nearest(class_id, SYNTHESISERS)
         message = f"class '{class_id}' has no synthesiser ({len(SYNTHESISERS)} classes have)"
-        remedy = "Use one of pseudolabel.audio.synthesis.SYNTHESISERS, or give a folder of recordings."
+        remedy = "Use one of pseudolabel.corpus.synthesis.SYNTHESISERS, or give a folder of recordings."
         raise UnknownClass(f"{message}; nearest: '{hint}'" if hint else message, "class_id", remedy)
     if sample_rate < LOWEST_RATE:
         remedy = "Synthesise at a higher rate and resample."

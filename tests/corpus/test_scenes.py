@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix, trim_silence
+from pseudolabel.corpus.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix, trim_silence
 from pseudolabel.errors import InputError
 
 SHORT = SceneOptions(duration_s=1.0, sample_rate=8000)

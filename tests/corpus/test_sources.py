@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.scenes import SceneOptions
-from pseudolabel.audio.sources import (
+from pseudolabel.corpus.scenes import SceneOptions
+from pseudolabel.corpus.sources import (
     PARTS,
     Sound,
     SoundLibrary,

@@ -13,9 +13,9 @@ import numpy as np
 
 from pseudolabel.artefacts import write_json
 from pseudolabel.audio.clips import to_pcm16
-from pseudolabel.audio.corpus_files import RECIPE, SCENES, not_parts
-from pseudolabel.audio.scenes import Event, SceneOptions, make_scene
-from pseudolabel.audio.sources import POOLS, Sound, SoundLibrary
+from pseudolabel.corpus.outputs import RECIPE, SCENES, not_parts
+from pseudolabel.corpus.scenes import Event, SceneOptions, make_scene
+from pseudolabel.corpus.sources import POOLS, Sound, SoundLibrary
 from pseudolabel.progress import Progress
 from pseudolabel.temporaries import remove
 from pseudolabel.workers import process_pool
