@@ -338,6 +338,12 @@ class KeyedByClip:
             self._index = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
         return self._index
 
+    def with_aliases(self, aliases: Mapping[str, str]) -> Self:
+        """Return a view of this store whose `rows` also takes {other id of a clip: its id here}."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, aliases={**self.aliases, **aliases})
+        return view
+
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
         """Return the row of each clip id or alias, int64; ClipMismatch names the first few that are not here."""
         clip_ids = [self.aliases.get(clip_id, clip_id) for clip_id in clip_ids]

@@ -2,22 +2,61 @@
 
 N clips, K classes; labels 0/1, scores in [0, 1].
 
-Per-class figures are NaN where a class has no positive clip (for AUC: or no negative one); means leave such classes
-out and say how many were left. Ties are handled as scikit-learn does: clips of equal score enter together.
+A metric of a class is NaN where the class has no positive clip (for AUC: or no negative one); means leave such classes
+out and count those that remain. Ties are handled as by scikit-learn: clips of equal score enter together.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from pseudolabel.errors import InputError
 
-SUMMARY_KEYS = (
-    "map", "auc", "d_prime", "d_prime_class_mean", "f1_micro", "f1_macro", "precision", "recall",
-    "precision_macro", "recall_macro", "lwlrap", "map_at_3", "accuracy",
-)  # fmt: skip
+
+class Metric(NamedTuple):
+    """A metric as options, files, tables and reports know it.
+
+    Args:
+        key: in metrics.json. heading: in tables. digits: after the decimal point in tables.
+        meaning: one clause for the legend below a table.
+        option: what --metrics calls it, alone or with others; '' where it is in metrics.json alone.
+    """
+
+    key: str
+    heading: str
+    digits: int
+    meaning: str
+    option: str = ""
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("map", "mAP", 3, "macro mean of average precision", "map"),
+        Metric("auc", "AUC", 3, "macro mean of the area under the ROC curve", "auc"),
+        Metric("d_prime", "d'", 2, "√2 times the inverse normal of the macro AUC", "d-prime"),
+        Metric("d_prime_class_mean", "mean d'", 2, "mean of the d' of the classes", "d-prime"),
+        Metric("f1_micro", "F1 micro", 3, "F1 at a score above .5, over all pairs of clip and class", "f1"),
+        Metric("f1_macro", "F1 macro", 3, "F1 at a score above .5, mean over classes", "f1"),
+        Metric("precision", "precision micro", 3, "precision at a score above .5, over all pairs of clip and class"),
+        Metric("recall", "recall micro", 3, "recall at a score above .5, over all pairs of clip and class"),
+        Metric("precision_macro", "precision macro", 3, "precision at a score above .5, mean over classes"),
+        Metric("recall_macro", "recall macro", 3, "recall at a score above .5, mean over classes"),
+        Metric("lwlrap", "lwlrap", 3, "label-weighted label-ranking average precision", "lwlrap"),
+        Metric("map_at_3", "mAP@3", 3, "mean over clips of the precision at the first three answers", "map@3"),
+        Metric("accuracy", "accuracy", 3, "share of clips whose one label has the highest score", "accuracy"),
+    )
+}
+OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values() if metric.option))  # of --metrics
+
+
+def metrics_of(option: str) -> tuple[Metric, ...]:
+    """Return the metrics that --metrics calls so."""
+    return tuple(metric for metric in METRICS.values() if metric.option == option)
 
 
 def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
@@ -58,16 +97,18 @@ def _class_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.sum(np.diff(false_alarms) * (hits[1:] + hits[:-1])) / (2 * hits[-1] * false_alarms[-1]))
 
 
+def _of_each_class(metric: Callable, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return np.array([metric(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
+
+
 def average_precision(labels, scores) -> np.ndarray:
     """Return AP of each class (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
-    labels, scores = as_arrays(labels, scores)
-    return np.array([_class_ap(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
+    return _of_each_class(_class_ap, *as_arrays(labels, scores))
 
 
 def roc_auc(labels, scores) -> np.ndarray:
     """Return the area under the ROC curve of each class (K,) float64, NaN without positives or without negatives."""
-    labels, scores = as_arrays(labels, scores)
-    return np.array([_class_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
+    return _of_each_class(_class_auc, *as_arrays(labels, scores))
 
 
 def d_prime(auc):
@@ -103,8 +144,8 @@ def lwlrap(labels, scores) -> float:
 
 
 def mean_average_precision_at(labels, scores, k: int = 3) -> float:
-    """Return mAP@k: per clip, the precision at each of the first k places that holds a label, summed, divided by
-    min(k, its labels); the mean over clips with labels. Equal scores stand in class order. NaN where there is no label.
+    """Return mAP@k: per clip, the precision at each of the first k ranks that is a label, summed, divided by
+    min(k, its labels); the mean over clips with labels. Equal scores rank in class order. NaN where there is no label.
     """
     labels, scores = as_arrays(labels, scores)
     labelled = labels.any(axis=1)
@@ -120,7 +161,7 @@ def mean_average_precision_at(labels, scores, k: int = 3) -> float:
 def top_1_accuracy(labels, scores) -> float:
     """Return the share of clips whose one label has the highest score; of equal scores the first class counts.
 
-    NaN where a clip has no label or several: it is defined for single-label sets alone.
+    NaN where a clip has no label or several: accuracy is defined for single-label sets only.
     """
     labels, scores = as_arrays(labels, scores)
     if not len(labels) or not (labels.sum(axis=1) == 1).all():
@@ -131,7 +172,7 @@ def top_1_accuracy(labels, scores) -> float:
 def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
     """Return (N, K) float32: the mean over each clip's real windows of scores (N, W, K); `n_windows` is (N,).
 
-    What the windows after these hold has no part in it, and may be NaN.
+    Windows after these are ignored and may be NaN.
     """
     real = np.arange(scores.shape[1]) < np.asarray(n_windows)[:, None]
     weights = (real / real.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -143,7 +184,7 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """Return F1, precision and recall of `scores > threshold`.
 
     `f1_micro`, `precision`, `recall` count all (clip, class) pairs together; `f1_macro`, `precision_macro`,
-    `recall_macro` are means over the classes with positives. A precision of no answers is 0.
+    `recall_macro` are means over the classes with positives. Precision is 0 where there is no answer.
     """
     labels, scores = as_arrays(labels, scores)
     answers = scores > threshold
@@ -165,7 +206,7 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
 
 
 def summary_metrics(labels, scores, threshold: float = 0.5) -> dict[str, float | int]:
-    """Return every figure of one (labels, scores) pair: SUMMARY_KEYS and the counts of what was scored.
+    """Return every metric of one (labels, scores) pair, in the order of METRICS, and the counts of what was scored.
 
     `map` and `auc` are macro means, `d_prime` is d' of that macro AUC, `d_prime_class_mean` the mean of per-class d'
     (papers mean either; the two differ a lot); `accuracy` is NaN unless every clip has one label.
@@ -195,7 +236,7 @@ def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[st
         "n_labels": int(labels.sum()),
     }
     classes = {"ap": ap, "auc": auc, "n_positive": labels.sum(axis=0)}
-    return {**{name: values[name] for name in SUMMARY_KEYS}, **counts}, classes
+    return {**{name: values[name] for name in METRICS}, **counts}, classes
 
 
 def _mean(values: np.ndarray) -> float:

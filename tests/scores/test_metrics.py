@@ -138,7 +138,14 @@ def test_summary_leaves_out_and_counts_classes_without_positives():
     assert (found["n_clips"], found["n_classes"], found["n_classes_scored"], found["n_labels"]) == (5, 3, 2, 4)
     assert found["map"] == pytest.approx((5 / 6 + 7 / 12) / 2)
     assert found["auc"] == pytest.approx((5 / 6 + 4.5 / 6) / 2)
-    assert set(metrics.SUMMARY_KEYS) <= set(found)
+    assert tuple(found)[: len(metrics.METRICS)] == tuple(metrics.METRICS)
+
+
+def test_each_option_names_its_metrics_and_every_metric_says_what_it_means():
+    assert [metric.key for metric in metrics.metrics_of("d-prime")] == ["d_prime", "d_prime_class_mean"]
+    assert [metric.key for metric in metrics.metrics_of("f1")] == ["f1_micro", "f1_macro"]
+    assert all(metrics.metrics_of(option) for option in metrics.OPTIONS)
+    assert all(metric.meaning and metric.heading and metric.digits for metric in metrics.METRICS.values())
 
 
 def test_summary_of_clips_without_any_label_is_nan_not_zero():

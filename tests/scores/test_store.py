@@ -136,6 +136,15 @@ def test_rows_and_columns_are_found_by_id(path):
         store.rows(["a", "x"])
 
 
+def test_a_view_takes_other_ids_and_leaves_its_store_as_it_was(path):
+    store = ScoreStore.open(path)
+    view = pickle.loads(pickle.dumps(store.with_aliases({"a.wav": "a"}).with_aliases({"c": "-c"})))
+    assert view.rows(["c", "a.wav", "a"]).tolist() == [2, 0, 0] and view.clip_ids == IDS
+    assert not store.aliases and store.rows(["a"]).tolist() == [0]
+    with pytest.raises(ClipMismatch, match=r"1 clips have no scores: a\.wav"):
+        store.rows(["a.wav"])
+
+
 def test_a_pickled_store_reads_the_same(path):
     store = ScoreStore.open(path)
     store.scores(5)
