@@ -31,6 +31,8 @@ FOUNDATION = (
     "errors",
     "memory",
     "cores",
+    "formatting",
+    "templates",
     "option_types",
     "tables",
     "temporaries",

@@ -1,0 +1,32 @@
+"""Templates: pages and cards are Jinja2 files, each beside the module that fills it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render(package: str, name: str, /, **facts: object) -> str:
+    """Return the text of a template of a package (`pseudolabel.reports`, `report.html.j2`), filled with `facts`.
+
+    `.html.j2` templates escape everything that is not `Markup`; a name that nobody gave a value is an error. A line
+    that holds only a `{% statement %}` leaves no line behind.
+    """
+    return _environment(package).get_template(name).render(facts)
+
+
+@cache
+def _environment(package: str) -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(package, ""),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
