@@ -1,10 +1,10 @@
 """Make one of several: one model of the weights of checkpoints or runs, one score store of the scores of several.
 
-    python -m pseudolabel.average --checkpoints work/runs/teacher --epochs 16-30   # train with --keep-checkpoints all
-    python -m pseudolabel.average work/runs/a work/runs/b --out work/runs/ab
-    python -m pseudolabel.average --scores a.h5 b.h5 --weights 1 2 --out ab.h5
+    python -m pseudolabel.average weights work/runs/teacher --epochs 16-30   # train with --keep-checkpoints all
+    python -m pseudolabel.average weights work/runs/a work/runs/b --out work/runs/ab
+    python -m pseudolabel.average scores a.h5 b.h5 --weights 1 2 --out ab.h5
 
-Weights are averaged in float64, and the statistics of batch-norm layers are estimated anew on the training clips: the
+Weights are averaged in float64, and the statistics of batch-norm layers are estimated again on the training clips: the
 means of statistics are not the statistics of the mean. Runs must have started from the same weights; of models that
 did not, average the scores. Scores are matched by clip id and class id, whatever their order; their mean is one of
 probabilities, in float64, stored as `score` does, or as float32 where one store has it so. A clip or class that one
@@ -13,16 +13,18 @@ store lacks is an error; --common leaves it out and lists it in NAME.missing.csv
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
+from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.models import CONFIG, WEIGHTS
+from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
 from pseudolabel.records import Inputs, run_record, sha256, write_run_record
@@ -34,43 +36,109 @@ from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
 
 
 def parse_epochs(text: str) -> tuple[int, int]:
-    """Return the first and the last epoch of `16-30`, or of `16` alone."""
+    """Return the first and the last epoch of `16-30`, or of `16` alone.
+
+    Raises:
+        ValueError: it has another form.
+    """
     first, dash, last = text.partition("-")
     if not all(part.isascii() and part.isdigit() for part in (first, last if dash else first)):
-        raise argparse.ArgumentTypeError(f"must be like 16-30, not {text!r}")
+        raise ValueError(f"must be like 16-30, not {text!r}")
     epochs = int(first), int(last or first)
     if not 1 <= epochs[0] <= epochs[1]:
-        raise argparse.ArgumentTypeError(f"must be a range from 1 on, not {text!r}")
+        raise ValueError(f"must be a range from 1 on, not {text!r}")
     return epochs
+
+
+NORM = "batch-norm statistics of the averaged weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageWeightsOptions(VerbOptions, DeviceOptions):
+    """Which weights are averaged, and on which clips the statistics of batch-norm layers are estimated."""
+
+    runs: tuple[Path, ...] = option((), "run folders; one alone: its checkpoints", metavar="RUN", positional=True)
+    epochs: tuple[int, int] | None = option(
+        None, "of the one run's checkpoints (default: all there)", parse=parse_epochs, metavar="A-B"
+    )
+    weights: tuple[float, ...] = option((), "one each (default: equal)", NON_NEGATIVE, metavar="W")
+    row: str | None = option(
+        None,
+        "name of the model in tables, where models of one row that differ in seed or epoch are one line "
+        "(default: ROW-averaged)",
+        metavar="NAME",
+    )
+    out: Path | None = option(None, "model folder (default: RUN-epochsA-B, else runs/averaged in the runs' WORK)")
+    statistics: str = option(
+        "estimate", "estimate: on clips; mean: of the averaged models' own", choices=("estimate", "mean"), group=NORM
+    )
+    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", group=NORM)
+    list: Path | None = option(None, "label list: on its clips (default: the clips trained on)", group=NORM)
+    vocabulary: str | None = option(
+        None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", group=NORM
+    )
+    pieces: int = option(10_000, "at most so many", COUNT, group=NORM)
+    batch_size: int = option(32, "pieces a batch", COUNT, group=NORM)
+    seed: int = option(0, "which pieces, in which batches", WHOLE, group=NORM)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.runs:
+            raise InputError("nothing to average", "", "Name one run whose checkpoints are kept, or several runs.")
+        if self.epochs and len(self.runs) > 1:
+            raise InputError("of several runs the final weights are averaged", "--epochs", "Omit it, or name one run.")
+        check_weights(self.weights, 0 if len(self.runs) == 1 else len(self.runs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageScoresOptions(VerbOptions):
+    """Which score stores are averaged."""
+
+    stores: tuple[Path, ...] = option((), "score stores, two or more", metavar="STORE", positional=True)
+    weights: tuple[float, ...] = option((), "one each (default: equal)", NON_NEGATIVE, metavar="W")
+    common: bool = option(False, "only the clips and classes that every store has")
+    out: Path | None = option(None, "store to write (default: ensemble.h5 in the stores' WORK)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.stores) < 2:
+            raise InputError("one alone has no mean", "average scores", "Name two or more stores.")
+        check_weights(self.weights, len(self.stores))
+
+
+def check_weights(weights: Sequence[float], n: int) -> None:
+    """Raise InputError where weights are not as many as the n models or stores (0: not known yet), or all 0."""
+    if weights and ((n and len(weights) != n) or sum(weights) == 0):
+        raise InputError(f"{weights} does not fit {n} models or stores", "--weights", "Give one each, not all 0.")
 
 
 # ---- score stores -----------------------------------------------------------------------------------------------
 
 
-def ensemble_store(args: argparse.Namespace) -> Path:
+def ensemble_store(options: AverageScoresOptions) -> Path:
     """Return the store to write."""
-    return args.out or cli.home(args, *args.scores) / "ensemble.h5"
+    return options.out or cli.home(options, *options.stores) / "ensemble.h5"
 
 
-def ensemble(args: argparse.Namespace) -> None:
-    """Make the store of the mean scores."""
-    out = ensemble_store(args)
-    refuse_input_as_output(out, args.scores)
+def average_stores(options: AverageScoresOptions) -> None:
+    """Write the store of the mean scores."""
+    out = ensemble_store(options)
+    refuse_input_as_output(out, options.stores)
     with only_run(out):
-        refuse_foreign_store(out, args.overwrite)
-        _ensemble(args, out)
+        refuse_foreign_store(out, options.overwrite)
+        _write_mean(options, out)
 
 
-def _ensemble(args: argparse.Namespace, out: Path) -> None:
+def _write_mean(options: AverageScoresOptions, out: Path) -> None:
     inputs = Inputs()
-    stores = [ScoreStore.open(inputs.read(path)) for path in args.scores]
-    record = run_record("average", vars(args), inputs)
-    digests = {"averaged_sha256": "; ".join(record["inputs"][str(path)] for path in args.scores)}
+    stores = [ScoreStore.open(inputs.read(path)) for path in options.stores]
+    record = run_record("average", asdict(options), inputs)
+    digests = {"averaged_sha256": "; ".join(record["inputs"][str(path)] for path in options.stores)}
 
     def beside(crc32: int, matching: Matching) -> None:
         write_beside(out, {**record, "tables_crc32": crc32}, ("kind", "id", "missing_in"), matching.left_out)
 
-    matching = average_scores(stores, out, args.weights, args.common, digests, args.overwrite, beside)
+    matching = average_scores(stores, out, options.weights or None, options.common, digests, options.overwrite, beside)
     dropped = [name for kind, name, _ in matching.left_out if kind == "scale"]
     note = f"; scales that not all have: {', '.join(dict.fromkeys(dropped))}" if dropped else ""
     left = {kind: {name for found, name, _ in matching.left_out if found == kind} for kind in ("clip", "class")}
@@ -84,36 +152,30 @@ def _ensemble(args: argparse.Namespace, out: Path) -> None:
 # ---- models -----------------------------------------------------------------------------------------------------
 
 
-def averaged_tagger(args: argparse.Namespace, device):
+def averaged_tagger(options: AverageWeightsOptions, device):
     """Return the model of the mean weights, its statistics not estimated yet, and what was averaged, in words."""
     from pseudolabel.models import load_model
     from pseudolabel.models.files import read_config
     from pseudolabel.models.tagger import build_tagger
     from pseudolabel.training.averaging import checkpoint_states, mean_state
 
-    if args.checkpoints:
-        config, epochs, states = checkpoint_states(args.checkpoints, *(args.epochs or (None, None)))
-        check_weights(args.weights, len(epochs))
+    first, weights = options.runs[0], options.weights or None
+    if len(options.runs) == 1:
+        config, epochs, states = checkpoint_states(first, *(options.epochs or (None, None)))
+        check_weights(options.weights, len(epochs))
         tagger = build_tagger(config)
-        tagger.load_state_dict(mean_state(states(), args.weights))
-        what = f"{len(epochs)} checkpoints of {args.checkpoints.name} (epochs {epochs[0]} to {epochs[-1]})"
+        tagger.load_state_dict(mean_state(states(), weights))
+        what = f"{len(epochs)} checkpoints of {first.name} (epochs {epochs[0]} to {epochs[-1]})"
         return tagger.to(device).eval(), what
-    check_weights(args.weights, len(args.runs))
-    configs = [read_config(run / "config.json") for run in args.runs]
-    for run, config in zip(args.runs, configs, strict=True):
+    configs = [read_config(run / "config.json") for run in options.runs]
+    for run, config in zip(options.runs, configs, strict=True):
         other = [key for key in {**configs[0], **config} if config.get(key) != configs[0].get(key)]
         if other:
-            raise InputError(f"its config differs from that of {args.runs[0]} in {', '.join(sorted(other))}", run,
-                             "Average their scores: --scores.")  # fmt: skip
-    tagger = load_model(args.runs[0])
-    tagger.load_state_dict(mean_state((load_model(run).state_dict() for run in args.runs), args.weights))
-    return tagger.to(device).eval(), f"{len(args.runs)} runs"
-
-
-def check_weights(weights: Sequence[float] | None, n: int) -> None:
-    """Raise InputError where weights are not as many as what they weigh, or all 0."""
-    if weights and (len(weights) != n or sum(weights) == 0):
-        raise InputError(f"{weights} are no weights of {n} models", "--weights", "Give one each, not all 0.")
+            message = f"its config differs from that of {first} in {', '.join(sorted(other))}"
+            raise InputError(message, run, "Average their scores: average scores.")
+    tagger = load_model(first)
+    tagger.load_state_dict(mean_state((load_model(run).state_dict() for run in options.runs), weights))
+    return tagger.to(device).eval(), f"{len(options.runs)} runs"
 
 
 def trained_clips(runs: Sequence[Path]) -> list[str] | None:
@@ -125,80 +187,75 @@ def trained_clips(runs: Sequence[Path]) -> list[str] | None:
 
 
 def estimate_statistics(
-    args: argparse.Namespace, runs: Sequence[Path], tagger, trained_on: list[str] | None, device, inputs: Inputs
+    options: AverageWeightsOptions, tagger, trained_on: list[str] | None, device, inputs: Inputs
 ) -> list[str]:
     """Estimate batch-norm statistics on clips of --list, or on those trained on; return the clips."""
     from pseudolabel.training.averaging import estimate_batch_norm, read_pieces, statistics_pieces
 
-    if args.list is None and trained_on is None:
-        raise InputError(f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?", "--list",
-                         "Give a label list, or --statistics mean.")  # fmt: skip
-    named = (*runs, args.list)
-    listed = cli.read_clip_ids(args.list, cli.vocabulary_source(args, *named)) if args.list else trained_on
-    path = args.clips or cli.base(args, *named) / "clips.h5"
+    if options.list is None and trained_on is None:
+        message = f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?"
+        raise InputError(message, "--list", "Give a label list, or --statistics mean.")
+    named = (*options.runs, options.list)
+    listed = cli.read_clip_ids(options.list, cli.vocabulary_source(options, *named)) if options.list else trained_on
+    path = options.clips or cli.base(options, *named) / "clips.h5"
     if not path.is_file():
         raise InputError("no such file", path, "Give the --clips to estimate statistics on, or --statistics mean.")
     clips = ClipStore.open(inputs.read(path))
     if clips.sample_rate != tagger.sample_rate:
-        message = f"the model hears {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
+        message = f"the model expects {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
         raise InputError(message, clips.path, "Give the --clips that it was trained on.")
-    found = list(cli.find_in_store(listed, clips, args.list or Path(SEEN_CLIPS), args.strict).found)
-    rows = clips.rows(found)
+    listed = list(cli.find_in_store(listed, clips, options.list or Path(SEEN_CLIPS), options.strict).found)
+    rows = clips.rows(listed)
     window_s = tagger.config["window_s"]
     length = round(window_s * tagger.sample_rate) if window_s else int(clips.n_samples[rows].max())
-    batches = statistics_pieces(clips, rows, length, args.pieces, args.batch_size, args.seed)
-    n_batches = estimate_batch_norm(tagger, read_pieces(clips, batches, length), device, args.seed)
+    batches = statistics_pieces(clips, rows, length, options.pieces, options.batch_size, options.seed)
+    n_batches = estimate_batch_norm(tagger, read_pieces(clips, batches, length), device, options.seed)
     print(f"batch-norm statistics of {n_batches} batches of {len(batches[0][0])} pieces")
-    return found
+    return listed
 
 
-def claimed_folder(args: argparse.Namespace, runs: Sequence[Path]) -> Path:
-    """Return the folder to write: --out, else beside the run a name that says which epochs, else runs/averaged.
-
-    That is in WORK, or in the work folder of the runs, where these are of another one.
-    """
-    out = args.out or cli.home(args, *runs) / "runs" / "averaged"
-    if args.checkpoints and not args.out:
-        epochs = "-epochs{}-{}".format(*args.epochs) if args.epochs else "-averaged"
-        out = args.checkpoints.with_name(args.checkpoints.name + epochs)
-    refuse_input_as_output(out, [*runs, args.list, args.clips])
+def output_folder(options: AverageWeightsOptions) -> Path:
+    """Return the folder to write: --out, else beside the one run a name with its epochs, else runs/averaged."""
+    out, run = options.out or cli.home(options, *options.runs) / "runs" / "averaged", options.runs[0]
+    if len(options.runs) == 1 and not options.out:
+        out = run.with_name(run.name + ("-epochs{}-{}".format(*options.epochs) if options.epochs else "-averaged"))
+    refuse_input_as_output(out, [*options.runs, options.list, options.clips])
     return out
 
 
-def average_weights(args: argparse.Namespace) -> None:
-    """Make the folder of the averaged model."""
-    runs = [args.checkpoints] if args.checkpoints else args.runs
-    out = claimed_folder(args, runs)
+def average_weights(options: AverageWeightsOptions) -> None:
+    """Write the run folder of the averaged model."""
+    out = output_folder(options)
     with only_run(out):
-        refuse_foreign(out, args.overwrite, "average")
-        _average_weights(args, runs, out)
+        refuse_foreign(out, options.overwrite, "average")
+        _write_model(options, out)
 
 
-def _average_weights(args: argparse.Namespace, runs: Sequence[Path], out: Path) -> None:
-    device, inputs = cli.choose_device(args.device, args.threads), Inputs()
+def _write_model(options: AverageWeightsOptions, out: Path) -> None:
+    device, inputs, runs = cli.choose_device(options.device, options.threads), Inputs(), options.runs
     from pseudolabel.models import save_model
     from pseudolabel.training.averaging import has_batch_norm
 
-    for path in (args.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
+    for path in (options.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
         inputs.read(path)
-    tagger, what = averaged_tagger(args, device)
+    tagger, what = averaged_tagger(options, device)
     seen, estimated = trained_clips(runs), []
-    if has_batch_norm(tagger) and args.statistics == "estimate":
-        estimated = estimate_statistics(args, runs, tagger, seen, device, inputs)
-    earlier = read_run(args.checkpoints) if args.checkpoints else {}
+    if has_batch_norm(tagger) and options.statistics == "estimate":
+        estimated = estimate_statistics(options, tagger, seen, device, inputs)
+    earlier = read_run(runs[0]) if len(runs) == 1 else {}
     record = {
-        "row": args.row or (f"{earlier['row']}-averaged" if earlier.get("row") else out.name),
-        **({"epoch": args.epochs[0]} if args.epochs and args.epochs[0] == args.epochs[1] else {}),
+        "row": options.row or (f"{earlier['row']}-averaged" if earlier.get("row") else out.name),
+        **({"epoch": options.epochs[0]} if options.epochs and options.epochs[0] == options.epochs[1] else {}),
         "n_parameters": sum(parameter.numel() for parameter in tagger.parameters()),
         "n_train_clips": None if seen is None else len(seen),
         "averaged": what,
     }
-    with whole_folder(out, args.overwrite, "average") as folder:
+    with whole_folder(out, options.overwrite, "average") as folder:
         save_model(folder, tagger)
         digest = sha256(folder / "model.safetensors")
         if seen is not None:  # clips of --list were seen too
             write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
-        run = run_record("average", vars(args), inputs, earlier.get("seed"))  # runs of one row differ in it
+        run = run_record("average", asdict(options), inputs, earlier.get("seed"))  # runs of one row differ in it
         write_run_record(folder, {**record, "sha256": digest, **run})
     print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
 
@@ -206,89 +263,53 @@ def _average_weights(args: argparse.Namespace, runs: Sequence[Path], out: Path) 
 # ---- the command ------------------------------------------------------------------------------------------------
 
 
-def refuse_contradictions(args: argparse.Namespace) -> None:
-    """Raise InputError unless one kind of thing is named, two or more of it, with options that are of that kind."""
-    given = [name for name in ("runs", "checkpoints", "scores") if getattr(args, name)]
-    if len(given) != 1:
-        named = " and ".join(given) or "nothing"
-        raise InputError(f"{named} to average", "", "Give run folders, or --checkpoints RUN, or --scores A.h5 B.h5.")
-    kinds = {"epochs": ("checkpoints",), "common": ("scores",), "row": ("checkpoints", "runs")}
-    alien = [name for name, of in kinds.items() if getattr(args, name) and given[0] not in of]
-    if alien:
-        raise InputError(f"says nothing of {given[0]}", f"--{alien[0]}", "Omit it.")
-    if given != ["checkpoints"] and len(getattr(args, given[0])) < 2:
-        raise InputError("one alone has no mean", given[0], "Name two or more.")
+def plan_stores(options: AverageScoresOptions) -> str:
+    """Return what a dry run says of the store, after checking what can be known."""
+    out = ensemble_store(options)
+    dry_run.refuse_absent(*options.stores)
+    refuse_input_as_output(out, options.stores)
+    dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
+    dry_run.promise(out)
+    return f"would write {out}: mean of {len(options.stores)} stores"
 
 
-def average(args: argparse.Namespace) -> None:
-    """Average what was named: runs, checkpoints or score stores, and nothing beside it."""
-    refuse_contradictions(args)
-    ensemble(args) if args.scores else average_weights(args)
-
-
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of the output, after checking what can be known."""
-    refuse_contradictions(args)
-    if args.scores:
-        out = ensemble_store(args)
-        dry_run.refuse_absent(*args.scores)
-        refuse_input_as_output(out, args.scores)
-        check_weights(args.weights, len(args.scores))
-        dry_run.refuse_output(out, args.overwrite, lambda: refuse_foreign_store(out, args.overwrite))
-        dry_run.promise(out)
-        return f"would write {out}: mean of {len(args.scores)} stores"
-    runs = [args.checkpoints] if args.checkpoints else args.runs
-    out, what = claimed_folder(args, runs), f"{len(runs)} runs"
-    dry_run.refuse_absent(*(run / name for run in runs for name in (WEIGHTS, CONFIG)), args.list)
-    if args.checkpoints:
-        what = f"checkpoints of {args.checkpoints}"
-        refuse_epochs(args)
-    elif args.weights:
-        check_weights(args.weights, len(runs))
-    clips = args.clips or cli.base(args, *runs, args.list) / "clips.h5"
-    if args.clips or (args.statistics == "estimate" and args.list):
+def plan_weights(options: AverageWeightsOptions) -> str:
+    """Return what a dry run says of the run folder, after checking what can be known."""
+    out, runs = output_folder(options), options.runs
+    dry_run.refuse_absent(*(run / name for run in runs for name in (WEIGHTS, CONFIG)), options.list)
+    if len(runs) == 1:
+        refuse_epochs(runs[0], options.epochs)
+    clips = options.clips or cli.base(options, *runs, options.list) / "clips.h5"
+    if options.clips or (options.statistics == "estimate" and options.list):
         dry_run.refuse_absent(clips)
-    check_device(args.device, args.threads)
-    dry_run.refuse_folder(out, args.overwrite, "average")
+    check_device(options.device, options.threads)
+    dry_run.refuse_folder(out, options.overwrite, "average")
     dry_run.promise(out, WEIGHTS, CONFIG, "run.json", SEEN_CLIPS)
-    return f"would write {out}: mean weights of {what}"
+    return (
+        f"would write {out}: mean weights of {f'checkpoints of {runs[0]}' if len(runs) == 1 else f'{len(runs)} runs'}"
+    )
 
 
-def refuse_epochs(args: argparse.Namespace) -> None:
-    """Raise InputError where --epochs names some of which no checkpoint is there, or will be kept."""
-    said = dry_run.promised(args.checkpoints)
+def refuse_epochs(run: Path, epochs: tuple[int, int] | None) -> None:
+    """Raise InputError where `epochs` names some of which no checkpoint is there, or will be kept."""
+    said = dry_run.promised(run)
     if said:
         last, kept = said.get("epochs", 0), said.get("kept", 0)
         there = range(last - kept + 1 if kept else 1, last + 1)
     else:
-        there = checkpoint_files(args.checkpoints / "checkpoints")
-    chosen_epochs(args.checkpoints, there, *(args.epochs or ()))
+        there = checkpoint_files(run / "checkpoints")
+    chosen_epochs(run, there, *(epochs or ()))
+
+
+COMMANDS = {
+    "weights": Command(AverageWeightsOptions, average_weights, plan_weights),
+    "scores": Command(AverageScoresOptions, average_stores, plan_stores),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    parser = cli.verb_parser("average", __doc__)
-    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run folders whose weights are averaged")
-    parser.add_argument("--checkpoints", type=Path, metavar="RUN", help="run folder whose checkpoints are averaged")
-    parser.add_argument("--epochs", type=parse_epochs, metavar="A-B", help="of --checkpoints (default: all there)")
-    parser.add_argument("--row", metavar="NAME", help="of the model in tables, where models of one row that differ in "
-                        "their seed or their epoch are one line (default: ROW-averaged)")  # fmt: skip
-    parser.add_argument("--scores", type=Path, nargs="+", metavar="STORE", help="score stores that are averaged")
-    parser.add_argument("--common", action="store_true", help="only the clips and classes that every store has")
-    parser.add_argument("--weights", type=cli.non_negative, nargs="+", metavar="W", help="one each (default: alike)")
-    parser.add_argument("--out", type=Path, help="model folder (default: RUN-epochsA-B, WORK/runs/averaged) or store "
-                        "(default: WORK/ensemble.h5); WORK is that of what is averaged")  # fmt: skip
-    norm = parser.add_argument_group("batch-norm statistics of averaged weights")
-    norm.add_argument("--statistics", choices=("estimate", "mean"), default="estimate",
-                      help="estimate: on clips; mean: of the averaged models' own (default: estimate)")  # fmt: skip
-    norm.add_argument("--clips", type=Path, help="clip store (default: WORK/clips.h5)")
-    norm.add_argument("--list", type=Path, help="label list: on its clips (default: the clips trained on)")
-    norm.add_argument("--vocabulary", help="to read --list with (default: WORK/vocabulary.csv, else audioset)")
-    norm.add_argument("--pieces", type=cli.positive_int, default=10_000, help="at most so many (default: 10000)")
-    norm.add_argument("--batch-size", type=cli.positive_int, default=32, help="pieces a batch (default: 32)")
-    norm.add_argument("--seed", type=cli.non_negative_int, default=0, help="which pieces, in which batches")
-    cli.add_device_options(norm)
-    return cli.run_verb(parser, average, argv, plan)
+    return run_command("average", __doc__, COMMANDS, argv)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import json
 import math
 import os
 import sys
@@ -13,9 +12,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel.cores import WAITING, allowed_cores
+from pseudolabel.command import _exit_code, _parser
+from pseudolabel.cores import allowed_cores
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
+from pseudolabel.options import DEFAULT_WORK, Option, name_value
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
@@ -38,11 +39,9 @@ VERBS = {
     "release": "enhanced labels, or a model -> a folder that others can use and check",
     "bench": "what this machine can do, stage by stage",
 }
-DEFAULT_WORK = Path("work")
 _note_once = functools.cache(note)
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
-MENDABLE = (InputError, OSError)
+EXIT_BAD_INPUT = 2
 
 
 def verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
@@ -311,14 +310,8 @@ def probability(text: str) -> float:
 
 
 def key_value(text: str) -> tuple[str, object]:
-    """Parse `width=0.25`: the value as JSON where it is JSON, else as text."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
-    try:
-        return name, json.loads(value if not value.startswith(".") else f"0{value}")
-    except json.JSONDecodeError:
-        return name, value
+    """Parse `width=0.25`."""
+    return _parser(name_value, Option())(text)
 
 
 def run_verb(
@@ -336,23 +329,14 @@ def run_verb(
         parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     args = parser.parse_args(argv)
     dry = vars(args).pop("dry_run", False)
-    os.environ.setdefault(*WAITING)  # read when torch is loaded
-    try:
+
+    def act() -> None:
         if not dry:
             function(args)
         elif said := plan(args):
             print(said)
-    except MENDABLE as error:
-        if args.debug:
-            raise
-        if isinstance(error, OSError) and error.strerror:
-            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"\n{parser.prog}: interrupted; run the same command again to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+
+    return _exit_code(act, parser.prog, args.debug)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,7 +59,7 @@ from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import Inputs, run_record
 

@@ -77,7 +77,7 @@ answer() {                                              # RUN...: folders in WOR
 committee() {                                           # NAME RUN...
     local stores=("${@:2}")
     stores=("${stores[@]/#/$WORK/answers/}")
-    step "committees/$1.h5" average --scores "${stores[@]/%/.h5}" --out "$WORK/committees/$1.h5"
+    step "committees/$1.h5" average scores "${stores[@]/%/.h5}" --out "$WORK/committees/$1.h5"
 }
 same=("${by_seed[@]/#psla-/psla-seed}") other=("psla-seed$SEED" "${rows[@]/%/-seed$SEED}")
 all=("${same[@]}" "${other[@]:1}") each=("${members[@]##*/}")

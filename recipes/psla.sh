@@ -60,7 +60,7 @@ psla_train() {
 
 # psla_average ROW SEED: the mean weights of the last epochs, as a row of its own (VI-A; each epoch is counted once).
 psla_average() {
-    step "runs/$1-seed$2-epochs$averaged" average --checkpoints "$WORK/runs/$1-seed$2" --epochs "$averaged" \
+    step "runs/$1-seed$2-epochs$averaged" average weights "$WORK/runs/$1-seed$2" --epochs "$averaged" \
         --threads "$threads"
 }
 
@@ -72,7 +72,7 @@ psla_epochs() {
     for ((epoch = ${3:-1}; epoch <= epochs; epoch++)); do
         folder=epochs/$1-seed$2-$epoch row=()
         [ "$epoch" -le $((epochs - last)) ] || row=(--row "$1-last$last")
-        step "$folder" average --checkpoints "$WORK/runs/$1-seed$2" --epochs "$epoch" --statistics mean \
+        step "$folder" average weights "$WORK/runs/$1-seed$2" --epochs "$epoch" --statistics mean \
             --out "$WORK/$folder" --threads "$threads" "${row[@]}"
         members+=("$WORK/$folder")
     done

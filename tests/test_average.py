@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def run(work, tmp_path):
 
 
 def average(work, *options) -> int:
-    return main([str(part) for part in ("--work", work, "--threads", "1", "--batch-size", "4", *options)])
+    shared = () if "scores" in options else ("--threads", "1", "--batch-size", "4")
+    return main([str(part) for part in ("--work", work, *options, *shared)])
 
 
 def refused(capsys, *command) -> str:
     capsys.readouterr()
     assert average(*command) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("pseudolabel average: error: ")
+    assert len(lines) == 1 and re.match("pseudolabel average( scores)?: error: ", lines[0])
     return lines[0]
 
 
@@ -76,7 +78,7 @@ def test_all_checkpoints_are_kept_on_request_and_two_without(work, tmp_path):
 
 
 def test_weights_are_the_mean_over_the_epochs_and_the_folder_opens(work, run, capsys):
-    assert average(work, "--checkpoints", run, "--epochs", "2-4") == 0
+    assert average(work, run, "--epochs", "2-4") == 0
     out = run.with_name("teacher-epochs2-4")
     assert f"sha256 {sha256(out / 'model.safetensors')}" in capsys.readouterr().out
     found = load_file(out / "model.safetensors")
@@ -97,7 +99,7 @@ def test_weights_are_the_mean_over_the_epochs_and_the_folder_opens(work, run, ca
 
 def test_statistics_are_those_of_the_mean_weights_on_the_training_clips(work, run):
     """The input norm sees the front end's features alone, so that its statistics can be computed by hand."""
-    assert average(work, "--checkpoints", run, "--out", run.with_name("mean")) == 0
+    assert average(work, run, "--out", run.with_name("mean")) == 0
     tagger, clips = load_model(run.with_name("mean")), ClipStore.open(work / "clips.h5")
     order = np.random.default_rng([0, 0]).permutation(10)[:8].reshape(2, 4)  # 10 pieces, batches of 4
     features = [tagger.features(torch.from_numpy(clips.batch(rows, 0, 32_000))) for rows in order]
@@ -105,7 +107,7 @@ def test_statistics_are_those_of_the_mean_weights_on_the_training_clips(work, ru
     assert norm.num_batches_tracked == 2
     assert torch.allclose(norm.running_mean, torch.stack([f.mean((0, 1)) for f in features]).mean(0), rtol=1e-4)
     assert torch.allclose(norm.running_var, torch.stack([f.var((0, 1)) for f in features]).mean(0), rtol=1e-3)
-    assert average(work, "--checkpoints", run, "--statistics", "mean", "--out", run.with_name("plain")) == 0
+    assert average(work, run, "--statistics", "mean", "--out", run.with_name("plain")) == 0
     plain = load_file(run.with_name("plain") / "model.safetensors")["input_norm.running_mean"]
     exact = torch.stack([weights_of(run, epoch)["input_norm.running_mean"] for epoch in range(1, 5)]).mean(0)
     assert torch.allclose(plain, exact) and not torch.allclose(plain, norm.running_mean, rtol=1e-3)
@@ -113,7 +115,7 @@ def test_statistics_are_those_of_the_mean_weights_on_the_training_clips(work, ru
 
 def test_same_command_gives_the_same_bytes(work, run):
     for name in ("a", "b"):
-        assert average(work, "--checkpoints", run, "--out", run.with_name(name)) == 0
+        assert average(work, run, "--out", run.with_name(name)) == 0
     assert (run.with_name("a") / "model.safetensors").read_bytes() == (
         run.with_name("b") / "model.safetensors"
     ).read_bytes()
@@ -146,7 +148,7 @@ def test_runs_are_averaged_by_weight(work, run, tmp_path):
 def test_models_of_single_epochs_are_one_row_of_the_table(run, work, tmp_path, capsys):
     folders = [tmp_path / f"epoch{epoch}" for epoch in (3, 4)]
     for epoch, folder in zip((3, 4), folders, strict=True):
-        options = ("--checkpoints", run, "--epochs", epoch, "--statistics", "mean", "--out", folder, "--row", "last2")
+        options = (run, "--epochs", epoch, "--statistics", "mean", "--out", folder, "--row", "last2")
         assert average(work, *options) == 0
         assert torch.equal(load_file(folder / "model.safetensors")["layers.0.0.weight"],
                            weights_of(run, epoch)["layers.0.0.weight"])  # fmt: skip
@@ -154,7 +156,6 @@ def test_models_of_single_epochs_are_one_row_of_the_table(run, work, tmp_path, c
     assert (row.name, [one.epoch for one in row.runs], [one.seed for one in row.runs]) == ("last2", [3, 4], [0, 0])
     with pytest.raises(InputError, match="have the same seed"):
         rows_of([read_run(folder, ()) for folder in (folders[0], folders[0])])
-    assert "--row: says nothing of scores" in refused(capsys, work, "--scores", "a.h5", "b.h5", "--row", "x")
 
 
 def test_models_that_have_no_mean_are_refused(work, run, tmp_path, capsys):
@@ -162,27 +163,25 @@ def test_models_that_have_no_mean_are_refused(work, run, tmp_path, capsys):
     (run / "config.json").write_text(json.dumps({**config, "window_s": 5.0, "class_names": ["a", "b", "c"]}))
     line = refused(capsys, work, work / "runs" / "teacher", run, "--out", tmp_path / "mean")
     assert "its config differs from that of" in line and "in class_names, window_s. Average their scores" in line
-    line = refused(capsys, work, "--checkpoints", run, "--epochs", "3-6")
+    line = refused(capsys, work, run, "--epochs", "3-6")
     assert "no checkpoint of epoch 5, 6; there are: 1, 2, 3, 4. Train with --keep-checkpoints all." in line
-    assert "3 models" in refused(capsys, work, "--checkpoints", run, "--epochs", "2-4", "--weights", 1, 1)
+    assert "3 models" in refused(capsys, work, run, "--epochs", "2-4", "--weights", 1, 1)
     (run / "train_clips.csv").unlink()
-    line = refused(capsys, work, "--checkpoints", run, "--out", tmp_path / "mean")
+    line = refused(capsys, work, run, "--out", tmp_path / "mean")
     assert "Give a label list, or --statistics mean." in line
     assert not (tmp_path / "mean").exists()
 
 
 def test_nothing_is_replaced_that_average_did_not_write(work, run, tmp_path, capsys):
-    assert "would be replaced while it is an input" in refused(
-        capsys, work, "--checkpoints", run, "--out", run, "--overwrite"
-    )
+    assert "would be replaced while it is an input" in refused(capsys, work, run, "--out", run, "--overwrite")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
-    command = (work, "--checkpoints", run, "--out", tmp_path / "mine")
+    command = (work, run, "--out", tmp_path / "mine")
     assert "output exists" in refused(capsys, *command)
     assert "not a folder that average wrote" in refused(capsys, *command, "--overwrite")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "precious"
     assert "would be replaced while it is an input" in refused(
-        capsys, work, "--scores", tmp_path / "a.h5", tmp_path / "b.h5", "--out", tmp_path / "a.h5"
+        capsys, work, "scores", tmp_path / "a.h5", tmp_path / "b.h5", "--out", tmp_path / "a.h5"
     )
 
 
@@ -191,14 +190,14 @@ def test_weights_that_are_not_finite_have_no_mean(work, run, capsys):
     found = torch.load(path, weights_only=False)
     next(value for value in found["tagger"].values() if value.is_floating_point()).view(-1)[0] = float("inf")
     torch.save(found, path)
-    line = refused(capsys, work, "--checkpoints", run, "--epochs", "1-3", "--out", run.with_name("mean"))
+    line = refused(capsys, work, run, "--epochs", "1-3", "--out", run.with_name("mean"))
     assert "of model 2 holds NaN or infinite numbers" in line
     assert not run.with_name("mean").exists()
 
 
 def test_an_average_that_another_run_is_making_is_refused(work, run, tmp_path, capsys):
     stores = write_stores(tmp_path)
-    for command, out in ((("--scores", *stores, "--common"), "s.h5"), (("--checkpoints", run), "mean")):
+    for command, out in ((("scores", *stores, "--common"), "s.h5"), ((run,), "mean")):
         with only_run(tmp_path / out):
             assert "another run is at work on this output" in refused(capsys, work, *command, "--out", tmp_path / out)
 
@@ -230,17 +229,17 @@ def test_stores_of_another_folder_have_their_ensemble_beside_them(tmp_path, monk
     for folder in ("work", "A"):
         (tmp_path / folder).mkdir()
     write_stores(tmp_path / "A")
-    assert main(["--scores", "A/a.h5", "A/b.h5", "--common"]) == 0
+    assert main(["scores", "A/a.h5", "A/b.h5", "--common"]) == 0
     assert (tmp_path / "A" / "ensemble.h5").exists() and not list((tmp_path / "work").iterdir())
     write_stores(tmp_path / "work")
-    assert main(["--scores", "work/a.h5", "work/b.h5", "--common"]) == 0
+    assert main(["scores", "work/a.h5", "work/b.h5", "--common"]) == 0
     assert (tmp_path / "work" / "ensemble.h5").exists()
 
 
 @pytest.mark.parametrize("after", ["s.run.json", "s.missing.csv", "s.h5"])
 def test_an_ensemble_that_is_killed_at_a_rename_is_whole_after_the_next(tmp_path, monkeypatch, after):
     stores, rename = write_stores(tmp_path), artefacts.rename
-    command = (tmp_path, "--scores", *stores, "--common", "--out", tmp_path / "s.h5")
+    command = (tmp_path, "scores", *stores, "--common", "--out", tmp_path / "s.h5")
 
     def killed(source, target):
         rename(source, target)
@@ -261,7 +260,7 @@ def test_an_ensemble_that_is_killed_at_a_rename_is_whole_after_the_next(tmp_path
 def test_files_of_other_people_are_not_replaced_by_an_ensemble(tmp_path, capsys, name):
     stores = write_stores(tmp_path)
     (tmp_path / name).write_text("precious")
-    line = refused(capsys, tmp_path, "--scores", *stores, "--common", "--out", tmp_path / "s.h5", "--overwrite")
+    line = refused(capsys, tmp_path, "scores", *stores, "--common", "--out", tmp_path / "s.h5", "--overwrite")
     assert "so it is not replaced" in line and (tmp_path / name).read_text() == "precious"
 
 
@@ -269,14 +268,12 @@ def test_files_of_other_people_are_not_replaced_by_an_ensemble(tmp_path, capsys,
     ("options", "said"),
     [
         ((), "nothing to average"),
-        (("a", "--scores", "b.h5", "c.h5"), "runs and scores to average"),
-        (("--scores", "a.h5"), "scores: one alone has no mean"),
-        (("a",), "runs: one alone has no mean"),
-        (("a", "b", "--epochs", "1-2"), "--epochs: says nothing of runs"),
-        (("--checkpoints", "a", "--common"), "--common: says nothing of checkpoints"),
-        (("--checkpoints", "absent"), "absent: no checkpoints"),
+        (("scores", "a.h5"), "scores: one alone has no mean"),
+        (("a", "b", "--epochs", "1-2"), "--epochs: of several runs the final weights are averaged"),
+        (("a", "b", "--weights", "1"), "--weights: (1.0,) does not fit 2 models"),
+        (("absent",), "absent: no checkpoints"),
         (("absent", "gone"), "not a model folder"),
-        (("--scores", "absent.h5", "gone.h5"), "absent.h5: no such file"),
+        (("scores", "absent.h5", "gone.h5"), "absent.h5: no such file"),
     ],
 )
 def test_what_makes_no_average_is_one_line(tmp_path, capsys, options, said):
@@ -287,7 +284,7 @@ def test_what_makes_no_average_is_one_line(tmp_path, capsys, options, said):
 @pytest.mark.parametrize("text", ["", "0-3", "5-4", "-3", "a-b", "3-", "1-2-3"])
 def test_what_is_no_range_of_epochs_is_refused(capsys, text):
     with pytest.raises(SystemExit):
-        main([f"--epochs={text}", "--checkpoints", "run"])
+        main([f"--epochs={text}", "run"])
     assert "--epochs: must be" in capsys.readouterr().err
 
 
@@ -301,7 +298,7 @@ def write_stores(folder) -> list:
 
 def test_stores_are_averaged_by_weight_and_what_is_left_out_is_listed(tmp_path, capsys):
     stores = write_stores(tmp_path)
-    command = (tmp_path, "--scores", *stores, "--weights", 1, 3)
+    command = (tmp_path, "scores", *stores, "--weights", 1, 3)
     assert "a.h5: 1 clips of the other stores are not here: c3. Give --common" in refused(capsys, *command)
     assert not (tmp_path / "ensemble.h5").exists()
     assert average(*command, "--common") == 0
@@ -317,7 +314,7 @@ def test_stores_are_averaged_by_weight_and_what_is_left_out_is_listed(tmp_path, 
 
 def test_store_is_the_same_whatever_the_folder(tmp_path, monkeypatch):
     stores = write_stores(tmp_path)
-    assert average(tmp_path, "--scores", *stores, "--common", "--out", tmp_path / "1.h5") == 0
+    assert average(tmp_path, "scores", *stores, "--common", "--out", tmp_path / "1.h5") == 0
     monkeypatch.chdir(tmp_path)
-    assert average(".", "--scores", "a.h5", "b.h5", "--common", "--out", "2.h5") == 0
+    assert average(".", "scores", "a.h5", "b.h5", "--common", "--out", "2.h5") == 0
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()

@@ -33,7 +33,7 @@ FOUNDATION = (
     "cores",
     "formatting",
     "templates",
-    "option_types",
+    "options",
     "tables",
     "temporaries",
     "ownership",

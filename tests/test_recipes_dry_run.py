@@ -177,7 +177,7 @@ def made_recipe(tmp_path) -> Callable[[str], Path]:
         ("step runs/teacher train --row teacher; step scores.h5 score --windows clip 10s\n"
          'step runs/a train --targets "$WORK/scores.h5" --window 2s', "will have no scores_2s"),
         ("step runs/a-seed0 train --row a --epochs 3\n"
-         'step runs/b average --checkpoints "$WORK/runs/a-seed0" --epochs 1-3', "no checkpoint of epoch 1"),
+         'step runs/b average weights "$WORK/runs/a-seed0" --epochs 1-3', "no checkpoint of epoch 1"),
         ("step enhanced-25p enhance --threshold 25p", "needs the teacher's scores"),
         ("step evaluation evaluate", "no run with a model is there"),
         ('made slim lists.py slim "$WORK" "$WORK/slim"; step other balance --labels "$WORK/slim/x.csv"', "slim/x.csv"),

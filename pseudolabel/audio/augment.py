@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 
 @dataclass(frozen=True)

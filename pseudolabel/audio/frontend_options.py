@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 from pseudolabel.errors import InputError, nearest
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 LONGEST_S = 1.0  # of windows and hops: more is a number of samples in the wrong place
 HIGHEST_RATE = 1_000_000  # Hz

@@ -19,7 +19,7 @@ from scipy import sparse, special
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 # The smaller parameter of the Beta distribution that probabilities are drawn from. Below 1 the density piles up at that
 # end: at a mean of a half both parameters are .35, a U whose arms are "nearly complete" and "nearly all missing".

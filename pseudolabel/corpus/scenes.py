@@ -9,7 +9,7 @@ import numpy as np
 
 from pseudolabel.corpus.synthesis import background_noise
 from pseudolabel.errors import InputError
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
 REPEATED_BELOW_S = 1.5  # a sound shorter than this may sound several times in one event: a dog barks more than once

@@ -14,7 +14,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 CHOICES = {
     "errors": ("I", "II"),

@@ -22,7 +22,7 @@ from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
 from pseudolabel.models import PRECISIONS
 from pseudolabel.models.tagger import Tagger
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 from pseudolabel.progress import Progress
 from pseudolabel.training.batches import Batch, augmented, read_batch
 from pseudolabel.training.checkpoints import KEPT, load_checkpoint, remove_old_checkpoints, save_checkpoint

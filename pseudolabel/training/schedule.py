@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pseudolabel.option_types import check_types
+from pseudolabel.options import check_types
 
 SCHEDULES = ("constant", "cosine", "halving")
 

@@ -184,7 +184,7 @@ EVALUATE = Case("evaluate", ("evaluate", *CPU), ("clips.h5", *LISTS, "runs/teach
                 (*folder("evaluation"), "work/results.md"))  # fmt: skip
 AVERAGE = Case("average", ("average", "work/runs/teacher", "work/runs/b", "--out", "work/runs/ab", *CPU),
                ("clips.h5", *LISTS, "runs"), folder("runs/ab"))  # fmt: skip
-ENSEMBLE = Case("average --scores", ("average", "--scores", "work/scores.h5", "work/other.h5"),
+ENSEMBLE = Case("average scores", ("average", "scores", "work/scores.h5", "work/other.h5"),
                 ("scores.h5", "other.h5"),
                 tuple(f"work/ensemble.{name}" for name in ("h5", "run.json", "missing.csv")))  # fmt: skip
 MERGE = Case("score --merge", ("score", "--merge", "work/scores.h5", "work/other.h5", "--out", "work/merged.h5"),

@@ -1,0 +1,182 @@
+"""From a command line to the options of a verb, and from what went wrong to one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import Any, get_args, get_origin
+
+from pseudolabel.cores import WAITING
+from pseudolabel.errors import InputError
+from pseudolabel.options import METADATA, Option, parse_number, type_hints
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+MENDABLE = (InputError, OSError)
+BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run")  # options that may come before a subcommand
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """Add an argument for each `option` of a dataclass, and of those nested in it, in the order of its fields."""
+    groups = {"": parser}
+    for name, each, how, hint in _declared(kind):
+        if how.group not in groups:
+            groups[how.group] = parser.add_argument_group(how.group)
+        said: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each, how), **_argument(hint, how)}
+        if how.positional:
+            groups[how.group].add_argument(name, **said)
+            continue
+        if each.default is MISSING and each.default_factory is MISSING:
+            said["required"] = True
+        groups[how.group].add_argument(how.flag or "--" + each.name.replace("_", "-"), dest=name, **said)
+
+
+def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[str, Any, Option, Any]]:
+    """Yield name (of nested ones: `a.b`), field, `Option` and type without None of each option of a dataclass."""
+    hints = type_hints(kind)
+    for each in fields(kind):
+        how, hint = each.metadata.get(METADATA), hints[each.name]
+        if how is None:
+            continue
+        inner = [one for one in get_args(hint) if one is not type(None)]
+        if len(inner) == 1 and get_origin(hint) is not tuple:
+            hint = inner[0]
+        how = replace(how, group=how.group or group)
+        if is_dataclass(hint):
+            yield from _declared(hint, f"{above}{each.name}.", how.group)
+        else:
+            yield f"{above}{each.name}", each, how, hint
+
+
+def _help(each: Any, how: Option) -> str:
+    """Return the help text of an option; its default is added where the text does not give it."""
+    default = each.default
+    if "default" in how.help or default in (MISSING, None, False, "") or default == ():
+        return how.help.replace("%", "%%")
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{how.help} (default: {shown})".strip().replace("%", "%%")
+
+
+def _argument(hint: Any, how: Option) -> dict[str, Any]:
+    """Return what argparse needs to know of a value of a declared type."""
+    if hint is bool:
+        return {"action": "store_true"}
+    said: dict[str, Any] = {"metavar": how.metavar} if how.metavar else {}
+    inner = get_args(hint)
+    if get_origin(hint) is tuple and not (how.parse and inner[1:] != (...,)):
+        several = inner[1:] == (...,)
+        said["nargs"] = ("*" if how.positional else "+") if several else len(inner)
+        hint = inner[0]
+    if how.repeat:
+        said["action"] = "extend"
+    if how.choices:
+        said["choices"] = how.choices
+        return said
+    return {**said, "type": _parser(how.parse or hint, how)}
+
+
+def _parser(parse: Any, how: Option) -> Callable[[str], Any]:
+    """Return a function that argparse calls with a text, and that gives its errors as they are."""
+
+    def value(text: str) -> Any:
+        try:
+            return parse_number(text, parse, how.rule) if parse in (int, float) else parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return value
+
+
+def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
+    """Return the options of a class from parsed arguments ({field: value}, of nested ones {field.field: value})."""
+    given = {}
+    for each in fields(kind):
+        name, how = f"{above}{each.name}", each.metadata.get(METADATA)
+        if how and is_dataclass(type_hints(kind)[each.name]):
+            given[each.name] = options_from(parsed, type_hints(kind)[each.name], f"{name}.")
+        elif how and name in parsed and not (how.positional and parsed[name] == []):
+            given[each.name] = parsed[name]
+    return kind(**given)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb, or one of its subcommands.
+
+    Args:
+        options: the class of its options.
+        run: what it does with them.
+        plan: what `--dry-run` does instead: it checks options and inputs, writes nothing, and returns a line.
+    """
+
+    options: type
+    run: Callable[[Any], object]
+    plan: Callable[[Any], str] | None = None
+
+
+def run_command(verb: str, description: str, commands: Command | dict[str, Command], argv: Sequence[str] | None) -> int:
+    """Run a verb: parse `argv`, call the function of its command, and turn what went wrong into a line and exit code.
+
+    Args:
+        commands: the subcommands by name; the first is what the verb does where none is named. Options of all verbs
+            may come before a subcommand.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {"": commands} if isinstance(commands, Command) else commands
+    name, rest = _subcommand(verb, commands, argv)
+    command = commands[name]
+    parser = argparse.ArgumentParser(
+        prog=f"pseudolabel {verb} {name if name in argv else ''}".rstrip(),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_options(parser, command.options)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if command.plan:
+        parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
+    namespace, unknown = parser.parse_known_args(rest)
+    if unknown:
+        old = unknown[0].removeprefix("--") in commands
+        hint = f" (now a subcommand: pseudolabel {verb} {unknown[0][2:]})" if old else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    parsed = vars(namespace)
+
+    def act() -> None:
+        options = options_from(parsed, command.options)
+        if not parsed.get("dry_run"):
+            command.run(options)
+        elif said := command.plan(options):
+            print(said)
+
+    return _exit_code(act, parser.prog, parsed["debug"])
+
+
+def _subcommand(verb: str, commands: dict[str, Command], argv: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the subcommand, the first where none is named, and the other arguments."""
+    at = 0
+    while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
+        at += 2 if argv[at] == "--work" else 1
+    if at < len(argv) and argv[at] in commands:
+        return argv[at], argv[:at] + argv[at + 1 :]
+    return next(iter(commands)), argv
+
+
+def _exit_code(function: Callable[[], object], prog: str, debug: bool) -> int:
+    """Call a function, and turn what went wrong into one line and an exit code."""
+    os.environ.setdefault(*WAITING)  # read when torch is loaded
+    try:
+        function()
+    except MENDABLE as error:
+        if debug:
+            raise
+        if isinstance(error, OSError) and error.strerror:
+            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{prog}: interrupted; run the same command again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0

@@ -1,0 +1,131 @@
+"""From a command line to options: what dataclasses declare is what a command takes, before and after a subcommand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pseudolabel.command import Command, run_command
+from pseudolabel.errors import InputError
+from pseudolabel.options import COUNT, NON_NEGATIVE, SHARE, Options, VerbOptions, name_value, nested, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner(Options):
+    rate: float = option(0.5, "share of clips", SHARE, flag="--mixup-rate")
+    kind: str = option("cosine", "which", choices=("cosine", "halving"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeOptions(VerbOptions):
+    """All kinds of options."""
+
+    runs: tuple[Path, ...] = option((), "runs", metavar="RUN", positional=True)
+    epochs: int = option(30, "how many", COUNT)
+    most: int | None = option(None, "at most", COUNT)
+    betas: tuple[float, float] = option((0.9, 0.999), "of Adam", SHARE)
+    weights: tuple[float, ...] = option((), "one each", NON_NEGATIVE, group="weights")
+    given: tuple[tuple[str, object], ...] = option((), "e.g. width=.25", parse=name_value, repeat=True)
+    soft: bool = option(False, "soft")
+    inner: Inner = nested(Inner, "augmentation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(VerbOptions):
+    folder: Path = option(help="what is checked", positional=True)
+
+
+def commands(seen: list) -> dict[str, Command]:
+    return {
+        "make": Command(MakeOptions, seen.append, lambda options: f"would make {options.work}"),
+        "check": Command(CheckOptions, seen.append),
+    }
+
+
+def parsed(*argv: str):
+    seen = []
+    assert run_command("try", "A verb.", commands(seen), argv) == 0
+    return seen[0]
+
+
+def test_defaults_are_those_of_the_dataclass():
+    assert parsed() == MakeOptions()
+
+
+def test_every_kind_of_option_is_taken():
+    options = parsed(
+        "a", "b", "--epochs", "3", "--most", "2", "--betas", ".5", "1", "--weights", "1", "2", "--soft", "--kind",
+        "halving", "--mixup-rate", "1", "--given", "w=.25", "n=x", "--given", "l=[1, 2]", "--overwrite",
+    )  # fmt: skip
+    assert options == MakeOptions(
+        runs=(Path("a"), Path("b")), epochs=3, most=2, betas=(0.5, 1.0), weights=(1.0, 2.0), soft=True, overwrite=True,
+        inner=Inner(rate=1.0, kind="halving"), given=(("w", 0.25), ("n", "x"), ("l", [1, 2])),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argv", "work"),
+    [
+        (["--work", "x", "check", "f"], "x"),
+        (["check", "--work", "x", "f"], "x"),
+        (["check", "f", "--work", "x"], "x"),
+        (["--work=x", "--strict", "check", "f"], "x"),
+        (["--work", "check", "check", "f"], "check"),
+        (["--work", "y", "check", "f", "--work", "x"], "x"),
+    ],
+)
+def test_options_of_all_verbs_may_come_before_and_after_a_subcommand(argv, work):
+    """A subparser's default would undo those before it."""
+    options = parsed(*argv)
+    assert (options.work, options.folder) == (Path(work), Path("f"))
+    assert options.strict == ("--strict" in argv)
+
+
+def test_without_a_subcommand_a_verb_does_its_first(capsys):
+    assert parsed("make", "check") == parsed("--", "check") == MakeOptions(runs=(Path("check"),))
+    assert run_command("try", "A verb.", commands([]), ["--dry-run", "--work", "x"]) == 0
+    assert capsys.readouterr().out == "would make x\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--epochs", "0"], "pseudolabel try: error: argument --epochs: must be a whole number of at least 1, not '0'"),
+        (["--epochs", "1.5"], "argument --epochs: must be a whole number of at least 1, not '1.5'"),
+        (["--weights", "1", "nan"], "argument --weights: must be a number of at least 0, not 'nan'"),
+        (["--mixup-rate", "2"], "argument --mixup-rate: must be a number in [0, 1], not '2'"),
+        (["--given", "w"], "argument --given: must be NAME=VALUE, not 'w'"),
+        (["--kind", "x"], "argument --kind: invalid choice: 'x'"),
+        (["check"], "pseudolabel try check: error: the following arguments are required: folder"),
+        (["--check", "f"], "unrecognized arguments: --check (now a subcommand: pseudolabel try check)"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+    ],
+)
+def test_what_a_command_does_not_take_is_named_with_the_rule(capsys, argv, line):
+    with pytest.raises(SystemExit) as caught:
+        run_command("try", "A verb.", commands([]), argv)
+    assert caught.value.code == 2
+    assert line in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_options_made_in_python_follow_the_same_rules():
+    for given, message in [
+        ({"epochs": 0}, "MakeOptions.epochs: must be a whole number of at least 1, not 0"),
+        ({"weights": (1, -1)}, "MakeOptions.weights: must be a number of at least 0, not -1"),
+        ({"betas": (0.9,)}, r"must be a tuple \(a number, a number\)"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            MakeOptions(**given)
+    with pytest.raises(InputError, match="no such choice: .x"):
+        Inner(kind="x")
+
+
+def test_help_gives_every_default(capsys):
+    with pytest.raises(SystemExit):
+        run_command("try", "A verb.", commands([]), ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for said in ("how many (default: 30)", "of Adam (default: 0.9 0.999)", "share of clips (default: 0.5)"):
+        assert said in text
+    assert "augmentation:" in text and "weights:" in text and "at most" in text
