@@ -118,7 +118,7 @@ def test_options_made_in_python_follow_the_same_rules():
     ]:
         with pytest.raises(InputError, match=message):
             MakeOptions(**given)
-    with pytest.raises(InputError, match="no such choice: .x"):
+    with pytest.raises(InputError, match="no such choice"):
         Inner(kind="x")
 
 
