@@ -29,6 +29,7 @@ ROOMS = (
 )  # each imports only from those before it
 FOUNDATION = (
     "errors",
+    "layout",
     "memory",
     "cores",
     "formatting",
