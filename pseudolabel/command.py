@@ -116,16 +116,25 @@ class Command:
     plan: Callable[[Any], str] | None = None
 
 
-def run_command(verb: str, description: str, commands: Command | dict[str, Command], argv: Sequence[str] | None) -> int:
+def run_command(
+    verb: str,
+    description: str,
+    commands: Command | dict[str, Command],
+    argv: Sequence[str] | None,
+    needed: bool = False,
+) -> int:
     """Run a verb: parse `argv`, call the function of its command, and turn what went wrong into a line and exit code.
 
     Args:
-        commands: the subcommands by name; the first is what the verb does where none is named. Options of all verbs
-            may come before a subcommand.
+        commands: the subcommands by name; the first is what the verb does where none is named, unless `needed`. Options
+            of all verbs may come before a subcommand.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"": commands} if isinstance(commands, Command) else commands
-    name, rest = _subcommand(verb, commands, argv)
+    name, rest = _subcommand(commands, argv)
+    if needed and name not in argv and not {"-h", "--help"} & set(argv):
+        print(f"pseudolabel {verb}: error: name one of {', '.join(commands)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     command = commands[name]
     parser = argparse.ArgumentParser(
         prog=f"pseudolabel {verb} {name if name in argv else ''}".rstrip(),
@@ -154,7 +163,7 @@ def run_command(verb: str, description: str, commands: Command | dict[str, Comma
     return _exit_code(act, parser.prog, parsed["debug"])
 
 
-def _subcommand(verb: str, commands: dict[str, Command], argv: list[str]) -> tuple[str, list[str]]:
+def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str, list[str]]:
     """Return the name of the subcommand, the first where none is named, and the other arguments."""
     at = 0
     while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
