@@ -127,7 +127,7 @@ def statistics(labels: LabelTable) -> dict[str, object]:
 
 def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) -> str:
     """Return the tables as text: the lists, then for each list the table over beta."""
-    from pseudolabel.reports.results import aligned
+    from pseudolabel.reports.text_tables import Table
 
     header = ["list", "clips", "labels", "a clip", "classes", "most", "rarest", "ratio", "Gini", "usual form"]
     rows = []
@@ -138,7 +138,7 @@ def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) 
             + [f"{number:,.0f}" for number in numbers]
             + [f"{row['gini']:.3f}", f"{row['gini_usual']:.3f}"]
         )
-    parts = [aligned((header, rows))]
+    parts = [Table(header, rows).aligned()]
     for name, row in figures.items():
         lacking = "".join(
             f"; {what}: {row[key]:,}"
@@ -156,7 +156,7 @@ def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) 
             f"{row.largest_factor:,} {row.one_in:,.1f}".split()
             for row in table
         ]
-        parts.append(f"\n{name}, oversampled by the max rule (Moore et al. 2023)\n{aligned((header, rows))}")
+        parts.append(f"\n{name}, oversampled by the max rule (Moore et al. 2023)\n{Table(header, rows).aligned()}")
         if all(row.largest_factor == 1 for row in table):
             parts.append("At none of these exponents does the rule repeat a clip.")
         long = [row.beta for row in table if row.times > LONG_EPOCH]
@@ -167,7 +167,7 @@ def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) 
 
 def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[float]) -> str:
     """Write the tables, balance.json, balance.txt and balance.png; return the text."""
-    from pseudolabel.reports.balance_figure import balance_figure
+    from pseudolabel.reports.figures import balance_figure
 
     vocabulary = lists[GIVEN].vocabulary
     figures = {name: statistics(labels) for name, labels in lists.items()}

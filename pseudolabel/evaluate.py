@@ -27,8 +27,6 @@ from pseudolabel.artefacts import write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.evaluation_lists import (
-    NOISY,
-    TRUTH,
     EvaluationLists,
     evaluated_clips,
     judge_folders,
@@ -39,6 +37,7 @@ from pseudolabel.evaluation_lists import (
     restricted,
     training_priors,
 )
+from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_device, check_vocabulary
@@ -52,14 +51,15 @@ from pseudolabel.reports.answers import (
     find_runs,
     measured,
     read_run,
+    run_of_store,
 )
 from pseudolabel.reports.beta_sweep import BetaSweep
-from pseudolabel.reports.evaluation import METRICS, Evaluation, named_row
-from pseudolabel.reports.evaluation_files import write_evaluation
+from pseudolabel.reports.evaluation import NOISY, TRUTH, Evaluation
+from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS, results_markdown, results_terminal
-from pseudolabel.reports.rows import Row, RunResult, rows_of
-from pseudolabel.reports.tables import aligned, markdown, plural
+from pseudolabel.reports.rows import Row, named_row, rows_of
 from pseudolabel.scores.class_map import BUILT_IN, ClassMap
+from pseudolabel.scores.metrics import OPTIONS
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
@@ -98,15 +98,15 @@ def combine(args: argparse.Namespace) -> None:
 
     corpora = [read_metrics(folder) for folder in args.combine]
     table = combined_table(corpora)
-    print(f"{aligned(table)}\n\n{additions_sentence(corpora)}")
+    print(f"{table.aligned()}\n\n{additions_sentence(corpora)}")
     if args.out:
         refuse_foreign_file(args.out, args.overwrite, begins_with("| "), "a table")
-        write_text(args.out, f"{markdown(table)}\n\n{additions_sentence(corpora)}\n", args.overwrite)
+        write_text(args.out, f"{table.markdown()}\n\n{additions_sentence(corpora)}\n", args.overwrite)
 
 
 def planned_rows(stores: Sequence[ScoreStore], folders: Sequence[Path], args: argparse.Namespace) -> list[Row]:
     """Return the rows that there will be, without metrics, so that what cannot be shown is refused before scoring."""
-    runs = [RunResult(store.path.stem, store.path.stem, str(store.path)) for store in stores]
+    runs = [run_of_store(store.path) for store in stores]
     runs += [read_run(folder, ()) for folder in folders]
     rows = rows_of([run.at_scale(window_name(scale)) for run in runs for scale in args.scales])
     if args.ablation is not None:
@@ -250,10 +250,8 @@ def evaluate(args: argparse.Namespace, out: Path) -> None:
         by_name = {row.name: row for row in rows}
         sweep = replace(sweep, rows=tuple(by_name[row.name] for row in sweep.rows))
     evaluation = Evaluation(
-        rows, enhanced, vocabulary.class_ids, vocabulary.names, len(clip_ids), missing + absent, truth is not None,
-        {"work": args.work, "out": out, "again": command_of("evaluate"), "labels": next(iter(paths.values())),
-         "truth": truth_path, **paths},
-        sets=tuple(sets), metrics=tuple(args.metrics) if args.metrics else None,
+        rows, enhanced, vocabulary.class_ids, vocabulary.names, len(clip_ids), missing + absent, args.work, out, paths,
+        truth_path, command_of("evaluate"), metrics=tuple(args.metrics) if args.metrics else None,
         scales=tuple(window_name(scale) for scale in args.scales), ablation=args.ablation, betas=sweep,
         remarks=tuple(text for text in (classes.report(),) if text),
     )  # fmt: skip
@@ -277,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--class-map", metavar="MAP",
                         help="CSV class_id,target_id, or esc50, fsd50k: the models' classes that stand for the "
                              "evaluated ones; a target's score is the maximum over its classes")  # fmt: skip
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, help="columns of the table (metrics.json has all)")
+    parser.add_argument("--metrics", nargs="+", choices=OPTIONS, help="columns of the table (metrics.json has all)")
     parser.add_argument("--scales", type=parse_window, nargs="+", default=[CLIP], metavar="SCALE",
                         help="clip, 10s, 5s, 2s: a row each, the mean of a clip's windows (default: clip)")  # fmt: skip
     parser.add_argument("--ablation", metavar="ROW", help="also a table of differences to this row")

@@ -24,12 +24,11 @@ from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.reports.answers import read_record
+from pseudolabel.reports.evaluation import NOISY, TRUTH
 from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.tables import read_csv
 from pseudolabel.training.out_of_fold import SEEN_CLIPS
-
-NOISY, TRUTH = "noisy", "truth"
 
 
 def named_list(text: str) -> tuple[str, Path]:

@@ -31,7 +31,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import run_record
-from pseudolabel.reports.learning_curve import CURVE, learning_curve
+from pseudolabel.reports.figures import CURVE, learning_curve
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
 from pseudolabel.train_material import (

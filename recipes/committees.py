@@ -18,7 +18,7 @@ from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.cli import run_verb, verb_parser
 from pseudolabel.errors import InputError
 from pseudolabel.records import sha256
-from pseudolabel.reports.results import aligned
+from pseudolabel.reports.text_tables import Table
 
 HEADER = ("committee", "models", "mean mAP", "best mAP", "committee mAP")
 
@@ -48,7 +48,7 @@ def compare(args: argparse.Namespace) -> None:
         lines.append((name, str(len(values)), *(f"{value:.4f}" for value in figures)))
     write_csv(args.work / "committees.csv", HEADER, lines)
     write_json(args.work / "committees.run.json", {"inputs": inputs})
-    write_text(args.work / "committees.txt", f"{aligned((HEADER, lines))}\n")
+    write_text(args.work / "committees.txt", f"{Table(HEADER, lines).aligned()}\n")
 
 
 def plan(args: argparse.Namespace) -> str:

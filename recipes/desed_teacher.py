@@ -24,8 +24,8 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.reports.results import aligned
 from pseudolabel.reports.rows import Spread
+from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.store import ScoreStore
 
 ARCHIVE = "desed_validation_teacher_student_levels.npz"
@@ -153,7 +153,7 @@ def table(work: Path) -> None:
         lines.append([*key, *(shown(name, spreads[name]) for name in SHOWN)])
     header = (*KEY, *(f"{name}{ending}" for name in (*COUNTS, *RATES) for ending in ("", "_sd")))
     write_csv(work / "recovered.csv", header, rows)
-    text = aligned(([*KEY, *SHOWN], lines))
+    text = Table([*KEY, *SHOWN], lines).aligned()
     write_text(work / "recovered.txt", f"{text}\n")
     print(text)
 

@@ -328,7 +328,7 @@ def test_a_sweep_over_beta_has_its_table_its_line_and_its_figures(work, monkeypa
 
 
 def test_sweeps_that_cannot_be_drawn_are_refused(work, monkeypatch, capsys):
-    assert "runs of 0 exponent(s) are there" in failure(capsys, work, *scores(work), "--betas")
+    assert "needs runs of two exponents or more, has 0" in failure(capsys, work, *scores(work), "--betas")
     runs = sweep_runs(work)
     runs["again"] = {"row": "again", "seed": 0, "options": {"sampling": "shuffle"}}
     made_up_runs(work, monkeypatch, runs)

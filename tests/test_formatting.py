@@ -19,6 +19,8 @@ from pseudolabel.formatting import exact, fraction, percent, plural
         (fraction(1.0), "1.000"),
         (fraction(-0.0123), "-.012"),
         (fraction(0.5, 1), ".5"),
+        (fraction(0.4125), ".412"),
+        (fraction(2.5), "2.500"),
         (fraction(None), "-"),
         (fraction(math.nan), "-"),
         (percent(12.34), "12.3 %"),

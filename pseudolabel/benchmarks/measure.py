@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.cores import allowed_cores
-from pseudolabel.reports.results import aligned
+from pseudolabel.reports.text_tables import Table
 
 STATUS = Path("/proc/self/status")
 SAMPLE_S = 0.01
@@ -82,7 +82,7 @@ class Report:
     def lines(self) -> list[str]:
         """Return the table as text."""
         header = ("stage", "seconds", "items/s", "memory")
-        table = aligned((header, [_row(stage) for stage in self.stages])).split("\n")
+        table = Table(header, [_row(stage) for stage in self.stages]).aligned().split("\n")
         notes = ["", *map(_notes, self.stages)]
         rows = [f"{line}  {note}".rstrip() for line, note in zip(table, notes, strict=True)]
         return [*rows, *(f"{name}: {value}" for name, value in self.facts.items())]

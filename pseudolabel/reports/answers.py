@@ -1,12 +1,12 @@
-"""What runs and score stores answer for the evaluated clips, at every scale asked for."""
+"""Scores of runs and score stores for the evaluated clips, at every scale, and their metrics."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,53 +21,53 @@ from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
-from pseudolabel.tables import read_csv
-from pseudolabel.training.out_of_fold import SEEN_CLIPS
+from pseudolabel.tables import read_json
+from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen
 from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
 
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
+
 RUN_FIELDS = ("command", "seed", "epoch", "n_parameters", "n_train_clips", "train_seconds")
-Answer = tuple[RunResult, np.ndarray]
+Answer = tuple[RunResult, np.ndarray]  # a run, and its scores (N, targets) of the evaluated clips
 
 
 def find_runs(folder: Path, named: Sequence[Path] | None) -> list[Path]:
-    """Return the run folders: those named by path or by name in `folder`, or, with None, all there with a model."""
+    """Return run folders: those named by path or by name in `folder`, or, with None, all in it that have a model."""
     if named is None:
         return sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
-    found = [path if (path / WEIGHTS).is_file() else folder / path for path in named]
-    for path, given in zip(found, named, strict=True):
-        if not (path / WEIGHTS).is_file():
-            raise InputError(
-                f"no run {str(given)!r} with a {WEIGHTS}", "--runs", f"Name folders, or names in {folder}."
-            )
-    return found
+    runs = [path if (path / WEIGHTS).is_file() else folder / path for path in named]
+    for run, given in zip(runs, named, strict=True):
+        if not (run / WEIGHTS).is_file():
+            raise absent_run(given, folder)
+    return runs
+
+
+def absent_run(run: Path, folder: Path) -> InputError:
+    """Return the error of a named run that is neither a path nor in the folder of runs."""
+    return InputError(f"no run {str(run)!r} with a {WEIGHTS}", "--runs", f"Name folders, or names in {folder}.")
 
 
 def read_record(folder: Path) -> dict:
     """Return run.json of a run folder, {} where there is none."""
     path = folder / "run.json"
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON ({error})", path) from error
+    record = read_json(path) if path.is_file() else {}
     if not isinstance(record, dict) or not isinstance(record.get("options") or {}, dict):
         raise InputError("not an object with the fields of a run", path)
     return record
 
 
 def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
-    """Return what a run folder says of itself, and how many of `clip_ids` it was trained on."""
+    """Return a run folder as run.json describes it, and how many of `clip_ids` it was trained on."""
     record, n_seen = read_record(folder), None
     if (folder / SEEN_CLIPS).is_file():
-        trained_on = [row["clip_id"] for row in read_csv(folder / SEEN_CLIPS, ("clip_id",))]
-        n_seen = len(same_clips(clip_ids, trained_on))
-    known = {name: record.get(name) for name in RUN_FIELDS}
-    known |= {"beta": beta_of(record, folder / "run.json"), "last_evaluations": last_evaluations(record)}
-    return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **known)
+        n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
+    fields = {name: record.get(name) for name in RUN_FIELDS}
+    fields |= {"beta": beta_of(record, folder / "run.json"), "last_evaluations": last_evaluations(record)}
+    return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **fields)
 
 
-def beta_of(record: Mapping, place: Path | str = "") -> float | None:
+def beta_of(record: Mapping, source: Path | str = "") -> float | None:
     """Return the oversampling exponent of a run: 0 where clips were only shuffled, None where another rule drew."""
     options = record.get("options") or {}
     sampling, beta = options.get("sampling"), options.get("beta")
@@ -77,59 +77,64 @@ def beta_of(record: Mapping, place: Path | str = "") -> float | None:
         return None
     beta = DEFAULT_BETA if beta is None else beta
     if not isinstance(beta, int | float) or not 0 <= beta < math.inf:
-        raise InputError(f"beta {beta!r} is not a number of at least 0", place, "Train the run again.")
+        raise InputError(f"beta {beta!r} is not a number of at least 0", source, "Train the run again.")
     return float(beta)
 
 
 def last_evaluations(record: Mapping) -> dict[str, float]:
-    """Return the mean over the last five evaluations of the metric of a run, where run.json has it."""
+    """Return the metric of a run and its mean over the last five evaluations, where run.json has them."""
     metric, mean = (record.get("options") or {}).get("metric"), record.get(MEAN_OF_LAST)
     return {metric: float(mean)} if metric in METRICS and isinstance(mean, int | float) else {}
+
+
+def run_of_store(path: Path) -> RunResult:
+    """Return a score store as a run without a record."""
+    return RunResult(path.stem, path.stem, str(path))
 
 
 def answers_of_stores(
     stores: Sequence[ScoreStore], clip_ids: Sequence[str], classes: ClassMap, scales: Sequence[str | float] = (CLIP,)
 ) -> Iterator[Answer]:
-    """Yield each score store as a row of its own, one for each scale, and its scores (N, targets)."""
+    """Yield each score store as a run of its own, once for each scale, and its scores (N, targets)."""
     for store in stores:
         rows = store.rows(clip_ids)
         for scale in scales:
-            if scale == CLIP:
-                scores = store.read(CLIP, rows)[:, 0]
-            else:
-                scores = mean_over_windows(store.read(scale, rows), store.n_windows(scale)[rows])
-            run = RunResult(store.path.stem, store.path.stem, str(store.path)).at_scale(window_name(scale))
-            yield run, classes.apply(scores, store.class_ids, store.path)
+            scores = store.read(scale, rows)
+            of_clips = _of_clips(scores, None if scale == CLIP else store.n_windows(scale)[rows])
+            yield (
+                run_of_store(store.path).at_scale(window_name(scale)),
+                classes.apply(of_clips, store.class_ids, store.path),
+            )
 
 
 def answers_of_models(
-    folders: Sequence[Path], clips, clip_ids: Sequence[str], classes: ClassMap, batch_size: int, device,
+    folders: Sequence[Path], clips: ClipStore, clip_ids: Sequence[str], classes: ClassMap, batch_size: int, device,
     scales: Sequence[str | float] = (CLIP,),
 ) -> Iterator[Answer]:  # fmt: skip
-    """Yield each run, one row for each scale, and its scores (N, targets) of the clips of a store."""
+    """Yield each run, once for each scale, and its scores (N, targets) of the clips of a store."""
     from pseudolabel.models import load_model
     from pseudolabel.training.scoring import score_clips
 
     rows = clips.rows(clip_ids)
+    n_samples = np.asarray(clips.n_samples)[rows]
     for folder in progress_over(folders, "evaluate", len(folders), "run"):
         tagger = load_model(folder, device)
         if tagger.config["sample_rate"] != clips.sample_rate:
-            raise InputError(
-                f"the model hears {tagger.config['sample_rate']} Hz, the clips have {clips.sample_rate} Hz",
-                folder,
-                "Prepare the clips with its --sample-rate.",
-            )
+            message = f"the model expects {tagger.config['sample_rate']} Hz, the clips have {clips.sample_rate} Hz"
+            raise InputError(message, folder, "Prepare the clips with its --sample-rate.")
         run = read_run(folder, clip_ids)
         n_parameters = run.n_parameters or sum(weights.numel() for weights in tagger.parameters())
         run = replace(run, model=tagger.config["name"], n_parameters=n_parameters)
         for scale in scales:
             scores = score_clips(tagger, clips, rows, scale, batch_size, device)
-            if scale == CLIP:
-                scores = scores[:, 0]
-            else:
-                n_samples = np.asarray(clips.n_samples)[rows]
-                scores = mean_over_windows(scores, n_windows(n_samples, window_samples(scale, clips.sample_rate)))
-            yield run.at_scale(window_name(scale)), classes.apply(scores, tagger.config["class_ids"], folder)
+            length = window_samples(scale, clips.sample_rate)
+            of_clips = _of_clips(scores, None if length is None else n_windows(n_samples, length))
+            yield run.at_scale(window_name(scale)), classes.apply(of_clips, tagger.config["class_ids"], folder)
+
+
+def _of_clips(scores: np.ndarray, n_windows: np.ndarray | None) -> np.ndarray:
+    """Return scores of whole clips (N, K) from (N, W, K): the only window of a clip, or the mean over its windows."""
+    return scores[:, 0] if n_windows is None else mean_over_windows(scores, n_windows)
 
 
 def measured(clip_ids: Sequence[str], sets: Mapping[str, LabelTable], answers: Iterator[Answer]) -> list[RunResult]:
@@ -146,8 +151,7 @@ def measured(clip_ids: Sequence[str], sets: Mapping[str, LabelTable], answers: I
         references[name] = np.array(rows, np.int64), labels.select([clip_ids[row] for row in rows]).matrix
     results = []
     for run, scores in answers:
-        found = {name: summary_and_classes(matrix, scores[rows]) for name, (rows, matrix) in references.items()}
-        run.metrics.update({name: summary for name, (summary, _) in found.items()})
-        run.classes.update({name: classes for name, (_, classes) in found.items()})
+        for name, (rows, matrix) in references.items():
+            run.metrics[name], run.classes[name] = summary_and_classes(matrix, scores[rows])
         results.append(run)
     return results

@@ -1,7 +1,7 @@
-"""Runs that differ in the oversampling exponent beta, as Moore et al. 2023 compare them (section 4).
+"""Runs that differ in the oversampling exponent beta, compared and drawn as in Moore et al. 2023 (section 4).
 
-Metrics over beta against each set of labels, and each class's change of AP, from the lowest beta to the highest, over
-the logarithm of its prior in the training list, with the line of least squares.
+Metrics over beta against each set of labels, and the change of each class's AP, from the lowest beta to the highest,
+over the logarithm of its prior in the training list, with the least-squares line.
 """
 
 from __future__ import annotations
@@ -9,14 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import fraction
+from pseudolabel.reports.figures import GREY, MARKERS, SET_COLOURS, Picture, draw_picture, panels_of
 from pseudolabel.reports.rows import Row, Spread
-from pseudolabel.reports.tables import Table, fraction, signed, spread_text
+from pseudolabel.reports.text_tables import Table
+from pseudolabel.scores.metrics import METRICS, Metric
 
-FIGURES = {"map": ("mAP", 3), "d_prime": ("d'", 2)}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = (METRICS["map"], METRICS["d_prime"])
 
 
 @dataclass(frozen=True)
@@ -24,50 +32,48 @@ class BetaSweep:
     """Rows that differ in beta.
 
     Args:
-        rows: lowest beta first, a row each.
-        against: the sets of labels, name -> what the reader calls it.
-        priors: (K,) clips of the class / clips, in the training list `place`.
-        place: that list.
-        left_out: rows that do not say with which beta they were trained.
+        rows: one for each beta, lowest beta first.
+        against: the sets of labels, name -> what a reader calls it.
+        priors: (K,) share of the clips of the training list that have the class.
+        training_list: where that list is.
+        left_out: rows without a recorded beta.
     """
 
     rows: tuple[Row, ...]
     against: dict[str, str]
     priors: np.ndarray
-    place: str
+    training_list: str
     left_out: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[Row], against: dict[str, str], priors: np.ndarray, place: str) -> BetaSweep:
+    def of(cls, rows: Sequence[Row], against: dict[str, str], priors: np.ndarray, training_list: str) -> BetaSweep:
         """Return the sweep among some rows.
 
         Raises:
-            InputError: fewer than two exponents, or two rows, or the runs of one row, do not agree in which is theirs.
+            InputError: fewer than two exponents, two rows of one exponent, or a row of several.
         """
         by_beta: dict[float, Row] = {}
         for row in rows:
-            betas = sorted(set(row.known("beta")))
+            betas = sorted(set(row.recorded("beta")))
             if len(betas) > 1:
-                raise InputError(f"runs of the row {row.name!r} have several: {first_few(betas)}", "--betas",
-                                 "Train each beta with a --row of its own.")  # fmt: skip
+                message = f"runs of the row {row.name!r} have several: {first_few(betas)}"
+                raise InputError(message, "--betas", "Train each beta with a --row of its own.")
             for beta in betas:
                 if beta in by_beta:
-                    raise InputError(f"rows {by_beta[beta].name!r} and {row.name!r} both have {beta:g}", "--betas",
-                                     "Name the runs of the sweep with --runs.")  # fmt: skip
+                    message = f"rows {by_beta[beta].name!r} and {row.name!r} both have {beta:g}"
+                    raise InputError(message, "--betas", "Name the runs of the sweep with --runs.")
                 by_beta[beta] = row
         if len(by_beta) < 2:
-            raise InputError(
-                f"runs of {len(by_beta)} exponent(s) are there", "--betas",
-                "Train with --sampling repeat or max-rule and several values of --beta.",
-            )  # fmt: skip
+            remedy = "Train with --sampling repeat or max-rule and several values of --beta."
+            raise InputError(f"needs runs of two exponents or more, has {len(by_beta)}", "--betas", remedy)
         used = tuple(by_beta[beta] for beta in sorted(by_beta))
-        left_out = tuple(row.name for row in rows if not row.known("beta"))
-        return cls(used, against, np.asarray(priors, np.float64), place, left_out)
+        left_out = tuple(row.name for row in rows if not row.recorded("beta"))
+        return cls(used, against, np.asarray(priors, np.float64), training_list, left_out)
 
     @property
     def betas(self) -> list[float]:
         """The exponents, lowest first."""
-        return [row.known("beta")[0] for row in self.rows]
+        return [row.recorded("beta")[0] for row in self.rows]
 
     def changes(self, against: str) -> np.ndarray:
         """Return the change of each class's AP (K,) from the lowest beta to the highest; NaN where there is no AP."""
@@ -84,72 +90,133 @@ class BetaSweep:
 
         change = self.changes(against)
         used = np.isfinite(change) & (self.priors > 0)
-        found = {"n_classes": int(used.sum()), "mean": float(change[used].mean()) if used.any() else math.nan}
+        counted = {"n_classes": int(used.sum()), "mean": float(change[used].mean()) if used.any() else math.nan}
         at = np.log10(self.priors[used])
         if used.sum() < 3 or np.ptp(at) == 0:
-            return {**found, **dict.fromkeys(("slope", "intercept", "r", "p"), math.nan)}
+            return counted | dict.fromkeys(("slope", "intercept", "r", "p"), math.nan)
         line = linregress(at, change[used])
-        return {**found, "slope": float(line.slope), "intercept": float(line.intercept), "r": float(line.rvalue),
-                "p": float(line.pvalue)}  # fmt: skip
+        values = (line.slope, line.intercept, line.rvalue, line.pvalue)
+        return counted | dict(zip(("slope", "intercept", "r", "p"), map(float, values), strict=True))
 
     def table(self) -> Table:
         """Return mAP and d' against each set, a line for each beta."""
-        header = ["β", "row", "seeds"]
-        header += [f"{heading} {word}" for word in self.against.values() for heading, _ in FIGURES.values()]
+        header = [f"{metric.heading} {word}" for word in self.against.values() for metric in SHOWN]
         lines = []
         for beta, row in zip(self.betas, self.rows, strict=True):
-            spreads = [spread_text(row.spread(against, key), digits) for against in self.against
-                       for key, (_, digits) in FIGURES.items()]  # fmt: skip
-            lines.append([f"{beta:g}", row.name, str(len(row.runs)), *spreads])
-        return header, lines
+            cells = [row.spread(name, metric.key).text(metric.digits) for name in self.against for metric in SHOWN]
+            lines.append([f"{beta:g}", row.name, str(len(row.runs)), *cells])
+        return Table(["β", "row", "seeds", *header], lines, n_text=2)
 
-    def words(self) -> str:
-        """Return in words where each metric is best, and whether the change of AP follows the prior."""
+    def summary(self) -> str:
+        """Return where each metric is best, and whether the change of AP follows the prior."""
         low, high = self.betas[0], self.betas[-1]
         texts = []
         for against, word in self.against.items():
-            best = [f"{heading} is highest at β = {self.betas[int(np.nanargmax(means))]:g}"
-                    for key, (heading, _) in FIGURES.items()
-                    if not np.isnan(means := [row.spread(against, key).mean for row in self.rows]).all()]  # fmt: skip
+            best = [f"{metric.heading} is highest at β = {beta:g}" for metric, beta in self._best(against)]
             line = self.regression(against)
-            change = signed(Spread(line["mean"], None, 1), 4)
             texts.append(
                 f"Against the {word} labels {' and '.join(best)}. From β = {low:g} to {high:g} the AP of "
-                f"{line['n_classes']} classes changes by {change} in the mean; {line_words(line)}."
+                f"{line['n_classes']} classes changes by {_signed(line['mean'])} on average; {_slope_text(line)}."
             )
         if self.left_out:
             texts.append(f"Without a β, so left out here: {first_few(self.left_out, 8)}.")
         return " ".join(texts)
 
+    def _best(self, against: str) -> list[tuple[Metric, float]]:
+        """Return each metric that a row has, with the beta at which it is highest."""
+        means = {metric: [row.spread(against, metric.key).mean for row in self.rows] for metric in SHOWN}
+        return [
+            (metric, self.betas[int(np.nanargmax(values))])
+            for metric, values in means.items()
+            if not np.isnan(values).all()
+        ]
+
     def record(self) -> dict[str, object]:
-        """Return what metrics.json says of it."""
+        """Return the sweep as metrics.json has it."""
         return {
             "betas": self.betas,
             "rows": [row.name for row in self.rows],
-            "priors_of": self.place,
+            "priors_of": self.training_list,
             "left_out": list(self.left_out),
             "ap_change": {against: self.regression(against) for against in self.against},
         }
 
-    def per_class(self) -> tuple[list[str], list[list[object]]]:
-        """Return header and columns of betas.csv: prior, and the change of AP against each set."""
-        changes = [[_number(value) for value in self.changes(against)] for against in self.against]
-        return ["prior", *(f"ap_change_{against}" for against in self.against)], [
-            [f"{prior:.9g}" for prior in self.priors], *changes,
-        ]  # fmt: skip
+
+def _signed(value: float) -> str:
+    return Spread(value, None, 1).signed(4)
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def line_words(line: dict[str, float]) -> str:
-    """Return slope and p of a regression in words."""
+def _slope_text(line: dict[str, float]) -> str:
     if math.isnan(line["slope"]):
         return "too few classes or priors for a line"
-    return f"slope over log10 of the prior {signed(Spread(line['slope'], None, 1), 4)}, {p_words(line['p'])}"
+    return f"slope over log10 of the prior {_signed(line['slope'])}, {p_text(line['p'])}"
 
 
-def p_words(p: float) -> str:
+def p_text(p: float) -> str:
     """Return `p = .045`, or `p < .001`."""
     return "p < .001" if p < 0.001 else f"p = {fraction(p)}"
+
+
+def beta_pictures(sweep: BetaSweep) -> list[Picture]:
+    """Draw mAP and d' over beta, and the change of each class's AP over its prior."""
+    return [
+        *(draw_picture(f"betas_{metric.key}", _metric_figure, sweep, metric) for metric in SHOWN),
+        draw_picture("betas_classes", _classes_figure, sweep),
+    ]
+
+
+def _metric_figure(sweep: BetaSweep, metric: Metric) -> tuple[Figure, str, str]:
+    """Change of a metric over beta against each set, from its value at the lowest beta (Moore et al., Fig. 1 and 2)."""
+    figure, (axes,) = panels_of(4.2)
+    lowest = f"β = {sweep.betas[0]:g}"
+    for i, (against, word) in enumerate(sweep.against.items()):
+        spreads = [row.spread(against, metric.key) for row in sweep.rows]
+        start = spreads[0].mean
+        changes = np.array([spread.mean - start for spread in spreads])
+        label = f"{word} ({fraction(start, metric.digits)} at {lowest})"
+        colour, marker = SET_COLOURS[i % len(SET_COLOURS)], MARKERS[i % len(MARKERS)]
+        axes.plot(sweep.betas, changes, color=colour, marker=marker, ms=5, lw=1.6, label=label)
+        several = np.array([bool(spread.sd) for spread in spreads])
+        if several.any():
+            deviations = [spread.sd for spread in spreads if spread.sd]
+            at = np.array(sweep.betas)[several]
+            axes.errorbar(at, changes[several], deviations, color=colour, ls="none", capsize=3, lw=1)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set(xlabel="oversampling exponent β", ylabel=f"change of {metric.heading} from {lowest}")
+    axes.set_xticks(sweep.betas, [f"{beta:g}" for beta in sweep.betas])
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=min(3, len(sweep.against)))
+    caption = "Each set from its own level, so that all lines meet at the lowest β; whiskers: one standard deviation."
+    return figure, f"{metric.heading} over the oversampling exponent", caption
+
+
+def _classes_figure(sweep: BetaSweep) -> tuple[Figure, str, str]:
+    """Change of each class's AP over its prior, the mean and the regression line (Moore et al., Fig. 3)."""
+    figure, panels = panels_of(4.4, len(sweep.against), sharey=True)
+    for i, (axes, against) in enumerate(zip(panels, sweep.against, strict=True)):
+        _draw_classes(axes, sweep, against, SET_COLOURS[i % len(SET_COLOURS)])
+    panels[0].set(ylabel=f"change of AP from β = {sweep.betas[0]:g} to {sweep.betas[-1]:g}")
+    caption = "Each dot a class; slope: change of AP for ten times the prior, p of no slope (two-sided)."
+    return figure, "Change of AP by class over its prior", caption
+
+
+def _draw_classes(axes: Axes, sweep: BetaSweep, against: str, colour: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    change, line = sweep.changes(against), sweep.regression(against)
+    used = np.isfinite(change) & (sweep.priors > 0)
+    priors = sweep.priors[used]
+    axes.plot(priors, change[used], "o", ms=4, mec="none", alpha=0.65, color=colour)
+    axes.axhline(0, color="black", lw=0.8)
+    if used.any():
+        axes.axhline(line["mean"], color=GREY, lw=1.4, ls="--", label=f"mean {line['mean']:+.4f}")
+    if not math.isnan(line["slope"]):
+        ends = np.array([priors.min(), priors.max()])
+        fitted = line["intercept"] + line["slope"] * np.log10(ends)
+        axes.plot(ends, fitted, color="black", lw=1.6, label=f"slope {line['slope']:+.4f}, {p_text(line['p'])}")
+    title = f"{sweep.against[against]}, {line['n_classes']} classes"
+    axes.set(xscale="log", xlabel="prior in the training list", title=title)
+    decades = np.ptp(np.log10(priors)) if used.any() else 0
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend(frameon=False, fontsize=9)

@@ -1,46 +1,48 @@
-"""What an evaluation found: rows, sets of labels, metrics; every report is written from it alone."""
+"""The outcome of an evaluation: rows, sets of labels, metrics; every report is written from it alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.reports.rows import Row
+from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 
 if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
 
-# what --metrics names: (key of a run's metrics, heading, digits)
-METRICS = {
-    "map": (("map", "mAP", 3),),
-    "auc": (("auc", "AUC", 3),),
-    "d-prime": (("d_prime", "d'", 2), ("d_prime_class_mean", "mean d'", 2)),
-    "lwlrap": (("lwlrap", "lwlrap", 3),),
-    "map@3": (("map_at_3", "mAP@3", 3),),
-    "accuracy": (("accuracy", "accuracy", 3),),
-    "f1": (("f1_micro", "F1 micro", 3), ("f1_macro", "F1 macro", 3)),
-}
-SIDE_BY_SIDE = ("map", "auc", "d-prime")  # against several sets (PSLA, Table IX), where no others are asked for
+NOISY, TRUTH = "noisy", "truth"  # names of the sets of labels where the user gives none
+USUAL = ("map", "d_prime")  # columns against every set
+USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # further columns against the first set
+SIDE_BY_SIDE = ("map", "auc", "d_prime")  # columns against each of several sets (PSLA, Table IX)
+
+
+class Column(NamedTuple):
+    """A column of metrics in the table of rows."""
+
+    against: str
+    metric: Metric
+    heading: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that an evaluation found; the reports are written from it alone.
+    """The outcome of an evaluation.
 
     Args:
         rows: rows of the table, in its order.
         enhanced: folder name -> `judge_additions` of it, and its `folder`.
-        n_clips: evaluated clips; `missing`: (clip id, reason) of those of the list that were left out.
-        has_truth: whether true labels are known for the evaluated clips.
-        paths: what the reader may want to open next: `work`, `out`, `labels`, `truth`.
-        sets: the sets of labels beside the truth: `noisy`, or the names of --labels-set.
-        metrics: names of METRICS that the table of rows shall have; None: the usual ones.
+        n_clips: evaluated clips. missing: (clip id, reason) of clips of the list that were left out.
+        work, out: the work folder, and the folder of the evaluation.
+        lists: set of labels beside the truth (`noisy`, or the names of --labels-set) -> its list.
+        truth: the list of true labels; None where they are unknown.
+        command: the command that repeats the evaluation.
+        metrics: what --metrics names; None: the usual columns.
         scales: the scales that were scored, `clip`, `10s`, ...
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
-        remarks: what else must be known to read the tables rightly.
+        remarks: what else a reader of the tables must know.
     """
 
     rows: list[Row]
@@ -49,9 +51,11 @@ class Evaluation:
     class_names: tuple[str, ...]
     n_clips: int
     missing: list[tuple[str, str]]
-    has_truth: bool
-    paths: dict[str, Path | None] = field(default_factory=dict)
-    sets: tuple[str, ...] = ("noisy",)
+    work: Path
+    out: Path
+    lists: dict[str, Path]
+    truth: Path | None = None
+    command: str = ""
     metrics: tuple[str, ...] | None = None
     scales: tuple[str, ...] = ("clip",)
     ablation: str | None = None
@@ -63,43 +67,42 @@ class Evaluation:
         return next((row for row in self.rows if row.name == name), None)
 
     @property
-    def main(self) -> str:
-        """What the headline is measured against: `truth` where it is known."""
-        return self.against[0]
+    def has_named_sets(self) -> bool:
+        """Whether the user named the sets of labels."""
+        return tuple(self.lists) != (NOISY,)
 
     @property
     def against(self) -> list[str]:
-        """Every set of labels, in the order of the tables: the truth where it is known, then `sets`."""
-        return [*(["truth"] if self.has_truth else []), *self.sets]
+        """Every set of labels, in the order of the tables: the truth where it is known, then `lists`."""
+        return [*([] if self.truth is None else [TRUTH]), *self.lists]
 
-    def columns(self) -> list[tuple[str, str, str, int]]:
-        """Return the figures of the table of rows: (set, metric key, heading, digits)."""
+    @property
+    def measured_against(self) -> list[str]:
+        """The sets of labels that a row was measured against."""
+        return [name for name in self.against if any(name in row.against() for row in self.rows)]
+
+    @property
+    def main(self) -> str:
+        """The set of labels of the headline: `truth` where it is known."""
+        return self.against[0]
+
+    def word(self, against: str) -> str:
+        """Return what a reader calls a set of labels: true, noisy, given where no truth is known, or its name."""
+        if against == TRUTH:
+            return "true"
+        return "given" if against == NOISY and self.truth is None else against
+
+    def columns(self) -> list[Column]:
+        """Return the columns of metrics in the table of rows."""
         columns = []
         for against in self.against:
             if self.metrics is not None:
-                shown = [part for name in self.metrics for part in METRICS[name]]
-            elif self.sets != ("noisy",):
-                shown = [METRICS[name][0] for name in SIDE_BY_SIDE]
+                shown = [metric for option in self.metrics for metric in metrics_of(option)]
             else:
-                shown = [METRICS["map"][0], METRICS["d-prime"][0], *(METRICS["f1"] if against == self.main else ())]
-            for key, heading, digits in shown:
-                plain = self.metrics is None and key.startswith("f1")
-                columns.append((against, key, heading if plain else f"{heading} {labels_word(self, against)}", digits))
+                of_main = USUAL_OF_MAIN if against == self.main else ()
+                shown = [METRICS[key] for key in (SIDE_BY_SIDE if self.has_named_sets else (*USUAL, *of_main))]
+            for metric in shown:
+                only_of_main = self.metrics is None and metric.key in USUAL_OF_MAIN
+                heading = metric.heading if only_of_main else f"{metric.heading} {self.word(against)}"
+                columns.append(Column(against, metric, heading))
         return columns
-
-
-def labels_word(evaluation: Evaluation, against: str) -> str:
-    """Return how the reader knows a set of labels: true, noisy, its name, or given where no truth is known."""
-    if against == "truth":
-        return "true"
-    return against if against != "noisy" else "noisy" if evaluation.has_truth else "given"
-
-
-def named_row(rows: list[Row], name: str, option: str) -> Row:
-    """Return a row by name; InputError naming the nearest one where it is not there."""
-    for row in rows:
-        if row.name == name:
-            return row
-    names = [row.name for row in rows]
-    remedy = f"Nearest: {found!r}." if (found := nearest(name, names)) else ""
-    raise InputError(f"no row {name!r}; there are: {first_few(names, 8)}", option, remedy)

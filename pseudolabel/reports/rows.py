@@ -1,4 +1,4 @@
-"""Rows of the results table: the runs that differ only in their seed, their mean and their spread."""
+"""Rows of the results table: runs that differ only in their seed, with their mean and spread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few, nearest
+from pseudolabel.formatting import fraction
 from pseudolabel.scores.windows import CLIP
 
 STUDENT_ROWS = ("weak", "enhanced", "psl_10s", "psl_5s", "psl_2s", "true")
@@ -33,14 +34,14 @@ class RunResult:
     Args:
         run: name of the run folder or of the store.
         row: the row of the table that it belongs to.
-        command: what made it, as run.json says.
-        metrics: name of a set of labels (`truth` where known, `noisy`) -> summary_metrics.
-        classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
-        n_seen: how many of the evaluated clips were in its training list; None where the list is unknown.
-        scale: which of the scores: `clip`, or the mean over windows of that length; the row is then NAME@2s.
-        epoch: of a run, where it is the model of that one alone.
-        beta: the oversampling exponent that it was trained with, 0 where clips were only shuffled.
+        command: what made it, from run.json.
+        epoch: set where the run is the model of that one epoch.
+        n_seen: how many of the evaluated clips it was trained on; None where its training list is unknown.
+        scale: which scores: `clip`, or the mean over windows of that length, whose row is NAME@2s.
+        beta: the oversampling exponent of its training, 0 where clips were only shuffled.
         last_evaluations: metric -> mean over the last five evaluations of its validation list.
+        metrics: name of a set of labels (`truth`, `noisy`, ...) -> `summary_metrics`.
+        classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
     """
 
     run: str
@@ -61,11 +62,11 @@ class RunResult:
     classes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
-        """Return what metrics.json says of the run: everything but the per-class arrays."""
+        """Return the run as metrics.json has it: everything but the per-class arrays."""
         return {name: value for name, value in vars(self).items() if name != "classes"}
 
     def at_scale(self, scale: str) -> RunResult:
-        """Return the same run, heard in pieces: its row has the scale in its name."""
+        """Return the same run, not yet measured, scored at a scale that its row then has in its name."""
         if scale == CLIP:
             return self
         return replace(self, row=f"{self.row}@{scale}", scale=scale, metrics={}, classes={})
@@ -86,6 +87,16 @@ class Spread:
             return cls(math.nan, None, 0)
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
 
+    def text(self, digits: int = 3) -> str:
+        """Return `.412 ± .010`, or the mean alone where one run has no spread."""
+        mean = fraction(self.mean, digits)
+        return mean if self.sd is None or mean == "-" else f"{mean} ± {fraction(self.sd, digits)}"
+
+    def signed(self, digits: int = 3) -> str:
+        """Return the text of a difference: `+.012 ± .004`, `-.012`."""
+        text = self.text(digits)
+        return text if text.startswith("-") else f"+{text}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -105,7 +116,7 @@ class Row:
         return self.name.removesuffix(f"@{self.scale}")
 
     def against(self) -> list[str]:
-        """Return what the row was measured against: `truth`, `noisy`, or the names of sets."""
+        """Return the sets of labels that the row was measured against."""
         return list(self.runs[0].metrics)
 
     def values(self, against: str, metric: str) -> list[float]:
@@ -117,28 +128,33 @@ class Row:
         return Spread.of(self.values(against, metric))
 
     def class_mean(self, against: str, metric: str) -> np.ndarray:
-        """Return the mean over runs of a per-class figure (K,)."""
+        """Return the mean over runs of a per-class metric (K,)."""
         return np.mean([run.classes[against][metric] for run in self.runs], axis=0)
 
-    def known(self, attribute: str) -> list:
-        """Return an attribute of the runs where it is recorded."""
+    def recorded(self, attribute: str) -> list:
+        """Return an attribute of the runs that have it."""
         values = (getattr(run, attribute) for run in self.runs)
         return [value for value in values if value is not None]
 
+    def last_evaluations(self) -> dict[str, Spread]:
+        """Return metric -> spread over the runs of their mean over the last evaluations."""
+        means = [mean for run in self.runs for mean in run.last_evaluations.items()]
+        return {
+            name: Spread.of([value for metric, value in means if metric == name])
+            for name in dict.fromkeys(metric for metric, _ in means)
+        }
+
     def record(self) -> dict[str, object]:
-        """Return what metrics.json says of the row: every metric as mean, sd and number of runs."""
-        seconds = Spread.of(self.known("train_seconds"))
+        """Return the row as metrics.json has it: every metric as mean, sd and number of runs."""
+        seconds = Spread.of(self.recorded("train_seconds"))
         return {
             "row": self.name,
             "runs": [run.run for run in self.runs],
             "seeds": [run.seed for run in self.runs],
-            "n_parameters": sorted(set(self.known("n_parameters"))),
-            "n_train_clips": sorted(set(self.known("n_train_clips"))),
+            "n_parameters": sorted(set(self.recorded("n_parameters"))),
+            "n_train_clips": sorted(set(self.recorded("n_train_clips"))),
             "train_seconds": vars(seconds) if seconds.n else None,
-            "last_evaluations": {
-                metric: vars(Spread.of([last[metric] for last in self.known("last_evaluations") if metric in last]))
-                for metric in dict.fromkeys(metric for last in self.known("last_evaluations") for metric in last)
-            },
+            "last_evaluations": {metric: vars(spread) for metric, spread in self.last_evaluations().items()},
             **{
                 against: {metric: vars(self.spread(against, metric)) for metric in self.runs[0].metrics[against]}
                 for against in self.against()
@@ -150,8 +166,8 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
     """Return the rows in the table's order: teacher, the standard students, then others by name.
 
     Raises:
-        InputError: two runs of a row have the same seed, and are not models of different epochs: as two samples they
-            would understate the spread.
+        InputError: two runs of a row have the same seed and are not models of different epochs: counted as two
+            samples they would understate the spread.
     """
     by_name: dict[str, list[RunResult]] = {}
     for run in runs:
@@ -160,12 +176,20 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
         members.sort(key=lambda run: (run.seed is None, run.seed or 0, run.epoch or 0, run.run))
         for one, other in itertools.pairwise(members):
             if (one.seed, one.epoch) == (other.seed, other.epoch):
-                raise InputError(
-                    f"runs {one.run!r} and {other.run!r} of the row {name!r} have the same seed ({one.seed})",
-                    "--runs",
-                    "Name the runs to compare with --runs.",
-                )
-    order = {name: place for place, name in enumerate(STANDARD_ROWS)}
+                message = f"runs {one.run!r} and {other.run!r} of the row {name!r} have the same seed ({one.seed})"
+                raise InputError(message, "--runs", "Name the runs to compare with --runs.")
+    order = {name: number for number, name in enumerate(STANDARD_ROWS)}
+    scales = {scale: number for number, scale in enumerate(dict.fromkeys(run.scale for run in runs))}
     rows = [Row(name, tuple(members)) for name, members in by_name.items()]
-    scales = {scale: place for place, scale in enumerate(dict.fromkeys(run.scale for run in runs))}
     return sorted(rows, key=lambda row: (order.get(row.base, len(order)), row.base, scales[row.scale]))
+
+
+def named_row(rows: Sequence[Row], name: str, option: str) -> Row:
+    """Return a row by name; InputError names the nearest one where there is none of that name."""
+    for row in rows:
+        if row.name == name:
+            return row
+    names = [row.name for row in rows]
+    close = nearest(name, names)
+    remedy = f"Nearest: {close!r}." if close else ""
+    raise InputError(f"no row {name!r}; there are: {first_few(names, 8)}", option, remedy)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from pseudolabel.errors import InputError
-from pseudolabel.reports.beta_figures import beta_pictures
-from pseudolabel.reports.beta_sweep import BetaSweep
+from pseudolabel.reports.beta_sweep import BetaSweep, beta_pictures
 from pseudolabel.reports.rows import RunResult, rows_of
 
 PRIORS = np.array([0.001, 0.01, 0.1, 0.0])
@@ -39,7 +38,7 @@ def test_changes_are_between_means_over_seeds_and_nan_where_a_class_has_no_ap():
     np.testing.assert_allclose(one.changes("public"), [0.2, 0.2, math.nan, 0], atol=1e-12)
     found = one.regression("public")
     assert found["n_classes"] == 2 and math.isnan(found["slope"])
-    assert "too few classes or priors for a line" in one.words()
+    assert "too few classes or priors for a line" in one.summary()
 
 
 def test_a_line_needs_different_priors():
@@ -50,8 +49,8 @@ def test_a_line_needs_different_priors():
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ([run(0, [0.1])], "runs of 1 exponent"),
-        ([run(None, [0.1]), run(None, [0.1], row="b")], "runs of 0 exponent"),
+        ([run(0, [0.1])], "needs runs of two exponents or more, has 1"),
+        ([run(None, [0.1]), run(None, [0.1], row="b")], "needs runs of two exponents or more, has 0"),
         ([run(0, [0.1]), run(1, [0.1]), run(1, [0.1], row="b")], "rows 'b' and 'beta 1' both have 1"),
         ([run(0, [0.1], row="a"), run(1, [0.1], seed=1, row="a")], "runs of the row 'a' have several: 0, 1"),
     ],

@@ -37,16 +37,15 @@ EASY = corpus(row("weak", 0.5, 0.4), row("psl_2s", 0.75, 0.5))
 
 
 def test_gain_is_taken_within_each_corpus_before_it_is_averaged():
-    header, lines = combined_table([HARD, EASY])
-    psl = dict(zip(header, lines[1], strict=True))
+    table = combined_table([HARD, EASY])
+    psl = dict(zip(table.header, table.lines[1], strict=True))
     assert psl["mAP gain over weak"] == "+.188 ± .088"  # gains .125 and .25: mean 3/16, sd .125 / sqrt(2)
     assert psl["mAP true"] == ".562 ± .265"  # .375 and .75
     assert psl["runs"] == "4"
 
 
 def test_only_rows_that_every_corpus_has_stand_in_the_table():
-    _, lines = combined_table([HARD, EASY])
-    assert [line[0] for line in lines] == ["weak", "psl_2s"]
+    assert [line[0] for line in combined_table([HARD, EASY]).lines] == ["weak", "psl_2s"]
 
 
 def test_corpora_without_a_common_row_are_refused():
@@ -84,8 +83,8 @@ def named_sets(corpus: dict, *names: str) -> dict:
 
 
 def test_sets_with_names_are_combined_and_others_refused():
-    header, lines = combined_table([named_sets(HARD, "public", "internal"), named_sets(EASY, "internal")])
-    assert "mAP public" not in header
-    assert dict(zip(header, lines[1], strict=True))["mAP internal"] == ".562 ± .265"
+    table = combined_table([named_sets(HARD, "public", "internal"), named_sets(EASY, "internal")])
+    assert "mAP public" not in table.header
+    assert dict(zip(table.header, table.lines[1], strict=True))["mAP internal"] == ".562 ± .265"
     with pytest.raises(InputError, match="no set of labels in common"):
         combined_table([named_sets(HARD, "public"), named_sets(EASY, "internal")])

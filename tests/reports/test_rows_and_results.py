@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from pseudolabel.errors import InputError
-from pseudolabel.reports import results, tables
-from pseudolabel.reports.results import Evaluation
-from pseudolabel.reports.row_tables import difference
+from pseudolabel.reports import results
+from pseudolabel.reports.evaluation import Evaluation
+from pseudolabel.reports.result_tables import difference, rows_table
 from pseudolabel.reports.rows import RunResult, Spread, rows_of
+from pseudolabel.reports.text_tables import Table
 
 ZERO = dict.fromkeys(("auc", "d_prime_class_mean", "precision", "recall", "lwlrap"), 0.0)
 
@@ -32,8 +33,10 @@ def run(row: str, seed: int | None = 0, score: float = 0.5, noisy: float | None 
 
 
 def evaluation(*runs: RunResult, enhanced: dict | None = None, has_truth: bool = True, missing=()) -> Evaluation:
-    paths = {"work": Path("my work"), "out": Path("my work/evaluation"), "labels": None, "truth": None}
-    return Evaluation(rows_of(runs), enhanced or {}, ("a", "b"), ("Dog", "Cat"), 10, list(missing), has_truth, paths)
+    lists, truth = {"noisy": Path("eval.csv")}, Path("truth.csv") if has_truth else None
+    folders = Path("my work"), Path("my work/evaluation")
+    names = ("a", "b"), ("Dog", "Cat")
+    return Evaluation(rows_of(runs), enhanced or {}, *names, 10, list(missing), *folders, lists, truth)
 
 
 def test_rows_stand_in_the_order_of_the_table():
@@ -50,14 +53,6 @@ def test_spread_is_the_sample_standard_deviation_and_absent_for_one_run():
 def test_the_same_seed_twice_is_refused_because_it_would_understate_the_spread():
     with pytest.raises(InputError, match="of the row 'weak' have the same seed \\(1\\)"):
         rows_of([run("weak", 1), run("weak", 0), run("weak", 1, 0.4)])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.4125, ".412"), (-0.0121, "-.012"), (1.0, "1.000"), (2.5, "2.500"), (math.nan, "-"), (None, "-")],
-)
-def test_numbers_below_one_are_written_without_the_zero(value, text):
-    assert results.fraction(value) == text
 
 
 def test_headline_tells_gain_and_spread():
@@ -98,9 +93,9 @@ def test_without_truth_the_labels_are_called_given_and_truth_has_no_column():
     for one in runs:
         del one.metrics["truth"], one.classes["truth"]
     found = evaluation(*runs, has_truth=False)
-    header, lines = results.rows_table(found)
-    assert header[:4] == ["row", "seeds", "mAP given", "d' given"] and "mAP true" not in header
-    assert lines[0][2] == ".250"
+    table = rows_table(found)
+    assert table.header[:4] == ["row", "seeds", "mAP given", "d' given"] and "mAP true" not in table.header
+    assert table.lines[0][2] == ".250"
     assert "against the given labels" in results.headline(found)
 
 
@@ -110,8 +105,8 @@ def test_table_shows_each_rows_numbers_and_ranges_where_runs_differ():
         run("weak", 0, 0.5, n_train_clips=300, n_parameters=3000, train_seconds=10),
         run("weak", 1, 0.5, n_train_clips=310, n_parameters=3000, train_seconds=21),
     ]
-    header, lines = results.rows_table(evaluation(*runs))
-    by_name = [dict(zip(header, line, strict=True)) for line in lines]
+    table = rows_table(evaluation(*runs))
+    by_name = [dict(zip(table.header, line, strict=True)) for line in table.lines]
     assert by_name[0]["mAP true"] == ".750" and by_name[0]["d' true"] == "1.50" and by_name[0]["mAP noisy"] == ".375"
     assert (by_name[0]["clips"], by_name[0]["parameters"], by_name[0]["seconds"]) == ("1,500", "3,000", "60")
     assert by_name[1]["seeds"] == "2" and by_name[1]["mAP true"] == ".500 ± .000"
@@ -151,9 +146,9 @@ def test_next_steps_quote_paths_and_offer_the_next_seed(tmp_path, monkeypatch):
 
 
 def test_tables_line_up_on_the_terminal_and_in_markdown():
-    table = ["row", "clips"], [["weak", "7"], ["psl_10s", "1,234"]]
-    assert results.aligned(table) == "row      clips\nweak         7\npsl_10s  1,234"
-    assert results.markdown(table).splitlines() == [
+    table = Table(["row", "clips"], [["weak", "7"], ["psl_10s", "1,234"]])
+    assert table.aligned() == "row      clips\nweak         7\npsl_10s  1,234"
+    assert table.markdown().splitlines() == [
         "| row     | clips |",
         "| ------- | ----: |",
         "| weak    |     7 |",
@@ -163,12 +158,12 @@ def test_tables_line_up_on_the_terminal_and_in_markdown():
 
 def test_a_table_too_wide_for_the_terminal_is_folded_and_loses_no_cell():
     header = ["row", *(f"figure {i}" for i in range(9))]
-    table = header, [["weak", *(f"{i}.123" for i in range(9))], ["strong", *(f"{i}.456" for i in range(9))]]
-    parts = tables.folded(table, 40).split("\n\n")
+    table = Table(header, [["weak", *(f"{i}.123" for i in range(9))], ["strong", *(f"{i}.456" for i in range(9))]])
+    parts = table.folded(40).split("\n\n")
     assert len(parts) > 1 and all(len(line) <= 40 for part in parts for line in part.splitlines())
     assert all(part.splitlines()[2].startswith("strong") for part in parts)
-    assert [cell for part in parts for cell in part.splitlines()[1].split()[1:]] == table[1][0][1:]
-    assert tables.folded(table, 200) == tables.aligned(table)
+    assert [cell for part in parts for cell in part.splitlines()[1].split()[1:]] == table.lines[0][1:]
+    assert table.folded(200) == table.aligned()
 
 
 def test_rows_of_a_run_heard_in_pieces_stand_together_in_the_order_of_the_scales():

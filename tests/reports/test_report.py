@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import pytest
 from pseudolabel.labels.additions import judge_additions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.reports import page
-from pseudolabel.reports.evaluation_page import evaluation_page
-from pseudolabel.reports.figures import CLASSES_SHOWN, evaluation_figures
-from pseudolabel.reports.results import Evaluation
+from pseudolabel.reports.evaluation import Evaluation
+from pseudolabel.reports.evaluation_figures import CLASSES_SHOWN, evaluation_figures
+from pseudolabel.reports.figures import Picture
+from pseudolabel.reports.report import report_page
 from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
 
@@ -73,34 +74,33 @@ def example(n_classes: int = 4, n_clips: int = 30) -> Evaluation:
     tables = [LabelTable(clips, matrix, vocabulary) for matrix in (given, given | added, true)]
     ledger = [(clips[i], ids[k], "I") for i, k in zip(*added.nonzero(), strict=True)]
     judged = {"enhanced-25p": {"folder": "work/enhanced-25p", **judge_additions(*tables[:2], ledger, tables[2])}}
-    paths = {"work": Path("work"), "out": Path("work/evaluation"), "labels": None, "truth": None}
+    lists, folders = {"noisy": Path("eval.csv")}, (Path("work"), Path("work/evaluation"))
     missing = [("lost <clip>", "no audio")]
-    return Evaluation(rows_of(runs), judged, ids, vocabulary.names, n_clips, missing, True, paths)
+    return Evaluation(
+        rows_of(runs), judged, ids, vocabulary.names, n_clips, missing, *folders, lists, Path("truth.csv")
+    )
 
 
 def test_every_text_is_escaped_and_every_tag_closed():
-    html = page.page(
-        NASTY,
-        [
-            page.section(NASTY, page.paragraph(NASTY, lead=True), page.notes([NASTY]), page.code_list([("x", NASTY)])),
-            page.folded(NASTY, page.table([NASTY, "n"], [[NASTY, "1"]])),
-            page.picture(b"png", NASTY, NASTY),
-        ],
-    )
+    evaluation = replace(example(), work=Path(NASTY), out=Path(NASTY), remarks=(NASTY,), missing=[(NASTY, NASTY)])
+    evaluation.enhanced[NASTY] = evaluation.enhanced["enhanced-25p"]
+    html = report_page(evaluation, [Picture("map", NASTY, NASTY, b"png")], NASTY)
     found = parsed(html)
-    assert found.texts.count(NASTY) == 11
+    assert found.texts.count(NASTY) == 10  # remark, clip, reason, figure (2), list in 4 rows of additions, command
     assert ("alt", f"{NASTY}. {NASTY}") in found.attributes
+    assert f"{NASTY} 0" in found.texts and f"{NASTY}/report.html" in found.texts and "<Dog>" not in html
 
 
-def test_table_cells_of_a_row_must_be_as_many_as_its_marks():
-    html = page.table(["row", "n"], [["weak", "3"]])
-    assert '<td class="text">weak</td><td>3</td>' in html and '<th class="text">row</th><th>n</th>' in html
+def test_columns_of_words_are_aligned_left_and_all_others_right():
+    html = report_page(example(), [], "")
+    assert '<th class="text">row</th><th>seeds</th>' in html and '<td class="text">weak</td><td>2</td>' in html
+    assert '<th class="text">list</th><th class="text">type</th><th>added</th>' in html
 
 
 def test_report_is_one_file_without_script_or_outside_address(tmp_path):
     evaluation = example()
     pictures = evaluation_figures(evaluation, tmp_path)
-    html = evaluation_page(evaluation, pictures, "python -m pseudolabel.evaluate")
+    html = report_page(evaluation, pictures, "python -m pseudolabel.evaluate")
     found = parsed(html)
     assert "<script" not in html and "http" not in html and "viewport" in html
     sources = [value for name, value in found.attributes if name in ("src", "href")]
@@ -130,6 +130,6 @@ def test_figures_are_png_files_of_the_same_bytes_whatever_the_settings(tmp_path)
 @pytest.mark.parametrize("n_classes", [1, CLASSES_SHOWN + 5])
 def test_figures_of_few_and_of_many_classes_are_drawn_and_say_what_they_leave_out(n_classes, tmp_path):
     pictures = {picture.name: picture for picture in evaluation_figures(example(n_classes, 12), tmp_path)}
-    told = "between them are in per_class.csv" in pictures["ap_change"].caption
-    assert told == (n_classes > CLASSES_SHOWN)
+    shortened = "between them are in per_class.csv" in pictures["ap_change"].caption
+    assert shortened == (n_classes > CLASSES_SHOWN)
     assert ("others are in metrics.json" in pictures["labels-enhanced-25p"].caption) == (n_classes > CLASSES_SHOWN)

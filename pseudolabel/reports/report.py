@@ -1,0 +1,130 @@
+"""The folder of an evaluation: report.html, metrics.json, per_class.csv, betas.csv, figures, results.md."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
+from pseudolabel.formatting import plural
+from pseudolabel.records import write_run_record
+from pseudolabel.reports.evaluation import Evaluation
+from pseudolabel.reports.evaluation_figures import evaluation_figures
+from pseudolabel.reports.figures import Picture
+from pseudolabel.reports.result_tables import additions_by_class, every_class_table, every_metric_table
+from pseudolabel.reports.results import contents, results_markdown
+from pseudolabel.reports.rows import TRAINED_ON
+from pseudolabel.reports.text_tables import Table
+from pseudolabel.scores.metrics import METRICS
+from pseudolabel.templates import render
+
+MISSING_SHOWN = 20
+
+
+def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
+    """Write the folder of an evaluation, whole or not at all."""
+    with whole_folder(out, overwrite, "evaluate") as folder:
+        figures = evaluation_figures(evaluation, folder / "figures")
+        write_text(folder / "report.html", report_page(evaluation, figures, record["command"]))
+        write_json(folder / "metrics.json", metrics_record(evaluation))
+        write_per_class(folder / "per_class.csv", evaluation)
+        if evaluation.betas is not None:
+            write_betas(folder / "betas.csv", evaluation)
+        write_text(folder / "results.md", results_markdown(evaluation))
+        if evaluation.missing:
+            write_csv(folder / "missing.csv", ("clip_id", "reason"), evaluation.missing)
+        write_run_record(folder, record)
+
+
+def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: str) -> str:
+    """Return report.html: one file without scripts that loads nothing."""
+    main = evaluation.word(evaluation.main)
+    folded_tables = [
+        (f"Every metric against the {evaluation.word(against)} labels", every_metric_table(evaluation, against))
+        for against in evaluation.measured_against
+    ]
+    if evaluation.rows:
+        title = f"AP of every class against the {main} labels, means over seeds"
+        folded_tables.append((title, every_class_table(evaluation)))
+    missing = [list(entry) for entry in evaluation.missing[:MISSING_SHOWN]]
+    return render(
+        "pseudolabel.reports",
+        "report.html.j2",
+        **contents(evaluation),
+        n_clips=plural(evaluation.n_clips, "clip"),
+        n_classes=plural(len(evaluation.class_ids), "class"),
+        n_missing=plural(len(evaluation.missing), "listed clip"),
+        missing=Table(["clip", "reason"], missing, n_text=2) if missing else None,
+        trained_on=[(row.name, TRAINED_ON[row.name]) for row in evaluation.rows if row.name in TRAINED_ON],
+        folded_tables=folded_tables,
+        classes_of_lists=[(name, additions_by_class(judged)) for name, judged in evaluation.enhanced.items()],
+        metrics=METRICS.values(),
+        pictures=pictures,
+        command=command,
+        base64=lambda content: base64.b64encode(content).decode("ascii"),
+    )
+
+
+def metrics_record(evaluation: Evaluation) -> dict[str, object]:
+    """Return metrics.json: every run, every row, every enhanced list."""
+    record = {
+        "labels": next(iter(evaluation.lists.values())),
+        "truth": evaluation.truth,
+        "sets": evaluation.lists if evaluation.has_named_sets else None,
+        "n_clips": evaluation.n_clips,
+        "n_missing": len(evaluation.missing),
+        "n_classes": len(evaluation.class_ids),
+        "rows": [row.record() for row in evaluation.rows],
+        "runs": [run.record() for row in evaluation.rows for run in row.runs],
+        "betas": evaluation.betas.record() if evaluation.betas is not None else None,
+        "remarks": list(evaluation.remarks),
+        "enhanced": evaluation.enhanced,
+    }
+    optional = ("sets", "betas")
+    return finite({key: value for key, value in record.items() if value is not None or key not in optional})
+
+
+def write_per_class(path: Path, evaluation: Evaluation) -> None:
+    """Write AP and AUC of every row and class, means over runs, empty where a class has no positive clip."""
+    sets = evaluation.measured_against
+    header = ["row", "class_id", "class_name"]
+    header += [f"{metric}_{name}" for name in sets for metric in ("n_positive", "ap", "auc")]
+    lines = []
+    for row in evaluation.rows:
+        columns = []
+        for name in sets:
+            columns.append([str(int(n)) for n in row.runs[0].classes[name]["n_positive"]])
+            columns += [_cells(row.class_mean(name, metric)) for metric in ("ap", "auc")]
+        classes = zip(evaluation.class_ids, evaluation.class_names, *columns, strict=True)
+        lines += [(row.name, *cells) for cells in classes]
+    write_csv(path, header, lines)
+
+
+def write_betas(path: Path, evaluation: Evaluation) -> None:
+    """Write the prior of every class and its change of AP against each set, empty where it has no AP."""
+    sweep = evaluation.betas
+    header = ("class_id", "class_name", "prior", *(f"ap_change_{against}" for against in sweep.against))
+    changes = [_cells(sweep.changes(against)) for against in sweep.against]
+    priors = [f"{prior:.9g}" for prior in sweep.priors]
+    write_csv(path, header, zip(evaluation.class_ids, evaluation.class_names, priors, *changes, strict=True))
+
+
+def _cells(values: np.ndarray) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:.6f}" for value in values]
+
+
+def finite(value: object) -> object:
+    """Return a value that JSON can hold: NaN and infinity become null, paths text."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
