@@ -29,7 +29,7 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
     write_ledger(enhancement.ledger, folder)
     _write_tables(enhancement.summary, enhancement.missing, enhancement.outside, folder)
     if enhancement.unsure is not None:
-        from pseudolabel.scores.soft_targets import write_soft_targets
+        from pseudolabel.scores.targets import write_soft_targets
 
         write_soft_targets(folder, enhancement.labels, enhancement.unsure)
 
@@ -46,7 +46,7 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
     written = enhancing.new_tally()
     blocks = _through_files(enhancing.blocks(written, soft), len(counted), folder)
     if soft:
-        from pseudolabel.scores.soft_targets import write_soft_blocks
+        from pseudolabel.scores.targets import write_soft_blocks
 
         labels = enhancing.labels
         write_soft_blocks(folder, labels.clip_ids, labels.vocabulary, ((part.labels, part.unsure) for part in blocks))

@@ -61,8 +61,9 @@ from pseudolabel.score_import import (
     write_beside,
 )
 from pseudolabel.score_merge import merge_stores
-from pseudolabel.scores.store import STORED, ScoreStore, stored_types, write_scores
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, refuse_short_windows, window_name
+from pseudolabel.scores.writing import STORED, Layout, stored_types, write_scores
 from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, fold_attributes, seen_by, unseen_clips
@@ -288,11 +289,12 @@ def share_blocks(out: Path, n_clips: int, settings: dict, restart: bool, ranks: 
 def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Sequence[str], missing: Sequence[str],
                 class_ids: list[str], made_by: dict, work, inputs: Inputs) -> None:  # fmt: skip
     """Join the blocks to the store, and say what was done."""
-    from pseudolabel.training.score_blocks import layout, merge
+    from pseudolabel.training.score_blocks import count_windows, merge
 
     windows, n_samples = list(dict.fromkeys(args.windows)), clips.n_samples[clips.rows(clip_ids)]
     blocks.await_all()
-    shapes, counts = layout(windows, n_samples, len(class_ids), clips.sample_rate)
+    counts = count_windows(windows, n_samples, clips.sample_rate)
+    layout = Layout.of_windows(clip_ids, class_ids, counts, types=stored_types(counts, args.store))
     record = {
         **run_record("score", vars(args), inputs), "settings_sha256": sha256(blocks.folder / SETTINGS),
         "clips_under_another_id": len(clips.aliases),
@@ -305,9 +307,7 @@ def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Seq
         rows = [(clip_id, "no audio") for clip_id in missing]
         write_beside(out, {**record, "tables_crc32": crc32}, ("clip_id", "reason"), rows)
 
-    answers = merge(blocks, shapes)
-    types = stored_types(shapes, args.store)
-    write_scores(out, clip_ids, class_ids, shapes, counts, answers, attributes, args.overwrite, None, beside, types)
+    write_scores(out, layout, merge(blocks, layout.shapes), attributes, args.overwrite, beside)
     blocks.remove()
     shortest = min((w for w in windows if w != CLIP), default=0)
     n_short = int((n_samples < shortest * clips.sample_rate).sum())
@@ -315,7 +315,7 @@ def write_store(args, out: Path, blocks: Blocks, clips: ClipStore, clip_ids: Seq
     if work.clips:
         rate, waited = work.clips / work.seconds, 100 * work.waiting_share
         notes.append(f"{rate:.3g} clips a second, the device waited {waited:.1f} % of the time")
-    print(f"wrote {out}: {len(clip_ids)} clips x {len(class_ids)} classes at {', '.join(shapes)}; "
+    print(f"wrote {out}: {len(clip_ids)} clips x {len(class_ids)} classes at {', '.join(layout.shapes)}; "
           + "; ".join([f"{len(missing)} listed clips have no audio", *notes]))  # fmt: skip
 
 

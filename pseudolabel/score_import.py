@@ -15,10 +15,8 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record
-from pseudolabel.scores.import_ids import listed_lengths
-from pseudolabel.scores.import_windows import DEFAULT_CLIP_S, Lengths, read_lengths
-from pseudolabel.scores.imported import open_answers
-from pseudolabel.scores.importing import Imported, Part, import_scores
+from pseudolabel.scores.answers import listed_lengths, open_answers
+from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
@@ -110,7 +108,7 @@ def open_import(
 def remarks_on(found: Imported) -> list[str]:
     """Return what the user must know of an import."""
     remarks = []
-    for scale, counted in found.counted.items():
+    for scale, counted in found.real.items():
         fewest, most = int(counted.counts.min()), int(counted.counts.max())
         if fewest < most:
             remarks.append(f"clips have {fewest} to {most} windows of {scale}")

@@ -194,6 +194,20 @@ def _attributes_crc32(file: h5py.File) -> np.uint32:
     return np.uint32(attributes_crc32(_attributes(file), but=(ATTRIBUTES_CRC32,)))
 
 
+def _tables_crc32(file: h5py.File, large: str) -> np.uint32:
+    return np.uint32(tables_crc32({name: item[:] for name, item in file.items() if not name.startswith(large)}))
+
+
+def seal(file: h5py.File, large: str) -> None:
+    """Note the checksums of all tables and of all attributes; the last thing that is written into a store.
+
+    Args:
+        large: how the names of the data sets begin that are not tables.
+    """
+    file.attrs["tables_crc32"] = _tables_crc32(file, large)
+    file.attrs[ATTRIBUTES_CRC32] = _attributes_crc32(file)
+
+
 class KeyedByClip:
     """A read-only store whose rows are clips; `clip_ids` (N,) names them. It holds no open file.
 
@@ -252,17 +266,12 @@ class KeyedByClip:
 
     @classmethod
     def seal(cls, file: h5py.File) -> None:
-        """Note the checksums of all tables and of all attributes; the last thing that is written into a store."""
-        file.attrs["tables_crc32"] = cls._tables_crc32(file)
-        file.attrs[ATTRIBUTES_CRC32] = _attributes_crc32(file)
-
-    @classmethod
-    def _tables_crc32(cls, file: h5py.File) -> np.uint32:
-        return np.uint32(tables_crc32({name: item[:] for name, item in file.items() if not name.startswith(cls.LARGE)}))
+        """Note the checksums of all tables and attributes of a store (`seal`)."""
+        seal(file, cls.LARGE)
 
     @classmethod
     def _check_tables(cls, file: h5py.File, path: Path) -> None:
-        if "tables_crc32" in file.attrs and whole_number(file.attrs["tables_crc32"]) != cls._tables_crc32(file):
+        if "tables_crc32" in file.attrs and whole_number(file.attrs["tables_crc32"]) != _tables_crc32(file, cls.LARGE):
             raise InputError("ids or other tables were changed after the store was made", path, "Make it again.")
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Verify a store of any kind: everything is read and compared with its checksums."""
+"""Stores are verified: everything is read and compared with its checksums, windows with the lengths of clips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_store(path: Path) -> KeyedByClip:
             found = text_attribute(file.attrs.get("format", "none"))
         if found not in STORES:
             raise InputError(f"format is {found!r}, not one of: {', '.join(STORES)}", path)
-    return STORES.get(found, ScoreStore).open(path)  # what is no HDF5 file is refused there
+    return STORES.get(found, ScoreStore).open(path)  # which refuses what is not HDF5
 
 
 def verify_store(path: Path, clips_path: Path | None = None) -> str:
@@ -61,7 +61,7 @@ def verify_store(path: Path, clips_path: Path | None = None) -> str:
 
 
 def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
-    """Return with what the windows of scores were compared, in words; InputError where a clip has too many."""
+    """Return what the windows of scores were compared with, in words; InputError where a clip has too many."""
     if set(store.scales) == {CLIP}:
         return ""
     if clips is None:
@@ -75,7 +75,7 @@ def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
 def refuse_late_onsets(
     clip_ids: Sequence[str], onsets_s: Sequence[float | None], clips: ClipStore, place: Path
 ) -> None:
-    """Raise InputError where the window of evidence begins where its clip has ended; clips without audio are passed."""
+    """Raise InputError where a window of evidence begins at the end of its clip or later; clips without audio pass."""
     for clip_id, onset_s in zip(clip_ids, onsets_s, strict=True):
         row = clips.index.get(clips.aliases.get(clip_id, clip_id))
         if row is None or onset_s is None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pseudolabel.audio.clips import CODECS, ClipStore, encode, write_clips
 from pseudolabel.checksums import SpanChecksums, attributes_crc32, tables_crc32
 from pseudolabel.errors import InputError
-from pseudolabel.scores.store import CHECKED_ROWS, ScoreStore
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.writing import CHECKED_ROWS
 from pseudolabel.verification import verify_store
 
 RATE = 8000

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores.imported import open_answers
+from pseudolabel.scores.answers import open_answers
 from pseudolabel.scores.store import ScoreStore
 
 TWO = Vocabulary("two", ("a", "b"), ("a", "b"), ("", ""))

@@ -181,7 +181,7 @@ def test_every_verb_is_a_module_with_a_main():
         ("pseudolabel.enhance", ("torch", "sklearn", "matplotlib")),
         ("pseudolabel.balance", ("torch", "sklearn", "matplotlib")),
         ("pseudolabel.scores.store", ("torch", "sklearn", "matplotlib")),
-        ("pseudolabel.score", ("torch", "sklearn", "matplotlib")),  # and scores.imported, which it imports
+        ("pseudolabel.score", ("torch", "sklearn", "matplotlib")),  # and scores.answers, which it imports
         ("pseudolabel.prepare", ("torch",)),
     ],
 )

@@ -193,8 +193,8 @@ def tables() -> Iterable[Reader]:
     from pseudolabel.audio.listing import read_segments as read_parts
     from pseudolabel.corpus.sources import read_sound_table
     from pseudolabel.prepare import read_groups
+    from pseudolabel.scores.answers import read_classes, read_ids
     from pseudolabel.scores.class_map import ClassMap
-    from pseudolabel.scores.imported import read_classes, read_ids
     from pseudolabel.training.out_of_fold import read_seen
 
     def classes(path: Path) -> list:
@@ -303,7 +303,7 @@ def reviews() -> Iterable[Reader]:
 def stores() -> Iterable[Reader]:
     """Yield a reader for scores in every form, for audio, and for what lies in a model folder."""
     from pseudolabel.audio.clips import ClipStore, encode, write_clips
-    from pseudolabel.scores.imported import open_answers
+    from pseudolabel.scores.answers import open_answers
     from pseudolabel.scores.store import ScoreStore
 
     scores = np.random.default_rng(5).random((6, 4)).astype(np.float16)

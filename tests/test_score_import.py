@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.score import main
-from pseudolabel.scores import imported
-from pseudolabel.scores.import_windows import DEFAULT_CLIP_S, whole_windows
+from pseudolabel.scores import arrays
+from pseudolabel.scores.importing import DEFAULT_CLIP_S
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import possible_windows
+from pseudolabel.scores.windows import possible_windows, whole_windows
 
 
 @pytest.fixture
@@ -381,7 +381,7 @@ def whole_and_windows(here) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
 )
 @pytest.mark.parametrize("block", [1 << 24, 20])
 def test_several_scales_become_one_store(here, monkeypatch, options, block):
-    monkeypatch.setattr(imported, "BLOCK_BYTES", block)  # a block has other numbers of clips at each scale
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", block)  # a block has other numbers of clips at each scale
     whole, ten, two, command = whole_and_windows(here)
     assert run(*options, *command) == 0
     store = ScoreStore.open("s.h5")

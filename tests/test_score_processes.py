@@ -202,7 +202,7 @@ def test_verify_tells_a_good_store_from_a_damaged_one(work, straight, tmp_path, 
     )
     assert verb.main(["--verify", str(path), "--clips", str(work / "clips.h5")]) == 0
     assert f"windows fit the lengths of {N_CLIPS} clips in" in capsys.readouterr().out
-    offset = ScoreStore.open(path)._arrays["scores_1s"][0]
+    offset = ScoreStore.open(path)._stored["1s"].offset
     damaged = bytearray(straight)
     damaged[offset + 3] ^= 1
     path.write_bytes(damaged)

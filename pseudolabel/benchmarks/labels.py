@@ -25,7 +25,8 @@ from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
-from pseudolabel.scores.store import STORED, ScoreStore
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.writing import STORED
 
 OPTIONS = EnhanceOptions("25p")
 SAMPLE = 20_000  # clips that the plain loop takes, and the smallest set whose rate is measured

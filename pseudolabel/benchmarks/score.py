@@ -21,9 +21,9 @@ from pseudolabel.benchmarks.preparing import flat
 from pseudolabel.blocks import Blocks
 from pseudolabel.models import save_model
 from pseudolabel.models.tagger import Tagger, build_tagger
-from pseudolabel.scores.store import write_scores
 from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.training.score_blocks import Work, layout, merge, score_blocks
+from pseudolabel.scores.writing import Layout, write_scores
+from pseudolabel.training.score_blocks import Work, count_windows, merge, score_blocks
 from pseudolabel.training.scoring import Portion, Scorer, autocast, batches_of, read_portions, ready_to_score
 
 SAMPLE_RATE, CLIP_S, N_CLASSES = 16_000, 10, 527
@@ -160,9 +160,9 @@ class ScoreBenchmark:
         blocks = Blocks(out, len(clips), BLOCK_SIZE, {"windows": list(windows)}, restart=True)
         scorer = Scorer([tagger], self.device, BATCH_SIZE)
         work = score_blocks(blocks, blocks.unfinished(), scorer, clips, rows, windows)
-        shapes, counts = layout(windows, clips.n_samples, N_CLASSES, SAMPLE_RATE)
-        class_ids = tagger.config["class_ids"]
-        write_scores(out, clips.clip_ids, class_ids, shapes, counts, merge(blocks, shapes), overwrite=True)
+        counts = count_windows(windows, clips.n_samples, SAMPLE_RATE)
+        layout = Layout.of_windows(clips.clip_ids, tagger.config["class_ids"], counts)
+        write_scores(out, layout, merge(blocks, layout.shapes), overwrite=True)
         blocks.remove()
         return work
 

@@ -26,8 +26,9 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import Progress
-from pseudolabel.scores.store import ScoreStore, note_hop, row_ends
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, WINDOW_RULE, parse_window, window_name
+from pseudolabel.scores.writing import note_hop, row_ends
 from pseudolabel.stores import fixed_length_text, write_hdf5
 
 TYPES = {"float32": 1.0, "float16": 1.0, "uint8": 1 / 255}  # and the scale of each

@@ -1,7 +1,7 @@
-"""Answers for the classes of another set: which classes of a model stand for each target class.
+"""Scores for the classes of another set: which classes of a model are counted as each target class.
 
-The score of a target is the maximum over its classes. A class may stand for several targets, a target for several
-classes. Without a map every target is the class of its own id.
+The score of a target is the maximum over its classes. A class may be counted as several targets, and a target may have
+several classes. Without a map every target is the class of its own id.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUILT_IN = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Target class -> the classes of a model that stand for it, in the order of the vocabulary evaluated on.
+    """Target class -> the classes of a model that are counted as it, in the order of the vocabulary evaluated on.
 
     Args:
         classes_of: every target has at least one class.
@@ -48,40 +48,41 @@ class ClassMap:
 
         Args:
             vocabulary: the targets; those without a class are `absent`.
-            answered: classes that every model answers; others are left out of the map.
+            answered: classes that every model answers; others are left out of the map. None: all.
 
         Raises:
             InputError: a row is empty or is listed twice, a target is not in the vocabulary, or no target is left.
         """
         vocabulary = Vocabulary.of(vocabulary)
         path = table_path(BUILT_IN[str(source)]) if str(source) in BUILT_IN else Path(source)
-        found: dict[str, list[str]] = {}
-        unanswered = {}
+        pairs: dict[tuple[str, str], None] = {}  # (target, class), in the order of the file
         for row in read_csv(path, ("class_id", "target_id")):
             place, class_id = f"{path}:{row['line']}", row["class_id"]
             if not class_id or not row["target_id"]:
                 raise InputError("a class or a target is empty", place, "Leave out classes without a counterpart.")
-            classes = found.setdefault(vocabulary.find(row["target_id"], place), [])
-            if class_id in classes:
-                raise InputError(f"{class_id!r} for {row['target_id']!r} is listed twice", place, "Leave one out.")
-            classes.append(class_id)
-            if answered is not None and class_id not in answered:
-                unanswered[class_id] = None
-        kept = {target: tuple(k for k in classes if k not in unanswered) for target, classes in found.items()}
-        classes_of = {target: kept[target] for target in vocabulary.class_ids if kept.get(target)}
-        if not classes_of:
-            raise InputError(
-                f"no class of the map is answered: {first_few(unanswered)}" if unanswered else "the map has no rows",
-                path, "Give the map of the classes that the model answers.",
-            )  # fmt: skip
-        absent = tuple(target for target in vocabulary.class_ids if target not in classes_of)
+            pair = vocabulary.find(row["target_id"], place), class_id
+            if pair in pairs:
+                raise InputError(f"{class_id!r} for {row['target_id']!r} is listed twice", place, "Remove one.")
+            pairs[pair] = None
+        unanswered = {class_id: None for _, class_id in pairs if answered is not None and class_id not in answered}
+        kept: dict[str, list[str]] = {}
+        for target, class_id in pairs:
+            if class_id not in unanswered:
+                kept.setdefault(target, []).append(class_id)
+        if not kept:
+            missing = f"no class of the map is answered: {first_few(unanswered)}"
+            message = missing if unanswered else "the map has no rows"
+            raise InputError(message, path, "Give the map of the classes that the model answers.")
+        classes_of = {target: tuple(kept[target]) for target in vocabulary.class_ids if target in kept}
+        absent = tuple(target for target in vocabulary.class_ids if target not in kept)
         return cls(classes_of, str(path), absent, tuple(unanswered))
 
     def report(self) -> str:
         """Return what is left out, counted and named; '' where nothing is."""
-        n_all = len(self.classes_of) + len(self.absent)
-        texts = [f"{len(self.absent)} of {n_all} classes have no counterpart in {self.place} and are left out: "
-                 f"{first_few(self.absent, len(self.absent))}"] if self.absent else []  # fmt: skip
+        texts, n_targets = [], len(self.classes_of) + len(self.absent)
+        if self.absent:
+            left_out = f"{len(self.absent)} of {n_targets} classes have no counterpart in {self.place} and are left out"
+            texts.append(f"{left_out}: {', '.join(self.absent)}")
         if self.unanswered:
             texts.append(f"{len(self.unanswered)} classes of the map are not answered: {first_few(self.unanswered)}")
         return "; ".join(texts)
@@ -96,10 +97,8 @@ class ClassMap:
         needed = [class_id for classes in self.classes_of.values() for class_id in classes]
         absent = [class_id for class_id in needed if class_id not in column_of]
         if absent:
-            raise UnknownClass(
-                f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}", place,
-                "Give the --vocabulary that it was trained with, or a --class-map.",
-            )  # fmt: skip
+            message = f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}"
+            raise UnknownClass(message, place, "Give the --vocabulary that it was trained with, or a --class-map.")
         columns = np.array([column_of[class_id] for class_id in needed])
         sizes = np.array([len(classes) for classes in self.classes_of.values()])
         if (sizes == 1).all():

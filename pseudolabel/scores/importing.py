@@ -1,7 +1,11 @@
 """Answers of another model become a score store: checked score by score, at one scale or several, clip by clip.
 
-Every score of a real window (import_windows.py) must be a number in [0, 1]; what is beyond by 1e-5 at most is rounding,
-and taken as 0 or 1. Windows after these are stored as 0, whatever fills them.
+An array (N, W, K) is as wide as its longest clip. Windows that lie wholly in their clip are real. Models differ in
+those that the clip's end cuts: they are real up to the last one that has a score above 0. The rest of a row is 0, NaN
+or not a probability at all, and is stored as 0. Window w begins at w * hop_s; a clip has at least one, and none begins
+where the clip has ended. Where a list counts the windows, that number holds.
+
+Every score of a real window must be a number in [0, 1]; 1e-5 beyond is rounding, and taken as 0 or 1.
 """
 
 from __future__ import annotations
@@ -13,14 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.readers import columns
 from pseudolabel.progress import Progress
-from pseudolabel.scores.import_windows import ROUNDING, Counted, Lengths, count_windows, has_answer
-from pseudolabel.scores.imported import Answers
-from pseudolabel.scores.store import stored_types, write_scores
-from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.scores.answers import Answers
+from pseudolabel.scores.windows import CLIP, possible_windows, refuse_windows_beyond, whole_windows, window_name
+from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.tables import text_rows
 
+ROUNDING = 1e-5  # beyond 0 and 1
+DEFAULT_CLIP_S = 10.0  # length of a clip of AudioSet
 LEAST_WINDOW_S = 0.001  # length of a window, and seconds from one to the next
+COUNTED = "n_windows_"  # columns of a list of lengths: n_windows_2s
+
+
+# ---- what is imported -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +58,8 @@ class Part:
                 raise InputError(f"{length_s:g} s; it must be {LEAST_WINDOW_S:g} s or more", option, "Give seconds.")
         name, shape = self.answers.path.name, self.answers.shape
         if len(shape) == 3 and self.window_s is None:
-            raise InputError(f"{name} holds {shape[1]} windows a clip", "--window-s",
-                             "Give their length in seconds, and --hop-s where they overlap.")  # fmt: skip
+            remedy = "Give their length in seconds, and --hop-s where they overlap."
+            raise InputError(f"{name} holds {shape[1]} windows a clip", "--window-s", remedy)
         if len(shape) == 2 and self.window_s is not None:
             raise InputError(f"{name} holds one answer a clip, no windows", "--window-s", "Omit it.")
 
@@ -62,19 +74,158 @@ class Part:
         return self.hop_s or self.window_s or 0.0
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """What is known of how long clips are.
+
+    Args:
+        seconds: {clip id: seconds}.
+        counted: {scale name: {clip id: number of windows}}, which take precedence.
+        place: the list that counts them.
+    """
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    place: str | Path = ""
+
+
+@dataclass(frozen=True, eq=False)
+class RealWindows:
+    """The real windows of each clip.
+
+    Args:
+        counts: (N,) int64, at least 1.
+        seconds: (N,) float64 length of each clip; NaN where a list counts its windows: scores after these are ignored.
+    """
+
+    counts: np.ndarray
+    seconds: np.ndarray
+
+
 @dataclass
 class Imported:
-    """What was found on the way.
+    """What an import came across.
 
     Args:
         clipped: how many scores were taken as 0 or 1.
         silent: {scale: clips whose last real windows have no score above 0}.
-        counted: {scale: the real windows} of windows.
+        real: {scale: the real windows} of windows.
     """
 
     clipped: int = 0
     silent: dict[str, int] = field(default_factory=dict)
-    counted: dict[str, Counted] = field(default_factory=dict)
+    real: dict[str, RealWindows] = field(default_factory=dict)
+
+
+# ---- which windows are real -------------------------------------------------------------------------------------
+
+
+def read_lengths(path: str | Path, clip_ids: Sequence[str], scales: Sequence[str]) -> Lengths:
+    """Read a table with the columns `clip_id` and `seconds`, or `n_windows_2s` for windows of 2 s, or both.
+
+    Args:
+        clip_ids: the clips that are asked for; the list may have others, and may name clips in other ways (aliases.py).
+        scales: names of the scales whose numbers of windows are looked for.
+
+    Raises:
+        InputError: a column is missing, a clip is listed twice, a value is not a length or a number of windows.
+        ClipMismatch: none of the clips is listed.
+    """
+    path, names = Path(path), ("seconds", *(f"{COUNTED}{scale}" for scale in scales))
+    _, header = next(text_rows(path), (1, [""]))
+    present = [name for name in names if name in header]
+    if "clip_id" not in header or not present:
+        remedy = f"The header needs clip_id, and {' or '.join(names)}."
+        raise InputError(f"columns found: {', '.join(header) or 'none'}", f"{path}:1", remedy)
+    listed: dict[str, dict[str, float]] = {}
+    for line, (clip_id, *values) in columns(text_rows(path), path, ("clip_id",), *((name,) for name in present)):
+        if clip_id in listed:
+            raise InputError(f"clip {clip_id!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
+        pairs = zip(present, values, strict=True)
+        listed[clip_id] = {name: _length(value, name, f"{path}:{line}") for name, value in pairs}
+    matched = match_clips(clip_ids, listed, path)
+    if not matched.found:
+        raise ClipMismatch(f"lists none of the {len(clip_ids)} clips ({first_few(clip_ids)})", path)
+    rows = dict(zip(matched.found, map(listed.get, matched.known()), strict=True))
+    by_name = {name: {clip_id: row[name] for clip_id, row in rows.items()} for name in present}
+    seconds = by_name.pop("seconds", {})
+    return Lengths(seconds, {name.removeprefix(COUNTED): counts for name, counts in by_name.items()}, path)
+
+
+def _length(text: str, name: str, place: str) -> float:
+    """Return seconds above 0, or a number of windows of at least 1."""
+    try:
+        value = float(text) if name == "seconds" else int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < math.inf:
+        what = "seconds above 0" if name == "seconds" else "a whole number of at least 1"
+        raise InputError(f"{name} is {text!r}", place, f"Give {what}.")
+    return value
+
+
+def count_windows(part: Part, lengths: Lengths) -> RealWindows:
+    """Return which windows of answers (N, W, K) are real; a clip of unknown length has all W.
+
+    The array is read once where the lengths alone do not decide.
+
+    Raises:
+        InputError: the length of a clip whose last windows have no answer is not known, or a clip is said to have more
+            windows than it or the array has.
+    """
+    answers, width = part.answers, part.answers.shape[1]
+    of_scale = lengths.counted.get(part.scale, {})
+    stated = np.array([of_scale.get(clip_id, 0) for clip_id in answers.clip_ids])
+    seconds = np.array([lengths.seconds.get(clip_id, math.nan) for clip_id in answers.clip_ids])
+    _refuse_stated(part, stated, seconds, lengths.place)
+    unknown, seconds = np.isnan(seconds) & (stated == 0), np.where(np.isnan(seconds), DEFAULT_CLIP_S, seconds)
+    most = np.minimum(possible_windows(seconds, part.every_s), width)
+    fewest = np.where(unknown, most, np.minimum(whole_windows(seconds, part.window_s, part.every_s), width))
+    counts = np.where(stated > 0, stated, most)
+    if unknown.any() or (fewest < counts)[stated == 0].any():
+        answered = _answered(answers)
+        short = np.flatnonzero(unknown & (answered < width))
+        if len(short):
+            message = (
+                f"{len(short)} clips of unknown length end in windows of {part.scale} without a score above 0, which "
+                f"may not be real: {first_few(answers.clip_ids[clip] for clip in short.tolist())}"
+            )
+            remedy = "Give --lengths, or the --clips; or --clip-s, where all clips are so long and have these windows."
+            raise InputError(message, answers.path, remedy)
+        counts = np.where(stated > 0, stated, answered.clip(fewest, most))
+    return RealWindows(counts, np.where(stated > 0, math.nan, seconds))
+
+
+def _refuse_stated(part: Part, stated: np.ndarray, seconds: np.ndarray, place: str | Path) -> None:
+    """Raise InputError where a list counts more windows than an array has, or than begin in a clip of known length."""
+    answers, width = part.answers, part.answers.shape[1]
+    wide = np.flatnonzero(stated > width)
+    if len(wide):
+        clip_id, n = answers.clip_ids[wide[0]], stated[wide[0]]
+        message = f"clip {clip_id!r} has {n} windows of {part.scale}, {answers.path} {width} for each"
+        raise InputError(message, place, "Correct the number.")
+    both = np.flatnonzero((stated > 0) & ~np.isnan(seconds))
+    clip_ids, remedy = [answers.clip_ids[clip] for clip in both.tolist()], "Correct the number, or give --hop-s."
+    refuse_windows_beyond(clip_ids, stated[both], part.every_s, seconds[both], part.window_s, place, remedy)
+
+
+def _has_answer(block: np.ndarray) -> np.ndarray:
+    """Return which windows of scores (n, W, K) have a probability above 0, (n, W) bool."""
+    return ((block > 0) & (block <= 1 + ROUNDING)).any(axis=-1)
+
+
+def _answered(answers: Answers) -> np.ndarray:
+    """Return how many windows each clip has up to its last one with an answer, (N,) int64."""
+    last, width = [], answers.shape[1]
+    with Progress("count windows", answers.shape[0]) as progress:
+        for block in answers.blocks():
+            there = _has_answer(block)
+            last.append(np.where(there.any(axis=1), width - there[:, ::-1].argmax(axis=1), 0))
+            progress.advance(len(block))
+    return np.concatenate(last)
+
+
+# ---- the store --------------------------------------------------------------------------------------------------
 
 
 def import_scores(
@@ -91,7 +242,7 @@ def import_scores(
     Args:
         parts: answers of the same clips and classes, each at another scale.
         lengths: of the clips; None: all windows are real.
-        beside: as in `write_scores`; also given what was found.
+        beside: as in `write_scores`; also given what the import came across.
         store: as for `stored_types`.
 
     Raises:
@@ -99,21 +250,17 @@ def import_scores(
             (`count_windows`).
         OutputExists: there is such a file and `overwrite` is false.
     """
-    found, first = Imported(), parts[0].answers
+    imported, first = Imported(), parts[0].answers
     windowed = [part for part in parts if part.window_s is not None]
     if lengths is not None:
-        found.counted = {part.scale: count_windows(part.answers, part.window_s, part.every_s, lengths)
-                         for part in windowed}  # fmt: skip
+        imported.real = {part.scale: count_windows(part, lengths) for part in windowed}
     shapes = {part.scale: part.answers.shape for part in parts}
-    differing = {scale: counted.counts for scale, counted in found.counted.items()
-                 if (counted.counts < shapes[scale][1]).any()}  # fmt: skip
-    streams = {part.scale: _checked(part, found.counted.get(part.scale), found) for part in parts}
-    write_scores(
-        out, first.clip_ids, first.class_ids, shapes, differing, _side_by_side(streams), attributes,
-        overwrite, {part.scale: part.every_s for part in windowed},
-        (lambda crc32: beside(crc32, found)) if beside else None, stored_types(shapes, store),
-    )  # fmt: skip
-    return found
+    n_windows = {scale: real.counts for scale, real in imported.real.items()}
+    hops_s = {part.scale: part.every_s for part in windowed}
+    layout = Layout(first.clip_ids, first.class_ids, shapes, n_windows, hops_s, stored_types(shapes, store))
+    blocks = _side_by_side({part.scale: _checked(part, imported) for part in parts})
+    write_scores(out, layout, blocks, attributes, overwrite, beside and (lambda crc32: beside(crc32, imported)))
+    return imported
 
 
 def _side_by_side(streams: Mapping[str, Iterator[np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
@@ -130,41 +277,41 @@ def _side_by_side(streams: Mapping[str, Iterator[np.ndarray]]) -> Iterator[dict[
         held = {scale: block[n_clips:] for scale, block in held.items()}
 
 
-def _checked(part: Part, counted: Counted | None, found: Imported) -> Iterator[np.ndarray]:
-    """Yield the blocks; InputError names clip, class and value of the first score that is none."""
-    start, answers = 0, part.answers
+def _checked(part: Part, imported: Imported) -> Iterator[np.ndarray]:
+    """Yield the blocks; InputError names clip, class and value of the first score that is not a probability."""
+    start, answers, real = 0, part.answers, imported.real.get(part.scale)
     with Progress(f"import {part.scale}", answers.shape[0]) as progress:
         for block in answers.blocks():
-            if counted is not None:
-                block = _real(part, block, start, counted, found)
+            if real is not None:
+                block = _without_the_rest(part, block, start, real, imported)
             wrong = ~((block >= 0) & (block <= 1))
             if wrong.any():
                 rounded = wrong & (block >= -ROUNDING) & (block <= 1 + ROUNDING)
                 if not np.array_equal(rounded, wrong):
                     raise _improper(answers, block, start, wrong & ~rounded)
-                found.clipped += int(rounded.sum())
+                imported.clipped += int(rounded.sum())
                 block = block.clip(0, 1)
             yield block
             start += len(block)
             progress.advance(len(block))
 
 
-def _real(part: Part, block: np.ndarray, start: int, counted: Counted, found: Imported) -> np.ndarray:
+def _without_the_rest(part: Part, block: np.ndarray, start: int, real: RealWindows, imported: Imported) -> np.ndarray:
     """Return a block with 0 after the real windows; InputError where there are answers at a clip's end or later."""
     clips = slice(start, start + len(block))
-    counts, seconds, there = counted.counts[clips], counted.seconds[clips], has_answer(block)
+    counts, seconds, there = real.counts[clips], real.seconds[clips], _has_answer(block)
     beyond = np.arange(block.shape[1]) >= counts[:, None]
     refused = beyond & there & ~np.isnan(seconds)[:, None]
     if refused.any():
         row, window = np.argwhere(refused)[0].tolist()
-        raise InputError(
-            f"window {window} would begin at {window * part.every_s:g} s of a clip of {seconds[row]:g} s",
-            f"{part.answers.path}, clip {part.answers.clip_ids[start + row]!r}",
+        begin = f"window {window} would begin at {window * part.every_s:g} s of a clip of {seconds[row]:g} s"
+        remedy = (
             "Give --hop-s, the seconds from window to window; --clips, --lengths or --clip-s where clips are longer; "
-            f"or --lengths with n_windows_{part.scale}.",
-        )  # fmt: skip
+            f"or --lengths with {COUNTED}{part.scale}."
+        )
+        raise InputError(begin, f"{part.answers.path}, clip {part.answers.clip_ids[start + row]!r}", remedy)
     last = there[np.arange(len(block)), counts - 1]
-    found.silent[part.scale] = found.silent.get(part.scale, 0) + int((~last & (counts > 1)).sum())
+    imported.silent[part.scale] = imported.silent.get(part.scale, 0) + int((~last & (counts > 1)).sum())
     return np.where(beyond[..., None], block.dtype.type(0), block) if beyond.any() else block
 
 
@@ -173,9 +320,7 @@ def _improper(answers: Answers, block: np.ndarray, start: int, wrong: np.ndarray
     value, at = block[row, *window, column], f", window {window[0]}" if window else ""
     remedy = "Scores are probabilities: apply the sigmoid first."
     if not np.isfinite(value):
-        fewer = ", or say by --lengths how many windows they have" if window else ""
+        fewer = ", or give in --lengths how many windows they have" if window else ""
         remedy = f"Leave clips without answers out{fewer}."
-    return InputError(
-        f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]",
-        f"{answers.path}, clip {answers.clip_ids[start + row]!r}{at}", remedy,
-    )  # fmt: skip
+    message = f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]"
+    return InputError(message, f"{answers.path}, clip {answers.clip_ids[start + row]!r}{at}", remedy)

@@ -1,80 +1,50 @@
 """Score stores of one model become one: those of other clips, as parts of a list, and those of other scales.
 
 Each clip must have each scale in one of the stores at least. Where several have it, they must have the same scores.
-Stores stay on disk: clips pass through in blocks of a few MiB. Each scale is stored as in the store with the most bits.
+Each scale is stored as in the store with the most bits.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.progress import Progress
-from pseudolabel.scores.store import ScoreStore, write_scores
-from pseudolabel.scores.windows import CLIP, parse_window
+from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_other_rules
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import parse_window
+from pseudolabel.scores.writing import write_scores
 
-BLOCK_BYTES = 1 << 23
-# What is said of the file that an attribute lies in, or is found otherwise.
-OF_MODELS = ("model", "front_end", "lengths")  # attributes by which models are told apart
-OF_FILES = {"format", "format_version", "tables_crc32", "attributes_crc32", "scale", "reading", "window_rule",
-            "out_of_fold"}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Holder:
-    """A store that has a scale, and where in it each of N clips lies (-1: it does not) and each of K classes."""
-
-    store: ScoreStore
-    rows: np.ndarray
-    columns: np.ndarray
-
-    def read(self, scale: str, clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return the scores (n, W, K) of some of the clips, W = 1 for whole clips; all but `counts` windows are 0."""
-        rows = self.rows[clips]
-        scores = np.asarray(self.store.scores(parse_window(scale))[rows])[..., self.columns]
-        real = np.arange(scores.shape[1]) < counts[:, None]
-        scores = np.where(real[..., None], scores, scores.dtype.type(0))
-        wrong = ~((scores >= 0) & (scores <= 1))  # NaN too
-        if wrong.any():
-            clip_id = self.store.clip_ids[rows[np.argwhere(wrong)[0][0]]]
-            raise InputError(f"a score of clip {clip_id!r} at scale {scale} is {scores[wrong][0]:g}, not in [0, 1]",
-                             self.store.path, "Score this clip again.")  # fmt: skip
-        return scores
+OF_MODELS = ("model", "front_end", "lengths")  # attributes in which models differ
+OF_FILES = {  # attributes that describe a file, or that are merged in another way
+    "format", "format_version", "tables_crc32", "attributes_crc32", "scale", "reading", "window_rule", "out_of_fold",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Merging:
-    """What several stores are together.
+class Merging(Joined):
+    """What several stores are together: all clips in the order of the stores, classes in that of the first store.
+
+    At each scale the stores with the most bits come first.
 
     Args:
-        clip_ids, class_ids: of all clips, in the order of the stores; of the classes, in that of the first store.
-        holders: {scale: the stores that have it}, those with the most bits first.
-        counts: {scale: (N,) int64 real windows of each clip} of windows.
-        attributes: what the stores say of themselves; where they differ, all that they say.
+        attributes: those of the stores; all values where they differ.
         differing: names of the attributes that differ.
     """
 
-    clip_ids: tuple[str, ...]
-    class_ids: tuple[str, ...]
-    holders: dict[str, list[Holder]]
-    counts: dict[str, np.ndarray]
-    attributes: dict[str, object]
-    differing: list[str]
-
-    def __len__(self) -> int:
-        return len(self.clip_ids)
+    attributes: dict[str, object] = field(default_factory=dict)
+    differing: list[str] = field(default_factory=list)
 
 
 def match_parts(stores: Sequence[ScoreStore], model: str | None = None) -> Merging:
-    """Match clips, classes and scales of stores, and compare what the stores say of themselves.
+    """Match clips, classes and scales of stores, and compare their attributes.
 
     Args:
-        model: what the stores' model is called; None: as they say, which must be the same.
+        model: name of the stores' model; None: the one in their attributes, which must be the same.
 
     Raises:
         InputError: classes, models, window rules, hops or numbers of windows differ, or a clip lacks a scale.
@@ -83,47 +53,32 @@ def match_parts(stores: Sequence[ScoreStore], model: str | None = None) -> Mergi
     for store in stores[1:]:
         apart = sorted(set(store.class_ids) ^ set(first.class_ids))
         if apart:
-            raise InputError(f"its classes differ from those of {first.path}: {first_few(apart)} are in one alone",
-                             store.path, "Merge stores of one model.")  # fmt: skip
+            message = f"its classes differ from those of {first.path}: {first_few(apart)} are in only one of them"
+            raise InputError(message, store.path, "Merge stores of one model.")
     attributes, differing = merged_attributes(stores, model)
+    refuse_other_rules(stores)
     clip_ids = tuple(dict.fromkeys(clip_id for store in stores for clip_id in store.clip_ids))
-    every = [Holder(store, _rows(store, clip_ids), store.columns(first.class_ids)) for store in stores]
-    holders = {}
-    for scale in dict.fromkeys(scale for store in stores for scale in store.scales):
-        having = [holder for holder in every if scale in holder.store.scales]
-        absent = np.flatnonzero(np.all([holder.rows < 0 for holder in having], axis=0))
-        if len(absent):
-            without = first_few(clip_ids[clip] for clip in absent.tolist())
-            raise ClipMismatch(f"{len(absent)} clips have no scores at scale {scale}: {without}",
-                               first_few(store.path for store in stores),
-                               "Score these clips at this scale too.")  # fmt: skip
-        bits = {holder.store: holder.store.scores(parse_window(scale)).dtype.itemsize for holder in having}
-        holders[scale] = sorted(having, key=lambda holder: -bits[holder.store])
-    counts = {scale: _counts(having, scale, clip_ids) for scale, having in holders.items() if scale != CLIP}
-    return Merging(clip_ids, first.class_ids, holders, counts, attributes, differing)
+    every = [Holder.of(store, clip_ids, first.class_ids) for store in stores]
+    scales = dict.fromkeys(scale for store in stores for scale in store.scales)
+    holders = {scale: _holders(every, scale, clip_ids) for scale in scales}
+    n_windows = {scale: agreed_windows(of_scale, scale, clip_ids) for scale, of_scale in holders.items()}
+    return Merging(clip_ids, first.class_ids, holders, n_windows, attributes, differing)
 
 
-def _rows(store: ScoreStore, clip_ids: Sequence[str]) -> np.ndarray:
-    return np.fromiter((store.index.get(clip_id, -1) for clip_id in clip_ids), np.int64, len(clip_ids))
+def _holders(every: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> list[Holder]:
+    """Return the stores that have a scale, most bits first; ClipMismatch where none of them has a clip."""
+    having = [holder for holder in every if scale in holder.store.scales]
+    absent = np.flatnonzero(np.all([holder.rows < 0 for holder in having], axis=0))
+    if len(absent):
+        without = first_few(clip_ids[clip] for clip in absent.tolist())
+        message = f"{len(absent)} clips have no scores at scale {scale}: {without}"
+        paths = first_few(holder.store.path for holder in every)
+        raise ClipMismatch(message, paths, "Score these clips at this scale too.")
+    return sorted(having, key=lambda holder: -_dtype(holder, scale).itemsize)
 
 
-def _counts(having: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> np.ndarray:
-    """Return the number of windows of each clip, (N,), on which the stores that have it agree, as on the hop."""
-    window_s, counts = parse_window(scale), np.zeros(len(clip_ids), np.int64)
-    for holder in having:
-        store, first = holder.store, having[0].store
-        if store.hop_s(window_s) != first.hop_s(window_s):
-            hops = f"every {store.hop_s(window_s):g} s, in {first.path} every {first.hop_s(window_s):g} s"
-            raise InputError(f"windows of {scale} begin {hops}", store.path, "Merge stores of the same windows.")
-        there = np.flatnonzero(holder.rows >= 0)
-        found = store.n_windows(window_s)[holder.rows[there]]
-        other = np.flatnonzero((counts[there] > 0) & (counts[there] != found))
-        if len(other):
-            clip = there[other[0]]
-            raise ClipMismatch(f"clip {clip_ids[clip]!r} has {found[other[0]]} windows of {scale}, in another store "
-                               f"{counts[clip]}", store.path, "They scored different recordings.")  # fmt: skip
-        counts[there] = found
-    return counts
+def _dtype(holder: Holder, scale: str) -> np.dtype:
+    return holder.store.scores(parse_window(scale)).dtype.newbyteorder("=")
 
 
 def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) -> tuple[dict[str, object], list[str]]:
@@ -137,14 +92,11 @@ def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) ->
         differing += [name] if len(texts) > 1 else []
     for name in [name for name in OF_MODELS if name in differing] if model is None else ():
         by = "" if name == "model" else f" (their {name})"
-        raise InputError(f"the stores are of different models{by}: {merged[name]}",
-                         first_few(s.path for s in stores),
-                         "Give --name for the model if it is one; average --scores makes an ensemble.")  # fmt: skip
+        message = f"the stores are of different models{by}: {merged[name]}"
+        remedy = "Give --name for the model if it is one; `average scores` makes an ensemble."
+        raise InputError(message, first_few(store.path for store in stores), remedy)
     if model is not None:
         merged["model"] = model
-    rules = {str(store.attributes["window_rule"]) for store in stores if "window_rule" in store.attributes}
-    if len(rules) > 1:
-        raise InputError("the windows of the stores follow different rules", stores[0].path, "Score the clips again.")
     return {**merged, "out_of_fold": all(bool(store.attributes.get("out_of_fold")) for store in stores)}, differing
 
 
@@ -166,46 +118,30 @@ def merge_scores(
         OutputExists: there is such a file and `overwrite` is false.
     """
     merging = match_parts(stores, model)
-    n, k = len(merging), len(merging.class_ids)
-    shapes = {scale: (n, k) if scale == CLIP else (n, int(merging.counts[scale].max()), k) for scale in merging.holders}
-    differ = {scale: counts for scale, counts in merging.counts.items() if (counts < counts.max()).any()}
-    hops_s = {scale: merging.holders[scale][0].store.hop_s(parse_window(scale)) for scale in merging.counts}
-    widest = {scale: having[0].store.scores(parse_window(scale)).dtype for scale, having in merging.holders.items()}
-    types = {scale: kind.newbyteorder("=") for scale, kind in widest.items()}
-    write_scores(out, merging.clip_ids, merging.class_ids, shapes, differ, _blocks(merging, shapes),
-                 merging.attributes, overwrite, hops_s, beside, types)  # fmt: skip
+    layout = merging.layout({scale: _dtype(holders[0], scale) for scale, holders in merging.holders.items()})
+    blocks = merging.blocks("merge", partial(_merged, merging))
+    write_scores(out, layout, blocks, merging.attributes, overwrite, beside)
     return merging
 
 
-def _blocks(merging: Merging, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield consecutive clips as scale -> scores."""
-    step = max(1, BLOCK_BYTES // (4 * sum(math.prod(shape[1:]) for shape in shapes.values())))
-    with Progress("merge", len(merging)) as progress:
-        for start in range(0, len(merging), step):
-            clips = np.arange(start, min(start + step, len(merging)))
-            yield {scale: _joined(merging, scale, shape, clips) for scale, shape in shapes.items()}
-            progress.advance(len(clips))
-
-
-def _joined(merging: Merging, scale: str, shape: tuple[int, ...], clips: np.ndarray) -> np.ndarray:
-    """Return the scores of some clips, each of the first store that has it; InputError where another has others."""
-    counts = np.ones(len(clips), np.int64) if scale == CLIP else merging.counts[scale][clips]
-    joined, filled, width = None, np.zeros(len(clips), bool), 1 if scale == CLIP else shape[1]
+def _merged(merging: Merging, scale: str, clips: np.ndarray) -> np.ndarray:
+    """Return the scores of some clips, each from the first store that has it; InputError where another one differs."""
+    merged, filled, width = None, np.zeros(len(clips), bool), merging.n_windows[scale].max()
     for holder in merging.holders[scale]:
         there = np.flatnonzero(holder.rows[clips] >= 0)
-        scores = holder.read(scale, clips[there], counts[there])[:, :width]
-        if joined is None:
-            joined = np.zeros((len(clips), width, shape[-1]), scores.dtype)
+        scores = holder.read(scale, clips[there])[:, :width]
+        if merged is None:
+            merged = np.zeros((len(clips), width, scores.shape[-1]), scores.dtype)
         again = filled[there]
-        held = joined[there[again], : scores.shape[1]].astype(scores.dtype)  # of more bits, if others
-        if not np.array_equal(held, scores[again]):
-            row, window, column = np.argwhere(held != scores[again])[0].tolist()
-            clip_id = merging.clip_ids[clips[there[again][row]]]
-            raise ClipMismatch(
-                f"clip {clip_id!r} has the score {scores[again][row, window, column]:g} of class "
-                f"{merging.class_ids[column]!r} at scale {scale}, in another store {held[row, window, column]:g}",
-                holder.store.path, "Merge stores of one model, or of other clips.",
-            )  # fmt: skip
+        earlier = merged[there[again], : scores.shape[1]].astype(scores.dtype)  # of as many bits, or more
+        if not np.array_equal(earlier, scores[again]):
+            row, window, column = np.argwhere(earlier != scores[again])[0].tolist()
+            message = (
+                f"clip {merging.clip_ids[clips[there[again][row]]]!r} has the score "
+                f"{scores[again][row, window, column]:g} of class {merging.class_ids[column]!r} at scale {scale}, "
+                f"in another store {earlier[row, window, column]:g}"
+            )
+            raise ClipMismatch(message, holder.store.path, "Merge stores of one model, or of other clips.")
         fresh = there[~again]
-        joined[fresh, : scores.shape[1]], filled[fresh] = scores[~again], True
-    return joined[:, 0] if scale == CLIP else joined
+        merged[fresh, : scores.shape[1]], filled[fresh] = scores[~again], True
+    return merged

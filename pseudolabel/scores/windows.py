@@ -3,8 +3,8 @@
 Window w of length `window_s` covers [w * window_s, (w + 1) * window_s) seconds. A last piece shorter than half a
 window joins the one before; a longer one is a window of its own, shorter than the others.
 
-Answers of other models may have windows that overlap: window w begins at w * hop_s. No window begins where its clip has
-ended: a clip of 10 s has at most 10 windows that begin every second.
+Windows of other models may overlap: window w begins at w * hop_s, before its clip ends. So a clip of 10 s has at most
+10 windows that begin every second.
 """
 
 from __future__ import annotations
@@ -87,6 +87,12 @@ def possible_windows(lengths_s: np.ndarray, hop_s: float) -> np.ndarray:
     return np.maximum(np.ceil(np.round(np.asarray(lengths_s) / hop_s, 6)), 1).astype(np.int64)
 
 
+def whole_windows(lengths_s: np.ndarray, window_s: float, hop_s: float) -> np.ndarray:
+    """Return how many windows lie wholly in clips of so many seconds, (N,) int64: at least 1."""
+    beside_first = np.floor(np.round((np.asarray(lengths_s) - window_s) / hop_s, 6))
+    return np.maximum(beside_first + 1, 1).astype(np.int64)
+
+
 def refuse_windows_beyond(
     clip_ids: Sequence[str],
     n_windows: np.ndarray,
@@ -96,7 +102,7 @@ def refuse_windows_beyond(
     place: object,
     remedy: str = "Score these clips again; answers of another model: import them again with --clips or --hop-s.",
 ) -> None:
-    """Raise InputError where the last window of a clip begins where the clip has ended, or later.
+    """Raise InputError where the last window of a clip begins at the end of the clip or later.
 
     Args:
         n_windows, lengths_s: (N,) windows and seconds of each clip.
@@ -104,8 +110,8 @@ def refuse_windows_beyond(
     beyond = np.flatnonzero(n_windows > possible_windows(lengths_s, hop_s))
     if len(beyond):
         clip = beyond[0]
-        raise InputError(
+        message = (
             f"clip {clip_ids[clip]!r} of {lengths_s[clip]:g} s has {n_windows[clip]} windows of "
-            f"{window_name(window_s)}, the last from {(n_windows[clip] - 1) * hop_s:g} s on "
-            f"({len(beyond)} such clips)", place, remedy,
-        )  # fmt: skip
+            f"{window_name(window_s)}, the last from {(n_windows[clip] - 1) * hop_s:g} s on ({len(beyond)} such clips)"
+        )
+        raise InputError(message, place, remedy)

@@ -18,8 +18,8 @@ from pseudolabel.blocks import Blocks
 from pseudolabel.errors import InputError
 from pseudolabel.hdf5_checks import refuse_claims
 from pseudolabel.progress import Progress
-from pseudolabel.scores.store import stored_types
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
+from pseudolabel.scores.writing import stored_types
 from pseudolabel.stores import store_contents
 from pseudolabel.training.dataset import prefetch
 from pseudolabel.training.distributed import Ranks
@@ -134,21 +134,14 @@ def write_block(
     return len(blocks.span(number))
 
 
-def layout(
-    windows: Sequence[str | float], n_samples: np.ndarray, n_classes: int, sample_rate: int
-) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
-    """Return scale name -> shape of its scores, and scale name -> windows of each clip where clips differ."""
-    shapes, counts = {}, {}
-    for window_s in windows:
-        name = window_name(window_s)
-        if window_s == CLIP:
-            shapes[name] = (len(n_samples), n_classes)
-            continue
-        per_clip = n_windows(n_samples, window_samples(window_s, sample_rate))
-        shapes[name] = (len(n_samples), int(per_clip.max()), n_classes)
-        if (per_clip != per_clip.max()).any():
-            counts[name] = per_clip
-    return shapes, counts
+def count_windows(windows: Sequence[str | float], n_samples: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    """Return {scale name: (N,) windows of clips of so many samples}."""
+    return {
+        window_name(window_s): np.ones_like(n_samples)
+        if window_s == CLIP
+        else n_windows(n_samples, window_samples(window_s, sample_rate))
+        for window_s in windows
+    }
 
 
 def _crc32(scores: np.ndarray) -> int:

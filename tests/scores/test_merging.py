@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from pseudolabel.errors import InputError
 from pseudolabel.score import main
-from pseudolabel.scores import merging
+from pseudolabel.scores import joining
 from pseudolabel.scores.merging import merge_scores
-from pseudolabel.scores.store import ScoreStore, stored_types, write_scores
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import parse_window
+from pseudolabel.scores.writing import Layout, stored_types, write_scores
 
 CLASSES = ("x", "y", "z")
 OF_CLIP = {f"c{n}": n for n in range(8)}
@@ -35,8 +36,8 @@ def write(path, clip_ids, scales=("clip", "2s"), classes=CLASSES, changed=None, 
         arrays[scale][clip_ids.index(clip_id)] = value
     shapes = {scale: array.shape for scale, array in arrays.items()}
     attributes = {"model": "m", "vocabulary": "v", "out_of_fold": True, **attributes}
-    write_scores(path, clip_ids, classes, shapes, counts, iter([arrays]), attributes, hops_s=hops_s,
-                 types=stored_types(arrays, kind))  # fmt: skip
+    layout = Layout(clip_ids, classes, shapes, counts, hops_s or {}, stored_types(arrays, kind))
+    write_scores(path, layout, iter([arrays]), attributes)
     return ScoreStore.open(path)
 
 
@@ -71,7 +72,7 @@ def check(store: ScoreStore, clip_ids, scales) -> None:
 
 @pytest.mark.parametrize("block", [1 << 23, 1])
 def test_parts_of_a_list_and_scales_become_one_store(here, monkeypatch, capsys, block):
-    monkeypatch.setattr(merging, "BLOCK_BYTES", block)
+    monkeypatch.setattr(joining, "BLOCK_BYTES", block)
     write("a.h5", ["c3", "c0", "c1"])
     write("b.h5", ["c7", "c4"], classes=("z", "x", "y"))  # one window each
     write("c.h5", ["c5"], ["2s"])
@@ -153,8 +154,11 @@ def test_a_scale_keeps_the_hop_of_its_windows(here):
     [
         ({"changed": {("c1", "2s"): 0.125}}, "b.h5: clip 'c1' has the score 0.125 of class 'x' at scale 2s, in"),
         ({"changed": {("c1", "clip"): 0.125}}, "b.h5: clip 'c1' has the score 0.125 of class 'x' at scale clip, in"),
-        ({"changed": {("c2", "clip"): np.nan}}, "b.h5: a score of clip 'c2' at scale clip is nan, not in [0, 1]"),
-        ({"classes": ("x", "y")}, "b.h5: its classes differ from those of a.h5: z are in one alone"),
+        (
+            {"changed": {("c2", "clip"): np.nan}},
+            "b.h5: clip 'c2' has the score nan of class 'x' at scale clip; it must be in [0, 1]",
+        ),
+        ({"classes": ("x", "y")}, "b.h5: its classes differ from those of a.h5: z are in only one of them"),
         ({"model": "n"}, "a.h5, b.h5: the stores are of different models: m; n. Give --name"),
         ({"hops_s": {"2s": 1.0}}, "b.h5: windows of 2s begin every 1 s, in a.h5 every 2 s"),
         ({"scales": ["clip"]}, "a.h5, b.h5: 1 clips have no scores at scale 2s: c2. Score these"),

@@ -1,4 +1,4 @@
-"""Imported scores stand in the store under their ids, and files that are wrong in any way are refused."""
+"""Imported scores are in the store under their ids, and files that are wrong in any way are refused."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores import imported
-from pseudolabel.scores.imported import open_answers, read_classes, read_ids
+from pseudolabel.scores import arrays
+from pseudolabel.scores.answers import open_answers, read_classes, read_ids
 from pseudolabel.scores.importing import Part, import_scores
 from pseudolabel.scores.store import ScoreStore
 
@@ -100,14 +100,14 @@ def test_any_size_of_block_and_order_of_axes_gives_the_same_scores(tmp_path_fact
     array = np.asarray(np.random.default_rng(n).random((n, w, 3) if w else (n, 3)), order=order)
     path = write(folder / ("p.npy" if kind else "p.h5"), array)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(imported, "BLOCK_BYTES", block)
+        patched.setattr(arrays, "BLOCK_BYTES", block)
         store = stored(path, 5 if w else None)
     expected = array.reshape(n, -1, 3).astype(np.float16 if w else np.float32)
     np.testing.assert_array_equal(store.scores(5 if w else "clip"), expected)
 
 
 def test_no_block_is_larger_than_it_may_be(folder, monkeypatch):
-    monkeypatch.setattr(imported, "BLOCK_BYTES", 2 * 3 * 8)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2 * 3 * 8)
     for name in ("p.npy", "p.npz", "p.h5", "p.csv"):
         sizes = [len(block) for block in opened(write(folder / name, SCORES.astype(np.float64))).blocks()]
         assert sizes == [2, 2]
@@ -122,7 +122,7 @@ def test_no_block_is_larger_than_it_may_be(folder, monkeypatch):
     [(1.5, "apply the sigmoid"), (-0.25, "apply the sigmoid"), (np.nan, "Leave clips"), (np.inf, "Leave clips")],
 )
 def test_a_score_outside_0_to_1_names_clip_class_and_value(folder, monkeypatch, name, value, remedy):
-    monkeypatch.setattr(imported, "BLOCK_BYTES", 1)  # it does not stand in the first block
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1)  # it does not stand in the first block
     wrong = SCORES.copy()
     wrong[2, 1] = value
     line = refused(write(folder / name, wrong))
@@ -307,7 +307,7 @@ def test_a_table_may_name_its_classes_by_their_names(folder):
         ("clip_id,/m/1\na,0\n,1\n", "p.csv:3: the clip id '' is empty"),
         ("clip_id,/m/1\na,0\nb,0,0\n", "p.csv:3: row has 3 columns, the header 2"),
         ("clip_id,/m/1\na,0\nb,high\n", "p.csv:3: a score is not a number: 'high'. Give numbers in [0, 1]"),
-        ("clip_id,/m/1\na,\n", "p.csv:2: a score is empty. Give a score of every class, or leave clips without"),
+        ("clip_id,/m/1\na,\n", "p.csv:2: a score is empty. Give a score of every class, or leave out clips without"),
         ("clip_id\t/m/1\na\t0,5\n", "p.csv:2: a score is not a number: '0,5'. Write decimals with a point: 0.5."),
         ('clip_id,/m/1\na,"0,5"\n', "p.csv:2: a score is not a number: '0,5'. Write decimals with a point: 0.5."),
         ('clip_id,/m/1\na,"0\n', "p.csv:"),

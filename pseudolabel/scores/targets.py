@@ -1,7 +1,7 @@
-"""Soft targets of enhanced labels: sure ones are 0 or 1, unsure candidates keep the teacher's score.
+"""Soft targets of enhanced labels: 1 for labels, the teacher's score for unsure candidates, 0 for the rest.
 
-    targets.h5   a score store, `clip` (N, K) float16: 1 for labels, the teacher's score for unsure candidates
-    mask.csv     a label list of the unsure candidates: where a loss should look away
+    targets.h5   a score store (store.py), `clip` (N, K) float16
+    mask.csv     a label list of the unsure candidates, which a loss can leave out
 
 The mask follows E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing
 labels in large-scale sound event recognition using a teacher-student framework with loss masking", 2020.
@@ -19,7 +19,7 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.labels.lines import label_lines
 from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores.store import stored_types, write_scores
+from pseudolabel.scores.writing import Layout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192
 
@@ -56,8 +56,6 @@ def write_soft_blocks(
                 first += labels.shape[0]
                 yield {"clip": np.nan_to_num(unsure.toarray()) + labels.toarray()}
 
-        shape, attributes = (len(clip_ids), len(vocabulary)), {"vocabulary": vocabulary.name}
-        write_scores(
-            folder / "targets.h5", clip_ids, vocabulary.class_ids, {"clip": shape}, {}, targets(), attributes,
-            types=stored_types(["clip"], "float16"),
-        )  # fmt: skip
+        shape, types = (len(clip_ids), len(vocabulary)), stored_types(["clip"], "float16")
+        layout = Layout(clip_ids, vocabulary.class_ids, {"clip": shape}, types=types)
+        write_scores(folder / "targets.h5", layout, targets(), {"vocabulary": vocabulary.name})

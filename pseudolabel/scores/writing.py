@@ -1,0 +1,148 @@
+"""A score store is written block by block: its layout first, then scores and their checksums (store.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pseudolabel.checksums import SpanChecksums
+from pseudolabel.errors import InputError
+from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
+from pseudolabel.stores import fixed_length_text, seal, write_hdf5
+
+FORMAT, FORMAT_VERSION = "pseudolabel-scores", 1
+LARGE = "scores_"  # how the names of the data sets of scores begin
+CHECKED_ROWS = 1024  # with one checksum
+STORED = ("float32", "float16")  # what `stored_types` can be asked for
+
+
+def stored_types(scales: Iterable[str], store: str | None = None) -> dict[str, np.dtype]:
+    """Return scale name -> type that its scores are stored as.
+
+    Args:
+        store: one of STORED, for all scales; None: float32 for the scale of whole clips (`clip`, or 10 s where it is
+            absent), float16 for the others.
+    """
+    scales = tuple(scales)
+    whole = CLIP if CLIP in scales else "10s"
+    return {scale: np.dtype(store or ("float32" if scale == whole else "float16")) for scale in scales}
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a store will hold; its scales by name, `clip` or `2s`.
+
+    Args:
+        clip_ids, class_ids: N and K distinct ids.
+        shapes: of the whole array of each scale, (N, K) or (N, W, K).
+        n_windows: (N,) real windows of the clips, of scales where these may be fewer than W.
+        hops_s: seconds from window to window, of scales where these may differ from their length.
+        types: what the scores of each scale are stored as; `stored_types` where nothing is given.
+    """
+
+    clip_ids: Sequence[str]
+    class_ids: Sequence[str]
+    shapes: Mapping[str, tuple[int, ...]]
+    n_windows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    hops_s: Mapping[str, float] = field(default_factory=dict)
+    types: Mapping[str, np.dtype] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "types", self.types or stored_types(self.shapes))
+
+    @classmethod
+    def of_windows(
+        cls, clip_ids: Sequence[str], class_ids: Sequence[str], n_windows: Mapping[str, np.ndarray], **more: Mapping
+    ) -> Layout:
+        """Return the layout of scales whose arrays are as wide as the clip with most windows.
+
+        Args:
+            n_windows: (N,) windows of the clips at each scale, in the order of the scales; of `clip` not looked at.
+            more: `hops_s`, `types`.
+        """
+        n, k = len(clip_ids), len(class_ids)
+        shapes = {scale: (n, k) if scale == CLIP else (n, int(of.max()), k) for scale, of in n_windows.items()}
+        return cls(clip_ids, class_ids, shapes, n_windows, **more)
+
+    def row_bytes(self, scale: str) -> int:
+        """Return how many bytes the scores of a clip are at a scale."""
+        return self.types[scale].itemsize * int(np.prod(self.shapes[scale][1:]))
+
+    def differing(self) -> dict[str, np.ndarray]:
+        """Return the real windows of the clips, of those scales where some clip has fewer than W."""
+        return {
+            scale: counts
+            for scale, counts in self.n_windows.items()
+            if scale != CLIP and (np.asarray(counts) != self.shapes[scale][1]).any()
+        }
+
+
+def write_scores(
+    path: str | Path,
+    layout: Layout,
+    blocks: Iterator[Mapping[str, np.ndarray]],
+    attributes: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+    beside: Callable[[int], None] | None = None,
+) -> None:
+    """Write a store from blocks of consecutive clips, each a dict scale -> array, never all in memory.
+
+    Args:
+        beside: writes the files that belong to the store; called with `tables_crc32` when all is on the disk, before
+            the store takes its name, so that a store never lacks them.
+    """
+    sealed = []  # tables_crc32, when all is written
+    with write_hdf5(path, overwrite, lambda: beside(*sealed) if beside else None) as file:
+        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["window_rule"] = WINDOW_RULE
+        for name, value in (attributes or {}).items():
+            file.attrs[name] = value
+        file["clip_id"], file["class_id"] = fixed_length_text(layout.clip_ids), fixed_length_text(layout.class_ids)
+        for scale, counts in layout.differing().items():
+            file[f"n_windows_{scale}"] = np.asarray(counts, np.int64)
+        stored = {
+            scale: file.create_dataset(f"{LARGE}{scale}", shape, layout.types[scale])
+            for scale, shape in layout.shapes.items()
+        }
+        for scale, hop_s in layout.hops_s.items():
+            note_hop(stored[scale], hop_s)
+        for scale, checksums in _write_blocks(path, layout, stored, blocks).items():
+            file[f"crc32_{scale}"] = checksums.values
+        seal(file, LARGE)
+        sealed.append(int(file.attrs["tables_crc32"]))
+
+
+def _write_blocks(
+    path: str | Path,
+    layout: Layout,
+    stored: Mapping[str, h5py.Dataset],
+    blocks: Iterator[Mapping[str, np.ndarray]],
+) -> dict[str, SpanChecksums]:
+    """Write the blocks into the data sets of the scales, and return the checksums of each."""
+    n_clips, position = len(layout.clip_ids), 0
+    checksums = {scale: SpanChecksums(row_ends(n_clips, layout.row_bytes(scale))) for scale in layout.shapes}
+    for block in blocks:
+        n_block = len(next(iter(block.values())))
+        for scale, array in block.items():
+            scores = np.asarray(array, layout.types[scale])
+            stored[scale][position : position + n_block] = scores
+            checksums[scale].update(scores)
+        position += n_block
+    if position != n_clips:
+        raise InputError(f"{position} clips came, {n_clips} were announced", path)
+    return checksums
+
+
+def note_hop(stored: h5py.Dataset, hop_s: float) -> None:
+    """Note in a data set how far apart its windows begin, where that is not their length."""
+    if window_name(hop_s) != stored.name.strip("/").removeprefix(LARGE):
+        stored.attrs["hop_s"] = float(hop_s)
+
+
+def row_ends(n_rows: int, row_bytes: int) -> np.ndarray:
+    """Return the byte at which each span of CHECKED_ROWS rows ends."""
+    return np.minimum(np.arange(CHECKED_ROWS, n_rows + CHECKED_ROWS, CHECKED_ROWS), n_rows) * row_bytes
