@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudolabel.command import _exit_code, _parser
-from pseudolabel.cores import allowed_cores
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
+from pseudolabel.machine import allowed_cores
 from pseudolabel.options import DEFAULT_WORK, Option, name_value
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note

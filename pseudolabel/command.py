@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, get_args, get_origin
 
-from pseudolabel.cores import WAITING
 from pseudolabel.errors import InputError
+from pseudolabel.machine import WAITING
 from pseudolabel.options import METADATA, Option, parse_number, type_hints
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130

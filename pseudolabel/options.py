@@ -20,8 +20,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pseudolabel.cores import allowed_cores
 from pseudolabel.errors import InputError
+from pseudolabel.machine import allowed_cores
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
 DEFAULT_WORK = Path("work")

@@ -51,9 +51,9 @@ from pseudolabel.audio.files import Source
 from pseudolabel.audio.growing import read_pieces
 from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
-from pseudolabel.cores import allowed_cores
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.machine import allowed_cores
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.prepare_files import (

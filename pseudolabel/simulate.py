@@ -33,7 +33,6 @@ from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import positive_int, probability, run_verb, verb_parser
-from pseudolabel.cores import allowed_cores
 from pseudolabel.corpus.annotator import WHY, Annotation, Annotator, AnnotatorOptions
 from pseudolabel.corpus.mixing import (
     CLIP_IDS,
@@ -59,6 +58,7 @@ from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.machine import allowed_cores
 from pseudolabel.options import check_types
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import Inputs, run_record

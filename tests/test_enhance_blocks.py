@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel import enhance as verb
-from pseudolabel import enhance_files, memory
+from pseudolabel import enhance_files, machine
 from pseudolabel.blocks import only_run
 from pseudolabel.enhance import main, write_enhancement
 from pseudolabel.errors import InputError
@@ -388,12 +388,12 @@ def test_a_ledger_that_does_not_fit_into_memory_is_refused_and_can_still_be_undo
     path = work / "enhanced-10p" / name
     n_rows = pq.read_metadata(work / "enhanced-10p" / "ledger.parquet").num_rows
     monkeypatch.setattr(ledger, "FEW_ROWS", 10)
-    monkeypatch.setattr(memory, "available_bytes", lambda: n_rows * ledger.ROW_BYTES - 1)
+    monkeypatch.setattr(machine, "available_bytes", lambda: n_rows * ledger.ROW_BYTES - 1)
     with pytest.raises(InputError, match=rf"{n_rows} additions take about 0.0 GB of memory, and 0.0 GB are free"):
         read_ledger(path)
     assert run(work, "--undo", path) == 0
     assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
-    monkeypatch.setattr(memory, "available_bytes", lambda: n_rows * ledger.ROW_BYTES)
+    monkeypatch.setattr(machine, "available_bytes", lambda: n_rows * ledger.ROW_BYTES)
     assert len(read_ledger(path)) == n_rows
 
 
@@ -404,7 +404,7 @@ def test_evaluate_counts_the_rows_of_a_ledger_before_it_holds_them(work, monkeyp
     path = work / "enhanced-10p" / "ledger.csv.gz"
     monkeypatch.setattr(additions, "FEW_ROWS", 10)
     monkeypatch.setattr(ledger, "FEW_ROWS", 10)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 20 * ledger.ROW_BYTES - 1)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 20 * ledger.ROW_BYTES - 1)
     with pytest.raises(InputError, match="20 additions take about"):
         additions.read_ledger_errors(path)
 
@@ -412,10 +412,10 @@ def test_evaluate_counts_the_rows_of_a_ledger_before_it_holds_them(work, monkeyp
 def test_free_memory_is_what_the_system_and_the_container_leave(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("2000\n")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    assert memory.available_bytes() == 3000
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    assert machine.available_bytes() == 3000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() is None or memory.available_bytes() > 1_000_000
+    assert machine.available_bytes() is None or machine.available_bytes() > 1_000_000
 
 
 # ---- what is read and replaced ----------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ ROOMS = (
 FOUNDATION = (
     "errors",
     "layout",
-    "memory",
-    "cores",
+    "machine",
     "formatting",
     "templates",
     "options",

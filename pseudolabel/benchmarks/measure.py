@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.cores import allowed_cores
+from pseudolabel.machine import allowed_cores
 from pseudolabel.reports.text_tables import Table
 
 STATUS = Path("/proc/self/status")

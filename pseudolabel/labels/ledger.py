@@ -34,7 +34,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.lines import as_text, csv_lines
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
 from pseudolabel.labels.proposals import ERROR_NAMES, Proposals
-from pseudolabel.memory import refuse_more_than_fits
+from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 
 GROUP_ROWS = 1 << 20  # of a Parquet row group

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.parquet import read_footer
-from pseudolabel.memory import refuse_more_than_fits
+from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.releases.listing import GET_ANEW
 
 PIECE = 1 << 20

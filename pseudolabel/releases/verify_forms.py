@@ -16,7 +16,7 @@ from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
 from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.memory import refuse_more_than_fits
+from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.bounds import refuse_parquet, refuse_unpacked
 from pseudolabel.releases.enhanced import MISSING

@@ -306,7 +306,7 @@ def test_two_runs_do_not_write_one_release(tmp_path, capsys):
 
 def test_an_enhancement_larger_than_memory_is_refused_before_it_is_read(tmp_path, capsys, monkeypatch):
     work = make_work(tmp_path / "work")
-    monkeypatch.setattr("pseudolabel.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("pseudolabel.machine.available_bytes", lambda: 1000)
     capsys.readouterr()
     assert run(work) == 2
     said = capsys.readouterr().err

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pseudolabel import cli, cores
+from pseudolabel import cli, machine
 
 VERSION_2, VERSION_1 = "0::/a/b\n", "5:memory:/m\n3:cpu,cpuacct:/a/b\n0::/\n"
 
@@ -16,8 +16,8 @@ VERSION_2, VERSION_1 = "0::/a/b\n", "5:memory:/m\n3:cpu,cpuacct:/a/b\n0::/\n"
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     """A machine of 16 cores whose cgroups are files here."""
-    monkeypatch.setattr(cores, "GROUPS", tmp_path)
-    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
 
@@ -27,7 +27,7 @@ def system(tmp_path, monkeypatch):
             path = tmp_path / name.replace("__", "/").replace("_DOT_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return cores.allowed_cores()
+        return machine.allowed_cores()
 
     return write
 
@@ -55,8 +55,8 @@ def test_cores_are_those_of_the_affinity_and_of_the_quota(system, own, files, ex
 
 def test_without_affinity_and_cgroups_all_cores_are_allowed(system, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(cores, "OWN_GROUPS", cores.GROUPS / "absent")
-    assert cores.allowed_cores() == 16
+    monkeypatch.setattr(machine, "OWN_GROUPS", machine.GROUPS / "absent")
+    assert machine.allowed_cores() == 16
 
 
 def test_threads_are_the_allowed_cores_by_default(monkeypatch):
@@ -69,7 +69,7 @@ def test_threads_are_the_allowed_cores_by_default(monkeypatch):
 
 VERB = """
 import argparse, os, sys
-from pseudolabel import cli
+from pseudolabel import cli, machine
 def verb(args):
     assert "torch" not in sys.modules, "the policy comes too late"
     print(os.environ["OMP_WAIT_POLICY"])

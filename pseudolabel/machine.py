@@ -1,10 +1,12 @@
-"""Cores: how many this process may use, so that threads and processes are no more."""
+"""What the machine allows this process: cores, so that threads and processes are no more, and memory."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from pseudolabel.errors import InputError
 
 GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may take
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -39,3 +41,31 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def available_bytes() -> int | None:
+    """Return how much memory can be taken without swapping; None where the system does not say."""
+    system = _number(Path("/proc/meminfo"), "MemAvailable:")
+    limit, used = _number(GROUPS / "memory.max"), _number(GROUPS / "memory.current")
+    free = [1024 * system] if system is not None else []
+    if limit is not None and used is not None:
+        free.append(max(limit - used, 0))
+    return min(free, default=None)
+
+
+def _number(path: Path, label: str = "") -> int | None:
+    """Return the number after a label in a small text file; None where there is none."""
+    try:
+        words = path.read_text().split()
+        return int(words[words.index(label) + 1] if label else words[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def refuse_more_than_fits(n_bytes: int, what: str, place: object, remedy: str) -> None:
+    """Raise InputError where `what` takes more memory than there is."""
+    available = available_bytes()
+    if available is not None and n_bytes > available:
+        raise InputError(
+            f"{what} take about {n_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are free", place, remedy
+        )
