@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from pseudolabel import cli, machine
+from pseudolabel import machine
+from pseudolabel.options import DeviceOptions
 
 VERSION_2, VERSION_1 = "0::/a/b\n", "5:memory:/m\n3:cpu,cpuacct:/a/b\n0::/\n"
 
@@ -59,21 +60,19 @@ def test_without_affinity_and_cgroups_all_cores_are_allowed(system, monkeypatch)
     assert machine.allowed_cores() == 16
 
 
-def test_threads_are_the_allowed_cores_by_default(monkeypatch):
-    monkeypatch.setattr(cli, "allowed_cores", lambda: 3)
-    parser = cli.verb_parser("score", "")
-    cli.add_device_options(parser)
-    assert parser.parse_args([]).threads == 3
-    assert parser.parse_args(["--threads", "5"]).threads == 5
+def test_threads_are_the_allowed_cores_by_default():
+    assert DeviceOptions().threads == machine.allowed_cores()
+    assert DeviceOptions(threads=5).threads == 5
 
 
 VERB = """
-import argparse, os, sys
-from pseudolabel import cli, machine
-def verb(args):
+import os, sys
+from pseudolabel.command import Command, run_command
+from pseudolabel.options import VerbOptions
+def verb(options):
     assert "torch" not in sys.modules, "the policy comes too late"
     print(os.environ["OMP_WAIT_POLICY"])
-cli.run_verb(argparse.ArgumentParser(), verb, [])
+sys.exit(run_command("try", "A verb.", Command(VerbOptions, verb), []))
 """
 
 
