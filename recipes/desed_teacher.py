@@ -19,7 +19,7 @@ from pseudolabel.artefacts import write_csv, write_text
 from pseudolabel.cli import run_verb
 from pseudolabel.enhance import EnhanceOptions, enhance
 from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import judge_additions
+from pseudolabel.labels.judging import judge_additions
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.table import LabelTable

@@ -25,7 +25,7 @@ from pseudolabel import enhance_files, machine
 from pseudolabel.blocks import only_run
 from pseudolabel.enhance import main, write_enhancement
 from pseudolabel.errors import InputError
-from pseudolabel.labels import enhancement, ledger, search
+from pseudolabel.labels import candidates, enhancement, ledger
 from pseudolabel.labels.enhancement import Enhancing, enhance
 from pseudolabel.labels.ledger import SCHEMA, csv_rows, ledger_pieces, read_ledger, write_ledger, written_ledger
 from pseudolabel.labels.lines import as_text, csv_lines, label_lines
@@ -197,7 +197,7 @@ def test_the_ledger_does_not_depend_on_how_many_supporting_labels_are_asked_at_o
     graph = Ontology.load(ONTOLOGY_FILE)
     whole = enhance(labels, scores, graph, EnhanceOptions("10p", rounds="all"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "SUPPORT", support)
+        patch.setattr(candidates, "ROWS", support)
         assert enhance(labels, scores, graph, EnhanceOptions("10p", rounds="all")).ledger.equals(whole.ledger)
 
 
@@ -398,15 +398,15 @@ def test_a_ledger_that_does_not_fit_into_memory_is_refused_and_can_still_be_undo
 
 
 def test_evaluate_counts_the_rows_of_a_ledger_before_it_holds_them(work, monkeypatch):
-    from pseudolabel.labels import additions
+    from pseudolabel.labels import judging
 
     assert run(work, "--threshold", "10p") == 0
     path = work / "enhanced-10p" / "ledger.csv.gz"
-    monkeypatch.setattr(additions, "FEW_ROWS", 10)
+    monkeypatch.setattr(judging, "FEW_ROWS", 10)
     monkeypatch.setattr(ledger, "FEW_ROWS", 10)
     monkeypatch.setattr(machine, "available_bytes", lambda: 20 * ledger.ROW_BYTES - 1)
     with pytest.raises(InputError, match="20 additions take about"):
-        additions.read_ledger_errors(path)
+        judging.read_ledger_errors(path)
 
 
 def test_free_memory_is_what_the_system_and_the_container_leave(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ import pytest
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import read_ledger_errors
+from pseudolabel.labels.judging import read_ledger_errors
 from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import read_segments

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.proposals import Relations
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -42,8 +42,7 @@ def draw_scores(path: Path, labels: LabelTable, ontology: Ontology, share: float
         Relations(EnhanceOptions().relations(ontology, labels.vocabulary)),
         range(0, len(labels), BLOCK_CLIPS),
     )
-    proposed = (relations.proposed(labels.matrix[start : start + BLOCK_CLIPS]).any for start in blocks)
-    n_candidates = sum(int(np.bitwise_count(sets).sum()) for sets in proposed)
+    n_candidates = sum(len(relations.candidates(labels.matrix[start : start + BLOCK_CLIPS])[0]) for start in blocks)
     passing = min(share * labels.matrix.nnz / max(n_candidates, 1), 0.999)
     threshold = LOW + (HIGH - LOW) / 4
     quantiles = (np.arange(LEVELS) + 0.5) / LEVELS

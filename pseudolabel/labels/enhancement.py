@@ -12,19 +12,20 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import TYPE_BITS
+from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence, KeyedScores
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.outside import Outside, outside, outside_figures
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals, Relations
 from pseudolabel.labels.rules import EnhanceOptions
-from pseudolabel.labels.search import Search
+from pseudolabel.labels.search import Search, with_additions
 from pseudolabel.labels.summary import TOGETHER, Tally, summarise, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress, note
 
-BLOCK_CLIPS, BLOCK_SCORES = 8192, 1 << 25  # at most so many at a time: scores that stay in a core's cache
+BLOCK_CLIPS = 8192  # that are searched at a time
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Enhancing:
         tally = self.new_tally()
         for start, stop in self._spans("count"):
             found = self.search.run(start, stop, self.thresholds, ledger=False)
-            tally.count(found.added, found.rounds, (start, stop), self.options.by_rule)
+            tally.count(found.added, (start, stop), self.options.by_rule)
         return tally
 
     def fullest(self, tally: Tally, soft: bool = False) -> Block:
@@ -156,22 +157,22 @@ class Enhancing:
         return self._block(*tally.fullest, self.new_tally(), soft)
 
     def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
-        found, unsure = self.search.run(start, stop, self.thresholds, rejected=soft), None
-        tally.count(found.added, found.rounds, (start, stop), self.options.by_rule)
+        found, carried = self.search.run(start, stop, self.thresholds), self.labels.matrix[start:stop]
+        tally.count(found.added, (start, stop), self.options.by_rule)
+        unsure, unsure_scores = found.rejected, None
         if soft:
-            unsure = _scores_of(found.rejected, self.search.evidence, start, stop)
-        clips, classes, _ = found.added
-        carried = self.labels.matrix[start:stop]
-        added = sparse.csr_array((np.ones(len(clips), bool), (clips - start, classes)), shape=carried.shape)
+            ends = np.searchsorted(unsure.clips, np.arange(start, stop + 1))
+            scores = unsure.scores.astype(np.float32), unsure.classes.astype(np.int32), ends
+            unsure_scores = sparse.csr_array(scores, shape=carried.shape)
         clip_ids, class_ids = self.labels.clip_ids[start:stop], self.labels.vocabulary.class_ids
-        return Block(clip_ids, class_ids, carried + added, found.ledger, unsure)
+        return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure_scores)
 
     def new_tally(self) -> Tally:
         """Return a tally that has counted nothing yet."""
         return Tally.of(len(self.labels.vocabulary))
 
     def _spans(self, what: str) -> Iterator[tuple[int, int]]:
-        return blocks_of(len(self.labels), self.search.evidence.n_cells, what)
+        return blocks_of(len(self.labels), what)
 
     @cached_property
     def outside(self) -> tuple[Outside, ...]:
@@ -207,11 +208,11 @@ def sweep(
     thresholds = [thresholds_by(positives, one, labels.vocabulary) for one in each]
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
-    for start, stop in blocks_of(len(labels), search.evidence.n_cells, "sweep"):
+    for start, stop in blocks_of(len(labels), "sweep"):
         for limits, by_kind in zip(thresholds, counts, strict=True):
             added = search.run(start, stop, limits, ledger=False).added
             for kind, by_class in by_kind.items():
-                kept = (added.types & TYPE_BITS.get(kind, sum(TYPE_BITS.values()))) > 0
+                kept = added.of_type(TYPE_BITS if kind == TOGETHER else (kind,))
                 by_class += np.bincount(added.classes[kept], minlength=n_classes)
     n_before = labels.matrix.nnz
     return [row for one, by_kind in zip(each, counts, strict=True) for row in sweep_rows(one.name, by_kind, n_before)]
@@ -251,20 +252,10 @@ def thresholds_by(positives: PositiveScores, options: EnhanceOptions, vocabulary
     return positives.thresholds(options.threshold, options.min_positives, vocabulary, options.floor)
 
 
-def blocks_of(n_clips: int, n_cells: int = 1, what: str = "enhance") -> Iterator[tuple[int, int]]:
-    """Yield the first row and the end of each block, and show how far the work is; a clip has `n_cells` scores."""
-    size = max(1, min(BLOCK_CLIPS, BLOCK_SCORES // max(n_cells, 1)))
+def blocks_of(n_clips: int, what: str) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of each block of clips, and show the progress of `what`."""
     with Progress(what, n_clips) as progress:
-        for start in range(0, max(n_clips, 1), size):
-            stop = min(start + size, n_clips)
+        for start in range(0, max(n_clips, 1), BLOCK_CLIPS):
+            stop = min(start + BLOCK_CLIPS, n_clips)
             yield start, stop
             progress.advance(stop - start)
-
-
-def _scores_of(candidates: Proposals, evidence: Evidence, start: int, stop: int) -> sparse.csr_array:
-    """Return the scores of a block's candidates as explicit entries; they come by clip and then by class."""
-    clips, classes, _ = candidates
-    scores = evidence.at(clips, classes).astype(np.float32)
-    ends = np.cumsum(np.bincount(clips - start, minlength=stop - start))
-    shape = stop - start, len(evidence.labels.vocabulary)
-    return sparse.csr_array((scores, classes.astype(np.int32), [0, *ends]), shape=shape)

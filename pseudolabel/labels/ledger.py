@@ -31,9 +31,9 @@ import pyarrow.parquet as pq
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import ERROR_NAMES, Additions
 from pseudolabel.labels.lines import as_text, csv_lines
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
-from pseudolabel.labels.proposals import ERROR_NAMES, Proposals
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 
@@ -63,49 +63,33 @@ FEW_ROWS, ROW_BYTES = 1 << 20, 250  # rows that always fit; bytes of memory of a
 
 
 def ledger_rows(
-    clip_ids: Iterable[str] | pa.Array,
-    class_ids: Iterable[str] | pa.Array,
-    additions: Proposals,
+    additions: Additions,
     support: tuple[np.ndarray, np.ndarray],
-    scores: np.ndarray,
-    thresholds: np.ndarray,
-    round_number: int = 1,
+    clip_ids: pa.Array,
+    class_ids: pa.Array,
     window_s: float | None = None,
-    windows: np.ndarray | None = None,
-    hop_s: float | None = None,
 ) -> pa.Table:
-    """Return the ledger of `additions` of one round.
+    """Return the ledger of `additions`.
 
     Args:
-        clip_ids, class_ids: what the numbers in `additions` mean.
         support: `supporting_labels` of the additions.
-        scores, thresholds: (M,) float64, of each addition; NaN where it was added by rule.
-        window_s, windows: length and (M,) number of the window that was the evidence; None for the whole clip.
-        hop_s: seconds from one window to the next; None: their length.
+        clip_ids, class_ids: of the rows and columns that the additions name.
+        window_s: length of the windows that were scored; None: whole clips were.
     """
-    clip_ids, class_ids = (
-        ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string()) for ids in (clip_ids, class_ids)
-    )
-    n_rows = len(additions.clips)
     offsets, labels = support
     because = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), class_ids.take(pa.array(labels)))
-    nothing = pa.nulls(n_rows, pa.float64())
-    lengths = onsets = nothing
-    if window_s is not None:
-        seen = np.where(np.isnan(scores), np.nan, 1.0)
-        onsets_s = seen * windows * (window_s if hop_s is None else hop_s)
-        lengths, onsets = (pa.array(values, from_pandas=True) for values in (seen * window_s, onsets_s))
+    lengths_s = np.where(np.isnan(additions.onsets_s), np.nan, window_s or np.nan)
     columns = [
         clip_ids.take(pa.array(additions.clips)),
         class_ids.take(pa.array(additions.classes)),
         pa.array(ERROR_NAMES).take(pa.array(additions.types)),
         pc.binary_join(because, ";"),
-        pa.array(scores, pa.float64(), from_pandas=True),
-        pa.array(thresholds, pa.float64(), from_pandas=True),
-        nothing,
-        pa.array(np.full(n_rows, round_number, np.int32)),
-        lengths,
-        onsets,
+        pa.array(additions.scores, from_pandas=True),
+        pa.array(additions.thresholds, from_pandas=True),
+        pa.nulls(len(additions), pa.float64()),
+        pa.array(additions.rounds),
+        pa.array(lengths_s, from_pandas=True),
+        pa.array(additions.onsets_s, from_pandas=True),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 

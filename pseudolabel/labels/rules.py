@@ -10,8 +10,8 @@ from pathlib import Path
 from scipy import sparse
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import check_types

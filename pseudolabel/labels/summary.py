@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pseudolabel.labels.additions import TYPE_BITS, Additions
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.outside import outside_lines
-from pseudolabel.labels.proposals import TYPE_BITS, Proposals, type_bits
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.thresholds import PositiveScores
 
@@ -49,20 +49,18 @@ class Tally:
         """Return the tally of nothing."""
         return cls(np.zeros((1 + sum(TYPE_BITS.values()), n_classes), np.int64), np.zeros(1, np.int64))
 
-    def count(
-        self, added: Proposals, rounds: np.ndarray, block: tuple[int, int], by_rule: tuple[str, ...] = ()
-    ) -> None:
-        """Count the additions of a block of clips; `rounds` (M,) are those that they came in."""
-        if len(rounds) > self.most:
-            self.fullest, self.most = block, len(rounds)
+    def count(self, added: Additions, block: tuple[int, int], by_rule: tuple[str, ...] = ()) -> None:
+        """Count the additions of a block of clips."""
+        if len(added) > self.most:
+            self.fullest, self.most = block, len(added)
         n_types, n_classes = self.by_class.shape
         cells = np.bincount(added.types.astype(np.int64) * n_classes + added.classes, minlength=n_types * n_classes)
         self.by_class += cells.reshape(n_types, n_classes)
-        of_block = np.bincount(rounds, minlength=2)[1:]
+        of_block = np.bincount(added.rounds, minlength=2)[1:]
         longest = max(len(of_block), len(self.by_round))
         self.by_round = sum(np.pad(counts, (0, longest - len(counts))) for counts in (self.by_round, of_block))
         self.n_clips += int(np.count_nonzero(np.diff(added.clips, prepend=-1)))
-        self.n_by_rule += int(((added.types & type_bits(by_rule)) > 0).sum())
+        self.n_by_rule += int(added.of_type(by_rule).sum())
 
     def of_type(self, bits: int) -> np.ndarray:
         """Return the additions of any of these types by class, (K,)."""

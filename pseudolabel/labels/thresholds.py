@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.evidence import Evidence, let_go
+from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.tables import read_csv
@@ -140,7 +140,6 @@ class PositiveScores:
             places = np.arange(start, min(start + LOOKED_UP, len(values)))
             clips = np.searchsorted(matrix.indptr, places, side="right") - 1
             values[places] = evidence.at(clips, matrix.indices[places])
-            let_go(evidence.scores)
         return cls(matrix.indices, values, evidence.column_of >= 0)
 
     @property

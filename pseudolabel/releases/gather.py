@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.proposals import TYPE_BITS
 from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.records import sha256
 from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, RULE, THRESHOLDS, Enhanced, read_object

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.additions import ERROR_NAMES
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
-from pseudolabel.labels.proposals import ERROR_NAMES
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import Vocabulary

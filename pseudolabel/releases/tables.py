@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.proposals import ERROR_NAMES, TYPE_BITS
+from pseudolabel.labels.additions import ERROR_NAMES, TYPE_BITS
 from pseudolabel.labels.summary import figures
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.tables import read_csv

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.proposals import ERROR_NAMES
+from pseudolabel.labels.additions import ERROR_NAMES
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.enhanced import MISSING, THRESHOLDS
 from pseudolabel.releases.listing import GET_ANEW

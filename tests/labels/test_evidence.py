@@ -1,4 +1,4 @@
-"""Evidence compares the stored scores with limits exactly as their float64 values compare."""
+"""Evidence finds the score of each clip and class, exactly as it is stored, and of the best window."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.errors import ClipMismatch
-from pseudolabel.labels.bits import members
+from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -38,19 +37,25 @@ def table(n_clips: int, n_classes: int) -> LabelTable:
     return LabelTable([f"c{n}" for n in range(n_clips)], np.zeros((n_clips, n_classes)), Vocabulary("v", ids, ids, ids))
 
 
-def as_pairs(sets) -> set:
-    return set() if sets is None else set(zip(*(numbers.tolist() for numbers in members(sets)), strict=True))
+def compared(evidence: Evidence, limits) -> tuple[set, set]:
+    """Return the (clip, class) pairs whose score is above the limit of the class, and those whose score is improper."""
+    above, improper = set(), set()
+    for clip, number in np.ndindex(evidence.labels.matrix.shape):
+        try:
+            if evidence.at(np.array([clip]), np.array([number]))[0] > limits[number]:
+                above.add((clip, number))
+        except InputError:
+            improper.add((clip, number))
+    return above, improper
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.integers(0, len(EVERY) - 1))
 def test_a_limit_falls_between_the_stored_values_where_its_float64_does(any_limit, place):
+    evidence = Evidence.match(table(len(EVERY), 1), EVERY[:, None])
     for limit in (any_limit, float(EVERY[place])):
-        evidence = Evidence.match(table(len(EVERY), 1), EVERY[:, None])
-        above, improper = evidence.compare(0, len(EVERY), np.array([limit]))
-        assert improper is None
-        expected = np.flatnonzero(EVERY.astype(np.float64) > limit)
-        assert members(above)[0].tolist() == expected.tolist()
+        above = evidence.at(np.arange(len(EVERY)), np.zeros(len(EVERY), int)) > limit
+        assert np.flatnonzero(above).tolist() == np.flatnonzero(EVERY.astype(np.float64) > limit).tolist()
 
 
 @settings(max_examples=150, deadline=None)
@@ -80,22 +85,19 @@ def test_comparison_equals_the_loop_over_clips_and_classes(data):
                 expected.add((clip, number))
             if any(not 0 <= score <= 1 for score in heard[:, column]):
                 wrong.add((clip, number))
-    start = data.draw(st.integers(0, n))
-    above, improper = evidence.compare(start, n + 1, limits)
-    assert as_pairs(above) == {(clip - start, number) for clip, number in expected if clip >= start}
-    assert as_pairs(improper) == {(clip - start, number) for clip, number in wrong if clip >= start}
+    assert compared(evidence, limits) == (expected - wrong, wrong)
 
 
 def test_no_clip_is_above_a_limit_that_a_class_does_not_have():
     evidence = Evidence.match(table(1, 2), np.ones((1, 2), np.float16))
-    assert as_pairs(evidence.compare(0, 1, np.array([np.nan, 0.5]))[0]) == {(0, 1)}
+    assert compared(evidence, [np.nan, 0.5])[0] == {(0, 1)}
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0, 1]])
 def test_clips_in_another_order_keep_their_scores(rows):
     values = np.array([[0.1], [0.6], [0.9]], np.float16)
     evidence = Evidence.match(table(3, 1), Scores([f"c{row}" for row in rows], ["k0"], values))
-    assert as_pairs(evidence.compare(0, 3, np.array([0.5]))[0]) == {(row, 0) for row in rows[1:]}
+    assert compared(evidence, [0.5])[0] == {(row, 0) for row in rows[1:]}
 
 
 ID = "KK227gPpRn4"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.additions import label_keys, pair_keys
 from pseudolabel.labels.ledger import SCHEMA, read_ledger, write_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import _entries, apply_decisions, undo
@@ -130,6 +131,6 @@ def test_every_label_is_found_where_it_stands_and_no_other(data):
     matrix = data.draw(arrays.arrays(bool, (data.draw(st.integers(1, 5)), 4)))
     labels = LabelTable([f"c{i}" for i in range(len(matrix))], matrix, Vocabulary("four", *(tuple("abcd"),) * 3))
     clips, classes = (places.reshape(-1) for places in np.indices(matrix.shape))
-    entries = _entries(labels, clips, classes)
+    entries = _entries(label_keys(labels.matrix), pair_keys(clips, classes, 4))
     assert ((entries >= 0) == matrix.reshape(-1)).all()
     assert entries[entries >= 0].tolist() == list(range(matrix.sum()))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.labels.additions import judge_additions
+from pseudolabel.labels.judging import judge_additions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.evaluation import Evaluation

@@ -1,4 +1,4 @@
-"""Proposals equal a nested loop written from PSLA's Algorithm 2, and name every label that speaks for them."""
+"""Candidates equal a nested loop written from PSLA's Algorithm 2, and name every label that speaks for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import sparse
 
-from pseudolabel.labels.proposals import ERROR_NAMES, Relations
+from pseudolabel.labels.additions import ERROR_NAMES
+from pseudolabel.labels.candidates import Relations
 
 
 def as_sets(labels, relations) -> dict[tuple[int, int], tuple[str, list[int]]]:
@@ -18,13 +19,12 @@ def as_sets(labels, relations) -> dict[tuple[int, int], tuple[str, list[int]]]:
     labels = sparse.csr_array(labels, dtype=bool)
     relations = {error: sparse.csr_array(relation, dtype=bool) for error, relation in relations.items()}
     relations = Relations(relations)
-    proposed = relations.proposed(labels)
-    proposals = proposed.listed(proposed.any)
-    offsets, because = relations.supporting_labels(labels, proposals)
+    candidates = relations.candidates(labels)
+    offsets, because = relations.supporting_labels(labels, *candidates[:2])
     found = {}
-    for row, (clip, k, types) in enumerate(zip(*(column.tolist() for column in proposals), strict=True)):
+    for row, (clip, k, types) in enumerate(zip(*(column.tolist() for column in candidates), strict=True)):
         found[clip, k] = (ERROR_NAMES[types], because[offsets[row] : offsets[row + 1]].tolist())
-    assert len(found) == len(proposals.clips)
+    assert len(found) == len(candidates[0])
     return found
 
 
@@ -53,7 +53,7 @@ def test_class_between_two_labels_is_proposed_by_both_types():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_proposals_and_their_reasons_equal_the_nested_loop(data):
+def test_candidates_and_their_reasons_equal_the_nested_loop(data):
     n, k = data.draw(st.integers(1, 5)), data.draw(st.one_of(st.integers(1, 6), st.integers(63, 66)))
     labels = data.draw(arrays.arrays(bool, (n, k)))
     relations = {}
@@ -81,10 +81,9 @@ def test_relations_of_many_classes_are_never_dense():
     labels = sparse.csr_array(([True, True], ([0, 1], [5, n - 2])), shape=(2, n))
     tracemalloc.start()
     relations = Relations({"I": chain, "II": sparse.csr_array(chain.T)})
-    proposed = relations.proposed(labels)
-    found = proposed.listed(proposed.any)
+    found = relations.candidates(labels)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [places.tolist() for places in found] == [[0, 0, 1, 1], [4, 6, n - 3, n - 1], [2, 1, 2, 1]]
-    assert relations.supporting_labels(labels, found)[1].tolist() == [5, 5, n - 2, n - 2]
+    assert relations.supporting_labels(labels, *found[:2])[1].tolist() == [5, 5, n - 2, n - 2]
     assert peak < 600 << 20

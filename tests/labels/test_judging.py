@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
-from pseudolabel.labels.additions import judge_additions, read_ledger_errors
+from pseudolabel.labels.judging import judge_additions, read_ledger_errors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 
