@@ -47,7 +47,7 @@ from pseudolabel.audio.decoding import (
     listing_sha256,
 )
 from pseudolabel.audio.encoding import Decoding
-from pseudolabel.audio.files import Source
+from pseudolabel.audio.files import AudioSource
 from pseudolabel.audio.growing import read_pieces
 from pseudolabel.audio.listing import find_audio, read_segments
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
@@ -86,12 +86,12 @@ class NamedRecordings:
         elsewhere: {clip id in a list: clip id} of those whose recording has the id of an earlier list.
     """
 
-    files: dict[str, Source]
+    files: dict[str, AudioSource]
     aliases: dict[str, str]
     elsewhere: dict[str, str]
 
 
-def name_recordings(files: dict[str, Source], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
+def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
     """Give each recording the id of the clip that it is; where the lists differ, the first one's.
 
     Raises:
@@ -111,7 +111,7 @@ def name_recordings(files: dict[str, Source], lists: dict[str, LabelTable], fold
     return NamedRecordings(dict(sorted(files.items())), aliases, elsewhere)
 
 
-def listed_recordings(args: argparse.Namespace, inputs: Inputs) -> tuple[Path, dict[str, Source]]:
+def listed_recordings(args: argparse.Namespace, inputs: Inputs) -> tuple[Path, dict[str, AudioSource]]:
     """Return where the recordings are, and {clip id: source} of them, sorted by clip id."""
     audio = args.audio or args.work / "scenes"
     found = read_segments(inputs.read(args.segments), audio) if args.segments else find_audio(audio)
@@ -156,7 +156,7 @@ class Clips:
         self.clip_ids = [row[0] for row in self.rows]
         self.n_samples = [row[1] for row in self.rows]
 
-    def groups(self, known: dict[str, str], sources: dict[str, Source], segments: bool) -> list[str]:
+    def groups(self, known: dict[str, str], sources: dict[str, AudioSource], segments: bool) -> list[str]:
         """Return each clip's group: as listed by clip id or file name, of segments the recording, else the clip."""
         groups = []
         for clip_id, _, _, group, _ in self.rows:
@@ -259,7 +259,7 @@ def write_statistics(args: argparse.Namespace, path: Path) -> None:
           f"train --front-end mean={found.mean:.6g} std={found.std:.6g}")  # fmt: skip
 
 
-def note_changed(found: dict[str, Source], old: ClipStore | None) -> None:
+def note_changed(found: dict[str, AudioSource], old: ClipStore | None) -> None:
     """Say which recordings changed after their clips were made: --add does not decode them again."""
     if old is None:
         return

@@ -70,7 +70,7 @@ def shared(name: str) -> Path:
 @pytest.fixture(scope="session")
 def write_tones() -> Callable[..., Path]:
     """Return a function that fills a work folder with clips of one tone each: clips.h5, labels.csv, vocabulary.csv."""
-    from pseudolabel.audio.clips import encode, write_clips
+    from pseudolabel.audio.clips import ClipTable, encode, write_clips
     from pseudolabel.labels.table import LabelTable
     from pseudolabel.labels.vocabulary import Vocabulary
 
@@ -86,7 +86,7 @@ def write_tones() -> Callable[..., Path]:
             clips.append(rng.uniform(0.2, 0.8) * tone + 0.01 * rng.standard_normal(len(times)))
         encoded = [encode(clip, "pcm16", sample_rate) for clip in clips]
         sizes = [len(clip) for clip in clips], [len(piece) for piece in encoded]
-        write_clips(work / "clips.h5", clip_ids, clip_ids, *sizes, iter(encoded), sample_rate)
+        write_clips(work / "clips.h5", ClipTable(clip_ids, clip_ids, *sizes, sample_rate), encoded)
         names = [[list(TONES)[i % 3]] for i in range(len(clip_ids))]
         LabelTable.from_sets(clip_ids, names, vocabulary).write(work / "labels.csv")
         vocabulary.write(work / "vocabulary.csv")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio.clips import CODECS, ClipStore, encode, write_clips
+from pseudolabel.audio.clips import CODECS, ClipStore, ClipTable, encode, write_clips
 from pseudolabel.checksums import SpanChecksums, attributes_crc32, tables_crc32
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
@@ -45,7 +45,7 @@ def clips(tmp_path, request):
     rng = np.random.default_rng(0)
     pieces = [encode(rng.uniform(-1, 1, n), request.param, RATE) for n in (800, 50, 1200)]
     sizes, path = [len(piece) for piece in pieces], tmp_path / "clips.h5"
-    write_clips(path, "abc", "abc", [800, 50, 1200], sizes, iter(pieces), RATE, request.param)
+    write_clips(path, ClipTable("abc", "abc", [800, 50, 1200], sizes, RATE, request.param), pieces)
     return path
 
 

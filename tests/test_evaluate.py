@@ -16,7 +16,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
-from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.clips import ClipTable, write_clips
 from pseudolabel.blocks import only_run
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -49,7 +49,7 @@ def work(tmp_path):
                      {"clip": scores[order][:, ::-1]})  # fmt: skip
     samples = [RATE] * len(EVAL)
     pieces = iter([np.zeros(2 * RATE * len(EVAL), np.uint8)])
-    write_clips(work / "clips.h5", EVAL, EVAL, samples, [2 * n for n in samples], pieces, RATE)
+    write_clips(work / "clips.h5", ClipTable(EVAL, EVAL, samples, [2 * n for n in samples], RATE), pieces)
     return work
 
 
@@ -306,7 +306,9 @@ def test_a_real_model_is_scored_by_clip_id_and_class_id(work):
     pcm = rng.integers(-3000, 3000, (len(EVAL), rate // 2)).astype("<i2")
     backwards = EVAL[::-1]
     pieces, n_samples = iter([pcm.view(np.uint8).ravel()]), [rate // 2] * 40
-    write_clips(work / "clips.h5", backwards, backwards, n_samples, [rate] * 40, pieces, rate, overwrite=True)
+    write_clips(
+        work / "clips.h5", ClipTable(backwards, backwards, n_samples, [rate] * 40, rate), pieces, overwrite=True
+    )
     config = {"name": "mobilenetv2", "class_ids": ["/m/c", "/m/a", "/m/b"], "options": {"width": 0.1}}
     save_model(work / "runs" / "lone", build_tagger(config))
     assert run_verb(work, "--batch-size", "7", "--device", "cpu", "--threads", "1") == 0

@@ -16,7 +16,7 @@ from scipy.stats import linregress
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
-from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.clips import ClipTable, write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import run_record, write_run_record
@@ -43,7 +43,7 @@ def work(tmp_path):
     windows = 1 / (1 + np.exp(-(labels[:, None] + rng.normal(size=(N, 5, 4)) - 0.5)))
     ScoreStore.write(work / "scores.h5", EVAL, CLASSES, {"clip": windows.max(axis=1), 2: windows})
     pieces = iter([np.zeros(2 * RATE * N, np.uint8)])
-    write_clips(work / "clips.h5", EVAL, EVAL, [RATE] * N, [2 * RATE] * N, pieces, RATE)
+    write_clips(work / "clips.h5", ClipTable(EVAL, EVAL, [RATE] * N, [2 * RATE] * N, RATE), pieces)
     return work
 
 
@@ -267,7 +267,7 @@ def test_a_model_is_heard_in_pieces(work):
     rate, rng = 16000, np.random.default_rng(1)
     pcm = rng.integers(-3000, 3000, (N, rate)).astype("<i2")
     pieces = iter([pcm.view(np.uint8).ravel()])
-    write_clips(work / "clips.h5", EVAL, EVAL, [rate] * N, [2 * rate] * N, pieces, rate, overwrite=True)
+    write_clips(work / "clips.h5", ClipTable(EVAL, EVAL, [rate] * N, [2 * rate] * N, rate), pieces, overwrite=True)
     config = {"name": "mobilenetv2", "class_ids": list(CLASSES), "options": {"width": 0.1}}
     save_model(work / "runs" / "lone", build_tagger(config))
     assert run_verb(work, "--scales", "clip", "0.5s", "--device", "cpu", "--threads", 1) == 0

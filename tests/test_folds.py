@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pseudolabel.score as score_verb
-from pseudolabel.audio.clips import ClipStore, encode, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
 from pseudolabel.blocks import Blocks
 from pseudolabel.models import load_model
 from pseudolabel.score import main as score_main
@@ -61,7 +61,7 @@ def work(write_tones, tmp_path_factory):
     pieces = [encode(tones.read(clip), "pcm16", 16_000) for clip in CLIP_IDS]
     groups = [f"recording{i // 2}" for i in range(12)]
     sizes = tones.n_samples.tolist(), [len(piece) for piece in pieces]
-    write_clips(work / "clips.h5", CLIP_IDS, groups, *sizes, iter(pieces), 16_000, overwrite=True)
+    write_clips(work / "clips.h5", ClipTable(CLIP_IDS, groups, *sizes, 16_000), pieces, overwrite=True)
     for number in (1, 2, 3):
         assert train(work, "--fold", f"{number}/3") == 0
     return work

@@ -190,7 +190,7 @@ def label_lists() -> Iterable[Reader]:
 
 def tables() -> Iterable[Reader]:
     """Yield a reader for every other table of labels, classes and clips."""
-    from pseudolabel.audio.listing import read_segments as read_parts
+    from pseudolabel.audio.listing import read_segment_table
     from pseudolabel.corpus.sources import read_sound_table
     from pseudolabel.prepare import read_groups
     from pseudolabel.scores.answers import read_classes, read_ids
@@ -239,7 +239,7 @@ def tables() -> Iterable[Reader]:
         Reader("train_clips.csv", text("clip_id\na\nb\n\"c,3\"\nd d\n", "train_clips.csv"),
                read_seen, lines()),
         Reader("parts.csv", text("file,start,end\na.wav,0,10\na.wav,10,20\n\"b,2.wav\",1.5,\n", "parts.csv"),
-               lambda path: sorted((str(s.path.name), s.start_s, s.end_s) for s in read_parts(path, "x").values()),
+               lambda path: sorted((s.path.name, s.start_s, s.end_s) for s in read_segment_table(path, "x").values()),
                lines()),
         Reader("sounds.csv", write_sounds, sounds, lines()),
         Reader("thresholds.csv", text("class_id,threshold\n" + "".join(f"{k},0.{n}5\n" for n, k in enumerate(IDS)),
@@ -302,7 +302,7 @@ def reviews() -> Iterable[Reader]:
 
 def stores() -> Iterable[Reader]:
     """Yield a reader for scores in every form, for audio, and for what lies in a model folder."""
-    from pseudolabel.audio.clips import ClipStore, encode, write_clips
+    from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
     from pseudolabel.scores.answers import open_answers
     from pseudolabel.scores.store import ScoreStore
 
@@ -339,7 +339,7 @@ def stores() -> Iterable[Reader]:
 
     def write_audio(folder: Path) -> None:
         sizes = [40] * 3, [len(piece) for piece in encoded]
-        write_clips(folder / "clips.h5", ["a", "b", "c"], ["a", "a", "c"], *sizes, iter(encoded), 16_000)
+        write_clips(folder / "clips.h5", ClipTable(["a", "b", "c"], ["a", "a", "c"], *sizes, 16_000), encoded)
 
     yield Reader("scores.npy", write_array, answers, what_numpy_says)
     yield Reader("scores.csv", write_table, answers, lines())

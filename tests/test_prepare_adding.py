@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 import pseudolabel.prepare as verb
-from pseudolabel.audio import decoding
+from pseudolabel.audio import clip_blocks
 from pseudolabel.audio.clips import CODECS, ClipStore
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -46,8 +46,8 @@ def test_recordings_that_come_later_are_added_as_if_all_had_been_there(work, cod
     assert prepare(work, *options) == 0
     record(audio, "a", "c", "g")
     decoded = []
-    encode = decoding.encode_into
-    monkeypatch.setattr(decoding, "encode_into", lambda *a: decoded.append(a[1].stem) or encode(*a))
+    encode = clip_blocks.encode_into
+    monkeypatch.setattr(clip_blocks, "encode_into", lambda *a: decoded.append(a[1].stem) or encode(*a))
     assert prepare(work, *options, "--add") == 0
     assert sorted(decoded) == ["a", "bad", "c", "g"]
     assert "6 clips (3 of them added)" in capsys.readouterr().out

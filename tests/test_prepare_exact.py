@@ -14,7 +14,7 @@ import torch
 
 import pseudolabel.prepare as verb
 from pseudolabel.audio import encoding
-from pseudolabel.audio.clips import CODECS, ClipStore, pack, write_clips
+from pseudolabel.audio.clips import CODECS, ClipStore, ClipTable, pack, write_clips
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.reviews.audio_files import flac_bytes
 from pseudolabel.scores.windows import CLIP
@@ -101,7 +101,9 @@ def earlier(tmp_path) -> Path:
         soundfile.write(tmp_path / "audio" / f"{clip_id}.wav", EVERY[: RATE + ord(clip_id)], RATE)
     pcm = earlier_scale(EVERY[: RATE + ord("b")])
     stored = pack(pcm, "pcm16", RATE)
-    write_clips(tmp_path / "clips.h5", ["b"], ["b"], [len(pcm)], [len(stored)], iter([stored]), RATE, full_scale=32767)
+    write_clips(
+        tmp_path / "clips.h5", ClipTable(["b"], ["b"], [len(pcm)], [len(stored)], RATE, full_scale=32767), [stored]
+    )
     return tmp_path
 
 

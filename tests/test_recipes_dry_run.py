@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.clips import ClipTable, write_clips
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SETTINGS = ("SCALE", "WORK", "DATA", "SEED", "ROWS", "SOUNDS", "SOUND_LABELS", "TEACHER", "STUDENT", "TEACHER_RUN")
@@ -138,7 +138,7 @@ def test_clips_of_an_earlier_recipe_are_not_divided_after_all(here, tmp_path):
     write(tmp_path / "work" / "settings.txt", made)
     for name in ("labels.csv", "balanced.csv", "eval.csv"):
         write(tmp_path / "work" / name, "")
-    write_clips(tmp_path / "work" / "clips.h5", [], [], [], [], iter([]), 16_000)
+    write_clips(tmp_path / "work" / "clips.h5", ClipTable([], [], [], [], 16_000), [])
     ended = run("psl_2s", here, **settings)
     assert ended.returncode == 2 and "--select best needs a validation set" in ended.stderr, ended.stderr
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pseudolabel import enhance
-from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.clips import ClipTable, write_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.review import main
@@ -376,7 +376,9 @@ def elsewhere(world, tmp_path, monkeypatch):
     ids = LabelTable.read(tmp_path / "A" / "labels.csv", Vocabulary.load(tmp_path / "A" / "vocabulary.csv")).clip_ids
     for folder, level in (("A", 1), ("here/work", 9)):
         pieces = iter([np.full(2 * 1600 * len(ids), level, np.uint8)])
-        write_clips(tmp_path / folder / "clips.h5", ids, ids, [1600] * len(ids), [3200] * len(ids), pieces, 1600)
+        write_clips(
+            tmp_path / folder / "clips.h5", ClipTable(ids, ids, [1600] * len(ids), [3200] * len(ids), 1600), pieces
+        )
     (tmp_path / "here" / "work" / "labels.csv").write_text("clip_id,labels\n")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "A"

@@ -271,11 +271,13 @@ def test_the_mean_over_windows_is_that_of_the_real_ones(here, capsys, monkeypatc
 
 def write_silence(path: Path, lengths_s, rate: int = 100) -> None:
     """Write a clip store of clips c00, c01, ... of these lengths."""
-    from pseudolabel.audio.clips import write_clips
+    from pseudolabel.audio.clips import ClipTable, write_clips
 
     samples = [round(length * rate) for length in lengths_s]
     ids = [f"c{row:02d}" for row in range(len(samples))]
-    write_clips(path, ids, ids, samples, [2 * n for n in samples], iter([np.zeros(2 * sum(samples), np.uint8)]), rate)
+    write_clips(
+        path, ClipTable(ids, ids, samples, [2 * n for n in samples], rate), [np.zeros(2 * sum(samples), np.uint8)]
+    )
 
 
 @pytest.mark.parametrize("fill", [0, np.nan, -1])

@@ -14,8 +14,9 @@ tables_crc32 (optional on reading)
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -167,75 +168,84 @@ class ClipStore(KeyedByClip):
         return pieces.astype(np.float32) / self.full_scale
 
 
-def write_clips(
-    path: str | Path,
-    clip_ids: Sequence[str],
-    groups: Sequence[str],
-    n_samples: Sequence[int],
-    n_bytes: Sequence[int],
-    chunks: Iterator[np.ndarray],
-    sample_rate: int,
-    codec: str = "pcm16",
-    source: str = "",
-    overwrite: bool = False,
-    crc32: Sequence[int] | None = None,
-    full_scale: int = FULL_SCALE,
-) -> None:
-    """Write a store from encoded bytes that arrive in clip order, in pieces of any size, never all in memory.
+@dataclass(frozen=True)
+class ClipTable:
+    """What a store says of its N clips: everything but their audio.
+
+    Attributes:
+        clip_ids, groups: (N,) texts.
+        n_samples, n_bytes: (N,) length of each clip in samples and encoded.
+        sample_rate: Hz.
+        codec, source: as in the attributes of the file.
+        crc32: (N,) checksum of each clip's bytes; None where they are not known yet.
+        full_scale: what a sample of 1 is in 16 bits.
+    """
+
+    clip_ids: Sequence[str]
+    groups: Sequence[str]
+    n_samples: Sequence[int]
+    n_bytes: Sequence[int]
+    sample_rate: int
+    codec: str = "pcm16"
+    source: str = ""
+    crc32: Sequence[int] | None = None
+    full_scale: int = FULL_SCALE
+
+    def write(self, file: h5py.File) -> None:
+        """Write everything but the audio into a store, which is then complete."""
+        file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
+        for name in ("sample_rate", "codec", "full_scale", "source"):
+            file.attrs[name] = getattr(self, name)
+        file["clip_id"], file["group"] = fixed_length_text(self.clip_ids), fixed_length_text(self.groups)
+        file["n_samples"], file["crc32"] = np.asarray(self.n_samples, np.int64), np.asarray(self.crc32, np.uint32)
+        file["offset"] = np.concatenate([[0], np.cumsum(self.n_bytes, dtype=np.int64)]).astype(np.int64)
+        ClipStore.seal(file)
+
+
+def write_clips(path: str | Path, table: ClipTable, chunks: Iterable[np.ndarray], overwrite: bool = False) -> None:
+    """Write a store from encoded bytes that arrive in clip order, never all in memory.
 
     Args:
-        n_samples, n_bytes: (N,) length of each clip in samples and encoded.
-        chunks: uint8 arrays whose concatenation is the encoded clips.
-        crc32: (N,) checksum that each clip's bytes must have; None: whatever they are.
-        full_scale: what a sample of 1 is in them.
+        table: with checksums where the bytes must have them.
+        chunks: uint8 arrays of any size whose concatenation is the encoded clips.
 
     Raises:
-        InputError: too few bytes came, or others than those that the checksums are of.
+        InputError: too few bytes came, or their checksums differ.
     """
+    n_bytes, checksums = sum(table.n_bytes), SpanChecksums(np.cumsum(table.n_bytes, dtype=np.int64))
     with write_hdf5(path, overwrite) as file:
-        total = sum(n_bytes)
-        stored, position, checksums = _audio_in(file, total), 0, SpanChecksums(np.cumsum(n_bytes, dtype=np.int64))
+        stored, position = _audio_in(file, n_bytes), 0
         with ThreadPoolExecutor(1, "checksums") as beside:
             for chunk in chunks:
                 summed = beside.submit(checksums.update, chunk)
                 stored[position : position + len(chunk)] = chunk
                 position += len(chunk)
                 summed.result()
-        if position != total:
-            raise InputError(f"{position} bytes came, {total} were announced", path)
-        if crc32 is not None and not np.array_equal(checksums.values, crc32):
-            damaged = first_few(clip_ids[row] for row in np.flatnonzero(checksums.values != crc32))
-            raise InputError(f"the audio of clips was damaged before it was written here: {damaged}", path,
-                             "Decode them again: remove the folder of blocks, or give --overwrite.")  # fmt: skip
-        described = sample_rate, codec, full_scale, source
-        _write_tables(file, clip_ids, groups, n_samples, n_bytes, checksums.values, described)
+        if position != n_bytes:
+            raise InputError(f"{position} bytes came, {n_bytes} were announced", path)
+        if table.crc32 is not None and not np.array_equal(checksums.values, table.crc32):
+            damaged = first_few(table.clip_ids[row] for row in np.flatnonzero(checksums.values != table.crc32))
+            remedy = "Decode them again: remove the folder of blocks, or give --overwrite."
+            raise InputError(f"the audio of clips was damaged before it was written here: {damaged}", path, remedy)
+        replace(table, crc32=checksums.values).write(file)
 
 
-def complete_clips(
-    path: Path,
-    clip_ids: Sequence[str],
-    groups: Sequence[str],
-    n_samples: Sequence[int],
-    n_bytes: Sequence[int],
-    crc32: Sequence[int],
-    sample_rate: int,
-    codec: str = "pcm16",
-    source: str = "",
-) -> None:
-    """Make a file a store whose encoded audio lies in it already, from byte `audio_start()` on, LEAST_IN_PLACE or more.
+def complete_clips(path: Path, table: ClipTable) -> None:
+    """Turn a file that holds the encoded audio into a store, without moving the audio; the result of `write_clips`.
 
     Args:
-        crc32: (N,) checksum of each clip's bytes; the others as in `write_clips`, whose result is the same.
+        path: the audio begins at byte `audio_start()`, and has LEAST_IN_PLACE bytes or more.
+        table: with checksums.
     """
-    start, total = audio_start(), sum(n_bytes)
+    start, n_bytes = audio_start(), sum(table.n_bytes)
     with open(path, "rb+") as file:
         file.write(bytes(start))  # what an earlier attempt left there
-        file.truncate(start + total)
+        file.truncate(start + n_bytes)
     with complete_hdf5(path) as file:
-        placed = _audio_in(file, total).id.get_offset()
-        if placed != start:
-            raise RuntimeError(f"HDF5 puts the audio at byte {placed}, it lies at {start}")
-        _write_tables(file, clip_ids, groups, n_samples, n_bytes, crc32, (sample_rate, codec, FULL_SCALE, source))
+        position = _audio_in(file, n_bytes).id.get_offset()
+        if position != start:
+            raise RuntimeError(f"HDF5 puts the audio at byte {position}, it is at {start}")
+        table.write(file)
 
 
 def audio_start() -> int:
@@ -252,21 +262,3 @@ def _audio_in(file: h5py.File, n_bytes: int) -> h5py.Dataset:
     kind.set_obj_track_times(False)
     space = h5py.h5s.create_simple((n_bytes,))
     return h5py.Dataset(h5py.h5d.create(file.id, ClipStore.LARGE.encode(), h5py.h5t.STD_U8LE, space, kind))
-
-
-def _write_tables(
-    file: h5py.File,
-    clip_ids: Sequence[str],
-    groups: Sequence[str],
-    n_samples: Sequence[int],
-    n_bytes: Sequence[int],
-    crc32: Sequence[int],
-    attributes: tuple[int, str, int, str],
-) -> None:
-    """Write all but the audio; `attributes` are the sample rate, the codec, the full scale and the source."""
-    file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
-    file.attrs.update(zip(("sample_rate", "codec", "full_scale", "source"), attributes, strict=True))
-    file["clip_id"], file["group"] = fixed_length_text(clip_ids), fixed_length_text(groups)
-    file["n_samples"], file["crc32"] = np.asarray(n_samples, np.int64), np.asarray(crc32, np.uint32)
-    file["offset"] = np.concatenate([[0], np.cumsum(n_bytes, dtype=np.int64)]).astype(np.int64)
-    ClipStore.seal(file)

@@ -1,297 +1,314 @@
-"""Decoding: recordings become the blocks of a clip store, by several processes, each block once."""
+"""Decoding: the sound of a recording in blocks, by soundfile or by PyAV (FFmpeg), to its end.
+
+soundfile reads formats that state their own length reliably: WAV, FLAC, Ogg Vorbis, AIFF and others. PyAV reads mp3,
+m4a, mp4, webm, AAC, Opus, and whatever soundfile refuses or would cut. FFmpeg may open no other file than this one.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-import h5py
 import numpy as np
 
-from pseudolabel.artefacts import rename
-from pseudolabel.audio.clips import LEAST_IN_PLACE, audio_start, complete_clips, write_clips
-from pseudolabel.audio.encoding import Decoding, Encoded, Pile, encode_into
-from pseudolabel.audio.files import Source, UnreadableAudio
-from pseudolabel.audio.growing import GrowingAudio, read_pieces
-from pseudolabel.audio.reading import Tape
-from pseudolabel.blocks import Blocks
-from pseudolabel.checksums import SpanChecksums, tables_crc32
-from pseudolabel.errors import InputError
-from pseudolabel.progress import Progress
-from pseudolabel.stores import fixed_length_text, read_text, refuse_claims, store_contents, whole_number
-from pseudolabel.workers import CONTEXT, process_pool
+from pseudolabel.audio.files import StoredAudio, header_of
+from pseudolabel.audio.headers import TAIL_BYTES, Header, read_header
 
-BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
-Listed = list[tuple[str, Source]]  # clip id, recording
-KEPT = "kept: "  # begins the reason of a recording that is a clip although something is wrong with it
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header that states another one is damaged
+BLOCK_SAMPLES = 1 << 20  # decoded at a time, so that a header's claim never decides how much memory is taken
+GLANCE = 1000  # samples that are looked at first
+AV_SAMPLES = 1 << 17  # a block of PyAV, whose frames are joined
+FORMATS = (  # containers that FFmpeg may open: of sound, and none that names other files
+    "mp3,aac,ac3,eac3,dts,amr,mov,matroska,ogg,flac,wav,w64,aiff,au,caf,asf,avi,flv,mpeg,mpegts,ape,wv,tta,tak,mpc,"
+    "mpc8,loas,oma,dsf,iff,voc,nistsphere,gsm,rm,xwma,truehd,mlp,sox,ircam"
+)
+STATES_LENGTH = ("mov", "matroska", "asf", "avi", "flv", "wv", "tta", "ape")  # of others, FFmpeg estimates the length
+
+
+class Undecodable(Exception):
+    """A library cannot read a recording, or not to its end; the text says why."""
+
+
+class EndsBefore(Exception):
+    """A recording ends before the segment begins; its argument is the recording's length in seconds."""
+
+
+class OddRate(Exception):
+    """A recording states an impossible sample rate, its argument."""
+
+
+class SoundBlock(NamedTuple):
+    """A block of a recording: the mean of its channels (n,) float32, its rate in Hz, whether any channel has sound."""
+
+    samples: np.ndarray
+    rate: int
+    audible: bool
 
 
 @dataclass
-class BlockTables:
-    """What a block says of its clips; their encoded audio lies in a pile."""
+class Findings:
+    """What reading a recording has shown.
 
-    kept: list[str]
-    n_samples: list[int]
-    skipped: list[tuple[str, str, str]]
-    scaled: int
+    Attributes:
+        stated_s: length of the whole recording in its header; None where it states none.
+        damaged: packets that could not be decoded.
+    """
 
-
-def decode_block(pile: Pile, files: Listed, decoding: Decoding) -> BlockTables:
-    """Decode and encode the recordings of one block; segments of a recording in the order of time."""
-    outcomes: dict[int, Encoded | UnreadableAudio] = {}
-    pile.clear()
-    tape, piece_of = Tape(), {}
-    for number in _order_of_time(files):
-        try:
-            outcomes[number] = encode_into(pile, files[number][1], decoding, tape)
-            piece_of[number] = len(piece_of)
-        except UnreadableAudio as error:
-            outcomes[number] = error
-    pile.arrange([piece_of[number] for number in sorted(piece_of)])
-    block = BlockTables([], [], [], 0)
-    for number, (clip_id, source) in enumerate(files):
-        outcome = outcomes[number]
-        if isinstance(outcome, UnreadableAudio):
-            block.skipped.append((clip_id, str(source), outcome.reason))
-            continue
-        if outcome.note:
-            block.skipped.append((clip_id, str(source), KEPT + outcome.note))
-        block.kept.append(clip_id)
-        block.n_samples.append(outcome.n_samples)
-        block.scaled += outcome.scaled
-    return block
+    stated_s: float | None = None
+    damaged: int = 0
 
 
-def _order_of_time(files: Listed) -> list[int]:
-    """Return the numbers of recordings such that segments of one follow each other."""
-    return sorted(range(len(files)), key=lambda number: (
-        (str((source := files[number][1]).path), source.member, source.start_s) if files[number][1].end_s is not None
-        else ("", "", 0.0)
-    ))  # fmt: skip
-
-
-def write_block(audio: GrowingAudio, blocks: Blocks, number: int, block: BlockTables, pile: Pile) -> None:
-    """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
-    start = audio.append(number, pile.pieces(), sum(pile.sizes))
-
-    def fill(file: h5py.File) -> None:
-        file["clip_id"] = fixed_length_text(block.kept)
-        file["n_samples"] = np.array(block.n_samples, np.int64)
-        file["n_bytes"] = np.array(pile.sizes, np.int64)
-        file["crc32"] = np.array(pile.checksums, np.uint32)
-        for column, name in enumerate(("skipped_id", "skipped_file", "skipped_reason")):
-            file[name] = fixed_length_text([row[column] for row in block.skipped])
-        file["numbers"] = np.array([block.scaled, start, start + sum(pile.sizes)], np.int64)
-        file.attrs["tables_crc32"] = _tables_crc32(file)
-
-    blocks.write(number, fill)
-
-
-def _tables_crc32(file: h5py.File) -> np.uint32:
-    return np.uint32(tables_crc32({name: item[:] for name, item in file.items()}))
+def check_rate(rate: int) -> int:
+    """Return a sample rate in Hz; OddRate where no recording has it."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise OddRate(rate)
+    return rate
 
 
 @contextlib.contextmanager
-def _opened_block(blocks: Blocks, block: int) -> Iterator[h5py.File]:
-    """Yield a finished block; InputError where it is damaged."""
-    path = blocks.path(block)
-    with store_contents(path), h5py.File(path, "r") as file:
-        refuse_claims(file, path)
-        if whole_number(file.attrs["tables_crc32"]) != _tables_crc32(file):
-            raise InputError("the block is damaged", path, "Remove it and run the same command again.")
-        yield file
+def _soundfile_failures() -> Iterator[None]:
+    """Raise Undecodable where soundfile fails, in libsndfile's words without the file name before them."""
+    import soundfile
 
-
-def audio_beside(blocks: Blocks) -> Path:
-    """Return the file that the audio of all blocks lies in."""
-    return blocks.folder / "audio.h5"
-
-
-def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
-    """Return where the audio of each finished block lies; one that is damaged, or whose audio is, is removed."""
-    path, finished = audio_beside(blocks), {}
-    for block in sorted(set(range(len(blocks))) - set(blocks.unfinished())):
-        try:
-            with _opened_block(blocks, block) as file:
-                _, start, end = file["numbers"][:].tolist()
-                expected, ends = file["crc32"][:], np.cumsum(file["n_bytes"][:])
-            checksums = SpanChecksums(ends)
-            for piece in read_pieces(path, start, end - start) if end > start else ():
-                checksums.update(piece)
-            if not np.array_equal(checksums.values, expected):
-                raise InputError("the audio of this block is damaged", blocks.path(block))
-        except (InputError, FileNotFoundError):
-            blocks.path(block).unlink()
-        else:
-            finished[block] = (start, end)
-    return finished
-
-
-def decode_all(files: Listed, blocks: Blocks, decoding: Decoding, n_processes: int) -> None:
-    """Make every unfinished block, by several processes."""
-    finished = _finished(blocks)
-    n_processes = min(n_processes, len(blocks) - len(finished))
-    n_done = sum(len(blocks.span(block)) for block in finished)
-    with Progress("prepare", len(files), start=n_done) as progress:
-        if n_processes > 1:
-            _decode_side_by_side(files, blocks, finished, decoding, n_processes, progress)
-        unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
-        if unfinished:
-            finished = _finished(blocks) if n_processes > 1 else finished
-            audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile(blocks.folder)
-        for number in unfinished:
-            listed = [files[i] for i in blocks.span(number)]
-            write_block(audio, blocks, number, decode_block(pile, listed, decoding), pile)
-            if n_processes == 1:
-                progress.advance(len(listed))
-
-
-def _decode_side_by_side(
-    files: Listed,
-    blocks: Blocks,
-    finished: dict[int, tuple[int, int]],
-    decoding: Decoding,
-    n_processes: int,
-    progress: Progress,
-) -> None:
-    """Make the unfinished blocks by processes of their own; what one cannot write is left unfinished."""
-    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, CONTEXT)
-    with process_pool(n_processes, _begin_worker, (audio, blocks, decoding)) as pool:
-        try:
-            listed = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())
-            for made in [pool.submit(_make_block, *block) for block in listed]:
-                progress.advance(made.result())
-        except NotWritten:
-            pool.shutdown(cancel_futures=True)
-        except BaseException:
-            audio.fail()
-            pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
-            raise
-
-
-class NotWritten(Exception):
-    """A block could not be written by the process that decoded it."""
-
-
-class _Worker:
-    """A process that decodes a block while the one before is written: a write waits for the disk, and for its place."""
-
-    def __init__(self, audio: GrowingAudio, blocks: Blocks, decoding: Decoding):
-        self.audio, self.blocks, self.decoding = audio, blocks, decoding
-        self.piles, self.writes = [Pile(blocks.folder), Pile(blocks.folder)], [None, None]
-        self.writer = ThreadPoolExecutor(1, "writer")
-
-    def make_block(self, number: int, files: Listed) -> int:
-        """Decode a block and begin to write it; return how many recordings it has."""
-        self.piles.reverse()
-        self.writes.reverse()
-        if self.writes[0] and self.writes[0].exception():
-            raise NotWritten from self.writes[0].exception()
-        block = decode_block(self.piles[0], files, self.decoding)
-        self.writes[0] = self.writer.submit(self.write, number, block, self.piles[0])
-        return len(files)
-
-    def write(self, *block: object) -> None:
-        """Write a block; if that fails, nobody waits for its place."""
-        try:
-            write_block(self.audio, self.blocks, *block)
-        except BaseException:
-            self.audio.fail()
-            raise
-
-
-_worker: list[_Worker] = []  # one, in a process that decodes
-
-
-def _begin_worker(*arguments: object) -> None:
-    _worker.append(_Worker(*arguments))
-
-
-def _make_block(number: int, files: Listed) -> int:
     try:
-        return _worker[0].make_block(number, files)
-    except BaseException:
-        _worker[0].audio.fail()
-        raise
+        yield
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        cause = str(getattr(error, "error_string", error)).removeprefix("Error : ").strip(" .")
+        raise Undecodable(cause or type(error).__name__) from error
 
 
-@dataclass
-class Decoded:
-    """What lies in the finished blocks: a row for each clip that was kept, and the skipped ones."""
+def _as_soundfile(opened: BinaryIO):
+    """Return an open file as a soundfile; the number of an open file is the fastest way, where there is one."""
+    import soundfile
 
-    clip_ids: list[str]
-    n_samples: list[int]
-    n_bytes: list[int]
-    crc32: list[int]
-    skipped: list[tuple[str, str, str]]
-    scaled: int
+    return soundfile.SoundFile(opened.fileno() if isinstance(opened, io.FileIO) else opened, closefd=False)
 
 
-def collect(blocks: Blocks) -> Decoded:
-    """Read the tables, not the audio, of all blocks."""
-    decoded = Decoded([], [], [], [], [], 0)
-    for block in range(len(blocks)):
-        with _opened_block(blocks, block) as file:
-            decoded.clip_ids += read_text(file["clip_id"])
-            decoded.n_samples += file["n_samples"][:].tolist()
-            decoded.n_bytes += file["n_bytes"][:].tolist()
-            decoded.crc32 += file["crc32"][:].tolist()
-            columns = [read_text(file[name]) for name in ("skipped_id", "skipped_file", "skipped_reason")]
-            decoded.skipped += list(zip(*columns, strict=True))
-            decoded.scaled += int(file["numbers"][0])
-    return decoded
+def soundfile_blocks(
+    stored: StoredAudio, start_s: float, stop_s: float | None, findings: Findings
+) -> Iterator[SoundBlock]:
+    """Yield the sound between two seconds of a recording.
 
-
-class EncodedAudio:
-    """The encoded audio of all blocks, in their order, as one stream; a small part of it is in memory."""
-
-    def __init__(self, blocks: Blocks, n_bytes: int):
-        self._pieces, self._piece = read_pieces(audio_beside(blocks), audio_start(), n_bytes), np.empty(0, np.uint8)
-
-    def take(self, n_bytes: int) -> Iterator[np.ndarray]:
-        """Yield the next bytes, uint8; what is yielded holds until the next is asked for."""
-        while n_bytes:
-            if not len(self._piece):
-                self._piece = next(self._pieces)
-            piece, self._piece = self._piece[:n_bytes], self._piece[n_bytes:]
-            n_bytes -= len(piece)
-            yield piece
-
-
-def complete_store(blocks: Blocks, decoded: Decoded, groups: list[str], decoding: Decoding, source: str) -> None:
-    """Make the store of all blocks alone; their audio stays where it is.
-
-    Args:
-        groups, source: as in `write_clips`.
+    Raises:
+        Undecodable: soundfile does not read it.
     """
-    sizes, audio = (decoded.n_samples, decoded.n_bytes), audio_beside(blocks)
-    described = (decoding.sample_rate, decoding.codec, source)
-    if sum(decoded.n_bytes) < LEAST_IN_PLACE:
-        pieces = EncodedAudio(blocks, sum(decoded.n_bytes)).take(sum(decoded.n_bytes))
-        write_clips(blocks.output, decoded.clip_ids, groups, *sizes, pieces, *described, True, decoded.crc32)
+    header = header_of(stored)
+    if header.parts:
+        with _soundfile_failures():
+            yield from between(_parts(stored, header, findings), start_s, stop_s)
         return
-    complete_clips(audio, decoded.clip_ids, groups, *sizes, decoded.crc32, *described)
-    rename(audio, blocks.output)
+    with _soundfile_failures(), stored.opened(header) as opened, _as_soundfile(opened) as file:
+        if file.format in ("MP3", "MPEG"):
+            raise Undecodable("an MP3 file, whose length soundfile does not know")
+        share = 1.0 if header.counted else header.share
+        findings.stated_s = header.stated_s or (share and file.frames / file.samplerate / share)
+        first, stop = round(start_s * check_rate(file.samplerate)), file.frames
+        if stop_s is not None:
+            stop = min(stop, round(stop_s * file.samplerate))
+        if first and first >= file.frames:
+            raise EndsBefore(file.frames / file.samplerate)
+        if first:
+            file.seek(first)
+        yield from _read(file, stop - first)
+        if file.format == "FLAC" and stop == file.frames and opened.tell() < stored.n_bytes - TAIL_BYTES:
+            raise Undecodable("the file goes on after the samples that its header states")
 
 
-def decoders() -> dict[str, str]:
-    """Return the versions of what decodes: others may give other samples."""
-    return {name: metadata.version(name) for name in ("soundfile", "av", "soxr")}
+def _parts(stored: StoredAudio, header: Header, findings: Findings) -> Iterator[SoundBlock]:
+    """Yield the sound of recordings that follow each other in one file; its stated length is that of the first."""
+    with stored.view() as whole:
+        for start, n_bytes in header.parts:
+            with whole.part(start, n_bytes) as part:
+                of_part = read_header(part, n_bytes)
+                corrected = part.corrected(of_part)
+            with corrected, _as_soundfile(corrected) as file:
+                check_rate(file.samplerate)
+                if not start and of_part.share:
+                    findings.stated_s = file.frames / file.samplerate / of_part.share
+                yield from _read(file, file.frames)
 
 
-def listing_sha256(files: Listed) -> str:
-    """Return a checksum of which files there are: id, size, time of change and part of each."""
-    digest = hashlib.sha256()
-    for clip_id, source in files:
-        if not source.path.exists():  # named in a table; it is skipped for that reason
-            digest.update(f"{clip_id}\tabsent\n".encode())
+def _read(file, n_frames: int) -> Iterator[SoundBlock]:
+    """Yield the next frames of an open soundfile, without its seek after each block.
+
+    In a damaged Ogg file that seek goes back to sound that has been read.
+    """
+    file.seekable = lambda: False
+    n_block, n_read = max(BLOCK_SAMPLES // file.channels, 1), 0
+    while n_read < n_frames:
+        samples = file.read(min(n_frames - n_read, n_block), dtype="float32", always_2d=True)
+        if not len(samples):
+            raise Undecodable(f"{n_read} of {n_frames} samples can be decoded")
+        n_read += len(samples)
+        yield mono(samples, file.samplerate)
+
+
+def mono(samples: np.ndarray, rate: int) -> SoundBlock:
+    """Return samples (n, C) float32 as one channel, their mean."""
+    mean = samples[:, 0]
+    if samples.shape[1] > 1:  # channel by channel: 20 times as fast as `mean`
+        mean = mean.copy()
+        with np.errstate(invalid="ignore", over="ignore"):  # the sum is checked later
+            for channel in samples.T[1:]:
+                mean += channel
+        mean /= samples.shape[1]
+    audible = mean[:GLANCE].any() or mean.any() or (samples.shape[1] > 1 and samples.any())
+    return SoundBlock(mean, rate, bool(audible))
+
+
+def between(
+    blocks: Iterable[SoundBlock], start_s: float, stop_s: float | None, position_s: float = 0.0
+) -> Iterator[SoundBlock]:
+    """Yield what is between two seconds of a sound that begins at `position_s`.
+
+    Raises:
+        EndsBefore: it ends before `start_s`.
+    """
+    for samples, rate, audible in blocks:
+        begin, first = round(position_s * rate), round(start_s * rate)
+        end = begin + len(samples)
+        stop = end if stop_s is None else round(stop_s * rate)
+        position_s += len(samples) / rate
+        kept = samples[max(first - begin, 0) : max(stop - begin, 0)]
+        if len(kept):
+            yield SoundBlock(kept, rate, audible)
+        if stop_s is not None and end >= stop:
+            return
+    if start_s and position_s <= start_s:
+        raise EndsBefore(position_s)
+
+
+class Tape:
+    """One recording that PyAV reads from its beginning on, for segments that follow each other: each is decoded once.
+
+    It keeps the latest segment, within which the next one may begin.
+    """
+
+    def __init__(self):
+        self._stored: StoredAudio | None = None
+
+    def blocks(self, stored: StoredAudio, start_s: float, findings: Findings) -> tuple[Iterator[SoundBlock], float]:
+        """Return the sound from `start_s` or a little earlier on, and the second at which it begins."""
+        if stored != self._stored or start_s < self._begins():
+            self._stored, self._findings = stored, findings
+            self._coming, self._kept, self._position_s = av_blocks(stored, findings), deque(), 0.0
+        findings.stated_s, findings.damaged = self._findings.stated_s, self._findings.damaged
+        while self._kept and self._kept[0][0] + len(self._kept[0][1].samples) / self._kept[0][1].rate <= start_s:
+            self._kept.popleft()
+        return self._play(start_s), self._begins()
+
+    def _begins(self) -> float:
+        return self._kept[0][0] if self._kept else self._position_s
+
+    def _play(self, start_s: float) -> Iterator[SoundBlock]:
+        yield from [block for _, block in self._kept]
+        for block in self._coming:
+            began, self._position_s = self._position_s, self._position_s + len(block.samples) / block.rate
+            if self._position_s > start_s:
+                self._kept.append((began, block))
+            yield block
+
+
+def av_blocks(stored: StoredAudio, findings: Findings) -> Iterator[SoundBlock]:
+    """Yield the whole sound of a recording as FFmpeg decodes it; damaged packets are left out and counted.
+
+    Raises:
+        Undecodable: FFmpeg does not read it, or it has no sound.
+    """
+    import av
+
+    header, n_samples = header_of(stored), 0
+    source = stored.view() if stored.spans else f"file:{stored.path}"
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        with av.open(source, options=options, metadata_errors="replace") as container:
+            stream = container.streams.best("audio")
+            if stream is None:
+                raise Undecodable("it has no audio track")
+            stated_s = _counted(stored) if header.counted else _stated(container, stream)
+            findings.stated_s = header.stated_s or stated_s
+            findings.damaged = 0 if header.counted else header.holes
+            for block in _joined(_frames(container, stream, findings)):
+                n_samples += len(block.samples)
+                yield block
+    except av.error.FFmpegError as error:
+        raise Undecodable(error.strerror or type(error).__name__) from error
+    if header.share and n_samples:
+        findings.stated_s = n_samples / block.rate / header.share
+    if not n_samples and findings.damaged:
+        raise Undecodable("FFmpeg finds no sound in it")
+
+
+def _counted(stored: StoredAudio) -> float | None:
+    """Return the seconds that the last page of an Ogg file counts; None where soundfile does not find it."""
+    try:
+        with _soundfile_failures(), stored.opened() as opened, _as_soundfile(opened) as file:
+            return file.frames / file.samplerate
+    except Undecodable:
+        return None
+
+
+def _stated(container, stream) -> float | None:
+    """Return the seconds that a container states, None where FFmpeg would estimate them."""
+    if container.format.name.split(",")[0] not in STATES_LENGTH:
+        return None
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        if stream.duration is not None:
+            return float(stream.duration * stream.time_base)
+        return container.duration / 1e6 if container.duration else None
+
+
+def _frames(container, stream, findings: Findings) -> Iterator:
+    """Yield the decoded frames of a stream."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:  # the file ends within a packet, or is damaged here
+            findings.damaged += 1
+            return
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
             continue
-        status = source.path.stat()
-        place = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}"
-        digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\t{place}\n".encode())
-    return digest.hexdigest()
+        except av.error.FFmpegError:
+            findings.damaged += 1
+
+
+def _joined(frames: Iterable) -> Iterator[SoundBlock]:
+    """Yield frames in larger blocks, of one rate and layout each."""
+    waiting, kind, n_samples = [], None, 0
+    for frame in frames:
+        of_frame = check_rate(frame.sample_rate), frame.format.name, len(frame.layout.channels)
+        if waiting and (of_frame != kind or n_samples >= AV_SAMPLES):
+            yield mono(np.concatenate(waiting, axis=1).T, kind[0])
+            waiting, n_samples = [], 0
+        kind = of_frame
+        waiting.append(_samples(frame))
+        n_samples += frame.samples
+    if waiting:
+        yield mono(np.concatenate(waiting, axis=1).T, kind[0])
+
+
+def _samples(frame) -> np.ndarray:
+    """Return the channels (C, n) float32 of a frame; integers are scaled to full scale 1, as soundfile does."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    half = 1 << 8 * samples.dtype.itemsize - 1
+    samples = samples.astype(np.float32)
+    return (samples - half if frame.format.name.startswith("u8") else samples) / np.float32(half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import tempfile
 import zlib
@@ -13,21 +14,19 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from pseudolabel.audio.clips import FULL_SCALE, pack, to_pcm16
-from pseudolabel.audio.files import SoundStream, Source, UnreadableAudio, streams
-from pseudolabel.audio.reading import Tape, Undecodable
+from pseudolabel.audio.decoding import Tape, Undecodable
+from pseudolabel.audio.files import AudioSource, UnreadableAudio
+from pseudolabel.audio.streams import SoundStream, joined, scaled_down, streams
 
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
 LONG_SAMPLES = 1 << 23  # a recording of more, 8.7 minutes at 16 kHz, is not held in memory
-PILE_BYTES, MOST_PILE_BYTES = (
-    1 << 25,
-    1 << 27,
-)  # of encoded clips in memory, at first and at most; further ones in a file
+MOST_PILE_BYTES = 1 << 27  # of encoded clips in memory; further ones are in a file
 PIECE_BYTES = 1 << 22  # copied at a time
-LEAST_HEARD = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
+LEAST_AUDIBLE = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
 
 
 @dataclass(frozen=True)
-class Decoding:
+class ClipOptions:
     """How a recording becomes a clip."""
 
     sample_rate: int = 16000
@@ -38,170 +37,145 @@ class Decoding:
 
 
 class Pile:
-    """Encoded clips in one large buffer, which a process uses for all its blocks: new memory for each costs time.
-
-    What the buffer has no room for goes to a file without a name.
+    """Encoded clips in memory that a process uses for all its blocks, and in a file without a name beyond that.
 
     Args:
-        folder: where that file lies; None: where the system keeps such files.
+        folder: of that file; None: where the system keeps temporary files.
     """
 
     def __init__(self, folder: Path | None = None):
-        self._buffer, self._folder = np.empty(PILE_BYTES, np.uint8), folder
-        self._file: BinaryIO | None = None
+        self.folder, self._memory, self._file = folder, io.BytesIO(), None
         self.clear()
 
     def clear(self) -> None:
-        """Forget all pieces."""
+        """Forget all clips."""
         self.sizes: list[int] = []
         self.checksums: list[int] = []
-        self._starts: list[int] = []  # below 0: in the file, -1 is its first byte
-        self._end = self._file_end = 0
+        self._starts: list[tuple[BinaryIO, int]] = []
+        self._ends: dict[BinaryIO, int] = {}
         if self._file:
             self._file.truncate(0)
 
-    def append(self, piece: np.ndarray) -> None:
-        """Add a piece, uint8."""
-        end = self._end + len(piece)
-        if end > MOST_PILE_BYTES:
-            self._append_to_file([piece])
-            return
-        if end > len(self._buffer):
-            larger = np.empty(min(max(2 * len(self._buffer), end), MOST_PILE_BYTES), np.uint8)
-            larger[: self._end] = self._buffer[: self._end]
-            self._buffer = larger
-        self._buffer[self._end : end] = piece
-        self._starts.append(self._end)
-        self.sizes.append(len(piece))
-        self.checksums.append(zlib.crc32(piece))
-        self._end = end
+    def append(self, clip: np.ndarray) -> None:
+        """Add the bytes of a clip, uint8."""
+        fits = self._ends.get(self._memory, 0) + len(clip) <= MOST_PILE_BYTES
+        self._append(self._memory if fits else self._overflow(), [clip])
 
     def append_file(self, file: BinaryIO) -> None:
-        """Add the bytes of a file as one piece."""
+        """Add the bytes of a file as one clip."""
         file.seek(0)
-        self._append_to_file(iter(lambda: file.read(PIECE_BYTES), b""))
+        self._append(self._overflow(), iter(lambda: file.read(PIECE_BYTES), b""))
 
-    def _append_to_file(self, pieces: Iterable[bytes | np.ndarray]) -> None:
+    def _overflow(self) -> BinaryIO:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed with the pile)
-        start, checksum = self._file_end, 0
-        self._file.seek(start)
+            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (closed with the pile)
+        return self._file
+
+    def _append(self, store: BinaryIO, pieces: Iterable[bytes | np.ndarray]) -> None:
+        start, checksum = self._ends.get(store, 0), 0
+        store.seek(start)
         for piece in pieces:
-            self._file.write(piece)
+            store.write(piece)
             checksum = zlib.crc32(piece, checksum)
-            self._file_end += len(piece)
-        self._starts.append(-1 - start)
-        self.sizes.append(self._file_end - start)
+        self._ends[store] = store.tell()
+        self._starts.append((store, start))
+        self.sizes.append(self._ends[store] - start)
         self.checksums.append(checksum)
 
     def arrange(self, order: list[int]) -> None:
-        """Put the pieces into another order; `order` holds their present numbers."""
+        """Put the clips into another order; `order` holds their present numbers."""
         self._starts, self.sizes, self.checksums = (
             [values[number] for number in order] for values in (self._starts, self.sizes, self.checksums)
         )
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Yield the bytes of all pieces, uint8, those that are together in memory at once."""
-        first = end = 0
-        for start, size in zip(self._starts, self.sizes, strict=True):
-            if start != end or start < 0:
-                if end > first:
-                    yield self._buffer[first:end]
-                first = end = max(start, 0)
-            if start < 0:
-                yield from self._from_file(-1 - start, size)
-            else:
-                end = start + size
-        if end > first:
-            yield self._buffer[first:end]
-
-    def _from_file(self, start: int, size: int) -> Iterator[np.ndarray]:
-        for place in range(start, start + size, PIECE_BYTES):
-            self._file.seek(place)
-            yield np.frombuffer(self._file.read(min(PIECE_BYTES, start + size - place)), np.uint8)
+        """Yield the bytes of all clips, uint8, in their order."""
+        for (store, start), size in zip(self._starts, self.sizes, strict=True):
+            for position in range(start, start + size, PIECE_BYTES):
+                store.seek(position)
+                yield np.frombuffer(store.read(min(PIECE_BYTES, start + size - position)), np.uint8)
 
 
 class Encoded(NamedTuple):
-    """What is said of a clip whose bytes are in a pile: its length, whether it was scaled down, how it was cut."""
+    """A clip whose bytes are in a pile: its length, whether it was scaled down, how its length differs."""
 
     n_samples: int
     scaled: bool
     note: str
 
 
-def encode_into(pile: Pile, source: Source, decoding: Decoding, tape: Tape | None = None) -> Encoded:
+def encode_into(pile: Pile, source: AudioSource, options: ClipOptions, tape: Tape | None = None) -> Encoded:
     """Decode a recording and add its encoded sound to a pile.
 
     Raises:
         UnreadableAudio: it cannot be used; the pile is as before.
     """
-    for stream in streams(source, decoding.sample_rate, decoding.limit_s, tape):
+    for stream in streams(source, options.sample_rate, options.limit_s, tape):
         blocks, coming, n_samples = [], iter(stream), 0
         try:
             for block in coming:
                 blocks.append(block)
                 n_samples += len(block)
                 if n_samples > LONG_SAMPLES:
-                    return _encode_long(pile, itertools.chain(blocks, coming), stream, decoding)
+                    return _encode_long(pile, itertools.chain(blocks, coming), stream, options)
         except Undecodable:
             continue
-        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if n_samples < decoding.shortest_s * decoding.sample_rate:
-            seconds = n_samples / decoding.sample_rate
-            raise UnreadableAudio(f"is {seconds:.3f} s short; at least {decoding.shortest_s:g} s are needed", source)
-        samples = _scaled(samples, stream.peak)
-        pcm = to_pcm16(samples, decoding.full_scale)
-        n_sounding = np.count_nonzero(samples) if stream.peak > 1 else n_samples
-        refuse_unheard(np.count_nonzero(pcm), n_sounding, n_samples, stream)
-        pile.append(pack(pcm, decoding.codec, decoding.sample_rate))
-        return Encoded(n_samples, stream.peak > 1, stream.note())
+        return _encode_short(pile, joined(blocks), stream, options)
     raise AssertionError("the last stream is read or raises")
 
 
-def _scaled(samples: np.ndarray, peak: float) -> np.ndarray:
-    return (samples / np.float32(peak)).astype(np.float32, copy=False) if peak > 1 else samples
+def _encode_short(pile: Pile, samples: np.ndarray, stream: SoundStream, options: ClipOptions) -> Encoded:
+    if len(samples) < options.shortest_s * options.sample_rate:
+        seconds = len(samples) / options.sample_rate
+        raise UnreadableAudio(f"is {seconds:.3f} s short; at least {options.shortest_s:g} s are needed", stream.source)
+    samples = scaled_down(samples, stream.peak)
+    pcm = to_pcm16(samples, options.full_scale)
+    n_before = np.count_nonzero(samples) if stream.peak > 1 else len(samples)
+    refuse_inaudible(np.count_nonzero(pcm), n_before, len(samples), stream)
+    pile.append(pack(pcm, options.codec, options.sample_rate))
+    return Encoded(len(samples), stream.peak > 1, stream.note())
 
 
-def refuse_unheard(n_heard: int, n_sounding: int, n_samples: int, stream: SoundStream) -> None:
+def refuse_inaudible(n_audible: int, n_before: int, n_samples: int, stream: SoundStream) -> None:
     """Raise UnreadableAudio where 16 bits keep nothing of a recording.
 
     Args:
-        n_heard: samples that are not 0 in 16 bits.
-        n_sounding: samples that are not 0 before.
+        n_audible: samples that are not 0 in 16 bits.
+        n_before: samples that were not 0 before.
     """
-    if not n_heard:
+    if not n_audible:
         raise UnreadableAudio("is silent at 16 bits", stream.source)
-    if stream.peak > 1 and n_heard < LEAST_HEARD * n_samples <= n_sounding:
+    if stream.peak > 1 and n_audible < LEAST_AUDIBLE * n_samples <= n_before:
         raise UnreadableAudio("has one peak that drowns the rest", stream.source)
 
 
-def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, decoding: Decoding) -> Encoded:
-    """Encode a recording block by block; one that is too loud is read twice, as its peak is known at the end."""
-    with tempfile.TemporaryFile(dir=pile._folder) as file:
-        counts = _write_long(file, blocks, decoding, 1.0)
+def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, options: ClipOptions) -> Encoded:
+    """Encode a recording block by block; one that is too loud is read twice, as only its end shows its peak."""
+    with tempfile.TemporaryFile(dir=pile.folder) as file:
+        counts = _write_long(file, blocks, options, 1.0)
         if stream.peak > 1:
             file.seek(0)
             file.truncate()
-            counts = _write_long(file, stream.again(), decoding, stream.peak)
-        refuse_unheard(*counts, stream)
+            counts = _write_long(file, stream.again(), options, stream.peak)
+        refuse_inaudible(*counts, stream)
         pile.append_file(file)
     return Encoded(counts[2], stream.peak > 1, stream.note())
 
 
-def _write_long(file: BinaryIO, blocks: Iterable[np.ndarray], decoding: Decoding, peak: float) -> tuple[int, int, int]:
-    """Write encoded sound; return how many samples are not 0 in 16 bits, and before, and how many there are."""
+def _write_long(file: BinaryIO, blocks: Iterable[np.ndarray], options: ClipOptions, peak: float) -> tuple[int, ...]:
+    """Write encoded sound; return the number of samples that are not 0 in 16 bits, that were not 0 before, and all."""
     import soundfile
 
-    n_heard = n_sounding = n_samples = 0
+    n_audible = n_before = n_samples = 0
     flac = None
-    if decoding.codec == "flac":
-        flac = soundfile.SoundFile(file, "w", decoding.sample_rate, 1, format="FLAC", subtype="PCM_16")
+    if options.codec == "flac":
+        flac = soundfile.SoundFile(file, "w", options.sample_rate, 1, format="FLAC", subtype="PCM_16")
     for block in blocks:
-        samples = _scaled(block, peak)
-        pcm = to_pcm16(samples, decoding.full_scale)
-        n_heard, n_sounding = n_heard + np.count_nonzero(pcm), n_sounding + np.count_nonzero(samples)
+        samples = scaled_down(block, peak)
+        pcm = to_pcm16(samples, options.full_scale)
+        n_audible, n_before = n_audible + np.count_nonzero(pcm), n_before + np.count_nonzero(samples)
         n_samples += len(pcm)
-        flac.write(pcm) if flac else file.write(pcm)
+        (flac or file).write(pcm)
     if flac:
         flac.close()
-    return n_heard, n_sounding, n_samples
+    return n_audible, n_before, n_samples

@@ -1,23 +1,19 @@
-"""Decode any recording, at any rate, channels and sample format, to mono float32.
+"""Files: where the bytes of a recording are, in a file of its own or in a tar shard, and how to read them.
 
-What a model must never see is refused with its reason: files that cannot be decoded, empty ones, NaN, digital silence.
-What is decoded ends where the sound ends, whatever a header states; where the two differ, the recording says so.
+A `View` reads parts of a file as if they were a file: a member of a shard, or a recording whose header is corrected.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import io
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
-import numpy as np
-
-from pseudolabel.audio import reading
-from pseudolabel.audio.headers import TRIFLE
-from pseudolabel.audio.reading import Findings, Sound, Stored, Tape, Undecodable
+from pseudolabel.audio.headers import Header, read_header
 from pseudolabel.errors import InputError
 
 SUFFIXES = """
@@ -26,27 +22,27 @@ SUFFIXES = """
     .mpg .mpeg .ogv .ogx .sph .nist .voc
 """
 AUDIO_SUFFIXES = tuple(SUFFIXES.split())
-PADDING_S = 0.05  # what encoders may add to the length that is stated
+IN_MEMORY_BYTES = 1 << 24  # a smaller member of a shard is read at once
 
 
 class UnreadableAudio(InputError):
     """A recording that cannot be used; `reason` says why in a few words, for `skipped.csv`."""
 
-    def __init__(self, reason: str, path: str | Path | Source):
+    def __init__(self, reason: str, path: str | Path | AudioSource):
         self.reason = reason
-        super().__init__(f"recording {reason}", path, "Replace the file or leave it out.")
+        super().__init__(f"recording {reason}", path, "Replace or remove the file.")
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a clip's recording lies: in a file of its own, in a tar shard, or between two seconds of a longer one.
+class AudioSource:
+    """Where the sound of a clip comes from: a file, a member of a tar shard, or a segment of either.
 
     Args:
-        path: the recording, or the shard that it is a member of.
-        start_s, end_s: the seconds of it that are the clip; None: to its end.
-        member, offset, size: name of the shard's member, and where its bytes lie.
-        spans: of a sparse member, (position in it, offset in the shard, length); what no span gives is zeros.
-        problem: why it cannot be read, where that is known already.
+        path: the recording, or the shard that contains it.
+        start_s, end_s: the segment in seconds; None: to the end.
+        member, offset, size: name of the shard's member, and its bytes in the shard.
+        spans: of a sparse member, (position in it, offset in the shard, length); the rest is zeros.
+        problem: why it cannot be read, where the listing has shown that.
     """
 
     path: Path
@@ -59,7 +55,7 @@ class Source:
     problem: str = ""
 
     def __str__(self) -> str:
-        """Return what reports call it."""
+        """Return its name in reports."""
         segment = f" from {self.start_s:g} s" if self.start_s else ""
         segment += f" to {self.end_s:g} s" if self.end_s is not None else ""
         return f"{self.path}{f':{self.member}' if self.member else ''}{segment}"
@@ -69,7 +65,7 @@ class Source:
         """Name of the recording without folder and suffix."""
         return Path(self.member or self.path).stem
 
-    def stored(self) -> Stored:
+    def stored(self) -> StoredAudio:
         """Return its bytes; UnreadableAudio where there are none."""
         if self.problem:
             raise UnreadableAudio(self.problem, self)
@@ -82,198 +78,121 @@ class Source:
         spans = self.spans or (((0, self.offset, self.size),) if self.member else None)
         if spans and max(offset + length for _, offset, length in spans) > status.st_size:
             raise UnreadableAudio("is cut short: the shard ends within it", self)
-        return Stored(self.path, n_bytes, spans, status.st_mtime_ns)
+        return StoredAudio(self.path, n_bytes, spans, status.st_mtime_ns)
 
 
-class Recording(NamedTuple):
-    """A decoded recording.
-
-    Args:
-        samples: (T,) float32 within [-1, 1].
-        scaled: a louder one was scaled down.
-        note: how its length differs from what is stated of it, '' where it does not.
-    """
-
-    samples: np.ndarray
-    scaled: bool
-    note: str = ""
-
-
-def read_audio(
-    source: str | Path | Source, sample_rate: int, limit_s: float | None = None, tape: Tape | None = None
-) -> Recording:
-    """Decode a recording to mono (the mean of its channels) at `sample_rate` Hz.
-
-    Samples beyond full scale, as 32-bit float files have them and resampling makes them, are not clipped: the whole
-    recording is scaled down to a peak of 1 and says so.
+@dataclass(frozen=True)
+class StoredAudio:
+    """The bytes of a recording.
 
     Args:
-        source: any format of libsndfile or FFmpeg.
-        sample_rate: of the result, in Hz.
-        limit_s: decode no more than the first so many seconds.
-        tape: of segments of one recording that are read one after the other.
-
-    Raises:
-        UnreadableAudio: the file is missing or cannot be decoded, holds no samples, NaN, infinity or digital silence,
-            or ends before the segment begins.
+        n_bytes: its size.
+        spans: (position in the recording, offset in the file, length); None: the whole file.
+        changed: when the file was last changed; a cached header of an earlier one does not count.
     """
-    source = source if isinstance(source, Source) else Source(Path(source))
-    for stream in streams(source, sample_rate, limit_s, tape):
-        try:
-            blocks = list(stream)
-        except Undecodable:
-            continue
-        samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        if stream.peak > 1:
-            samples = (samples / np.float32(stream.peak)).astype(np.float32)
-        return Recording(np.ascontiguousarray(samples, dtype=np.float32), stream.peak > 1, stream.note())
-    raise AssertionError("the last stream is read or raises")
+
+    path: Path
+    n_bytes: int
+    spans: tuple[tuple[int, int, int], ...] | None
+    changed: int
+
+    def view(self) -> View:
+        """Return them as a file."""
+        return View(self.path, self.n_bytes, self.spans or [(0, 0, self.n_bytes)])
+
+    def opened(self, header: Header | None = None) -> BinaryIO:
+        """Return a file for soundfile, with its header corrected; where possible the file itself, which is fastest."""
+        has_corrections = header and (header.pieces or header.corrections)
+        if not self.spans and not has_corrections:
+            return open(self.path, "rb", buffering=0)
+        with self.view() as view:
+            if self.n_bytes <= IN_MEMORY_BYTES and not has_corrections:
+                return io.BytesIO(view.read())
+            return view.corrected(header) if has_corrections else view.part(0, self.n_bytes)
 
 
-def streams(
-    source: Source, sample_rate: int, limit_s: float | None = None, tape: Tape | None = None
-) -> Iterator[SoundStream]:
-    """Yield the ways to decode a recording, to be tried in turn until one does not raise Undecodable.
-
-    Raises:
-        UnreadableAudio: none of them did.
-    """
-    stored = source.stored()
-    try:
-        first = reading.header_of(stored).reader
-    except OSError as error:
-        raise UnreadableAudio(f"cannot be read ({error.strerror})", source) from error
-    failures = []
-    for reader in ("soundfile", "av") if first == "soundfile" else ("av",):
-        stream = SoundStream(source, stored, reader, sample_rate, limit_s, tape)
-        yield stream
-        failures.append(stream.failure)
-    empty = not failures[0]
-    raise UnreadableAudio(
-        f"cannot be decoded ({failures[0]})" if not empty else "is empty: it holds no samples", source
-    )
+@lru_cache(maxsize=8)
+def header_of(stored: StoredAudio) -> Header:
+    """Return the header of a recording."""
+    with stored.view() as view, io.BufferedReader(view) as file:
+        return read_header(file, stored.n_bytes)
 
 
-class SoundStream:
-    """A recording as blocks (n,) float32 at one rate, none of them scaled; iterate once.
+class View(io.RawIOBase):
+    """A read-only file made of parts of another one; bytes of no part are zeros.
 
-    Attributes:
-        peak: largest absolute value of all blocks, once they have been read; likewise the following ones.
-        decoded_s: seconds of the file that were decoded.
-        failure: why it could not be read, '' where it held nothing.
+    Args:
+        path: the other file.
+        size: length of the view in bytes.
+        spans: (position in the view, offset in the file, length), sorted, without overlaps.
+        corrections: (position in the view, bytes to return instead).
     """
 
     def __init__(
         self,
-        source: Source,
-        stored: Stored,
-        reader: str,
-        sample_rate: int,
-        limit_s: float | None = None,
-        tape: Tape | None = None,
+        path: str | Path,
+        size: int,
+        spans: Sequence[tuple[int, int, int]],
+        corrections: Sequence[tuple[int, bytes]] = (),
     ):
-        self.source, self.stored, self.reader, self.sample_rate = source, stored, reader, sample_rate
-        self.limit_s, self.tape, self.findings = limit_s, tape, Findings()
-        self.peak, self.decoded_s, self.failure = 0.0, 0.0, ""
+        super().__init__()
+        self.name, self.size, self._position = str(path), size, 0
+        self._spans, self._corrections = tuple(spans), tuple(corrections)
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the blocks.
+    def part(self, start: int, size: int) -> View:
+        """Return a view of `size` bytes of this one."""
+        return self.joined([(start, size)])
 
-        Raises:
-            Undecodable: this way of reading it fails, perhaps after some blocks.
-            UnreadableAudio: it can be read and not be used.
-        """
-        try:
-            yield from self._resampled()
-        except Undecodable as error:
-            self.failure = str(error)
-            raise
-        except reading.EndsBefore as error:
-            seconds, start_s = error.args[0], self.source.start_s
-            raise UnreadableAudio(f"is {seconds:.3f} s long and ends before {start_s:g} s", self.source) from error
-        except reading.OddRate as error:
-            raise UnreadableAudio(f"states a sample rate of {error.args[0]} Hz", self.source) from error
+    def corrected(self, header: Header) -> View:
+        """Return this recording with the corrections of its header."""
+        return self.joined(header.pieces or ((0, self.size),), header.corrections)
 
-    def again(self) -> SoundStream:
-        """Return the same recording from its beginning."""
-        return SoundStream(self.source, self.stored, self.reader, self.sample_rate, self.limit_s)
+    def joined(self, pieces: Sequence[tuple[int, int]], corrections: Sequence[tuple[int, bytes]] = ()) -> View:
+        """Return a view of pieces (start, bytes) of this one, one after the other."""
+        spans, end = [], 0
+        for start, size in pieces:
+            for position, offset, length in self._spans:
+                first, stop = max(position, start), min(position + length, start + size)
+                if first < stop:
+                    spans.append((end + first - start, offset + first - position, stop - first))
+            end += size
+        return View(self.name, end, spans, corrections)
 
-    def _resampled(self) -> Iterator[np.ndarray]:
-        n_samples, rate = 0, 0
-        for run_rate, run in itertools.groupby(self._checked(), key=attrgetter("rate")):
-            for piece in self._run_resampled((sound.samples for sound in run), run_rate):
-                rate, n_samples = run_rate, n_samples + len(piece)
-                if len(piece):
-                    self.peak = max(self.peak, _peak(piece))
-                    yield piece
-        if not n_samples:
-            raise UnreadableAudio(f"is too short to resample from {rate} to {self.sample_rate} Hz", self.source)
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
 
-    def _run_resampled(self, blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-        """Yield blocks of one rate at the rate of the result."""
-        if rate == self.sample_rate:
-            yield from blocks
-            return
-        import soxr
+    def readable(self) -> bool:
+        """Return True."""
+        return True
 
-        waiting, coming = next(blocks), next(blocks, None)
-        if coming is None:  # the usual case: all at once, which is faster and gives the same
-            yield soxr.resample(waiting, rate, self.sample_rate)
-            return
-        stream = soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32")
-        while coming is not None:
-            yield stream.resample_chunk(waiting)
-            waiting, coming = coming, next(blocks, None)
-        yield stream.resample_chunk(waiting, last=True)
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
 
-    def _checked(self) -> Iterator[Sound]:
-        """Yield the sound as it is decoded; refuse what no model may see."""
-        peak, heard = 0.0, False
-        for sound in self._sounds():
-            of_block = _peak(sound.samples)
-            if not np.isfinite(of_block):  # as it is where one channel is not, or all are too loud to add
-                raise UnreadableAudio("holds NaN or infinite samples", self.source)
-            peak, heard = max(peak, of_block), heard or sound.heard
-            self.decoded_s += len(sound.samples) / sound.rate
-            yield sound
-        if not self.decoded_s:
-            raise Undecodable
-        if not peak:
-            raise UnreadableAudio("has channels that cancel each other" if heard else "is digital silence", self.source)
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set the position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
 
-    def _sounds(self) -> Iterator[Sound]:
-        start_s, stop_s = self.source.start_s, self.source.end_s
-        if self.limit_s is not None:
-            stop_s = min(start_s + self.limit_s, stop_s if stop_s is not None else np.inf)
-        if self.reader == "soundfile":
-            return reading.soundfile_blocks(self.stored, start_s, stop_s, self.findings)
-        if self.tape is not None and stop_s is not None:
-            sounds, position_s = self.tape.sounds(self.stored, start_s, self.findings)
-            return reading.between(sounds, start_s, stop_s, position_s)
-        return reading.between(reading.av_blocks(self.stored, self.findings), start_s, stop_s)
-
-    def note(self) -> str:
-        """Return how the length that was decoded differs from the stated one, '' where they agree."""
-        source, stated_s = self.source, self.findings.stated_s
-        asked_s = None if source.end_s is None else source.end_s - source.start_s
-        expected_s = asked_s if asked_s is not None else stated_s and max(stated_s - source.start_s, 0.0)
-        limited = self.limit_s is not None and self.decoded_s >= (1 - TRIFLE) * self.limit_s
-        if expected_s is not None and self.limit_s is not None:
-            expected_s = min(expected_s, self.limit_s)
-        said = []
-        if expected_s is not None and self._differs(expected_s):
-            said.append(f"the segment asks for {asked_s:.2f} s" if asked_s else f"header states {stated_s:.2f} s")
-        if reading.header_of(self.stored).cut and asked_s is None and not limited:
-            said.append("its last page is missing")
-        if self.findings.damaged:
-            said.append(f"{self.findings.damaged} damaged packets left out")
-        return ", ".join([*said, f"{self.decoded_s:.2f} s decoded"]) if said else ""
-
-    def _differs(self, expected_s: float) -> bool:
-        apart = abs(self.decoded_s - expected_s)
-        return apart > TRIFLE * expected_s and (self.reader == "soundfile" or apart > PADDING_S)
-
-
-def _peak(samples: np.ndarray) -> float:
-    """Return the largest absolute value; NaN where one of them is NaN."""
-    return max(float(samples.max()), -float(samples.min()))
+    def readinto(self, buffer: object) -> int:
+        """Fill `buffer` from the position on; return the number of bytes."""
+        target, start = memoryview(buffer).cast("B"), self._position
+        stop = max(min(start + len(target), self.size), start)
+        target[: stop - start] = bytes(stop - start)
+        for position, offset, length in self._spans:
+            first, end = max(position, start), min(position + length, stop)
+            content = os.pread(self._file, end - first, offset + first - position) if first < end else b""
+            target[first - start : first - start + len(content)] = content
+            if len(content) < end - first:  # the file has become shorter
+                stop = first + len(content)
+                break
+        for position, content in self._corrections:
+            for index in range(max(position, start), min(position + len(content), stop)):
+                target[index - start] = content[index - position]
+        self._position = stop
+        return stop - start

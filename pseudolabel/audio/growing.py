@@ -1,7 +1,8 @@
-"""GrowingAudio: the encoded audio of a store that is being made, each byte written once, where it stays.
+"""GrowingAudio: the encoded audio of a store under construction, each byte written once, where it stays.
 
-Several processes decode blocks of clips; a block's place is known when the blocks before it are decoded, whoever does
-that. So no process waits for another one's writing, and nothing is copied at the end: the file becomes the store.
+Several processes decode blocks of clips; the position of a block is known when the blocks before it are decoded, by
+whichever process. So no process waits for the writing of another, and nothing is copied at the end: the file becomes
+the store.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class GrowingAudio:
     Args:
         path: the file; it is made with the first block.
         first: where the first block begins.
-        n_blocks: how many blocks there will be.
+        n_blocks: number of blocks to come.
         finished: {block: (start, end)} of those that an earlier run wrote.
-        context: of the processes that share the work; None where one does it all.
+        context: of the processes that share the work; None for one process.
     """
 
     def __init__(
@@ -48,23 +49,19 @@ class GrowingAudio:
         self._ends = context.RawArray(ctypes.c_int64, ends) if context else ends
         self._changed = context.Condition() if context else threading.Condition()
 
-    def append(self, block: int, encoded: np.ndarray | Iterable[np.ndarray], n_bytes: int | None = None) -> int:
-        """Write a block's bytes, uint8, and flush them; return where they begin.
-
-        It waits until the blocks before are decoded.
+    def append(self, block: int, pieces: Iterable[np.ndarray], n_bytes: int) -> int:
+        """Write a block's bytes, once the blocks before are decoded, and flush them; return where they begin.
 
         Args:
-            encoded: the bytes, or pieces of them that are `n_bytes` together.
+            pieces: uint8 arrays, `n_bytes` together.
 
         Raises:
-            InputError: an earlier run wrote the next block where this one has to end otherwise.
+            InputError: an earlier run wrote the next block, and this one would not end where that begins.
         """
-        if n_bytes is None:
-            encoded, n_bytes = [encoded], len(encoded)
-        position = start = self._place(block, n_bytes)
+        position = start = self._reserve(block, n_bytes)
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            for piece in encoded:
+            for piece in pieces:
                 rest = memoryview(piece)
                 while rest:
                     n_written = os.pwrite(file, rest, position)
@@ -76,7 +73,7 @@ class GrowingAudio:
             os.close(file)
         return start
 
-    def _place(self, block: int, n_bytes: int) -> int:
+    def _reserve(self, block: int, n_bytes: int) -> int:
         with self._changed:
             self._changed.wait_for(lambda: self._ends[block - 1] != UNKNOWN)
             start = self._ends[block - 1]
@@ -84,16 +81,15 @@ class GrowingAudio:
                 raise InterruptedError("another process of this run has failed")
             next_start, _ = self._finished.get(block + 1, (start + n_bytes, 0))
             if next_start != start + n_bytes:
-                raise InputError(
-                    f"block {block} has {n_bytes} bytes, not {next_start - start} as in the run that was interrupted",
-                    self.path, "Recordings have changed since: remove its folder and start again.",
-                )  # fmt: skip
+                message = f"block {block} has {n_bytes} bytes, not {next_start - start} as in the interrupted run"
+                remedy = "Recordings have changed since: remove its folder and start again."
+                raise InputError(message, self.path, remedy)
             self._ends[block] = start + n_bytes
             self._changed.notify_all()
         return start
 
     def fail(self) -> None:
-        """Let no process wait any longer for what will not come."""
+        """Wake the processes that wait for blocks that will not come."""
         if self._changed.acquire(timeout=PATIENCE_S):  # a process that was killed may have held it
             for block, end in enumerate(self._ends[:-1]):
                 self._ends[block] = FAILED if end == UNKNOWN else end
@@ -102,7 +98,9 @@ class GrowingAudio:
 
 
 def read_pieces(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:
-    """Yield bytes of a file, uint8, through one buffer: a piece holds until the next is asked for."""
+    """Yield bytes of a file, uint8, through one buffer: a piece is valid until the next one."""
+    if not n_bytes:
+        return
     buffer = np.empty(min(PIECE_BYTES, n_bytes), np.uint8)
     with open(path, "rb", buffering=0) as file:
         file.seek(first)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from pseudolabel.audio.clips import FULL_SCALE, ClipStore, write_clips
+from pseudolabel.audio.clips import FULL_SCALE, ClipStore, ClipTable, write_clips
 from pseudolabel.audio.frontend import FrontEnd, KaldiFbank, LogMel
 from pseudolabel.benchmarks.measure import Report, Stage, rivals
 from pseudolabel.benchmarks.preparing import decode_beside_prepare, memory_of_prepare
@@ -78,7 +78,7 @@ class AudioBenchmark:
         with report.stage(f"write a ClipStore: {what}", n_clips):
             sizes = [length] * n_clips, [2 * length] * n_clips
             chunks = (pcm.view(np.uint8) for pcm in _drawn_pcm(n_clips, length))
-            write_clips(store_path, ids, ids, *sizes, chunks, RATE)
+            write_clips(store_path, ClipTable(ids, ids, *sizes, RATE), chunks)
         with report.stage(f"write one object per clip: {what}", n_clips), h5py.File(objects_path, "w") as file:
             for clip_id, pcm in zip(ids, _drawn_pcm(n_clips, length), strict=True):
                 file[clip_id] = pcm

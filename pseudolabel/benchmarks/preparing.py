@@ -19,8 +19,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from pseudolabel.audio.decoding import BLOCK_SIZE, Decoding, collect, complete_store, decode_all
-from pseudolabel.audio.files import Source
+from pseudolabel.audio.clip_blocks import BLOCK_SIZE, collect, complete_store, decode_all
+from pseudolabel.audio.clips import ClipTable
+from pseudolabel.audio.encoding import ClipOptions
+from pseudolabel.audio.files import AudioSource
 from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.blocks import Blocks
 
@@ -104,11 +106,12 @@ def memory_of_prepare(report: Report, folder: Path, n_clips: int) -> None:
     for number, title in ((n_clips, ""), (n_clips, "memory: prepare"), (4 * n_clips, "memory: prepare")):
         paths = draw_recordings(folder / "short", number, SHORT_S)
         with report.stage(f"{title} {number:,} clips of {SHORT_S:g} s", number):
-            files = [(path.stem, Source(path)) for path in paths]
+            files = [(path.stem, AudioSource(path)) for path in paths]
             blocks = Blocks(folder / "clips.h5", number, BLOCK_SIZE, {})
-            decode_all(files, blocks, Decoding(), 1)
+            decode_all(files, blocks, ClipOptions(), 1)
             found = collect(blocks)
-            complete_store(blocks, found, found.clip_ids, Decoding(), "")
+            sizes = found.n_samples, found.n_bytes
+            complete_store(blocks, ClipTable(found.clip_ids, found.clip_ids, *sizes, RATE, crc32=found.crc32))
         shutil.rmtree(folder)
     del report.stages[-3]  # the first run takes what later ones use again
     flat(report)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.audio.clips import ClipStore, encode, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
 from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.benchmarks.preparing import flat
 from pseudolabel.blocks import Blocks
@@ -52,7 +52,9 @@ def draw_clips(path: Path, n_clips: int, seconds: float, codec: str = "pcm16") -
             chunks = list(chunks)
             n_bytes = [len(chunk) for chunk in chunks]
         lengths = [n_samples] * n_clips
-        write_clips(path, clip_ids, clip_ids, lengths, n_bytes, iter(chunks), SAMPLE_RATE, codec, "drawn at random")
+        write_clips(
+            path, ClipTable(clip_ids, clip_ids, lengths, n_bytes, SAMPLE_RATE, codec, "drawn at random"), chunks
+        )
     return ClipStore.open(path)
 
 

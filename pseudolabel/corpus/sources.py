@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.audio.files import UnreadableAudio, read_audio
+from pseudolabel.audio.files import UnreadableAudio
+from pseudolabel.audio.streams import read_audio
 from pseudolabel.corpus.scenes import SceneOptions, trim_silence
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary

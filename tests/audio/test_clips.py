@@ -17,6 +17,7 @@ from pseudolabel.audio.clips import (
     EARLIER_FULL_SCALE,
     FULL_SCALE,
     ClipStore,
+    ClipTable,
     encode,
     pack,
     to_pcm16,
@@ -44,7 +45,7 @@ def write(path, waveforms=None, codec: str = "pcm16", ids=IDS, groups=GROUPS, ch
     stored = np.concatenate([*encoded, np.empty(0, np.uint8)])
     chunks = (stored[start : start + chunk] for start in range(0, len(stored), chunk))
     lengths, sizes = [len(samples) for samples in waveforms], [len(piece) for piece in encoded]
-    write_clips(path, ids, groups, lengths, sizes, chunks, RATE, codec, "a folder", **options)
+    write_clips(path, ClipTable(ids, groups, lengths, sizes, RATE, codec, "a folder"), chunks, **options)
     return path
 
 
@@ -95,7 +96,9 @@ def test_a_store_of_the_earlier_scale_gives_the_samples_that_went_into_it(tmp_pa
     pcm = to_pcm16(samples, EARLIER_FULL_SCALE)
     stored = pack(pcm, codec, RATE)
     path = tmp_path / "clips.h5"
-    write_clips(path, ["a"], ["a"], [5000], [len(stored)], iter([stored]), RATE, codec, full_scale=EARLIER_FULL_SCALE)
+    write_clips(
+        path, ClipTable(["a"], ["a"], [5000], [len(stored)], RATE, codec, full_scale=EARLIER_FULL_SCALE), [stored]
+    )
     with h5py.File(path, "r+") as file:  # which did not say its scale
         del file.attrs["full_scale"], file.attrs["attributes_crc32"]
     store = ClipStore.open(path)
@@ -290,5 +293,5 @@ def test_what_is_no_store_is_refused(tmp_path, path):
 
 def test_bytes_that_do_not_come_are_an_error_and_leave_no_store(tmp_path):
     with pytest.raises(InputError, match="3 bytes came, 4 were announced"):
-        write_clips(tmp_path / "c.h5", ["a"], ["a"], [2], [4], iter([np.zeros(3, np.uint8)]), RATE)
+        write_clips(tmp_path / "c.h5", ClipTable(["a"], ["a"], [2], [4], RATE), [np.zeros(3, np.uint8)])
     assert not list(tmp_path.iterdir())

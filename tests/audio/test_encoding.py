@@ -10,9 +10,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio import encoding, reading
-from pseudolabel.audio.encoding import Decoding, Pile, encode_into
-from pseudolabel.audio.files import Source, UnreadableAudio
+from pseudolabel.audio import decoding, encoding
+from pseudolabel.audio.encoding import ClipOptions, Pile, encode_into
+from pseudolabel.audio.files import AudioSource, UnreadableAudio
 
 RATE = 16_000
 
@@ -21,7 +21,7 @@ def noise(n: int, seed: int = 0, peak: float = 0.5) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-peak, peak, n).astype(np.float32)
 
 
-def encoded(source: Source, decoding: Decoding) -> tuple[bytes, tuple]:
+def encoded(source: AudioSource, decoding: ClipOptions) -> tuple[bytes, tuple]:
     pile = Pile()
     said = encode_into(pile, source, decoding)
     return b"".join(map(bytes, pile.pieces())), (said, pile.sizes, pile.checksums)
@@ -32,11 +32,11 @@ def encoded(source: Source, decoding: Decoding) -> tuple[bytes, tuple]:
 def test_a_long_recording_gives_the_bytes_of_one_that_is_held_in_memory(tmp_path, monkeypatch, codec, rate, peak):
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(5 * rate, peak=peak), rate, subtype="FLOAT")
-    expected = encoded(Source(path), Decoding(codec=codec))
+    expected = encoded(AudioSource(path), ClipOptions(codec=codec))
     assert expected[1][0].scaled == (peak >= 1)
     monkeypatch.setattr(encoding, "LONG_SAMPLES", 1000)
-    monkeypatch.setattr(reading, "BLOCK_SAMPLES", 7777)
-    assert encoded(Source(path), Decoding(codec=codec)) == expected
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 7777)
+    assert encoded(AudioSource(path), ClipOptions(codec=codec)) == expected
 
 
 def test_long_recordings_are_refused_for_the_same_reasons(tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_long_recordings_are_refused_for_the_same_reasons(tmp_path, monkeypatch)
     for reason, samples in sounds.items():
         soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="DOUBLE")
         with pytest.raises(UnreadableAudio) as caught:
-            encode_into(pile, Source(tmp_path / "a.wav"), Decoding())
+            encode_into(pile, AudioSource(tmp_path / "a.wav"), ClipOptions())
         assert caught.value.reason == reason
     assert not pile.sizes
 
@@ -62,7 +62,6 @@ def test_a_pile_gives_back_its_pieces_in_any_order(sizes, room, data):
     pieces = [np.full(size, number + 1, np.uint8) for number, size in enumerate(sizes)]
     order = data.draw(st.permutations(range(len(pieces))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "PILE_BYTES", min(8, room))
         patch.setattr(encoding, "MOST_PILE_BYTES", room)
         patch.setattr(encoding, "PIECE_BYTES", 7)
         pile = Pile()
@@ -77,14 +76,14 @@ def test_a_pile_gives_back_its_pieces_in_any_order(sizes, room, data):
 
 def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "LONG_SAMPLES", 1 << 16)
-    monkeypatch.setattr(reading, "BLOCK_SAMPLES", 1 << 16)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 1 << 16)
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 16)
     peaks = []
     for seconds in (30, 300):
         soundfile.write(tmp_path / "a.wav", noise(seconds * RATE), RATE)
         pile = Pile()
         tracemalloc.start()
-        encode_into(pile, Source(tmp_path / "a.wav"), Decoding(sample_rate=8_000))
+        encode_into(pile, AudioSource(tmp_path / "a.wav"), ClipOptions(sample_rate=8_000))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]

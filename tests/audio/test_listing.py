@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pseudolabel.audio import reading
-from pseudolabel.audio.files import Source, UnreadableAudio, read_audio
-from pseudolabel.audio.listing import find_audio, read_segments
-from pseudolabel.audio.views import View
+from pseudolabel.audio import files
+from pseudolabel.audio.files import AudioSource, UnreadableAudio, View
+from pseudolabel.audio.listing import find_audio, read_segment_table
+from pseudolabel.audio.streams import read_audio
 from pseudolabel.errors import InputError
 
 RATE = 16_000
@@ -25,7 +25,7 @@ def test_recordings_are_found_below_a_folder_by_their_name(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     paths = {"a": "deep/er/a.FLAC", "b": "b.wav", "c.d": "deep/c.d.mp3"}
-    assert find_audio(tmp_path) == {clip_id: Source(tmp_path / path) for clip_id, path in paths.items()}
+    assert find_audio(tmp_path) == {clip_id: AudioSource(tmp_path / path) for clip_id, path in paths.items()}
     assert list(find_audio(tmp_path)) == ["a", "b", "c.d"]
 
 
@@ -105,11 +105,13 @@ def test_segments_of_longer_recordings_are_clips_of_their_own(tmp_path):
     soundfile.write(tmp_path / "long.flac", sound, RATE)
     table = tmp_path / "segments.csv"
     table.write_text("clip_id,file,start,end\nz,long.flac,0,1.5\n,long.flac,1.000,3.000\n,long.flac,2,\n")
-    found = read_segments(table, tmp_path)
+    found = read_segment_table(table, tmp_path)
     path = tmp_path / "long.flac"
     assert found == {
-        "long_1.000_3.000": Source(path, 1, 3), "long_2_end": Source(path, 2, None), "z": Source(path, 0, 1.5),
-    }  # fmt: skip
+        "long_1.000_3.000": AudioSource(path, 1, 3),
+        "long_2_end": AudioSource(path, 2, None),
+        "z": AudioSource(path, 0, 1.5),
+    }
     assert [len(read_audio(source, RATE).samples) / RATE for source in found.values()] == [2, 2, 1.5]
     assert {source.stem for source in found.values()} == {"long"}
 
@@ -119,9 +121,9 @@ def test_segments_of_longer_recordings_are_clips_of_their_own(tmp_path):
     [
         ("", "the table has no segments"),
         (",0,1\n", "segments.csv:2: the file is empty"),
-        ("a.wav,x,1\n", "segments.csv:2: 'x' is no time in seconds"),
-        ("a.wav,-1,1\n", "segments.csv:2: '-1' is no time in seconds"),
-        ("a.wav,nan,1\n", "'nan' is no time"),
+        ("a.wav,x,1\n", "segments.csv:2: 'x' is not a time in seconds"),
+        ("a.wav,-1,1\n", "segments.csv:2: '-1' is not a time in seconds"),
+        ("a.wav,nan,1\n", "'nan' is not a time"),
         ("a.wav,2,2\n", "ends at 2 s, not after its start at 2 s"),
         ("a.wav,0,1\nb.wav,0,1\na.wav,0,1\n", "segments.csv:4: clip 'a_0_1' is listed twice, first in line 2"),
         ("a.wav,0\n", "columns"),
@@ -131,7 +133,7 @@ def test_bad_segments_are_named_by_line(tmp_path, rows, message):
     table = tmp_path / "segments.csv"
     table.write_text("file,start,end\n" + rows)
     with pytest.raises(InputError, match=message):
-        read_segments(table, tmp_path)
+        read_segment_table(table, tmp_path)
 
 
 def test_links_to_folders_are_followed_and_a_file_reached_twice_is_one(tmp_path):
@@ -167,7 +169,7 @@ def test_ids_are_in_nfc_whatever_form_the_disk_has(tmp_path):
     assert list(find_audio(tmp_path)) == [NFC]
     table = tmp_path / "segments.csv"
     table.write_text(f"file,start,end\n{NFC}.wav,0,0.1\n{NFD}.wav,0.05,\n", encoding="utf-8")
-    found = read_segments(table, tmp_path)
+    found = read_segment_table(table, tmp_path)
     assert list(found) == [f"{NFC}_0.05_end", f"{NFC}_0_0.1"]
     assert all(len(read_audio(source, RATE).samples) > 1000 for source in found.values())
 
@@ -180,7 +182,7 @@ def test_two_names_of_one_id_in_nfc_are_both_named(tmp_path):
     table = tmp_path / "segments.csv"
     table.write_text(f"clip_id,file,start,end\n{NFD},a.wav,0,1\n{NFC},a.wav,1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"segments\.csv:3: clip .* is listed twice, first in line 2"):
-        read_segments(table, tmp_path)
+        read_segment_table(table, tmp_path)
 
 
 def member(name: str, **fields: object) -> tarfile.TarInfo:
@@ -262,7 +264,7 @@ def test_long_and_odd_names_in_shards_are_read(shards):
 
 def test_a_large_member_is_not_read_into_memory(shards, monkeypatch):
     packed, loose = shards
-    monkeypatch.setattr(reading, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(files, "IN_MEMORY_BYTES", 100)
     for clip_id, source in find_audio(packed).items():
         assert isinstance(source.stored().opened(), View)
         expected = read_audio(find_audio(loose)[clip_id], RATE).samples

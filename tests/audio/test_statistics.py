@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pseudolabel.audio import statistics
-from pseudolabel.audio.clips import ClipStore, encode, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
 from pseudolabel.audio.frontend import KaldiFbank, KaldiFbankOptions, LogMel, LogMelOptions
 from pseudolabel.audio.statistics import feature_statistics
 from pseudolabel.errors import InputError
@@ -27,7 +27,9 @@ def write(tmp_path):
         encoded = [encode(rng.normal(0, 0.3 / (i + 1), length), "pcm16", rate) for i, length in enumerate(lengths)]
         ids = [f"clip{i}" for i in range(len(lengths))]
         path = tmp_path / "clips.h5"
-        write_clips(path, ids, ids, lengths, [len(piece) for piece in encoded], iter(encoded), rate, overwrite=True)
+        write_clips(
+            path, ClipTable(ids, ids, lengths, [len(piece) for piece in encoded], rate), encoded, overwrite=True
+        )
         return ClipStore.open(path)
 
     return write

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pseudolabel.artefacts import write_csv
-from pseudolabel.audio.clips import write_clips
+from pseudolabel.audio.clips import ClipTable, write_clips
 from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import write_ledger
@@ -119,7 +119,7 @@ def test_additions_by_windows_of_any_length_are_released_from_a_store_without_wh
     TWO.write(tmp_path / "vocabulary.csv")
     LabelTable.from_sets(("a", "b"), [{"/m/bark"}, {"/m/dog"}], TWO).write(tmp_path / "labels.csv")
     write_clips(
-        tmp_path / "clips.h5", "ab", "ab", [80_000] * 2, [160_000] * 2, iter([np.zeros(320_000, np.uint8)]), 16_000
+        tmp_path / "clips.h5", ClipTable("ab", "ab", [80_000] * 2, [160_000] * 2, 16_000), [np.zeros(320_000, np.uint8)]
     )
     scores = np.full((2, 3, 2), 0.25)
     scores[:, 1] = 0.75

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from pseudolabel.audio.clips import ClipStore, encode, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
 from pseudolabel.reviews.audio_files import flac_bytes, video_of
 from pseudolabel.reviews.pictures import N_MELS, WIDEST, frequency_ticks, log_mel_png
 
@@ -53,7 +53,7 @@ def test_silence_and_the_shortest_clips_have_a_picture_without_a_warning():
 def test_sound_on_the_page_is_the_store_s_sample_by_sample(tmp_path, codec):
     samples = tone(440, 1.0, 16_000)
     stored = encode(samples.copy(), codec, 16_000)
-    write_clips(tmp_path / "clips.h5", ["a"], ["a"], [len(samples)], [len(stored)], iter([stored]), 16_000, codec)
+    write_clips(tmp_path / "clips.h5", ClipTable(["a"], ["a"], [len(samples)], [len(stored)], 16_000, codec), [stored])
     clips = ClipStore.open(tmp_path / "clips.h5")
     found, sample_rate = soundfile.read(io.BytesIO(flac_bytes(clips, "a")), dtype="int16")
     assert sample_rate == 16_000

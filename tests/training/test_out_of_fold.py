@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.audio.clips import ClipStore, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, write_clips
 from pseudolabel.errors import InputError
 from pseudolabel.training.out_of_fold import fold_attributes, seen_by, unseen_clips
 
@@ -15,7 +15,7 @@ GROUPS = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "c2": "c"}
 @pytest.fixture
 def clips(tmp_path) -> ClipStore:
     empty = (np.zeros(0, np.uint8) for _ in GROUPS)
-    write_clips(tmp_path / "clips.h5", list(GROUPS), list(GROUPS.values()), [0] * 5, [0] * 5, empty, 16_000)
+    write_clips(tmp_path / "clips.h5", ClipTable(list(GROUPS), list(GROUPS.values()), [0] * 5, [0] * 5, 16_000), empty)
     return ClipStore.open(tmp_path / "clips.h5")
 
 

@@ -14,9 +14,10 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.audio import reading
-from pseudolabel.audio.files import Source, UnreadableAudio, read_audio
-from pseudolabel.audio.reading import Findings, Tape
+from pseudolabel.audio import decoding
+from pseudolabel.audio.decoding import Findings, Tape
+from pseudolabel.audio.files import AudioSource, UnreadableAudio
+from pseudolabel.audio.streams import read_audio
 
 RATE = 16_000
 
@@ -266,7 +267,7 @@ def test_a_damaged_ogg_gives_its_sound_once_and_says_what_is_missing(tmp_path, s
     assert ("last page" in recording.note) == (damage == "hole and no end")
     windows = recording.samples[: len(recording.samples) // 400 * 400].reshape(-1, 400)
     assert len(np.unique(windows.round(4), axis=0)) == len(windows)
-    later = read_audio(Source(path, 4.0, 5.0), RATE).samples  # counted in the same way
+    later = read_audio(AudioSource(path, 4.0, 5.0), RATE).samples  # counted in the same way
     inner = slice(500, RATE - 500)  # but for the ends of resampling
     np.testing.assert_allclose(later[inner], recording.samples[4 * RATE : 5 * RATE][inner], atol=1e-3)
 
@@ -274,8 +275,8 @@ def test_a_damaged_ogg_gives_its_sound_once_and_says_what_is_missing(tmp_path, s
 def test_blocks_of_a_damaged_ogg_follow_each_other_without_a_seek(tmp_path):
     whole, path = OGG["VORBIS"], tmp_path / "a.ogg"
     path.write_bytes(whole[: len(whole) // 3] + whole[len(whole) // 2 :])
-    with pytest.raises(reading.Undecodable, match="samples can be decoded"):
-        list(reading.soundfile_blocks(Source(path).stored(), 0.0, None, Findings()))
+    with pytest.raises(decoding.Undecodable, match="samples can be decoded"):
+        list(decoding.soundfile_blocks(AudioSource(path).stored(), 0.0, None, Findings()))
 
 
 def test_a_damaged_part_of_a_chained_ogg_is_said(tmp_path):
@@ -289,10 +290,10 @@ def test_blocks_of_any_length_give_what_soundfile_gives_at_once(tmp_path, monkey
     path = tmp_path / "a"
     path.write_bytes(packed(sound(12.0), container, "VORBIS" if container == "OGG" else "PCM_16"))
     theirs, _ = soundfile.read(path, dtype="float32")
-    monkeypatch.setattr(reading, "BLOCK_SAMPLES", 10_007)
+    monkeypatch.setattr(decoding, "BLOCK_SAMPLES", 10_007)
     np.testing.assert_array_equal(read_audio(path, RATE).samples, theirs)
     np.testing.assert_array_equal(
-        read_audio(Source(path, 3.0, 7.5), RATE).samples, theirs[3 * RATE : 7 * RATE + RATE // 2]
+        read_audio(AudioSource(path, 3.0, 7.5), RATE).samples, theirs[3 * RATE : 7 * RATE + RATE // 2]
     )
 
 
@@ -302,9 +303,9 @@ def test_blocks_of_any_length_give_what_soundfile_gives_at_once(tmp_path, monkey
 def test_both_libraries_give_the_same_samples(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(CONTAINERS[name][0])
-    stored = Source(path).stored()
+    stored = AudioSource(path).stored()
     ours = [np.concatenate([block.samples for block in blocks]) for blocks in (
-        reading.soundfile_blocks(stored, 0.0, None, Findings()), reading.av_blocks(stored, Findings()))]  # fmt: skip
+        decoding.soundfile_blocks(stored, 0.0, None, Findings()), decoding.av_blocks(stored, Findings()))]  # fmt: skip
     np.testing.assert_array_equal(*ours)
 
 
@@ -328,11 +329,11 @@ def test_a_playlist_named_as_a_recording_opens_no_other_file(tmp_path):
 def test_a_segment_that_the_recording_does_not_fill_says_so(tmp_path):
     for name in ("as it is.wav", "a.mp3"):
         (tmp_path / name).write_bytes(CONTAINERS[name][0])
-        recording = read_audio(Source(tmp_path / name, 1.0, 6.0), RATE)
+        recording = read_audio(AudioSource(tmp_path / name, 1.0, 6.0), RATE)
         assert recording.note == "the segment asks for 5.00 s, 2.00 s decoded"
-        assert read_audio(Source(tmp_path / name, 0.5, 3.0), RATE).note == ""
+        assert read_audio(AudioSource(tmp_path / name, 0.5, 3.0), RATE).note == ""
         with pytest.raises(UnreadableAudio, match=r"is 3\.000 s long and ends before 3.5 s"):
-            read_audio(Source(tmp_path / name, 3.5, 4.0), RATE)
+            read_audio(AudioSource(tmp_path / name, 3.5, 4.0), RATE)
 
 
 def test_a_limit_says_nothing_of_what_lies_behind_it(tmp_path):
@@ -348,18 +349,18 @@ def test_segments_read_from_one_tape_are_parts_of_the_whole(tmp_path, starts, le
     path.write_bytes(MP3)
     whole, tape = read_audio(path, RATE).samples, Tape()
     for start in starts:  # forwards, backwards, one within the other
-        segment = Source(path, round(start, 3), round(start, 3) + length)
+        segment = AudioSource(path, round(start, 3), round(start, 3) + length)
         expected = whole[round(segment.start_s * RATE) : round(segment.end_s * RATE)]
         np.testing.assert_array_equal(read_audio(segment, RATE, tape=tape).samples, expected)
 
 
 def test_a_tape_decodes_a_recording_once(tmp_path, monkeypatch):
-    path, opened, read = tmp_path / "a.mp3", [], reading.av_blocks
+    path, opened, read = tmp_path / "a.mp3", [], decoding.av_blocks
     path.write_bytes(MP3)
-    monkeypatch.setattr(reading, "av_blocks", lambda *a: opened.append(a) or read(*a))
+    monkeypatch.setattr(decoding, "av_blocks", lambda *a: opened.append(a) or read(*a))
     tape = Tape()
     for start in np.arange(0, 2.5, 0.1):
-        read_audio(Source(path, start, start + 0.5), RATE, tape=tape)
+        read_audio(AudioSource(path, start, start + 0.5), RATE, tape=tape)
     assert len(opened) == 1
 
 

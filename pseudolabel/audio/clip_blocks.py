@@ -1,0 +1,266 @@
+"""Blocks of a clip store: recordings are decoded by several processes, each block once, and become the store."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pseudolabel.artefacts import rename
+from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipTable, audio_start, complete_clips, write_clips
+from pseudolabel.audio.decoding import Tape
+from pseudolabel.audio.encoding import ClipOptions, Encoded, Pile, encode_into
+from pseudolabel.audio.files import AudioSource, UnreadableAudio
+from pseudolabel.audio.growing import GrowingAudio, read_pieces
+from pseudolabel.blocks import GROWING, Blocks
+from pseudolabel.checksums import SpanChecksums, tables_crc32
+from pseudolabel.errors import InputError
+from pseudolabel.progress import Progress
+from pseudolabel.stores import fixed_length_text, read_text, refuse_claims, store_contents, whole_number
+from pseudolabel.workers import CONTEXT, process_pool
+
+BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
+Sources = list[tuple[str, AudioSource]]  # clip id, recording
+KEPT = "kept: "  # begins the reason of a recording that is a clip although something is wrong with it
+COLUMNS = {"n_samples": np.int64, "n_bytes": np.int64, "crc32": np.uint32}  # of a block's clips
+SKIPPED = ("skipped_id", "skipped_file", "skipped_reason")
+
+
+@dataclass
+class Decoded:
+    """Decoded clips, a row for each; (id, file, reason) of what was skipped or kept with a defect.
+
+    Attributes:
+        scaled: number of clips that were scaled down.
+    """
+
+    clip_ids: list[str] = field(default_factory=list)
+    n_samples: list[int] = field(default_factory=list)
+    n_bytes: list[int] = field(default_factory=list)
+    crc32: list[int] = field(default_factory=list)
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    scaled: int = 0
+
+
+def decode_block(pile: Pile, files: Sources, options: ClipOptions) -> Decoded:
+    """Decode and encode the recordings of one block into a pile; segments of a recording in the order of time."""
+    outcomes: dict[int, Encoded | UnreadableAudio] = {}
+    pile.clear()
+    tape, piece_of = Tape(), {}
+    for number in sorted(range(len(files)), key=lambda number: _time_key(files[number][1])):
+        try:
+            outcomes[number] = encode_into(pile, files[number][1], options, tape)
+            piece_of[number] = len(piece_of)
+        except UnreadableAudio as error:
+            outcomes[number] = error
+    pile.arrange([piece_of[number] for number in sorted(piece_of)])
+    decoded = Decoded(n_bytes=pile.sizes, crc32=pile.checksums)
+    for number, (clip_id, source) in enumerate(files):
+        outcome = outcomes[number]
+        if isinstance(outcome, UnreadableAudio):
+            decoded.skipped.append((clip_id, str(source), outcome.reason))
+            continue
+        if outcome.note:
+            decoded.skipped.append((clip_id, str(source), KEPT + outcome.note))
+        decoded.clip_ids.append(clip_id)
+        decoded.n_samples.append(outcome.n_samples)
+        decoded.scaled += outcome.scaled
+    return decoded
+
+
+def _time_key(source: AudioSource) -> tuple[str, str, float]:
+    """Return what sorts segments of one recording by time, after whole recordings in any order."""
+    return ("", "", 0.0) if source.end_s is None else (str(source.path), source.member, source.start_s)
+
+
+def write_block(audio: GrowingAudio, blocks: Blocks, number: int, decoded: Decoded, pile: Pile) -> None:
+    """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
+    n_bytes = sum(pile.sizes)
+    start = audio.append(number, pile.pieces(), n_bytes)
+
+    def fill(file: h5py.File) -> None:
+        file["clip_id"] = fixed_length_text(decoded.clip_ids)
+        for name, dtype in COLUMNS.items():
+            file[name] = np.array(getattr(decoded, name), dtype)
+        for column, name in enumerate(SKIPPED):
+            file[name] = fixed_length_text([row[column] for row in decoded.skipped])
+        file["numbers"] = np.array([decoded.scaled, start, start + n_bytes], np.int64)
+        file.attrs["tables_crc32"] = _tables_crc32(file)
+
+    blocks.write(number, fill)
+
+
+def _tables_crc32(file: h5py.File) -> np.uint32:
+    return np.uint32(tables_crc32({name: item[:] for name, item in file.items()}))
+
+
+@contextlib.contextmanager
+def _opened_block(blocks: Blocks, block: int) -> Iterator[h5py.File]:
+    """Yield a finished block; InputError where it is damaged."""
+    path = blocks.path(block)
+    with store_contents(path), h5py.File(path, "r") as file:
+        refuse_claims(file, path)
+        if whole_number(file.attrs["tables_crc32"]) != _tables_crc32(file):
+            raise InputError("the block is damaged", path, "Remove it and run the same command again.")
+        yield file
+
+
+def collect(blocks: Blocks) -> Decoded:
+    """Read the tables, not the audio, of all blocks."""
+    decoded = Decoded()
+    for block in range(len(blocks)):
+        with _opened_block(blocks, block) as file:
+            decoded.clip_ids += read_text(file["clip_id"])
+            for name in COLUMNS:
+                getattr(decoded, name).extend(file[name][:].tolist())
+            decoded.skipped += zip(*(read_text(file[name]) for name in SKIPPED), strict=True)
+            decoded.scaled += int(file["numbers"][0])
+    return decoded
+
+
+def audio_beside(blocks: Blocks) -> Path:
+    """Return the file that holds the audio of all blocks."""
+    return blocks.folder / GROWING
+
+
+def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
+    """Return (start, end) of the audio of each finished block; remove those that are damaged, or whose audio is."""
+    path, finished = audio_beside(blocks), {}
+    for block in sorted(set(range(len(blocks))) - set(blocks.unfinished())):
+        try:
+            with _opened_block(blocks, block) as file:
+                _, start, end = file["numbers"][:].tolist()
+                expected, ends = file["crc32"][:], np.cumsum(file["n_bytes"][:])
+            checksums = SpanChecksums(ends)
+            for piece in read_pieces(path, start, max(end - start, 0)):
+                checksums.update(piece)
+            if not np.array_equal(checksums.values, expected):
+                raise InputError("the audio of this block is damaged", blocks.path(block))
+        except (InputError, FileNotFoundError):
+            blocks.path(block).unlink()
+        else:
+            finished[block] = (start, end)
+    return finished
+
+
+def decode_all(files: Sources, blocks: Blocks, options: ClipOptions, n_processes: int) -> None:
+    """Make every unfinished block, by several processes."""
+    finished = _finished(blocks)
+    n_processes = min(n_processes, len(blocks) - len(finished))
+    n_done = sum(len(blocks.span(block)) for block in finished)
+    with Progress("prepare", len(files), start=n_done) as progress:
+        if n_processes > 1:
+            _decode_side_by_side(files, blocks, finished, options, n_processes, progress)
+        unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
+        if unfinished:
+            finished = _finished(blocks) if n_processes > 1 else finished
+            audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile(blocks.folder)
+        for number in unfinished:
+            in_block = [files[i] for i in blocks.span(number)]
+            write_block(audio, blocks, number, decode_block(pile, in_block, options), pile)
+            if n_processes == 1:
+                progress.advance(len(in_block))
+
+
+def _decode_side_by_side(
+    files: Sources,
+    blocks: Blocks,
+    finished: dict[int, tuple[int, int]],
+    options: ClipOptions,
+    n_processes: int,
+    progress: Progress,
+) -> None:
+    """Make the unfinished blocks in several processes; what one cannot write is left unfinished."""
+    audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, CONTEXT)
+    with process_pool(n_processes, _begin_worker, (audio, blocks, options)) as pool:
+        try:
+            in_blocks = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())
+            for made in [pool.submit(_make_block, *block) for block in in_blocks]:
+                progress.advance(made.result())
+        except NotWritten:
+            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            audio.fail()
+            pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
+            raise
+
+
+class NotWritten(Exception):
+    """A block could not be written by the process that decoded it."""
+
+
+class _Worker:
+    """A process that decodes a block while the one before is written: a write waits for the disk, and for its turn."""
+
+    def __init__(self, audio: GrowingAudio, blocks: Blocks, options: ClipOptions):
+        self.audio, self.blocks, self.options = audio, blocks, options
+        self.piles, self.writes = [Pile(blocks.folder), Pile(blocks.folder)], [None, None]
+        self.writer = ThreadPoolExecutor(1, "writer")
+
+    def make_block(self, number: int, files: Sources) -> int:
+        """Decode a block and begin to write it; return its number of recordings."""
+        self.piles.reverse()
+        self.writes.reverse()
+        if self.writes[0] and self.writes[0].exception():
+            raise NotWritten from self.writes[0].exception()
+        decoded = decode_block(self.piles[0], files, self.options)
+        self.writes[0] = self.writer.submit(self.write, number, decoded, self.piles[0])
+        return len(files)
+
+    def write(self, number: int, decoded: Decoded, pile: Pile) -> None:
+        """Write a block; where that fails, wake the processes that wait for it."""
+        try:
+            write_block(self.audio, self.blocks, number, decoded, pile)
+        except BaseException:
+            self.audio.fail()
+            raise
+
+
+_worker: list[_Worker] = []  # one, in a process that decodes
+
+
+def _begin_worker(*arguments: object) -> None:
+    _worker.append(_Worker(*arguments))
+
+
+def _make_block(number: int, files: Sources) -> int:
+    try:
+        return _worker[0].make_block(number, files)
+    except BaseException:
+        _worker[0].audio.fail()
+        raise
+
+
+def complete_store(blocks: Blocks, table: ClipTable) -> None:
+    """Turn the audio of all blocks, in its place, into the store; `table` describes it."""
+    audio, n_bytes = audio_beside(blocks), sum(table.n_bytes)
+    if n_bytes < LEAST_IN_PLACE:
+        write_clips(blocks.output, table, read_pieces(audio, audio_start(), n_bytes), overwrite=True)
+        return
+    complete_clips(audio, table)
+    rename(audio, blocks.output)
+
+
+def decoders() -> dict[str, str]:
+    """Return the versions of the libraries that decode: others may give other samples."""
+    return {name: metadata.version(name) for name in ("soundfile", "av", "soxr")}
+
+
+def sources_sha256(files: Sources) -> str:
+    """Return a checksum of the recordings: id, size, time of change and segment of each."""
+    digest = hashlib.sha256()
+    for clip_id, source in files:
+        if not source.path.exists():  # named in a table; it is skipped for that reason
+            digest.update(f"{clip_id}\tabsent\n".encode())
+            continue
+        status = source.path.stat()
+        segment = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}"
+        digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\t{segment}\n".encode())
+    return digest.hexdigest()
