@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # A work folder: what the verbs make for each other.
 LABELS, BALANCED, VALIDATION, EVALUATION = "labels.csv", "balanced.csv", "validation.csv", "eval.csv"  # label lists
+SCENES, GROUPS = "scenes", "clips.csv"  # recordings of a simulated corpus, and their groups
 TRUTH = "truth.csv"  # of a simulated corpus: what its label lists say where nothing is missing
 VOCABULARY, ONTOLOGY = "vocabulary.csv", "ontology.csv"
 CLIPS, SCORES, ENSEMBLE = "clips.h5", "scores.h5", "ensemble.h5"

@@ -4,66 +4,64 @@
     python -m pseudolabel.prepare --audio audioset/audio --eval eval_segments.csv
         --labels unbalanced_train_segments.csv.xz balanced_train_segments.csv --balanced balanced_train_segments.csv
     python -m pseudolabel.prepare --audio field-recordings --segments segments.csv      # file,start,end in seconds
-    python -m pseudolabel.prepare --audio audioset/audio --add                          # what has come since
+    python -m pseudolabel.prepare --audio audioset/audio --add                          # new recordings only
     python -m pseudolabel.prepare --stats kaldi_fbank               # mean and std that `train --front-end` takes
 
-Clips are mono, at one sample rate, of any length. --audio is a folder, searched in depth, of recordings of any format
-and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are clips. A
-recording that cannot be used is skipped and listed in skipped.csv with its reason; a labelled clip without audio keeps
-its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; where the two
-differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name says that it is a listed clip
-(Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store as
-labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them;
---overwrite replaces such a list only where it is as prepare wrote it.
-A killed run goes on where it was. --add decodes only what a finished store does not have yet and rewrites it: the
+Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively, of recordings of any
+format and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are
+clips. A recording that cannot be used is skipped and listed in skipped.csv with the reason; a labelled clip without
+audio keeps its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says;
+where the two differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name identifies a listed
+clip (Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store
+as labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for
+them; --overwrite replaces such a list only where it is as prepare wrote it.
+A killed run continues when it is started again. --add decodes only what a finished store lacks and rewrites it: the
 result is that of preparing everything at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import write_csv, write_json
-from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, audio_start, write_clips
-from pseudolabel.audio.decoding import (
+from pseudolabel.audio.clip_blocks import (
     BLOCK_SIZE,
     KEPT,
     Decoded,
-    EncodedAudio,
-    Listed,
     collect,
     complete_store,
     decode_all,
     decoders,
-    listing_sha256,
+    extended,
+    sources_sha256,
 )
-from pseudolabel.audio.encoding import Decoding
+from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, ClipTable, audio_start, write_clips
+from pseudolabel.audio.encoding import ClipOptions
 from pseudolabel.audio.files import AudioSource
-from pseudolabel.audio.growing import read_pieces
-from pseudolabel.audio.listing import find_audio, read_segments
+from pseudolabel.audio.listing import find_audio, read_segment_table
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
-from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.aliases import match_clips
+from pseudolabel.command import Command, run_command
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import BALANCED, CLIPS, EVALUATION, GROUPS, LABELS, SCENES, VALIDATION
 from pseudolabel.machine import allowed_cores
+from pseudolabel.options import COUNT, POSITIVE, ListOptions, VerbOptions, name_value, option
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.prepare_files import (
-    LISTS,
+    NamedRecordings,
     Reports,
-    label_lists,
+    check_missing,
+    in_nfc,
     lists_to_write,
     lists_written,
     missing_clips,
-    own_lists,
+    name_recordings,
     read_groups,
     recorded_lists,
 )
@@ -76,274 +74,238 @@ if TYPE_CHECKING:
 PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its segments; segments a block
 
 
-@dataclass
-class NamedRecordings:
-    """Recordings with the clip ids of the lists.
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(VerbOptions, ListOptions):
+    """Which recordings become clips, how, and which lists speak of them."""
 
-    Args:
-        files: {clip id: recording}, by clip id.
-        aliases: {clip id in a list: clip id that the list found its recording under}.
-        elsewhere: {clip id in a list: clip id} of those whose recording has the id of an earlier list.
-    """
-
-    files: dict[str, AudioSource]
-    aliases: dict[str, str]
-    elsewhere: dict[str, str]
-
-
-def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
-    """Give each recording the id of the clip that it is; where the lists differ, the first one's.
-
-    Raises:
-        ClipMismatch: two recordings may be one clip, or a list has one recording twice.
-    """
-    files, named, aliases, elsewhere = dict(files), set(), {}, {}
-    for name, table in lists.items():
-        matched = match_clips(table.clip_ids, files, folder)
-        note(matched.report(f"recordings for {name}"))
-        aliases |= matched.aliases
-        for clip_id, known in matched.aliases.items():
-            if known in named:
-                elsewhere[clip_id] = known
-            else:
-                files[clip_id] = files.pop(known)
-        named.update(clip_id for clip_id in matched.found if clip_id not in elsewhere)
-    return NamedRecordings(dict(sorted(files.items())), aliases, elsewhere)
-
-
-def listed_recordings(args: argparse.Namespace, inputs: Inputs) -> tuple[Path, dict[str, AudioSource]]:
-    """Return where the recordings are, and {clip id: source} of them, sorted by clip id."""
-    audio = args.audio or args.work / "scenes"
-    found = read_segments(inputs.read(args.segments), audio) if args.segments else find_audio(audio)
-    if not found:
-        raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
-    return audio, found
-
-
-def store_to_extend(args: argparse.Namespace, out: Path, decoding: Decoding) -> ClipStore | None:
-    """Return the finished store that --add extends, where there is one.
-
-    Raises:
-        InputError: it was made in another way.
-    """
-    if not (args.add and out.exists()):
-        return None
-    store = ClipStore.open(out)
-    for option, made, asked in (("sample-rate", store.sample_rate, decoding.sample_rate),
-                                ("codec", store.codec, decoding.codec)):  # fmt: skip
-        if made != asked:
-            raise InputError(f"the store has {made}, not {asked}", f"--{option}", f"Give --{option} {made}.")
-    if store.full_scale != FULL_SCALE:
-        note(f"{out} keeps the scale of an earlier version, one step off at the loudest; --overwrite decodes all again")
-    return store
-
-
-@dataclass
-class Clips:
-    """All clips of the store to be written, by clip id: `old` ones copied, the others from `blocks`."""
-
-    decoded: Decoded
-    old: ClipStore | None
-    blocks: Blocks
+    audio: Path | None = option(None, "folder of recordings and tar shards (default: WORK/scenes)")
+    segments: Path | None = option(
+        None, "clips are these seconds of the recordings: file,start,end and optionally clip_id", metavar="CSV"
+    )
+    add: bool = option(False, "decode only what the finished store lacks, and rewrite it")
+    labels: tuple[Path, ...] = option((), "label lists of training clips", metavar="LIST")
+    balanced: tuple[Path, ...] = option((), "label lists of balanced training clips", metavar="LIST")
+    validation: tuple[Path, ...] = option((), "label lists of held-out clips", metavar="LIST")
+    eval: tuple[Path, ...] = option((), "label lists of evaluation clips", metavar="LIST")
+    groups: Path | None = option(None, "CSV with clip_id,group (default: clips.csv beside the folder of --audio)")
+    sample_rate: int = option(16_000, "Hz", COUNT)
+    codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
+    limit_seconds: float | None = option(None, "keep only the first so many seconds of a recording", POSITIVE)
+    processes: int = option(rule=COUNT, factory=allowed_cores, help="default: the cores it may use")
+    stats: str | None = option(
+        None,
+        "mean and standard deviation of these features of all clips, of the existing or the new store",
+        choices=("log_mel", "kaldi_fbank"),
+    )
+    front_end: tuple[tuple[str, object], ...] = option(
+        (), "of --stats, e.g. n_mels=64 hop_s=.02", parse=name_value, metavar="NAME=VALUE"
+    )
+    out: Path | None = option(None, "clip store (default: WORK/clips.h5)")
 
     def __post_init__(self) -> None:
-        old, new = self.old, self.decoded
-        rows = [] if old is None else zip(old.clip_ids, old.n_samples.tolist(), np.diff(old.offsets).tolist(),
-                                          old.groups, range(len(old)), strict=True)  # fmt: skip
-        fresh = ((clip_id, *sizes, None, -1) for clip_id, *sizes in zip(new.clip_ids, new.n_samples, new.n_bytes,
-                                                                        strict=True))  # fmt: skip
-        self.rows = list(heapq.merge(rows, fresh, key=lambda row: row[0]))
-        self.clip_ids = [row[0] for row in self.rows]
-        self.n_samples = [row[1] for row in self.rows]
+        super().__post_init__()
+        if self.add and self.overwrite:
+            raise InputError("--add keeps the existing store", "--overwrite", "Give one of them.")
+        if self.front_end and not self.stats:
+            raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
 
-    def groups(self, known: dict[str, str], sources: dict[str, AudioSource], segments: bool) -> list[str]:
-        """Return each clip's group: as listed by clip id or file name, of segments the recording, else the clip."""
-        groups = []
-        for clip_id, _, _, group, _ in self.rows:
-            if clip_id in sources and group is None:
-                stem = sources[clip_id].stem
-                group = stem if segments else clip_id
-                group = known.get(clip_id, known.get(stem, group))
-            groups.append(group)
-        return groups
+    @property
+    def store(self) -> Path:
+        """The clip store to write."""
+        return self.out or self.work / CLIPS
 
-    def encoded(self) -> Iterator[np.ndarray]:
-        """Yield the encoded clips in order, new ones that follow each other in large pieces."""
-        fresh = EncodedAudio(self.blocks, sum(self.decoded.n_bytes))
-        for is_new, rows in itertools.groupby(self.rows, lambda row: row[4] < 0):
-            rows = list(rows)
-            n_bytes = sum(row[2] for row in rows)
-            if is_new:
-                yield from fresh.take(n_bytes)
-            elif n_bytes:  # one after the other in the old store too
-                yield from read_pieces(self.old.path, self.old.audio_start + int(self.old.offsets[rows[0][4]]), n_bytes)
+    @property
+    def recordings(self) -> Path:
+        """The folder of recordings."""
+        return self.audio or self.work / SCENES
 
-    def crc32(self) -> list[int] | None:
-        """Return the checksum that each clip's bytes must have; None where the old store has none."""
-        if self.old.crc32 is None:
-            return None
-        fresh, old = iter(self.decoded.crc32), self.old.crc32
-        return [next(fresh) if row[4] < 0 else int(old[row[4]]) for row in self.rows]
+    @property
+    def lists(self) -> dict[str, tuple[Path, ...]]:
+        """{file name in WORK: the label lists to be written there}."""
+        return {LABELS: self.labels, BALANCED: self.balanced, VALIDATION: self.validation, EVALUATION: self.eval}
+
+    @property
+    def uses_own_lists(self) -> bool:
+        """Whether the label lists are those that are in WORK, beside its recordings."""
+        return self.audio is None and not any(self.lists.values())
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a finished store may be rewritten."""
+        return self.overwrite or self.add
+
+    @property
+    def only_stats(self) -> bool:
+        """Whether the store is finished and stays as it is."""
+        return bool(self.stats) and self.store.exists() and not self.replaces
 
 
-def check_found(
-    args: argparse.Namespace, lists: dict[str, LabelTable], missing: list[tuple[str, str, str]], audio: Path
-) -> str:
-    """Return how many labelled clips have no audio; raise where a whole list has none, or `--strict` and one has."""
-    labelled, silent = {i for table in lists.values() for i in table.clip_ids}, dict.fromkeys(row[0] for row in missing)
-    without_audio = f"{len(silent)} of {len(labelled)} labelled clips have no audio"
-    unheard = [name for name, table in lists.items() if len(table) and silent.keys() >= set(table.clip_ids)]
-    if silent and (args.strict or unheard):
-        in_full = f", all of {' and '.join(unheard)}" if unheard else ""
-        raise ClipMismatch(f"{without_audio}{in_full}: {first_few(silent)}", audio,
-                           "Check --audio and --labels: clip ids are file names without their suffix.")  # fmt: skip
-    return without_audio
-
-
-def prepare(args: argparse.Namespace) -> None:
-    """Make clips.h5, and beside it the lists, skipped.csv and missing.csv, as the only run that does."""
-    refuse_contradictions(args)
-    out = args.out or args.work / "clips.h5"
+def prepare(options: PrepareOptions) -> None:
+    """Make the clip store, and beside it the lists, skipped.csv and missing.csv, as the only run that does."""
+    out = options.store
     with only_run(out):
-        if not (args.add or args.overwrite):
+        if not options.replaces:
             remove_parts_of_finished(out, Reports(out).run)
-        if not (args.stats and out.exists()) or args.add or args.overwrite:
-            overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
-            prepare_alone(args, refuse_foreign_file(out, overwrite, ours, "a clip store"))
-        if args.stats:
-            write_statistics(args, out)
+        if not options.only_stats:
+            refuse_foreign_file(out, options.replaces, has_format(ClipStore.FORMAT), "a clip store")
+            make_store(options)
+        if options.stats:
+            write_statistics(options)
 
 
-def refuse_contradictions(args: argparse.Namespace) -> None:
-    """Raise InputError for options that do not go together."""
-    if args.add and args.overwrite:
-        raise InputError("--add keeps the store that is there", "--overwrite", "Give one of them.")
-    if args.front_end and not args.stats:
-        raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
-
-
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of the clip store, after checking what can be known."""
-    refuse_contradictions(args)
-    out, audio = args.out or args.work / "clips.h5", args.audio or args.work / "scenes"
-    if args.stats and out.exists() and not (args.add or args.overwrite):
-        return f"would write the {args.stats} statistics of {out}"
-    given = [path for paths in (args.labels, args.balanced, args.validation, args.eval) for path in paths or ()]
-    dry_run.refuse_absent(audio, args.segments, *given, args.groups)
-    check_vocabulary(cli.vocabulary_source(args, None if own_lists(args) else args.out and out))
-    overwrite, ours = args.overwrite or args.add, has_format(ClipStore.FORMAT)
-    dry_run.refuse_output(out, overwrite, lambda: refuse_foreign_file(out, overwrite, ours, "a clip store"))
-    dry_run.promise(out, sample_rate=args.sample_rate)
-    for name in LISTS:
-        if getattr(args, Path(name).stem):
-            dry_run.promise(out.with_name(name))
-    return f"would write {out}: the recordings in {audio}"
-
-
-def write_statistics(args: argparse.Namespace, path: Path) -> None:
-    """Write and say the mean and standard deviation of a store's features, for the front end's normalisation."""
-    cli.import_torch()
-    from pseudolabel.audio.frontend import build_frontend
-    from pseudolabel.audio.frontend_options import lengths_in_seconds
-    from pseudolabel.audio.statistics import feature_statistics
-
-    clips = ClipStore.open(path)
-    given, line = lengths_in_seconds(dict(args.front_end), clips.sample_rate)
-    note(line)
-    options = {"name": args.stats, "sample_rate": clips.sample_rate, **given}
-    found = feature_statistics(clips, build_frontend(options))
-    out = path.with_name(f"{path.stem}.{args.stats}.json")
-    refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")
-    write_json(out, {"front_end": options, **asdict(found)})
-    print(f"{out}: {args.stats} of {found.n_clips} clips, {found.n_too_short} too short; "
-          f"train --front-end mean={found.mean:.6g} std={found.std:.6g}")  # fmt: skip
-
-
-def note_changed(found: dict[str, AudioSource], old: ClipStore | None) -> None:
-    """Say which recordings changed after their clips were made: --add does not decode them again."""
-    if old is None:
-        return
-    made = old.path.stat().st_mtime
-    changed = [clip_id for clip_id, source in found.items() if clip_id in old.index and source.path.exists()
-               and source.path.stat().st_mtime > made]  # fmt: skip
-    if changed:
-        note(f"{len(changed)} recordings changed after {old.path} was made, which keeps their former sound: "
-             f"{first_few(changed)}; --overwrite decodes all again")  # fmt: skip
-
-
-def refuse_unusable(args: argparse.Namespace, decoded: Decoded, n_files: int, audio: Path) -> None:
-    """Raise InputError where a recording is unusable or damaged and `--strict`, or where not one can be used."""
-    if decoded.skipped and args.strict:
-        _, path, reason = decoded.skipped[0]
-        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
-    if not decoded.clip_ids and not args.add:
-        raise InputError(f"not one of {n_files} recordings can be used; first: {decoded.skipped[0][2]}", audio)
-
-
-def block_size(args: argparse.Namespace, n_files: int) -> int:
-    """Return how many clips are made together: more segments, as a block reads a recording from its beginning."""
-    return max(BLOCK_SIZE, min(n_files // PASSES, MOST_SEGMENTS)) if args.segments else BLOCK_SIZE
-
-
-def prepare_alone(args: argparse.Namespace, out: Path) -> None:
+def make_store(options: PrepareOptions) -> None:
     """Decode, write the lists, and the store last."""
-    inputs, reports = Inputs(), Reports(out)
-    audio, found = listed_recordings(args, inputs)
-    beside_audio = args.audio and args.audio.absolute().parent
-    groups = read_groups(inputs.read(cli.default_file(args, args.groups, "clips.csv", beside_audio, what="groups")))
-    lists = label_lists(args, out, inputs)
-    recordings = name_recordings(found, lists, audio)
+    inputs, out, audio = Inputs(), options.store, options.recordings
+    reports = Reports(out)
+    sources = listed_recordings(options, inputs)
+    beside_audio = options.audio and options.audio.absolute().parent
+    groups_csv = cli.default_file(options, options.groups, GROUPS, beside_audio, what="groups")
+    groups = read_groups(inputs.read(groups_csv))
+    lists = label_lists(options, inputs)
+    recordings = name_recordings(sources, lists, audio)
     reports.refuse_foreign(inputs)
-    to_write = {} if own_lists(args) else lists
     recorded = recorded_lists(out.parent)
-    outdated = lists_to_write(out.parent, to_write, args.overwrite or args.add, inputs, recorded)
-    decoding = Decoding(args.sample_rate, args.codec, args.limit_seconds)
-    old = store_to_extend(args, out, decoding)
-    if old is not None:
-        decoding = replace(decoding, full_scale=old.full_scale)
+    to_write = {} if options.uses_own_lists else lists
+    outdated = lists_to_write(out.parent, to_write, options.replaces, inputs, recorded)
+
+    old = store_to_extend(options)
     note_changed(recordings.files, old)
-    files: Listed = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
-    settings = {**asdict(decoding), "files": listing_sha256(files), "audio_start": audio_start(), **decoders()}
-    # What --add finds half made belongs to a run that ended, or to recordings that have changed: the store is whole.
-    blocks = Blocks(out, len(files), block_size(args, len(files)), settings, restart=args.overwrite or old is not None)
-    decode_all(files, blocks, decoding, args.processes)
-    decoded = collect(blocks)
-    refuse_unusable(args, decoded, len(files), audio)
-    clips = Clips(decoded, old, blocks)
-    missing = missing_clips(lists, set(clips.clip_ids), decoded.skipped, recordings.elsewhere, audio)
-    without_audio = check_found(args, lists, missing, audio)
+    blocks, decoded = decode(options, recordings, old)
+    stored = {*decoded.clip_ids, *(() if old is None else old.clip_ids)}
+    missing = missing_clips(lists, stored, decoded.skipped, recordings.elsewhere, audio)
+    without_audio = check_missing(lists, missing, audio, options.strict)
+
     for name in outdated:
         lists[name].write(out.with_name(name))
     write_csv(reports.skipped, ("clip_id", "file", "reason"), reports.with_earlier(decoded.skipped, old))
     write_csv(reports.missing, ("clip_id", "list", "reason"), missing)
     record = {
-        **run_record("prepare", vars(args), inputs),
+        **run_record("prepare", asdict(options), inputs),
         **({} if old is not None else {"settings_sha256": sha256(blocks.folder / SETTINGS)}),
         "lists": lists_written(out.parent, outdated, recorded),
         "clips_under_another_id": len(recordings.aliases),
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }
     write_json(reports.run, record)
-    group_of = clips.groups(groups, recordings.files, bool(args.segments))
-    if old is None:
-        refuse_existing(out, args.overwrite)
-        complete_store(blocks, decoded, group_of, decoding, audio.name)
-    else:
-        write_clips(out, clips.clip_ids, group_of, clips.n_samples, [row[2] for row in clips.rows], clips.encoded(),
-                    decoding.sample_rate, decoding.codec, old.source, overwrite=True, crc32=clips.crc32(),
-                    full_scale=old.full_scale)  # fmt: skip
+    table = write_store(options, old, decoded, blocks, recordings.groups(decoded.clip_ids, groups, options.segments))
     blocks.remove()  # the store comes last: where it is, all of it is
-    say_what_was_made(out, clips, decoding, without_audio, reports)
+    print_result(table, decoded, old, without_audio, reports)
 
 
-def say_what_was_made(out: Path, clips: Clips, decoding: Decoding, without_audio: str, reports: Reports) -> None:
+def listed_recordings(options: PrepareOptions, inputs: Inputs) -> dict[str, AudioSource]:
+    """Return {clip id: source} of the recordings, sorted by clip id."""
+    audio, segments = options.recordings, inputs.read(options.segments)
+    sources = read_segment_table(segments, audio) if segments else find_audio(audio)
+    if not sources:
+        raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
+    return sources
+
+
+def label_lists(options: PrepareOptions, inputs: Inputs) -> dict[str, LabelTable]:
+    """Return {file name: label list} of those that are given, or are in WORK beside its recordings."""
+    own, given = options.uses_own_lists, options.lists
+    vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(options, None if own else options.out)))
+    if own:
+        given = {name: (options.work / name,) for name in cli.LABEL_LISTS if (options.work / name).is_file()}
+    for path in itertools.chain.from_iterable(given.values()):
+        inputs.read(path)
+    lists = {name: cli.read_labels(options, paths, vocabulary, own) for name, paths in given.items() if paths}
+    return {name: in_nfc(table, name) for name, table in lists.items()}
+
+
+def store_to_extend(options: PrepareOptions) -> ClipStore | None:
+    """Return the finished store that --add extends, where there is one.
+
+    Raises:
+        InputError: its sample rate or codec differs.
+    """
+    out = options.store
+    if not (options.add and out.exists()):
+        return None
+    store = ClipStore.open(out)
+    for flag, made, asked in (
+        ("--sample-rate", store.sample_rate, options.sample_rate),
+        ("--codec", store.codec, options.codec),
+    ):
+        if made != asked:
+            raise InputError(f"the store has {made}, not {asked}", flag, f"Give {flag} {made}.")
+    if store.full_scale != FULL_SCALE:
+        note(f"{out} keeps the scale of an earlier version, one step off at the loudest; --overwrite decodes all again")
+    return store
+
+
+def note_changed(sources: dict[str, AudioSource], old: ClipStore | None) -> None:
+    """Say which recordings changed after their clips were made: --add does not decode them again."""
+    if old is None:
+        return
+    made = old.path.stat().st_mtime
+    changed = [
+        clip_id
+        for clip_id, source in sources.items()
+        if clip_id in old.index and source.path.exists() and source.path.stat().st_mtime > made
+    ]
+    if changed:
+        note(
+            f"{len(changed)} recordings changed after {old.path} was made, which keeps their former sound: "
+            f"{first_few(changed)}; --overwrite decodes all again"
+        )
+
+
+def decode(options: PrepareOptions, recordings: NamedRecordings, old: ClipStore | None) -> tuple[Blocks, Decoded]:
+    """Decode the recordings that the old store lacks.
+
+    Raises:
+        InputError: a recording is unusable or has a defect and `strict`, or not one can be used.
+    """
+    form = ClipOptions(options.sample_rate, options.codec, options.limit_seconds)
+    if old is not None:
+        form = replace(form, full_scale=old.full_scale)
+    files = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
+    # segments: larger blocks, as each block reads a recording from its beginning
+    size = max(BLOCK_SIZE, min(len(files) // PASSES, MOST_SEGMENTS)) if options.segments else BLOCK_SIZE
+    settings = {**asdict(form), "files": sources_sha256(files), "audio_start": audio_start(), **decoders()}
+    # What --add finds half made belongs to a run that ended, or to recordings that have changed: the store is whole.
+    blocks = Blocks(options.store, len(files), size, settings, restart=options.overwrite or old is not None)
+    decode_all(files, blocks, form, options.processes)
+    decoded = collect(blocks)
+    if decoded.skipped and options.strict:
+        _, path, reason = decoded.skipped[0]
+        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
+    if not decoded.clip_ids and not options.add:
+        message = f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}"
+        raise InputError(message, options.recordings)
+    return blocks, decoded
+
+
+def write_store(
+    options: PrepareOptions, old: ClipStore | None, decoded: Decoded, blocks: Blocks, groups: list[str]
+) -> ClipTable:
+    """Write the store of the decoded clips, with those of the old one; return its table.
+
+    Args:
+        groups: of the decoded clips.
+    """
+    out = options.store
+    if old is not None:
+        table, encoded = extended(old, decoded, groups, blocks)
+        write_clips(out, table, encoded, overwrite=True)
+        return table
+    refuse_existing(out, options.overwrite)
+    sizes, form = (decoded.n_samples, decoded.n_bytes), (options.sample_rate, options.codec, options.recordings.name)
+    table = ClipTable(decoded.clip_ids, groups, *sizes, *form, decoded.crc32)
+    complete_store(blocks, table)
+    return table
+
+
+def print_result(
+    table: ClipTable, decoded: Decoded, old: ClipStore | None, without_audio: str, reports: Reports
+) -> None:
     """Print what the store holds, and what was left out."""
-    decoded, old = clips.decoded, clips.old
-    hours = sum(clips.n_samples) / decoding.sample_rate / 3600
+    hours = sum(table.n_samples) / table.sample_rate / 3600
     added = "" if old is None else f" ({len(decoded.clip_ids)} of them added)"
     print(
-        f"wrote {out}: {len(clips.clip_ids)} clips{added}, {hours:.2f} h at {decoding.sample_rate} Hz, "
-        f"{decoding.codec}; {decoded.scaled} beyond full scale were scaled down"
+        f"wrote {reports.out}: {len(table.clip_ids)} clips{added}, {hours:.2f} h at {table.sample_rate} Hz, "
+        f"{table.codec}; {decoded.scaled} beyond full scale were scaled down"
     )
     n_kept = sum(reason.startswith(KEPT) for _, _, reason in decoded.skipped)
     print(f"skipped {len(decoded.skipped) - n_kept} unusable recordings; {without_audio}")
@@ -351,33 +313,50 @@ def say_what_was_made(out: Path, clips: Clips, decoding: Decoding, without_audio
         print(f"kept {n_kept} recordings that are not as long as their headers or segments say: see {reports.skipped}")
 
 
+def write_statistics(options: PrepareOptions) -> None:
+    """Write and print the mean and standard deviation of a store's features, for the front end's normalisation."""
+    cli.import_torch()
+    from pseudolabel.audio.frontend import build_frontend
+    from pseudolabel.audio.frontend_options import lengths_in_seconds
+    from pseudolabel.audio.statistics import feature_statistics
+
+    path = options.store
+    clips = ClipStore.open(path)
+    given, line = lengths_in_seconds(dict(options.front_end), clips.sample_rate)
+    note(line)
+    front_end = {"name": options.stats, "sample_rate": clips.sample_rate, **given}
+    statistics = feature_statistics(clips, build_frontend(front_end))
+    out = path.with_name(f"{path.stem}.{options.stats}.json")
+    refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")
+    write_json(out, {"front_end": front_end, **asdict(statistics)})
+    print(
+        f"{out}: {options.stats} of {statistics.n_clips} clips, {statistics.n_too_short} too short; "
+        f"train --front-end mean={statistics.mean:.6g} std={statistics.std:.6g}"
+    )
+
+
+def plan(options: PrepareOptions) -> str:
+    """Return what a dry run says of the clip store, after checking what can be known."""
+    out = options.store
+    if options.only_stats:
+        return f"would write the {options.stats} statistics of {out}"
+    given = [path for paths in options.lists.values() for path in paths]
+    dry_run.refuse_absent(options.recordings, options.segments, *given, options.groups)
+    check_vocabulary(cli.vocabulary_source(options, None if options.uses_own_lists else options.out))
+    is_ours = has_format(ClipStore.FORMAT)
+    dry_run.refuse_output(
+        out, options.replaces, lambda: refuse_foreign_file(out, options.replaces, is_ours, "a clip store")
+    )
+    dry_run.promise(out, sample_rate=options.sample_rate)
+    for name, paths in options.lists.items():
+        if paths:
+            dry_run.promise(out.with_name(name))
+    return f"would write {out}: the recordings in {options.recordings}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    parser = cli.verb_parser("prepare", __doc__)
-    parser.add_argument("--audio", type=Path, help="folder of recordings and tar shards (default: WORK/scenes)")
-    parser.add_argument("--segments", type=Path, metavar="CSV", help="clips are these seconds of the recordings: "
-                        "file,start,end and optionally clip_id")  # fmt: skip
-    parser.add_argument("--add", action="store_true", help="decode only what the finished store has not; rewrites it")
-    for name, purpose in (("labels", "training"), ("balanced", "balanced training"), ("validation", "held-out"),
-                          ("eval", "evaluation")):  # fmt: skip
-        parser.add_argument(f"--{name}", type=Path, nargs="+", metavar="LIST", help=f"label lists of {purpose} clips")
-    parser.add_argument(
-        "--groups", type=Path, help="CSV with clip_id,group (default: clips.csv beside the folder of --audio)"
-    )
-    parser.add_argument("--vocabulary", help="audioset, fsd50k, esc50 or CSV (default: WORK/vocabulary.csv, audioset)")
-    cli.add_label_options(parser)
-    parser.add_argument("--sample-rate", type=cli.positive_int, default=16000, help="Hz (default: 16000)")
-    parser.add_argument("--codec", choices=CODECS, default="pcm16", help="pcm16 is fast, flac small (default: pcm16)")
-    parser.add_argument("--limit-seconds", type=cli.positive, help="keep only the first so many seconds of a recording")
-    parser.add_argument(
-        "--processes", type=cli.positive_int, default=allowed_cores(), help="default: the cores it may use"
-    )
-    parser.add_argument("--stats", choices=("log_mel", "kaldi_fbank"), help="mean and standard deviation of these "
-                        "features of all clips, of the store that is there or is made")  # fmt: skip
-    parser.add_argument("--front-end", type=cli.key_value, nargs="+", default=[], metavar="NAME=VALUE",
-                        help="of --stats, e.g. n_mels=64 hop_s=.02")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="clip store (default: WORK/clips.h5)")
-    return cli.run_verb(parser, prepare, argv, plan)
+    return run_command("prepare", __doc__, Command(PrepareOptions, prepare, plan), argv)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel import cli
+from pseudolabel.audio.clip_blocks import KEPT
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.audio.decoding import KEPT
+from pseudolabel.audio.files import AudioSource
 from pseudolabel.audio.listing import nfc, other_files
-from pseudolabel.errors import InputError
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.layout import BALANCED, EVALUATION, LABEL_COLUMNS, LABELS, MISSING, VALIDATION
 from pseudolabel.ownership import begins_with, read_run, readable_object, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.progress import note
 from pseudolabel.records import Inputs, sha256
 from pseudolabel.tables import read_csv
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
-LISTS = ("labels.csv", "balanced.csv", "validation.csv", "eval.csv")  # that prepare writes beside a store
-LIST_HEADS = ("clip_id", "labels")  # what a label list begins with
+LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION)  # that prepare writes beside a store
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
@@ -38,26 +37,8 @@ def read_groups(path: Path | None) -> dict[str, str]:
     return groups
 
 
-def label_lists(args: argparse.Namespace, out: Path, inputs: Inputs) -> dict[str, LabelTable]:
-    """Return file name -> label list, of those that are given, or lie in WORK beside its recordings."""
-    given = {"labels.csv": args.labels, "balanced.csv": args.balanced, "validation.csv": args.validation,
-             "eval.csv": args.eval}  # fmt: skip
-    own = own_lists(args)
-    vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(args, None if own else args.out and out)))
-    if own:
-        given = {name: [args.work / name] for name in cli.LABEL_LISTS if (args.work / name).is_file()}
-    for path in itertools.chain(*filter(None, given.values())):
-        inputs.read(path)
-    return {name: in_nfc(cli.read_labels(args, paths, vocabulary, own), name) for name, paths in given.items() if paths}
-
-
-def own_lists(args: argparse.Namespace) -> bool:
-    """Return whether the lists are those that lie in WORK."""
-    return args.audio is None and not any((args.labels, args.balanced, args.validation, args.eval))
-
-
-def in_nfc(table: LabelTable, place: str) -> LabelTable:
-    """Return a label list whose clip ids are in Unicode NFC, as recordings are named here."""
+def in_nfc(table: LabelTable, name: str) -> LabelTable:
+    """Return a label list with its clip ids in Unicode NFC, as recordings are named here."""
     if all(map(str.isascii, table.clip_ids)):
         return table
     written: dict[str, str] = {}
@@ -65,16 +46,59 @@ def in_nfc(table: LabelTable, place: str) -> LabelTable:
         other = written.setdefault(nfc(clip_id), clip_id)
         if other != clip_id:
             both = f"{other!a} and {clip_id!a}"
-            raise InputError(f"two clips have one id in Unicode NFC: {both}", place, "Keep one of them.")
+            raise InputError(f"two clips have one id in Unicode NFC: {both}", name, "Keep one of them.")
     return replace(table, clip_ids=tuple(written))
 
 
+@dataclass
+class NamedRecordings:
+    """Recordings with the clip ids of the lists.
+
+    Args:
+        files: {clip id: recording}, by clip id.
+        aliases: {clip id in a list: clip id of the recording's own name}.
+        elsewhere: {clip id in a list: clip id} of those whose recording has the id of an earlier list.
+    """
+
+    files: dict[str, AudioSource]
+    aliases: dict[str, str]
+    elsewhere: dict[str, str]
+
+    def groups(self, clip_ids: Iterable[str], listed: dict[str, str], segments: Path | None) -> list[str]:
+        """Return each clip's group: as listed by clip id or file name, else the recording of a segment, or the clip."""
+        groups = []
+        for clip_id in clip_ids:
+            stem = self.files[clip_id].stem
+            groups.append(listed.get(clip_id) or listed.get(stem) or (stem if segments else clip_id))
+        return groups
+
+
+def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
+    """Give each recording the id of the clip that it is; where the lists differ, the first one's.
+
+    Raises:
+        ClipMismatch: two recordings may be one clip, or a list has one recording twice.
+    """
+    files, named, aliases, elsewhere = dict(files), set(), {}, {}
+    for name, table in lists.items():
+        matched = match_clips(table.clip_ids, files, folder)
+        note(matched.report(f"recordings for {name}"))
+        aliases |= matched.aliases
+        for clip_id, own_id in matched.aliases.items():
+            if own_id in named:
+                elsewhere[clip_id] = own_id
+            else:
+                files[clip_id] = files.pop(own_id)
+        named.update(clip_id for clip_id in matched.found if clip_id not in elsewhere)
+    return NamedRecordings(dict(sorted(files.items())), aliases, elsewhere)
+
+
 def recorded_lists(folder: Path) -> dict[str, set[str]]:
-    """Return {list: checksums of what runs of prepare wrote there}, as their records beside the stores say.
+    """Return {list: checksums of what runs of prepare wrote there}, from their records beside the stores.
 
     Records of earlier versions name no lists: theirs are those that their options ask for, where simulate wrote none.
     """
-    found: dict[str, set[str]] = {name: set() for name in LISTS}
+    checksums: dict[str, set[str]] = {name: set() for name in LISTS}
     for path in folder.glob("*.run.json"):
         record = readable_object(path)
         lists = record.get("lists")
@@ -83,23 +107,23 @@ def recorded_lists(folder: Path) -> dict[str, set[str]]:
         if "lists" not in record and read_run(folder).get("verb") != "simulate":
             options = record.get("options")
             asked = options if isinstance(options, dict) else {}
-            lists = {name: sha256(folder / name) for name in LISTS
-                     if asked.get(Path(name).stem, True) and (folder / name).is_file()}  # fmt: skip
-        for name in found.keys() & lists.keys() if isinstance(lists, dict) else ():
-            found[name].add(str(lists[name]))
-    return found
+            names = [name for name in LISTS if asked.get(Path(name).stem, True) and (folder / name).is_file()]
+            lists = {name: sha256(folder / name) for name in names}
+        for name in checksums.keys() & lists.keys() if isinstance(lists, dict) else ():
+            checksums[name].add(str(lists[name]))
+    return checksums
 
 
-def lists_written(folder: Path, names: Iterable[str], earlier: dict[str, set[str]]) -> dict[str, str]:
+def lists_written(folder: Path, names: Iterable[str], recorded: dict[str, set[str]]) -> dict[str, str]:
     """Return {list: checksum} of the lists in a folder that this run wrote, `names`, or an earlier one did."""
-    there = {name: sha256(folder / name) for name in LISTS if (folder / name).is_file()}
-    return {name: digest for name, digest in there.items() if name in names or digest in earlier[name]}
+    present = {name: sha256(folder / name) for name in LISTS if (folder / name).is_file()}
+    return {name: digest for name, digest in present.items() if name in names or digest in recorded[name]}
 
 
 def lists_to_write(
     folder: Path, lists: dict[str, LabelTable], overwrite: bool, inputs: Inputs, recorded: dict[str, set[str]]
 ) -> list[str]:
-    """Return the lists that a folder has not got yet; one that lies there and differs needs `overwrite`.
+    """Return the lists that a folder lacks; an existing one that differs needs `overwrite`.
 
     Args:
         recorded: of `recorded_lists`; what prepare did not write is not replaced.
@@ -112,15 +136,13 @@ def lists_to_write(
         except InputError:
             return True
 
-    outdated, is_list = (
-        [name for name, table in lists.items() if differs(folder / name, table)],
-        begins_with(*LIST_HEADS),
-    )
+    outdated = [name for name, table in lists.items() if differs(folder / name, table)]
+    is_list = begins_with(*LABEL_COLUMNS)
     for path in (folder / name for name in outdated):
         refuse_input_as_output(path, inputs.sha256)
         if path.is_file() and is_list(path) and sha256(path) not in recorded[path.name]:
-            raise InputError("a label list that differs and is not as prepare wrote it, so it is not replaced", path,
-                             "Move it, or give another --work or --out.")  # fmt: skip
+            message = "a label list that differs and is not as prepare wrote it, so it is not replaced"
+            raise InputError(message, path, "Move it, or give another --work or --out.")
         refuse_foreign_file(path, overwrite, is_list, "a label list")
     return outdated
 
@@ -140,10 +162,27 @@ def missing_clips(
         for clip_id in table.clip_ids
         if elsewhere.get(clip_id, clip_id) not in stored
     ]
-    absent = {known for _, _, known in missing if known not in reasons}
+    absent = {own_id for _, _, own_id in missing if own_id not in reasons}
     for clip_id, path in other_files(audio, absent).items() if absent else ():
-        reasons[clip_id] = f"no audio file: {path.name} is not named as a kind of recording that is read"
-    return [(clip_id, name, reasons.get(known, "no audio file")) for clip_id, name, known in missing]
+        reasons[clip_id] = f"no audio file: {path.name} has no suffix of recordings"
+    return [(clip_id, name, reasons.get(own_id, "no audio file")) for clip_id, name, own_id in missing]
+
+
+def check_missing(lists: dict[str, LabelTable], missing: list[tuple[str, str, str]], audio: Path, strict: bool) -> str:
+    """Return how many labelled clips have no audio, in words.
+
+    Raises:
+        ClipMismatch: a whole list has none, or `strict` and one clip has none.
+    """
+    labelled = {clip_id for table in lists.values() for clip_id in table.clip_ids}
+    silent = dict.fromkeys(row[0] for row in missing)
+    without_audio = f"{len(silent)} of {len(labelled)} labelled clips have no audio"
+    whole = [name for name, table in lists.items() if len(table) and silent.keys() >= set(table.clip_ids)]
+    if silent and (strict or whole):
+        in_full = f", all of {' and '.join(whole)}" if whole else ""
+        remedy = "Check --audio and --labels: clip ids are file names without their suffix."
+        raise ClipMismatch(f"{without_audio}{in_full}: {first_few(silent)}", audio, remedy)
+    return without_audio
 
 
 @dataclass
@@ -153,20 +192,22 @@ class Reports:
     out: Path
 
     def __post_init__(self) -> None:
-        self.skipped, self.missing = self.out.with_name("skipped.csv"), self.out.with_name("missing.csv")
+        self.skipped, self.missing = self.out.with_name("skipped.csv"), self.out.with_name(MISSING)
         self.run = self.out.with_name(f"{self.out.stem}.run.json")
 
     def refuse_foreign(self, inputs: Inputs) -> None:
-        """Raise InputError where one of them, or the store, is an input or somebody else's."""
-        for path, head, what in ((self.skipped, "clip_id,file,reason", "a list of skipped recordings"),
-                                 (self.missing, "clip_id,list,reason", "a list of missing clips"),
-                                 (self.run, '{\n  "verb": "prepare"', "the record of a run")):  # fmt: skip
+        """Raise InputError where one of them, or the store, is an input or was not written by prepare."""
+        for path, head, what in (
+            (self.skipped, "clip_id,file,reason", "a list of skipped recordings"),
+            (self.missing, "clip_id,list,reason", "a list of missing clips"),
+            (self.run, '{\n  "verb": "prepare"', "the record of a run"),
+        ):
             refuse_foreign_file(path, True, begins_with(head), what)
             refuse_input_as_output(path, inputs.sha256)
         refuse_input_as_output(self.out, inputs.sha256)
 
     def with_earlier(self, skipped: list[tuple[str, str, str]], old: ClipStore | None) -> list[tuple[str, str, str]]:
-        """Return the rows of skipped.csv, with what it says of clips that the store had before."""
+        """Return the rows of skipped.csv, with the earlier ones of clips that the old store had."""
         if old is None or not self.skipped.exists():
             return skipped
         rows = [(row["clip_id"], row["file"], row["reason"]) for row in read_csv(self.skipped)]

@@ -192,7 +192,7 @@ def tables() -> Iterable[Reader]:
     """Yield a reader for every other table of labels, classes and clips."""
     from pseudolabel.audio.listing import read_segment_table
     from pseudolabel.corpus.sources import read_sound_table
-    from pseudolabel.prepare import read_groups
+    from pseudolabel.prepare_files import read_groups
     from pseudolabel.scores.answers import read_classes, read_ids
     from pseudolabel.scores.class_map import ClassMap
     from pseudolabel.training.out_of_fold import read_seen

@@ -65,7 +65,7 @@ def test_adding_needs_the_store_s_own_rate_and_codec(work, capsys):
     for options, message in (
         (("--sample-rate", 8000), "--sample-rate: the store has 16000, not 8000. Give --sample-rate 16000."),
         (("--codec", "flac"), "--codec: the store has pcm16, not flac. Give --codec pcm16."),
-        (("--overwrite",), "--overwrite: --add keeps the store that is there."),
+        (("--overwrite",), "--overwrite: --add keeps the existing store."),
     ):
         assert prepare(work, "--audio", work / "audio", "--add", *options) == 2
         assert message in capsys.readouterr().err

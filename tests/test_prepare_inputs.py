@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_recording_is_said_in_both_lists(faulty, capsys):
     assert reasons["gone"] == "is a link to a file that is not there (nowhere.flac)"
     assert rows(faulty / "missing.csv") == [
         ("gone", "labels.csv", reasons["gone"]),
-        ("odd", "labels.csv", "no audio file: odd.xyz is not named as a kind of recording that is read"),
+        ("odd", "labels.csv", "no audio file: odd.xyz has no suffix of recordings"),
         ("text", "labels.csv", reasons["text"]),
         ("nothing", "labels.csv", "no audio file"),
     ]

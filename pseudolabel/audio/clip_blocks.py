@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,7 +16,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.artefacts import rename
-from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipTable, audio_start, complete_clips, write_clips
+from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipStore, ClipTable, audio_start, complete_clips, write_clips
 from pseudolabel.audio.decoding import Tape
 from pseudolabel.audio.encoding import ClipOptions, Encoded, Pile, encode_into
 from pseudolabel.audio.files import AudioSource, UnreadableAudio
@@ -246,6 +248,45 @@ def complete_store(blocks: Blocks, table: ClipTable) -> None:
         return
     complete_clips(audio, table)
     rename(audio, blocks.output)
+
+
+def extended(
+    old: ClipStore, decoded: Decoded, groups: Sequence[str], blocks: Blocks
+) -> tuple[ClipTable, Iterator[np.ndarray]]:
+    """Return the table and the encoded audio of the clips of a store and of those of `blocks`, by clip id.
+
+    Args:
+        old: sorted by clip id, as are the decoded clips.
+        groups: of the decoded clips.
+    """
+    clip_ids, n_bytes = [*old.clip_ids, *decoded.clip_ids], [*np.diff(old.offsets).tolist(), *decoded.n_bytes]
+    n_old, n_all = len(old), len(clip_ids)
+    order = list(heapq.merge(range(n_old), range(n_old, n_all), key=clip_ids.__getitem__))
+    new_offsets = np.cumsum([0, *decoded.n_bytes], dtype=np.int64)
+    starts = [*(old.audio_start + old.offsets[:-1]).tolist(), *(audio_start() + new_offsets[:-1]).tolist()]
+
+    def in_order(of_old: Iterable, of_decoded: Iterable) -> list:
+        both = [*of_old, *of_decoded]
+        return [both[row] for row in order]
+
+    def encoded() -> Iterator[np.ndarray]:
+        for is_old, rows in itertools.groupby(order, lambda row: row < n_old):  # neighbours in their file too
+            rows = list(rows)
+            path = old.path if is_old else audio_beside(blocks)
+            yield from read_pieces(path, starts[rows[0]], sum(n_bytes[row] for row in rows))
+
+    table = ClipTable(
+        [clip_ids[row] for row in order],
+        in_order(old.groups, groups),
+        in_order(old.n_samples.tolist(), decoded.n_samples),
+        [n_bytes[row] for row in order],
+        old.sample_rate,
+        old.codec,
+        old.source,
+        None if old.crc32 is None else in_order(old.crc32.tolist(), decoded.crc32),
+        old.full_scale,
+    )
+    return table, encoded()
 
 
 def decoders() -> dict[str, str]:
