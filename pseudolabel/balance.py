@@ -34,8 +34,7 @@ from pseudolabel.cli import (
     vocabulary_source,
 )
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.held_out import held_out_rows
-from pseudolabel.labels.sampling import (
+from pseudolabel.labels.balancing import (
     MOORE_BETAS,
     Oversampled,
     balanced_weights,
@@ -47,6 +46,7 @@ from pseudolabel.labels.sampling import (
     max_rule_weights,
     priors,
 )
+from pseudolabel.labels.splits import held_out_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output

@@ -46,13 +46,12 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
 from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.published import table_path
 from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
 from pseudolabel.labels.table import HEADER
 from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record

@@ -15,10 +15,10 @@ from pseudolabel.artefacts import whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
 from pseudolabel.labels.ledger import packing_level, write_ledger, written_ledger
-from pseudolabel.labels.lines import as_text, csv_lines, label_lines
 from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.summary import Tally
 from pseudolabel.labels.table import HEADER
+from pseudolabel.labels.writers import as_text, csv_lines, label_lines
 
 SAMPLE_ROWS = 1 << 15  # of the ledger, from which its size is estimated
 

@@ -15,9 +15,9 @@ from scipy import sparse
 from pseudolabel import cli
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.balancing import priors
 from pseudolabel.labels.judging import judge_additions, read_ledger_errors
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.sampling import priors
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.ownership import read_run

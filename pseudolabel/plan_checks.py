@@ -10,8 +10,8 @@ from pathlib import Path
 from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
-from pseudolabel.labels.formats import read_label_rows
 from pseudolabel.labels.ledger import ledger_pieces
+from pseudolabel.labels.readers import read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG
 from pseudolabel.ownership import readable_object

@@ -29,8 +29,8 @@ from pseudolabel import __version__, cli, dry_run
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.balancing import DEFAULT_BETA
 from pseudolabel.labels.readers import clip_id_of
-from pseudolabel.labels.sampling import DEFAULT_BETA
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, git_commit

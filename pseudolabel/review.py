@@ -49,10 +49,9 @@ from pseudolabel.cli import (
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.published import table_path
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_ledger, check_lists, check_stores, check_vocabulary
 from pseudolabel.progress import note
@@ -251,7 +250,7 @@ def _write_page(
 
 def _is_segment_list(args: argparse.Namespace) -> bool:
     """Return whether --labels says of each clip where in its video it lies."""
-    from pseudolabel.labels.formats import FORMATS, read_label_rows
+    from pseudolabel.labels.readers import FORMATS, read_label_rows
 
     return read_label_rows(args.labels, args.format)[1] is FORMATS["audioset"]
 

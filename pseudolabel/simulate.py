@@ -54,8 +54,8 @@ from pseudolabel.corpus.sources import (
     synthesised_sounds,
 )
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.balanced import draw_balanced
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.splits import draw_balanced
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.machine import allowed_cores

@@ -18,8 +18,8 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.folds import fold_numbers
-from pseudolabel.labels.sampling import DEFAULT_BETA
+from pseudolabel.labels.balancing import DEFAULT_BETA
+from pseudolabel.labels.splits import fold_numbers
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import CONFIG, WEIGHTS

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pseudolabel import cli
 from pseudolabel.audio.frontend_options import lengths_in_seconds
+from pseudolabel.command import _parser
 from pseudolabel.errors import InputError
-from pseudolabel.labels.folds import parse_fold
-from pseudolabel.labels.sampling import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
+from pseudolabel.labels.balancing import MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
+from pseudolabel.labels.splits import parse_fold
 from pseudolabel.models import PRECISIONS
+from pseudolabel.options import Option
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 
 DEFAULT_CLIP_S = 10.0  # AudioSet's clips
@@ -142,7 +144,7 @@ def _add_material(group: argparse._ArgumentGroup) -> None:
     add("--sampling", choices=SAMPLINGS, default=SHUFFLE, help="sum-rule: PSLA's balanced sampling; max-rule, repeat:"
         " Moore et al.'s, by drawing or by repeating; round-robin: class after class (default: shuffle)")  # fmt: skip
     add("--beta", type=cli.non_negative, help="exponent of max-rule and repeat (default: 0.5)")
-    add("--fold", type=parse_fold, metavar="I/N",
+    add("--fold", type=_parser(parse_fold, Option()), metavar="I/N",
         help="leave fold I of N out; --seed decides the folds, groups stay whole")  # fmt: skip
     add("--stratify", action="store_true", help="spread the rare classes over the folds, by the labels")
 

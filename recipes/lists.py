@@ -27,10 +27,9 @@ from pseudolabel.audio.listing import nfc
 from pseudolabel.cli import existing, non_negative_int, positive_int, run_verb
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import clip_name
-from pseudolabel.labels.folds import fold_numbers
-from pseudolabel.labels.held_out import held_out_rows
+from pseudolabel.labels.balancing import class_counts
 from pseudolabel.labels.readers import clip_id_of
-from pseudolabel.labels.sampling import class_counts
+from pseudolabel.labels.splits import fold_numbers, held_out_rows
 from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.prepare_files import read_groups

@@ -28,11 +28,11 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels import candidates, enhancement, ledger
 from pseudolabel.labels.enhancement import Enhancing, enhance
 from pseudolabel.labels.ledger import SCHEMA, csv_rows, ledger_pieces, read_ledger, write_ledger, written_ledger
-from pseudolabel.labels.lines import as_text, csv_lines, label_lines
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.writers import as_text, csv_lines, label_lines
 from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
 

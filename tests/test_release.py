@@ -17,7 +17,7 @@ import pytest
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.enhance import main as enhance
-from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
+from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256

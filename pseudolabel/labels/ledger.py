@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
-from pseudolabel.labels.lines import as_text, csv_lines
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
+from pseudolabel.labels.writers import as_text, csv_lines
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 

@@ -11,9 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import InputError, nearest
-from pseudolabel.labels.published import read_published_ontology, table_path
-from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.tables import read_csv
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
+from pseudolabel.tables import read_csv, read_json
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,27 @@ def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:
 def _nearest_node(node: str, graph: nx.DiGraph) -> str:
     known = nearest(node, graph)
     return f"; nearest: {known!r} ({graph.nodes[known]['name']})" if known else ""
+
+
+def read_published_ontology(path: str | Path) -> list[dict]:
+    """Return the nodes of the published ontology.json in its order; each has `id`, `name`, `child_ids`, `restrictions`.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or a node lacks one of these.
+    """
+    remedy = "Give the published ontology.json."
+    nodes = read_json(path, remedy)
+    kinds = {"id": str, "name": str, "child_ids": list, "restrictions": list}
+    for number, node in enumerate(nodes if isinstance(nodes, list) else [nodes]):
+        for key, kind in kinds.items():
+            value = node.get(key) if isinstance(node, dict) else None
+            if not isinstance(value, kind):
+                raise InputError(f"node {number} has no {key!r}", path, remedy)
+            for item in value if kind is list else ():
+                if not isinstance(item, str):
+                    message = f"{str(item)[:40]!r} among the {key!r} of node {number} is not text"
+                    raise InputError(message, path, remedy)
+    return nodes
 
 
 def _csv_nodes(path: Path) -> Iterator[Node]:

@@ -1,7 +1,8 @@
 """Parquet files from elsewhere: what one claims is compared with its size before memory is taken.
 
 A few bytes of Parquet can claim billions of rows, or one long text that all rows repeat: the longest text of each
-dictionary is known before rows are read. The footer's fields are those of `parquet.thrift` (Apache Parquet format 2).
+dictionary is looked up before rows are read. pyarrow ends the process where a damaged footer lacks a part, so footers
+are parsed here first (`parquet.thrift` of Apache Parquet format 2, in Thrift's compact protocol).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.thrift import Compact
 from pseudolabel.tables import MOST_UNPACKED, SMALL
 
 MOST_VALUES, FEW_VALUES = 16, 1 << 20  # that a byte of a file may stand for; so many are always read
@@ -23,7 +23,10 @@ LONGEST_TEXT, MOST_TEXT = 1 << 17, 1 << 29  # bytes of one text, as in CSV files
 ROWS_OF_UNKNOWN = 16  # that are read at once where a text may be of any length
 BYTE_ARRAY, DELTA_BYTE_ARRAY = 6, 7  # a type, an encoding
 CODECS = {0: None, 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
-REMEDY = "Is the file whole? Else write it anew, as CSV."
+AGAIN, REMEDY = "Download it again.", "Is the file whole? Otherwise write it again, as CSV."
+DEEPEST = 16  # structures within structures
+TRUE, FALSE, BYTE, DOUBLE, TEXT, LIST, SET, STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # kinds of Thrift values
+NUMBERS = (4, 5, 6)  # of 16, 32 and 64 bits
 
 
 class Chunk(NamedTuple):
@@ -70,7 +73,7 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
         n_read += len(batch)
         yield batch
     if n_read != claimed:
-        raise InputError(f"has {n_read} rows, its footer says {claimed}", path, "Get it anew.")
+        raise InputError(f"has {n_read} rows, its footer says {claimed}", path, AGAIN)
 
 
 def read_footer(path: Path) -> tuple[int, list[Chunk]]:
@@ -79,7 +82,7 @@ def read_footer(path: Path) -> tuple[int, list[Chunk]]:
         content = file.seek(max(path.stat().st_size - 8, 0)) and file.read(8)
         size = struct.unpack("<I", content[:4])[0] if content and content.endswith(b"PAR1") else 0
         if not 0 < size <= path.stat().st_size - 12:
-            raise InputError("cannot be read as Parquet (it does not end as such a file does)", path, "Get it anew.")
+            raise InputError("cannot be read as Parquet (it does not end as such a file does)", path, AGAIN)
         file.seek(-8 - size, 2)
         content = file.read(size)
     try:
@@ -90,7 +93,7 @@ def read_footer(path: Path) -> tuple[int, list[Chunk]]:
             raise ValueError("row groups do not add up")
         return footer[3], [chunk for _, chunks in groups for chunk in chunks]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot be read as Parquet (its footer is damaged: {error})", path, "Get it anew.") from error
+        raise InputError(f"cannot be read as Parquet (its footer is damaged: {error})", path, AGAIN) from error
 
 
 def _chunk(column: dict[int, object]) -> Chunk:
@@ -139,3 +142,65 @@ def _dictionary(chunk: Chunk, path: Path) -> bytes:
         raise ValueError("unpacks to more than its column")
     page, codec = content[header.at : header.at + fields[3]], CODECS[chunk.codec]
     return page if codec is None else pa.decompress(page, fields[2], codec, asbytes=True)
+
+
+class Compact:
+    """Reads Thrift values one after the other; ValueError where the bytes are damaged."""
+
+    def __init__(self, content: bytes):
+        self.content, self.at = content, 0
+
+    def structure(self, depth: int = 0) -> dict[int, object]:
+        """Return {field number: value}."""
+        fields, number = {}, 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self._number()
+            kind = head & 15
+            fields[number] = kind == TRUE if kind in (TRUE, FALSE) else self._value(kind, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> object:
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
+        if kind in NUMBERS:
+            return self._number()
+        if kind == TEXT:
+            return self._bytes(self._unsigned())
+        if kind in (LIST, SET):
+            return self._list(depth + 1)
+        if kind == STRUCT:
+            return self.structure(depth + 1)
+        if kind in (TRUE, FALSE, BYTE):  # in a list
+            return self._byte()
+        if kind == DOUBLE:
+            return self._bytes(8)
+        raise ValueError(f"a value of kind {kind}")
+
+    def _list(self, depth: int) -> list:
+        head = self._byte()
+        size = head >> 4 if head >> 4 < 15 else self._unsigned()
+        if size > len(self.content) - self.at:  # each has a byte at least
+            raise ValueError("a list is cut short")
+        return [self._value(head & 15, depth) for _ in range(size)]
+
+    def _number(self) -> int:
+        value = self._unsigned()
+        return (value >> 1) ^ -(value & 1)
+
+    def _unsigned(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise ValueError("a number is too long")
+
+    def _byte(self) -> int:
+        return self._bytes(1)[0]
+
+    def _bytes(self, size: int) -> bytes:
+        if self.at + size > len(self.content):
+            raise ValueError("cut short")
+        self.at += size
+        return self.content[self.at - size : self.at]

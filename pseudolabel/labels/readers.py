@@ -1,21 +1,53 @@
-"""Readers of published label lists: each says where its format comes from and yields (number, clip id, labels).
+"""Readers of label lists: one table of the forms, each with what it looks like, its reader, and what joins its labels.
 
-The number is that of the line, of the entry in JSON, of the row in Parquet. A clip id is the name of the recording
-without folder and ending, as everywhere in this package; names in lists that have no ending stay as written.
+| form | rows | labels | source |
+|---|---|---|---|
+| `csv` | header `clip_id,labels` | joined by `;` | the project's own |
+| `audioset` | `YTID, start, end, "id,id"` below lines `# ` | joined by `,` | AudioSet (Google, CC BY 4.0) |
+| `esc50` | header `filename,...,category,...` | one category | ESC-50 (Piczak 2015, CC BY-NC 3.0) |
+| `audioset-strong` | TSV, header `segment_id, start_time_seconds, end_time_seconds, label` | one an event | AudioSet |
+| `audioset-r` | TSV `id, id,id`, no header | joined by `,` | AudioSet-R (MIT, labels CC BY 4.0) |
+| `fsd50k` | header `fname,labels,mids[,split]` | ids joined by `,` | Fonseca et al. 2022 (CC BY 4.0) |
+| `fsdkaggle2018` | header `fname,label,...` | one name | Fonseca et al. 2018 (CC BY 4.0) |
+| `fsdkaggle2019` | header `fname,labels` | names joined by `,` | Fonseca et al. 2019 (CC BY 4.0) |
+| `desed-weak` | TSV, header `filename, event_labels` | names joined by `,` | DESED (Turpault et al. 2019, MIT) |
+| `desed-strong` | TSV, header `filename, onset, offset, event_label` | one an event | DESED |
+| `psla` | JSON `{"data": [{"wav", "labels"}]}` | ids joined by `,` | PSLA's code (2021, BSD 3-Clause) |
+| `psl` | TSV, header `filename, labels[, duration][, hdf5path]` | numbers joined by `;` | PSL's code (2022) |
+| `audiofolder` | header `file_name,labels` | joined by `;`, or else `,` | metadata.csv |
+| `audiofolder-json` | lines `{"file_name", "labels"}`, file .jsonl | a list, or text joined by `;` | metadata.jsonl |
+| `parquet` | columns `clip_id`, `labels` | text joined by `;`, or a list | |
+| `plain` | any header with a column of clips and one of labels | joined by `;`, or else `,` | |
+
+`audioset-strong` are the labels of Hershey et al. (ICASSP 2021), the numbers of `psl` columns of the vocabulary.
+Class names may be given for ids, and ids for names; Freesound's lists write `_` for spaces and `_and_`, `_or_` for
+commas. Text files may be packed (.gz, .xz). A clip id is the recording's name without folder and ending; names without
+an ending, and ids in a column `clip_id`, stay as they are.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from pseudolabel.errors import InputError
-from pseudolabel.tables import Fields, parse_json, read_json, refuse_repeated, text_lines, text_rows, wrong_length
+from pseudolabel.tables import (
+    OPENERS,
+    Fields,
+    is_file,
+    parse_json,
+    read_json,
+    refuse_repeated,
+    text_lines,
+    text_rows,
+    wrong_length,
+)
 
-Row = tuple[int, str, str]  # number, clip id, labels joined by the format's separator
+Row = tuple[int, str, str]  # number of the line, JSON entry or Parquet row; clip id; labels joined by the separator
+Reader = Callable[[Iterable[Fields], Path], Iterator[Row]]
 ENDINGS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
     ".aac", ".wma", ".webm", ".mkv", ".mov", ".3gp", ".avi", ".weba", ".mka", ".m4b", ".wave", ".mp2", ".npy",
@@ -23,8 +55,66 @@ ENDINGS = (
 CLIP_COLUMNS = (
     "clip_id", "id", "filename", "file_name", "fname", "file", "wav", "path", "audio", "YTID", "segment_id",
 )  # fmt: skip
-PARQUET_ROWS = 1 << 13  # that are read at once
 LABEL_COLUMNS = ("labels", "label", "classes", "class", "category", "tags", "tag", "event_labels", "event_label")
+ID_STARTS = ("/m/", "/t/", "/g/")  # of AudioSet's class ids
+ENDING_FORMATS = {".json": "psla", ".jsonl": "audiofolder-json", ".parquet": "parquet"}
+PARQUET_ROWS = 1 << 13  # that are read at once
+
+
+class Format(NamedTuple):
+    """One form of label lists.
+
+    Args:
+        looks_like: recognizes it by the first rows of a text file; None where the file's ending decides.
+        read: (rows, path) to rows; forms that are not rows of text open the path themselves.
+        separators: what joins labels, the first choice first; "" where a row has one label.
+        unit: what the numbers of the rows count.
+        events: a clip has a row for each of its events.
+        numbered: labels are columns of the vocabulary.
+    """
+
+    looks_like: Callable[[list[list[str]]], bool] | None
+    read: Reader
+    separators: str
+    unit: str = "line"
+    events: bool = False
+    numbered: bool = False
+
+    def place(self, path: str | Path, number: int) -> str:
+        """Return where a row is, as messages say it."""
+        return f"{path}:{number}" if self.unit == "line" else f"{path}, {self.unit} {number}"
+
+
+def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Iterator[Row], Format]:
+    """Return the rows of a label list and its form.
+
+    Args:
+        path: the list, plain or packed (.gz, .xz).
+        format: a key of FORMATS; None takes the one that the ending or the first rows look like, else `csv`.
+
+    Raises:
+        InputError: no such file, nothing in it, unreadable text, an unknown form; while reading: a missing column.
+    """
+    path = Path(path)
+    if not is_file(path):
+        raise InputError("no such file", path)
+    if format is not None and format not in FORMATS:
+        raise InputError(f"no label format {format!r}", path, f"Formats: {', '.join(FORMATS)}.")
+    ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in OPENERS), "").lower()
+    format, is_empty = format or ENDING_FORMATS.get(ending), not path.stat().st_size
+    if format is not None and FORMATS[format].looks_like is None and not is_empty:
+        return FORMATS[format].read((), path), FORMATS[format]
+    rows = iter(()) if is_empty else text_rows(path)
+    first = list(itertools.islice(rows, 5))
+    if not first:
+        raise InputError("the file is empty", path, "A label list has the header clip_id,labels.")
+    known = FORMATS[format or sniff([fields for _, fields in first])]
+    return known.read(itertools.chain(first, rows), path), known
+
+
+def sniff(first: list[list[str]]) -> str:
+    """Return the form that the first rows of a text file look like; `csv` where they look like none."""
+    return next((name for name, known in FORMATS.items() if known.looks_like and known.looks_like(first)), "csv")
 
 
 def clip_id_of(name: str) -> str:
@@ -34,8 +124,11 @@ def clip_id_of(name: str) -> str:
     return stem if stem and f"{dot}{ending}".lower() in ENDINGS else name
 
 
+# ---- tables with a header ---------------------------------------------------------------------------------------
+
+
 def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield each row's line and its wanted columns; a column may have several names, the first stands in the error."""
+    """Yield each row's line and its wanted columns; of several names of a column, errors show the first."""
     rows = iter(rows)
     line, names = next(rows, (1, []))
     places = []
@@ -54,23 +147,71 @@ def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Ite
         yield line, pick(fields)
 
 
-def _named(rows: Iterable[Fields], path: Path, clip: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[Row]:
-    for line, (name, text) in columns(rows, path, clip, labels):
-        yield line, clip_id_of(name), text
+def _two_columns(clip: tuple[str, ...], labels: tuple[str, ...]) -> Reader:
+    """Return the reader of a table with a column of clips and one of labels, each under one of these names."""
+
+    def read(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
+        rows = iter(rows)
+        header = next(rows, (1, []))
+        has_ids = next((name for name in clip if name in header[1]), "") == "clip_id"
+        for line, (name, text) in columns(itertools.chain([header], rows), path, clip, labels):
+            yield line, name if has_ids else clip_id_of(name), text
+
+    return read
 
 
-def read_own(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read the project's own label list: header `clip_id,labels`, class ids (or names) joined by `;`."""
-    for line, (clip_id, labels) in columns(rows, path, ("clip_id",), ("labels",)):
-        yield line, clip_id, labels
+def _read_fsd50k(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
+    """Read names and ids of the same labels, in the same order."""
+    for line, (name, labels, mids) in columns(rows, path, ("fname",), ("labels",), ("mids",)):
+        if labels.count(",") != mids.count(","):
+            counts = f"{labels.count(',') + 1} labels and {mids.count(',') + 1} mids"
+            raise InputError(f"row has {counts}", f"{path}:{line}", "FSD50K names each label once by name and by id.")
+        yield line, clip_id_of(name), mids
 
 
-def read_audioset(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read an AudioSet segment list (Google, CC BY 4.0, research.google.com/audioset).
+def _read_audioset_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
+    """Read events; the framed list has a fifth column `present`, and its rows `NOT_PRESENT` name no label.
 
-    Rows `YTID, start_seconds, end_seconds, "id,id"` without a header, after comment lines `# ...` that some copies
-    lack. YouTube ids may start with `-`.
+    Segment ids are `<YouTube id>_<start in ms>`.
     """
+    rows = iter(rows)
+    header = next(rows)
+    wanted = [("segment_id",), ("start_time_seconds",), ("end_time_seconds",), ("label",)]
+    wanted += [("present",)] * ("present" in header[1])
+    for line, (clip_id, start, end, label, *present) in columns(itertools.chain([header], rows), path, *wanted):
+        _check_event(start, end, label, f"{path}:{line}")
+        if present and present[0] not in ("PRESENT", "NOT_PRESENT"):
+            raise InputError(f"{present[0]!r} is neither PRESENT nor NOT_PRESENT", f"{path}:{line}")
+        yield line, clip_id, "" if present == ["NOT_PRESENT"] else label
+
+
+def _read_desed_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
+    """Read events; a clip without events has one row whose other three fields are empty."""
+    for line, (name, *event) in columns(rows, path, ("filename",), ("onset",), ("offset",), ("event_label",)):
+        if any(event):
+            _check_event(*event, f"{path}:{line}")
+        yield line, clip_id_of(name), event[2]
+
+
+def _check_event(start: str, end: str, label: str, place: str) -> None:
+    _check_times(start, end, place)
+    if not label:
+        raise InputError("the event has no label", place)
+
+
+def _check_times(start: str, end: str, place: str) -> None:
+    try:
+        if 0 <= float(start) <= float(end) < float("inf"):
+            return
+    except ValueError:
+        pass
+    raise InputError(f"{start!r} to {end!r} are no start and end in seconds", place)
+
+
+# ---- tables without a header ------------------------------------------------------------------------------------
+
+
+def _read_audioset(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
     for line, (clip_id, _, _, labels) in _segments(rows, path):
         yield line, clip_id, labels
 
@@ -97,175 +238,48 @@ def _segments(rows: Iterable[Fields], path: Path) -> Iterator[Fields]:
             raise InputError(f"row has {len(fields)} columns, not 4", f"{path}:{line}", remedy)
         times = fields[1], fields[2]
         if times not in checked:
-            _check_times(*times, path, line)
+            _check_times(*times, f"{path}:{line}")
             checked.add(times)
         yield row
 
 
-def _check_times(start: str, end: str, path: Path, line: int) -> None:
-    try:
-        if 0 <= float(start) <= float(end) < float("inf"):
-            return
-    except ValueError:
-        pass
-    raise InputError(f"{start!r} to {end!r} are no start and end in seconds", f"{path}:{line}")
-
-
-def read_audioset_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read AudioSet's strong labels (Hershey et al., ICASSP 2021; Google, CC BY 4.0), one event a row.
-
-    TSV `segment_id, start_time_seconds, end_time_seconds, label`; segment ids are `<YouTube id>_<start in ms>`, labels
-    class ids, 456 in all. The framed list has a fifth column `present`: rows `NOT_PRESENT` name no label.
-    """
-    rows = iter(rows)
-    header = next(rows)
-    wanted = [("segment_id",), ("start_time_seconds",), ("end_time_seconds",), ("label",)]
-    if "present" in header[1]:
-        wanted.append(("present",))
-    for line, (clip_id, start, end, label, *present) in columns(itertools.chain([header], rows), path, *wanted):
-        _check_times(start, end, path, line)
-        if not label:
-            raise InputError("the event has no label", f"{path}:{line}")
-        if present and present[0] not in ("PRESENT", "NOT_PRESENT"):
-            raise InputError(f"{present[0]!r} is neither PRESENT nor NOT_PRESENT", f"{path}:{line}")
-        yield line, clip_id, "" if present == ["NOT_PRESENT"] else label
-
-
-def read_audioset_r(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read AudioSet-R, a relabelling of AudioSet's evaluation clips (MIT, labels CC BY 4.0).
-
-    TSV without a header, `YouTube id, id,id`; labels are class ids.
-    """
+def _read_audioset_r(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
     for line, fields in rows:
         if len(fields) != 2:
             raise InputError(f"row has {len(fields)} columns, not 2", f"{path}:{line}", "Rows are `clip id, id,id`.")
         yield line, fields[0], fields[1]
 
 
-def read_psla(_: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read the JSON of the published PSLA code (Gong et al., 2021; BSD 3-Clause).
+# ---- JSON and Parquet -------------------------------------------------------------------------------------------
 
-    `{"data": [{"wav": PATH, "labels": "id,id"}]}`; the clip id is the recording's name.
-    """
+
+def _read_psla(_: Iterable[Fields], path: Path) -> Iterator[Row]:
     content = read_json(path)
     entries = content.get("data") if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise InputError("no list under the key 'data'", path, 'The form is {"data": [{"wav": ..., "labels": ...}]}.')
     for number, entry in enumerate(entries, 1):
-        found = [entry.get(key) for key in ("wav", "labels")] if isinstance(entry, dict) else [None]
-        if not all(isinstance(text, str) for text in found):
+        texts = [entry.get(key) for key in ("wav", "labels")] if isinstance(entry, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
             raise InputError("an entry needs the texts `wav` and `labels`", f"{path}, entry {number}")
-        yield number, clip_id_of(found[0]), found[1]
+        yield number, clip_id_of(texts[0]), texts[1]
 
 
-def read_psl(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read the list of the published PSL code (Dinkel et al., ICASSP 2022): TSV, whatever the file's ending says.
-
-    Header `filename, labels[, duration][, hdf5path]`; labels are columns of the vocabulary joined by `;`.
-    """
-    return _named(rows, path, ("filename",), ("labels",))
-
-
-def read_fsd50k(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read FSD50K's ground truth, dev.csv and eval.csv (Fonseca et al., 2022; CC BY 4.0).
-
-    Header `fname,labels,mids[,split]`; fname is a Freesound number without ending, labels are names and mids class
-    ids, both joined by `,` and in the same order.
-    """
-    for line, (name, labels, mids) in columns(rows, path, ("fname",), ("labels",), ("mids",)):
-        if labels.count(",") != mids.count(","):
-            counts = f"{labels.count(',') + 1} labels and {mids.count(',') + 1} mids"
-            raise InputError(f"row has {counts}", f"{path}:{line}", "FSD50K names each label once by name and by id.")
-        yield line, clip_id_of(name), mids
-
-
-def read_fsdkaggle2018(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read FSDKaggle2018 (Fonseca et al., 2018; CC BY 4.0): header `fname,label,manually_verified`, one label a clip.
-
-    Names are AudioSet's with `_` for spaces and `_or_` for commas (Gunshot_or_gunfire).
-    """
-    return _named(rows, path, ("fname",), ("label",))
-
-
-def read_fsdkaggle2019(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read FSDKaggle2019 (Fonseca et al., 2019; CC BY 4.0): header `fname,labels`, names joined by `,`.
-
-    Names are AudioSet's with `_` for spaces and `_and_` for commas (Male_speech_and_man_speaking).
-    """
-    return _named(rows, path, ("fname",), ("labels",))
-
-
-def read_esc50(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read ESC-50's meta/esc50.csv (Piczak, 2015; CC BY-NC 3.0): header `filename,fold,target,category,...`."""
-    return _named(rows, path, ("filename", "file"), ("category",))
-
-
-def read_desed_weak(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read DESED's weak labels (Turpault et al., 2019; MIT): TSV `filename, event_labels`, names joined by `,`."""
-    return _named(rows, path, ("filename",), ("event_labels",))
-
-
-def read_desed_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read DESED's strong labels (MIT), one event a row: TSV `filename, onset, offset, event_label`.
-
-    A clip without events has one row whose other three fields are empty.
-    """
-    wanted = ("filename",), ("onset",), ("offset",), ("event_label",)
-    for line, (name, onset, offset, label) in columns(rows, path, *wanted):
-        if onset or offset or label:
-            _check_times(onset, offset, path, line)
-            if not label:
-                raise InputError("the event has no label", f"{path}:{line}")
-        yield line, clip_id_of(name), label
-
-
-def read_audiofolder(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read the metadata.csv of an audio folder: header `file_name,labels` (or `label`), more columns passed over."""
-    return _named(rows, path, ("file_name",), LABEL_COLUMNS)
-
-
-def read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read the metadata.jsonl of an audio folder, one JSON object a line: `{"file_name": PATH, "labels": ["a", "b"]}`.
-
-    Labels (or `label` ...) are a list of texts, or one text of labels joined by `;`; more keys are passed over.
-    """
+def _read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
+    """Read one JSON object a line; all have the keys that the first has."""
     keys = ()
-    for line, entry in _json_lines(path):
-        place = f"{path}:{line}"
+    for line, text in text_lines(path):
+        place, entry = f"{path}:{line}", parse_json(text, path, line, "Is the line whole?")
+        if not isinstance(entry, dict):
+            raise InputError("not a JSON object", place, 'Lines are {"file_name": ...}.')
         keys = keys or ("file_name", next((key for key in LABEL_COLUMNS if key in entry), LABEL_COLUMNS[0]))
-        absent = next((key for key in keys if key not in entry), None)
-        if absent:
-            raise InputError(f"key {absent!r} is missing; keys found: {', '.join(entry)}", place,
-                             "Every line needs file_name and labels.")  # fmt: skip
+        if absent := next((key for key in keys if key not in entry), None):
+            message = f"key {absent!r} is missing; keys found: {', '.join(entry)}"
+            raise InputError(message, place, "Every line needs file_name and labels.")
         yield line, *_row_of_texts(*(entry[key] for key in keys), place)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the line and the object of each line of JSON that is not empty."""
-    for line, text in text_lines(path):
-        entry = parse_json(text, path, line, "Is the line whole?")
-        if not isinstance(entry, dict):
-            raise InputError("not a JSON object", f"{path}:{line}", 'Lines are {"file_name": ...}.')
-        yield line, entry
-
-
-def read_plain(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read any list whose header names a clip (`id`, `file`, `path`, ...) and its labels (`label`, `tags`, ...).
-
-    Ids in a column `clip_id` stay as they are; in a column of other names, folder and ending are cut off.
-    """
-    rows = iter(rows)
-    header = next(rows, (1, []))
-    is_id = next((name for name in CLIP_COLUMNS if name in header[1]), "") == "clip_id"
-    for line, (name, text) in columns(chain([header], rows), path, CLIP_COLUMNS, LABEL_COLUMNS):
-        yield line, name if is_id else clip_id_of(name), text
-
-
-def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read a Parquet table: a text column of clips and one of labels, texts joined by `;` or lists of texts.
-
-    Ids in a column `clip_id` stay as they are; in a column of other names, folder and ending are cut off.
-    """
+def _read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
     import pyarrow as pa
 
     from pseudolabel.labels.parquet import open_parquet, parquet_batches
@@ -273,24 +287,23 @@ def read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
     number = 0
     try:
         with open_parquet(path) as file:
-            names = _parquet_columns(file.schema_arrow, path)
+            names = _parquet_columns(file.schema_arrow.names, path)
             for batch in parquet_batches(file, path, names, PARQUET_ROWS):
                 for name, labels in zip(*(batch.column(column).to_pylist() for column in names), strict=True):
                     number += 1
                     clip_id, joined = _row_of_texts(name, labels, f"{path}, row {number}")
-                    yield number, name if names[0] == "clip_id" else clip_id, joined  # an id is no path
+                    yield number, name if names[0] == "clip_id" else clip_id, joined
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path) from error
 
 
-def _parquet_columns(schema: object, path: Path) -> list[str]:
-    names = []
-    for choices in (CLIP_COLUMNS, LABEL_COLUMNS):
-        name = next((name for name in choices if name in schema.names), None)
-        if name is None:
-            message = f"column {choices[0]!r} is missing; columns found: {', '.join(schema.names)}"
-            raise InputError(message, path, "The table needs: clip_id,labels.")
-        names.append(name)
+def _parquet_columns(listed: list[str], path: Path) -> list[str]:
+    """Return the column of clips and that of labels."""
+    names = [next((name for name in choices if name in listed), None) for choices in (CLIP_COLUMNS, LABEL_COLUMNS)]
+    if None in names:
+        absent = (CLIP_COLUMNS, LABEL_COLUMNS)[names.index(None)][0]
+        message = f"column {absent!r} is missing; columns found: {', '.join(listed)}"
+        raise InputError(message, path, "The table needs: clip_id,labels.")
     return names
 
 
@@ -302,3 +315,50 @@ def _row_of_texts(name: object, labels: object, place: str) -> tuple[str, str]:
     if len(labels) > 1 and "" in labels:
         raise InputError(f"an empty label in {labels}", place, "Is the row whole?")
     return clip_id_of(name), ";".join(labels)
+
+
+# ---- the table --------------------------------------------------------------------------------------------------
+
+
+def _header(*names: str | tuple[str, ...]) -> Callable[[list[list[str]]], bool]:
+    """Return whether the first row has all these columns; of a tuple, one."""
+    choices = [{name} if isinstance(name, str) else set(name) for name in names]
+    return lambda first: all(choice & set(first[0]) for choice in choices)
+
+
+def _looks_like_audioset(first: list[list[str]]) -> bool:
+    rows = [fields for fields in first if len(fields) == 4 and not fields[0].startswith("# ")]
+    return any(all(text.replace(".", "", 1).isdigit() for text in fields[1:3]) for fields in rows)
+
+
+def _looks_like_audioset_r(first: list[list[str]]) -> bool:
+    return len(first[0]) == 2 and first[0][1].startswith(ID_STARTS)
+
+
+def _table(
+    clip: str | tuple[str, ...], labels: str | tuple[str, ...], separators: str, *others: object, **how
+) -> Format:
+    """Return a form with a column of clips and one of labels; it is recognized by these and `others`."""
+    names = [(name,) if isinstance(name, str) else name for name in (clip, labels)]
+    return Format(_header(clip, labels, *others), _two_columns(*names), separators, **how)
+
+
+_STRONG_AUDIOSET, _STRONG_DESED = _header("segment_id", "label"), _header("filename", "onset", "offset", "event_label")
+FORMATS = {
+    "csv": _table("clip_id", "labels", ";"),
+    "esc50": _table(("filename", "file"), "category", ""),
+    "audioset-strong": Format(_STRONG_AUDIOSET, _read_audioset_strong, "", events=True),
+    "audioset-r": Format(_looks_like_audioset_r, _read_audioset_r, ","),
+    "fsd50k": Format(_header("fname", "labels", "mids"), _read_fsd50k, ","),
+    "fsdkaggle2018": _table("fname", "label", ""),
+    "fsdkaggle2019": _table("fname", "labels", ","),
+    "desed-weak": _table("filename", "event_labels", ","),
+    "desed-strong": Format(_STRONG_DESED, _read_desed_strong, "", events=True),
+    "psla": Format(None, _read_psla, ",", unit="entry"),
+    "psl": _table("filename", "labels", ";", ("duration", "hdf5path"), numbered=True),
+    "audiofolder": _table("file_name", LABEL_COLUMNS, ";,"),
+    "audiofolder-json": Format(None, _read_audiofolder_json, ";"),
+    "parquet": Format(None, _read_parquet, ";", unit="row"),
+    "plain": _table(CLIP_COLUMNS, LABEL_COLUMNS, ";,"),
+    "audioset": Format(_looks_like_audioset, _read_audioset, ","),  # last: its rows have no header
+}

@@ -14,8 +14,7 @@ from scipy import sparse
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels import writers
-from pseudolabel.labels.formats import Format, read_label_rows
+from pseudolabel.labels.readers import Format, read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
 from pseudolabel.tables import ODD
 
@@ -129,6 +128,8 @@ class LabelTable:
             InputError: an unknown format, or an id that the format cannot hold.
             OutputExists: there is such a file and `overwrite` is false.
         """
+        from pseudolabel.labels import writers
+
         rows = zip(self.clip_ids, self._iterate_sets(), strict=True)
         if format == "csv":
             write_csv(path, HEADER, ((clip_id, ";".join(labels)) for clip_id, labels in rows), overwrite)

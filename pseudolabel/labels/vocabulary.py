@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from pathlib import Path
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
-from pseudolabel.labels.published import table_path
 from pseudolabel.tables import ODD, Fields, is_file, read_csv, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
@@ -166,6 +166,17 @@ class Vocabulary:
         kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
         columns = (self.class_ids, self.names, self.ontology_ids)
         return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
+
+
+def table_path(name: str) -> Path:
+    """Return the path of the ontology table `name` (`audioset.csv`, ...): in the installed package, or the checkout."""
+    try:
+        path = Path(str(importlib.resources.files("pseudolabel.ontology_data").joinpath(name)))
+    except ModuleNotFoundError:
+        path = Path(__file__).resolve().parents[2] / "ontology" / name
+    if not path.is_file():
+        raise InputError(f"the ontology table {name!r} is missing", path, "Install the package again.")
+    return path
 
 
 def built_in_with(text: str, other_than: str) -> str:

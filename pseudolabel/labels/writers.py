@@ -1,17 +1,68 @@
-"""Writers of label lists in the forms that others read: AudioSet's segment list, PSLA's JSON, Parquet."""
+"""Writers of label lists, and of tables too long for `csv.writer`: the same bytes, many rows at once."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import gzip
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import sparse
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
+from pseudolabel.formatting import exact
 
 LabelRows = Iterable[tuple[str, Sequence[str]]]  # clip id, class ids
+QUOTED = '[,"\r\n]'  # cells with one of these are quoted
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """Return a column as CSV files have it: floats with all their digits, nothing for a null."""
+    if pa.types.is_floating(column.type):
+        distinct = column.dictionary_encode()  # scores are mostly float16, of which there are few
+        texts = pa.array([exact(value) for value in distinct.dictionary.to_pylist()], pa.string())
+        column = texts.take(distinct.indices)
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def csv_lines(columns: Sequence[pa.Array]) -> bytes:
+    """Return the rows of two columns or more, of text without nulls, as `csv.writer` writes them with LF line ends."""
+    if any(pc.any(pc.match_substring_regex(column, QUOTED)).as_py() for column in columns):
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(zip(*(column.to_pylist() for column in columns), strict=True))
+        return text.getvalue().encode()
+    *others, last = columns
+    lines = pc.binary_join_element_wise(*others, pc.binary_join_element_wise(last, "", "\n"), ",")
+    together = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+    return pc.binary_join(together, "")[0].as_buffer().to_pybytes()
+
+
+def label_lines(clip_ids: Sequence[str], matrix: sparse.csr_array, class_ids: Sequence[str]) -> bytes:
+    """Return the rows `clip_id,labels` of labels.csv, labels joined by `;` in the order of the columns."""
+    return csv_lines([pa.array(clip_ids, pa.string()), pc.binary_join(_label_lists(matrix, class_ids), ";")])
+
+
+def _label_lists(matrix: sparse.csr_array, class_ids: Sequence[str]) -> pa.ListArray:
+    """Return the class ids of each row of (N, K)."""
+    labels = pa.array(class_ids, pa.string()).take(pa.array(matrix.indices))
+    return pa.ListArray.from_arrays(pa.array(matrix.indptr, pa.int32()), labels)
+
+
+@contextlib.contextmanager
+def packed_file(path: Path, level: int) -> Iterator[gzip.GzipFile]:
+    """Yield a .gz file without a time stamp, which appears when it is whole."""
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=level) as packed,
+    ):
+        yield packed
 
 
 def write_audioset(
@@ -24,9 +75,9 @@ def write_audioset(
     """Write `YTID, start, end, "id,id"` under the published comment line of the columns, `above` it further ones.
 
     Raises:
-        InputError: a clip has no segment, or an id cannot stand in such a list.
+        InputError: a clip has no segment, or an id does not fit into such a list.
     """
-    with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with _whole_text(path, overwrite) as file:
         file.writelines(f"{line}\n" for line in above)
         file.write("# YTID, start_seconds, end_seconds, positive_labels\n")
         for clip_id, labels in rows:
@@ -34,16 +85,16 @@ def write_audioset(
                 remedy = "Give the segments of these clips, or write another format."
                 raise InputError(f"clip {clip_id!r} has no start and end", path, remedy)
             if set(clip_id) & set(',"\r\n') or clip_id.startswith("# "):
-                raise InputError(f"clip id {clip_id!r} cannot stand in a segment list", path, "Write another format.")
+                raise InputError(f"clip id {clip_id!r} does not fit a segment list", path, "Write another format.")
             start, end = segments[clip_id]
             file.write(f'{clip_id}, {start}, {end}, "{_joined(labels, path)}"\n')
 
 
 def write_psla(path: str | Path, rows: LabelRows, wav: str, overwrite: bool = True) -> None:
-    """Write `{"data": [{"wav": PATH, "labels": "id,id"}]}`, one entry a line; `wav` has the place `{clip_id}`."""
+    """Write `{"data": [{"wav": PATH, "labels": "id,id"}]}`, one entry a line; `{clip_id}` in `wav` is replaced."""
     if "{clip_id}" not in wav:
-        raise InputError(f"{wav!r} names the same recording for every clip", path, "It needs the place {clip_id}.")
-    with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        raise InputError(f"{wav!r} names the same recording for every clip", path, "It needs {clip_id} in it.")
+    with _whole_text(path, overwrite) as file:
         file.write('{"data": [')
         for number, (clip_id, labels) in enumerate(rows):
             entry = {"wav": wav.replace("{clip_id}", clip_id), "labels": _joined(labels, path)}
@@ -59,14 +110,17 @@ def write_parquet(
     overwrite: bool = True,
 ) -> None:
     """Write the columns `clip_id` (text) and `labels` (list of texts), with a checksum of each page."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = pa.array(class_ids, pa.string()).take(pa.array(matrix.indices))
-    lists = pa.ListArray.from_arrays(pa.array(matrix.indptr, pa.int32()), labels)
-    table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "labels": lists})
+    table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "labels": _label_lists(matrix, class_ids)})
     with whole_file(path, overwrite) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+@contextlib.contextmanager
+def _whole_text(path: str | Path, overwrite: bool) -> Iterator[io.TextIOWrapper]:
+    with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def _joined(labels: Sequence[str], path: str | Path) -> str:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pseudolabel.artefacts import write_csv, write_json, write_text
-from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
+from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card

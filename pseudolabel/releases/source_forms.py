@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels import formats, readers, writers
+from pseudolabel.labels import readers, writers
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ def form_of(path: Path, format: str | None = None) -> str | None:
         if ending.lower() in (".json", ".jsonl", ".parquet"):
             return None
         rows = text_rows(path)
-        format = formats.sniff([fields for _, fields in itertools.islice(rows, 5)] or [[]])
+        format = readers.sniff([fields for _, fields in itertools.islice(rows, 5)] or [[]])
     return format if format in SOURCE_FORMS else None
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
-from pseudolabel.labels.sampling import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.releases import folder as files

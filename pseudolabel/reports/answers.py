@@ -12,7 +12,7 @@ import numpy as np
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.sampling import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
+from pseudolabel.labels.balancing import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.models import WEIGHTS
 from pseudolabel.progress import progress_over

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pseudolabel.labels.sampling import Oversampled
+    from pseudolabel.labels.balancing import Oversampled
 
 BLUE, GREEN, ORANGE, VERMILION, PURPLE, GREY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8a8a8a"
 SKY, YELLOW, BLACK = "#56B4E9", "#F0E442", "#000000"

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.formats import FORMATS, read_label_rows
-from pseudolabel.labels.readers import clip_id_of, columns, read_segments
+from pseudolabel.labels.readers import FORMATS, clip_id_of, columns, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
 from pseudolabel.scores.arrays import ENDINGS, OF_SEVERAL, TABLES, is_number, number_blocks, open_array, rows_a_block
 from pseudolabel.tables import read_json, text_lines, text_rows

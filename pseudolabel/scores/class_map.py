@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, UnknownClass, first_few
-from pseudolabel.labels.published import table_path
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.tables import read_csv
 
 BUILT_IN = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}

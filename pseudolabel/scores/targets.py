@@ -16,9 +16,9 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.labels.lines import label_lines
 from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.writers import label_lines
 from pseudolabel.scores.writing import Layout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192

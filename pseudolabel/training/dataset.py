@@ -13,7 +13,7 @@ from scipy import sparse
 
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
-from pseudolabel.labels.sampling import DEFAULT_BETA, SHUFFLE
+from pseudolabel.labels.balancing import DEFAULT_BETA, SHUFFLE
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, refuse_windows_beyond, window_name
 from pseudolabel.training.drawing import Epochs, epochs_of

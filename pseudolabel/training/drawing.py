@@ -15,7 +15,7 @@ from scipy import sparse
 
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
-from pseudolabel.labels.sampling import (
+from pseudolabel.labels.balancing import (
     DEFAULT_BETA,
     REPEAT,
     ROUND_ROBIN,

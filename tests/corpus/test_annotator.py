@@ -10,7 +10,7 @@ from scipy import sparse
 
 from pseudolabel.corpus.annotator import Annotator, AnnotatorOptions, draw_rates
 from pseudolabel.errors import InputError
-from pseudolabel.labels.balanced import draw_balanced
+from pseudolabel.labels.splits import draw_balanced
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 

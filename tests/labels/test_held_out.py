@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.held_out import held_out_rows
-from pseudolabel.labels.sampling import class_counts, gini
+from pseudolabel.labels.balancing import class_counts, gini
+from pseudolabel.labels.splits import held_out_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 

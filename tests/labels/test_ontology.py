@@ -167,9 +167,9 @@ def json_node(class_id: object, *child_ids: object) -> dict:
         ),
         (
             [json_node("dog", ["bark"])],
-            r"o\.json: .\['bark'\]. among the 'child_ids' of node 0 is no text\. Give the pub",
+            r"o\.json: .\['bark'\]. among the 'child_ids' of node 0 is not text\. Give the pub",
         ),
-        ([json_node("dog", 3)], r"o\.json: '3' among the 'child_ids' of node 0 is no text"),
+        ([json_node("dog", 3)], r"o\.json: '3' among the 'child_ids' of node 0 is not text"),
         ([json_node(3)], r"o\.json: node 0 has no 'id'\. Give the published ontology\.json"),
         ([json_node("")], r"o\.json, node 0: the node 'name of ' has no id"),
         ([], r"o\.json: the ontology has no nodes"),

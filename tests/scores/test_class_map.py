@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pseudolabel.errors import InputError, UnknownClass
-from pseudolabel.labels.published import table_path
-from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.records import sha256
 from pseudolabel.scores.class_map import BUILT_IN, ClassMap
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
-from pseudolabel.labels.sampling import oversampling_factors
+from pseudolabel.labels.balancing import oversampling_factors
 from pseudolabel.train_options import SAMPLINGS as OFFERED
 from pseudolabel.training.drawing import ORDER, SAMPLINGS, draw_step, epochs_of, weighted
 

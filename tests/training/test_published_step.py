@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from pseudolabel.audio.augment import AugmentOptions, mask_span
-from pseudolabel.labels.sampling import balanced_weights
+from pseudolabel.labels.balancing import balanced_weights
 from pseudolabel.models.presets import PSLA_FRONT_END
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.training.batches import Batch, augmented

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+from pathlib import Path
 
 import pytest
 
-from pseudolabel.labels.published import main, table_path
+from pseudolabel.labels.vocabulary import table_path
 from pseudolabel.records import sha256
 
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ontology_tables.py"
 TABLES = ("audioset.csv", "fsd50k.csv", "esc50.csv")
+
+
+def main(argv: list[str]) -> int:
+    spec = importlib.util.spec_from_file_location("ontology_tables", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main(argv)
 
 
 def rebuild_options(shared_data, out) -> list[str]:
@@ -70,4 +80,22 @@ def test_bad_sources_end_with_code_2_and_one_line(tmp_path, capsys, content, mes
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--fsd50k", "there.csv"], 0, "would write fsd50k.csv into"),
+        (["--fsd50k", "no.csv"], 2, "no.csv: no such file"),
+        (["--ontology", "there.csv"], 2, "--ontology and --classes belong together"),
+        ([], 2, "nothing to rebuild"),
+    ],
+)
+def test_a_dry_run_checks_the_sources_and_writes_nothing(tmp_path, monkeypatch, capsys, options, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.csv").touch()
+    assert main([*options, "--out", "out", "--dry-run"]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
     assert not (tmp_path / "out").exists()

@@ -13,8 +13,7 @@ from scipy import sparse
 
 from pseudolabel.enhance import EnhanceOptions, enhance
 from pseudolabel.errors import InputError
-from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.sampling import (
+from pseudolabel.labels.balancing import (
     MOORE_BETAS,
     balanced_weights,
     beta_table,
@@ -27,6 +26,7 @@ from pseudolabel.labels.sampling import (
     oversampling_factors,
     priors,
 )
+from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 
