@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ def render(package: str, name: str, /, **facts: object) -> str:
     that holds only a `{% statement %}` leaves no line behind.
     """
     return _environment(package).get_template(name).render(facts)
+
+
+def render_parts(package: str, name: str, /, **facts: object) -> Iterator[str]:
+    """Yield what `render` returns, in parts: an iterator among the facts is read while the text is written."""
+    yield from _environment(package).get_template(name).generate(facts)
 
 
 @cache

@@ -20,10 +20,8 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
-from pseudolabel.review import OF_PAGE, draw_sample
+from pseudolabel.review import PageOptions, draw_sample
 from pseudolabel.reviews.precision import weigh
-
-PAGE = {**OF_PAGE, "per_class": None, "blind": False, "decoys": None}  # a page as `review` makes it by default
 
 
 def coverage(args: argparse.Namespace) -> None:
@@ -41,7 +39,7 @@ def coverage(args: argparse.Namespace) -> None:
         raise InputError("no additions to judge", path)
     precision, found = np.mean([class_id in true_labels[clip_id] for clip_id, class_id in added]), []
     for seed in range(args.seeds):
-        options = argparse.Namespace(**{**PAGE, "budget": args.budget, "seed": seed})
+        options = PageOptions(budget=args.budget, seed=seed)
         sample = draw_sample(ledger, digest, labels, ontology, options)
         judged = {
             item.item: "right" if item.class_id in true_labels[item.clip_id] else "wrong" for item in sample.items

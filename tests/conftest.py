@@ -119,7 +119,7 @@ def simulate_ledger() -> Callable[..., tuple]:
     import pyarrow as pa
 
     from pseudolabel.labels.ledger import SCHEMA
-    from pseudolabel.reviews.sampling import TYPES
+    from pseudolabel.reviews.stratified import TYPES
 
     def simulate(n: int, n_classes: int, precision: float, seed: int = 0) -> tuple:
         """Truth varies with score, class and type; class sizes are uneven; a part of Type II is added by rule."""
@@ -155,7 +155,7 @@ def sample_of() -> Callable:
     from dataclasses import replace
 
     from pseudolabel.reviews.items import make_sample
-    from pseudolabel.reviews.sampling import band_edges, draw, float_column, items_of
+    from pseudolabel.reviews.stratified import band_edges, draw, float_column, items_of
 
     def sample_of(ledger, seed: int = 0, budget: int | None = 200, per_class: int | None = None):
         edges = band_edges(float_column(ledger, "score"), 5)

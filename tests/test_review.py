@@ -95,6 +95,10 @@ def refused(capsys, *argv) -> str:
     return printed.err
 
 
+def estimate(work, *arguments) -> int:
+    return main(["estimate", "--work", str(work), *map(str, arguments)])
+
+
 @pytest.fixture(scope="module")
 def reviewed(world, options, tmp_path_factory):
     """A page of 120 items, judged, and what came of it."""
@@ -103,8 +107,8 @@ def reviewed(world, options, tmp_path_factory):
     assert main([*options, "--budget", "120", "--seed", "3", "--out", str(folder / "review")]) == 0
     sample = read_sample(folder / "review")
     file = judge_by(truth, sample, folder / "judged.csv", "anna")
-    arguments = ["--sample", str(folder / "review"), "--judgements", str(file), "--target-precision", "0.8"]
-    assert main([*options, *arguments, "--out", str(folder / "result")]) == 0
+    arguments = [str(file), "--sample", str(folder / "review"), "--target-precision", "0.8"]
+    assert estimate(world[0], *arguments, "--out", str(folder / "result")) == 0
     return folder, sample
 
 
@@ -183,9 +187,8 @@ def test_blind_page_has_decoys_and_the_judge_is_measured_with_them(world, option
     assert (len(sample.additions), len(sample.decoys)) == (90, 30)
     unsure = [item.item for item in sample.additions[:5]]
     file = judge_by(truth, sample, tmp_path / "judged.csv", unsure=unsure)
-    arguments = ["--sample", str(tmp_path / "review"), "--judgements", str(file), "--out", str(tmp_path / "result")]
     capsys.readouterr()
-    assert main([*options, *arguments]) == 0
+    assert estimate(work, file, "--sample", tmp_path / "review", "--out", tmp_path / "result") == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "result" / "precision.json").read_text())
     measured, overall = found["judges"]["reliability"], found["overall"]
@@ -205,8 +208,8 @@ def test_two_judges_are_compared(reviewed, world, options, tmp_path, capsys):
     folder, sample = reviewed
     wrong_once = {(item.clip_id, item.class_id) for item in sample.items[:6]} ^ world[1]
     files = [judge_by(world[1], sample, tmp_path / "a.csv"), judge_by(wrong_once, sample, tmp_path / "b.csv")]
-    arguments = ["--sample", folder / "review" / "sample.csv", "--judgements", *files, "--out", tmp_path / "result"]
-    assert main([*options, *map(str, arguments)]) == 0
+    arguments = ["--sample", folder / "review" / "sample.csv", *files, "--out", tmp_path / "result"]
+    assert estimate(world[0], *arguments) == 0
     found = json.loads((tmp_path / "result" / "precision.json").read_text())
     (pair,) = found["judges"]["agreement"]
     assert pair["judges"] == ["a", "b"]
@@ -227,9 +230,10 @@ def test_additions_by_rule_are_judged_without_scores_and_no_floor_is_chosen(worl
     assert len(sample.strata) == PARENTS
     assert len(sample.items) == 2 * PARENTS
     file = judge_by(world[1], sample, tmp_path / "judged.csv", without=[sample.items[0].item])
-    arguments += ["--sample", str(tmp_path / "review"), "--judgements", str(file), "--out", str(tmp_path / "result")]
-    assert "no floor can be chosen" in refused(capsys, *arguments, "--target-precision", "0.5")
-    assert main(arguments) == 0
+    arguments = ["--work", work, file, "--ledger", closed / "ledger.csv.gz", "--sample", tmp_path / "review"]
+    arguments += ["--out", tmp_path / "result"]
+    assert "no floor can be chosen" in refused(capsys, "estimate", *arguments, "--target-precision", "0.5")
+    assert estimate(*arguments[1:]) == 0
     found = json.loads((tmp_path / "result" / "precision.json").read_text())
     assert [(row["band"], row["judged"], row["precision"]) for row in found["by_band"]] == [("by rule", 7, 1.0)]
     assert found["overall"]["low"] < 0.8  # seven right ones prove little
@@ -299,17 +303,18 @@ def test_download_of_a_blind_page_is_not_applied_as_it_is(world, options, tmp_pa
 def test_judgements_of_another_page_or_ledger_are_named(reviewed, world, options, tmp_path, capsys):
     folder, _ = reviewed
     assert main([*options, "--budget", "30", "--out", str(tmp_path / "other")]) == 0
-    arguments = ["--judgements", folder / "judged.csv", "--out", tmp_path / "result"]
-    message = refused(capsys, *options, "--sample", tmp_path / "other", *arguments)
+    arguments = [folder / "judged.csv", "--out", tmp_path / "result"]
+    of_work = ["estimate", "--work", world[0]]
+    message = refused(capsys, *of_work, "--sample", tmp_path / "other", *arguments)
     assert "judged on the page" in message
     assert f"{folder / 'judged.csv'}:2" in message
     ledger = world[0] / "enhanced-25p" / "ledger.csv.gz"
-    message = refused(capsys, *options, "--sample", folder / "review", "--ledger", ledger, *arguments)
+    message = refused(capsys, *of_work, "--sample", folder / "review", "--ledger", ledger, *arguments)
     assert "not the ledger" in message
     (tmp_path / "empty").mkdir()
     sample = shutil.copytree(folder / "review", tmp_path / "copy" / "review")
     (sample / "run.json").unlink()  # it says where the ledger is
-    message = refused(capsys, "--work", tmp_path / "empty", "--sample", sample, *arguments)
+    message = refused(capsys, "estimate", "--work", tmp_path / "empty", "--sample", sample, *arguments)
     assert "no enhanced-*" in message
     assert not (tmp_path / "result").exists()
 
@@ -318,29 +323,48 @@ def test_judgements_of_another_page_or_ledger_are_named(reviewed, world, options
     ("arguments", "said"),
     [
         (["--decoys", "0.2"], "Add --blind"),
-        (["--target-precision", "0.9"], "Give --judgements"),
         (["--per-class", "9", "--budget", "20"], "Raise it"),
         (["--ledger", "no.parquet"], "no such file"),
-        (["--target-precision", "0"], "--target-precision: is for reading judgements"),
-        (["--own-judged", "3"], "--own-judged: is for reading judgements"),
-        (["--judgements", "x.csv", "--bands", "3"], "--bands: is for making a page"),
-        (["--judgements", "x.csv", "--seed", "0"], "--seed: is for making a page"),
-        (["--judgements", "x.csv", "--decoys", "0"], "--decoys: is for making a page"),
-        (["--judgements", "x.csv", "--sure"], "--sure: is for new thresholds"),
     ],
 )
 def test_options_that_contradict_each_other_are_named(options, tmp_path, capsys, arguments, said):
     assert said in refused(capsys, *options, *arguments, "--out", tmp_path / "x")
 
 
-def test_target_that_no_floor_reaches_is_an_error_and_nothing_is_written(reviewed, options, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Name the files that judges downloaded"),
+        (["x.csv", "--sure"], "--sure: is for new thresholds"),
+        (["x.csv", "--own-judged", "3"], "--own-judged: is for new thresholds"),
+    ],
+)
+def test_an_estimate_needs_judgements_and_options_of_thresholds_a_target(tmp_path, capsys, arguments, said):
+    assert said in refused(capsys, "estimate", *arguments, "--out", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--target-precision", "0.9"),
+        ("page", "--own-judged", "3"),
+        ("estimate", "x.csv", "--bands", "3"),
+        ("estimate", "x.csv", "--seed", "0"),
+        ("estimate", "x.csv", "--decoys", "0"),
+    ],
+)
+def test_options_of_the_other_subcommand_are_refused(argv, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(list(argv))
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_target_that_no_floor_reaches_is_an_error_and_nothing_is_written(reviewed, world, tmp_path, capsys):
     folder, _ = reviewed
-    arguments = ["--sample", folder / "review", "--judgements", folder / "judged.csv", "--out", tmp_path / "result"]
-    message = refused(capsys, *options, *arguments, "--target-precision", "1", "--sure")
+    arguments = ["--sample", folder / "review", folder / "judged.csv", "--out", tmp_path / "result"]
+    message = refused(capsys, "estimate", *arguments, "--work", world[0], "--target-precision", "1", "--sure")
     assert "no floor reaches 1" in message
     assert not (tmp_path / "result").exists()
-    message = refused(capsys, *options, *arguments, "--blind")
-    assert "is for making a page" in message
 
 
 def test_folder_of_somebody_else_is_not_replaced(options, tmp_path, capsys):
@@ -412,19 +436,19 @@ def test_what_a_named_ledger_has_not_beside_it_is_absent_and_said_so(elsewhere, 
     assert main([*arguments, *ontology]) == 0
     said = capsys.readouterr().err
     assert "no sound: work/clips.h5 does not belong to" in said
-    assert "no scores on the page" in said and "is not there as it was" in said
+    assert "no scores on the page" in said and "was changed or removed" in said
     assert not {name for name in inputs_of(Path("page")) if name.endswith(".h5")}
     with open(elsewhere / "labels.csv", "a") as file:
         file.write("another,\n")
     said = refused(capsys, *arguments, *ontology, "--overwrite")
-    assert "labels.csv: the list that was enhanced is not there as it was. Give --labels." in said
+    assert "labels.csv: the list that was enhanced was changed or removed. Give --labels." in said
 
 
-def test_a_page_or_a_ledger_is_not_replaced_by_what_is_made_of_it(reviewed, options, capsys):
+def test_a_page_or_a_ledger_is_not_replaced_by_what_is_made_of_it(reviewed, world, capsys):
     folder, _ = reviewed
     page = folder / "review"
     before = sorted(path.name for path in page.iterdir())
-    arguments = ("--sample", page, "--judgements", folder / "judged.csv", "--out", page, "--overwrite")
-    said = refused(capsys, *options, *arguments)
+    arguments = ("--sample", page, folder / "judged.csv", "--out", page, "--overwrite")
+    said = refused(capsys, "estimate", "--work", world[0], *arguments)
     assert "would be replaced while it is an input" in said
     assert sorted(path.name for path in page.iterdir()) == before

@@ -1,10 +1,10 @@
 """Curve: precision over thresholds, and the lowest threshold with which additions are as precise as wanted.
 
 A floor raises every class's threshold to it: additions with score > floor stay. Additions by rule have no score, no
-floor takes them away, and the curve leaves them out. A floor is chosen by the judgements that then
-estimate it: it meets the target on average, and falls a little short in half of all samples (in two thirds, by 0.02 on
-average, where hardly a floor could reach it). Where the interval's low end has to reach it, few fall short (2 to 4 % in
-simulations, a fifth where hardly a floor could reach it).
+floor takes them away, and the curve leaves them out. A floor is chosen by the judgements that then estimate it: it
+meets the target on average, and falls a little short in half of all samples (in two thirds, by 0.02 on average, where
+hardly a floor could reach it). Where the interval's low end has to reach it, few fall short (2 to 4 % in simulations,
+a fifth where hardly a floor could reach it).
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.thresholds import read_thresholds
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import THRESHOLDS
+from pseudolabel.reports.figures import BLUE, GREY, Picture, draw_picture, panels_of
 from pseudolabel.reviews.precision import Estimate, Weighed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MIN_JUDGED = 10  # fewer judged items above a floor: the estimate is too rough to choose it by
 OWN_JUDGED = 30  # a class with so many judged items gets a floor of its own
@@ -40,6 +50,47 @@ class NewThreshold:
     rule: str
 
 
+@dataclass(frozen=True)
+class Target:
+    """The precision that a floor has to reach: by its estimate or, to be `sure`, by the low end of its interval."""
+
+    precision: float
+    sure: bool = False
+
+    def value(self, point: Point) -> float:
+        """Return what of a point is compared with the target."""
+        return point.estimate.low if self.sure else point.estimate.precision
+
+    def lowest_floor(self, points: Sequence[Point]) -> Point | None:
+        """Return the first point that reaches the target and has enough judged items."""
+        usable = (point for point in points if point.estimate.judged >= MIN_JUDGED)
+        return next((point for point in usable if self.value(point) >= self.precision), None)
+
+    def out_of_reach(self, points: Sequence[Point]) -> InputError:
+        """Return the error of a target that none of these points reaches."""
+        usable = [point for point in points if point.estimate.judged >= MIN_JUDGED]
+        message = f"fewer than {MIN_JUDGED} additions with a score are judged: no floor can be chosen"
+        if usable:
+            best = max(usable, key=self.value)
+            message = (
+                f"no floor reaches {self.precision:g}: {'the low end of the interval' if self.sure else 'the estimate'}"
+                f" is at most {self.value(best):.3f}, above {best.floor:.4g} ({best.estimate.judged} judged)"
+            )
+        return InputError(message, "--target-precision", "Lower it, or judge more items.")
+
+
+def thresholds_before(path: Path, ledger: pa.Table, vocabulary: Vocabulary) -> dict[str, float | None]:
+    """Return the threshold of every class, None where it has none: as `enhance` wrote them, else from the ledger."""
+    beside = path.with_name(THRESHOLDS)
+    if beside.is_file():
+        values = read_thresholds(beside, vocabulary).tolist()
+        pairs = zip(vocabulary.class_ids, values, strict=True)
+        return {class_id: None if value != value else value for class_id, value in pairs}
+    pairs = zip(ledger["class_id"].to_pylist(), ledger["threshold"].to_pylist(), strict=True)
+    thresholds = {class_id: threshold for class_id, threshold in pairs if threshold is not None}  # None: added by rule
+    return {class_id: thresholds.get(class_id) for class_id in vocabulary.class_ids}
+
+
 def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | None = None) -> list[Point]:
     """Return the precision at floor 0 (all scored additions) and at every judged score below the highest.
 
@@ -47,7 +98,7 @@ def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | N
         scores: the scores of all additions that the judged ones speak for, NaN where added by rule.
         chosen: (n,) bool, the judged items that count; all by default.
     """
-    judged = np.array([math.nan if item.score is None else item.score for item in weighed.items])
+    judged = _scores_of(weighed)
     counted = ~np.isnan(judged) if chosen is None else chosen & ~np.isnan(judged)
     ascending = np.sort(scores[~np.isnan(scores)])
     points = []
@@ -57,22 +108,16 @@ def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | N
     return points
 
 
-def lowest_floor(points: Sequence[Point], target: float, sure: bool) -> Point | None:
-    """Return the first point that reaches `target`: its estimate, or, to be `sure`, the low end of its interval."""
-    for point in points:
-        estimate = point.estimate
-        if estimate.judged >= MIN_JUDGED and (estimate.low if sure else estimate.precision) >= target:
-            return point
-    return None
+def _scores_of(weighed: Weighed) -> np.ndarray:
+    return np.array([math.nan if item.score is None else item.score for item in weighed.items])
 
 
 def thresholds_for(
-    target: float,
+    target: Target,
     before: dict[str, float | None],
     weighed: Weighed,
     class_of: Sequence[str],
     scores: np.ndarray,
-    sure: bool = False,
     own_judged: int = OWN_JUDGED,
 ) -> tuple[dict[str, NewThreshold], Point]:
     """Return the new threshold of every class, and the point of the pooled floor.
@@ -87,44 +132,52 @@ def thresholds_for(
     Raises:
         InputError: no pooled floor reaches the target.
     """
-    item_class = np.array([item.class_id for item in weighed.items])
-    scored = np.array([item.score is not None for item in weighed.items])
+    item_class, class_of = np.array([item.class_id for item in weighed.items]), np.asarray(class_of)
+    scored = ~np.isnan(_scores_of(weighed))
     classes, counts = np.unique(item_class[scored], return_counts=True)
-    own = set(classes[counts >= own_judged].tolist())
-    class_of, known = np.asarray(class_of), sorted(own)
-    rest = scored & ~np.isin(item_class, known)
+    own = classes[counts >= own_judged].tolist()
+    rest = scored & ~np.isin(item_class, own)
     if rest.sum() < MIN_JUDGED:  # too few to speak for the other classes: all speak for them
         pooled = precision_curve(weighed, scores)
     else:
-        pooled = precision_curve(weighed, scores[~np.isin(class_of, known)], rest)
-    point = lowest_floor(pooled, target, sure)
+        pooled = precision_curve(weighed, scores[~np.isin(class_of, own)], rest)
+    point = target.lowest_floor(pooled)
     if point is None:
-        raise InputError(_out_of_reach(pooled, target, sure), "--target-precision", "Lower it, or judge more items.")
-    new = {}
-    for class_id, threshold in before.items():
-        if threshold is None:
-            new[class_id] = NewThreshold(None, UNCHANGED)
-            continue
-        reached, rule = point, POOLED
-        if class_id in own:
-            curve = precision_curve(weighed, scores[class_of == class_id], item_class == class_id)
-            reached, rule = lowest_floor(curve, target, sure), OWN
-        if reached is None:
-            new[class_id] = NewThreshold(None, NONE_REACHES)
-        else:
-            raised = reached.floor > threshold
-            new[class_id] = NewThreshold(max(threshold, reached.floor), rule if raised else UNCHANGED)
+        raise target.out_of_reach(pooled)
+    own_floors = {
+        class_id: target.lowest_floor(precision_curve(weighed, scores[class_of == class_id], item_class == class_id))
+        for class_id in own
+    }
+    new = {
+        class_id: _raised(threshold, own_floors.get(class_id, point), OWN if class_id in own_floors else POOLED)
+        for class_id, threshold in before.items()
+    }
     return new, point
 
 
-def _out_of_reach(points: Sequence[Point], target: float, sure: bool) -> str:
-    what = "the low end of the interval" if sure else "the estimate"
-    usable = [point for point in points if point.estimate.judged >= MIN_JUDGED]
-    if not usable:
-        return f"fewer than {MIN_JUDGED} additions with a score are judged: no floor can be chosen"
-    best = max(usable, key=lambda point: point.estimate.low if sure else point.estimate.precision)
-    reached = best.estimate.low if sure else best.estimate.precision
-    return (
-        f"no floor reaches {target:g}: {what} is at most {reached:.3f}, above {best.floor:.4g} "
-        f"({best.estimate.judged} judged)"
-    )
+def _raised(threshold: float | None, reached: Point | None, rule: str) -> NewThreshold:
+    """Return a threshold lifted to a floor; `reached` is None where no floor reaches the target."""
+    if threshold is None:
+        return NewThreshold(None, UNCHANGED)
+    if reached is None:
+        return NewThreshold(None, NONE_REACHES)
+    return NewThreshold(max(threshold, reached.floor), rule if reached.floor > threshold else UNCHANGED)
+
+
+def curve_figure(points: Sequence[Point]) -> Picture:
+    """Draw the precision with its interval, and the additions that are left, over the floor of the thresholds."""
+    return draw_picture("curve", _curve, points)
+
+
+def _curve(points: Sequence[Point]) -> tuple[Figure, str, str]:
+    figure, (above, below) = panels_of(4.6, n_rows=2, sharex=True, height_ratios=(2, 1))
+    floors, estimates = [point.floor for point in points], [point.estimate for point in points]
+    low, high = [estimate.low for estimate in estimates], [estimate.high for estimate in estimates]
+    above.fill_between(floors, low, high, step="post", color=BLUE, alpha=0.2, lw=0, label="95 % interval")
+    above.step(floors, [estimate.precision for estimate in estimates], where="post", color=BLUE, label="estimate")
+    above.set(ylim=(0, 1.02), ylabel="precision")
+    above.legend(loc="lower right", frameon=False)
+    below.step(floors, [point.additions for point in points], where="post", color=GREY)
+    below.set(ylabel="additions left", xlabel="floor of the thresholds (score)", ylim=(0, None))
+    caption = "Estimated from the judged sample; additions by rule have no score and are left out."
+    return figure, "Precision over thresholds", caption

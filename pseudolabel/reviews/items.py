@@ -1,4 +1,4 @@
-"""Items: what a reviewer is asked, and the sample of a ledger that they are.
+"""Items: the questions of a review page, and the sample of a ledger that they are.
 
 `sample.csv` has one row an item and `sample.json` the rest. Together they turn judgements back into estimates, so
 the reader checks that they belong together: the page's name is a digest of all of them.
@@ -15,12 +15,14 @@ from pathlib import Path
 
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.errors import InputError
+from pseudolabel.formatting import exact
 from pseudolabel.tables import read_csv, read_json
 
 ADDED, GIVEN, ABSENT = KINDS = ("added", "given", "absent")
 TABLE, REST = "sample.csv", "sample.json"
 FORMAT, FORMAT_VERSION = "pseudolabel-sample", 1
 BY_RULE = "by rule"  # the band of the additions that no score decided
+NUMBERS = ("score", "threshold", "window_s", "onset_s", "weight")
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,34 @@ class Item:
     stratum: str = ""
     weight: float = 0.0
 
+    def cells(self) -> list[str]:
+        """Return the item as a row of sample.csv, floats with all their digits."""
+        values = (getattr(self, name) for name in COLUMNS)
+        return [";".join(value) if isinstance(value, tuple) else exact(value) for value in values]
+
+    @classmethod
+    def of(cls, row: dict[str, str], source: str) -> Item:
+        """Return the item of a row of sample.csv; InputError where it cannot be one."""
+        if row["kind"] not in KINDS:
+            raise InputError(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}", source)
+        values = {name: _number(row[name], name, source) if name in NUMBERS else row[name] for name in COLUMNS}
+        because = tuple(filter(None, row["because"].split(";")))
+        return cls(**{**values, "because": because, "weight": values["weight"] or 0.0})
+
 
 COLUMNS = tuple(column.name for column in fields(Item))
+
+
+def _number(text: str, name: str, source: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{name} {text!r} is not a number", source)
+    return value
 
 
 @dataclass(frozen=True)
@@ -90,15 +118,15 @@ def make_sample(
     items, bands, n_additions = tuple(items), tuple(bands), sum(strata.values())
     rest = {"blind": blind, "ledger_sha256": ledger_sha256, "strata": list(strata.items())}
     rest |= {"n_additions": n_additions, "bands": bands, "seed": seed}
-    text = json.dumps([rest, [_texts(item) for item in items]], ensure_ascii=False)
+    text = json.dumps([rest, [item.cells() for item in items]], ensure_ascii=False)
     page = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Sample(items, page, blind, ledger_sha256, dict(strata), n_additions, bands, seed)
 
 
 def write_sample(sample: Sample, folder: str | Path) -> None:
-    """Write `sample.csv` (floats with all their digits) and `sample.json` into a folder that is there."""
+    """Write `sample.csv` and `sample.json` into a folder that exists."""
     folder = Path(folder)
-    write_csv(folder / TABLE, COLUMNS, (_texts(item) for item in sample.items))
+    write_csv(folder / TABLE, COLUMNS, (item.cells() for item in sample.items))
     rest = {"format": FORMAT, "format_version": FORMAT_VERSION, "page": sample.page, "blind": sample.blind}
     rest |= {"seed": sample.seed, "ledger_sha256": sample.ledger_sha256, "n_additions": sample.n_additions}
     write_json(folder / REST, rest | {"bands": list(sample.bands), "strata": sample.strata})
@@ -108,64 +136,31 @@ def read_sample(folder: str | Path) -> Sample:
     """Read what `write_sample` wrote; `folder` may also name its sample.csv or sample.json.
 
     Raises:
-        InputError: a file is missing, has another form, or the two do not belong together or were changed.
+        InputError: a file is missing or has another form, or the two do not belong together or were changed.
     """
     folder = Path(folder)
     folder = folder.parent if folder.name in (TABLE, REST) else folder
     if not (folder / TABLE).is_file():
-        raise InputError("no sample.csv there", folder, "Give the folder that `review` made.")
+        raise InputError(f"no {TABLE}", folder, "Give the folder that `review` made.")
     rest = _read_rest(folder / REST)
-    items = [_item(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, COLUMNS)]
-    keys = ("ledger_sha256", "strata", "blind", "bands", "seed")
+    items = [Item.of(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, COLUMNS)]
     try:
-        sample = make_sample(items, *(rest[key] for key in keys))
+        sample = make_sample(items, *(rest[key] for key in ("ledger_sha256", "strata", "blind", "bands", "seed")))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not the key of a review sample ({error})", folder / REST) from error
     if sample.page != rest.get("page"):
-        raise InputError(
-            f"sample.csv and sample.json do not belong together or were changed: page {rest.get('page')!r}, "
-            f"but their contents make {sample.page!r}", folder, "Take both as `review` wrote them.",
-        )  # fmt: skip
+        message = f"page {rest.get('page')!r}, but their contents make {sample.page!r}"
+        message = f"{TABLE} and {REST} do not belong together or were changed: {message}"
+        raise InputError(message, folder, "Use both as `review` wrote them.")
     return sample
 
 
 def _read_rest(path: Path) -> dict:
     if not path.is_file():
-        raise InputError("no such file", path, "It stands beside sample.csv where `review` wrote both.")
+        raise InputError("no such file", path, f"`review` wrote it beside {TABLE}.")
     rest = read_json(path)
     if not isinstance(rest, dict) or rest.get("format") != FORMAT:
         raise InputError(f"not a {FORMAT} file", path)
     if rest.get("format_version") != FORMAT_VERSION:
         raise InputError(f"format_version {rest.get('format_version')!r}, this program reads {FORMAT_VERSION}", path)
     return rest
-
-
-def _texts(item: Item) -> list[str]:
-    texts = []
-    for name in COLUMNS:
-        value = getattr(item, name)
-        if isinstance(value, tuple):
-            value = ";".join(value)
-        texts.append("" if value is None else f"{value:.17g}" if isinstance(value, float) else str(value))
-    return texts
-
-
-def _item(row: dict[str, str], place: str) -> Item:
-    numbers = {name: _number(row[name], name, place) for name in ("score", "threshold", "window_s", "onset_s")}
-    if row["kind"] not in KINDS:
-        raise InputError(f"kind {row['kind']!r} is none of {', '.join(KINDS)}", place)
-    because = tuple(filter(None, row["because"].split(";")))
-    texts = {name: row[name] for name in ("item", "clip_id", "class_id", "kind", "error", "stratum")}
-    return Item(**texts, because=because, weight=_number(row["weight"], "weight", place) or 0.0, **numbers)
-
-
-def _number(text: str, name: str, place: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{name} {text!r} is not a number", place)
-    return value

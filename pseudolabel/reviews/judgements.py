@@ -1,4 +1,4 @@
-"""Judgements: what judges decided about the items of a page, read back from the files that the page downloads."""
+"""Judgements: what judges decided about the items of a page, read from the files that the page downloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.labels.undo import DECISIONS
-from pseudolabel.reviews.items import Sample
+from pseudolabel.reviews.items import Item, Sample
 from pseudolabel.tables import read_csv
 
 COLUMNS = ("page", "item", "clip_id", "class_id", "decision", "judge")
@@ -32,6 +32,12 @@ class Judgements:
         return {item: _majority(votes[item]) for item in sorted(votes)}
 
 
+def _majority(votes: Counter) -> str:
+    if votes[RIGHT] == votes[WRONG]:
+        return UNSURE
+    return RIGHT if votes[RIGHT] > votes[WRONG] else WRONG
+
+
 def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
     """Read the CSV files of one or more judges, or Label Studio's export (.json).
 
@@ -42,36 +48,22 @@ def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
             that the same judge decided twice, or no judgement at all.
     """
     items, by_judge, first = {item.item: item for item in sample.items}, {}, {}
-    width = max(map(len, items), default=0)
     for path in map(Path, paths):
-        for place, row in _rows(path):
-            if row["page"] != sample.page:
-                remedy = "Give the --sample of the page on which it was judged."
-                raise InputError(f"judged on the page {row['page']!r}, the sample is of {sample.page!r}", place, remedy)
-            item = items.get(row["item"].zfill(width))
-            if item is None:
-                raise InputError(f"item {row['item']!r} is not on the page, which has {len(items)}", place)
-            if (row["clip_id"], row["class_id"]) != (item.clip_id, item.class_id):
-                raise InputError(
-                    f"item {item.item!r} asks for {item.class_id!r} in clip {item.clip_id!r}, not for "
-                    f"{row['class_id']!r} in {row['clip_id']!r}", place, "Give the file as the page downloaded it.",
-                )  # fmt: skip
-            decision, judge = row["decision"].strip().lower(), row["judge"].strip() or path.stem
-            if decision not in DECISIONS:
-                hint = f"; nearest: {known!r}" if (known := nearest(decision, DECISIONS)) else ""
-                raise InputError(f"decision {row['decision']!r}{hint}", place, f"Give {', '.join(DECISIONS)}.")
-            if (judge, item.item) in first:
-                message = f"item {item.item!r} is judged twice by {judge!r}, first at {first[judge, item.item]}"
-                raise InputError(message, place, "Keep one, or tell the judges apart in the column judge.")
-            first[judge, item.item] = place
-            by_judge.setdefault(judge, {})[item.item] = decision
+        for source, row in _rows(path):
+            item, decision = _item(row, sample, items, source), _decision(row["decision"], source)
+            judge = row["judge"].strip() or path.stem
+            if (judge, item) in first:
+                message = f"item {item!r} is judged twice by {judge!r}, first at {first[judge, item]}"
+                raise InputError(message, source, "Keep one, or name the judges differently in the column judge.")
+            first[judge, item] = source
+            by_judge.setdefault(judge, {})[item] = decision
     if not by_judge:
         raise InputError("no judgement", ", ".join(map(str, paths)), "Judge items on the page and download them.")
     return Judgements(by_judge)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield where each judgement stands, and its columns."""
+    """Yield the location of each judgement, and its columns."""
     if path.suffix == ".json":
         from pseudolabel.reviews.label_studio import read_label_studio_export
 
@@ -82,10 +74,28 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield f"{path}:{row['line']}", row
 
 
-def _majority(votes: Counter) -> str:
-    if votes[RIGHT] == votes[WRONG]:
-        return UNSURE
-    return RIGHT if votes[RIGHT] > votes[WRONG] else WRONG
+def _item(row: Mapping[str, str], sample: Sample, items: Mapping[str, Item], source: str) -> str:
+    """Return the item that a row is about; InputError where the page has no such item."""
+    if row["page"] != sample.page:
+        message = f"judged on the page {row['page']!r}, the sample is of {sample.page!r}"
+        raise InputError(message, source, "Give the --sample of the page on which it was judged.")
+    item = items.get(row["item"].zfill(max(map(len, items), default=0)))
+    if item is None:
+        raise InputError(f"item {row['item']!r} is not on the page, which has {len(items)}", source)
+    if (row["clip_id"], row["class_id"]) != (item.clip_id, item.class_id):
+        message = f"item {item.item!r} asks for {item.class_id!r} in clip {item.clip_id!r}, not for "
+        message += f"{row['class_id']!r} in {row['clip_id']!r}"
+        raise InputError(message, source, "Give the file as the page downloaded it.")
+    return item.item
+
+
+def _decision(text: str, source: str) -> str:
+    decision = text.strip().lower()
+    if decision not in DECISIONS:
+        close = nearest(decision, DECISIONS)
+        hint = f"; nearest: {close!r}" if close else ""
+        raise InputError(f"decision {text!r}{hint}", source, f"Give {', '.join(DECISIONS)}.")
+    return decision
 
 
 def agreement(judgements: Judgements) -> list[dict]:
@@ -95,11 +105,12 @@ def agreement(judgements: Judgements) -> list[dict]:
     """
     rows = []
     for (one, first), (other, second) in combinations(judgements.by_judge.items(), 2):
-        pairs = [(first[item], second[item]) for item in sorted(first.keys() & second.keys())]
-        if pairs:
-            observed = sum(a == b for a, b in pairs) / len(pairs)
-            shares = [Counter(pair[side] for pair in pairs) for side in (0, 1)]
-            chance = sum(shares[0][name] * shares[1][name] for name in DECISIONS) / len(pairs) ** 2
-            kappa = None if chance == 1 else (observed - chance) / (1 - chance)
-            rows.append({"judges": [one, other], "items": len(pairs), "agreement": observed, "kappa": kappa})
+        common = sorted(first.keys() & second.keys())
+        if common:
+            from sklearn.metrics import cohen_kappa_score
+
+            ours, theirs = [first[item] for item in common], [second[item] for item in common]
+            share = sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(common)
+            kappa = None if len({*ours, *theirs}) == 1 else float(cohen_kappa_score(ours, theirs))
+            rows.append({"judges": [one, other], "items": len(common), "agreement": share, "kappa": kappa})
     return rows

@@ -10,25 +10,26 @@ from pathlib import Path
 
 from pseudolabel.artefacts import whole_file, write_json, write_text
 from pseudolabel.errors import InputError
-from pseudolabel.reviews.audio_files import flac_bytes
 from pseudolabel.reviews.items import Sample
 from pseudolabel.reviews.judgements import COLUMNS, DECISIONS
-from pseudolabel.reviews.page import PageSources, check_sample, clips_with_sound, questions
+from pseudolabel.reviews.media import flac_bytes
+from pseudolabel.reviews.page import PageSources, check_sample, questions, with_sound
 from pseudolabel.tables import read_json
+from pseudolabel.templates import render
 
 LOCAL_FILES = "/data/local-files/?d="
-CHOICES = "".join(f'\n    <Choice value="{decision}" hotkey="{key}"/>' for key, decision in enumerate(DECISIONS, 1))
+ANOTHER_EXPORT = "Export the project as JSON."
 
 
 def write_label_studio(folder: str | Path, sample: Sample, sources: PageSources, served_at: str = LOCAL_FILES) -> None:
     """Write `label_studio.json`, `label_studio.xml`, and the clips' sound under `audio/` where it is not there yet.
 
     Args:
-        served_at: what stands before `audio/0001.flac` in the address from which Label Studio takes the sound.
+        served_at: the address of the folder from which Label Studio takes the sound.
     """
     folder = Path(folder)
     check_sample(sample, sources)
-    sounding = clips_with_sound(sample, sources)
+    sources, sounding = with_sound(sample, sources)
     content = questions(sample, sources, sounding)
     write_json(folder / "label_studio.json", tasks(sample, content, served_at))
     write_text(folder / "label_studio.xml", interface(sample.blind, bool(sounding)))
@@ -55,12 +56,7 @@ def tasks(sample: Sample, content: dict, served_at: str = LOCAL_FILES) -> list[d
 
 def interface(blind: bool, sound: bool) -> str:
     """Return the labelling interface: the questions as plain text, the sound, and one choice."""
-    lines = ['<Header value="Is this sound in the clip?"/>', '<Text name="label" value="$label"/>']
-    lines += ['<Audio name="audio" value="$audio"/>'] if sound else []
-    shown = ("window", "source") if blind else ("window", "labels", "why", "source")
-    lines += [f'<Header value="{name.capitalize()}" size="5"/><Text name="{name}" value="${name}"/>' for name in shown]
-    lines += [f'<Choices name="decision" toName="label" choice="single-radio" required="true">{CHOICES}\n  </Choices>']
-    return "<View>\n" + "".join(f"  {line}\n" for line in lines) + "</View>\n"
+    return render("pseudolabel.reviews", "label_studio.xml.j2", blind=blind, sound=sound, decisions=DECISIONS)
 
 
 def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
@@ -73,28 +69,31 @@ def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
         InputError: not such an export, or tasks that `write_label_studio` did not write.
     """
     path, rows = Path(path), []
-    content = read_json(path, "Export the project as JSON.")
+    content = read_json(path, ANOTHER_EXPORT)
     try:
         for number, task in enumerate(content, 1):
-            place = f"{path}: task {number}"
             about = {name: str(task["data"][name]) for name in COLUMNS[:4]}
-            judged = {}
-            for annotation in task.get("annotations", []):
-                chosen = [
-                    result["value"]["choices"][0] for result in annotation["result"] if result["type"] == "choices"
-                ]
-                if annotation.get("was_cancelled") or not chosen:
-                    continue
-                if chosen[0] not in DECISIONS:
-                    raise InputError(f"choice {chosen[0]!r} is none of {', '.join(DECISIONS)}", place)
-                judged[_judge(annotation)] = chosen[0]
+            judged = _judged(task.get("annotations", []), f"{path}: task {number}")
             rows += [about | {"decision": decision, "judge": judge} for judge, decision in judged.items()]
     except InputError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         message = f"not Label Studio's export of a review ({type(error).__name__}: {error})"
-        raise InputError(message, path, "Export the project as JSON.") from error
+        raise InputError(message, path, ANOTHER_EXPORT) from error
     return rows
+
+
+def _judged(annotations: list[dict], source: str) -> dict[str, str]:
+    """Return {judge: decision} of a task's annotations."""
+    judged = {}
+    for annotation in annotations:
+        chosen = [result["value"]["choices"][0] for result in annotation["result"] if result["type"] == "choices"]
+        if annotation.get("was_cancelled") or not chosen:
+            continue
+        if chosen[0] not in DECISIONS:
+            raise InputError(f"choice {chosen[0]!r} is not one of {', '.join(DECISIONS)}", source)
+        judged[_judge(annotation)] = chosen[0]
+    return judged
 
 
 def _judge(annotation: dict) -> str:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from string import Template
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.audio.clips import ClipStore
@@ -23,16 +21,15 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.progress import Progress
-from pseudolabel.reviews.audio_files import flac_bytes, video_of, watch_url
+from pseudolabel.progress import progress_over
 from pseudolabel.reviews.histograms import HIGHEST, LOWEST, class_histograms
 from pseudolabel.reviews.items import Item, Sample
-from pseudolabel.reviews.pictures import frequency_ticks, log_mel_png
+from pseudolabel.reviews.media import flac_bytes, frequency_ticks, log_mel_png, video_of, watch_url
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.templates import render_parts
 
 AUDIO_FILE, PICTURE_FILE = "audio/{:04d}.flac", "pictures/{:04d}.png"
 SCRIPTS = ("judgements.js", "histogram.js", "player.js", "review.js")
-END = "</body>\n</html>\n"
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class PageSources:
         labels: the original labels; they make the histograms, too.
         clips: the sound; None: none, only links to the source videos.
         scores: what the histograms show; None: no histograms.
-        segments: {clip id: (start, end)}, seconds, where in their videos the clips lie (AudioSet).
-        embed: sound and pictures lie in the page itself, not in folders beside it.
+        segments: {clip id: (start, end)}, seconds, where in their videos the clips are (AudioSet).
+        embed: sound and pictures are in the page itself, not in folders beside it.
         title: heading of the page.
     """
 
@@ -64,28 +61,61 @@ def write_page(folder: str | Path, sample: Sample, sources: PageSources) -> Path
     Raises:
         InputError: an item's class is not in the vocabulary, or its clip not in the label list.
     """
-    folder, numbers = Path(folder), clip_numbers(sample)
+    from markupsafe import Markup
+
+    folder = Path(folder)
     check_sample(sample, sources)
-    sounding = clips_with_sound(sample, sources)
-    content = page_content(sample, sources, sounding)
+    sources, sounding = with_sound(sample, sources)
+    script = "\n".join(map(_package_text, SCRIPTS))
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    parts = render_parts(
+        "pseudolabel.reviews",
+        "review.html.j2",
+        title=sources.title,
+        style=Markup(_package_text("review.css")),
+        script=Markup(script),
+        script_digest=_base64(digest),
+        content=Markup(script_json(page_content(sample, sources, sounding))),
+        embedded=_embedded(_media(sample, sources, sounding), None if sources.embed else folder),
+    )
     with whole_file(folder / "index.html") as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.write(_skeleton(sources.title, content))
-        with Progress("clips of the page", len(sounding), "clip") as progress:
-            for clip_id in sounding:
-                assert sources.clips is not None
-                samples = sources.clips.read(clip_id)
-                media = {
-                    AUDIO_FILE.format(numbers[clip_id]): flac_bytes(sources.clips, clip_id),
-                    PICTURE_FILE.format(numbers[clip_id]): log_mel_png(samples, sources.clips.sample_rate),
-                }
-                for name, content_bytes in media.items():
-                    if sources.embed:
-                        file.write(_embedded(name, content_bytes))
-                    else:
-                        _write_bytes(folder / name, content_bytes)
-                progress.advance(1)
-        file.write(END)
+        file.writelines(parts)
     return folder / "index.html"
+
+
+def _media(sample: Sample, sources: PageSources, sounding: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield file name and bytes of the sound and the picture of each clip."""
+    numbers = clip_numbers(sample)
+    for clip_id in progress_over(sounding, "clips of the page", len(sounding)):
+        samples = sources.clips.read(clip_id)
+        yield AUDIO_FILE.format(numbers[clip_id]), flac_bytes(sources.clips, clip_id)
+        yield PICTURE_FILE.format(numbers[clip_id]), log_mel_png(samples, sources.clips.sample_rate)
+
+
+def _embedded(media: Iterable[tuple[str, bytes]], folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield name and base64 text of each file that the page holds; with a folder, write all files there instead."""
+    for name, content in media:
+        if folder is None:
+            yield name, _base64(content)
+        else:
+            with whole_file(folder / name) as temporary:
+                temporary.write_bytes(content)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _package_text(name: str) -> str:
+    return resources.files("pseudolabel.reviews").joinpath(name).read_text(encoding="utf-8")
+
+
+def script_json(value: object) -> str:
+    """Return JSON that may be in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def clip_numbers(sample: Sample) -> dict[str, int]:
@@ -94,17 +124,16 @@ def clip_numbers(sample: Sample) -> dict[str, int]:
     return {clip_id: number for number, clip_id in enumerate(clip_ids, 1)}
 
 
-def clips_with_sound(sample: Sample, sources: PageSources) -> tuple[str, ...]:
-    """Return the sample's clips that the clip store has, under their id or an alias, in the order of the items."""
+def with_sound(sample: Sample, sources: PageSources) -> tuple[PageSources, tuple[str, ...]]:
+    """Return sources whose clip store knows the sample's ids, and the clips that it has, in the order of the items."""
     if sources.clips is None:
-        return ()
+        return sources, ()
     matched = match_clips(list(clip_numbers(sample)), sources.clips.index, sources.clips.path)
-    sources.clips.aliases = {**sources.clips.aliases, **matched.aliases}
-    return matched.found
+    return replace(sources, clips=sources.clips.with_aliases(matched.aliases)), matched.found
 
 
 def page_content(sample: Sample, sources: PageSources, sounding: Iterable[str]) -> dict[str, object]:
-    """Return what the page knows, as its script reads it; `sounding` are the clips that have sound."""
+    """Return what the script of the page reads; `sounding` are the clips that have sound."""
     content: dict[str, object] = {"page": sample.page, "blind": sample.blind, "embedded": sources.embed}
     content |= questions(sample, sources, sounding)
     if sources.clips is not None:
@@ -147,7 +176,6 @@ def _clip(clip_id: str, sounds: bool, number: int, sample: Sample, sources: Page
         row = sources.labels.matrix[[sources.labels.row_of[clip_id]]]
         shown["labels"] = [sources.vocabulary.class_ids[column] for column in row.indices.tolist()]
     if sounds:
-        assert sources.clips is not None
         n_samples = int(sources.clips.n_samples[sources.clips.rows([clip_id])[0]])
         shown["duration_s"] = round(n_samples / sources.clips.sample_rate, 3)
         shown["audio"], shown["picture"] = AUDIO_FILE.format(number), PICTURE_FILE.format(number)
@@ -172,36 +200,5 @@ def check_sample(sample: Sample, sources: PageSources) -> None:
         raise InputError("the sample has no items", remedy="Give a ledger with additions, or a larger --budget.")
     names = [item.item for item in sample.items]
     if len(set(names)) != len(names):
-        twice = first_few(name for name in dict.fromkeys(names) if names.count(name) > 1)
-        raise InputError(f"items stand there twice: {twice}")
-
-
-def _skeleton(title: str, content: Mapping[str, object]) -> str:
-    """Return the page up to where sound and pictures stand."""
-    script = "\n".join(map(_package_text, SCRIPTS))
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return Template(_package_text("review.html")).substitute(
-        title=escape(title), style=_package_text("review.css"), content=script_json(content), script=script,
-        script_digest=digest,
-    )  # fmt: skip
-
-
-def script_json(value: object) -> str:
-    """Return JSON that may stand in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
-def _package_text(name: str) -> str:
-    return resources.files("pseudolabel.reviews").joinpath(name).read_text(encoding="utf-8")
-
-
-def _embedded(name: str, content: bytes) -> str:
-    return f'<script type="text/plain" data-file="{name}">{base64.b64encode(content).decode("ascii")}</script>\n'
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content)
+        repeated = first_few(name for name in dict.fromkeys(names) if names.count(name) > 1)
+        raise InputError(f"items are listed twice: {repeated}")

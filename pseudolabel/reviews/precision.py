@@ -110,9 +110,8 @@ def weigh(sample: Sample, decisions: Mapping[str, str], unsure_as: str | None = 
         if decision in (RIGHT, WRONG):
             decided.append((item, decision == RIGHT))
     if not decided:
-        raise InputError(
-            "not one addition was found right or wrong", "--judgements", "Judge some of the page's items first."
-        )
+        message = "not one addition was judged right or wrong"
+        raise InputError(message, "judgements", "Judge some of the page's items first.")
     items, right = zip(*decided, strict=True)
     group_of, sizes = _neighbours(sample.strata, [item.stratum for item in items])
     groups = np.array([group_of[item.stratum] for item in items])

@@ -236,8 +236,8 @@ CASES = (
     REVIEW,
     with_overwrite(REVIEW, ("review", "--budget", 5)),
     Case(
-        "review --judgements",
-        ("review", "--judgements", "work/judged.csv"),
+        "review estimate",
+        ("review", "estimate", "work/judged.csv"),
         (*REVIEWED, "review", "judged.csv"),
         folder("review-result"),
     ),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pseudolabel.errors import InputError
-from pseudolabel.reviews.curve import NONE_REACHES, OWN, POOLED, UNCHANGED, precision_curve, thresholds_for
+from pseudolabel.reviews.curve import NONE_REACHES, OWN, POOLED, UNCHANGED, Target, precision_curve, thresholds_for
 from pseudolabel.reviews.items import Item, make_sample
 from pseudolabel.reviews.precision import weigh
-from pseudolabel.reviews.sampling import float_column
+from pseudolabel.reviews.stratified import float_column
 
 
 def weighed_of(rows):
@@ -36,14 +36,14 @@ def test_lowest_floor_that_reaches_the_target_is_a_wrong_ones_score():
     rows = [("a", 0.1 + i / 100, i not in (0, 3, 5)) for i in range(40)]
     weighed, scores = weighed_of(rows), np.array([score for _, score, _ in rows])
     before = {"a": 0.12, "b": 0.5, "none": None}
-    new, point = thresholds_for(0.98, before, weighed, ["a"] * 40, scores, own_judged=100)
+    new, point = thresholds_for(Target(0.98), before, weighed, ["a"] * 40, scores, own_judged=100)
     assert point.floor == rows[5][1]
     assert point.estimate.precision == 1
     assert new["a"].threshold == point.floor
     assert (new["a"].rule, new["b"].rule, new["none"].rule) == (POOLED, UNCHANGED, UNCHANGED)
     assert new["b"].threshold == 0.5
     assert new["none"].threshold is None
-    new, _ = thresholds_for(0.5, before, weighed, ["a"] * 40, scores)
+    new, _ = thresholds_for(Target(0.5), before, weighed, ["a"] * 40, scores)
     assert new["a"].threshold == 0.12  # nothing needs to rise
 
 
@@ -54,7 +54,7 @@ def test_class_with_enough_judgements_has_its_own_floor_or_none():
     rows = good + bad + rest
     before = {class_id: 0.3 for class_id, _, _ in rows}
     scores, class_of = np.array([row[1] for row in rows]), [row[0] for row in rows]
-    new, point = thresholds_for(0.95, before, weighed_of(rows), class_of, scores)
+    new, point = thresholds_for(Target(0.95), before, weighed_of(rows), class_of, scores)
     assert (new["good"].threshold, new["good"].rule) == (good[2][1], OWN)  # 26 of 27
     assert (new["bad"].threshold, new["bad"].rule) == (None, NONE_REACHES)
     assert {new[f"k{i}"].threshold for i in range(20)} == {point.floor} == {rest[9][1]}
@@ -65,9 +65,9 @@ def test_target_out_of_reach_is_named_with_the_best_there_is():
     rows = [("a", 0.1 + i / 100, i % 2) for i in range(40)]
     scores = np.array([row[1] for row in rows])
     with pytest.raises(InputError, match=r"no floor reaches 0\.9: the estimate is at most 0\.5"):
-        thresholds_for(0.9, {"a": 0.1}, weighed_of(rows), ["a"] * 40, scores)
+        thresholds_for(Target(0.9), {"a": 0.1}, weighed_of(rows), ["a"] * 40, scores)
     with pytest.raises(InputError, match="fewer than 10 additions"):
-        thresholds_for(0.9, {"a": 0.1}, weighed_of(rows[:9]), ["a"] * 9, scores[:9])
+        thresholds_for(Target(0.9), {"a": 0.1}, weighed_of(rows[:9]), ["a"] * 9, scores[:9])
 
 
 def test_to_be_sure_the_floor_is_higher_and_keeps_its_promise(simulate_ledger, sample_of):
@@ -79,7 +79,9 @@ def test_to_be_sure_the_floor_is_higher_and_keeps_its_promise(simulate_ledger, s
         weighed, before = weigh(sample, answers), dict.fromkeys(ledger["class_id"].to_pylist(), 0.0)
         for sure, found in kept.items():
             try:
-                _, point = thresholds_for(0.8, before, weighed, ledger["class_id"].to_pylist(), scores, sure, 1000)
+                _, point = thresholds_for(
+                    Target(0.8, sure), before, weighed, ledger["class_id"].to_pylist(), scores, 1000
+                )
             except InputError:
                 continue
             found.append(truth[scores > point.floor].mean())

@@ -93,5 +93,5 @@ def test_strange_choice_is_named_with_its_task(tmp_path, tone_sample, tone_sourc
     write_label_studio(tmp_path, tone_sample(), tone_sources())
     tasks = json.loads((tmp_path / "label_studio.json").read_text(encoding="utf-8"))
     (tmp_path / "export.json").write_text(json.dumps(list(exported(tasks[:1], [[("maybe", False)]]))))
-    with pytest.raises(InputError, match=r"task 1: choice 'maybe' is none of right, wrong, unsure"):
+    with pytest.raises(InputError, match=r"task 1: choice 'maybe' is not one of right, wrong, unsure"):
         read_label_studio_export(tmp_path / "export.json")

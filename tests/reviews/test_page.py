@@ -133,5 +133,5 @@ def test_files_of_the_page_are_installed_with_the_package():
     listed = configparser.ConfigParser()
     listed.read(package.parent / "setup.cfg")
     patterns = listed["options.package_data"]["pseudolabel.reviews"].split(", ")
-    beside = [path for path in (package / "reviews").iterdir() if path.suffix in (".html", ".css", ".js")]
+    beside = [path for path in (package / "reviews").iterdir() if path.suffix in (".j2", ".css", ".js")]
     assert beside and all(any(path.match(pattern) for pattern in patterns) for path in beside)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pseudolabel.reviews.decoys import corrected, reliability
 from pseudolabel.reviews.items import Item, make_sample
 from pseudolabel.reviews.precision import Estimate, weigh, wilson
-from pseudolabel.reviews.reliability import corrected, reliability
 
 
 def decoys(n: int) -> list[Item]:

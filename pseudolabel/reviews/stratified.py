@@ -1,8 +1,8 @@
-"""Sampling: which additions of a ledger are judged, so that the judgements speak for all of them.
+"""Stratified sampling: which additions of a ledger are judged, so that the judgements speak for all of them.
 
 Additions differ by class, type and score band, and so does how often they are right. Strata are as fine as the budget
-gives them four items on average: class x type x band, else type x band, else type, else none. What is no stratum
-orders the rows inside one, and rows are taken at equal steps from a random start (systematic sampling), so that classes
+gives them four items on average: class x type x band, else type x band, else type, else one. The other levels order
+the rows inside a stratum, and rows are taken at equal steps from a random start (systematic sampling), so that classes
 are spread as they are in the ledger. Every addition of a stratum is drawn with the probability n_h / N_h, known and
 above 0; an item stands for N_h / n_h additions.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,20 +26,19 @@ NEEDED = ("error", "because", "score", "threshold", "window_s", "onset_s")
 LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average weights grow uneven
 EVEN_SHARE = 4  # this part of the budget may go to strata that their size alone would give less than the others
 EDGE_DIGITS = 2
+FINENESS = (("type", "band", "class"), ("type", "band"), ("type",), ())  # of strata, finest first
 
 
-@dataclass(frozen=True)
-class Cells:
-    """What the rows of a ledger are stratified by: (M,) small whole numbers each, and what they mean.
+class Level(NamedTuple):
+    """What rows of a ledger are divided by: the number (M,) of each row, and the names that the numbers mean."""
 
-    `band` counts up with the score; the last one, `by rule`, has the additions that no score decided.
-    """
+    numbers: np.ndarray
+    names: tuple[str, ...]
 
-    class_of: np.ndarray
-    type_of: np.ndarray
-    band_of: np.ndarray
-    class_ids: tuple[str, ...]
-    bands: tuple[str, ...]
+    def sizes(self) -> dict[str, int]:
+        """Return the number of rows of each name that has any."""
+        counts = np.bincount(self.numbers, minlength=len(self.names)).tolist()
+        return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def band_edges(scores: np.ndarray, n_bands: int) -> tuple[float, ...]:
 
     NaN, added by rule, does not count. Bands that would hold nothing are left out: there may be fewer.
     """
-    known = scores[~np.isnan(scores)]
-    if not len(known):
+    scores = scores[~np.isnan(scores)]
+    if not len(scores):
         return ()
-    quantiles = np.quantile(known, np.arange(1, n_bands) / n_bands)
+    quantiles = np.quantile(scores, np.arange(1, n_bands) / n_bands)
     edges = np.unique([float(f"{value:.{EDGE_DIGITS}g}") for value in quantiles])
-    held = np.unique(band_numbers(known, edges))
+    held = np.unique(band_numbers(scores, edges))
     return tuple(edges[held[1:] - 1].tolist())
 
 
@@ -74,38 +74,41 @@ def band_numbers(scores: np.ndarray, edges: Sequence[float]) -> np.ndarray:
 
 
 def band_names(edges: Sequence[float]) -> tuple[str, ...]:
-    """Return what the bands are called, the last one `by rule`."""
+    """Return the names of the bands, the last one `by rule`."""
     ends = ["0", *(f"{edge:.12g}" for edge in edges), "1"]
     return (*(f"{low}-{high}" for low, high in itertools.pairwise(ends)), BY_RULE)
 
 
 def float_column(ledger: pa.Table, name: str) -> np.ndarray:
-    """Return a column as (M,) float64, NaN where it is empty; InputError where it is missing."""
+    """Return a column as (M,) float64, NaN where it is empty; InputError where there is no such column."""
     _check_columns(ledger, (name,), "--ledger")
     return pc.fill_null(ledger[name].cast(pa.float64()), float("nan")).to_numpy()
 
 
-def _check_columns(ledger: pa.Table, needed: Sequence[str], place: object) -> None:
+def _check_columns(ledger: pa.Table, needed: Sequence[str], source: object) -> None:
     absent = [name for name in needed if name not in ledger.column_names]
     if absent:
-        raise InputError(f"column {absent[0]!r} is missing", place, "Give a ledger as `enhance` wrote it.")
+        raise InputError(f"column {absent[0]!r} is missing", source, "Give a ledger as `enhance` wrote it.")
 
 
-def cells_of(ledger: pa.Table, edges: Sequence[float], place: object = "") -> Cells:
-    """Return class, type and band of every addition.
+def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> dict[str, Level]:
+    """Return `type`, `band` and `class` of every addition; bands count up with the score, the last is `by rule`.
 
     Raises:
-        InputError: a column is missing, or an error type is none of I, II and I+II.
+        InputError: a column is missing, or an error type is not one of I, II and I+II.
     """
-    _check_columns(ledger, NEEDED, place)
+    _check_columns(ledger, NEEDED, source)
     types = pc.fill_null(pc.index_in(ledger["error"], value_set=pa.array(TYPES)), -1).to_numpy()
-    if (types < 0).any():
-        row = int(np.argmax(types < 0))
-        raise InputError(f"error {ledger['error'][row].as_py()!r} in data row {row + 1} is none of I, II, I+II", place)
+    for row in np.flatnonzero(types < 0)[:1].tolist():
+        error = ledger["error"][row].as_py()
+        raise InputError(f"error {error!r} in data row {row + 1} is not one of {', '.join(TYPES)}", source)
     class_ids = sorted(pc.unique(ledger["class_id"]).to_pylist())
     classes = pc.index_in(ledger["class_id"], value_set=pa.array(class_ids, pa.string())).to_numpy()
-    bands = band_numbers(float_column(ledger, "score"), edges)
-    return Cells(classes.astype(np.int64), types.astype(np.int64), bands, tuple(class_ids), band_names(edges))
+    return {
+        "type": Level(types.astype(np.int64), TYPES),
+        "band": Level(band_numbers(float_column(ledger, "score"), edges), band_names(edges)),
+        "class": Level(classes.astype(np.int64), tuple(class_ids)),
+    }
 
 
 def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.ndarray:
@@ -131,8 +134,7 @@ def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.n
     counts = np.floor(wanted + 1e-9).astype(np.int64)
     while (left := total - int(counts.sum())) > 0:  # largest remainders, the first stratum where they are equal
         open_ = np.flatnonzero(counts < sizes)
-        first = open_[np.argsort(-(wanted - counts)[open_], kind="stable")][:left]
-        counts[first] += 1
+        counts[open_[np.argsort(-(wanted - counts)[open_], kind="stable")][:left]] += 1
     return counts
 
 
@@ -151,77 +153,68 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
     """
     if not len(ledger):
         raise InputError("the ledger has no additions to review")
-    cells = cells_of(ledger, edges)
-    if per_class:
-        groups, names = _groups(cells, (True, False, False))
-        sizes = np.bincount(groups)
-        floors = np.minimum(sizes, per_class)
-        if budget and floors.sum() > budget:
-            raise InputError(
-                f"{budget} items are fewer than the {floors.sum()} that --per-class {per_class} asks for", "--budget",
-                "Raise it, or lower --per-class.",
-            )  # fmt: skip
-        counts = allocate(sizes, budget or int(floors.sum()), per_class)
-    else:
-        groups, names = _finest(cells, budget)
-        sizes = np.bincount(groups)
-        least = max(LEAST if LEAST * len(sizes) <= budget else 1, budget // (EVEN_SHARE * len(sizes)))
-        counts = allocate(sizes, budget, least)
+    levels = levels_of(ledger, edges)
+    groups, names = _strata(levels, ("class",)) if per_class else _finest(levels, budget)
+    sizes = np.bincount(groups)
+    counts = _counts(sizes, budget, per_class)
     rng = np.random.default_rng(seed)
-    order = _order(cells, groups, rng.permutation(len(ledger)))
+    shuffled = rng.permutation(len(ledger))  # alike rows are neighbours in a stratum, equal ones in random order
+    order = np.lexsort((shuffled, *(levels[level].numbers for level in ("class", "band", "type")), groups))
     starts, first = rng.random(len(sizes)), np.cumsum(sizes) - sizes
     picked = [
         first[h] + np.floor((starts[h] + np.arange(counts[h])) * (sizes[h] / counts[h])).astype(np.int64)
         for h in range(len(sizes))
     ]
     rows = order[np.concatenate(picked)]
-    strata_of_rows = np.repeat(np.arange(len(sizes)), counts)
     in_order = np.argsort(rows)
-    stratum = strata_of_rows[in_order]
+    stratum = np.repeat(np.arange(len(sizes)), counts)[in_order]
     strata = dict(zip(names, sizes.tolist(), strict=True))
     return Drawn(rows[in_order], tuple(names[h] for h in stratum), (sizes / counts)[stratum], strata, tuple(edges))
 
 
-def _groups(cells: Cells, by: tuple[bool, bool, bool]) -> tuple[np.ndarray, list[str]]:
-    """Return the stratum (M,) of each row, and the names of the strata; by type, then band, then class."""
-    by_class, by_type, by_band = by
-    codes = np.zeros(len(cells.class_of), np.int64)
-    if by_type:
-        codes = cells.type_of
-    if by_band:
-        codes = codes * len(cells.bands) + cells.band_of
-    if by_class:
-        codes = codes * len(cells.class_ids) + cells.class_of
-    _, example, groups = np.unique(codes, return_index=True, return_inverse=True)
-    names = []
-    for row in example.tolist():
-        parts = [TYPES[cells.type_of[row]]] * by_type + [cells.bands[cells.band_of[row]]] * by_band
-        names.append(" | ".join(parts + [cells.class_ids[cells.class_of[row]]] * by_class) or "all")
-    return groups, names
+def _counts(sizes: np.ndarray, budget: int | None, per_class: int | None) -> np.ndarray:
+    """Return how many items each stratum gets."""
+    if not per_class:
+        least = LEAST if LEAST * len(sizes) <= budget else 1
+        return allocate(sizes, budget, max(least, budget // (EVEN_SHARE * len(sizes))))
+    needed = int(np.minimum(sizes, per_class).sum())
+    if budget and needed > budget:
+        message = f"{budget} items are fewer than the {needed} that --per-class {per_class} asks for"
+        raise InputError(message, "--budget", "Raise it, or lower --per-class.")
+    return allocate(sizes, budget or needed, per_class)
 
 
-def _finest(cells: Cells, budget: int) -> tuple[np.ndarray, list[str]]:
+def _strata(levels: dict[str, Level], by: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the stratum (M,) of each row, and the names of the strata, in the order of the levels in `by`."""
+    codes = np.zeros(len(levels["type"].numbers), np.int64)
+    for level in by:
+        codes = codes * len(levels[level].names) + levels[level].numbers
+    _, examples, groups = np.unique(codes, return_index=True, return_inverse=True)
+    parts = [[levels[level].names[levels[level].numbers[row]] for level in by] for row in examples]
+    return groups, [" | ".join(names) or "all" for names in parts]
+
+
+def _finest(levels: dict[str, Level], budget: int) -> tuple[np.ndarray, list[str]]:
     """Return the finest strata that the budget gives enough items on average."""
-    for by in ((True, True, True), (False, True, True), (False, True, False)):
-        groups, names = _groups(cells, by)
-        if MEAN * len(names) <= budget:
-            return groups, names
-    return _groups(cells, (False, False, False))
-
-
-def _order(cells: Cells, groups: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
-    """Return the rows stratum by stratum; inside, alike rows lie together, and equal ones in random order."""
-    inside = (cells.type_of, cells.band_of, cells.class_of)
-    return np.lexsort((shuffled, *inside[::-1], groups))
+    strata = (_strata(levels, by) for by in FINENESS)
+    return next((groups, names) for groups, names in strata if MEAN * len(names) <= budget or names == ["all"])
 
 
 def items_of(ledger: pa.Table, drawn: Drawn) -> list[Item]:
     """Return the drawn rows as items without a number, in the order of the ledger."""
     rows = ledger.take(pa.array(drawn.rows)).to_pylist()
+    numbers = ("score", "threshold", "window_s", "onset_s")
     return [
         Item(
-            "", row["clip_id"], row["class_id"], ADDED, row["error"], tuple(filter(None, row["because"].split(";"))),
-            row["score"], row["threshold"], row["window_s"], row["onset_s"], stratum, weight,
+            item="",
+            clip_id=row["clip_id"],
+            class_id=row["class_id"],
+            kind=ADDED,
+            error=row["error"],
+            because=tuple(filter(None, row["because"].split(";"))),
+            **{name: row[name] for name in numbers},
+            stratum=stratum,
+            weight=weight,
         )
         for row, stratum, weight in zip(rows, drawn.strata_of_rows, drawn.weights.tolist(), strict=True)
-    ]  # fmt: skip
+    ]

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.errors import InputError
-from pseudolabel.reviews.sampling import (
+from pseudolabel.reviews.stratified import (
     allocate,
     band_edges,
     band_names,
     band_numbers,
-    cells_of,
     draw,
     float_column,
     items_of,
+    levels_of,
 )
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -104,12 +104,12 @@ def test_every_addition_is_drawn_as_often_as_its_weight_says(simulate_ledger):
 def test_classes_are_spread_inside_strata_as_in_the_ledger(simulate_ledger):
     ledger, _ = simulate_ledger(4000, 12, 0.8)
     drawn = draw(ledger, (), 100, None, 0)  # 4 strata: types, and by rule
-    cells = cells_of(ledger, ())
+    types, bands, classes = (levels_of(ledger, ())[name].numbers for name in ("type", "band", "class"))
     for name in drawn.strata:
         rows = drawn.rows[np.array(drawn.strata_of_rows) == name]
-        in_stratum = (cells.type_of == cells.type_of[rows[0]]) & (cells.band_of == cells.band_of[rows[0]])
-        expected = np.bincount(cells.class_of[in_stratum], minlength=12) * len(rows) / in_stratum.sum()
-        assert (np.abs(np.bincount(cells.class_of[rows], minlength=12) - expected) <= 1 + 1e-9).all()
+        in_stratum = (types == types[rows[0]]) & (bands == bands[rows[0]])
+        expected = np.bincount(classes[in_stratum], minlength=12) * len(rows) / in_stratum.sum()
+        assert (np.abs(np.bincount(classes[rows], minlength=12) - expected) <= 1 + 1e-9).all()
 
 
 def test_same_seed_draws_the_same_and_another_seed_another(simulate_ledger):
@@ -134,9 +134,9 @@ def test_ledgers_that_cannot_be_sampled_are_named(simulate_ledger):
     with pytest.raises(InputError, match="no additions"):
         draw(ledger.slice(0, 0), (), 5, None, 0)
     with pytest.raises(InputError, match="column 'score' is missing"):
-        cells_of(ledger.drop_columns(["score"]), ())
+        levels_of(ledger.drop_columns(["score"]), ())
     strange = ledger.set_column(2, "error", pa.array(["I"] * 19 + ["III"]))
     with pytest.raises(InputError, match="error 'III' in data row 20"):
-        cells_of(strange, ())
+        levels_of(strange, ())
     with pytest.raises(InputError, match="fewer than the"):
         draw(ledger, (), 3, 5, 0)

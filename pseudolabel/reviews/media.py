@@ -1,26 +1,71 @@
-"""Pictures of clips for the review page: log-mel as a small PNG, time from left to right, low tones at the bottom."""
+"""Sound and pictures of the clips on a review page, and where to listen to clips without sound."""
 
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pseudolabel.audio.clips import ClipStore, pack
+from pseudolabel.labels.aliases import YOUTUBE, clip_name
+
 if TYPE_CHECKING:
     from pseudolabel.audio.frontend import LogMel
+
+FLAC_FRAME = 4096  # samples, as libFLAC packs them
+WATCH = "https://www.youtube.com/watch?v={video}&t={second}s"
 
 N_MELS, WIDEST = 72, 640  # pixels; the page stretches them
 RANGE_DB, LEVELS = 70.0, 64  # what lies so far under the loudest point of the clip is black
 WINDOW_S, HOP_S = 0.064, 0.010
 F_MIN, F_MAX = 50.0, 16_000.0  # Hz
-TICKS = (100, 300, 1_000, 3_000, 8_000)  # Hz, where the page writes a frequency beside the picture
+TICKS = (100, 300, 1_000, 3_000, 8_000)  # Hz, written beside the picture
 COLOURS = "magma"
 
 
+def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
+    """Return the sound of a clip (an id or alias of the store) as a FLAC file, which every browser plays.
+
+    Three frames of silence follow the clip: Chromium (FFmpeg) cannot seek into the last two.
+    """
+    pcm = np.pad(clips.read_pcm16(int(clips.rows([clip_id])[0])), (0, 3 * FLAC_FRAME))
+    return pack(pcm, "flac", clips.sample_rate).tobytes()
+
+
+def video_of(
+    clip_id: str, segments: Mapping[str, tuple[float, float]] | None, guess: bool
+) -> tuple[str, float | None] | None:
+    """Return the YouTube id that a clip was cut from, and the second of the video at which it begins, None if unknown.
+
+    Args:
+        segments: {clip id: (start, end)}, seconds, of an AudioSet segment list.
+        guess: take an id that looks like a video's for one, though nothing says where the clip begins.
+
+    Returns:
+        None where the id does not name a video.
+    """
+    name, segments = clip_name(clip_id), segments or {}
+    if not YOUTUBE.fullmatch(name.bare_id):
+        return None
+    if name.start_ms is not None:
+        return name.bare_id, name.start_ms / 1000
+    segment = segments.get(clip_id) or segments.get(name.bare_id)
+    if segment is not None:
+        return name.bare_id, float(segment[0])
+    return (name.bare_id, None) if guess else None
+
+
+def watch_url(video: str, second: float) -> str:
+    """Return the address at which a video plays from a second on."""
+    return WATCH.format(video=video, second=math.floor(second))
+
+
 def log_mel_png(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Return the log-mel picture of a clip as PNG bytes, N_MELS high and at most WIDEST wide.
+    """Return the log-mel picture of a clip as PNG bytes: N_MELS high, low tones at the bottom, at most WIDEST wide.
 
     Args:
         samples: (T,) float32 in [-1, 1]; short clips are padded with zeros.
@@ -55,11 +100,9 @@ def frequency_ticks(sample_rate: int) -> list[tuple[float, int]]:
 def _front_end(sample_rate: int) -> LogMel:
     from pseudolabel.audio.frontend import LogMel, LogMelOptions
 
-    n_fft = 1 << round(np.log2(WINDOW_S * sample_rate))
-    options = LogMelOptions(
-        sample_rate, n_fft / sample_rate, max(HOP_S, 1 / sample_rate), N_MELS, F_MIN, _highest(sample_rate), RANGE_DB
-    )
-    return LogMel(options)
+    window_s = (1 << round(np.log2(WINDOW_S * sample_rate))) / sample_rate
+    hop_s = max(HOP_S, 1 / sample_rate)
+    return LogMel(LogMelOptions(sample_rate, window_s, hop_s, N_MELS, F_MIN, _highest(sample_rate), RANGE_DB))
 
 
 @lru_cache(maxsize=1)
