@@ -182,6 +182,7 @@ def test_every_verb_is_a_module_with_a_main():
         ("pseudolabel.scores.store", ("torch", "sklearn", "matplotlib")),
         ("pseudolabel.score", ("torch", "sklearn", "matplotlib")),  # and scores.answers, which it imports
         ("pseudolabel.prepare", ("torch",)),
+        ("pseudolabel.review", ("torch", "sklearn", "matplotlib")),
     ],
 )
 def test_what_must_start_fast_leaves_slow_libraries_alone(module, absent):
