@@ -309,8 +309,9 @@ def test_the_esc50_recordings_give_ten_classes_and_25_with_their_ancestors(share
 
 
 def test_run_killed_while_outputs_get_their_names_is_finished_by_the_same_command(tmp_path, monkeypatch):
-    small = verb.SimulateOptions(scenes=10, validation=2, eval=2, scene=verb.SceneOptions(duration_s=2.0))
-    verb.simulate(tmp_path / "whole", small)
+    scene = verb.SceneOptions(duration_s=2.0)
+    small = partial(verb.SimulateOptions, scenes=10, validation=2, eval=2, scene=scene, processes=1)
+    verb.simulate(small(work=tmp_path / "whole"))
     replace, rename = os.replace, os.rename
     for n_done in (0, 3, len(verb.TABLES) - 1, len(verb.TABLES)):
         work, moved = tmp_path / f"killed-{n_done}", []
@@ -325,12 +326,14 @@ def test_run_killed_while_outputs_get_their_names_is_finished_by_the_same_comman
         monkeypatch.setattr(os, "replace", killed)
         monkeypatch.setattr(os, "rename", partial(killed, move=rename))
         with pytest.raises(KeyboardInterrupt):
-            verb.simulate(work, small)
+            verb.simulate(small(work=work))
         monkeypatch.setattr(os, "replace", replace)
         monkeypatch.setattr(os, "rename", rename)
-        verb.simulate(work, small)
+        verb.simulate(small(work=work))
         assert not (work / verb.PARTS_FOLDER).exists()
-        for name in (*verb.TABLES, *(f"scenes/{path.name}" for path in (tmp_path / "whole/scenes").iterdir())):
+        assert json.loads((work / "run.json").read_text())["verb"] == "simulate"
+        tables = [name for name in verb.TABLES if name != "run.json"]
+        for name in (*tables, *(f"scenes/{path.name}" for path in (tmp_path / "whole/scenes").iterdir())):
             assert (work / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (n_done, name)
 
 

@@ -17,6 +17,7 @@ from pseudolabel.audio.clips import FULL_SCALE, pack, to_pcm16
 from pseudolabel.audio.decoding import Tape, Undecodable
 from pseudolabel.audio.files import AudioSource, UnreadableAudio
 from pseudolabel.audio.streams import SoundStream, joined, scaled_down, streams
+from pseudolabel.options import Options
 
 SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
 LONG_SAMPLES = 1 << 23  # a recording of more, 8.7 minutes at 16 kHz, is not held in memory
@@ -26,7 +27,7 @@ LEAST_AUDIBLE = 0.001  # share of samples that are not 0; a recording scaled dow
 
 
 @dataclass(frozen=True)
-class ClipOptions:
+class ClipOptions(Options):
     """How a recording becomes a clip."""
 
     sample_rate: int = 16000

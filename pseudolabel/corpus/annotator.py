@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse, special
 
-from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.options import check_types
+from pseudolabel.options import SHARE, Options, option
 
 # The smaller parameter of the Beta distribution that probabilities are drawn from. Below 1 the density piles up at that
 # end: at a mean of a half both parameters are .35, a U whose arms are "nearly complete" and "nearly all missing".
@@ -27,28 +26,27 @@ SPREAD = 0.35
 WHY = ("child", "parent", "branch", "false")
 
 
+def _slip(mean: float, name: str) -> float:
+    words = f"mean probability of a {name}; the probabilities of the classes are drawn widely around it"
+    return option(mean, words, SHARE, metavar="P")
+
+
 @dataclass(frozen=True)
-class AnnotatorOptions:
+class AnnotatorOptions(Options):
     """Mean probability of each slip over the classes; with the defaults about a third of all true labels is missing."""
 
-    missing_child: float = 0.35
-    """An event is given as one of the ancestors of its class only, per clip and class."""
-    missing_parent: float = 0.3
-    """An ancestor is not given beside its descendant, per clip and ancestor."""
-    missed_event: float = 0.06
-    """The events of a class go unnoticed, and with them every ancestor that no other event supports."""
-    false_label: float = 0.002
-    """An absent class is given, per clip and absent class."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        for name, mean in vars(self).items():
-            if not 0 <= mean <= 1:
-                raise InputError(f"a probability must lie in [0, 1], not {mean}", f"--{name.replace('_', '-')}")
+    # An event is given as one of the ancestors of its class only, per clip and class.
+    missing_child: float = _slip(0.35, "missing child")
+    # An ancestor is not given beside its descendant, per clip and ancestor.
+    missing_parent: float = _slip(0.3, "missing parent")
+    # The events of a class go unnoticed, and with them every ancestor that no other event supports.
+    missed_event: float = _slip(0.06, "missed event")
+    # An absent class is given, per clip and absent class.
+    false_label: float = _slip(0.002, "false label")
 
 
 class Annotation(NamedTuple):
-    """What the annotator made of one clip: class ids in vocabulary order, and (class id, why) of every slip.
+    """The labels of one clip: true and given class ids in vocabulary order, and (class id, why) of every slip.
 
     `given` = truth - {dropped for child, parent, branch} | {dropped for false}, exactly.
     """
@@ -116,7 +114,7 @@ class Annotator:
         n_classes = len(self.vocabulary)
         rng = np.random.default_rng([self.seed, *hashlib.sha256(clip_id.encode()).digest()[:8]])
         below = dict(zip(self.rates, rng.random((len(self.rates), n_classes)), strict=True))
-        which = rng.random(n_classes)  # always drawn, so that each class's slips do not hang on the other classes
+        which = rng.random(n_classes)  # always drawn, so that the slips of a class do not depend on other classes
         slips = {slip: below[slip] < rates for slip, rates in self.rates.items()}  # NaN compares as False
 
         events = sorted({self.vocabulary.index[class_id] for class_id in event_classes})

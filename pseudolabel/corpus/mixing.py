@@ -1,4 +1,4 @@
-"""Make the scenes of a corpus block by block, in any number of processes; a killed run goes on where it stopped."""
+"""Mix the scenes of a corpus block by block, in any number of processes; a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from pseudolabel.artefacts import write_json
 from pseudolabel.audio.clips import to_pcm16
-from pseudolabel.corpus.outputs import RECIPE, SCENES, not_parts
+from pseudolabel.corpus.outputs import RECIPE, not_unfinished
 from pseudolabel.corpus.scenes import Event, SceneOptions, make_scene
 from pseudolabel.corpus.sources import POOLS, Sound, SoundLibrary
+from pseudolabel.layout import SCENES
 from pseudolabel.progress import Progress
 from pseudolabel.temporaries import remove
 from pseudolabel.workers import process_pool
@@ -27,11 +28,11 @@ BLOCK = 32  # scenes made, and recorded as done, together
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the scenes, and nothing else.
+    """Everything that decides the scenes, and nothing else.
 
     Attributes:
         sounds: isolated sounds, each with its part.
-        folder: where recordings lie; None for synthesised sounds.
+        folder: of recordings; None for synthesised sounds.
         class_ids: (K,) classes of the sounds.
         priors: {list: (K,) probability of each class}.
         sizes: {list: number of scenes}.
@@ -60,7 +61,7 @@ class Recipe:
         ]
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what must be equal for the scenes of two runs to be the same, as JSON has it."""
+        """Return what must be equal for two runs to make the same scenes, as JSON values."""
         from pseudolabel import __version__
 
         sizes = [(self.folder / sound.file).stat().st_size for sound in self.sounds if sound.file]
@@ -78,11 +79,11 @@ def class_priors(n: int, exponent: float, seed: int) -> list[float]:
     return [float(weight) for weight in weights / weights.sum()]
 
 
-def open_parts(folder: Path, recipe: Recipe) -> Path:
+def open_unfinished(folder: Path, recipe: Recipe) -> Path:
     """Return `folder`, ready for the unfinished work of this recipe; that of another recipe is removed."""
     mark, fingerprint = folder / RECIPE, recipe.fingerprint()
     if not (mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == fingerprint):
-        remove(folder, not_parts)
+        remove(folder, not_unfinished)
     for name in (SCENES, "blocks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_json(mark, fingerprint)
@@ -90,21 +91,21 @@ def open_parts(folder: Path, recipe: Recipe) -> Path:
 
 
 def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, list[Event]]:
-    """Write the scenes that are not there yet to `parts`/scenes; return {clip id: events} of all, in order."""
+    """Write the missing scenes to `parts`/scenes; return {clip id: events} of all, in order."""
     blocks = recipe.blocks()
     missing = [block for block in blocks if not _events_path(parts, block).is_file()]
     n_scenes = sum(recipe.sizes.values())
     n_done = n_scenes - sum(stop - first for _, first, stop in missing)
     if n_done:
-        print(f"going on: {n_done} of {n_scenes} scenes are there from an interrupted run", file=sys.stderr)
+        print(f"continuing: {n_done} of {n_scenes} scenes are there from an interrupted run", file=sys.stderr)
     with Progress("mixing scenes", n_scenes, "scene", start=n_done) as progress:
         for n in _run(missing, recipe, parts, min(processes, len(missing))):
             progress.advance(n)
-    found = {}
+    events_of = {}
     for block in blocks:
         for clip_id, events in json.loads(_events_path(parts, block).read_text(encoding="utf-8")).items():
-            found[clip_id] = [Event(**event) for event in events]
-    return found
+            events_of[clip_id] = [Event(**event) for event in events]
+    return events_of
 
 
 def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrary, parts: Path) -> int:
@@ -115,11 +116,11 @@ def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrar
     events = {}
     for number in range(first, stop):
         clip_id = CLIP_IDS[list_name].format(number)
-        scene, heard = recipe.make(library, list_name, number)
-        encoded = io.BytesIO()  # soundfile waits for the disk after every file that it writes itself
+        scene, in_scene = recipe.make(library, list_name, number)
+        encoded = io.BytesIO()  # soundfile waits for the disk after each file that it writes
         soundfile.write(encoded, to_pcm16(scene), recipe.scene.sample_rate, format="FLAC", subtype="PCM_16")
-        (parts / "scenes" / f"{clip_id}.flac").write_bytes(encoded.getbuffer())
-        events[clip_id] = [asdict(event) for event in heard]
+        (parts / SCENES / f"{clip_id}.flac").write_bytes(encoded.getbuffer())
+        events[clip_id] = [asdict(event) for event in in_scene]
     write_json(_events_path(parts, block), events)
     return stop - first
 

@@ -1,4 +1,4 @@
-"""Mix scenes from isolated sounds against background noise: what sounds when and how loud is known exactly."""
+"""Scenes: isolated sounds mixed with background noise, so that what sounds when and how loud is known exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from pseudolabel.corpus.synthesis import background_noise
 from pseudolabel.errors import InputError
-from pseudolabel.options import check_types
+from pseudolabel.options import COUNT, Options, option
 
 SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
 REPEATED_BELOW_S = 1.5  # a sound shorter than this may sound several times in one event: a dog barks more than once
@@ -21,22 +21,23 @@ SILENCE = 1e-4  # of the peak (-80 dB): what lies below at either end of a recor
 
 
 @dataclass(frozen=True)
-class SceneOptions:
+class SceneOptions(Options):
     """What every scene of a corpus has in common."""
 
-    duration_s: float = 10.0
-    sample_rate: int = 16_000
-    events: tuple[int, int] = (1, 4)
-    """Fewest and most events a scene, drawn uniformly."""
-    snr_db: tuple[float, float] = (5.0, 25.0)
-    """Lowest and highest level of an event above the background, drawn uniformly."""
+    duration_s: float = option(10.0, "seconds a scene", flag="--duration", metavar="N")
+    sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
+    # Fewest and most events, and lowest and highest level of an event in dB; both are drawn uniformly.
+    events: tuple[int, int] = option((1, 4), "events a scene", metavar=("LOW", "HIGH"))
+    snr_db: tuple[float, float] = option(
+        (5.0, 25.0), "dB of an event over the background", flag="--snr", metavar=("LOW", "HIGH")
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
+        super().__post_init__()
         if not 0.1 <= self.duration_s <= 600:
             raise InputError(f"a scene lasts 0.1 to 600 s, not {self.duration_s:g}", "--duration")
         if not 4_000 <= self.sample_rate <= 192_000:
-            raise InputError(f"a sample rate lies between 4000 and 192000 Hz, not {self.sample_rate}", "--sample-rate")
+            raise InputError(f"a sample rate is between 4000 and 192000 Hz, not {self.sample_rate}", "--sample-rate")
         if not 1 <= self.events[0] <= self.events[1]:
             raise InputError(f"lowest and highest count must be 1 <= LOW <= HIGH, not {self.events}", "--events")
         if not -100 <= self.snr_db[0] <= self.snr_db[1] <= 100:
@@ -49,7 +50,7 @@ class SceneOptions:
 
 
 def trim_silence(samples: np.ndarray) -> np.ndarray:
-    """Return (T,) samples without the silence (80 dB below the peak, or digital) at either end."""
+    """Return samples (T,) without the silence (80 dB below the peak, or digital) at either end."""
     loud = np.flatnonzero(np.abs(samples) > SILENCE * np.abs(samples).max(initial=0))
     return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
 
@@ -59,7 +60,7 @@ def cut_event(sound: np.ndarray, rng: np.random.Generator, options: SceneOptions
 
     A random crop of random length between half a second and the whole sound, faded at both ends; one below 1.5 s may
     sound up to four times. A crop that hits a pause of the sound (mean power 10 dB below the whole sound's) is drawn
-    again; after eight draws it is laid around the sound's peak.
+    again; after eight draws it is placed around the sound's peak.
     """
     rate, longest = options.sample_rate, min(len(sound), options.n_samples)
     shortest = min(round(SHORTEST_CROP_S * rate), longest)
@@ -92,7 +93,7 @@ def fade(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return faded
 
 
-def mix(
+def mix_events(
     background: np.ndarray, events: Sequence[np.ndarray], onsets: Sequence[int], snr_db: Sequence[float]
 ) -> np.ndarray:
     """Return the scene (T,) float32: every event at its SNR over the background, the peak at most PEAK.
@@ -145,5 +146,5 @@ def make_scene(draw_sound, rng: np.random.Generator, options: SceneOptions) -> t
         snrs.append(round(float(rng.uniform(*options.snr_db)), 2))
         offset_s = (onsets[-1] + len(sounds[-1])) / rate
         events.append(Event(onsets[-1] / rate, offset_s, class_id, snrs[-1], source))
-    scene = mix(background, sounds, onsets, snrs)
+    scene = mix_events(background, sounds, onsets, snrs)
     return scene, sorted(events, key=lambda event: (event.onset_s, event.offset_s, event.class_id))

@@ -161,7 +161,7 @@ def test_never_and_always_are_exact():
 
 
 def test_a_probability_beyond_one_names_its_option():
-    with pytest.raises(InputError, match="--missing-parent"):
+    with pytest.raises(InputError, match="missing_parent"):
         AnnotatorOptions(missing_parent=1.5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.corpus.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix, trim_silence
+from pseudolabel.corpus.scenes import PEAK, SceneOptions, cut_event, fade, make_scene, mix_events, trim_silence
 from pseudolabel.errors import InputError
 
 SHORT = SceneOptions(duration_s=1.0, sample_rate=8000)
@@ -23,8 +23,8 @@ def test_stated_snr_is_met_whatever_the_levels(snr, level, onset):
     rng = np.random.default_rng(0)
     background = (0.01 * rng.standard_normal(8000)).astype(np.float32)
     event = (level * rng.standard_normal(4000)).astype(np.float32)
-    scene = mix(background, [event], [onset], [snr])
-    gain = power(mix(background, [event], [onset], [snr])[:onset]) / power(background[:onset]) if onset > 100 else None
+    scene = mix_events(background, [event], [onset], [snr])
+    gain = power(scene[:onset]) / power(background[:onset]) if onset > 100 else None
     scaled = scene / np.sqrt(gain) if gain else scene
     if gain is None and np.abs(scene).max() >= PEAK * 0.999:
         return  # scaled down, and no stretch of pure background to tell by how much
@@ -35,7 +35,7 @@ def test_stated_snr_is_met_whatever_the_levels(snr, level, onset):
 def test_a_loud_scene_is_scaled_as_a_whole():
     background = np.full(1000, 0.01, dtype=np.float32)
     event = np.ones(500, dtype=np.float32)
-    scene = mix(background, [event, event], [0, 250], [60.0, 60.0])
+    scene = mix_events(background, [event, event], [0, 250], [60.0, 60.0])
     assert np.abs(scene).max() == pytest.approx(PEAK)
     assert scene[300] - scene[999] == pytest.approx(2 * (scene[100] - scene[999]), rel=1e-5)
 
