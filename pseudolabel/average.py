@@ -28,7 +28,7 @@ from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, DeviceOptions, VerbO
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
 from pseudolabel.records import Inputs, run_record, sha256, write_run_record
-from pseudolabel.score_import import refuse_foreign_store, write_beside
+from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen

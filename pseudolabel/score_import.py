@@ -1,255 +1,317 @@
-"""Answers of another model become a score store: `score --import`."""
+"""Scores of another model become a score store: `score import`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pseudolabel import cli
-from pseudolabel.artefacts import write_csv, write_json
+from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.layout import CLIPS, SCORES, VOCABULARY
+from pseudolabel.options import POSITIVE, VerbOptions, option, parse_number
+from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record
+from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.answers import listed_lengths, open_answers
 from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
-from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.scores.writing import STORED
+
+Scale = str | float | None  # `clip`, a length in seconds, or not named
 
 
-def at_scale(kind: Callable[[str], object], what: str) -> Callable[[str], tuple[str | float | None, object]]:
+def at_scale(kind: Callable[[str], object]) -> Callable[[str], tuple[Scale, object]]:
     """Return a parser of `VALUE`, or of `2s=VALUE`, which gives a scale (None: not named) and the value."""
 
-    def parse(text: str) -> tuple[str | float | None, object]:
+    def parse(text: str) -> tuple[Scale, object]:
         scale, equals, value = text.partition("=")
         try:
             named = parse_window(scale) if equals else None
-        except argparse.ArgumentTypeError:  # a name with a =
-            named, value = None, text
-        return named, kind(value if equals else text)
+        except InputError:  # a name with a =
+            named = None
+        return named, kind(text if named is None else value)
 
-    parse.__name__ = what
     return parse
 
 
-def add_import_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that only `--import` has."""
-    given = parser.add_argument_group("answers of another model")
-    add, path = given.add_argument, at_scale(Path, "file")
-    add("--import", dest="imported", type=path, nargs="+", action="extend", metavar="FILE|SCALE=FILE",
-        help="scores: .npy, .npz, .h5, .csv; of several scales: clip=whole.npy 2s=windows.npy")  # fmt: skip
-    add("--ids", type=Path, help="clip ids in the file's order: one a line, a CSV file, a label list")
-    add("--classes", help="classes in the file's order: one a line, id2label as JSON, a vocabulary, audioset ...")
-    add("--window-s", type=cli.positive, help="length of the windows of three axes, in seconds, where --import names "
-        "no scale")  # fmt: skip
-    add("--hop-s", type=at_scale(cli.positive, "seconds"), nargs="+", metavar="SECONDS|SCALE=SECONDS",
-        help="from window to window (default: their length)")  # fmt: skip
-    add("--lengths", type=Path, help="CSV file: clip_id and seconds, or n_windows_2s for windows of 2 s (default: "
-        "lengths of --clips, of the work folder of the answers, of the times in --ids)")  # fmt: skip
-    add("--clip-s", type=cli.positive, help="length of the clips that none of these has (default: "
-        f"{DEFAULT_CLIP_S:g} s); no window begins at a clip's end or later")  # fmt: skip
-    add("--dataset", type=at_scale(str, "name"), nargs="+", metavar="NAME|SCALE=NAME", help="array of a .npz or HDF5 "
-        "file (default: the only one of two or three axes); several: clip=A 2s=B")  # fmt: skip
-    add("--name", help="what the store calls the model (default: the file's name)")
-    add("--out-of-fold", action="store_true", help="the model was trained on none of these clips")
+def _seconds(text: str) -> float:
+    return parse_number(text, float, POSITIVE)
 
 
-def import_answers(args: argparse.Namespace, out: Path) -> None:
-    """Make the score store of another model's answers."""
-    files = list(dict.fromkeys(path for _, path in args.imported))
-    inputs, source = Inputs(), cli.vocabulary_source(args, *files, args.ids)
-    if source == "audioset" and not args.vocabulary and (args.work / "vocabulary.csv").exists():
-        note(f"vocabulary: audioset; {args.work / 'vocabulary.csv'} does not belong to {files[0]} (--vocabulary)")
-    for path in (*files, args.ids, args.classes, args.lengths, source):
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(VerbOptions):
+    """Which files hold another model's scores, and of which clips, classes and windows."""
+
+    arrays: tuple[tuple[Scale, Path], ...] = option(
+        (),
+        "scores: .npy, .npz, .h5, .csv; of several scales: clip=whole.npy 2s=windows.npy",
+        parse=at_scale(Path),
+        metavar="FILE|SCALE=FILE",
+        positional=True,
+    )
+    ids: Path | None = option(None, "clip ids in the file's order: one a line, a CSV file, a label list")
+    classes: str | None = option(
+        None, "classes in the file's order: one a line, id2label as JSON, a vocabulary, audioset ..."
+    )
+    vocabulary: str | None = option(
+        None, "gives names of classes their ids (default: vocabulary.csv beside the file, else audioset)"
+    )
+    window_s: float | None = option(
+        None, "length of the windows of an array (clips, windows, classes) whose scale is not named, seconds", POSITIVE
+    )
+    hop_s: tuple[tuple[Scale, float], ...] = option(
+        (), "from window to window (default: their length)", parse=at_scale(_seconds), metavar="SECONDS|SCALE=SECONDS"
+    )
+    lengths: Path | None = option(
+        None,
+        "CSV file: clip_id and seconds, or n_windows_2s for windows of 2 s (default: lengths of --clips, of the work "
+        "folder of the scores, of the times in --ids)",
+    )
+    clips: Path | None = option(None, "clip store of these clips (default: clips.h5 beside the file)")
+    clip_s: float | None = option(
+        None,
+        f"length of the clips that none of these has (default: {DEFAULT_CLIP_S:g} s); no window begins at a clip's end "
+        "or later",
+        POSITIVE,
+    )
+    dataset: tuple[tuple[Scale, str], ...] = option(
+        (),
+        "array of a .npz or HDF5 file (default: the only one of two or three axes); several: clip=A 2s=B",
+        parse=at_scale(str),
+        metavar="NAME|SCALE=NAME",
+    )
+    name: str | None = option(None, "what the store calls the model (default: the file's name)")
+    out_of_fold: bool = option(False, "the model was trained on none of these clips")
+    store: str | None = option(
+        None, "type of all stored scores (default: float32 of whole clips, float16 of windows)", choices=STORED
+    )
+    out: Path | None = option(None, "score store (default: WORK/scores.h5)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.arrays:
+            raise InputError("nothing to import", "score import", "Name a file of scores.")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of scores, each once."""
+        return list(dict.fromkeys(path for _, path in self.arrays))
+
+    @property
+    def output(self) -> Path:
+        """The store to write."""
+        return self.out or self.work / SCORES
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What is imported; no score is read yet.
+
+    Args:
+        parts: the scores at each scale.
+        remark: on classes outside the vocabulary.
+        lengths: of the clips; None where there are no windows.
+    """
+
+    vocabulary: Vocabulary
+    parts: list[Part]
+    remark: str
+    lengths: Lengths | None
+
+
+def import_answers(options: ImportOptions) -> None:
+    """Make the score store of another model's scores."""
+    out = options.output
+    with only_run(out):
+        refuse_foreign_store(out, options.overwrite)
+        _import(options, out)
+
+
+def _import(options: ImportOptions, out: Path) -> None:
+    files, inputs, source = options.files, Inputs(), _vocabulary(options)
+    if source == "audioset" and not options.vocabulary and (options.work / VOCABULARY).exists():
+        note(f"vocabulary: audioset; {options.work / VOCABULARY} does not belong to {files[0]} (--vocabulary)")
+    for path in (*files, options.ids, options.classes, options.lengths, source):
         inputs.read(path)
     refuse_input_as_output(out, inputs.sha256)
-    vocabulary, parts, remark, lengths = open_import(args, source, inputs.read)
-    answers = parts[0].answers
-    record = run_record("score", vars(args), inputs)
+    opened = open_import(options, source, inputs.read)
+    record = run_record("score", asdict(options), inputs)
     attributes = {
-        "vocabulary": vocabulary.name,
-        "model": args.name or "; ".join(dict.fromkeys(path.stem for path in files)),
+        "vocabulary": opened.vocabulary.name,
+        "model": options.name or "; ".join(dict.fromkeys(path.stem for path in files)),
         "imported_sha256": "; ".join(record["inputs"][str(path)] for path in files),
-        "out_of_fold": args.out_of_fold,
+        "out_of_fold": options.out_of_fold,
     }
 
-    def beside(crc32: int, found: Imported) -> None:
-        write_beside(out, {**record, "clipped_scores": found.clipped, "tables_crc32": crc32})
+    def beside(crc32: int, imported: Imported) -> None:
+        write_beside(out, {**record, "clipped_scores": imported.clipped, "tables_crc32": crc32})
 
-    found = import_scores(parts, out, attributes, args.overwrite, lengths, beside, args.store)
-    scales = [f"{part.scale} every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else part.scale
-              for part in parts]  # fmt: skip
-    remarks = [*filter(None, [remark]), *remarks_on(found)]
-    print("; ".join([f"wrote {out}: {len(answers.clip_ids)} clips x {len(answers.class_ids)} classes at "
-                     f"{', '.join(scales)}", *remarks]))  # fmt: skip
+    parts, lengths = opened.parts, opened.lengths
+    imported = import_scores(parts, out, attributes, options.overwrite, lengths, beside, options.store)
+    hops = [f" every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else "" for part in parts]
+    scales = ", ".join(part.scale + hop for part, hop in zip(parts, hops, strict=True))
+    held = f"{len(parts[0].answers.clip_ids)} clips x {len(parts[0].answers.class_ids)} classes at {scales}"
+    print("; ".join([f"wrote {out}: {held}", *filter(None, [opened.remark]), *_remarks(imported)]))
 
 
-def open_import(
-    args: argparse.Namespace, source: str | Path, read: Callable[[Path], Path] = Path
-) -> tuple[Vocabulary, list[Part], str, Lengths | None]:
-    """Return vocabulary, answers, a remark on classes outside the vocabulary and lengths; no score is read yet.
+def plan_import(options: ImportOptions) -> str:
+    """Return what a dry run says of the store, after checking what can be known."""
+    out, arrays = options.output, named_arrays(options)
+    files = list(dict.fromkeys(path for _, path, _ in arrays))
+    inputs = [*files, options.ids, options.clips, options.lengths]
+    dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
+    refuse_input_as_output(out, inputs)
+    if not dry_run.of_recipe():
+        open_import(options, _vocabulary(options))
+    dry_run.refuse_absent(*inputs)
+    dry_run.promise(out, scales=[scale or options.window_s or CLIP for scale, *_ in arrays])
+    return f"would write {out}: the answers in {first_few(files)}"
+
+
+def _vocabulary(options: ImportOptions) -> str | Path:
+    return cli.vocabulary_source(options, *options.files, options.ids)
+
+
+def open_import(options: ImportOptions, source: str | Path, read: Callable[[Path], Path] = Path) -> Opened:
+    """Open the files of scores.
 
     Args:
         source: of the vocabulary. read: as `lengths_of` takes it.
     """
     vocabulary = Vocabulary.load(source)
-    parts = open_parts(args, vocabulary)
+    parts = open_parts(options, vocabulary)
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
     remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
-    if unknown and args.strict:
-        raise InputError(remark, args.classes or args.imported[0][1], "Give the --vocabulary of these classes.")
-    return vocabulary, parts, remark if unknown else "", lengths_of(args, parts, read)
+    if unknown and options.strict:
+        raise InputError(remark, options.classes or options.files[0], "Give the --vocabulary of these classes.")
+    return Opened(vocabulary, parts, remark if unknown else "", lengths_of(options, parts, read))
 
 
-def remarks_on(found: Imported) -> list[str]:
+def _remarks(imported: Imported) -> list[str]:
     """Return what the user must know of an import."""
     remarks = []
-    for scale, counted in found.real.items():
-        fewest, most = int(counted.counts.min()), int(counted.counts.max())
+    for scale, real in imported.real.items():
+        fewest, most = int(real.counts.min()), int(real.counts.max())
         if fewest < most:
             remarks.append(f"clips have {fewest} to {most} windows of {scale}")
-        if found.silent.get(scale):
-            remarks.append(f"{found.silent[scale]} clips end in windows of {scale} without a score above 0, which lie "
-                           "in the clip and count")  # fmt: skip
-    if found.clipped:
-        remarks.append(f"{found.clipped} scores that rounding had put outside [0, 1] were taken as 0 or 1")
+        if silent := imported.silent.get(scale):
+            ends = f"{silent} clips end in windows of {scale} without a score above 0"
+            remarks.append(f"{ends}, which lie in the clip and count")
+    if imported.clipped:
+        remarks.append(f"{imported.clipped} scores that rounding had put outside [0, 1] were taken as 0 or 1")
     return remarks
 
 
 # ---- which file has which scale ---------------------------------------------------------------------------------
 
 
-def open_parts(args: argparse.Namespace, vocabulary: Vocabulary) -> list[Part]:
-    """Open the answers at each scale that options name.
+def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
+    """Open the scores at each scale that options name.
 
     Raises:
         InputError: scales are not named, named twice or of no use; a file is refused (`open_answers`).
     """
-    arrays, hops_s = named_arrays(args), by_scale(args.hop_s, "--hop-s")
+    hops_s = by_scale(options.hop_s, "--hop-s")
     parts: list[Part] = []
-    for scale, path, dataset in arrays:
+    for scale, path, dataset in named_arrays(options):
         like = parts[0].answers if parts else None
-        answers = open_answers(path, args.ids, args.classes, vocabulary, dataset, like)
+        answers = open_answers(path, options.ids, options.classes, vocabulary, dataset, like)
         if like and answers.clip_ids is not like.clip_ids:
-            raise InputError(f"{path.name} names its clips itself", "--import", "Import it alone, then --merge.")
-        window_s = args.window_s if scale is None else None if scale == CLIP else float(scale)
+            raise InputError(f"{path.name} names its clips itself", path, "Import it alone, then merge.")
+        window_s = options.window_s if scale is None else None if scale == CLIP else float(scale)
         if scale is not None and (len(answers.shape) == 2) != (scale == CLIP):
             remedy = "Name it by clip=." if len(answers.shape) == 2 else "Name it by the length of its windows: 2s=."
-            raise InputError(f"{path.name} has the shape {list(answers.shape)}", f"--import {window_name(scale)}",
-                             remedy)  # fmt: skip
+            message = f"{path.name} has the shape {list(answers.shape)}"
+            raise InputError(message, f"{window_name(scale)}={path}", remedy)
         hop_s = None if window_s is None else hops_s.get(window_name(window_s), hops_s.get(None))
         parts.append(Part(answers, window_s, hop_s))
     windows = {part.scale for part in parts if part.window_s is not None}
     if hops_s and not windows:
         raise InputError("is the distance of windows whose length is not given", "--hop-s", "Give --window-s too.")
-    alien = [scale for scale in hops_s if scale and scale not in windows]
-    if alien:
-        raise InputError(f"no windows of {alien[0]} are imported", "--hop-s", "Omit it.")
+    unused = [scale for scale in hops_s if scale and scale not in windows]
+    if unused:
+        raise InputError(f"no windows of {unused[0]} are imported", "--hop-s", "Omit it.")
     return parts
 
 
-def named_arrays(args: argparse.Namespace) -> list[tuple[str | float | None, Path, str | None]]:
+def named_arrays(options: ImportOptions) -> list[tuple[Scale, Path, str | None]]:
     """Return scale (None: not named), file and name of the array of each one that is to be imported."""
-    datasets, files = by_scale(args.dataset, "--dataset"), args.imported
+    datasets, files = by_scale(options.dataset, "--dataset"), options.arrays
     if len(files) == 1 and files[0][0] is None and any(datasets):
-        found = [(scale, files[0][1], name) for scale, name in args.dataset]
+        arrays = [(scale, files[0][1], name) for scale, name in options.dataset]
     else:
         of_all = datasets.pop(None, None)
-        found = [(scale, path, datasets.pop(scale and window_name(scale), of_all)) for scale, path in files]
+        arrays = [(scale, path, datasets.pop(scale and window_name(scale), of_all)) for scale, path in files]
         if datasets:
-            raise InputError(f"--import names no file of {next(iter(datasets))}", "--dataset", "Omit it.")
-    scales = [scale for scale, *_ in found]
-    if len(found) > 1 and None in scales:
-        raise InputError(f"{len(found)} arrays, and not all have their scale", "--import",
-                         "Name it: clip=whole.npy 2s=windows.npy.")  # fmt: skip
-    by_scale([(scale, path) for scale, path, _ in found], "--import")
-    if args.window_s and scales != [None]:
+            raise InputError(f"no file of {next(iter(datasets))} is named", "--dataset", "Omit it.")
+    scales = [scale for scale, *_ in arrays]
+    if len(arrays) > 1 and None in scales:
+        message = f"{len(arrays)} arrays, and not all have their scale"
+        raise InputError(message, "score import", "Name it: clip=whole.npy 2s=windows.npy.")
+    by_scale([(scale, path) for scale, path, _ in arrays], "score import")
+    if options.window_s and scales != [None]:
         raise InputError("the scales are named already", "--window-s", "Omit it.")
-    return found
+    return arrays
 
 
-def by_scale(given: Sequence[tuple[str | float | None, object]] | None, option: str) -> dict[str | None, object]:
+def by_scale(given: Sequence[tuple[Scale, object]], option: str) -> dict[str | None, object]:
     """Return {name of the scale, None where none is named: value} of an option; InputError where one is there twice."""
-    found: dict[str | None, object] = {}
-    for scale, value in given or ():
+    values: dict[str | None, object] = {}
+    for scale, value in given:
         name = None if scale is None else window_name(scale)
-        if name in found:
+        if name in values:
             raise InputError(f"{name or 'a value without a scale'} is given twice", option, "Keep one.")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 # ---- lengths of clips -------------------------------------------------------------------------------------------
 
 
-def lengths_of(args: argparse.Namespace, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
+def lengths_of(options: ImportOptions, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
     """Return the lengths of the clips, and say in a line where they are from; None where there are no windows.
 
-    That is --lengths; or a clip store, given or of the work folder of the answers; or the times in the list of clip
+    That is --lengths; or a clip store, given or of the work folder of the scores; or the times in the list of clip
     ids; or --clip-s. The length of a clip that none of them has stays unknown.
 
     Args:
         read: called with the path of a clip store before that is opened (`Inputs.read`); returns it.
     """
     clip_ids, scales = parts[0].answers.clip_ids, [part.scale for part in parts if part.window_s is not None]
-    if args.lengths and not scales:
+    if options.lengths and not scales:
         raise InputError("answers of whole clips have no windows to count", "--lengths", "Omit it.")
     if not scales:
         return None
-    found, sources, listed = {}, [], Lengths()
-    if args.ids and (times := listed_lengths(args.ids)):
-        found, sources = times, [args.ids]
-    path = cli.default_file(args, args.clips, "clips.h5", args.imported[0][1], args.ids)
+    seconds: dict[str, float] = {}
+    sources, listed = [], Lengths()
+    if options.ids and (times := listed_lengths(options.ids)):
+        seconds, sources = times, [options.ids]
+    path = cli.default_file(options, options.clips, CLIPS, options.files[0], options.ids)
     if path is not None and (stored := stored_lengths(ClipStore.open(read(path)), clip_ids)):
-        found, sources = {**found, **stored}, [*sources, path]
-    if args.lengths:
-        listed = read_lengths(args.lengths, clip_ids, scales)
-        found, sources = {**found, **listed.seconds}, [*sources, args.lengths]
-    counted = [set(listed.counted.get(scale, ())) for scale in scales]
-    absent = [clip_id for clip_id in clip_ids if clip_id not in found and not all(clip_id in of for of in counted)]
+        seconds, sources = seconds | stored, [*sources, path]
+    if options.lengths:
+        listed = read_lengths(options.lengths, clip_ids, scales)
+        seconds, sources = seconds | dict(listed.seconds), [*sources, options.lengths]
     if sources:
         note(f"windows are compared with the clip lengths of {first_few(sources)}")
-    if absent and args.clip_s:
-        found |= dict.fromkeys(absent, args.clip_s)
-    elif absent:
-        note(f"the lengths of {len(absent)} clips are not known (--lengths, --clips, --clip-s): taken as "
-             f"{DEFAULT_CLIP_S:g} s")  # fmt: skip
-    return Lengths(found, listed.counted, listed.place)
+    counted = [listed.counted.get(scale, {}) for scale in scales]
+    unknown = [id_ for id_ in clip_ids if id_ not in seconds and not all(id_ in of_scale for of_scale in counted)]
+    if unknown and options.clip_s:
+        seconds |= dict.fromkeys(unknown, options.clip_s)
+    elif unknown:
+        missing = f"the lengths of {len(unknown)} clips are not known (--lengths, --clips, --clip-s)"
+        note(f"{missing}: taken as {DEFAULT_CLIP_S:g} s")
+    return Lengths(seconds, listed.counted, listed.place)
 
 
-def stored_lengths(clips: ClipStore, clip_ids: Sequence[str]) -> dict[str, float]:
+def stored_lengths(clips: ClipStore, clip_ids: Sequence[str]) -> Mapping[str, float]:
     """Return {clip id: seconds} of those clips that a store has, by their ids or under another one."""
     matched = match_clips(clip_ids, clips.index, clips.path)
     rows = [clips.index[clip_id] for clip_id in matched.known()]
     return dict(zip(matched.found, (clips.n_samples[rows] / clips.sample_rate).tolist(), strict=True))
-
-
-# ---- the files of a store ---------------------------------------------------------------------------------------
-
-
-def files_beside(out: Path) -> tuple[Path, Path]:
-    """Return the files that belong to a store: the record of its run, and what it lacks."""
-    return out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.missing.csv")
-
-
-def refuse_foreign_store(out: Path, overwrite: bool) -> Path:
-    """Return the path of a store that is to be written; refuse to replace it, or what lies beside it, unless ours."""
-    refuse_foreign_file(out, overwrite, has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS), "a score store")
-    record, missing = files_beside(out)
-    refuse_foreign_file(
-        record, True, begins_with('{\n  "verb": "score"', '{\n  "verb": "average"'), "the record of a run"
-    )
-    refuse_foreign_file(missing, True, begins_with("clip_id,reason\n", "kind,id,missing_in\n"), "a list of what lacks")
-    return out
-
-
-def write_beside(out: Path, record: Mapping[str, object], header: Sequence[str] = (), missing: Sequence = ()) -> None:
-    """Write the files that belong to a store, the second where there is a header; the store comes after them."""
-    of_run, of_missing = files_beside(out)
-    write_json(of_run, record)
-    if header:
-        write_csv(of_missing, header, missing)

@@ -5,7 +5,7 @@
 #
 # DATA holds what a mean-teacher system answered to the 581 clips of DESED's validation set, frame by frame, and the
 # events that people marked there. A validation set is no training set: hence --out-of-fold. Its answers go through
-# `score --import`, the way in for any published model: an array and the names of its rows and columns are enough.
+# `score import`, the way in for any published model: an array and the names of its rows and columns are enough.
 #
 #   classes     DESED's ten and three parents of our own: Animals, Kitchen, Domestic machines (Speech stands alone)
 #   scores      of a clip: the mean, or the maximum, of its frames; of a parent: the maximum of its children's
@@ -29,7 +29,7 @@ verb() { always "$1" --work "$WORK" --overwrite "${@:2}"; }
 
 always desed_teacher.py unpack "$DATA" "$WORK"
 for pool in mean max; do
-    verb score --import "$WORK/predictions-$pool.npy" --ids "$WORK/ids.txt" --classes "$WORK/classes.txt" \
+    verb score import "$WORK/predictions-$pool.npy" --ids "$WORK/ids.txt" --classes "$WORK/classes.txt" \
         --name "DESED mean teacher, $pool over frames" --out-of-fold --out "$WORK/scores-$pool.h5"
 done
 

@@ -316,14 +316,14 @@ print(code, begun[0], peaks[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 def noise(folder: Path, n_clips: int) -> None:
     """Write labels of n clips of AudioSet's classes, and scores that are noise."""
     from pseudolabel.benchmarks.drawn import draw_labels
-    from pseudolabel.scores.writing import Layout, write_scores
+    from pseudolabel.scores.writing import ScoreLayout, write_scores
 
     vocabulary, rows = Vocabulary.load("audioset"), 1 << 14
     labels = draw_labels(n_clips, vocabulary)
     labels.write(folder / "labels.csv")
     scores = np.random.default_rng(1).random((rows, len(vocabulary)), np.float32).astype(np.float16)
     blocks = ({"clip": np.roll(scores, start // rows, axis=1)[: n_clips - start]} for start in range(0, n_clips, rows))
-    layout = Layout(labels.clip_ids, vocabulary.class_ids, {"clip": labels.matrix.shape})
+    layout = ScoreLayout(labels.clip_ids, vocabulary.class_ids, {"clip": labels.matrix.shape})
     write_scores(folder / "scores.h5", layout, blocks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,14 +72,15 @@ def work(write_tones, tmp_path_factory):
 
 
 def score(work, out, *options) -> int:
-    return main([str(part) for part in ("--work", work, "--out", out, "--threads", "1", *options)])
+    given = options if "import" in options else ("--threads", "1", *options)
+    return main([str(part) for part in ("--work", work, *given, "--out", out)])
 
 
 def refused(capsys, *command) -> str:
     capsys.readouterr()
     assert score(*command) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("pseudolabel score: error: ")
+    assert len(lines) == 1 and re.match("pseudolabel score( import)?: error: ", lines[0])
     return lines[0]
 
 
@@ -462,7 +464,7 @@ def given(tmp_path):
 
 
 def import_options(given) -> tuple:
-    return ("--import", given / "answers.npy", "--ids", given / "ids.txt", "--classes", given / "classes.txt")
+    return ("import", given / "answers.npy", "--ids", given / "ids.txt", "--classes", given / "classes.txt")
 
 
 def test_answers_of_another_model_become_a_store_that_says_whose_they_are(given, capsys):
@@ -496,9 +498,11 @@ def test_imported_classes_that_the_vocabulary_lacks_are_named_and_kept(given, ca
 
 def test_options_of_models_and_of_imports_do_not_mix(given, capsys):
     work, out = given / "work", given / "scores.h5"
-    assert "--run: --import runs no model. Omit it." in refused(capsys, work, out, *import_options(given), "--run", "r")
-    assert "--window-s: goes with --import alone" in refused(capsys, work, out, "--window-s", "2")
-    assert "--ids: answers.npy holds no clip ids" in refused(capsys, work, out, "--import", given / "answers.npy")
+    for command, option in (((*import_options(given), "--run", "r"), "--run"), (("--window-s", "2"), "--window-s")):
+        with pytest.raises(SystemExit) as caught:
+            score(work, out, *command)
+        assert caught.value.code == 2 and f"unrecognized arguments: {option}" in capsys.readouterr().err
+    assert "--ids: answers.npy holds no clip ids" in refused(capsys, work, out, "import", given / "answers.npy")
     assert "--window-s: answers.npy holds 2 windows a clip" in refused(capsys, work, out, *import_options(given))
     (given / "ids.txt").write_text("a\nb\n")
     line = refused(capsys, work, out, *import_options(given), "--window-s", "2")

@@ -1,9 +1,10 @@
-"""score --import: the published shapes of scores, windows of any length and hop, and what a clip cannot have."""
+"""score import: the published shapes of scores, windows of any length and hop, and what a clip cannot have."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -44,7 +45,7 @@ def refused(capsys, *command) -> str:
     capsys.readouterr()
     assert run(*command) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("pseudolabel score: error: ")
+    assert re.match("pseudolabel score (import|verify): error: ", line)
     return line
 
 
@@ -54,7 +55,7 @@ def save(folder, array, ids, classes=("a", "b")) -> tuple:
     (folder / "ids.txt").write_text("".join(f"{clip_id}\n" for clip_id in ids))
     (folder / "classes.txt").write_text("".join(f"{class_id}\n" for class_id in classes))
     return (
-        "--import",
+        "import",
         folder / "x.npy",
         "--ids",
         folder / "ids.txt",
@@ -69,7 +70,7 @@ def save(folder, array, ids, classes=("a", "b")) -> tuple:
 
 
 def test_windows_that_overlap_need_their_hop(cases, here, capsys):
-    command = ("--import", cases / "overlap.npy", "--ids", cases / "o_ids.txt", "--classes", "audioset")
+    command = ("import", cases / "overlap.npy", "--ids", cases / "o_ids.txt", "--classes", "audioset")
     line = refused(capsys, *command, "--window-s", "2")
     assert "clip 'o1': window 5 would begin at 10 s of a clip of 10 s. Give --hop-s" in line
     assert not (here / "work" / "scores.h5").exists()
@@ -82,7 +83,7 @@ def test_windows_that_overlap_need_their_hop(cases, here, capsys):
 
 def test_savetxt_s_table_is_read_with_its_list(cases, here):
     names = Vocabulary.load("audioset").class_ids
-    command = ("--import", cases / "predictions.csv", "--ids", cases / "eval_data.json", "--classes", "audioset")
+    command = ("import", cases / "predictions.csv", "--ids", cases / "eval_data.json", "--classes", "audioset")
     assert run(*command) == 0
     store = ScoreStore.open("work/scores.h5")
     assert store.clip_ids == ("c1", "c2", "c3") and store.class_ids == names
@@ -92,7 +93,7 @@ def test_savetxt_s_table_is_read_with_its_list(cases, here):
 
 
 def test_a_score_of_rounding_above_one_is_taken_as_one_and_counted(cases, here, capsys):
-    command = ("--import", cases / "above1.npy", "--ids", cases / "ids.txt", "--classes", "audioset")
+    command = ("import", cases / "above1.npy", "--ids", cases / "ids.txt", "--classes", "audioset")
     assert run(*command) == 0
     assert "; 1 scores that rounding had put outside [0, 1] were taken as 0 or 1" in capsys.readouterr().out
     assert json.loads(Path("work/scores.run.json").read_text())["clipped_scores"] == 1
@@ -101,7 +102,7 @@ def test_a_score_of_rounding_above_one_is_taken_as_one_and_counted(cases, here, 
 
 
 def test_classes_are_read_as_a_model_s_config_has_them(cases, here):
-    command = ("--import", cases / "p.npy", "--ids", cases / "ids.txt", "--classes", cases / "id2label.json")
+    command = ("import", cases / "p.npy", "--ids", cases / "ids.txt", "--classes", cases / "id2label.json")
     assert run(*command) == 0
     store, vocabulary = ScoreStore.open("work/scores.h5"), Vocabulary.load("audioset")
     names = json.loads((cases / "id2label.json").read_text())
@@ -166,10 +167,10 @@ def test_clips_of_a_store_decide_and_what_lies_after_their_ends_must_be_zero(her
     assert run(*command) == 0
     assert f"compared with the clip lengths of {here / 'A' / 'clips.h5'}" in capsys.readouterr().err
     assert ScoreStore.open("s.h5").n_windows(2).tolist() == [3, 2]
-    assert run("--verify", "s.h5", "--clips", "A/clips.h5") == 0
+    assert run("verify", "s.h5", "--clips", "A/clips.h5") == 0
     assert "windows fit the lengths of 2 clips in A/clips.h5" in capsys.readouterr().out
     write_tones(here / "B", [4.0, 4.0])
-    assert "has 3 windows of 2s, the last from 4 s on" in refused(capsys, "--verify", "s.h5", "--clips", "B/clips.h5")
+    assert "has 3 windows of 2s, the last from 4 s on" in refused(capsys, "verify", "s.h5", "--clips", "B/clips.h5")
 
 
 def test_times_in_the_list_of_ids_are_lengths(here, capsys):
@@ -373,12 +374,12 @@ def whole_and_windows(here) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
 @pytest.mark.parametrize(
     "options",
     [
-        ("--import", "clip=clip.npy", "10s=ten.npy", "2s=two.npy"),
-        ("--import", "clip=clip.npy", "--import", "10=ten.npy", "--import", "2s=two.npy"),
-        ("--import", "all.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
-        ("--import", "packed.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
-        ("--import", "all.h5", "--dataset", "clip=whole", "10s=a/ten", "2s=/a/two"),
-        ("--import", "clip=clip.npy", "10s=all.h5", "2s=all.npz", "--dataset", "10s=a/ten", "2s=two"),
+        ("import", "clip=clip.npy", "10s=ten.npy", "2s=two.npy"),
+        ("import", "clip=clip.npy", "10=ten.npy", "2s=two.npy"),
+        ("import", "all.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
+        ("import", "packed.npz", "--dataset", "clip=whole", "10s=ten", "2s=two"),
+        ("import", "all.h5", "--dataset", "clip=whole", "10s=a/ten", "2s=/a/two"),
+        ("import", "clip=clip.npy", "10s=all.h5", "2s=all.npz", "--dataset", "10s=a/ten", "2s=two"),
     ],
 )
 @pytest.mark.parametrize("block", [1 << 24, 20])
@@ -391,7 +392,7 @@ def test_several_scales_become_one_store(here, monkeypatch, options, block):
     for scale, array, kind in (("clip", whole[:, None], "float32"), (10, ten, "float16"), (2, two, "float16")):
         assert np.array_equal(store.scores(scale), array.astype(kind))
     assert store.n_windows(2).tolist() == [5, 5, 5, 2] and store.n_windows(10).tolist() == [1] * 4
-    assert run("--verify", "s.h5") == 0
+    assert run("verify", "s.h5") == 0
 
 
 def test_each_scale_may_have_its_hop(here):
@@ -399,7 +400,7 @@ def test_each_scale_may_have_its_hop(here):
     five = np.random.default_rng(2).random((4, 5, 2))
     five[3, 1:] = np.nan
     np.save(here / "five.npy", five)
-    assert run("--import", "5s=five.npy", "2s=two.npy", "--hop-s", "5s=1.25", *command) == 0
+    assert run("import", "5s=five.npy", "2s=two.npy", "--hop-s", "5s=1.25", *command) == 0
     store = ScoreStore.open("s.h5")
     assert (store.hop_s(5), store.hop_s(2)) == (1.25, 2.0) and store.n_windows(5).tolist() == [5, 5, 5, 1]
 
@@ -407,17 +408,17 @@ def test_each_scale_may_have_its_hop(here):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--import", "clip.npy", "two.npy"), "--import: 2 arrays, and not all have their scale. Name it: clip="),
-        (("--import", "2s=two.npy", "2=two.npy"), "--import: 2s is given twice"),
-        (("--import", "2s=two.npy", "--window-s", "2"), "--window-s: the scales are named already"),
-        (("--import", "clip=two.npy"), "--import clip: two.npy has the shape [4, 5, 2]. Name it by the length"),
-        (("--import", "2s=clip.npy"), "--import 2s: clip.npy has the shape [4, 2]. Name it by clip=."),
-        (("--import", "2s=two.npy", "--hop-s", "5s=1"), "--hop-s: no windows of 5s are imported"),
-        (("--import", "clip=clip.npy", "--dataset", "2s=x"), "--dataset: --import names no file of 2s"),
-        (("--import", "all.npz"), "all.npz: data sets of two or three axes: whole, ten, two. Name one by --dataset."),
-        (("--import", "all.npz", "--dataset", "six"), "all.npz: no data set 'six'; data sets of two"),
-        (("--import", "clip=clip.npy", "2s=gone.npy"), "gone.npy: no such file"),
-        (("--import", "clip=clip.npy", "2s=three.npy"), "[3, 5, 2]; --ids names 4 clips"),
+        (("import", "clip.npy", "two.npy"), "score import: 2 arrays, and not all have their scale. Name it: clip="),
+        (("import", "2s=two.npy", "2=two.npy"), "score import: 2s is given twice"),
+        (("import", "2s=two.npy", "--window-s", "2"), "--window-s: the scales are named already"),
+        (("import", "clip=two.npy"), "clip=two.npy: two.npy has the shape [4, 5, 2]. Name it by the length"),
+        (("import", "2s=clip.npy"), "2s=clip.npy: clip.npy has the shape [4, 2]. Name it by clip=."),
+        (("import", "2s=two.npy", "--hop-s", "5s=1"), "--hop-s: no windows of 5s are imported"),
+        (("import", "clip=clip.npy", "--dataset", "2s=x"), "--dataset: no file of 2s is named"),
+        (("import", "all.npz"), "all.npz: data sets of two or three axes: whole, ten, two. Name one by --dataset."),
+        (("import", "all.npz", "--dataset", "six"), "all.npz: no data set 'six'; data sets of two"),
+        (("import", "clip=clip.npy", "2s=gone.npy"), "gone.npy: no such file"),
+        (("import", "clip=clip.npy", "2s=three.npy"), "[3, 5, 2]; --ids names 4 clips"),
     ],
 )
 def test_scales_that_do_not_fit_are_refused(here, capsys, options, said):
@@ -429,19 +430,19 @@ def test_scales_that_do_not_fit_are_refused(here, capsys, options, said):
 
 def test_a_dry_run_names_the_arrays_and_refuses_lengths_that_are_not_there(here, capsys):
     *_, command = whole_and_windows(here)
-    options = ("--import", "clip=clip.npy", "2s=two.npy", *command, "--dry-run")
+    options = ("import", "clip=clip.npy", "2s=two.npy", *command, "--dry-run")
     assert run(*options) == 0
     assert capsys.readouterr().out == "would write s.h5: the answers in clip.npy, two.npy\n"
     (here / "l.csv").unlink()
     assert "l.csv: no such file" in refused(capsys, *options)
-    assert "2s is given twice" in refused(capsys, *options, "--import", "2=two.npy")
+    assert "2s is given twice" in refused(capsys, *options[:3], "2=two.npy", *options[3:])
     assert not (here / "s.h5").exists()
 
 
 def test_a_file_whose_name_has_an_equals_sign_needs_no_scale(here):
     whole, *_, command = whole_and_windows(here)
     np.save(here / "beta=2.npy", whole)
-    assert run("--import", "beta=2.npy", *command[:-2]) == 0
+    assert run("import", "beta=2.npy", *command[:-2]) == 0
     assert ScoreStore.open("s.h5").attributes["model"] == "beta=2"
 
 
@@ -500,12 +501,12 @@ def test_json_that_does_not_number_classes_is_refused(here, capsys, text):
 def test_tables_of_numbers_that_are_wrong_are_refused(here, capsys, text, said):
     command = save(here, np.zeros((2, 2)), "xy")
     (here / "x.csv").write_text(text)
-    assert said in refused(capsys, "--import", here / "x.csv", *command[2:])
+    assert said in refused(capsys, "import", here / "x.csv", *command[2:])
 
 
 def test_a_table_of_numbers_needs_its_ids(here, capsys):
     (here / "x.csv").write_text(".5,.5\n")
-    assert "--ids: x.csv holds no clip ids. Give the file" in refused(capsys, "--import", here / "x.csv")
+    assert "--ids: x.csv holds no clip ids. Give the file" in refused(capsys, "import", here / "x.csv")
 
 
 # ---- the files of a store ---------------------------------------------------------------------------------------
@@ -552,7 +553,7 @@ def test_files_of_other_people_are_not_replaced_by_an_import(here, capsys, name)
 def test_an_import_does_not_replace_its_input(here, capsys):
     ScoreStore.write(here / "s.h5", ("x", "y"), ("a", "b"), {"clip": np.full((2, 2), 0.5)})
     command = save(here, np.zeros((2, 2)), "xy")
-    options = ("--import", here / "s.h5", "--dataset", "scores_clip", *command[2:], "--overwrite")
+    options = ("import", here / "s.h5", "--dataset", "scores_clip", *command[2:], "--overwrite")
     assert "would be replaced while it is an input" in refused(capsys, *options)
     assert ScoreStore.open(here / "s.h5").clip_scores().min() == 0.5
 

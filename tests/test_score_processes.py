@@ -195,20 +195,20 @@ def test_a_full_disk_ends_in_one_line_and_no_half_file(work, straight, tmp_path,
 def test_verify_tells_a_good_store_from_a_damaged_one(work, straight, tmp_path, capsys):
     path = tmp_path / "scores.h5"
     path.write_bytes(straight)
-    assert verb.main(["--verify", str(path)]) == 0
+    assert verb.main(["verify", str(path)]) == 0
     assert capsys.readouterr().out == (
         f"{path}: good: {N_CLIPS} clips x 3 classes at 0.5s, 1s, clip; windows were not compared with the lengths of "
         "clips (--clips)\n"
     )
-    assert verb.main(["--verify", str(path), "--clips", str(work / "clips.h5")]) == 0
+    assert verb.main(["verify", str(path), "--clips", str(work / "clips.h5")]) == 0
     assert f"windows fit the lengths of {N_CLIPS} clips in" in capsys.readouterr().out
     offset = ScoreStore.open(path)._stored["1s"].offset
     damaged = bytearray(straight)
     damaged[offset + 3] ^= 1
     path.write_bytes(damaged)
-    assert verb.main(["--verify", str(path)]) == 2
+    assert verb.main(["verify", str(path)]) == 2
     assert f"{path}: scores_1s is damaged from clip t00 on" in capsys.readouterr().err
-    assert verb.main(["--verify", str(work / "clips.h5")]) == 0
+    assert verb.main(["verify", str(work / "clips.h5")]) == 0
     assert f"good: {N_CLIPS} clips, 0.02 h at 16000 Hz, pcm16" in capsys.readouterr().out
 
 

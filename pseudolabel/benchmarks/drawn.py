@@ -13,7 +13,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.scores.writing import Layout, write_scores
+from pseudolabel.scores.writing import ScoreLayout, write_scores
 
 LOW, HIGH = 0.5, 0.9  # scores of the clips that carry a label lie evenly between these
 LEVELS = 1 << 16  # quantiles that scores are drawn from
@@ -58,6 +58,6 @@ def draw_scores(path: Path, labels: LabelTable, ontology: Ontology, share: float
             scores[clips, classes] = of_label[rng.integers(0, LEVELS, len(clips), dtype=np.uint16)]
             yield {"clip": scores}
 
-    layout = Layout(labels.clip_ids, labels.vocabulary.class_ids, {"clip": labels.matrix.shape})
+    layout = ScoreLayout(labels.clip_ids, labels.vocabulary.class_ids, {"clip": labels.matrix.shape})
     attributes = {"labels_sha256": made_from, "model": "drawn at random"}
     write_scores(path, layout, drawn(), attributes, overwrite=True)

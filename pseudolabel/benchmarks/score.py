@@ -22,7 +22,7 @@ from pseudolabel.blocks import Blocks
 from pseudolabel.models import save_model
 from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.scores.windows import CLIP, window_name
-from pseudolabel.scores.writing import Layout, write_scores
+from pseudolabel.scores.writing import ScoreLayout, write_scores
 from pseudolabel.training.score_blocks import Work, count_windows, merge, score_blocks
 from pseudolabel.training.scoring import Portion, Scorer, autocast, batches_of, read_portions, ready_to_score
 
@@ -163,7 +163,7 @@ class ScoreBenchmark:
         scorer = Scorer([tagger], self.device, BATCH_SIZE)
         work = score_blocks(blocks, blocks.unfinished(), scorer, clips, rows, windows)
         counts = count_windows(windows, clips.n_samples, SAMPLE_RATE)
-        layout = Layout.of_windows(clips.clip_ids, tagger.config["class_ids"], counts)
+        layout = ScoreLayout.of_windows(clips.clip_ids, tagger.config["class_ids"], counts)
         write_scores(out, layout, merge(blocks, layout.shapes), overwrite=True)
         blocks.remove()
         return work

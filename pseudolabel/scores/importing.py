@@ -23,7 +23,7 @@ from pseudolabel.labels.readers import columns
 from pseudolabel.progress import Progress
 from pseudolabel.scores.answers import Answers
 from pseudolabel.scores.windows import CLIP, possible_windows, refuse_windows_beyond, whole_windows, window_name
-from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 from pseudolabel.tables import text_rows
 
 ROUNDING = 1e-5  # beyond 0 and 1
@@ -257,7 +257,7 @@ def import_scores(
     shapes = {part.scale: part.answers.shape for part in parts}
     n_windows = {scale: real.counts for scale, real in imported.real.items()}
     hops_s = {part.scale: part.every_s for part in windowed}
-    layout = Layout(first.clip_ids, first.class_ids, shapes, n_windows, hops_s, stored_types(shapes, store))
+    layout = ScoreLayout(first.clip_ids, first.class_ids, shapes, n_windows, hops_s, stored_types(shapes, store))
     blocks = _side_by_side({part.scale: _checked(part, imported) for part in parts})
     write_scores(out, layout, blocks, attributes, overwrite, beside and (lambda crc32: beside(crc32, imported)))
     return imported

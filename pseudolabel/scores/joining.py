@@ -14,7 +14,7 @@ from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import ScoreStore, real_windows
 from pseudolabel.scores.windows import CLIP, parse_window
-from pseudolabel.scores.writing import Layout
+from pseudolabel.scores.writing import ScoreLayout
 
 BLOCK_BYTES = 1 << 23  # of scores as float64
 
@@ -66,10 +66,10 @@ class Joined:
         """Names of the scales."""
         return tuple(self.holders)
 
-    def layout(self, types: Mapping[str, np.dtype]) -> Layout:
+    def layout(self, types: Mapping[str, np.dtype]) -> ScoreLayout:
         """Return the layout of the store that they become."""
         hops_s = {scale: of[0].store.hop_s(parse_window(scale)) for scale, of in self.holders.items() if scale != CLIP}
-        return Layout.of_windows(self.clip_ids, self.class_ids, self.n_windows, hops_s=hops_s, types=types)
+        return ScoreLayout.of_windows(self.clip_ids, self.class_ids, self.n_windows, hops_s=hops_s, types=types)
 
     def blocks(self, what: str, join: Callable[[str, np.ndarray], np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Yield the scores of consecutive clips at each scale.

@@ -39,7 +39,7 @@ from pseudolabel.scores.writing import (
     FORMAT,
     FORMAT_VERSION,
     LARGE,
-    Layout,
+    ScoreLayout,
     row_ends,
     stored_types,
     write_scores,
@@ -305,5 +305,5 @@ class ScoreStore(KeyedByClip):
         arrays = {window_name(scale): array for scale, array in scores.items()}
         shapes = {scale: np.shape(array) for scale, array in arrays.items()}
         hops_s = {window_name(scale): hop_s for scale, hop_s in (hops_s or {}).items()}
-        layout = Layout(clip_ids, class_ids, shapes, hops_s=hops_s, types=stored_types(shapes, store))
+        layout = ScoreLayout(clip_ids, class_ids, shapes, hops_s=hops_s, types=stored_types(shapes, store))
         write_scores(path, layout, iter([arrays]), attributes, overwrite)

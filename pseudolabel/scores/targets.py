@@ -19,7 +19,7 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.labels.writers import label_lines
-from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192
 
@@ -57,5 +57,5 @@ def write_soft_blocks(
                 yield {"clip": np.nan_to_num(unsure.toarray()) + labels.toarray()}
 
         shape, types = (len(clip_ids), len(vocabulary)), stored_types(["clip"], "float16")
-        layout = Layout(clip_ids, vocabulary.class_ids, {"clip": shape}, types=types)
+        layout = ScoreLayout(clip_ids, vocabulary.class_ids, {"clip": shape}, types=types)
         write_scores(folder / "targets.h5", layout, targets(), {"vocabulary": vocabulary.name})

@@ -9,7 +9,6 @@ Windows of other models may overlap: window w begins at w * hop_s, before its cl
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,13 +24,12 @@ def parse_window(text: str) -> str | float:
     """Return `clip`, or the length in seconds that `10`, `5s` or `0.5` stands for.
 
     Raises:
-        argparse.ArgumentTypeError: neither; a command line shows its text.
+        InputError: neither.
     """
     try:
         scale = evidence_scale(text)
     except InputError:
-        message = f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}"
-        raise argparse.ArgumentTypeError(message) from None
+        raise InputError(f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}") from None
     if scale == CLIP:
         return CLIP
     length_s = float(scale.removesuffix("s"))
@@ -47,7 +45,7 @@ def is_window_name(name: str) -> bool:
     """Return whether a scale is named as `window_name` names it."""
     try:
         return window_name(parse_window(name)) == name
-    except argparse.ArgumentTypeError:
+    except InputError:
         return False
 
 

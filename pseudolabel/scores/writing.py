@@ -33,7 +33,7 @@ def stored_types(scales: Iterable[str], store: str | None = None) -> dict[str, n
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ScoreLayout:
     """What a store will hold; its scales by name, `clip` or `2s`.
 
     Args:
@@ -57,7 +57,7 @@ class Layout:
     @classmethod
     def of_windows(
         cls, clip_ids: Sequence[str], class_ids: Sequence[str], n_windows: Mapping[str, np.ndarray], **more: Mapping
-    ) -> Layout:
+    ) -> ScoreLayout:
         """Return the layout of scales whose arrays are as wide as the clip with most windows.
 
         Args:
@@ -83,7 +83,7 @@ class Layout:
 
 def write_scores(
     path: str | Path,
-    layout: Layout,
+    layout: ScoreLayout,
     blocks: Iterator[Mapping[str, np.ndarray]],
     attributes: Mapping[str, object] | None = None,
     overwrite: bool = False,
@@ -118,7 +118,7 @@ def write_scores(
 
 def _write_blocks(
     path: str | Path,
-    layout: Layout,
+    layout: ScoreLayout,
     stored: Mapping[str, h5py.Dataset],
     blocks: Iterator[Mapping[str, np.ndarray]],
 ) -> dict[str, SpanChecksums]:

@@ -133,7 +133,7 @@ SIMULATE = ("simulate", "--scenes", 10, "--validation", 4, "--eval", 4, "--sourc
 TRAIN = ("train", "--row", "teacher", "--model", "mobilenetv2", "--model-options", "width=.1", "last_channels=64",
          "input_norm=batch", "--front-end", "hop=640", *CPU, "--batch-size", 4, "--clip-seconds", 1, "--epochs", 2,
          "--no-validation", "--keep-checkpoints", 1)  # fmt: skip
-IMPORT = ("score", "--import", "scores.npy", "--ids", "ids.txt", "--classes", "work/vocabulary.csv")
+IMPORT = ("score", "import", "scores.npy", "--ids", "ids.txt", "--classes", "work/vocabulary.csv")
 LISTS = ("vocabulary.csv", "labels.csv", "validation.csv", "eval.csv", "truth.csv", "clips.csv")
 SCENES = ("scenes", *LISTS, "balanced.csv")
 PREPARED = ("work/clips.h5", "work/clips.run.json", "work/skipped.csv", "work/missing.csv")
@@ -175,7 +175,7 @@ PREPARE = Case("prepare", ("prepare", "--processes", 1), SCENES, PREPARED)
 TRAINING = Case("train", TRAIN, ("clips.h5", *LISTS), RUN,
                 growing=("work/runs/teacher/history.csv", "work/runs/teacher/checkpoints*"))  # fmt: skip
 SCORE = Case("score", ("score", *CPU, "--windows", "clip", "1s"), ("clips.h5", *LISTS, "runs"), SCORED)
-IMPORTING = Case("score --import", IMPORT, LISTS, SCORED)
+IMPORTING = Case("score import", IMPORT, LISTS, SCORED)
 ENHANCE = Case("enhance", ("enhance", "--threshold", "25p", "--soft"), ("scores.h5", *LISTS), folder("enhanced-25p"))
 REVIEWED = ("clips.h5", "scores.h5", *LISTS, "enhanced-25p")
 REVIEW = Case("review", ("review", "--budget", 24), REVIEWED, folder("review"))
@@ -187,7 +187,7 @@ AVERAGE = Case("average", ("average", "work/runs/teacher", "work/runs/b", "--out
 ENSEMBLE = Case("average scores", ("average", "scores", "work/scores.h5", "work/other.h5"),
                 ("scores.h5", "other.h5"),
                 tuple(f"work/ensemble.{name}" for name in ("h5", "run.json", "missing.csv")))  # fmt: skip
-MERGE = Case("score --merge", ("score", "--merge", "work/scores.h5", "work/other.h5", "--out", "work/merged.h5"),
+MERGE = Case("score merge", ("score", "merge", "work/scores.h5", "work/other.h5", "--out", "work/merged.h5"),
              ("scores.h5", "other.h5"), tuple(f"work/merged.{name}" for name in ("h5", "run.json")))  # fmt: skip
 BALANCE = Case("balance", ("balance", "--rule", "sum", "max", "--validation-clips", 1), LISTS, folder("balance"))
 PUBLISHED = Case(

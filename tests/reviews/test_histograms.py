@@ -12,7 +12,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reviews import histograms
 from pseudolabel.reviews.histograms import HIGHEST, LOWEST, N_BINS, class_histograms
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -45,7 +45,7 @@ def test_counts_equal_a_loop_over_labelled_clips_that_have_scores(tmp_path, monk
     shapes = {"clip": (len(scored), 4), "2s": windows.shape}
     blocks = iter([{"clip": windows[:, 0], "2s": windows}])
     columns = ("d", "b", "a", "elsewhere")
-    layout = Layout(scored, columns, shapes, {"2s": real}, types=stored_types(shapes, kind))
+    layout = ScoreLayout(scored, columns, shapes, {"2s": real}, types=stored_types(shapes, kind))
     write_scores(tmp_path / "scores.h5", layout, blocks)
     found = class_histograms(labels, ScoreStore.open(tmp_path / "scores.h5"), CLASSES, window_s)
     assert list(found) == ["a", "b", "d"]  # c has no scores

@@ -11,7 +11,7 @@ from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.scores import joining
 from pseudolabel.scores.ensemble import average_scores
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.writing import Layout, write_scores
+from pseudolabel.scores.writing import ScoreLayout, write_scores
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def windowed(path, clip_ids, n_windows, seed) -> ScoreStore:
     for row, count in enumerate(n_windows):
         arrays["2s"][row, count:] = 0
     shapes = {name: array.shape for name, array in arrays.items()}
-    write_scores(path, Layout(clip_ids, list("xyz"), shapes, {"2s": np.array(n_windows)}), iter([arrays]))
+    write_scores(path, ScoreLayout(clip_ids, list("xyz"), shapes, {"2s": np.array(n_windows)}), iter([arrays]))
     return ScoreStore.open(path)
 
 

@@ -16,7 +16,7 @@ from pseudolabel.scores import joining
 from pseudolabel.scores.merging import merge_scores
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import parse_window
-from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 CLASSES = ("x", "y", "z")
 OF_CLIP = {f"c{n}": n for n in range(8)}
@@ -36,7 +36,7 @@ def write(path, clip_ids, scales=("clip", "2s"), classes=CLASSES, changed=None, 
         arrays[scale][clip_ids.index(clip_id)] = value
     shapes = {scale: array.shape for scale, array in arrays.items()}
     attributes = {"model": "m", "vocabulary": "v", "out_of_fold": True, **attributes}
-    layout = Layout(clip_ids, classes, shapes, counts, hops_s or {}, stored_types(arrays, kind))
+    layout = ScoreLayout(clip_ids, classes, shapes, counts, hops_s or {}, stored_types(arrays, kind))
     write_scores(path, layout, iter([arrays]), attributes)
     return ScoreStore.open(path)
 
@@ -77,14 +77,14 @@ def test_parts_of_a_list_and_scales_become_one_store(here, monkeypatch, capsys, 
     write("b.h5", ["c7", "c4"], classes=("z", "x", "y"))  # one window each
     write("c.h5", ["c5"], ["2s"])
     write("d.h5", ["c5"], ["clip"])
-    assert run("--merge", "a.h5", "b.h5", "c.h5", "d.h5", "--out", "m.h5") == 0
+    assert run("merge", "a.h5", "b.h5", "c.h5", "d.h5", "--out", "m.h5") == 0
     assert capsys.readouterr().out == "wrote m.h5: 4 stores, 6 clips x 3 classes at 2s, clip\n"
     store = ScoreStore.open("m.h5")
     check(store, ["c3", "c0", "c1", "c7", "c4", "c5"], ["clip", "2s"])
     assert {name: store.attributes[name] for name in ("model", "vocabulary", "out_of_fold")} == {
         "model": "m", "vocabulary": "v", "out_of_fold": True,
     }  # fmt: skip
-    assert run("--verify", "m.h5") == 0 and "m.h5: good: 6 clips" in capsys.readouterr().out
+    assert run("verify", "m.h5") == 0 and "m.h5: good: 6 clips" in capsys.readouterr().out
     record = json.loads((here / "m.run.json").read_text())
     assert record["verb"] == "score" and list(record["inputs"]) == ["a.h5", "b.h5", "c.h5", "d.h5"]
     assert record["tables_crc32"] == store.attributes["tables_crc32"]
@@ -132,7 +132,7 @@ def test_each_scale_keeps_the_most_bits_that_a_store_has(tmp_path, order):
 def test_what_differs_is_said_and_out_of_fold_are_only_all(here, capsys):
     write("a.h5", ["c0"], threads=2, precision="bf16", out_of_fold=False, imported_sha256="1")
     write("b.h5", ["c1"], threads=4, precision="bf16")
-    assert run("--merge", "a.h5", "b.h5", "--out", "m.h5") == 0
+    assert run("merge", "a.h5", "b.h5", "--out", "m.h5") == 0
     assert capsys.readouterr().out.endswith("; the stores differ in imported_sha256, threads\n")
     attributes = ScoreStore.open("m.h5").attributes
     assert attributes["threads"] == "2; 4" and attributes["imported_sha256"] == "1; unknown"
@@ -142,7 +142,7 @@ def test_what_differs_is_said_and_out_of_fold_are_only_all(here, capsys):
 def test_a_scale_keeps_the_hop_of_its_windows(here):
     write("a.h5", ["c0", "c1"], ["2s"], hops_s={"2s": 0.5})
     write("b.h5", ["c0", "c1"], ["clip"])
-    assert run("--merge", "a.h5", "b.h5", "--out", "m.h5") == 0
+    assert run("merge", "a.h5", "b.h5", "--out", "m.h5") == 0
     assert ScoreStore.open("m.h5").hop_s(2) == 0.5
 
 
@@ -168,7 +168,7 @@ def test_a_scale_keeps_the_hop_of_its_windows(here):
 def test_stores_that_contradict_each_other_are_refused(here, capsys, second, said):
     write("a.h5", ["c0", "c1"])
     write("b.h5", ["c1", "c2"], **second)
-    assert said in refused(capsys, "--merge", "a.h5", "b.h5", "--out", "m.h5")
+    assert said in refused(capsys, "merge", "a.h5", "b.h5", "--out", "m.h5")
     assert not (here / "m.h5").exists() and not (here / "m.run.json").exists()
 
 
@@ -178,28 +178,24 @@ def test_numbers_of_windows_that_differ_are_refused(here, capsys):
         file["n_windows_2s"][0] = 2
         ScoreStore.seal(file)
     assert "b.h5: clip 'c1' has 2 windows of 2s, in another store 3" in refused(
-        capsys, "--merge", "a.h5", "b.h5", "--out", "m.h5"
+        capsys, "merge", "a.h5", "b.h5", "--out", "m.h5"
     )
 
 
 def test_models_that_are_one_are_named(here):
     write("a.h5", ["c0"], model="whole")
     write("b.h5", ["c1"], model="windows")
-    assert run("--merge", "a.h5", "b.h5", "--out", "m.h5", "--name", "PANNs") == 0
+    assert run("merge", "a.h5", "b.h5", "--out", "m.h5", "--name", "PANNs") == 0
     assert ScoreStore.open("m.h5").attributes["model"] == "PANNs"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--merge", "a.h5"), "--merge: one store alone has nothing to be merged with"),
-        (("--merge", "a.h5", "b.h5", "--out", "b.h5", "--overwrite"), "would be replaced while it is an input"),
-        (("--merge", "a.h5", "b.h5", "--run", "r"), "--run: --merge takes stores as they are. Omit it."),
-        (("--merge", "a.h5", "b.h5", "--store", "float16"), "--store: --merge takes stores as they are"),
-        (("--merge", "a.h5", "b.h5", "--import", "x.npy"), "--import: --merge takes stores as they are"),
-        (("--merge", "a.h5", "b.h5", "--lengths", "l.csv"), "--lengths: --merge takes stores as they are"),
-        (("--merge", "a.h5", "gone.h5"), "gone.h5: no such file"),
-        (("--merge", "a.h5", "b.h5", "--out", "mine.h5", "--overwrite"), "mine.h5: not a score store of pseudolabel"),
+        (("merge", "a.h5"), "score merge: one store alone cannot be merged"),
+        (("merge", "a.h5", "b.h5", "--out", "b.h5", "--overwrite"), "would be replaced while it is an input"),
+        (("merge", "a.h5", "gone.h5"), "gone.h5: no such file"),
+        (("merge", "a.h5", "b.h5", "--out", "mine.h5", "--overwrite"), "mine.h5: not a score store of pseudolabel"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(here, capsys, options, said):
@@ -208,3 +204,11 @@ def test_options_that_do_not_fit_are_refused(here, capsys, options, said):
     (here / "mine.h5").write_text("mine")
     assert said in refused(capsys, *options)
     assert (here / "mine.h5").read_text() == "mine" and len(list(here.glob("*.h5"))) == 3
+
+
+@pytest.mark.parametrize("option", ["--run", "--store", "--lengths", "--ids"])
+def test_options_of_other_subcommands_are_not_those_of_merge(here, capsys, option):
+    write("a.h5", ["c0"])
+    with pytest.raises(SystemExit) as caught:
+        run("merge", "a.h5", "a.h5", option, "x")
+    assert caught.value.code == 2 and f"unrecognized arguments: {option}" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists
 from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.writing import Layout, stored_types, write_scores
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 from pseudolabel.stores import fixed_length_text
 
 IDS, CLASSES = ("a", "日本", "-c"), ("/m/1", "ü")
@@ -59,7 +59,7 @@ def test_any_blocks_give_the_same_bytes_as_whole_arrays(tmp_path_factory, array,
     ids, classes = [f"c{row}é" for row in range(len(array))], ["x", "y", "z"]
     ScoreStore.write(folder / "whole.h5", ids, classes, {2: array})
     blocks = ({"2s": array[start : start + block_size]} for start in range(0, len(array), block_size))
-    write_scores(folder / "blocks.h5", Layout(ids, classes, {"2s": array.shape}), blocks)
+    write_scores(folder / "blocks.h5", ScoreLayout(ids, classes, {"2s": array.shape}), blocks)
     assert sha256(folder / "whole.h5") == sha256(folder / "blocks.h5")
     store = ScoreStore.open(folder / "blocks.h5")
     assert store.clip_ids == tuple(ids)
@@ -70,7 +70,7 @@ def test_any_blocks_give_the_same_bytes_as_whole_arrays(tmp_path_factory, array,
 def test_each_type_reads_back_as_it_was_rounded_and_is_verified(tmp_path, store):
     windows = np.random.default_rng(1).random((3, 5, 2))
     shapes, blocks = {"clip": (3, 2), "2s": (3, 5, 2)}, [{"clip": windows[:, 0], "2s": windows}]
-    layout = Layout(IDS, CLASSES, shapes, {"2s": [5, 1, 2]}, types=stored_types(shapes, store))
+    layout = ScoreLayout(IDS, CLASSES, shapes, {"2s": [5, 1, 2]}, types=stored_types(shapes, store))
     write_scores(tmp_path / "s.h5", layout, iter(blocks))
     found = ScoreStore.open(tmp_path / "s.h5")
     for scale, kind in (("clip", store or "float32"), (2, store or "float16")):
@@ -122,7 +122,7 @@ def test_an_absent_scale_is_named(path):
 def test_numbers_of_real_windows_are_kept_where_clips_differ(tmp_path):
     arrays = {"5s": ARRAYS[5], "10s": ARRAYS[10]}
     shapes = {name: array.shape for name, array in arrays.items()}
-    write_scores(tmp_path / "s.h5", Layout(IDS, CLASSES, shapes, {"5s": [1, 2, 1]}), iter([arrays]))
+    write_scores(tmp_path / "s.h5", ScoreLayout(IDS, CLASSES, shapes, {"5s": [1, 2, 1]}), iter([arrays]))
     store = ScoreStore.open(tmp_path / "s.h5")
     assert store.n_windows(5).tolist() == [1, 2, 1]
     assert store.n_windows(10).tolist() == [1, 1, 1]
@@ -238,7 +238,7 @@ def test_a_store_without_scores_is_refused(path):
 
 def test_clips_that_do_not_come_are_an_error_and_leave_no_store(tmp_path):
     with pytest.raises(InputError, match="2 clips came, 3 were announced"):
-        write_scores(tmp_path / "s.h5", Layout(IDS, CLASSES, {"5s": (3, 2, 2)}), iter([{"5s": ARRAYS[5][:2]}]))
+        write_scores(tmp_path / "s.h5", ScoreLayout(IDS, CLASSES, {"5s": (3, 2, 2)}), iter([{"5s": ARRAYS[5][:2]}]))
     assert not list(tmp_path.iterdir())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from fractions import Fraction
 
@@ -77,7 +76,7 @@ def test_windows_are_named_as_in_the_store(text, window_s, name):
 
 @pytest.mark.parametrize("text", ["abc", "", "s", "0", "-1", "nan", "inf", "1e999", "5ss", "clips"])
 def test_what_is_no_window_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match=r"`clip` or a length in seconds"):
+    with pytest.raises(InputError, match=r"`clip` or a length in seconds"):
         parse_window(text)
 
 

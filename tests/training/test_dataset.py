@@ -13,7 +13,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
-from pseudolabel.scores.writing import Layout, write_scores
+from pseudolabel.scores.writing import ScoreLayout, write_scores
 from pseudolabel.training import dataset
 from pseudolabel.training.dataset import clip_examples, prefetch, window_examples
 
@@ -35,7 +35,7 @@ def scores(clips, tmp_path_factory) -> ScoreStore:
     windows = rng.uniform(0.1, 0.9, (7, 3, 4)) * (np.arange(3)[None, :, None] < n_windows[:, None, None])
     arrays = {"clip": rng.uniform(0.1, 0.9, (7, 4)), "2s": windows}
     shapes = {name: array.shape for name, array in arrays.items()}
-    layout = Layout(clip_ids, ["high", "extra", "low", "middle"], shapes, {"2s": n_windows})
+    layout = ScoreLayout(clip_ids, ["high", "extra", "low", "middle"], shapes, {"2s": n_windows})
     write_scores(path, layout, iter([arrays]))
     return ScoreStore.open(path)
 
@@ -120,7 +120,9 @@ def test_windows_that_overlap_are_cut_where_they_begin(write_tones, tmp_path):
     targets[:, :, 0] = (np.arange(9) + 1) / 16  # the target says which window it is
     counts, blocks = {"2s": np.array([9, 3])}, iter([{"2s": targets}])
     classes = ["low", "middle", "high"]
-    write_scores(tmp_path / "s.h5", Layout(clips.clip_ids, classes, {"2s": (2, 9, 3)}, counts, {"2s": 1.0}), blocks)
+    write_scores(
+        tmp_path / "s.h5", ScoreLayout(clips.clip_ids, classes, {"2s": (2, 9, 3)}, counts, {"2s": 1.0}), blocks
+    )
     examples = examples_of_windows(clips, ScoreStore.open(tmp_path / "s.h5"), 2, rows=[1, 0])
     assert len(examples) == 12 and not examples.slack.any()
     waveforms, soft, _ = examples.batch(np.arange(12), np.full(12, 0.999))
@@ -167,7 +169,7 @@ def constant_scores(path, clips: ClipStore, window_s, n_windows, attributes=None
     shape = (len(clips), 3) if scale == "clip" else (len(clips), n_windows.max(), 3)
     counts = {} if scale == "clip" else {scale: n_windows}
     blocks = iter([{scale: np.full(shape, 0.5)}])
-    layout = Layout(clips.clip_ids, ["low", "middle", "high"], {scale: shape}, counts)
+    layout = ScoreLayout(clips.clip_ids, ["low", "middle", "high"], {scale: shape}, counts)
     write_scores(path, layout, blocks, attributes)
     return ScoreStore.open(path)
 
@@ -213,7 +215,7 @@ def with_scores(path, clips: ClipStore, changed: tuple[int, int, int], value: fl
     array = np.where(np.arange(3)[None, :, None] < n_windows[:, None, None], 0.5, 0.0) * np.ones(4)
     array[changed] = value
     classes = ["high", "extra", "low", "middle"]
-    layout = Layout(clips.clip_ids[::-1], classes, {"2s": array.shape}, {"2s": n_windows})
+    layout = ScoreLayout(clips.clip_ids[::-1], classes, {"2s": array.shape}, {"2s": n_windows})
     write_scores(path, layout, iter([{"2s": array}]))
     return ScoreStore.open(path)
 
