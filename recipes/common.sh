@@ -218,7 +218,7 @@ finish() {
     [ -z "$shown" ] || show "$WORK/evaluation/results.md"
     for rule in "${releases[@]}"; do
         step "release-$rule" release --enhanced "$WORK/enhanced-$rule"
-        always release --verify "$WORK/release-$rule"
+        always release verify "$WORK/release-$rule"
     done
     [ "$mode" != plan ] || return 0
     printf 'took %d min %d s; %s holds %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$WORK" "$(du -sh "$WORK" | cut -f1)"

@@ -17,11 +17,13 @@ import pytest
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.enhance import main as enhance
+from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
-from pseudolabel.release import main
+from pseudolabel.release import MakeOptions, main, make_release
+from pseudolabel.releases.gather import DocumentOptions
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions
@@ -88,7 +90,7 @@ def test_every_file_is_there_and_sha256sum_reads_the_checksums(work):
     assert run(work, "--soft", "uint8") == 0
     folder = work / "release-25p"
     assert set(files_of(folder)) == FILES
-    assert run(work, "--verify", folder) == 0
+    assert run(work, "verify", folder) == 0
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
 
@@ -184,8 +186,8 @@ def test_the_lists_may_be_gone(work, capsys):
     (work / "scores.h5").unlink()
     assert run(work) == 0
     said = capsys.readouterr().err
-    assert "the list before is taken from the ledger alone" in said
-    assert "the card tells no teacher" in said
+    assert "the list before is computed from the ledger alone" in said
+    assert "the card names no teacher" in said
     assert facts_of(work / "release-25p")["teacher"] is None
     assert run(work, "--soft", "uint8", "--overwrite") == 2
     assert "--soft uint8: the teacher's scores are not here" in capsys.readouterr().err
@@ -220,7 +222,7 @@ def test_reviewed_additions_are_released(work):
     facts = facts_of(work / "release-reviewed")
     assert facts["counts"]["added"]["labels_added"] == facts["rule"]["reviewed"]["right"] == -(-len(rows) // 3)
     assert facts["weak_classes"] == [row for row in facts["weak_classes"] if "more than doubled" in row["why"]]
-    assert run(work, "--verify", work / "release-reviewed") == 0
+    assert run(work, "verify", work / "release-reviewed") == 0
 
 
 def test_closure_needs_no_scores(work):
@@ -236,7 +238,7 @@ def test_nothing_added_is_a_release_too(work):
     add(work, "--errors", "II", "--type2", "closure", "--overwrite", "--out", work / "enhanced-none")
     assert run(work, "--enhanced", work / "enhanced-none") == 0
     assert facts_of(work / "release-none")["counts"]["added"]["labels_added"] == 0
-    assert run(work, "--verify", work / "release-none") == 0
+    assert run(work, "verify", work / "release-none") == 0
 
 
 def test_the_real_balanced_list_is_a_drop_in_for_the_published_one(shared_data, tmp_path):
@@ -322,35 +324,52 @@ def test_a_changed_byte_ends_with_2_and_one_line(work, capsys):
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
-    assert run(work, "--verify", work / "release-25p") == 2
+    assert run(work, "verify", work / "release-25p") == 2
     assert "changed: labels.parquet" in one_error_line(capsys)
-
-
-def test_only_one_thing_at_a_time(work, capsys):
-    assert run(work, "--verify", work, "--model", work) == 2
-    assert "--verify and --model: only one at a time" in one_error_line(capsys)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--onnx"], "--onnx: goes with --model alone"),
-        (["--ontology", "x.csv"], "--ontology: goes with --diff alone"),
-        (["--unknown-labels", "skip"], "--unknown-labels: goes with --diff alone"),
         (["--soft-windows", "2s"], "--soft-windows: says which scores --soft writes"),
         (["--soft", "uint8", "--soft-windows", "2s", "2"], "--soft-windows: a scale is listed twice"),
         (["--wav", "{clip_id}/a.wav"], "--wav: a recording's name must have the clip's id"),
-        (["--verify", "x", "--soft", "uint8"], "--soft: does not go with --verify"),
-        (["--verify", "x", "--out", "y"], "--out: does not go with --verify"),
-        (["--diff", "x", "y", "--precision", "z"], "--precision: does not go with --diff"),
-        (["--model", "x", "--name", "y"], "--name: does not go with --model"),
     ],
 )
-def test_options_of_another_mode_are_refused_in_one_line(work, capsys, options, said):
+def test_options_that_contradict_each_other_are_refused_in_one_line(work, capsys, options, said):
     capsys.readouterr()
     assert run(work, *options) == 2
     assert said in one_error_line(capsys)
     assert not (work / "release-25p").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "unknown"),
+    [
+        (["--onnx"], "--onnx"),
+        (["--ontology", "x.csv"], "--ontology"),
+        (["--unknown-labels", "skip"], "--unknown-labels"),
+        (["verify", "x", "--soft", "uint8"], "--soft"),
+        (["verify", "x", "--out", "y"], "--out"),
+        (["verify", "x", "--model", "y"], "--model"),
+        (["diff", "x", "y", "--precision", "z"], "--precision"),
+        (["model", "x", "--name", "y"], "--name"),
+    ],
+)
+def test_a_subcommand_has_its_own_options_only(work, capsys, options, unknown):
+    with pytest.raises(SystemExit) as stopped:
+        run(work, *options)
+    assert stopped.value.code == 2 and f"unrecognized arguments: {unknown}" in capsys.readouterr().err
+    assert not (work / "release-25p").exists()
+
+
+def test_make_is_what_the_verb_does_without_a_subcommand(work):
+    assert run(work, "make", "--out", work / "named") == run(work, "--out", work / "alone") == 0
+    assert files_of(work / "named") == files_of(work / "alone")
+    make_release(MakeOptions(work=work, out=work / "called", documents=DocumentOptions(authors=("Doe, Jane",))))
+    assert facts_of(work / "called")["authors"] == ["Doe, Jane"]
+    with pytest.raises(InputError, match=r"MakeOptions\.soft_windows: must be a tuple"):
+        MakeOptions(soft_windows="2s")
 
 
 def test_a_work_folder_that_was_moved_makes_the_same_release(work, tmp_path, capsys):
@@ -361,7 +380,7 @@ def test_a_work_folder_that_was_moved_makes_the_same_release(work, tmp_path, cap
     for name, place in (("a", ["--work", str(moved)]), ("b", ["--enhanced", str(moved / "enhanced-25p")])):
         options = [] if name == "a" else ["--vocabulary", str(moved / "vocabulary.csv")]
         assert main([*place, *options, "--soft", "uint8", "--out", str(tmp_path / name)]) == 0
-        assert "here as" not in capsys.readouterr().err
+        assert "elsewhere" not in capsys.readouterr().err
         assert files_of(tmp_path / name) == before
 
 
@@ -372,7 +391,7 @@ def test_runs_that_did_not_make_the_scores_are_no_teachers(work, capsys):
     capsys.readouterr()
     for folder in (run_folder, work / "nowhere"):
         assert run(work, "--teacher", folder) == 2
-        assert "these runs have not the lists of clips that the scores name" in one_error_line(capsys)
+        assert "these runs do not have the lists of clips that the scores name" in one_error_line(capsys)
 
 
 def test_with_strict_clips_without_scores_are_refused(work, capsys):

@@ -1,28 +1,38 @@
-"""Difference: what one label list adds to another, takes away, confirms, and where each contradicts the ontology.
+"""Compare two label lists: what the second adds, removes and confirms, and where each contradicts the ontology.
 
-Neither list is the truth: where one is a second annotation of the clips, the share of an enhancement's additions that
-it has too is a second opinion on their precision, no more.
+Neither list is the truth. Where one of them is a second annotation of the same clips, the share of an enhancement's
+additions that it also has is a second opinion on their precision, and no more than that.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import sparse
 
-from pseudolabel.errors import ClipMismatch
+from pseudolabel.artefacts import write_csv, write_json
+from pseudolabel.errors import ClipMismatch, InputError
+from pseudolabel.labels.additions import ERROR_NAMES, index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import LABELS, LEDGER
+from pseudolabel.ownership import files_in, not_ours
+from pseudolabel.releases.counts import carried
 
 N_BANDS = 4  # of score, each with as many additions
-BY_RULE = "by rule"
+N_NAMED = 5  # classes that the terminal names
+LEDGERS = ("added_labels.parquet", LEDGER)  # of a release, of a folder that enhance wrote
+DIFFERENCE, BY_CLASS, VIOLATED, CONFIRMED = "difference.json", "by_class.csv", "violated_pairs.csv", "confirmed.csv"
+WRITTEN = (DIFFERENCE, BY_CLASS, VIOLATED, CONFIRMED)
+NOT_A_DIFFERENCE = "not a folder that release diff wrote"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +57,7 @@ class Compared:
     Args:
         clip_ids: (N,) ids in the first list.
         first, second: (N, K) csr bool.
-        only_first, only_second: how many clips the other list has not.
+        only_first, only_second: how many clips are in one list only.
         renamed: {id in the first list: id in the second} where these differ.
     """
 
@@ -65,8 +75,27 @@ class Compared:
         return [self.renamed.get(clip_id, clip_id) for clip_id in self.clip_ids]
 
 
+# ---- two lists of the same clips --------------------------------------------------------------------------------
+
+
+def files_of(path: Path) -> tuple[Path, Path | None]:
+    """Return the label list and the ledger (None: none) of a list, a release or a folder that `enhance` wrote."""
+    if not path.is_dir():
+        return path, None
+    if not (path / LABELS).is_file():
+        raise InputError(f"there is no {LABELS}", path, "Give a release, a folder that enhance wrote, or a list.")
+    return path / LABELS, next((path / name for name in LEDGERS if (path / name).is_file()), None)
+
+
+def distinct_names(first: Path, second: Path) -> list[str]:
+    """Return names for two files or folders, each with as many parent folders as it takes to tell them apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in (first, second)]
+    n = next((n for n in range(1, max(map(len, parts))) if parts[0][-n:] != parts[1][-n:]), 0)
+    return ["/".join(of_path[-n:]).replace("//", "/") for of_path in parts]
+
+
 def compare(first: Side, second: Side) -> Compared:
-    """Bring two lists to the clips that both have; ids that differ in form match (labels/aliases.py).
+    """Return both lists limited to the clips that both have; ids that differ in form match (labels/aliases.py).
 
     Raises:
         ClipMismatch: they have no clip in common, or one clip twice.
@@ -74,52 +103,45 @@ def compare(first: Side, second: Side) -> Compared:
     a, b = first.labels, second.labels
     matched = match_clips(a.clip_ids, b.row_of, second.name)
     if not matched.found:
-        raise ClipMismatch(f"no clip of it is in {first.name}", second.name, "Compare lists of the same clips.")
-    return Compared(
-        matched.found, a.vocabulary, a.matrix[a.rows(matched.found)], b.matrix[b.rows(matched.known())],
-        len(a) - len(matched.found), len(b) - len(matched.found), matched.aliases,
-    )  # fmt: skip
+        raise ClipMismatch(f"it has no clip of {first.name}", second.name, "Compare lists of the same clips.")
+    n = len(matched.found)
+    ours, theirs = a.matrix[a.rows(matched.found)], b.matrix[b.rows(matched.known())]
+    return Compared(matched.found, a.vocabulary, ours, theirs, len(a) - n, len(b) - n, matched.aliases)
+
+
+# ---- counting ---------------------------------------------------------------------------------------------------
 
 
 def difference(first: Side, second: Side, ontology: Ontology) -> dict:
     """Return what difference.json says, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
     pair = compare(first, second)
     ancestors = ontology.ancestors(pair.vocabulary)
-    sides = ((first, pair.first, pair.second), (second, pair.second, pair.first))
-    violations = {side.name: violated_pairs(matrix, ancestors) for side, matrix, _ in sides}
-    added = minus(pair.second, pair.first)
-    closure, closure_of_second = (minus(reached(matrix, ancestors), matrix) for _, matrix, _ in sides)
+    matrices = {first.name: pair.first, second.name: pair.second}
+    implied = {name: minus(reached(labels, ancestors), labels) for name, labels in matrices.items()}
     return {
         "first": first.name,
         "second": second.name,
-        "clips": {"both": len(pair.clip_ids), "only_first": pair.only_first, "only_second": pair.only_second,
-                  "under_another_id": len(pair.renamed)},
-        "labels": {
-            "first": pair.first.nnz, "second": pair.second.nnz, "kept": pair.first.multiply(pair.second).nnz,
-            "added": added.nnz, "removed": minus(pair.first, pair.second).nnz,
-            "added_that_the_ontology_implies": added.multiply(closure).nnz,
-            "a_clip_first": pair.first.nnz / len(pair.clip_ids), "a_clip_second": pair.second.nnz / len(pair.clip_ids),
+        "clips": {
+            "both": len(pair.clip_ids),
+            "only_first": pair.only_first,
+            "only_second": pair.only_second,
+            "under_another_id": len(pair.renamed),
         },
+        "labels": _label_counts(pair, implied[first.name]),
         "agreement": agreement(pair.first, pair.second),
         "violations": {
-            side.name: {"labels": lacking.nnz, "clips": int((np.diff(lacking.indptr) > 0).sum())}
-            for side, lacking in zip((first, second), (closure, closure_of_second), strict=True)
+            name: {"labels": lacking.nnz, "clips": int((np.diff(lacking.indptr) > 0).sum())}
+            for name, lacking in implied.items()
         },
-        "confirmed": {side.name: rows
-                      for (side, own, other), ids in zip(sides, (pair.clip_ids, pair.second_ids), strict=True)
-                      if (rows := second_opinion(side, ids, own, other))},
+        "confirmed": _second_opinions(first, second, pair),
         "by_class": by_class(pair),
-        "violated_pairs": [
-            {"list": name, "class_id": pair.vocabulary.class_ids[label], "name": pair.vocabulary.names[label],
-             "missing": pair.vocabulary.class_ids[missing], "missing_name": pair.vocabulary.names[missing], "clips": n}
-            for name, rows in violations.items() for label, missing, n in rows
-        ],
-    }  # fmt: skip
+        "violated_pairs": _violated_rows(matrices, ancestors, pair.vocabulary),
+    }
 
 
 def minus(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
     """Return the labels of `first` that `second` lacks, csr bool."""
-    return sparse.csr_array((first.astype(np.int8) - first.multiply(second).astype(np.int8)).astype(bool))
+    return sparse.csr_array(first > second)
 
 
 def reached(labels: sparse.csr_array, ancestors: sparse.csr_array) -> sparse.csr_array:
@@ -127,8 +149,22 @@ def reached(labels: sparse.csr_array, ancestors: sparse.csr_array) -> sparse.csr
     return sparse.csr_array(labels.astype(np.int32) @ ancestors.astype(np.int32)).astype(bool)
 
 
+def _label_counts(pair: Compared, implied: sparse.csr_array) -> dict:
+    added, n_clips = minus(pair.second, pair.first), len(pair.clip_ids)
+    return {
+        "first": pair.first.nnz,
+        "second": pair.second.nnz,
+        "kept": pair.first.multiply(pair.second).nnz,
+        "added": added.nnz,
+        "removed": minus(pair.first, pair.second).nnz,
+        "added_that_the_ontology_implies": added.multiply(implied).nnz,
+        "a_clip_first": pair.first.nnz / n_clips,
+        "a_clip_second": pair.second.nnz / n_clips,
+    }
+
+
 def violated_pairs(labels: sparse.csr_array, ancestors: sparse.csr_array) -> list[tuple[int, int, int]]:
-    """Return (class, ancestor, clips that carry the class but lack the ancestor), most clips first, none with 0."""
+    """Return (class, ancestor, clips with the class but without the ancestor), most clips first, none with 0."""
     counts = sparse.csr_array(labels.T.astype(np.int64) @ labels.astype(np.int64))
     n_clips = counts.diagonal()
     pairs = sparse.coo_array(ancestors)
@@ -137,10 +173,29 @@ def violated_pairs(labels: sparse.csr_array, ancestors: sparse.csr_array) -> lis
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 
-def kappa(both: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
-    """Return Cohen's kappa (1960) of two raters who found `first` and `second` of `n` items, `both` of them together.
+def _violated_rows(
+    matrices: Mapping[str, sparse.csr_array], ancestors: sparse.csr_array, vocabulary: Vocabulary
+) -> list[dict]:
+    ids, names = vocabulary.class_ids, vocabulary.names
+    return [
+        {
+            "list": name,
+            "class_id": ids[label],
+            "name": names[label],
+            "missing": ids[missing],
+            "missing_name": names[missing],
+            "clips": n_clips,
+        }
+        for name, labels in matrices.items()
+        for label, missing, n_clips in violated_pairs(labels, ancestors)
+    ]
 
-    NaN where both found all items or none, so that there was nothing to agree on.
+
+def kappa(both: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
+    """Return Cohen's kappa (1960) of two raters who marked `first` and `second` of `n` items, `both` of them together.
+
+    NaN where both marked all items or none, so that there was nothing to agree on. (scikit-learn's function takes one
+    entry an item, which for millions of clips and 527 classes does not fit into memory; the tests compare with it.)
     """
     p, q = first / n, second / n
     observed = 1 - (first + second - 2 * both) / n
@@ -152,7 +207,7 @@ def kappa(both: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np
 def agreement(first: sparse.csr_array, second: sparse.csr_array) -> dict:
     """Return the share of clips with the same labels, the mean Jaccard index (1 where both have none), Cohen's kappa.
 
-    `kappa` is over all clips and classes as one; `kappa_of_classes` the mean over classes that either list has.
+    `kappa` is over all clips and classes together; `kappa_of_classes` is the mean over classes that either list has.
     """
     both = np.diff(sparse.csr_array(first.multiply(second)).indptr)
     either = np.diff(first.indptr) + np.diff(second.indptr) - both
@@ -167,7 +222,7 @@ def agreement(first: sparse.csr_array, second: sparse.csr_array) -> dict:
     }
 
 
-def class_counts(first: sparse.csr_array, second: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def class_counts(first: sparse.csr_array, second: sparse.csr_array) -> tuple[np.ndarray, ...]:
     """Return (K,) labels that both have, that the first has, that the second has."""
     matrices = (sparse.csr_array(first.multiply(second)), first, second)
     return tuple(np.bincount(matrix.indices, minlength=matrix.shape[1]) for matrix in matrices)
@@ -176,21 +231,32 @@ def class_counts(first: sparse.csr_array, second: sparse.csr_array) -> tuple[np.
 def by_class(pair: Compared) -> list[dict]:
     """Return a row a class: labels in either list, kept, added, removed, kappa."""
     both, first, second = class_counts(pair.first, pair.second)
-    kappas = kappa(both, first, second, len(pair.clip_ids))
-    return [
-        {"class_id": class_id, "name": pair.vocabulary.names[k], "first": int(first[k]), "second": int(second[k]),
-         "kept": int(both[k]), "added": int(second[k] - both[k]), "removed": int(first[k] - both[k]),
-         "kappa": _number(kappas[k])}
-        for k, class_id in enumerate(pair.vocabulary.class_ids)
-    ]  # fmt: skip
+    columns = {
+        "class_id": pair.vocabulary.class_ids,
+        "name": pair.vocabulary.names,
+        "first": first.tolist(),
+        "second": second.tolist(),
+        "kept": both.tolist(),
+        "added": (second - both).tolist(),
+        "removed": (first - both).tolist(),
+        "kappa": map(_number, kappa(both, first, second, len(pair.clip_ids))),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def second_opinion(side: Side, ids: Sequence[str], own: sparse.csr_array, other: sparse.csr_array) -> list[dict]:
-    """Return what `confirmed` finds in the other list; nothing where that is the list before the side's additions."""
-    rows = [] if side.ledger is None else confirmed(side.ledger, ids, side.labels.vocabulary, other)
-    n_added = rows[0]["in_both"] if rows else 0
-    before = other.nnz + n_added == own.nnz and minus(own, other).nnz == n_added
-    return [] if before and n_added and not rows[0]["confirmed"] else rows
+def _second_opinions(first: Side, second: Side, pair: Compared) -> dict[str, list[dict]]:
+    """Return for each enhancement what `confirmed` says; nothing where the other list is the one before it."""
+    opinions = {}
+    for side, ids, own, other in (
+        (first, pair.clip_ids, pair.first, pair.second),
+        (second, pair.second_ids, pair.second, pair.first),
+    ):
+        rows = [] if side.ledger is None else confirmed(side.ledger, ids, side.labels.vocabulary, other)
+        n_added = rows[0]["in_both"] if rows else 0
+        is_before = other.nnz + n_added == own.nnz and minus(own, other).nnz == n_added
+        if rows and not (is_before and not rows[0]["confirmed"]):
+            opinions[side.name] = rows
+    return opinions
 
 
 def confirmed(ledger: pa.Table, clip_ids: Sequence[str], vocabulary: Vocabulary, other: sparse.csr_array) -> list[dict]:
@@ -200,26 +266,27 @@ def confirmed(ledger: pa.Table, clip_ids: Sequence[str], vocabulary: Vocabulary,
         clip_ids: (N,) ids in the ledger of the clips that both lists have; additions to others are left out.
         other: (N, K) labels of the other list.
     """
-    clips = pc.index_in(ledger["clip_id"].combine_chunks(), value_set=pa.array(clip_ids, pa.string()))
-    shared = pc.is_valid(clips)
-    ledger, clips = ledger.filter(shared), clips.filter(shared).to_numpy(zero_copy_only=False).astype(np.int64)
-    classes = pc.index_in(ledger["class_id"].combine_chunks(), value_set=pa.array(vocabulary.class_ids, pa.string()))
-    classes, n_classes = classes.to_numpy(zero_copy_only=False).astype(np.int64), len(vocabulary)
-    rows = np.repeat(np.arange(other.shape[0], dtype=np.int64), np.diff(other.indptr))
-    found = np.isin(clips * n_classes + classes, rows * n_classes + other.indices)
+    clips = index_in(ledger["clip_id"], clip_ids)
+    ledger, clips = ledger.filter(pa.array(clips >= 0)), clips[clips >= 0]
+    has_too = carried(other, clips, index_in(ledger["class_id"], vocabulary.class_ids))
     errors = np.array(ledger["error"].to_pylist(), dtype=object)
-    scores = ledger["score"].to_numpy().astype(np.float64)
-    named = [("all", np.ones(len(found), bool))]
-    named += [(f"type {error}", errors == error) for error in ("I", "II", "I+II")]
+    groups = [("all", np.ones(len(clips), bool))]
+    groups += [(f"type {error}", errors == error) for error in ERROR_NAMES[1:]]
+    groups += score_bands(ledger["score"].to_numpy().astype(np.float64))
     return [
-        {"additions": name, "in_both": int(chosen.sum()), "confirmed": int(found[chosen].sum()),
-         "share": float(found[chosen].mean())}
-        for name, chosen in [*named, *score_bands(scores)] if chosen.any()
-    ]  # fmt: skip
+        {
+            "additions": name,
+            "in_both": int(chosen.sum()),
+            "confirmed": int(has_too[chosen].sum()),
+            "share": float(has_too[chosen].mean()),
+        }
+        for name, chosen in groups
+        if chosen.any()
+    ]
 
 
 def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return (name, which additions) of N_BANDS bands with as many scores each, and of those without a score."""
+    """Return (name, which additions) of N_BANDS bands with equally many scores each, and of those without a score."""
     scored = ~np.isnan(scores)
     if not scored.any():
         return []
@@ -229,8 +296,69 @@ def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
         with np.errstate(invalid="ignore"):
             chosen = (scores >= low) & ((scores < high) | ((high == edges[-1]) & (scores == high)))
         bands.append((f"score {low:.3f} to {high:.3f}", chosen))
-    return [*bands, (BY_RULE, ~scored)]
+    return [*bands, ("by rule", ~scored)]
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+# ---- what is shown and written ----------------------------------------------------------------------------------
+
+
+def difference_lines(found: dict) -> list[str]:
+    """Return what the terminal shows."""
+    clips, labels, agreed = found["clips"], found["labels"], found["agreement"]
+    kappas = ["-" if agreed[name] is None else f"{agreed[name]:.3f}" for name in ("kappa", "kappa_of_classes")]
+    lines = [
+        f"{found['first']} -> {found['second']}",
+        f"  clips      {clips['both']:>10,} in both, {clips['only_first']:,} only in the first, "
+        f"{clips['only_second']:,} only in the second; labels of those in both:",
+        f"  labels     {labels['first']:>10,} in the first ({labels['a_clip_first']:.2f} a clip), "
+        f"{labels['second']:,} in the second ({labels['a_clip_second']:.2f})",
+        f"  kept       {labels['kept']:>10,}",
+        f"  added      {labels['added']:>10,}, of which the ontology implies "
+        f"{labels['added_that_the_ontology_implies']:,} from the first list's labels: {_most(found, 'added')}",
+        f"  removed    {labels['removed']:>10,}: {_most(found, 'removed')}",
+        f"  agreement  {kappas[0]:>10} kappa, {kappas[1]} mean kappa of the classes, "
+        f"{agreed['jaccard']:.3f} mean Jaccard, {100 * agreed['clips_alike']:.1f} % of clips alike",
+    ]
+    for name, counts in found["violations"].items():
+        missing = f"{counts['labels']:>10,} ancestors of labels are missing from {counts['clips']:,} clips of {name}"
+        pairs = (row for row in found["violated_pairs"] if row["list"] == name)
+        first = next((f"; most: {row['name']} without {row['missing_name']} ({row['clips']:,})" for row in pairs), "")
+        lines.append(f"  ontology   {missing}{first}")
+    for name, rows in found["confirmed"].items():
+        lines.append(f"  additions of {name} that the other list has, a second opinion:")
+        lines += [
+            f"    {row['additions']:<22} {row['confirmed']:>9,} of {row['in_both']:,} ({100 * row['share']:.1f} %)"
+            for row in rows
+        ]
+    return lines
+
+
+def _most(found: dict, change: str) -> str:
+    """Return the classes that a change concerns most."""
+    rows = sorted(found["by_class"], key=lambda row: -row[change])[:N_NAMED]
+    return "; ".join(f"{row['name']} {row[change]:,}" for row in rows if row[change]) or "nothing"
+
+
+def write_difference(found: dict, folder: Path) -> None:
+    """Write difference.json and its tables into a folder."""
+    tables = {BY_CLASS: found["by_class"], VIOLATED: found["violated_pairs"]}
+    write_json(folder / DIFFERENCE, {name: found[name] for name in found if f"{name}.csv" not in tables})
+    for name, rows in tables.items():
+        header = list(rows[0]) if rows else ("list", "class_id", "missing", "clips")
+        write_csv(folder / name, header, (row.values() for row in rows))
+    rows = ([name, *row.values()] for name, rows in found["confirmed"].items() for row in rows)
+    write_csv(folder / CONFIRMED, ("list", "additions", "in_both", "confirmed", "share"), rows)
+
+
+def not_a_difference(folder: Path) -> str:
+    """Return why a folder is not one that `release diff` wrote; empty where it is (earlier ones have no run.json)."""
+    if folder.is_symlink() or not folder.is_dir():
+        return NOT_A_DIFFERENCE
+    there = files_in(folder)
+    if there and DIFFERENCE not in there:
+        return NOT_A_DIFFERENCE
+    return "" if {*there} <= {*WRITTEN} else not_ours(folder, ("release",))

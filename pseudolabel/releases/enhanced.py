@@ -14,23 +14,22 @@ import pyarrow.parquet as pq
 
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
+from pseudolabel.labels.additions import Additions
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.layout import LABELS, LEDGER, LEDGER_CSV, MISSING, ONTOLOGY, RUN, SUMMARY, THRESHOLDS, VOCABULARY
 from pseudolabel.ownership import has_format
-from pseudolabel.records import input_in_role, sha256
+from pseudolabel.records import input_in_role, recorded_input, sha256
 from pseudolabel.releases.bounds import refuse_for_memory
-from pseudolabel.releases.tables import Added
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.tables import read_csv, read_json
 
-LABELS, LEDGER, LEDGER_CSV = "labels.csv", "ledger.parquet", "ledger.csv.gz"
-SUMMARY, RECORD, THRESHOLDS, MISSING = "summary.json", "run.json", "thresholds.csv", "missing.csv"
 RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # in the summary
-NO_LISTS = ("vocabulary.csv", "ontology.csv", "audioset.csv", "thresholds.csv")  # asked last whether they are lists
+NO_LISTS = (VOCABULARY, ONTOLOGY, "audioset.csv", THRESHOLDS)  # tried last as label lists
 FIRST_ROWS = 100  # of the ledger, which tell one store of scores from another
 LARGEST_OBJECT = 1 << 26  # bytes of summary.json, run.json and the like
 NO_FOLDER = "Give a folder that enhance wrote."
@@ -43,16 +42,16 @@ class Enhanced:
     Args:
         labels, original: (N, K) with the additions, and without those of the ledger.
         ledger, added: the additions, as a table and as numbers.
-        summary, record: summary.json and run.json; both are other ones after `enhance --apply`.
+        summary, record: summary.json and run.json; `enhance apply` writes other ones.
         missing: ids of the clips that have no scores.
-        work: the work folder, where inputs may lie that are no longer where they were.
+        work: the work folder, which may hold inputs that are no longer where they were.
     """
 
     folder: Path
     labels: LabelTable
     original: LabelTable
     ledger: pa.Table
-    added: Added
+    added: Additions
     summary: Mapping
     record: Mapping
     missing: tuple[str, ...]
@@ -60,7 +59,7 @@ class Enhanced:
 
     @property
     def reviewed(self) -> bool:
-        """Whether `enhance --apply` wrote it, from a reviewer's decisions."""
+        """Whether `enhance apply` wrote it, from a reviewer's decisions."""
         return "decisions" in self.summary
 
     @property
@@ -80,27 +79,27 @@ class Enhanced:
         return self.record["options"].get("unknown_labels", "error")
 
     def label_list(self) -> Path | None:
-        """Return the input that says the original labels, by its content; None where none that is here does."""
+        """Return the input whose content is the original labels; None where no such file is left."""
         paths = [path for path in reversed(self.inputs) if path.suffix != ".h5"]
         for path in sorted(paths, key=lambda path: ("labels" not in path.name, path.name in NO_LISTS)):
-            place = self.where(path)
+            here = self.where(path)
             with contextlib.suppress(InputError):  # another kind of file
-                if place and LabelTable.read(place, self.labels.vocabulary, None, self.unknown_labels) == self.original:
-                    return place
+                if here and LabelTable.read(here, self.labels.vocabulary, None, self.unknown_labels) == self.original:
+                    return here
         return None
 
     def score_store(self) -> ScoreStore | None:
-        """Return the input that has the scores of the ledger; None where none that is here has them."""
+        """Return the input that has the scores of the ledger; None where no such store is left."""
         is_scores = has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS)  # clips, too, may be an input
         for path in self.inputs:
-            place = self.where(path) if path.suffix == ".h5" else None
-            store = place and is_scores(place) and ScoreStore.open(place)
+            here = self.where(path) if path.suffix == ".h5" else None
+            store = here and is_scores(here) and ScoreStore.open(here)
             if store and self._has_scores(store):
                 return store
         return None
 
     def _has_scores(self, store: ScoreStore) -> bool:
-        """Return whether a store answers for these clips, with the scores of the ledger's first rows."""
+        """Return whether a store has these clips, with the scores of the ledger's first rows."""
         scored = np.flatnonzero(~np.isnan(self.added.scores))[:FIRST_ROWS]
         lengths = [length or CLIP for length in self.ledger["window_s"].take(pa.array(scored)).to_pylist()]
         scales = {*lengths} or {parse_window(self.summary.get("evidence") or CLIP)}
@@ -113,17 +112,17 @@ class Enhanced:
         rows, columns = evidence.row_of[self.added.clips[scored]], evidence.column_of[self.added.classes[scored]]
         if (rows < 0).any() or (columns < 0).any():
             return False
-        for row, column, length, score in zip(rows, columns, lengths, self.added.scores[scored], strict=True):
-            if not (store.scores(length)[row, ..., column] == score).any():
-                return False
-        return True
+        return all(
+            (store.scores(length)[row, ..., column] == score).any()
+            for row, column, length, score in zip(rows, columns, lengths, self.added.scores[scored], strict=True)
+        )
 
     def where(self, path: Path) -> Path | None:
-        """Return where the bytes of an input lie: where `enhance` read them, in the work folder or beside its own."""
-        return _place_of(path, self.inputs[path], self.folder, self.work)
+        """Return the file with the bytes of an input: where `enhance` read it, in the work folder or beside its own."""
+        return recorded_input(self.record, path, self.work, self.folder.parent)
 
     def is_input(self, path: Path) -> bool:
-        """Return whether a file has the bytes of an input, wherever it lies."""
+        """Return whether a file has the bytes of an input, whatever its path."""
         return path.is_file() and sha256(path) in self.inputs.values()
 
 
@@ -131,31 +130,23 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
     """Read a folder that `enhance` wrote.
 
     Args:
-        work: where inputs and a vocabulary.csv may lie.
-        vocabulary: its classes; None: the one that run.json records, WORK/vocabulary.csv or a built-in one, which fits.
+        work: folder that may hold inputs and a vocabulary.csv.
+        vocabulary: its classes; None: the fitting one of run.json's, WORK/vocabulary.csv and the built-in ones.
 
     Raises:
         InputError: a file is missing or damaged, or ledger, labels and summary are not of one run.
     """
     refuse_incomplete(folder)
-    summary, record = (read_object(folder / name) for name in (SUMMARY, RECORD))
-    parts = [record.get(name) for name in ("options", "inputs")]
-    if record.get("verb") != "enhance" or not all(isinstance(part, dict) and part for part in parts):
-        raise InputError("not the record of a run of enhance", folder / RECORD, NO_FOLDER)
-    absent = [] if "decisions" in summary else [name for name in (*RULE, "by_class") if name not in summary]
-    if absent:
-        raise InputError(f"{first_few(absent)} is missing", folder / SUMMARY, NO_FOLDER)
-    _refuse_for_memory(folder / LEDGER)
-    recorded = [_place_of(Path(path), digest, folder, work) for path, digest in record["inputs"].items()]
-    vocabularies = [path for path in recorded if path and path.name.startswith("vocabulary")]
-    labels = _read_labels(folder, summary, [vocabulary] if vocabulary else [*vocabularies, *_own(work), *BUILT_IN])
+    summary, record = (read_object(folder / name) for name in (SUMMARY, RUN))
+    _refuse_other_records(folder, summary, record)
+    _refuse_large_ledger(folder / LEDGER)
+    labels = _read_labels(folder, summary, [vocabulary] if vocabulary else _vocabularies(folder, record, work))
     ledger = read_ledger(folder / LEDGER)
-    place = folder / LEDGER
-    added = Added.of(ledger, labels, place)
-    original = undo(labels, ledger, place)
-    for what, found in (("labels_before", original.matrix.nnz), ("labels_after", labels.matrix.nnz)):
-        if summary.get(what) != found:
-            message = f"{what} is {summary.get(what)}, ledger and labels say {found}"
+    added = Additions.of(ledger, labels, folder / LEDGER)
+    original = undo(labels, ledger, folder / LEDGER)
+    for what, n in (("labels_before", original.matrix.nnz), ("labels_after", labels.matrix.nnz)):
+        if summary.get(what) != n:
+            message = f"{what} is {summary.get(what)}, but by ledger and labels it is {n}"
             raise InputError(message, folder / SUMMARY, "Run enhance again.")
     path = folder / MISSING
     missing = tuple(row["clip_id"] for row in read_csv(path, ("clip_id",))) if path.is_file() else ()
@@ -164,12 +155,22 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
 
 def refuse_incomplete(folder: Path) -> None:
     """Raise InputError where a folder lacks a file that `enhance` writes."""
-    for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RECORD):
+    for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN):
         if not there(folder / name):
             raise InputError(f"there is no {name}", folder, NO_FOLDER)
 
 
-def _refuse_for_memory(ledger: Path) -> None:
+def _refuse_other_records(folder: Path, summary: Mapping, record: Mapping) -> None:
+    """Raise InputError where run.json or summary.json lacks what `enhance` writes."""
+    parts = [record.get(name) for name in ("options", "inputs")]
+    if record.get("verb") != "enhance" or not all(isinstance(part, dict) and part for part in parts):
+        raise InputError("not the record of a run of enhance", folder / RUN, NO_FOLDER)
+    absent = [] if "decisions" in summary else [name for name in (*RULE, "by_class") if name not in summary]
+    if absent:
+        raise InputError(f"{first_few(absent)} is missing", folder / SUMMARY, NO_FOLDER)
+
+
+def _refuse_large_ledger(ledger: Path) -> None:
     """Raise InputError where a release of this ledger takes more memory than there is."""
     try:
         n_rows = pq.read_metadata(ledger).num_rows
@@ -179,7 +180,7 @@ def _refuse_for_memory(ledger: Path) -> None:
 
 
 def read_object(path: Path) -> dict:
-    """Return the object in a JSON file; InputError where it is none, or far larger than the files of verbs are."""
+    """Return the object in a JSON file; InputError where it holds another value, or is far larger than verbs write."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
         raise InputError(f"larger than {LARGEST_OBJECT:,} bytes", path, "Is it what a verb wrote?")
     value = read_json(path)
@@ -188,18 +189,16 @@ def read_object(path: Path) -> dict:
     return value
 
 
-def _place_of(path: Path, digest: str, folder: Path, work: Path) -> Path | None:
-    """Return where a file with this checksum lies: at its path, in the work folder, or beside the enhanced folder."""
-    places = dict.fromkeys((path, work / path.name, folder.parent / path.name))
-    return next((place for place in places if place.is_file() and sha256(place) == digest), None)
-
-
-def _own(work: Path) -> list[Path]:
-    return [work / "vocabulary.csv"] if (work / "vocabulary.csv").is_file() else []
+def _vocabularies(folder: Path, record: Mapping, work: Path) -> list[str | Path]:
+    """Return the vocabularies that may be the enhancement's: those it read, that of the work folder, built-in ones."""
+    inputs = [recorded_input(record, path, work, folder.parent) for path in record["inputs"]]
+    read = [path for path in inputs if path and path.name.startswith("vocabulary")]
+    own = [path for path in [work / VOCABULARY] if path.is_file()]
+    return [*read, *own, *BUILT_IN]
 
 
 def _read_labels(folder: Path, summary: Mapping, sources: Sequence[str | Path]) -> LabelTable:
-    """Read the labels with the vocabulary that has the classes of the summary, or that knows all labels."""
+    """Read the labels with the vocabulary that has the classes of the summary, or that has all labels."""
     classes = tuple(row["class_id"] for row in summary["by_class"]) if "by_class" in summary else None
     failure = None
     for source in sources:

@@ -29,17 +29,18 @@ from pathlib import Path
 from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import HEADER, LabelTable
+from pseudolabel.layout import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
 from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation
 from pseudolabel.releases.croissant import croissant
-from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS, Enhanced
+from pseudolabel.releases.enhanced import Enhanced
 from pseudolabel.releases.facts import FORMAT, REQUIRED, Facts
 from pseudolabel.releases.licences import licence_text, ontology_licence_text
 from pseudolabel.releases.listing import RECORD, SUMS, checksums, why_not_replaced
-from pseudolabel.releases.soft_targets import write_targets
 from pseudolabel.releases.source_forms import write_source_form
 from pseudolabel.releases.stated import described_documents
+from pseudolabel.releases.targets import write_targets
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
 

@@ -5,24 +5,160 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 
-from pseudolabel.errors import InputError
+from pseudolabel import __version__
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.aliases import same_clips
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
-from pseudolabel.records import sha256
-from pseudolabel.releases.enhanced import LEDGER, LEDGER_CSV, RULE, THRESHOLDS, Enhanced, read_object
-from pseudolabel.releases.facts import check_precision
-from pseudolabel.releases.tables import count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, THRESHOLDS
+from pseudolabel.options import Options, option
+from pseudolabel.progress import note
+from pseudolabel.records import Inputs, git_commit, sha256
+from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.enhanced import RULE, Enhanced, read_object
+from pseudolabel.releases.facts import Facts, check_precision
+from pseudolabel.releases.licences import usual_licence
+from pseudolabel.releases.source_forms import SOURCE_FORMS, form_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import read_csv
 
-TRAINED_ON = "train_clips.csv"  # in a run folder: the clips that it saw
+CHANGED = "enhance read changed since, or is elsewhere"
+LIST_IS_GONE = f"the list that {CHANGED}: the list before is computed from the ledger alone (--labels checks it)"
+SCORES_ARE_GONE = f"the score store that {CHANGED}, so the card names no teacher: give --scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentOptions(Options):
+    """What the documents of a release say of it beside its figures."""
+
+    name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
+    title: str | None = option(None, "one line for people")
+    version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
+    released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
+    licence: str | None = option(
+        None, "of the labels (default: CC-BY-4.0, or what the source asks for)", metavar="SPDX"
+    )
+    source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
+    url: str = option("", "where the release will be")
+    authors: tuple[str, ...] = option(
+        (),
+        "`Family, Given` of a person, or a group's name; may be given several times",
+        flag="--author",
+        repeat=True,
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sources:
+    """What is known of an enhancement beside its folder.
+
+    Args:
+        form: a key of SOURCE_FORMS; None: the lists have another form.
+        scores: the teacher's; None: there were none, or they are gone.
+        teachers: run folders that may be the teacher's.
+        precision: precision.json of the review.
+        evaluation_touched: whether labels of an evaluation list were changed; None: there is no such list.
+        inputs: the files that were read.
+    """
+
+    form: str | None
+    scores: ScoreStore | None
+    teachers: Sequence[Path]
+    precision: Mapping | None
+    evaluation_touched: bool | None
+    inputs: Inputs
+
+
+def facts_of(enhanced: Enhanced, sources: Sources, documents: DocumentOptions) -> Facts:
+    """Return the facts of a release, all but `files` and `documents`, which are known when they are written."""
+    source, scores, rule = documents.source, sources.scores, rule_name(enhanced)
+    if source is None:
+        source = SOURCE_FORMS[sources.form].source if sources.form else ""
+    name = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "labels"
+    digests = {**enhanced.inputs, **{Path(path): digest for path, digest in sources.inputs.sha256.items()}}
+    thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
+    errors = errors_of(enhanced)
+    by_class = count_by_class(enhanced.original, enhanced.added, errors, thresholds)
+    return Facts(
+        name=documents.name or f"{name}-enhanced-{rule}",
+        title=documents.title or f"{source or 'Sound event'} labels with missing ones added ({rule})",
+        version=documents.version,
+        released=documents.released,
+        licence=documents.licence or usual_licence(source),
+        source=source,
+        url=documents.url,
+        authors=documents.authors,
+        rule=rule_of(enhanced),
+        teacher=scores and teacher_of(scores, sources.teachers),
+        out_of_fold=scores and out_of_fold(scores),
+        evaluation_touched=sources.evaluation_touched,
+        precision=sources.precision,
+        inputs=[{"name": path.name, "sha256": digest} for path, digest in digests.items()],
+        ontology=enhanced.summary.get("ontology", {}),
+        counts=count(enhanced.original, enhanced.added, errors, len(enhanced.missing)),
+        by_class=by_class,
+        weak_classes=weak_classes(by_class, enhanced.scored, sources.precision),
+        pseudolabel=__version__,
+        commit=git_commit(),
+    )
+
+
+# ---- what enhance read ------------------------------------------------------------------------------------------
+
+
+def source_lists(
+    enhanced: Enhanced, labels: Path | None, lists: Sequence[Path], format: str | None, inputs: Inputs
+) -> tuple[str | None, Sequence[Path]]:
+    """Return the form of the source's lists and these lists.
+
+    Args:
+        labels: a list that must have the original labels; None: the one that `enhance` read, if it is still there.
+        lists: the source's own; empty: the list of the original labels.
+        format: form of the lists that are given; None: what each looks like.
+
+    Raises:
+        InputError: other labels, or lists of several or of unknown forms.
+    """
+    original = labels or enhanced.label_list()
+    if original is None:
+        note(LIST_IS_GONE)
+    elif labels:
+        vocabulary, unknown = enhanced.labels.vocabulary, enhanced.unknown_labels
+        if LabelTable.read(labels, vocabulary, format, unknown) != enhanced.original:
+            message = "its labels are not the enhanced ones without those of the ledger"
+            raise InputError(message, labels, "Give the --labels that enhance read.")
+    paths = [inputs.read(path) for path in lists] or [path for path in [original] if path]
+    forms = {form_of(path, format) for path in paths}
+    if lists and None in forms:
+        message = "not a list of the form of AudioSet, FSD50K or ESC-50"
+        raise InputError(message, f"--list {first_few(lists)}", "Omit it, or give the source's own lists.")
+    if len(forms) > 1:
+        raise InputError("the lists have several forms", "--list", "Give lists of one source.")
+    return next(iter(forms), None), paths
+
+
+def scores_of(enhanced: Enhanced, path: Path | None) -> ScoreStore | None:
+    """Return the teacher's scores, from a given store or the one that `enhance` read; None: none, or they are gone."""
+    if path is None:
+        store = enhanced.score_store()
+        if store is None and enhanced.scored:
+            note(SCORES_ARE_GONE)
+        return store
+    if not enhanced.reviewed and not enhanced.is_input(path):
+        raise InputError("not the scores that enhance read", path, "Give the store of run.json's checksum.")
+    return ScoreStore.open(path)
+
+
+# ---- the rule ---------------------------------------------------------------------------------------------------
 
 
 def rule_name(enhanced: Enhanced) -> str:
@@ -31,18 +167,21 @@ def rule_name(enhanced: Enhanced) -> str:
         return "reviewed"
     if not enhanced.scored:
         return "closure"
-    return f"{'psla-' * (enhanced.summary['profile'] == 'psla')}{enhanced.summary['threshold']}"
+    prefix = "psla-" if enhanced.summary["profile"] == "psla" else ""
+    return f"{prefix}{enhanced.summary['threshold']}"
 
 
 def rule_of(enhanced: Enhanced) -> dict:
-    """Return the options of `enhance` that decided what was added; of reviewed additions, what their ledger tells."""
+    """Return the options of `enhance` that decided what was added; of reviewed additions, what their ledger says."""
     if enhanced.reviewed:
-        scored = ~np.isnan(enhanced.added.scores)
         windows = pc.drop_null(enhanced.ledger["window_s"])
-        evidence = window_name(windows[0].as_py()) if len(windows) else CLIP
-        evidence = evidence if scored.any() else None
-        decisions = dict(enhanced.summary["decisions"])
-        return {"reviewed": decisions, "threshold": None, "errors": errors_of(enhanced), "evidence": evidence}
+        scored = not np.isnan(enhanced.added.scores).all()
+        return {
+            "reviewed": dict(enhanced.summary["decisions"]),
+            "threshold": None,
+            "errors": errors_of(enhanced),
+            "evidence": (window_name(windows[0].as_py()) if len(windows) else CLIP) if scored else None,
+        }
     options = enhanced.record["options"]
     rule = {name: enhanced.summary[name] for name in RULE}
     rule |= {name: options[name] for name in ("type1", "type2", "labels_left_out") if options.get(name)}
@@ -52,25 +191,20 @@ def rule_of(enhanced: Enhanced) -> dict:
 
 
 def errors_of(enhanced: Enhanced) -> list[str]:
-    """Return the types that were looked for; of reviewed additions those that were found."""
+    """Return the types that were looked for; of reviewed additions those that they have."""
     if "errors" in enhanced.summary:
         return list(enhanced.summary["errors"])
-    return [error for error, bit in TYPE_BITS.items() if (enhanced.added.types & bit).any()]
+    return [error for error in TYPE_BITS if enhanced.added.of_type([error]).any()]
 
 
-def tables_of(enhanced: Enhanced, precision: Mapping | None) -> dict:
-    """Return the facts `counts`, `by_class` and `weak_classes`."""
-    thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
-    counts = count(enhanced.original, enhanced.added, errors_of(enhanced), len(enhanced.missing))
-    by_class = count_by_class(enhanced.original, enhanced.added, errors_of(enhanced), thresholds)
-    return {"counts": counts, "by_class": by_class, "weak_classes": weak_classes(by_class, enhanced.scored, precision)}
+# ---- the teacher ------------------------------------------------------------------------------------------------
 
 
 def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
-    """Return who answered: name and checksum of each model, what it was trained on, its front end.
+    """Return who made the scores: name and checksum of each model, what it was trained on, its front end.
 
     Args:
-        runs: run folders that may be the teacher's: how many clips it was trained on stands there.
+        runs: run folders that may be the teacher's; they have the lists of the clips that it was trained on.
     """
     said = {name: _plain(value) for name, value in scores.attributes.items()}
     models = [_name_and_digest(text) for text in str(said.get("model", "")).split("; ") if text]
@@ -78,7 +212,7 @@ def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
     teacher = {
         "name": "; ".join(name for name, _ in models),
         "sha256": "; ".join(digest for _, digest in models if digest) or said.get("imported_sha256"),
-        "trained_on_clips": _clips_trained_on(digests, runs),
+        "trained_on_clips": _n_clips_trained_on(digests, runs),
         "trained_on_sha256": "; ".join(digests),
         "front_end": _front_end(said.get("front_end")),
         "labels_sha256": said.get("labels_sha256"),
@@ -89,37 +223,14 @@ def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
 
 
 def out_of_fold(scores: ScoreStore) -> bool | None:
-    """Return whether no model had seen the clips that it scored; None where the store does not say."""
+    """Return whether no model was trained on the clips that it scored; None where the store does not say."""
     value = scores.attributes.get("out_of_fold")
     return None if value is None else bool(value)
 
 
-def evaluation_touched(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
-    """Return whether a clip that got a label may be one of these evaluation clips (aliases count)."""
-    changed = [enhanced.labels.clip_ids[clip] for clip in sorted(set(enhanced.added.clips.tolist()))]
-    return bool(same_clips(changed, evaluation))
-
-
-def read_precision(path: Path, folder: Path) -> dict:
-    """Return what judgements of the ledger in a folder say (precision.json of `review --judgements`).
-
-    Raises:
-        InputError: no estimate, or one of another ledger.
-    """
-    precision = read_object(path)
-    overall = precision.get("overall")
-    if not isinstance(overall, dict) or not {"precision", "low", "high", "judged"} <= set(overall):
-        raise InputError("there is no overall precision with its interval", path, "Give review's precision.json.")
-    check_precision(precision, path)
-    of_ledger = precision.get("ledger_sha256")
-    if of_ledger is not None and of_ledger not in (sha256(folder / name) for name in (LEDGER, LEDGER_CSV)):
-        raise InputError("the judgements are of another ledger", path, f"Judge {folder / LEDGER}.")
-    return precision
-
-
-def _clips_trained_on(digests: Sequence[str], runs: Sequence[Path]) -> int | None:
-    """Return how many clips the models saw together, where the run folders have the lists of these checksums."""
-    lists = {sha256(run / TRAINED_ON): run / TRAINED_ON for run in runs if (run / TRAINED_ON).is_file()}
+def _n_clips_trained_on(digests: Sequence[str], runs: Sequence[Path]) -> int | None:
+    """Return how many clips the models were trained on, where the run folders have the lists of these checksums."""
+    lists = {sha256(run / SEEN_CLIPS): run / SEEN_CLIPS for run in runs if (run / SEEN_CLIPS).is_file()}
     if not set(digests) <= set(lists):
         return None
     return len({row["clip_id"] for digest in set(digests) for row in read_csv(lists[digest], ("clip_id",))})
@@ -133,13 +244,40 @@ def _name_and_digest(text: str) -> tuple[str, str]:
 def _front_end(text: object) -> object:
     """Return the front end that all models have, as an object; a list where they have several."""
     try:
-        found = json.loads(text) if isinstance(text, str) else None
+        front_ends = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         return text
-    return found[0] if isinstance(found, list) and found and all(one == found[0] for one in found) else found
+    alike = isinstance(front_ends, list) and front_ends and all(one == front_ends[0] for one in front_ends)
+    return front_ends[0] if alike else front_ends
 
 
 def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value.item() if hasattr(value, "item") else value
+
+
+# ---- evaluation and precision -----------------------------------------------------------------------------------
+
+
+def evaluation_touched(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
+    """Return whether a clip that got a label may be one of these evaluation clips (aliases count)."""
+    changed = [enhanced.labels.clip_ids[clip] for clip in np.unique(enhanced.added.clips).tolist()]
+    return bool(same_clips(changed, evaluation))
+
+
+def read_precision(path: Path, folder: Path) -> dict:
+    """Return what judgements of the ledger in a folder say (precision.json of `review`).
+
+    Raises:
+        InputError: it is not such an estimate, or one of another ledger.
+    """
+    precision = read_object(path)
+    overall = precision.get("overall")
+    if not isinstance(overall, dict) or not {"precision", "low", "high", "judged"} <= set(overall):
+        raise InputError("there is no overall precision with its interval", path, "Give review's precision.json.")
+    check_precision(precision, path)
+    of_ledger = precision.get("ledger_sha256")
+    if of_ledger is not None and of_ledger not in (sha256(folder / name) for name in (LEDGER, LEDGER_CSV)):
+        raise InputError("the judgements are of another ledger", path, f"Judge {folder / LEDGER}.")
+    return precision

@@ -1,4 +1,4 @@
-"""What lies in the folder of a release: its files and their checksums; links and special files are never followed."""
+"""The files of a release and their checksums; links and special files are never followed."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.layout import RUN
 from pseudolabel.ownership import JUNK, files_in, read_run
 from pseudolabel.records import sha256
 
 GET_ANEW = "Get the release anew, or make it again."
-RECORD, SUMS = "run.json", "SHA256SUMS"
+RECORD, SUMS = RUN, "SHA256SUMS"
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
-OF_ANOTHER_KIND = (  # what libraries raise for values that nobody expected there
-    ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError,
-    zlib.error, struct.error, pa.ArrowException,
-)  # fmt: skip
+UNEXPECTED = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError)
+UNEXPECTED_BY_LIBRARIES = (zlib.error, struct.error, pa.ArrowException)
 ADDED_BY_OTHERS = (  # what version control, hosting sites and file browsers put into a folder; never opened
-    ".git", ".gitattributes", ".gitignore", ".huggingface", ".cache/huggingface", ".DS_Store", "Thumbs.db",
-)  # fmt: skip
+    ".git",
+    ".gitattributes",
+    ".gitignore",
+    ".huggingface",
+    ".cache/huggingface",
+    ".DS_Store",
+    "Thumbs.db",
+)
 
 
 @contextlib.contextmanager
-def values_of_their_kind(place: Path, message: str = "a file holds something of another kind") -> Iterator[None]:
-    """Turn what a library raises for values that nobody expected in files of others into an InputError."""
+def values_of_their_kind(place: Path, message: str = "a file holds a value of another kind") -> Iterator[None]:
+    """Turn what libraries raise for unexpected values in files from elsewhere into an InputError."""
     try:
         yield
     except InputError:  # a ValueError that says already what is wrong
         raise
-    except OF_ANOTHER_KIND as error:
+    except (*UNEXPECTED, *UNEXPECTED_BY_LIBRARIES) as error:
         raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_ANEW) from error
 
 
 @contextlib.contextmanager
 def with_a_remedy() -> Iterator[None]:
-    """Add to an InputError that names no remedy the one of releases that do not verify."""
+    """Give an InputError without a remedy the one for releases that do not verify."""
     try:
         yield
     except InputError as error:
@@ -53,14 +58,14 @@ def with_a_remedy() -> Iterator[None]:
 
 
 class Listing(NamedTuple):
-    """The files of a folder that count, paths from there with `/`, and what there is of ADDED_BY_OTHERS."""
+    """The files of a release, as paths relative to its folder with `/`, and those of ADDED_BY_OTHERS."""
 
     files: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
 def list_files(folder: Path) -> Listing:
-    """Return what lies in a folder; an empty folder in it is listed too, with `/` at its end.
+    """Return all files in a folder; an empty folder in it is listed too, with `/` at its end.
 
     Raises:
         InputError: no such folder, a link, or something that is neither a file nor a folder.
@@ -71,10 +76,10 @@ def list_files(folder: Path) -> Listing:
     while waiting:
         inside = waiting.pop()
         with os.scandir(folder / inside) as entries:
-            there = sorted(entries, key=lambda entry: entry.name)
-        if inside and not there:
+            here = sorted(entries, key=lambda entry: entry.name)
+        if inside and not here:
             files.append(f"{inside}/")
-        for entry in there:
+        for entry in here:
             name = f"{inside}/{entry.name}" if inside else entry.name
             if entry.is_symlink():
                 remedy = "Copy the folder with its links resolved (cp -rL), then give the copy."
@@ -86,15 +91,15 @@ def list_files(folder: Path) -> Listing:
             elif entry.is_file(follow_symlinks=False):
                 files.append(name)
             else:
-                raise InputError("neither a file nor a folder", folder / name, "Remove what was put there.")
+                raise InputError("neither a file nor a folder", folder / name, "Remove it.")
     return Listing(tuple(sorted(files)), tuple(sorted(ignored)))
 
 
 def verify_bytes(folder: Path) -> list[str]:
-    """Compare every file of a release, of labels or of a model, with its checksum; return what was found, a line each.
+    """Compare every file of a release, of labels or of a model, with its checksum; return what holds, a line each.
 
     Raises:
-        InputError: a file is missing, is there but not listed, was changed, or is a link.
+        InputError: a file is missing, not listed, changed, or a link.
     """
     there, ignored = list_files(folder)
     if SUMS not in there:
@@ -105,16 +110,16 @@ def verify_bytes(folder: Path) -> list[str]:
     if changed:
         raise InputError(f"changed: {first_few(changed)} (other bytes than {SUMS} says)", folder, GET_ANEW)
     lines = [f"{len(digests)} files have the bytes that {SUMS} says"]
-    return [*lines, f"not part of the release, not looked at: {', '.join(ignored)}"] if ignored else lines
+    return [*lines, f"not part of the release, not read: {', '.join(ignored)}"] if ignored else lines
 
 
 def refuse_others(folder: Path, expected: Collection[str], there: Collection[str]) -> None:
-    """Raise InputError where one of the expected files is missing, or another one is there."""
+    """Raise InputError where one of the expected files is missing, or there is another one."""
     missing, further = sorted({*expected} - {*there}), sorted({*there} - {*expected})
     if missing:
         raise InputError(f"missing: {first_few(missing)}", folder, GET_ANEW)
     if further:
-        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove what was put there.")
+        raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove it.")
 
 
 def checksums(folder: Path) -> str:
@@ -123,18 +128,18 @@ def checksums(folder: Path) -> str:
     return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
 
 
-def why_not_replaced(folder: Path, says_so: Callable[[dict], bool], known: Collection[str]) -> str:
+def why_not_replaced(folder: Path, is_release: Callable[[dict], bool], names: Collection[str]) -> str:
     """Return why a folder is not a release that may be replaced; empty where it is one and holds nothing else.
 
     Args:
-        says_so: whether the content of run.json is that of such a release.
-        known: names that its files may have.
+        is_release: whether the content of run.json is that of such a release.
+        names: those that its files may have.
     """
     if folder.is_symlink() or not folder.is_dir():
         return "not a release"
     there = files_in(folder)
-    others = [name for name in there if name not in known and Path(name).name not in JUNK]
-    if there and not ({RECORD, SUMS} <= {*there} and says_so(read_run(folder))):
+    others = [name for name in there if name not in names and Path(name).name not in JUNK]
+    if there and not ({RECORD, SUMS} <= {*there} and is_release(read_run(folder))):
         return "not a release"
     return f"holds {first_few(others)}, which release did not write" if others else ""
 

@@ -49,7 +49,7 @@ before = {clip: [k for k in ids if (clip, k) not in added] for clip, ids in labe
 print(len(added), "labels taken back,", sum(map(len, before.values())), "left")"""
 COMMANDS = """\
 sha256sum --check SHA256SUMS
-python -m pseudolabel.release --verify .
+python -m pseudolabel.release verify .
 python -m pseudolabel.enhance --undo added_labels.parquet --labels labels.csv --vocabulary classes.csv \\
     --out ../original.csv"""
 FORMS = {

@@ -49,7 +49,7 @@ def model_card(record: Mapping) -> str:
         "## Files",
         _files(record),
         "`SHA256SUMS` has the checksums of all files but itself: `sha256sum --check SHA256SUMS`, or "
-        "`python -m pseudolabel.release --verify .`, which also builds the model from them.",
+        "`python -m pseudolabel.release verify .`, which also builds the model from them.",
         "## Classes",
         _classes(record),
         "## Licence",

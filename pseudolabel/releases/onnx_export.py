@@ -1,13 +1,14 @@
-"""ONNX: a model for runtimes without PyTorch, compared with PyTorch before it is given to anyone.
+"""Export a model to ONNX, for runtimes without PyTorch, and compare its scores with PyTorch's.
 
-Two files where the network takes any length: `model.onnx` takes waveforms, its front end (frames, FFT, mel bands,
-logarithm) inside, and fills short clips up as the model does; `network.onnx` takes features. A network with a fixed
-time extent (AST) has only the second, for features of just that extent.
+Two files where the network takes any length: `model.onnx` takes waveforms, has the front end (frames, FFT, mel bands,
+logarithm) inside, and pads short clips as the model does; `network.onnx` takes features. A network with a fixed time
+extent (AST) has only the second, for features of exactly that extent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -25,12 +26,12 @@ from pseudolabel.progress import note
 
 WHOLE, NETWORK = "model.onnx", "network.onnx"
 TOLERANCE = 1e-4  # of a score in [0, 1]; float32 sums in another order differ by some 1e-6
-TRIED_S = (3.0, 1.7)  # seconds of noise that both are asked about; the second is none of the exported shapes
+TRIED_S = (3.0, 1.7)  # seconds of noise that both score; the second length is not the one of the export
 SEED = 0
 
 
 class _FromWaveforms(nn.Module):
-    """A tagger by operations that every device has: those of a front end that write into memory do not export."""
+    """A tagger of operations that export; those of a front end that write into memory do not."""
 
     def __init__(self, tagger: Tagger):
         super().__init__()
@@ -44,7 +45,7 @@ class _FromWaveforms(nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """One ONNX file: how its input is called and shaped, and how far its scores were from PyTorch's at most."""
+    """One ONNX file: name and shape of its input, and the largest difference of its scores from PyTorch's."""
 
     name: str
     input: str
@@ -56,53 +57,58 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
     """Write the ONNX files of a tagger into a folder and compare each with PyTorch on noise.
 
     Raises:
-        InputError: the extra `export` is not installed, or the answers differ by more than TOLERANCE.
+        InputError: the extra `export` is not installed, or scores differ by more than TOLERANCE.
     """
     _need("onnx", "onnxscript")
-    if tagger.config["options"].get("padding") == "dynamic":  # its export with a free time axis does not end
+    if tagger.config["options"].get("padding") == "dynamic":  # its export with a time axis of any size does not end
         remedy = "Take a model with static padding, or release it without --onnx."
         raise InputError("a network whose padding depends on the input does not export", "--onnx", remedy)
     tagger = tagger.cpu().eval()
-    options, extent = tagger.front_end.settings, tagger.network.n_frames
-    noise = torch.randn(2, round(TRIED_S[0] * options.sample_rate), generator=torch.Generator().manual_seed(SEED))
-    noise *= 0.1
-    shorter = noise[:1, : round(TRIED_S[1] * options.sample_rate)]
+    sample_rate, n_mels = tagger.front_end.settings.sample_rate, tagger.front_end.settings.n_mels
+    extent = tagger.network.n_frames
+    noise = torch.randn(2, round(TRIED_S[0] * sample_rate), generator=torch.Generator().manual_seed(SEED)) * 0.1
+    waveforms = (noise, noise[:1, : round(TRIED_S[1] * sample_rate)])
     with torch.inference_mode():
-        features, fewer = (tagger.fitted(tagger.features(waveforms), extent is not None)[:, :extent]
-                           for waveforms in (noise, shorter))  # fmt: skip
-    features, fewer = features.clone(), fewer.clone()  # no inference tensors: export refuses them
+        fitted = [tagger.fitted(tagger.features(tried), extent is not None)[:, :extent] for tried in waveforms]
+    features = tuple(tried.clone() for tried in fitted)  # export refuses inference tensors
     if extent is not None:
-        shape = ("clips", extent, options.n_mels)
-        return [_one(tagger.network, folder / NETWORK, "features", shape, features, fewer)]
-    shape, least = ("clips", "frames", options.n_mels), max(tagger.config["min_frames"], 1)
-    network = _one(tagger.network, folder / NETWORK, "features", shape, features, fewer, least)
-    least = tagger.front_end.min_samples
-    whole = _one(_FromWaveforms(tagger), folder / WHOLE, "waveforms", ("clips", "samples"), noise, shorter, least)
-    return [network, whole]
+        return [_one(tagger.network, folder / NETWORK, "features", ("clips", extent, n_mels), features)]
+    shape, least = ("clips", "frames", n_mels), max(tagger.config["min_frames"], 1)
+    network = _one(tagger.network, folder / NETWORK, "features", shape, features, least)
+    shape, least = ("clips", "samples"), tagger.front_end.min_samples
+    return [network, _one(_FromWaveforms(tagger), folder / WHOLE, "waveforms", shape, waveforms, least)]
 
 
 def _one(
-    module: nn.Module, path: Path, name: str, shape: tuple[str | int, ...], tried: Tensor, other: Tensor, least: int = 1
+    module: nn.Module, path: Path, name: str, shape: tuple[str | int, ...], tried: tuple[Tensor, ...], least: int = 1
 ) -> Exported:
-    """Export one module; axes of `shape` that have a name may have any size, the second at least `least`."""
-    sizes = {axis: torch.export.Dim(size, min=1 if axis == 0 else least)
-             for axis, size in enumerate(shape) if isinstance(size, str)}  # fmt: skip
+    """Export one module by the first of the inputs, and compare it on all of them.
+
+    Args:
+        shape: of the input; axes that have a name may have any size, the second at least `least`.
+    """
+    named = [axis for axis, size in enumerate(shape) if isinstance(size, str)]
+    sizes = {axis: torch.export.Dim(shape[axis], min=1 if axis == 0 else least) for axis in named}
+    names = {"input_names": [name], "output_names": ["scores"]}
     with _quietly():
         program = torch.onnx.export(
-            module.eval(), (tried,), dynamo=True, dynamic_shapes=(sizes,), input_names=[name], output_names=["scores"],
-            verbose=False,
-        )  # fmt: skip
+            module.eval(), (tried[0],), dynamo=True, dynamic_shapes=(sizes,), verbose=False, **names
+        )
     model = program.model_proto
     for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
-        del node.metadata_props[:]  # where in whose files each line of code lies
+        del node.metadata_props[:]  # paths and lines of the code, on this machine
         node.doc_string = ""
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
-    return Exported(path.name, name, shape, _difference(module, path, name, (tried, other)))
+    return Exported(path.name, name, shape, _difference(module, path, name, tried))
 
 
 def _difference(module: nn.Module, path: Path, name: str, tried: tuple[Tensor, ...]) -> float | None:
-    """Return the largest difference from PyTorch's scores; None where no runtime is installed to say it."""
+    """Return the largest difference from PyTorch's scores; None where onnxruntime is not installed.
+
+    Raises:
+        InputError: it is larger than TOLERANCE.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -117,24 +123,22 @@ def _difference(module: nn.Module, path: Path, name: str, tried: tuple[Tensor, .
             (scores,) = session.run(None, {name: inputs.numpy()})
             largest = max(largest, float((module(inputs) - torch.from_numpy(scores)).abs().max()))
     if not largest <= TOLERANCE:
-        raise InputError(
-            f"{path.name} answers otherwise than PyTorch, by {largest:.2g} (at most {TOLERANCE:g})", "--onnx",
-            "Release the model without it, and tell us.",
-        )  # fmt: skip
+        message = f"scores of {path.name} differ from PyTorch's by {largest:.2g} (at most {TOLERANCE:g} is allowed)"
+        raise InputError(message, "--onnx", "Release the model without it, and report this.")
     return largest
 
 
 def _need(*libraries: str) -> None:
     for library in libraries:
         try:
-            __import__(library)
+            importlib.import_module(library)
         except ImportError as error:
             raise InputError(f"needs {library}", "--onnx", "pip install 'pseudolabel[export]'") from error
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Hold back what the exporter says of its own inner life."""
+    """Silence what the exporter logs, warns and prints."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

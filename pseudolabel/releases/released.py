@@ -9,22 +9,25 @@ import numpy as np
 import pyarrow as pa
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.additions import ERROR_NAMES
-from pseudolabel.labels.ledger import SCHEMA, read_ledger
+from pseudolabel.labels.additions import ERROR_NAMES, Additions
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.ledger import TYPES, read_ledger
+from pseudolabel.labels.readers import read_segments
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_for_memory, refuse_larger, refuse_parquet, refuse_unpacked
 from pseudolabel.releases.card import DOCUMENTS
-from pseudolabel.releases.enhanced import MISSING, THRESHOLDS, read_object
+from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.licences import LICENCES
 from pseudolabel.releases.listing import GET_ANEW, list_files, refuse_others
-from pseudolabel.releases.tables import Added
 from pseudolabel.tables import read_csv
 
-ALWAYS = ("labels.csv", "labels.parquet", files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
+PARQUET = "labels.parquet"
+ALWAYS = (LABELS, PARQUET, files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
 CELL = 32  # bytes of a number as CSV files have it, and a comma
 
 
@@ -36,13 +39,29 @@ class Released:
     labels: LabelTable
     original: LabelTable
     ledger: pa.Table
-    added: Added
+    added: Additions
     missing: tuple[str, ...]
     facts: Facts
 
+    def clip_lengths(self) -> np.ndarray:
+        """Return the length of each clip in seconds, (N,) float64, by segments.csv; NaN where it is not there."""
+        path, lengths = self.folder / "segments.csv", np.full(len(self.labels), np.nan)
+        if path.is_file():
+            segments = read_segments(path)
+            aliases = match_clips(self.labels.clip_ids, segments, path).aliases
+            for row, clip_id in enumerate(self.labels.clip_ids):
+                start, end = segments.get(aliases.get(clip_id, clip_id), (0, 0))
+                lengths[row] = float(end) - float(start) or np.nan
+        return lengths
+
 
 def read_release(folder: Path) -> Released:
-    """Read labels, ledger and facts; they must fit each other: labels without the ledger's are the original ones."""
+    """Read labels, ledger and facts, which must fit each other.
+
+    Raises:
+        InputError: a file is missing, further, changed or too large, or the labels without those of the ledger are not
+            the original ones.
+    """
     facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
     stated = {row["name"]: row for row in facts.files}
     refuse_others(folder, dict.fromkeys((*ALWAYS, *stated, *DOCUMENTS)), list_files(folder).files)
@@ -56,14 +75,14 @@ def read_release(folder: Path) -> Released:
         if name in stated:
             refuse_larger(folder / name, LARGEST_TABLE)
     vocabulary = Vocabulary.load(folder / files.CLASSES)
-    labels = LabelTable.read(folder / "labels.csv", vocabulary, "csv")
-    refuse_unpacked(folder / files.ORIGINAL, (folder / "labels.csv").stat().st_size)
+    labels = LabelTable.read(folder / LABELS, vocabulary, "csv")
+    refuse_unpacked(folder / files.ORIGINAL, (folder / LABELS).stat().st_size)
     original = LabelTable.read(folder / files.ORIGINAL, vocabulary, "csv")
     _refuse_large_ledger(folder, labels)
     ledger = read_ledger(folder / files.ADDED)
-    added = Added.of(ledger, labels, folder / files.ADDED)
+    added = Additions.of(ledger, labels, folder / files.ADDED)
     if undo(labels, ledger, folder / files.ADDED) != original:
-        message = "labels.csv without the additions of the ledger are not these labels"
+        message = f"{LABELS} without the additions of the ledger differs from these labels"
         raise InputError(message, folder / files.ORIGINAL, GET_ANEW)
     missing = tuple(row["clip_id"] for row in read_csv(folder / MISSING, ("clip_id",)))
     if unknown := [clip_id for clip_id in missing if clip_id not in labels.row_of]:
@@ -72,12 +91,11 @@ def read_release(folder: Path) -> Released:
 
 
 def _refuse_large_ledger(folder: Path, labels: LabelTable) -> None:
-    """Raise InputError where a ledger, in one of its forms, is larger than one of additions to these labels can be."""
+    """Raise InputError where the ledger is larger, in one of its forms, than additions to these labels can be."""
     n_labels, longest = labels.matrix.nnz, max(len(clip_id.encode()) for clip_id in labels.clip_ids)
     longest_class = max(len(class_id.encode()) for class_id in labels.vocabulary.class_ids) + 1
     because = int(np.diff(labels.matrix.indptr).max(initial=0)) * longest_class
-    schema = {field.name: field.type for field in SCHEMA}
     most = n_labels * (longest + longest_class + max(map(len, ERROR_NAMES)) + because)
-    n_rows, texts = refuse_parquet(folder / files.ADDED, schema, n_labels, n_labels, most)
+    n_rows, texts = refuse_parquet(folder / files.ADDED, TYPES, n_labels, n_labels, most)
     refuse_for_memory(n_rows, folder / files.ADDED)
-    refuse_unpacked(folder / files.ADDED_CSV, (n_rows + 1) * CELL * len(schema) + 2 * texts)
+    refuse_unpacked(folder / files.ADDED_CSV, (n_rows + 1) * CELL * len(TYPES) + 2 * texts)

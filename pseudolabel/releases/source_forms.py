@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from pseudolabel.labels import readers, writers
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.tables import OPENERS, text_rows
+from pseudolabel.tables import OPENERS, text_rows, wrong_length
 
 
 class SourceForm(NamedTuple):
@@ -63,7 +63,7 @@ def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, fold
 
     Raises:
         ClipMismatch: a clip is in none of the lists.
-        InputError: a list has another form, or an id cannot stand in it.
+        InputError: a list has another form, or the form cannot hold an id.
     """
     path = folder / SOURCE_FORMS[form].file
     if form == "audioset":
@@ -71,22 +71,14 @@ def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, fold
         for source in lists:
             segments |= readers.read_segments(source)
         labels = labels.renamed(_aliases(labels, segments, lists))
-        writers.write_audioset(
-            path, zip(labels.clip_ids, labels.label_sets(), strict=True), segments, above=_audioset_comments(labels)
-        )
+        rows = zip(labels.clip_ids, labels.label_sets(), strict=True)
+        writers.write_audioset(path, rows, segments, above=_audioset_comments(labels))
         return path
     header, rows = _read_rows(lists, CLIP_COLUMN[form])
     aliases = _aliases(labels, rows, lists)
     listed = (rows[aliases.get(clip_id, clip_id)] for clip_id in labels.clip_ids)
-    if form == "fsd50k":
-        write_csv(path, header, _fsd50k_rows(header, listed, labels))
-    else:
-        kept = [place for place, name in enumerate(header) if name != ALL_LABELS]
-        sets = (";".join(classes) for classes in labels.label_sets())
-        both = zip(listed, sets, strict=True)
-        write_csv(
-            path, [*(header[i] for i in kept), ALL_LABELS], ([*(row[i] for i in kept), text] for row, text in both)
-        )
+    columns = _fsd50k_columns(labels) if form == "fsd50k" else {ALL_LABELS: map(";".join, labels.label_sets())}
+    write_csv(path, *_with_columns(header, listed, columns))
     return path
 
 
@@ -97,8 +89,9 @@ def read_source_form(path: Path, vocabulary: Vocabulary, form: str) -> LabelTabl
     header, rows = _read_rows([path], CLIP_COLUMN[form])
     if ALL_LABELS not in header:
         raise InputError(f"column {ALL_LABELS!r} is missing", f"{path}:1")
-    place = header.index(ALL_LABELS)
-    return LabelTable.from_sets(rows, ([x for x in row[place].split(";") if x] for row in rows.values()), vocabulary)
+    column = header.index(ALL_LABELS)
+    sets = ([label for label in row[column].split(";") if label] for row in rows.values())
+    return LabelTable.from_sets(rows, sets, vocabulary)
 
 
 def fsd50k_name(name: str) -> str:
@@ -107,7 +100,7 @@ def fsd50k_name(name: str) -> str:
 
 
 def _audioset_comments(labels: LabelTable) -> tuple[str, str]:
-    """Return the two lines above that of the columns: much code passes over three lines, whatever is in them."""
+    """Return the two lines above that of the columns: much code skips three lines, whatever they hold."""
     n_clips, n_occurring = len(labels), len(set(labels.matrix.indices.tolist()))
     return (
         "# Segments csv with labels that were added to those published",
@@ -127,28 +120,42 @@ def _aliases(labels: LabelTable, listed: dict, lists: Sequence[Path]) -> dict[st
 
 def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str], dict[str, list[str]]]:
     """Return the header, and each clip's row, of lists that have the same columns."""
-    header, found = None, {}
+    header, row_of = None, {}
     for path in lists:
         rows = text_rows(path)
         line, names = next(rows, (1, []))
-        place = next((names.index(name) for name in clip if name in names), None)
-        if place is None or (header is not None and names != header):
-            wanted = f"column {clip[0]!r}" if place is None else f"the columns of {lists[0]}"
+        column = next((names.index(name) for name in clip if name in names), None)
+        if column is None or (header is not None and names != header):
+            wanted = f"column {clip[0]!r}" if column is None else f"the columns of {lists[0]}"
             raise InputError(f"the header lacks {wanted}", f"{path}:{line}", "Give lists of one source and form.")
         header = names
         for line, fields in rows:
             if len(fields) != len(header):
-                raise InputError(f"row has {len(fields)} columns, the header {len(header)}", f"{path}:{line}")
-            if found.setdefault(readers.clip_id_of(fields[place]), fields) is not fields:
-                raise InputError(f"clip {fields[place]!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
-    return header or [], found
+                raise wrong_length(fields, len(header), f"{path}:{line}")
+            if row_of.setdefault(readers.clip_id_of(fields[column]), fields) is not fields:
+                raise InputError(f"clip {fields[column]!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
+    return header or [], row_of
 
 
-def _fsd50k_rows(header: list[str], listed: Iterable[list[str]], labels: LabelTable) -> Iterator[list[str]]:
-    vocabulary = labels.vocabulary
-    named, mids = header.index("labels"), header.index("mids")
+def _fsd50k_columns(labels: LabelTable) -> dict[str, Iterator[str]]:
+    """Return the columns of FSD50K's lists that hold labels: names and ids."""
+    vocabulary, sets = labels.vocabulary, labels.label_sets()
     name_of = dict(zip(vocabulary.class_ids, map(fsd50k_name, vocabulary.names), strict=True))
-    for fields, classes in zip(listed, labels.label_sets(), strict=True):
-        row = list(fields)
-        row[named], row[mids] = ",".join(name_of[class_id] for class_id in classes), ",".join(classes)
-        yield row
+    return {"labels": (",".join(map(name_of.get, classes)) for classes in sets), "mids": map(",".join, sets)}
+
+
+def _with_columns(
+    header: Sequence[str], rows: Iterable[Sequence[str]], columns: Mapping[str, Iterable[str]]
+) -> tuple[list[str], Iterator[list[str]]]:
+    """Return header and rows of a table with other values in these columns; new ones come last."""
+    names = [*header, *(name for name in columns if name not in header)]
+    at = [names.index(name) for name in columns]
+
+    def replaced() -> Iterator[list[str]]:
+        for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True):
+            cells = [*row, *[""] * (len(names) - len(header))]
+            for position, value in zip(at, values, strict=True):
+                cells[position] = value
+            yield cells
+
+    return names, replaced()

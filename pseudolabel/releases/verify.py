@@ -1,38 +1,53 @@
 """Verify a release from its own files alone: bytes, labels, ledger, thresholds, scores, and what its card says.
 
-Checks run from cheap to dear, and the first that fails ends in one line that names the file and what is wrong.
-What they cannot tell: a release is not signed. Whoever changes a file and makes SHA256SUMS anew is found out by
-run.json, by the other forms of the labels or by counting; whoever makes all of them anew has made another release.
+Cheap checks come first; the first that fails ends in one line that names the file and what is wrong. A release is not
+signed: whoever changes a file and its line in SHA256SUMS contradicts run.json, the other forms of the labels or the
+counts; whoever replaces all of them has made another release.
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.additions import index_in
+from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
+from pseudolabel.labels.ledger import SCHEMA, read_ledger
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
+from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.enhanced import THRESHOLDS
-from pseudolabel.releases.listing import values_of_their_kind, verify_bytes
-from pseudolabel.releases.released import Released, read_release
-from pseudolabel.releases.segments import verify_windows
-from pseudolabel.releases.tables import positions, read_threshold_table
+from pseudolabel.releases.bounds import refuse_parquet, refuse_unpacked
+from pseudolabel.releases.counts import carried, read_threshold_table
+from pseudolabel.releases.listing import GET_ANEW, values_of_their_kind, verify_bytes
+from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
+from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
+from pseudolabel.releases.targets import BLOCK_CLIPS, Targets
 from pseudolabel.releases.verify_facts import verify_facts
-from pseudolabel.releases.verify_forms import verify_forms, verify_targets, verify_weights
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP
+from pseudolabel.tables import read_json
+
+TEXT = pa.string()
+TOLERANCE = 1e-9  # relative, of weights: sums of thousands of floats
 
 
 def verify_release(folder: Path) -> list[str]:
-    """Return what was found to hold, a line each.
+    """Return what holds, a line each.
 
     Raises:
-        InputError: something does not: the message names the file, and what is wrong with it.
+        InputError: something does not hold: the message names the file, and what is wrong with it.
     """
-    checks = (verify_forms, _verify_ledger, verify_windows, verify_targets, verify_weights, verify_facts)
+    checks = (verify_forms, verify_ledger, verify_windows, verify_targets, verify_weights, verify_facts)
     with values_of_their_kind(folder), Progress("verify", 2 + len(checks), "check") as progress:
         lines = verify_bytes(folder)
         progress.advance()
@@ -44,16 +59,94 @@ def verify_release(folder: Path) -> list[str]:
     return lines
 
 
-def _verify_ledger(released: Released) -> str:
+def _first(released: Released, rows: np.ndarray) -> str:
+    """Return `/m/bark of clip-1`, the label in the first of these rows of the ledger."""
+    clip_id, class_id = (released.ledger[name][int(rows[0])].as_py() for name in ("clip_id", "class_id"))
+    return f"{class_id} of {clip_id}"
+
+
+# ---- the list in its forms --------------------------------------------------------------------------------------
+
+
+def verify_forms(released: Released) -> str:
+    """Read the list in each of its forms, and the ledger in both of its; they must say the same."""
+    folder, labels = released.folder, released.labels
+    checks = {PARQUET: _same_parquet, files.PSLA: _same_psla if released.facts.documents else _same_form}
+    checks |= {source.file: _same_form for source in SOURCE_FORMS.values()}
+    checks = {name: check for name, check in checks.items() if (folder / name).is_file()}
+    for name, check in checks.items():
+        if not check(released, folder / name):
+            raise InputError(f"has other labels than {LABELS}", folder / name, GET_ANEW)
+    if not _same_rows(released.ledger, read_ledger(folder / files.ADDED_CSV)):
+        raise InputError(f"has other rows than {files.ADDED}", folder / files.ADDED_CSV, GET_ANEW)
+    n_clips, n_added = len(labels), len(released.added.clips)
+    return (
+        f"{n_clips:,} clips: {released.original.matrix.nnz:,} labels and {n_added:,} of the ledger are the "
+        f"{labels.matrix.nnz:,} of {LABELS}, {', '.join(checks)}"
+    )
+
+
+def _same_parquet(released: Released, path: Path) -> bool:
+    labels = released.labels
+    n_clips, n_values = len(labels), len(labels) + labels.matrix.nnz
+    most = (path.parent / LABELS).stat().st_size
+    refuse_parquet(path, {"clip_id": TEXT, "labels": pa.list_(TEXT)}, n_clips, n_values, most)
+    table = pq.read_table(path)
+    lists = table["labels"].combine_chunks()
+    if len(table) != n_clips or lists.null_count or table["clip_id"].to_pylist() != list(labels.clip_ids):
+        return False
+    classes = index_in(pa.chunked_array([lists.flatten()], TEXT), labels.vocabulary.class_ids)
+    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    return np.array_equal(counts, np.diff(labels.matrix.indptr)) and np.array_equal(classes, labels.matrix.indices)
+
+
+def _same_psla(released: Released, path: Path) -> bool:
+    """Return whether psla.json has exactly these labels, each clip with the path that run.json gives."""
+    content = read_json(path, GET_ANEW)
+    entries = content.get("data") if isinstance(content, dict) and len(content) == 1 else None
+    if not isinstance(entries, list):
+        raise InputError("no list under the key 'data'", path, GET_ANEW)
+    wav, labels = released.facts.wav, released.labels
+    return all(
+        clip_id is not None and entry == {"wav": wav.replace("{clip_id}", clip_id), "labels": ",".join(classes)}
+        for entry, clip_id, classes in zip_longest(entries, labels.clip_ids, labels.label_sets())
+    )
+
+
+def _same_form(released: Released, path: Path) -> bool:
+    labels = released.labels
+    form = next((form for form, source in SOURCE_FORMS.items() if source.file == path.name), "psla")
+    other = (read_source_form if form in SOURCE_FORMS else LabelTable.read)(path, labels.vocabulary, form)
+    same_clips = other.clip_ids == labels.clip_ids or (
+        match_clips(labels.clip_ids, dict.fromkeys(other.clip_ids), path).known() == list(other.clip_ids)
+    )
+    return same_clips and len(other) == len(labels) and not (labels.matrix != other.matrix).nnz
+
+
+def _same_rows(one: pa.Table, other: pa.Table) -> bool:
+    if not all(SCHEMA.names == table.column_names for table in (one, other)):
+        return False
+    for field in SCHEMA:
+        first, second = (pc.cast(table[field.name], field.type).combine_chunks() for table in (one, other))
+        if pa.types.is_string(field.type):
+            first, second = pc.fill_null(first, ""), pc.fill_null(second, "")
+        if not first.equals(second):
+            return False
+    return True
+
+
+# ---- the ledger -------------------------------------------------------------------------------------------------
+
+
+def verify_ledger(released: Released) -> str:
     """Check each row: score above threshold, the class's threshold, and that what proposed it is on the clip."""
-    added, ledger, place = released.added, released.ledger, released.folder / files.ADDED
+    added = released.added
 
     def refuse(wrong: np.ndarray, message: str) -> None:
-        rows = np.flatnonzero(wrong)
-        if len(rows):
-            clip_id, class_id = (ledger[name][int(rows[0])].as_py() for name in ("clip_id", "class_id"))
-            first = f"{len(rows)} added labels, first {class_id} of {clip_id}"
-            raise InputError(f"{message} ({first})", place, "Run enhance and release again.")
+        if wrong.any():
+            rows = np.flatnonzero(wrong)
+            message = f"{message} ({len(rows)} added labels, first {_first(released, rows)})"
+            raise InputError(message, released.folder / files.ADDED, "Run enhance and release again.")
 
     by_rule = np.isnan(added.scores)
     if "reviewed" not in released.facts.rule:
@@ -63,33 +156,127 @@ def _verify_ledger(released: Released) -> str:
     table = read_threshold_table(released.folder / THRESHOLDS, released.original)
     if table:
         of_class = np.array([np.nan if row["threshold"] is None else row["threshold"] for row in table.values()])
-        stated = ~np.isnan(added.thresholds)
-        wrong = stated & (of_class[added.classes] != added.thresholds)
-        refuse(wrong, f"the threshold is not the one of {THRESHOLDS}")
-    rounds = pc.fill_null(ledger["round"], 1).to_numpy() if "round" in ledger.column_names else 1
-    refuse(_proposed_by_nothing(released, rounds > 1), "a label that is not on the clip is said to have proposed it")
-    n_by_score = int((~by_rule).sum())
-    return f"{n_by_score:,} additions have a score above their class's threshold, {int(by_rule.sum()):,} were by rule"
+        other = of_class[added.classes] != added.thresholds
+        refuse(other & ~np.isnan(added.thresholds), f"the threshold is not the one of {THRESHOLDS}")
+    refuse(_proposed_by_nothing(released), "proposed by a label that is not on the clip")
+    n_by_score, n_by_rule = int((~by_rule).sum()), int(by_rule.sum())
+    return f"{n_by_score:,} additions have a score above their class's threshold, {n_by_rule:,} were by rule"
 
 
-def _proposed_by_nothing(released: Released, later: np.ndarray) -> np.ndarray:
-    """Return which rows of the ledger name a label under `because` that their clip has not, (M,) bool.
+def _proposed_by_nothing(released: Released) -> np.ndarray:
+    """Return which rows of the ledger name a label under `because` that their clip does not carry, (M,) bool.
 
-    Rows of later rounds (`later`) may have been proposed by labels of earlier ones.
+    Rows of later rounds may have been proposed by labels of earlier ones.
     """
     because = pc.split_pattern(pc.fill_null(released.ledger["because"], "").combine_chunks(), ";")
-    row_of = pc.list_parent_indices(because).to_numpy()
-    names = pc.list_flatten(because)
-    given = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
-    row_of, classes = row_of[given], positions(names.filter(pa.array(given)), released.labels.vocabulary.class_ids)
-    n_classes = len(released.labels.vocabulary)
-    keys = released.added.clips[row_of] * n_classes + classes
-    on_clip = (classes >= 0) & np.isin(keys, _keys(released.labels))
-    first_round = ~np.broadcast_to(later, released.added.clips.shape)[row_of]
-    on_clip &= ~first_round | np.isin(keys, _keys(released.original))
-    return np.bincount(row_of[~on_clip], minlength=len(released.added.clips)) > 0
+    rows, names = pc.list_parent_indices(because).to_numpy(), pc.list_flatten(because)
+    named = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
+    rows = rows[named]
+    classes = index_in(names.filter(pa.array(named)), released.labels.vocabulary.class_ids)
+    clips = released.added.clips[rows]
+    on_clip = carried(released.labels.matrix, clips, classes)
+    on_clip &= (released.added.rounds[rows] > 1) | carried(released.original.matrix, clips, classes)
+    return np.bincount(rows[~on_clip], minlength=len(released.added.clips)) > 0
 
 
-def _keys(labels: LabelTable) -> np.ndarray:
-    rows = np.repeat(np.arange(len(labels), dtype=np.int64), np.diff(labels.matrix.indptr))
-    return rows * len(labels.vocabulary) + labels.matrix.indices
+def verify_windows(released: Released) -> str:
+    """Check that the windows of the ledger are in their clips, where the release says how long these are.
+
+    As in every score store, no window begins where its clip has ended; the clip's end may cut the last ones.
+    (`verify_targets` checks those of targets.h5.)
+    """
+    windows, onsets = (pc.cast(released.ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
+    path = released.folder / files.ADDED
+    if (np.isnan(windows) != np.isnan(onsets)).any():
+        raise InputError("a window without its onset, or the other way round", path, "Run enhance again.")
+    lengths = released.clip_lengths()[released.added.clips]
+    wrong = np.flatnonzero(beyond_the_end(onsets, windows, lengths))
+    if len(wrong):
+        row = int(wrong[0])
+        first = f"first {onsets[row]:g} to {onsets[row] + windows[row]:g} s of {released.ledger['clip_id'][row]}"
+        message = f"{len(wrong)} windows are not in their clips, {first}, which has {lengths[row]:g} s"
+        raise InputError(message, path, "Score with the --window-s and --hop-s of the scores, then enhance again.")
+    n_checked = int((~np.isnan(lengths) & ~np.isnan(windows)).sum())
+    return f"{n_checked:,} windows are in their clips" if n_checked else ""
+
+
+def beyond_the_end(onset_s: np.ndarray, window_s: np.ndarray | float, length_s: np.ndarray) -> np.ndarray:
+    """Return which windows cannot be in clips of these lengths, (M,) bool; NaN: unknown length, or no window."""
+    with np.errstate(invalid="ignore"):
+        return (onset_s < 0) | (window_s <= 0) | ((onset_s > 0) & (onset_s > length_s - 1e-6))
+
+
+# ---- targets and weights ----------------------------------------------------------------------------------------
+
+
+def verify_targets(released: Released) -> str:
+    """Compare the soft targets, where there are any, with clips, classes and the scores of the ledger."""
+    path, labels = released.folder / files.TARGETS, released.labels
+    if not path.is_file():
+        return ""
+    absent = set(released.missing)
+    with Targets.open(path) as targets:
+        if targets.clip_ids != tuple(clip_id for clip_id in labels.clip_ids if clip_id not in absent):
+            raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_ANEW)
+        for class_id in targets.class_ids:
+            if class_id not in labels.vocabulary.index:
+                raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_ANEW)
+        n_compared = _compare_with_ledger(released, targets)
+        kinds = {stored.dtype.name for stored in targets.scores.values()}
+    store = ScoreStore.open(path)
+    lengths = zip(labels.clip_ids, released.clip_lengths().tolist(), strict=True)
+    lengths_s = {clip_id: length for clip_id, length in lengths if not np.isnan(length)}
+    store.refuse_beyond({clip_id: lengths_s[clip_id] for clip_id in store.clip_ids if clip_id in lengths_s})
+    store.verify()
+    return f"{files.TARGETS} has {n_compared:,} scores of the ledger, as {', '.join(sorted(kinds))}"
+
+
+def _compare_with_ledger(released: Released, targets: Targets) -> int:
+    """Return how many scores of the ledger the targets have; raise InputError where one differs or is missing."""
+    path, scores, ledger = targets.path, released.added.scores, released.ledger
+    clips, classes = index_in(ledger["clip_id"], targets.clip_ids), index_in(ledger["class_id"], targets.class_ids)
+    scored, n_compared = ~np.isnan(scores), 0
+    if (scored & ((clips < 0) | (classes < 0))).any():
+        raise InputError("lacks scores that the ledger has", path, GET_ANEW)
+    lengths, onsets = (pc.cast(ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
+    for name, stored in targets.scores.items():
+        block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
+        refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_ANEW)
+        of_scale = np.isnan(lengths) if name == CLIP else lengths == float(name.removesuffix("s"))
+        rows, windows = np.flatnonzero(scored & of_scale), None
+        if name != CLIP:
+            hop_s = targets.hop_s(name)
+            windows = np.rint(onsets[rows] / hop_s).astype(np.int64)
+            if not np.allclose(windows * hop_s, onsets[rows], rtol=0, atol=1e-6):
+                raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
+        found = targets.at(name, clips[rows], classes[rows], windows)
+        wrong = np.flatnonzero(found != targets.rounded(name, scores[rows]))
+        if len(wrong):
+            message = f"{len(wrong)} scores are not those of the ledger (first {_first(released, rows[wrong])})"
+            raise InputError(message, path, GET_ANEW)
+        n_compared += len(rows)
+    return n_compared
+
+
+def verify_weights(released: Released) -> str:
+    """Compute the sampling weights again, from the labels after the additions."""
+    path, labels = released.folder / files.WEIGHTS, released.labels
+    ids = sum(2 * len(clip_id.encode()) + 2 for clip_id in labels.clip_ids)
+    refuse_unpacked(path, ids + 4 * CELL * (len(labels) + 1))
+    try:
+        options = pyarrow.csv.ConvertOptions(column_types={"clip_id": TEXT})
+        table = pyarrow.csv.read_csv(path, convert_options=options)
+        names = table.column_names
+        beta = float(names[-1].removeprefix(files.MAX_RULE))
+        weights = [pc.cast(table[name], pa.float64()).to_numpy() for name in names[1:]]
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise InputError(f"cannot be read ({str(error).splitlines()[0]})", path, GET_ANEW) from error
+    if names[:2] != ["clip_id", files.SUM_RULE] or len(names) != 3:
+        raise InputError(f"its columns are {', '.join(names)}", path, GET_ANEW)
+    if tuple(table["clip_id"].to_pylist()) != labels.clip_ids:
+        raise ClipMismatch(f"its clips are not those of {LABELS}", path, GET_ANEW)
+    expected = balanced_weights(labels.matrix), max_rule_weights(labels.matrix, beta, names[-1])
+    for name, found, computed in zip(names[1:], weights, expected, strict=True):
+        if not np.allclose(found, computed, rtol=TOLERANCE, atol=0):
+            raise InputError(f"{name} is not that of the labels after the additions", path, GET_ANEW)
+    return "sampling weights are those of the labels after the additions"

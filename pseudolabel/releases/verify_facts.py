@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import ERROR_NAMES
+from pseudolabel.layout import MISSING, THRESHOLDS
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.enhanced import MISSING, THRESHOLDS
+from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.releases.listing import GET_ANEW
 from pseudolabel.releases.released import Released
 from pseudolabel.releases.stated import verify_documents
-from pseudolabel.releases.tables import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import read_csv, text_rows
 

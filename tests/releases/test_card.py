@@ -173,7 +173,7 @@ def test_the_commands_of_the_card_work(make_facts, release_folder, monkeypatch, 
     monkeypatch.chdir(release_folder)
     check, verify, undo = loading.COMMANDS.replace("\\\n", "").split("\n")
     assert f"```sh\n{loading.COMMANDS}\n```" in card(make_facts())
-    assert undo.startswith("python -m pseudolabel.enhance ") and "pseudolabel.release --verify ." in verify
+    assert undo.startswith("python -m pseudolabel.enhance ") and "pseudolabel.release verify ." in verify
     assert enhance.main(undo.split()[3:]) == 0
     vocabulary = Vocabulary.load("classes.csv")
     assert LabelTable.read("../original.csv", vocabulary) == LabelTable.read("original_labels.csv.gz", vocabulary)
@@ -190,7 +190,7 @@ def test_an_unknown_licence_makes_no_card(make_facts):
 
 def test_the_code_that_reads_the_targets_works(make_facts, tmp_path, monkeypatch):
     h5py, np = pytest.importorskip("h5py"), pytest.importorskip("numpy")
-    from pseudolabel.releases.soft_targets import write_targets
+    from pseudolabel.releases.targets import write_targets
     from pseudolabel.scores.store import ScoreStore
 
     two = Vocabulary("two", *(("dog", "cat"),) * 3)

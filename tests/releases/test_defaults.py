@@ -120,7 +120,9 @@ def test_no_precision_is_taken_that_nobody_gave(released):
     assert released["precision"] is None
 
 
-@pytest.mark.parametrize(("name", "said"), [("labels.csv", "taken from the ledger alone"), ("scores.h5", "no teacher")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("labels.csv", "computed from the ledger alone"), ("scores.h5", "no teacher")]
+)
 def test_labels_and_scores_of_another_project_do_not_stand_for_ours(ours, other, capsys, name, said):
     (ours / name).unlink()
     before = files_of(other)
@@ -158,7 +160,7 @@ def test_the_vocabulary_of_a_comparison_is_that_of_its_lists(ours, other, tmp_pa
     out = tmp_path / "difference"
     both = [str(ours / "labels.csv"), str(ours / "enhanced-25p")]
     before = files_of(other)
-    assert release(["--diff", *both, "--ontology", str(ours / "ontology.csv"), "--out", str(out)]) == 0
+    assert release(["diff", *both, "--ontology", str(ours / "ontology.csv"), "--out", str(out)]) == 0
     assert "Not" not in (out / "by_class.csv").read_text()
     assert str(ours / "vocabulary.csv") in facts_of(out)["inputs"] and files_of(other) == before
 
@@ -177,5 +179,5 @@ def test_a_model_is_released_beside_its_run(other, tmp_path, capsys):
     write_csv(run / "train_clips.csv", ("clip_id",), [["x"]])
     write_json(run / "run.json", {"verb": "train", "n_train_clips": 1, "options": {}, "inputs": {}})
     before = files_of(other)
-    assert release(["--model", str(run)]) == 0
+    assert release(["model", str(run)]) == 0
     assert (tmp_path / "elsewhere" / "release-student").is_dir() and files_of(other) == before

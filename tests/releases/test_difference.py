@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -21,8 +20,16 @@ from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases.difference import Side, agreement, difference, minus, reached, violated_pairs
-from pseudolabel.releases.difference_report import difference_lines, run_difference
+from pseudolabel.release import DiffOptions, compare
+from pseudolabel.releases.difference import (
+    Side,
+    agreement,
+    difference,
+    difference_lines,
+    minus,
+    reached,
+    violated_pairs,
+)
 
 SPEECH, CHILD, MUSIC = "/m/speech", "/m/child", "/m/music"
 THREE = Vocabulary("three", (SPEECH, CHILD, MUSIC), ("Speech", "Child speech", "Music"), (SPEECH, CHILD, MUSIC))
@@ -90,7 +97,7 @@ def test_ids_of_another_form_are_the_same_clips_and_their_additions_are_found():
 
 
 def test_lists_of_other_clips_are_refused():
-    with pytest.raises(ClipMismatch, match="no clip of it is in weak"):
+    with pytest.raises(ClipMismatch, match="it has no clip of weak"):
         difference(WEAK, side("far", {"z": ()}), FAMILY)
 
 
@@ -122,15 +129,14 @@ def test_fast_counts_equal_plain_loops(rows, random):
     assert found["clips_alike"] == pytest.approx((first == second).all(axis=1).mean())
 
 
-def arguments(*diff: Path, out: Path | None = None, **options: object) -> argparse.Namespace:
-    given = {"work": Path("no-such"), "vocabulary": None, "ontology": None, "format": None, "unknown_labels": "error"}
-    return argparse.Namespace(diff=list(diff), out=out, overwrite=False, **{**given, **options})
+def options(*lists: Path, **others: object) -> DiffOptions:
+    return DiffOptions(lists=lists, **{"work": Path("no-such"), **others})
 
 
 def test_the_published_evaluation_list_and_its_relabelling(shared_data, tmp_path, capsys):
     audioset = shared_data / "audioset"
     out = tmp_path / "difference"
-    run_difference(arguments(audioset / "eval_segments.csv", audioset / "audioset_r_eval.tsv.xz", out=out))
+    compare(options(audioset / "eval_segments.csv", audioset / "audioset_r_eval.tsv.xz", out=out))
     said = capsys.readouterr().out
     assert "9,544 in both, 10,827 only in the first, 0 only in the second" in said and "(7.26)" in said
     found = json.loads((out / "difference.json").read_text())
@@ -148,14 +154,14 @@ def test_a_list_with_itself_and_a_folder_without_labels_are_named(tmp_path):
     THREE.write(tmp_path / "classes.csv")
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(f"clip_id,labels\nx,{SPEECH}\n")
-    vocabulary = {"vocabulary": tmp_path / "classes.csv"}
+    vocabulary = {"vocabulary": str(tmp_path / "classes.csv")}
     with pytest.raises(InputError, match="both are the same"):
-        run_difference(arguments(tmp_path / "a.csv", tmp_path / "a.csv", **vocabulary))
+        compare(options(tmp_path / "a.csv", tmp_path / "a.csv", **vocabulary))
     with pytest.raises(InputError, match=r"there is no labels\.csv"):
-        run_difference(arguments(tmp_path / "a.csv", tmp_path, **vocabulary))
+        compare(options(tmp_path / "a.csv", tmp_path, **vocabulary))
     (tmp_path / "b.csv").write_text("clip_id,labels\nx,Oboe\n")
     with pytest.raises(InputError, match=r"b\.csv:2.*Oboe"):
-        run_difference(arguments(tmp_path / "a.csv", tmp_path / "b.csv", **vocabulary))
+        compare(options(tmp_path / "a.csv", tmp_path / "b.csv", **vocabulary))
 
 
 def test_alike_lists_say_so():
@@ -172,16 +178,16 @@ def test_lists_of_one_name_are_told_apart(tmp_path, capsys, monkeypatch):
     table = tmp_path / "ontology.csv"
     rows = f"{SPEECH},Speech,{CHILD},\n{CHILD},Child speech,,\n{MUSIC},Music,,\n"
     table.write_text(f"class_id,name,child_ids,restrictions\n{rows}")
-    given = {"vocabulary": tmp_path / "classes.csv", "ontology": table, "out": tmp_path / "found"}
+    given = {"vocabulary": str(tmp_path / "classes.csv"), "ontology": table, "out": tmp_path / "found"}
     paths = (tmp_path / "one" / "deep" / "labels.csv", tmp_path / "two" / "deep" / "labels.csv")
-    run_difference(arguments(*paths, **given))
+    compare(options(*paths, **given))
     found = json.loads((tmp_path / "found" / "difference.json").read_text())
     assert found["violations"] == {
         "one/deep/labels.csv": {"labels": 1, "clips": 1}, "two/deep/labels.csv": {"labels": 0, "clips": 0}
     }  # fmt: skip
     monkeypatch.chdir(tmp_path / "one" / "deep")
     capsys.readouterr()
-    run_difference(arguments(Path("."), paths[1], **(given | {"out": None})))
+    compare(options(Path("."), paths[1], **(given | {"out": None})))
     assert capsys.readouterr().out.startswith("deep -> labels.csv\n")
 
 
@@ -196,10 +202,11 @@ def test_labels_that_are_left_out_are_said(tmp_path, capsys):
     THREE.write(tmp_path / "classes.csv")
     (tmp_path / "a.csv").write_text(f"clip_id,labels\nx,{SPEECH}\n")
     (tmp_path / "b.csv").write_text(f"clip_id,labels\nx,{SPEECH};Oboe\n")
-    given = {"vocabulary": tmp_path / "classes.csv", "unknown_labels": "skip", "ontology": tmp_path / "o.csv"}
+    given = {"vocabulary": str(tmp_path / "classes.csv"), "unknown_labels": "skip", "ontology": tmp_path / "o.csv"}
     (tmp_path / "o.csv").write_text(
         "class_id,name,child_ids,restrictions\n"
         + "".join(f"{class_id},{name},,\n" for class_id, name in zip(THREE.class_ids, THREE.names, strict=True))
     )
-    run_difference(arguments(tmp_path / "a.csv", tmp_path / "b.csv", **given))
-    assert "b.csv: labels that are not in the vocabulary" in (said := capsys.readouterr().err) and "Oboe (1)" in said
+    compare(options(tmp_path / "a.csv", tmp_path / "b.csv", **given))
+    said = capsys.readouterr().err
+    assert "b.csv: 1 labels left out" in said and "not in the vocabulary 'classes.csv': Oboe (1)" in said

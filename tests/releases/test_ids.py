@@ -59,7 +59,7 @@ def check(folder: Path, ids: tuple[str, ...]) -> None:
         with gzip.open(folder / name, "rt", encoding="utf-8", newline="") as file:
             assert [row["clip_id"] for row in csv.DictReader(file)] == list(listed), name
     assert ScoreStore.open(folder / "targets.h5").clip_ids == ids
-    assert release(["--verify", str(folder)]) == 0
+    assert release(["verify", str(folder)]) == 0
 
 
 def test_awkward_ids_come_back_from_every_form(tmp_path):
@@ -89,8 +89,8 @@ def test_a_recording_of_another_folder_is_found_in_psla(tmp_path, capsys):
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "SHA256SUMS").write_text(files.checksums(folder))
     capsys.readouterr()
-    assert release(["--verify", str(folder)]) == 2
-    assert "psla.json: says other labels than labels.csv" in capsys.readouterr().err
+    assert release(["verify", str(folder)]) == 2
+    assert "psla.json: has other labels than labels.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wav", ["/audio/{clip_id}.flac", "{clip_id}"])

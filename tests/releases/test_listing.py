@@ -66,7 +66,7 @@ def test_a_link_to_the_very_file_is_not_followed(copy, tmp_path, name):
     (copy / name).rename(tmp_path / "elsewhere")
     (copy / name).symlink_to(tmp_path / "elsewhere")
     refused(copy, rf"release/{name}: a link, which is not followed")
-    assert release(["--verify", str(copy)]) == 2
+    assert release(["verify", str(copy)]) == 2
 
 
 def test_links_to_folders_broken_links_and_pipes_are_named(copy, tmp_path):
@@ -104,8 +104,8 @@ def test_what_hosting_sites_and_systems_add_is_passed_over_and_said(copy):
         (copy / name).write_text("x")
     lines = verify_release(copy)
     ignored = ".DS_Store, .cache/huggingface, .git, .gitattributes, .gitignore, .huggingface, Thumbs.db"
-    assert [line for line in lines if line not in before] == [f"not part of the release, not looked at: {ignored}"]
-    assert release(["--verify", str(copy)]) == 0
+    assert [line for line in lines if line not in before] == [f"not part of the release, not read: {ignored}"]
+    assert release(["verify", str(copy)]) == 0
     (copy / ".cache" / "other").write_text("x")
     refused(copy, r"not part of the release: \.cache/other")
 
@@ -200,9 +200,9 @@ def test_folders_of_other_people_are_not_replaced(tmp_path, mode, capsys):
     if mode == "labels":
         options = ["--enhanced", work / "enhanced-closure"]
     elif mode == "difference":
-        options = ["--diff", work / "labels.csv", work / "enhanced-closure", "--ontology", work / "ontology.csv"]
+        options = ["diff", work / "labels.csv", work / "enhanced-closure", "--ontology", work / "ontology.csv"]
     else:
-        options = ["--model", work / "runs" / "student"]  # refused before the run is looked at
+        options = ["model", work / "runs" / "student"]  # refused before the run is looked at
     theirs = {
         "sums": {"SHA256SUMS": f"{'0' * 64}  thesis.tex\n", "thesis.tex": "x"},
         "record": {"run.json": '{"verb": "release"}', "SHA256SUMS": "", "thesis.tex": "x"},
@@ -233,8 +233,8 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, capsys):
     for options in (
         ["--enhanced", enhanced, "--out", enhanced],
         ["--enhanced", enhanced, "--out", work / "runs" / ".." / "enhanced-closure"],
-        ["--diff", made, enhanced, "--ontology", ontology, "--out", made],
-        ["--diff", made, enhanced, "--ontology", ontology, "--out", enhanced],
+        ["diff", made, enhanced, "--ontology", ontology, "--out", made],
+        ["diff", made, enhanced, "--ontology", ontology, "--out", enhanced],
         ["--labels", made / "labels.csv", "--out", made],
     ):
         capsys.readouterr()
@@ -246,7 +246,7 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, capsys):
 def test_a_difference_is_replaced_on_demand_with_or_without_its_record(tmp_path, capsys):
     work = make_work(tmp_path / "work")
     out = tmp_path / "difference"
-    options = ["--diff", work / "labels.csv", work / "enhanced-closure", "--ontology", work / "ontology.csv"]
+    options = ["diff", work / "labels.csv", work / "enhanced-closure", "--ontology", work / "ontology.csv"]
     options += ["--out", out]
     assert run(work, *options) == 0 and run(work, *options) == 2 and run(work, *options, "--overwrite") == 0
     record = json.loads((out / "run.json").read_text())

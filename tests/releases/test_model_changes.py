@@ -25,7 +25,7 @@ def made(tmp_path_factory):
     save_model(folder / "run", build_tagger({**config, **names}))
     write_csv(folder / "run" / "train_clips.csv", ("clip_id",), [["x"], ["y"]])
     write_json(folder / "run" / "run.json", {"verb": "train", "row": "student", "n_train_clips": 2, "options": {}})
-    assert verb.main(["--model", str(folder / "run"), "--out", str(folder / "released")]) == 0
+    assert verb.main(["model", str(folder / "run"), "--out", str(folder / "released")]) == 0
     return folder / "released"
 
 
@@ -54,11 +54,11 @@ CHANGES = {
 @pytest.mark.parametrize("named", CHANGES)
 def test_what_was_changed_below_new_checksums_is_named(made, tmp_path, capsys, named):
     folder = shutil.copytree(made, tmp_path / "released")
-    assert verb.main(["--verify", str(folder)]) == 0
+    assert verb.main(["verify", str(folder)]) == 0
     CHANGES[named](folder)
     (folder / "SHA256SUMS").write_text(checksums(folder))
     capsys.readouterr()
-    assert verb.main(["--verify", str(folder)]) == 2
+    assert verb.main(["verify", str(folder)]) == 2
     error = capsys.readouterr().err
     assert named in error and error.count("\n") == 1
 

@@ -16,7 +16,7 @@ from pseudolabel.models.files import save_model
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.release import main as release
 from pseudolabel.releases.listing import checksums
-from pseudolabel.releases.model_folder import documents
+from pseudolabel.releases.model import model_documents
 from pseudolabel.releases.stated import described_documents
 
 SMALL = {"name": "mobilenetv2", "options": {"width": 0.1, "last_channels": 16}}
@@ -33,7 +33,7 @@ def made(tmp_path_factory) -> Path:
         "verb": "train", "row": "student", "seed": 4, "n_train_clips": 2, "validation_map": 0.25, "options": {},
         "inputs": {},
     })  # fmt: skip
-    assert release(["--model", str(run)]) == 0
+    assert release(["model", str(run)]) == 0
     return run.parent.parent / "release-student"
 
 
@@ -45,7 +45,7 @@ def copy(made, tmp_path) -> Path:
 def verdict(folder: Path, capsys) -> str:
     """Return what verify said of a release that it refused, in one line; nothing where it holds."""
     capsys.readouterr()
-    code = release(["--verify", str(folder)])
+    code = release(["verify", str(folder)])
     said = capsys.readouterr().err.strip()
     assert (code, said.count("\n")) == (2, 0) or (code, said) == (0, ""), said
     return said
@@ -75,8 +75,8 @@ def test_links_are_not_followed(copy, tmp_path, capsys, name):
 def test_what_hosting_sites_add_is_passed_over(copy, capsys):
     (copy / ".git").mkdir()
     (copy / ".gitattributes").write_text("x")
-    assert release(["--verify", str(copy)]) == 0
-    assert "not part of the release, not looked at: .git, .gitattributes" in capsys.readouterr().out
+    assert release(["verify", str(copy)]) == 0
+    assert "not part of the release, not read: .git, .gitattributes" in capsys.readouterr().out
     (copy / "model.py").write_text("x")
     assert "not part of the release: model.py" in verdict(copy, capsys)
 
@@ -119,7 +119,7 @@ def test_documents_of_another_version_have_true_figures(copy, capsys, name, old,
 def test_what_the_model_says_itself_is_compared(copy, capsys, changed, said):
     record = {**json.loads((copy / "run.json").read_text()), **changed}
     if set(changed) <= {"n_train_clips", "n_classes", "sample_rate", "network"}:
-        for name, text in documents(record).items():
+        for name, text in model_documents(record).items():
             (copy / name).write_text(text)
     forge(copy, **changed)
     assert said in verdict(copy, capsys)

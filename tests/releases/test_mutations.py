@@ -196,7 +196,7 @@ def table(name: str, rows: list[list[str]]) -> object:
 
 def verdict(folder: Path, capsys) -> tuple[int, str]:
     capsys.readouterr()
-    code = release(["--verify", str(folder)])
+    code = release(["verify", str(folder)])
     return code, capsys.readouterr().err.strip()
 
 
@@ -221,11 +221,11 @@ def mutate(releases: tuple[Path, Path], folder: Path, seed: int) -> tuple[str, s
 def check(releases: tuple[Path, Path], folder: Path, seed: int, original: dict, capsys) -> None:
     how_far, what = mutate(releases, folder, seed)
     capsys.readouterr()
-    code = release(["--verify", str(folder)])
+    code = release(["verify", str(folder)])
     said = capsys.readouterr().err.strip()
     assert code in (0, 2), what
     if code == 2:
-        assert said.startswith("pseudolabel release: error: ") and "\n" not in said, f"{what}: {said}"
+        assert said.startswith("pseudolabel release verify: error: ") and "\n" not in said, f"{what}: {said}"
         return
     found = meaning(folder)
     record, right = found.pop("run.json"), dict(original).pop("run.json")

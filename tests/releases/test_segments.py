@@ -20,8 +20,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.segments import beyond_the_end
-from pseudolabel.releases.verify import verify_release
+from pseudolabel.releases.verify import beyond_the_end, verify_release
 from pseudolabel.scores.store import ScoreStore
 
 TWO = Vocabulary("two", ("/m/dog", "/m/bark"), ("Dog", "Bark"), ("/m/dog", "/m/bark"))
@@ -73,7 +72,7 @@ def make(work: Path, n_windows: int, best: int, hop_s: float = 2.0, length_s: in
 
 def test_windows_in_their_clips_are_released(tmp_path, capsys):
     assert make(tmp_path / "five", 5, 4) == 0
-    assert "windows lie in their clips" in capsys.readouterr().out
+    assert "windows are in their clips" in capsys.readouterr().out
     assert make(tmp_path / "hop", 9, 8, hop_s=1.0) == 0
     ledger = pq.read_table(tmp_path / "hop" / "release-0.5" / files.ADDED)
     assert set(ledger["onset_s"].to_pylist()) == {8.0}
@@ -152,4 +151,4 @@ def test_additions_by_windows_of_any_length_are_released_from_a_store_without_wh
     made = next(tmp_path.glob("release-*"))
     facts = json.loads((made / "run.json").read_text())
     assert facts["rule"]["evidence"] == f"{name}s" and facts["teacher"]["name"] == "theirs"
-    assert release(["--verify", str(made)]) == 0
+    assert release(["verify", str(made)]) == 0

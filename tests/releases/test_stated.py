@@ -206,7 +206,7 @@ BY_TYPE = "| type II | 4 | +100.0 % | 1 |\n"
 
 def verdict(folder: Path, capsys) -> tuple[int, str]:
     capsys.readouterr()
-    code = release(["--verify", str(folder)])
+    code = release(["verify", str(folder)])
     return code, capsys.readouterr().err
 
 

@@ -169,7 +169,7 @@ def test_forms_that_say_other_labels_are_found(copy, name):
     other = LabelTable(labels.clip_ids, labels.matrix[::-1], labels.vocabulary)
     other.write(copy / name, "parquet" if name.endswith("parquet") else "psla")
     seal(copy)
-    refused(copy, f"{name}: says other labels than labels.csv")
+    refused(copy, f"{name}: has other labels than labels.csv")
 
 
 def test_a_ledger_whose_forms_differ_is_found(copy):
@@ -201,10 +201,10 @@ def test_reasons_that_are_not_on_the_clip_are_found(copy):
     later = rounds.index(2)
     change_ledger(copy, round=[1 if place == later else number for place, number in enumerate(rounds)])
     seal(copy)
-    refused(copy, r"a label that is not on the clip is said to have proposed it \(1 added labels")
+    refused(copy, r"proposed by a label that is not on the clip \(1 added labels")
     change_ledger(copy, round=rounds, because=["cat", *because[1:]])
     seal(copy)
-    refused(copy, r"a label that is not on the clip is said to have proposed it \(1 added labels")
+    refused(copy, r"proposed by a label that is not on the clip \(1 added labels")
 
 
 def test_scores_other_than_the_ledgers_are_found(copy):
@@ -253,10 +253,10 @@ def test_facts_of_another_kind_are_no_traceback(copy):
     facts = Facts.from_json(json.loads((copy / "run.json").read_text()))
     figures = facts.counts["added_by_type"]
     seal(copy, counts={**facts.counts, "added_by_type": {**figures, "III": figures["I"]}})
-    refused(copy, "a file holds something of another kind")
+    refused(copy, "a file holds a value of another kind")
     change_ledger(copy, onset_s=[1e6] * len(column(copy, "onset_s")))
     seal(copy, counts=facts.counts)
-    refused(copy, "a file holds something of another kind")
+    refused(copy, "a file holds a value of another kind")
 
 
 def test_a_document_that_says_something_else_is_found(copy):
@@ -306,4 +306,4 @@ def test_a_form_that_lacks_a_clip_is_named(copy):
     labels = LabelTable.read(copy / "labels.csv", Vocabulary.load(copy / "classes.csv"))
     LabelTable(labels.clip_ids[1:], labels.matrix[1:], labels.vocabulary).write(copy / "psla.json", "psla")
     seal(copy)
-    refused(copy, r"psla\.json: says other labels than labels\.csv")
+    refused(copy, r"psla\.json: has other labels than labels\.csv")

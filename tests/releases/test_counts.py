@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.additions import Additions
 from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases.tables import Added, count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
 
 FOUR = Vocabulary("four", *(("a", "b", "c", "d"),) * 3)
 
@@ -34,7 +35,7 @@ def test_counts_are_those_of_loops_over_clips_and_classes(cells):
     rows = [
         (clip, FOUR.class_ids[k], errors[cell], "", None, None) for (clip, k), cell in kind.items() if cell in errors
     ]
-    added = Added.of(ledger_of(rows), original, "ledger")
+    added = Additions.of(ledger_of(rows), original, "ledger")
     counts = count(original, added, ("I", "II"), 1)
     n_before = sum(cell == "g" for cell in cells)
     assert counts["labels_before"] == n_before
@@ -80,16 +81,16 @@ def test_a_class_is_weak_for_each_reason_that_holds():
 def test_a_ledger_of_other_clips_classes_or_types_is_refused():
     labels = LabelTable.from_sets(("x",), [["a"]], FOUR)
     with pytest.raises(ClipMismatch, match="not in the list: y"):
-        Added.of(ledger_of([("y", "b", "I", "a", None, None)]), labels, "ledger")
+        Additions.of(ledger_of([("y", "b", "I", "a", None, None)]), labels, "ledger")
     with pytest.raises(UnknownClass, match="'e'"):
-        Added.of(ledger_of([("x", "e", "I", "a", None, None)]), labels, "ledger")
+        Additions.of(ledger_of([("x", "e", "I", "a", None, None)]), labels, "ledger")
     with pytest.raises(InputError, match="error type 'III'"):
-        Added.of(ledger_of([("x", "b", "III", "a", None, None)]), labels, "ledger")
+        Additions.of(ledger_of([("x", "b", "III", "a", None, None)]), labels, "ledger")
 
 
 def test_an_empty_ledger_adds_nothing():
     labels = LabelTable.from_sets(("x", "y"), [["a"], []], FOUR)
-    added = Added.of(ledger_of([]), labels, "ledger")
+    added = Additions.of(ledger_of([]), labels, "ledger")
     counts = count(labels, added, ("I",), 0)
     assert (counts["labels_after"], counts["clips_changed"], counts["added"]["labels_added"]) == (1, 0, 0)
     assert np.array_equal([row["added"] for row in count_by_class(labels, added, ("I",), {})], [0, 0, 0, 0])

@@ -1,6 +1,6 @@
-"""Soft targets of a release: what the teacher answered for each clip, small, readable with h5py and nothing else.
+"""targets.h5 of a release: the teacher's scores of each clip, small, readable with h5py and nothing else.
 
-    clip_id      (M,)       str       the clips that the teacher heard, in the order of the label list
+    clip_id      (M,)       str       the clips that the teacher scored, in the order of the label list
     class_id     (K,)       str       the scored classes, vocabulary order
     scores_clip  (M, K)     float32, float16, or uint8: score = value * scale, scale = 1 / 255
     scores_2s    (M, W, K)  ...       where asked for: windows of 10, 5 or 2 s, W of each clip
@@ -8,14 +8,15 @@
     crc32_clip   (M / 1024,) uint32   checksum of every 1,024 rows as they are stored; crc32_2s ...
     attributes: format="pseudolabel-scores", format_version=1, scale, reading, vocabulary, window_rule, tables_crc32
 
-This is a score store (scores/store.py), which `ScoreStore` opens too. Scores lie in chunks of whole clips, packed by
-gzip after shuffling bytes, which every HDF5 library reads. Fewer bits are rounded to the nearest: of 16, no value is
-more than 1 / 4096 from the teacher's, of 8, 1 / 510; 32 are the teacher's own, by which labels are found again exactly.
+This is a score store (scores/store.py), which `ScoreStore` opens too. Scores are in chunks of whole clips, packed by
+gzip after shuffling bytes, which every HDF5 library reads. Fewer bits are rounded to the nearest value: with 16, no
+score is more than 1 / 4096 from the teacher's, with 8, 1 / 510; 32 are the teacher's own, which reproduce all labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -54,58 +55,81 @@ def write_targets(
         scores.refuse_without(scale, "--soft-windows")
     evidence = Evidence.match(labels, scores, scale=CLIP if CLIP in scales else window_name(scales[0]))
     clips, classes = np.flatnonzero(evidence.row_of >= 0), np.flatnonzero(evidence.column_of >= 0)
-    rows, columns = evidence.row_of[clips], evidence.column_of[classes]
-    columns = slice(None) if np.array_equal(columns, np.arange(len(scores.class_ids))) else columns
+    clip_ids, columns = [labels.clip_ids[clip] for clip in clips.tolist()], evidence.column_of[classes]
+    taken = _Taken(scores, clip_ids, evidence.row_of[clips], columns)
     with write_hdf5(path) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["scale"], file.attrs["reading"] = TYPES[kind], READING
         file.attrs["vocabulary"], file.attrs["window_rule"] = labels.vocabulary.name, WINDOW_RULE
-        file["clip_id"] = fixed_length_text([labels.clip_ids[clip] for clip in clips.tolist()])
+        file["clip_id"] = fixed_length_text(clip_ids)
         file["class_id"] = fixed_length_text([labels.vocabulary.class_ids[k] for k in classes.tolist()])
         for scale in scales:
-            name = window_name(scale)
-            stored = scores.clip_scores() if scale == CLIP else scores.scores(scale)
-            if scale != CLIP:
-                file[f"n_windows_{name}"] = scores.n_windows(scale)[rows].astype(np.int64)
-            shape = (len(clips), *stored.shape[1:-1], len(classes))
-            n_bytes = int(np.prod(shape[1:])) * np.dtype(kind).itemsize
-            chunk = (max(min(CHUNK_BYTES // max(n_bytes, 1), len(clips)), 1), *shape[1:])
-            packed = file.create_dataset(
-                f"scores_{name}", shape, kind, chunks=chunk, compression="gzip", compression_opts=GZIP_LEVEL,
-                shuffle=kind != "uint8", track_times=False,
-            )  # fmt: skip
-            if scale != CLIP:
-                note_hop(packed, scores.hop_s(scale))
-            step = max(BLOCK_CLIPS // chunk[0], 1) * chunk[0]
-            checksums = SpanChecksums(row_ends(len(clips), n_bytes))
-            with Progress(f"targets {name}", len(clips)) as progress:
-                for start in range(0, len(clips), step):
-                    chosen = rows[start : start + step]
-                    values = _of_rows(stored, chosen)[..., columns]
-                    _refuse_improper(values, labels, clips[start : start + step])
-                    values = _as_stored(values, np.dtype(kind))
-                    packed[start : start + len(chosen)] = values
-                    checksums.update(values)
-                    progress.advance(len(chosen))
-            file[f"crc32_{name}"] = checksums.values
+            packed = _create(file, taken, scale, kind)  # open until the next is there: closing decides on file offsets
+            _fill(file, packed, taken, scale)
         ScoreStore.seal(file)
     return len(clips)
 
 
-def _of_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    consecutive = len(rows) and (np.diff(rows) == 1).all()
-    return np.asarray(stored[rows[0] : rows[-1] + 1] if consecutive else stored[rows])
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """What is written of a store: some of its rows and columns, in another order."""
+
+    scores: ScoreStore
+    clip_ids: list[str]
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def blocks(self, scale: str | float, step: int) -> Iterator[np.ndarray]:
+        """Yield the scores of `step` clips after the other; InputError where one is not in [0, 1]."""
+        stored = self.scores.clip_scores() if scale == CLIP else self.scores.scores(scale)
+        all_columns = np.array_equal(self.columns, np.arange(stored.shape[-1]))
+        columns = slice(None) if all_columns else self.columns  # a slice is not copied
+        for start in range(0, len(self.rows), step):
+            rows = self.rows[start : start + step]
+            consecutive = (np.diff(rows) == 1).all()
+            values = np.asarray(stored[rows[0] : rows[-1] + 1] if consecutive else stored[rows])[..., columns]
+            improper = ~((values >= 0) & (values <= 1))
+            if improper.any():
+                clip_id = self.clip_ids[start + np.argwhere(improper)[0][0]]
+                raise InputError(
+                    "a score is not in [0, 1]", clip_id, "Scores are probabilities: score this clip again."
+                )
+            yield values
+
+
+def _create(file: h5py.File, taken: _Taken, scale: str | float, kind: str) -> h5py.Dataset:
+    """Create the data set of a scale, packed in chunks of whole clips, and the number of windows of each clip."""
+    name, scores, n_clips = window_name(scale), taken.scores, len(taken.rows)
+    windows = () if scale == CLIP else (scores.scores(scale).shape[1],)
+    if windows:
+        file[f"n_windows_{name}"] = scores.n_windows(scale)[taken.rows].astype(np.int64)
+    of_clip = (*windows, len(taken.columns))
+    n_bytes = int(np.prod(of_clip)) * np.dtype(kind).itemsize
+    chunk_clips = max(min(CHUNK_BYTES // max(n_bytes, 1), n_clips), 1)
+    packing = {"chunks": (chunk_clips, *of_clip), "compression": "gzip", "compression_opts": GZIP_LEVEL}
+    packing |= {"shuffle": kind != "uint8", "track_times": False}
+    packed = file.create_dataset(f"scores_{name}", (n_clips, *of_clip), kind, **packing)
+    if windows:
+        note_hop(packed, scores.hop_s(scale))
+    return packed
+
+
+def _fill(file: h5py.File, packed: h5py.Dataset, taken: _Taken, scale: str | float) -> None:
+    """Write the scores of a scale, and their checksums."""
+    name, (n_clips, *of_clip), chunk_clips, start = window_name(scale), packed.shape, packed.chunks[0], 0
+    checksums = SpanChecksums(row_ends(n_clips, int(np.prod(of_clip)) * packed.dtype.itemsize))
+    with Progress(f"targets {name}", n_clips) as progress:
+        for block in taken.blocks(scale, max(BLOCK_CLIPS // chunk_clips, 1) * chunk_clips):
+            values = _as_stored(block, packed.dtype)
+            packed[start : start + len(values)] = values
+            checksums.update(values)
+            progress.advance(len(values))
+            start += len(values)
+    file[f"crc32_{name}"] = checksums.values
 
 
 def _as_stored(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     return np.rint(values.astype(np.float32) * 255).astype(kind) if kind == np.uint8 else values.astype(kind)
-
-
-def _refuse_improper(values: np.ndarray, labels: LabelTable, clips: np.ndarray) -> None:
-    improper = ~((values >= 0) & (values <= 1))
-    if improper.any():
-        clip_id = labels.clip_ids[clips[np.flatnonzero(improper.reshape(len(values), -1).any(axis=1))[0]]]
-        raise InputError("a score is not in [0, 1]", clip_id, "Scores are probabilities: score this clip again.")
 
 
 class Targets:
@@ -119,7 +143,7 @@ class Targets:
 
     @classmethod
     def open(cls, path: Path) -> Targets:
-        """Open a file; InputError where it is no score store."""
+        """Open a file; InputError where it is not a score store."""
         store = ScoreStore.open(path)
         file = h5py.File(path, "r")
         store.check_unchanged()
@@ -141,7 +165,7 @@ class Targets:
 
     def at(self, name: str, clips: np.ndarray, classes: np.ndarray, windows: np.ndarray | None = None) -> np.ndarray:
         """Return the scores of (clip, class) pairs, or of (clip, window, class), as float64; read block by block."""
-        dataset, found = self.scores[name], np.empty(len(clips))
+        dataset, values = self.scores[name], np.empty(len(clips))
         order = np.argsort(clips, kind="stable")
         chunk = dataset.chunks[0] if dataset.chunks else 1
         step = max(BLOCK_CLIPS // chunk, 1) * chunk
@@ -150,6 +174,6 @@ class Targets:
             if first == last:
                 continue
             chosen, block = order[first:last], dataset[start : start + step]
-            place = (clips[chosen] - start, *(() if windows is None else (windows[chosen],)), classes[chosen])
-            found[chosen] = block[place].astype(np.float64) * self.scale
-        return found
+            axes = (clips[chosen] - start, *(() if windows is None else (windows[chosen],)), classes[chosen])
+            values[chosen] = block[axes].astype(np.float64) * self.scale
+        return values

@@ -4,32 +4,32 @@
 |---|---|
 | `model.safetensors`, `config.json` | the model: `load_model` takes the folder |
 | `classes.csv` | class ids and names in the order of the scores |
-| `train_clips.csv` | the clips it has heard |
+| `train_clips.csv` | the clips that it was trained on |
 | `model.onnx`, `network.onnx` | the same for other runtimes, where asked for |
-| `README.md`, `LICENSE` | a model card, and what the weights are under |
+| `README.md`, `LICENSE` | a model card, and the licence of the weights |
 | `run.json` | all that the card says |
 | `SHA256SUMS` | of all files but itself |
+
+Nothing here loads PyTorch before a model is loaded.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pseudolabel import __version__
-from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
-from pseudolabel.blocks import only_run
+from pseudolabel.artefacts import write_csv, write_json, write_text
+from pseudolabel.dry_run import there
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.models.files import CONFIG, WEIGHTS, load_model
-from pseudolabel.models.lengths import lengths_of
-from pseudolabel.ownership import refuse_foreign
+from pseudolabel.layout import CLASSES, CONFIG, SEEN_CLIPS, WEIGHTS
+from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import sha256
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
 from pseudolabel.releases.enhanced import read_object
-from pseudolabel.releases.licences import licence_of, usual_licence
+from pseudolabel.releases.licences import licence_of
 from pseudolabel.releases.listing import (
     GET_ANEW,
     RECORD,
@@ -39,71 +39,80 @@ from pseudolabel.releases.listing import (
     refuse_others,
     values_of_their_kind,
     verify_bytes,
-)
-from pseudolabel.releases.model_card import TRAINING, model_card
-from pseudolabel.releases.model_checks import (
-    CARD,
-    CLASSES,
-    DOCUMENTS,
-    FORMAT,
-    LICENCE,
-    TRAINED_ON,
-    not_a_model,
-    refuse_model,
+    why_not_replaced,
 )
 from pseudolabel.releases.stated import described_documents, verify_documents
 from pseudolabel.releases.texts import wrapped
 from pseudolabel.tables import read_csv
 
-FORMAT_VERSION = 1
+FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
+CARD, LICENCE = "README.md", "LICENSE"
+DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
+DATA_FILES = (WEIGHTS, CONFIG, SEEN_CLIPS, CLASSES, "model.onnx", "network.onnx")
 OTHERWISE = "does not say what run.json says"
 OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
 
-def run_model(args: argparse.Namespace, out: Path) -> None:
-    """Make a release of the model in the run folder `args.model`.
+def is_model_release(folder: Path) -> bool:
+    """Return whether a folder is a release of a model, by its run.json; links are refused."""
+    return RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == FORMAT
 
-    `args` further has out, work, overwrite, onnx, title and licence.
+
+def not_a_model_release(folder: Path) -> str:
+    """Return why a folder is not a release of a model that may be replaced; empty where it is one."""
+    return why_not_replaced(folder, lambda record: record.get("format") == FORMAT, {*DATA_FILES, *DOCUMENTS})
+
+
+def refuse_model(run: Path, out: Path, licence: str) -> None:
+    """Raise InputError for an unknown licence, a run folder that lacks a file, or one that would be replaced."""
+    licence_of(licence)
+    refuse_input_as_output(out, [run])
+    for name in (WEIGHTS, CONFIG, RECORD, SEEN_CLIPS):
+        if not there(run / name):
+            raise InputError(f"there is no {name}", run, "Give a run folder that train wrote.")
+
+
+# ---- making -----------------------------------------------------------------------------------------------------
+
+
+def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: bool = False) -> list[str]:
+    """Write the release of the model in a run folder into an empty folder; return what to say of it, a line each.
 
     Raises:
-        InputError: no run folder, a damaged model, an unknown licence, an ONNX file that answers otherwise.
+        InputError: a damaged model, an unknown licence, an ONNX file whose scores differ from PyTorch's.
     """
-    run, licence = args.model, args.licence or usual_licence("")
-    refuse_foreign(out, args.overwrite, reason_not_to=not_a_model)
-    refuse_model(run, out, licence)
-    tagger = load_model(run)
-    with only_run(out), whole_folder(out, args.overwrite, reason_not_to=not_a_model) as folder:
-        for name in (WEIGHTS, CONFIG, TRAINED_ON):
-            shutil.copyfile(run / name, folder / name)
-        write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))
-        exported = []
-        if args.onnx:
-            from pseudolabel.releases.onnx_export import export
+    from pseudolabel.models.files import load_model
 
-            exported = export(tagger, folder)
-        record = {
-            **_described(tagger, read_object(run / RECORD), run, args.title, licence),
-            "onnx": [{**vars(file), "shape": list(file.shape)} for file in exported],
-            "files": _files(sorted(folder.iterdir())),
-        }
-        texts = documents(record)
-        for name, text in texts.items():
-            write_text(folder / name, text)
-        write_json(folder / RECORD, {**record, "documents": list(described_documents(texts, folder))})
-        write_text(folder / SUMS, checksums(folder))
-        lines = verify_model(folder)
-    lines += [f"{file.name}: scores within {file.difference:.1e} of PyTorch's" for file in exported if file.difference]
-    print("\n  ".join([f"{out}: {tagger.config['name']}, {len(tagger.class_ids)} classes; verified", *lines]))
+    tagger = load_model(run)
+    for name in (WEIGHTS, CONFIG, SEEN_CLIPS):
+        shutil.copyfile(run / name, folder / name)
+    write_csv(folder / CLASSES, ("class_id", "name"), _classes(tagger))
+    exported = []
+    if onnx:
+        from pseudolabel.releases.onnx_export import export
+
+        exported = export(tagger, folder)
+    record = {
+        **_described(tagger, read_object(run / RECORD), run, title, licence),
+        "onnx": [{**vars(file), "shape": list(file.shape)} for file in exported],
+        "files": _files(sorted(folder.iterdir())),
+    }
+    texts = model_documents(record)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    write_json(folder / RECORD, {**record, "documents": list(described_documents(texts, folder))})
+    write_text(folder / SUMS, checksums(folder))
+    lines = [f"{tagger.config['name']}, {len(tagger.class_ids)} classes; verified", *verify_model(folder)]
+    differing = [file for file in exported if file.difference]
+    return lines + [f"{file.name}: scores within {file.difference:.1e} of PyTorch's" for file in differing]
 
 
 def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: str) -> dict:
     """Return all that the documents say but the files: without host, time and paths."""
+    from pseudolabel.releases.model_card import TRAINING
+
     config, options = tagger.config, run.get("options", {})
-    validation = {
-        name: run[key]
-        for name, key in (("mAP", "validation_map"), ("d'", "validation_d_prime"))
-        if isinstance(run.get(key), int | float)
-    }
+    measured = {"mAP": run.get("validation_map"), "d'": run.get("validation_d_prime")}
     row = run.get("row") or folder.resolve().name
     return {
         "format": FORMAT,
@@ -118,7 +127,7 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
         "fold": run.get("fold"),
         "seed": run.get("seed"),
         "training": {name: options[name] for name in TRAINING if options.get(name) is not None},
-        "validation": validation,
+        "validation": {name: value for name, value in measured.items() if isinstance(value, int | float)},
         "inputs": [{"name": Path(path).name, "sha256": digest} for path, digest in run.get("inputs", {}).items()],
         "trained_with": {"pseudolabel": run.get("pseudolabel"), "commit": run.get("commit"), **run.get("versions", {})},
         "pseudolabel": __version__,
@@ -127,6 +136,8 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
 
 def _of_the_model(tagger) -> dict:
     """Return what the documents say of a model that it says itself."""
+    from pseudolabel.models.lengths import lengths_of
+
     config = tagger.config
     return {
         "network": config["name"],
@@ -137,11 +148,6 @@ def _of_the_model(tagger) -> dict:
     }
 
 
-def _as_json(value: object) -> str:
-    """Return a value as text in which true, 1 and 1.0 differ."""
-    return json.dumps(value, sort_keys=True)
-
-
 def _classes(tagger) -> list[tuple[str, str]]:
     return list(zip(tagger.class_ids, tagger.config["class_names"], strict=True))
 
@@ -150,8 +156,10 @@ def _files(paths: Iterable[Path]) -> list[dict]:
     return [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths]
 
 
-def documents(record: Mapping) -> dict[str, str]:
+def model_documents(record: Mapping) -> dict[str, str]:
     """Return the text of README.md and LICENSE; the record alone decides it."""
+    from pseudolabel.releases.model_card import model_card
+
     licence = licence_of(record["licence"])
     named = "Who passes them on names this release and says what was changed." if licence.attribution else ""
     paragraphs = (
@@ -164,13 +172,19 @@ def documents(record: Mapping) -> dict[str, str]:
     return {CARD: model_card(record), LICENCE: "\n\n".join(wrapped(text.strip()) for text in paragraphs) + "\n"}
 
 
+# ---- verifying --------------------------------------------------------------------------------------------------
+
+
 def verify_model(folder: Path) -> list[str]:
-    """Return what was found to hold, a line each.
+    """Return what holds, a line each.
 
     Raises:
         InputError: a file is missing, further or changed, the model cannot be built from the files, or the documents
             say something else than run.json.
     """
+    from pseudolabel.models.files import load_model
+    from pseudolabel.models.lengths import lengths_of
+
     lines, record = verify_bytes(folder), read_object(folder / RECORD)
     if record.get("format_version") != FORMAT_VERSION:
         message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
@@ -182,32 +196,35 @@ def verify_model(folder: Path) -> list[str]:
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
         lines.append(f"the model is built from its files: {said}")
         figures = (record["n_parameters"], record["sample_rate"])
-        described = _rows(folder, record, "documents", ())
-        same = verify_documents(folder, documents(record), described, record.get("pseudolabel"), figures, OTHERWISE)
-    lines.append("card and licence say what run.json says" if same else OTHER_WORDS + str(record.get("pseudolabel")))
-    return lines
+        described, made_by = _rows(folder, record, "documents", ()), record.get("pseudolabel")
+        same = verify_documents(folder, model_documents(record), described, made_by, figures, OTHERWISE)
+    return [*lines, "card and licence say what run.json says" if same else f"{OTHER_WORDS}{made_by}"]
 
 
 def _verify_model(folder: Path, record: Mapping, tagger) -> None:
-    """Compare what run.json says with the model itself and with the files; count the clips that it has heard."""
+    """Compare what run.json says with the model itself and with the files; count the clips it was trained on."""
     classes = [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]
     if record.get("classes") != classes:
         raise InputError("its classes are not those of config.json", folder / RECORD, GET_ANEW)
     refuse_larger(folder / CLASSES, LARGEST_TABLE)
-    if read_csv(folder / CLASSES, ("class_id", "name")) != [
-        {**row, "line": str(line)} for line, row in enumerate(classes, 2)
-    ]:
+    rows = [{**row, "line": str(line)} for line, row in enumerate(classes, 2)]
+    if read_csv(folder / CLASSES, ("class_id", "name")) != rows:
         raise InputError("its classes are not those of config.json", folder / CLASSES, GET_ANEW)
     _verify_files(folder, record)
-    found = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / TRAINED_ON, ("clip_id",)))}
-    for name, value in found.items():
+    counted = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / SEEN_CLIPS, ("clip_id",)))}
+    for name, value in counted.items():
         if _as_json(record.get(name)) != _as_json(value):
             message = f"{name} is {record.get(name)!r}, the files say {value!r}"
             raise InputError(message, folder / RECORD, GET_ANEW)
 
 
+def _as_json(value: object) -> str:
+    """Return a value as text in which true, 1 and 1.0 differ."""
+    return json.dumps(value, sort_keys=True)
+
+
 def _verify_files(folder: Path, record: Mapping) -> None:
-    """Compare the files with those that run.json names: sums made anew do not hide what else was changed."""
+    """Compare the files with those that run.json names: new checksums do not hide what else was changed."""
     stated = {row["name"]: row for row in _rows(folder, record, "files", None)}
     refuse_others(folder, {*stated, *DOCUMENTS}, list_files(folder).files)
     changed = [name for name, row in stated.items() if row != _files([folder / name])[0]]

@@ -9,8 +9,8 @@ import pytest
 from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases import soft_targets
-from pseudolabel.releases.soft_targets import Targets, write_targets
+from pseudolabel.releases import targets as module
+from pseudolabel.releases.targets import Targets, write_targets
 from pseudolabel.scores.store import ScoreStore
 
 THREE = Vocabulary("three", *(("a", "b", "c"),) * 3)
@@ -32,8 +32,8 @@ def scored(tmp_path):
 @pytest.mark.parametrize(("kind", "tolerance"), [("float32", 0.0), ("float16", 2.0**-12), ("uint8", 0.5 / 255 + 1e-9)])
 def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kind, tolerance):
     labels, store = scored
-    monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 32)
-    monkeypatch.setattr(soft_targets, "CHUNK_BYTES", 60)
+    monkeypatch.setattr(module, "BLOCK_CLIPS", 32)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 60)
     assert write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2)) == 120
     with h5py.File(tmp_path / "targets.h5") as file:
         clips, classes = ([text.decode() for text in file[name][:]] for name in ("clip_id", "class_id"))
@@ -53,8 +53,8 @@ def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kin
 @pytest.mark.parametrize("kind", ["float32", "float16", "uint8"])
 def test_scores_are_looked_up_in_any_order_and_are_the_teachers_rounded(scored, tmp_path, monkeypatch, kind):
     labels, store = scored
-    monkeypatch.setattr(soft_targets, "BLOCK_CLIPS", 16)
-    monkeypatch.setattr(soft_targets, "CHUNK_BYTES", 48)
+    monkeypatch.setattr(module, "BLOCK_CLIPS", 16)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 48)
     write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
     rng = np.random.default_rng(4)
     clips, windows, classes = rng.integers(120, size=400), rng.integers(5, size=400), rng.integers(3, size=400)

@@ -1,0 +1,138 @@
+"""Count what label lists, ledger and thresholds of a release say together, and find the classes that are weak.
+
+Making a release and verifying it count with the same functions, from the files alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.additions import OTHER_RUN, TYPE_BITS, Additions, type_bits
+from pseudolabel.labels.summary import figures
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.tables import read_csv
+
+FEW_POSITIVES = 20  # a threshold that is a statistic of fewer scores says little
+LOW_PRECISION, LEAST_JUDGED = 0.5, 5
+
+
+def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return whether each clip carries each class, (M,) bool; no clip carries the class -1.
+
+    Args:
+        labels: (N, K) csr bool.
+        clips, classes: (M,) rows and columns.
+    """
+    if not len(clips):
+        return np.zeros(0, bool)
+    return np.asarray(labels[clips, np.maximum(classes, 0)]).ravel() & (classes >= 0)
+
+
+def count(original: LabelTable, added: Additions, errors: Sequence[str], n_missing: int) -> dict:
+    """Return the counts that a card states (PSLA, Table VIII): of clips, of labels before, added and after.
+
+    Args:
+        errors: the types that were looked for.
+        n_missing: clips that have no scores.
+    """
+    n_before, n_classes = original.matrix.nnz, len(original.vocabulary)
+
+    def of(*kinds: str) -> dict:
+        return figures(_by_class(added, kinds, n_classes), n_before)
+
+    return {
+        "clips": len(original),
+        "clips_changed": len(np.unique(added.clips)),
+        "clips_without_scores": n_missing,
+        "classes": n_classes,
+        "labels_before": n_before,
+        "labels_after": n_before + len(added.clips),
+        "added": of(*TYPE_BITS),
+        "added_by_type": {error: of(error) for error in errors},
+        "added_by_both_types": int((added.types == type_bits(TYPE_BITS)).sum()),
+    }
+
+
+def _by_class(added: Additions, errors: Iterable[str], n_classes: int) -> np.ndarray:
+    """Return the additions of any of these types by class, (K,)."""
+    return np.bincount(added.classes[added.of_type(errors)], minlength=n_classes)
+
+
+def count_by_class(
+    original: LabelTable, added: Additions, errors: Sequence[str], thresholds: Mapping[str, dict]
+) -> tuple[dict, ...]:
+    """Return a row for each class, vocabulary order; `thresholds` as `read_threshold_table` returns them."""
+    ids, names, n_classes = original.vocabulary.class_ids, original.vocabulary.names, len(original.vocabulary)
+    before = np.bincount(original.matrix.indices, minlength=n_classes).tolist()
+    every = _by_class(added, TYPE_BITS, n_classes).tolist()
+    by_type = {f"added_{error}": _by_class(added, [error], n_classes).tolist() for error in errors}
+    unknown = {"threshold": None, "scored_positives": None, "reason": ""}
+    return tuple(
+        {
+            "class_id": class_id,
+            "name": names[k],
+            "before": before[k],
+            "added": every[k],
+            **{column: counts[k] for column, counts in by_type.items()},
+            "after": before[k] + every[k],
+            **thresholds.get(class_id, unknown),
+        }
+        for k, class_id in enumerate(ids)
+    )
+
+
+def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
+    """Return {class id: threshold, scored_positives, reason} of thresholds.csv; nothing where there is no such file.
+
+    Raises:
+        InputError: other classes than the vocabulary's, or something that is not a number.
+    """
+    if not path.exists():
+        return {}
+    table = {}
+    for row in read_csv(path, ("class_id", "threshold", "scored_positives", "reason")):
+        try:
+            threshold = float(row["threshold"]) if row["threshold"] else None
+            n_positives = int(row["scored_positives"])
+        except ValueError as error:
+            raise InputError(f"not a number ({error})", f"{path}:{row['line']}", OTHER_RUN) from error
+        table[row["class_id"]] = {"threshold": threshold, "scored_positives": n_positives, "reason": row["reason"]}
+    if tuple(table) != original.vocabulary.class_ids:
+        differing = first_few(sorted(set(table) ^ set(original.vocabulary.class_ids))) or "in another order"
+        raise InputError(f"its classes are not the vocabulary's: {differing}", path, OTHER_RUN)
+    return table
+
+
+def weak_classes(by_class: Sequence[Mapping], scored: bool, precision: Mapping | None) -> tuple[dict, ...]:
+    """Return the classes whose additions deserve a second look, each with the reason.
+
+    Args:
+        by_class: rows of `count_by_class`.
+        scored: whether a teacher's scores were compared with thresholds.
+        precision: what judgements say (precision.json), where there are any.
+    """
+    judged = {row.get("class_id"): row for row in (precision or {}).get("by_class") or ()}
+    reasons = ((row, _weaknesses(row, scored, judged.get(row["class_id"], {}))) for row in by_class)
+    return tuple(
+        {"class_id": row["class_id"], "name": row["name"], "why": "; ".join(why)} for row, why in reasons if why
+    )
+
+
+def _weaknesses(row: Mapping, scored: bool, estimate: Mapping) -> list[str]:
+    """Return why the additions to a class deserve a second look."""
+    why = []
+    if scored and row["threshold"] is None:
+        why.append(f"no threshold: {row['reason']}" if row["reason"] else "no threshold")
+    elif scored and row["scored_positives"] < FEW_POSITIVES:
+        why.append(f"threshold from fewer than {FEW_POSITIVES} clips ({row['scored_positives']})")
+    if row["added"] > row["before"]:
+        why.append(f"labels more than doubled ({row['before']} to {row['after']})")
+    rate, n_judged = estimate.get("precision"), estimate.get("judged") or 0
+    if rate is not None and rate < LOW_PRECISION and n_judged >= LEAST_JUDGED:
+        why.append(f"precision {rate:.2f} of {n_judged} judged")
+    return why
