@@ -92,7 +92,7 @@ Give another WORK, or remove the folder."
     # One thread a model and two models at a time use two cores better than two threads in one narrow model.
     threads=1
     [ "$lanes" != 1 ] || [ "$mode" = plan ] ||
-        threads=$("$python" -P -c 'from pseudolabel.cores import allowed_cores; print(allowed_cores())')
+        threads=$("$python" -P -c 'from pseudolabel.machine import allowed_cores; print(allowed_cores())')
 }
 
 # holds_annotator: whether WORK holds nothing but the run $annotator, with all that a verb leaves there.
