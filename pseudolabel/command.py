@@ -67,7 +67,7 @@ def _argument(hint: Any, how: Option) -> dict[str, Any]:
     inner = get_args(hint)
     if get_origin(hint) is tuple and not (how.parse and inner[1:] != (...,)):
         several = inner[1:] == (...,)
-        said["nargs"] = ("*" if how.positional else "+") if several else len(inner)
+        said["nargs"] = ("*" if how.positional or how.empty else "+") if several else len(inner)
         hint = inner[0]
     if how.repeat:
         said["action"] = "extend"

@@ -55,6 +55,7 @@ class Option:
         flag: its name where that is not the field's: `--list`.
         positional: it has no name.
         repeat: it may be given several times, and all values count.
+        empty: of several values: it may be given without any.
         group: heading of --help under which it is listed.
     """
 
@@ -66,6 +67,7 @@ class Option:
     metavar: str | tuple[str, ...] | None = None
     positional: bool = False
     repeat: bool = False
+    empty: bool = False
     group: str = ""
 
 

@@ -20,10 +20,10 @@ for seed in 0 1 2; do
     recipe psl_2s SEED="$seed" WORK="$WORK-seed$seed"
     works+=("$WORK-seed$seed")
 done
-[ "$mode" != plan ] || { always evaluate --combine "${works[@]}"; exit; }
+[ "$mode" != plan ] || { always evaluate combine "${works[@]}"; exit; }
 made=$(mktemp -d)
 trap 'rm -rf -- "$made"' EXIT
-always evaluate --combine "${works[@]}" --out "$made/seeds.md"
+always evaluate combine "${works[@]}" --out "$made/seeds.md"
 [ ! -e "$WORK-seeds.md" ] || cmp -s -- "$made/seeds.md" "$WORK-seeds.md" ||
     refuse "$WORK-seeds.md: not the table of these runs. Remove it, or give another WORK."
 cp -- "$made/seeds.md" "$WORK-seeds.md"

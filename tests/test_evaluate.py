@@ -163,7 +163,7 @@ def test_a_types_recall_is_of_what_the_named_ontology_proposes(work, capsys):
 def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch, capsys):
     found = made_up_runs(work, {"teacher": [3.0], "weak": [0.5, 0.7], "psl_2s": [1.5, 1.7], "other": [0.1]})
 
-    def answers_of_runs(folders, clips, clip_ids, vocabulary, args):
+    def answers_of_runs(folders, clips, clip_ids, vocabulary, options):
         for folder in folders:
             yield evaluate.read_run(folder, clip_ids), found[folder.name]
 
@@ -282,7 +282,7 @@ def test_truth_of_the_evaluated_clips_alone_is_enough(work):
 
 
 def test_absent_and_repeated_runs_are_refused(work, capsys):
-    assert "no run with a model is there" in failure(capsys, work)
+    assert "no run with a model" in failure(capsys, work)
     assert "no run 'nobody' with a model.safetensors" in failure(capsys, work, "--runs", "nobody")
     twice = work / "more" / "scores.h5"
     twice.parent.mkdir()

@@ -111,7 +111,7 @@ def made_up_runs(work, monkeypatch, runs: dict[str, dict], quality: dict[str, fl
         write_record(work, folder, record)
         found[name] = 1 / (1 + np.exp(-((quality or {}).get(name, 1.0) * labels + rng.normal(size=labels.shape))))
 
-    def answers_of_runs(folders, clips, clip_ids, classes, args):
+    def answers_of_runs(folders, clips, clip_ids, classes, options):
         for folder in folders:
             yield evaluate.read_run(folder, clip_ids), found[folder.name][[EVAL.index(i) for i in clip_ids]]
 
@@ -155,7 +155,7 @@ def test_sets_without_a_usable_name_are_refused(work, capsys, text):
 
 def test_sets_named_twice_beside_labels_or_of_other_clips_are_refused(work, capsys):
     one = ("--labels-set", f"one={work / 'eval.csv'}")
-    assert "the name 'one' is listed twice" in failure(capsys, work, *scores(work), *one, *one)
+    assert "'one' is listed twice" in failure(capsys, work, *scores(work), *one, *one)
     assert "Leave out --labels" in failure(capsys, work, *scores(work), *one, "--labels", work / "eval.csv")
     LabelTable(["x"], np.ones((1, 4)), VOCABULARY).write(work / "other.csv")
     line = failure(capsys, work, *scores(work), *one, "--labels-set", f"other={work / 'other.csv'}")
@@ -364,7 +364,7 @@ def test_priors_are_of_the_clips_that_were_trained_on_and_their_list_must_be_the
         assert run_verb(work, "--betas", "--overwrite") == 2
         line = capsys.readouterr().err
         assert "training.csv: the list that" in line
-        assert "was trained on is not there as it was. Give --train-labels" in line
+        assert "was trained on was changed or removed. Give --train-labels" in line
 
 
 def test_what_lies_in_the_work_folder_is_not_read_with_the_classes_of_another_set(work, other_set):
@@ -423,4 +423,7 @@ def test_the_mean_over_the_last_evaluations_is_shown_where_run_json_has_it(work,
 
 
 def test_combine_refuses_options_that_measure(work, capsys):
-    assert "puts finished evaluations together" in failure(capsys, work, "--combine", work, "--betas")
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["combine", str(work), "--betas"])
+    assert "unrecognized arguments: --betas" in capsys.readouterr().err
+    assert "Name the work folders" in failure(capsys, work, "combine")

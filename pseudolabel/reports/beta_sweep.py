@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +69,11 @@ class BetaSweep:
         used = tuple(by_beta[beta] for beta in sorted(by_beta))
         left_out = tuple(row.name for row in rows if not row.recorded("beta"))
         return cls(used, against, np.asarray(priors, np.float64), training_list, left_out)
+
+    def measured(self, rows: Sequence[Row]) -> BetaSweep:
+        """Return the same sweep with rows that have been measured."""
+        by_name = {row.name: row for row in rows}
+        return replace(self, rows=tuple(by_name[row.name] for row in self.rows))
 
     @property
     def betas(self) -> list[float]:

@@ -20,7 +20,7 @@ THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 FEW = 3  # seeds a row below which nothing is said about chance
 TERMINAL_WIDTH = 100
 
-RESULTS = "# Results"  # the first line of results.md
+RESULTS_HEAD = "# Results"  # the first line of results.md
 
 
 def contents(evaluation: Evaluation) -> dict[str, object]:

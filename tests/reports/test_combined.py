@@ -69,9 +69,9 @@ def test_verb_writes_the_table_and_names_what_is_missing(tmp_path, capsys):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert main(["--combine", *folders, "--out", str(tmp_path / "table.md")]) == 0
+    assert main(["combine", *folders, "--out", str(tmp_path / "table.md")]) == 0
     assert "| psl_2s |" in (tmp_path / "table.md").read_text()
-    assert main(["--combine", str(tmp_path / "c")]) == 2
+    assert main(["combine", str(tmp_path / "c")]) == 2
     assert "no metrics.json" in capsys.readouterr().err
 
 
