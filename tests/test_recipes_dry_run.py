@@ -179,7 +179,7 @@ def made_recipe(tmp_path) -> Callable[[str], Path]:
         ("step runs/a-seed0 train --row a --epochs 3\n"
          'step runs/b average weights "$WORK/runs/a-seed0" --epochs 1-3', "no checkpoint of epoch 1"),
         ("step enhanced-25p enhance --threshold 25p", "needs the teacher's scores"),
-        ("step evaluation evaluate", "no run with a model is there"),
+        ("step evaluation evaluate", "no run with a model"),
         ('made slim lists.py slim "$WORK" "$WORK/slim"; step other balance --labels "$WORK/slim/x.csv"', "slim/x.csv"),
     ],
 )  # fmt: skip
