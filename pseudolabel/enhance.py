@@ -205,7 +205,7 @@ def _run_apply(args: argparse.Namespace) -> None:
     reviewed = read_ledger(inputs.read(args.apply, "ledger"), REVIEWED)
     refuse_input_as_output(out, inputs.sha256)
     if "" in reviewed["error"].unique().to_pylist():
-        remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review --judgements` writes."
+        remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review estimate` writes."
         raise InputError("a row has no error type: it may be no addition", args.apply, remedy)
     kept, ledger, counts = apply_decisions(labels, reviewed, args.apply)
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}

@@ -76,7 +76,7 @@ class MakeOptions(VerbOptions):
     )
     beta: float = option(DEFAULT_BETA, "exponent of the max rule's sampling weights", NON_NEGATIVE)
     wav: str = option("{clip_id}.wav", "recordings in psla.json", metavar="PATH")
-    precision: Path | None = option(None, "precision.json of review --judgements", metavar="FILE")
+    precision: Path | None = option(None, "precision.json of `review estimate`", metavar="FILE")
     evaluation: Path | None = option(
         None,
         "evaluation clips: the card says whether their labels were changed (default: eval.csv beside --enhanced)",

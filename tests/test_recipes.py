@@ -56,10 +56,14 @@ def commands(script: Path) -> list[str]:
 
 @cache
 def options_of(verb: str) -> frozenset[str]:
-    """Return the options of a verb, as its --help names them."""
-    shown = io.StringIO()
+    """Return the options of a verb and of its subcommands, as --help names them."""
+    module, shown = importlib.import_module(f"pseudolabel.{verb}"), io.StringIO()
+    commands = getattr(module, "COMMANDS", {})
+    for name in commands if isinstance(commands, dict) else ():
+        with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+            module.main([*filter(None, [name]), "--help"])
     with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
-        importlib.import_module(f"pseudolabel.{verb}").main(["--help"])
+        module.main(["--help"])
     return frozenset(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", shown.getvalue()))
 
 
