@@ -48,18 +48,8 @@ from pseudolabel.options import COUNT, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import readable_object, refuse_input_as_output
 from pseudolabel.plan_checks import check_device, check_vocabulary, classes_of_runs, other_sample_rate, sample_rate_of
 from pseudolabel.records import Inputs, run_record, sha256
-from pseudolabel.score_import import ImportOptions, import_answers, plan_import
-from pseudolabel.score_stores import (
-    MergeOptions,
-    VerifyOptions,
-    files_beside,
-    merge_stores,
-    plan_merge,
-    plan_verify,
-    refuse_foreign_store,
-    verify,
-    write_beside,
-)
+from pseudolabel.score_import import IMPORT
+from pseudolabel.score_stores import MERGE, VERIFY, files_beside, refuse_foreign_store, write_beside
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, refuse_short_windows, window_name
 from pseudolabel.scores.writing import STORED, ScoreLayout, stored_types, write_scores
@@ -116,9 +106,8 @@ class ScoreOptions(VerbOptions, DeviceOptions):
 
 @dataclass(frozen=True)
 class Paths:
-    """Which files the options mean."""
+    """The files that the options name, or that are the default beside these."""
 
-    folder: Path
     runs: tuple[Path, ...]
     clips: Path
     vocabulary: str | Path
@@ -126,12 +115,12 @@ class Paths:
 
     @classmethod
     def of(cls, options: ScoreOptions) -> Paths:
-        """Look beside what options name for what they do not."""
+        """Return the paths of options."""
         named = [*(options.folds or options.runs), options.clips, options.list]
         folder = cli.base(options, *named)
         runs = options.folds or options.runs or (folder / RUNS / TEACHER,)
         vocabulary = cli.vocabulary_source(options, *named)
-        return cls(folder, runs, options.clips or folder / CLIPS, vocabulary, options.out or folder / SCORES)
+        return cls(runs, options.clips or folder / CLIPS, vocabulary, options.out or folder / SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,9 +347,9 @@ def plan_score(options: ScoreOptions) -> str:
 
 COMMANDS = {
     "run": Command(ScoreOptions, score_clips, plan_score),
-    "import": Command(ImportOptions, import_answers, plan_import),
-    "merge": Command(MergeOptions, merge_stores, plan_merge),
-    "verify": Command(VerifyOptions, verify, plan_verify),
+    "import": IMPORT,
+    "merge": MERGE,
+    "verify": VERIFY,
 }
 
 

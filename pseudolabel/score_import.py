@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
+from pseudolabel.command import Command
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, SCORES, VOCABULARY
 from pseudolabel.options import POSITIVE, VerbOptions, option, parse_number
@@ -22,6 +22,7 @@ from pseudolabel.scores.answers import listed_lengths, open_answers
 from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.scores.writing import STORED
+from pseudolabel.verification import lengths_in
 
 Scale = str | float | None  # `clip`, a length in seconds, or not named
 
@@ -109,22 +110,6 @@ class ImportOptions(VerbOptions):
         return self.out or self.work / SCORES
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """What is imported; no score is read yet.
-
-    Args:
-        parts: the scores at each scale.
-        remark: on classes outside the vocabulary.
-        lengths: of the clips; None where there are no windows.
-    """
-
-    vocabulary: Vocabulary
-    parts: list[Part]
-    remark: str
-    lengths: Lengths | None
-
-
 def import_answers(options: ImportOptions) -> None:
     """Make the score store of another model's scores."""
     out = options.output
@@ -140,10 +125,11 @@ def _import(options: ImportOptions, out: Path) -> None:
     for path in (*files, options.ids, options.classes, options.lengths, source):
         inputs.read(path)
     refuse_input_as_output(out, inputs.sha256)
-    opened = open_import(options, source, inputs.read)
+    vocabulary = Vocabulary.load(source)
+    parts, lengths = open_import(options, vocabulary, inputs.read)
     record = run_record("score", asdict(options), inputs)
     attributes = {
-        "vocabulary": opened.vocabulary.name,
+        "vocabulary": vocabulary.name,
         "model": options.name or "; ".join(dict.fromkeys(path.stem for path in files)),
         "imported_sha256": "; ".join(record["inputs"][str(path)] for path in files),
         "out_of_fold": options.out_of_fold,
@@ -152,12 +138,11 @@ def _import(options: ImportOptions, out: Path) -> None:
     def beside(crc32: int, imported: Imported) -> None:
         write_beside(out, {**record, "clipped_scores": imported.clipped, "tables_crc32": crc32})
 
-    parts, lengths = opened.parts, opened.lengths
     imported = import_scores(parts, out, attributes, options.overwrite, lengths, beside, options.store)
     hops = [f" every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else "" for part in parts]
     scales = ", ".join(part.scale + hop for part, hop in zip(parts, hops, strict=True))
     held = f"{len(parts[0].answers.clip_ids)} clips x {len(parts[0].answers.class_ids)} classes at {scales}"
-    print("; ".join([f"wrote {out}: {held}", *filter(None, [opened.remark]), *_remarks(imported)]))
+    print("; ".join([f"wrote {out}: {held}", *unknown_classes(parts, vocabulary), *_remarks(imported)]))
 
 
 def plan_import(options: ImportOptions) -> str:
@@ -168,7 +153,7 @@ def plan_import(options: ImportOptions) -> str:
     dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
     refuse_input_as_output(out, inputs)
     if not dry_run.of_recipe():
-        open_import(options, _vocabulary(options))
+        open_import(options, Vocabulary.load(_vocabulary(options)))
     dry_run.refuse_absent(*inputs)
     dry_run.promise(out, scales=[scale or options.window_s or CLIP for scale, *_ in arrays])
     return f"would write {out}: the answers in {first_few(files)}"
@@ -178,19 +163,22 @@ def _vocabulary(options: ImportOptions) -> str | Path:
     return cli.vocabulary_source(options, *options.files, options.ids)
 
 
-def open_import(options: ImportOptions, source: str | Path, read: Callable[[Path], Path] = Path) -> Opened:
-    """Open the files of scores.
-
-    Args:
-        source: of the vocabulary. read: as `lengths_of` takes it.
-    """
-    vocabulary = Vocabulary.load(source)
+def open_import(
+    options: ImportOptions, vocabulary: Vocabulary, read: Callable[[Path], Path] = Path
+) -> tuple[list[Part], Lengths | None]:
+    """Return the scores at each scale and the lengths of the clips (`lengths_of`); no score is read yet."""
     parts = open_parts(options, vocabulary)
+    unknown = unknown_classes(parts, vocabulary)
+    if unknown and options.strict:
+        raise InputError(unknown[0], options.classes or options.files[0], "Give the --vocabulary of these classes.")
+    return parts, lengths_of(options, parts, read)
+
+
+def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
+    """Return a remark on classes that are not in the vocabulary, if there are any."""
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
     remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
-    if unknown and options.strict:
-        raise InputError(remark, options.classes or options.files[0], "Give the --vocabulary of these classes.")
-    return Opened(vocabulary, parts, remark if unknown else "", lengths_of(options, parts, read))
+    return [remark] if unknown else []
 
 
 def _remarks(imported: Imported) -> list[str]:
@@ -293,7 +281,7 @@ def lengths_of(options: ImportOptions, parts: Sequence[Part], read: Callable[[Pa
     if options.ids and (times := listed_lengths(options.ids)):
         seconds, sources = times, [options.ids]
     path = cli.default_file(options, options.clips, CLIPS, options.files[0], options.ids)
-    if path is not None and (stored := stored_lengths(ClipStore.open(read(path)), clip_ids)):
+    if path is not None and (stored := lengths_in(ClipStore.open(read(path)), clip_ids)):
         seconds, sources = seconds | stored, [*sources, path]
     if options.lengths:
         listed = read_lengths(options.lengths, clip_ids, scales)
@@ -310,8 +298,4 @@ def lengths_of(options: ImportOptions, parts: Sequence[Part], read: Callable[[Pa
     return Lengths(seconds, listed.counted, listed.place)
 
 
-def stored_lengths(clips: ClipStore, clip_ids: Sequence[str]) -> Mapping[str, float]:
-    """Return {clip id: seconds} of those clips that a store has, by their ids or under another one."""
-    matched = match_clips(clip_ids, clips.index, clips.path)
-    rows = [clips.index[clip_id] for clip_id in matched.known()]
-    return dict(zip(matched.found, (clips.n_samples[rows] / clips.sample_rate).tolist(), strict=True))
+IMPORT = Command(ImportOptions, import_answers, plan_import)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.blocks import only_run
+from pseudolabel.command import Command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLIPS, SCORES
 from pseudolabel.options import VerbOptions, option
@@ -88,6 +89,10 @@ def plan_verify(options: VerifyOptions) -> str:
     """Return what a dry run says of a store that is to be verified."""
     dry_run.refuse_absent(options.file)
     return f"would verify {options.file}"
+
+
+MERGE = Command(MergeOptions, merge_stores, plan_merge)
+VERIFY = Command(VerifyOptions, verify, plan_verify)
 
 
 # ---- the files beside a store -----------------------------------------------------------------------------------

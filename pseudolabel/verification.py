@@ -66,10 +66,15 @@ def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
         return ""
     if clips is None:
         return "; windows were not compared with the lengths of clips (--clips)"
-    matched = match_clips(store.clip_ids, clips.index, clips.path)
-    rows = [clips.index[clip_id] for clip_id in matched.known()]
-    n_known = store.refuse_beyond(dict(zip(matched.found, clips.n_samples[rows] / clips.sample_rate, strict=True)))
+    n_known = store.refuse_beyond(lengths_in(clips, store.clip_ids))
     return f"; windows fit the lengths of {n_known} clips in {clips.path}"
+
+
+def lengths_in(clips: ClipStore, clip_ids: Sequence[str]) -> dict[str, float]:
+    """Return {clip id: seconds} of those clips that a clip store has, by their ids or under another one."""
+    matched = match_clips(clip_ids, clips.index, clips.path)
+    rows = [clips.index[clip_id] for clip_id in matched.known()]
+    return dict(zip(matched.found, (clips.n_samples[rows] / clips.sample_rate).tolist(), strict=True))
 
 
 def refuse_late_onsets(

@@ -40,7 +40,7 @@ class RunResult:
         scale: which scores: `clip`, or the mean over windows of that length, whose row is NAME@2s.
         beta: the oversampling exponent of its training, 0 where clips were only shuffled.
         last_evaluations: metric -> mean over the last five evaluations of its validation list.
-        metrics: name of a set of labels (`truth`, `noisy`, ...) -> `summary_metrics`.
+        metrics: name of a set of labels (`truth`, `noisy`, ...) -> metrics (`summary_and_classes`).
         classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
     """
 

@@ -56,8 +56,7 @@ def open_answers(
 
     Args:
         path: .npy, .npz, .h5, .csv.
-        ids: file with a clip id for each row (`read_ids`); None for a table.
-        classes: file with a class for each column (`read_classes`); None for a table.
+        ids, classes: files that name each row (`read_ids`) and column (`read_classes`); None for a table with a header.
         vocabulary: turns class names into ids; a class that it does not have keeps its name.
         dataset: which array of a .npz or HDF5 file; None where there is only one of two or three axes.
         like: answers that were opened with the same `ids` and `classes`, which are not read again.

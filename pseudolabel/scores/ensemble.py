@@ -17,7 +17,6 @@ import numpy as np
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_other_rules
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import parse_window
 from pseudolabel.scores.writing import stored_types, write_scores
 
 JOINED = ("model", "trained_on_sha256", "front_end", "imported_sha256", "labels_sha256")
@@ -52,7 +51,7 @@ def match_stores(stores: Sequence[ScoreStore], common: bool = False) -> Matching
         ("scale", scale, str(store.path))
         for scale in dict.fromkeys(scale for store in stores for scale in store.scales)
         for store in stores
-        if not store.has(parse_window(scale))
+        if not store.has(scale)
     ]
     lacked = {scale for _, scale, _ in lacking_scales}
     scales = dict.fromkeys(scale for store in stores for scale in store.scales if scale not in lacked)
@@ -119,7 +118,7 @@ def average_scores(
 
 def _types(stores: Sequence[ScoreStore], scales: Sequence[str]) -> dict[str, np.dtype]:
     """Return scale name -> type that its means are stored as."""
-    wide = {scale for scale in scales for store in stores if store.stored_as(parse_window(scale)).itemsize > 2}
+    wide = {scale for scale in scales for store in stores if store.stored_as(scale).itemsize > 2}
     return {**stored_types(scales), **stored_types(wide, "float32")}
 
 

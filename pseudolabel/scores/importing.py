@@ -104,12 +104,8 @@ class RealWindows:
 
 @dataclass
 class Imported:
-    """What an import came across.
-
-    Args:
-        clipped: how many scores were taken as 0 or 1.
-        silent: {scale: clips whose last real windows have no score above 0}.
-        real: {scale: the real windows} of windows.
+    """What an import came across: how many scores it took as 0 or 1; at each scale of windows, the real ones and how
+    many clips have no score above 0 in their last real window.
     """
 
     clipped: int = 0
@@ -124,8 +120,8 @@ def read_lengths(path: str | Path, clip_ids: Sequence[str], scales: Sequence[str
     """Read a table with the columns `clip_id` and `seconds`, or `n_windows_2s` for windows of 2 s, or both.
 
     Args:
-        clip_ids: the clips that are asked for; the list may have others, and may name clips in other ways (aliases.py).
-        scales: names of the scales whose numbers of windows are looked for.
+        clip_ids: the clips wanted; the list may have others, and may name clips in other ways (aliases.py).
+        scales: names of the scales whose numbers of windows are wanted.
 
     Raises:
         InputError: a column is missing, a clip is listed twice, a value is not a length or a number of windows.
@@ -165,13 +161,11 @@ def _length(text: str, name: str, place: str) -> float:
 
 
 def count_windows(part: Part, lengths: Lengths) -> RealWindows:
-    """Return which windows of answers (N, W, K) are real; a clip of unknown length has all W.
-
-    The array is read once where the lengths alone do not decide.
+    """Return which windows of answers (N, W, K) are real; the array is read once where lengths alone do not decide.
 
     Raises:
-        InputError: the length of a clip whose last windows have no answer is not known, or a clip is said to have more
-            windows than it or the array has.
+        InputError: the last windows of a clip of unknown length have no answer, or a list counts more windows of a clip
+            than it or the array has.
     """
     answers, width = part.answers, part.answers.shape[1]
     of_scale = lengths.counted.get(part.scale, {})

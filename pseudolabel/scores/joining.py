@@ -13,7 +13,7 @@ import numpy as np
 from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import ScoreStore, real_windows
-from pseudolabel.scores.windows import CLIP, parse_window
+from pseudolabel.scores.windows import CLIP
 from pseudolabel.scores.writing import ScoreLayout
 
 BLOCK_BYTES = 1 << 23  # of scores as float64
@@ -35,11 +35,11 @@ class Holder:
 
     def read(self, scale: str, clips: np.ndarray) -> np.ndarray:
         """Return the checked scores (n, W, K) of some of the clips, 0 after the real windows; W = 1 for whole clips."""
-        window_s, rows = parse_window(scale), self.rows[clips]
-        scores = self.store.read(window_s, rows)
+        rows = self.rows[clips]
+        scores = self.store.read(scale, rows)
         if not np.array_equal(self.columns, np.arange(scores.shape[-1])):
             scores = scores[..., self.columns]
-        real = real_windows(scores, self.store.n_windows(window_s)[rows])
+        real = real_windows(scores, self.store.n_windows(scale)[rows])
         return scores if real.all() else np.where(real, scores, scores.dtype.type(0))
 
 
@@ -68,7 +68,7 @@ class Joined:
 
     def layout(self, types: Mapping[str, np.dtype]) -> ScoreLayout:
         """Return the layout of the store that they become."""
-        hops_s = {scale: of[0].store.hop_s(parse_window(scale)) for scale, of in self.holders.items() if scale != CLIP}
+        hops_s = {scale: of[0].store.hop_s(scale) for scale, of in self.holders.items() if scale != CLIP}
         return ScoreLayout.of_windows(self.clip_ids, self.class_ids, self.n_windows, hops_s=hops_s, types=types)
 
     def blocks(self, what: str, join: Callable[[str, np.ndarray], np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
@@ -97,15 +97,15 @@ def refuse_other_rules(stores: Sequence[ScoreStore]) -> None:
 
 def agreed_windows(holders: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> np.ndarray:
     """Return the number of windows of each clip, (N,) int64, on which the stores that have it agree, as on the hop."""
-    window_s, counts, first = parse_window(scale), np.zeros(len(clip_ids), np.int64), holders[0].store
+    counts, first = np.zeros(len(clip_ids), np.int64), holders[0].store
     for holder in holders:
         store = holder.store
-        if store.hop_s(window_s) != first.hop_s(window_s):
-            hops = f"every {store.hop_s(window_s):g} s, in {first.path} every {first.hop_s(window_s):g} s"
+        if store.hop_s(scale) != first.hop_s(scale):
+            hops = f"every {store.hop_s(scale):g} s, in {first.path} every {first.hop_s(scale):g} s"
             remedy = "Score the clips again, or import with the same --hop-s."
             raise InputError(f"windows of {scale} begin {hops}", store.path, remedy)
         there = np.flatnonzero(holder.rows >= 0)
-        own = store.n_windows(window_s)[holder.rows[there]]
+        own = store.n_windows(scale)[holder.rows[there]]
         differing = np.flatnonzero((counts[there] > 0) & (counts[there] != own))
         if len(differing):
             clip, n = there[differing[0]], own[differing[0]]

@@ -16,7 +16,6 @@ import numpy as np
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_other_rules
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import parse_window
 from pseudolabel.scores.writing import write_scores
 
 OF_MODELS = ("model", "front_end", "lengths")  # attributes in which models differ
@@ -78,7 +77,7 @@ def _holders(every: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> li
 
 
 def _dtype(holder: Holder, scale: str) -> np.dtype:
-    return holder.store.scores(parse_window(scale)).dtype.newbyteorder("=")
+    return holder.store.scores(scale).dtype.newbyteorder("=")
 
 
 def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) -> tuple[dict[str, object], list[str]]:

@@ -205,17 +205,12 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, (*micro, *macro), strict=True)}
 
 
-def summary_metrics(labels, scores, threshold: float = 0.5) -> dict[str, float | int]:
-    """Return every metric of one (labels, scores) pair, in the order of METRICS, and the counts of what was scored.
-
-    `map` and `auc` are macro means, `d_prime` is d' of that macro AUC, `d_prime_class_mean` the mean of per-class d'
-    (papers mean either; the two differ a lot); `accuracy` is NaN unless every clip has one label.
-    """
-    return summary_and_classes(labels, scores, threshold)[0]
-
-
 def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[str, float | int], dict[str, np.ndarray]]:
-    """Return `summary_metrics` and the per-class arrays (K,) behind them: `ap`, `auc`, `n_positive`."""
+    """Return every metric of one (labels, scores) pair, and the arrays (K,) behind them: `ap`, `auc`, `n_positive`.
+
+    Metrics come in the order of METRICS, then the counts of what was scored. Papers mean either of the two d', which
+    differ a lot.
+    """
     labels, scores = as_arrays(labels, scores)
     ap, auc = average_precision(labels, scores), roc_auc(labels, scores)
     macro_auc = _mean(auc)

@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.errors import InputError
-from pseudolabel.scores.windows import CLIP, is_window_name, parse_window, refuse_windows_beyond, window_name
+from pseudolabel.scores.windows import CLIP, is_window_name, refuse_windows_beyond, window_name
 from pseudolabel.scores.writing import (
     CHECKED_ROWS,
     FORMAT,
@@ -48,7 +48,7 @@ from pseudolabel.stores import KeyedByClip, read_text, store_contents
 
 UNPACKED_BYTES = 1 << 24  # at a time
 SCALES = {"uint8": 1 / 255}  # of values that are not floating-point numbers
-Scale = str | float  # "clip", or the length of a window in seconds
+Scale = str | float  # "clip", "2s", or the length of a window in seconds
 
 
 class MappedScores(np.memmap):
@@ -239,9 +239,10 @@ class ScoreStore(KeyedByClip):
 
     def hop_s(self, window_s: Scale) -> float:
         """Return the seconds from the begin of a window to that of the next; 0 for whole clips."""
-        stored = self._stored.get(window_name(window_s))
-        default = 0.0 if window_s == CLIP else float(window_s)
-        return default if stored is None or stored.hop_s is None else stored.hop_s
+        scale = window_name(window_s)
+        if scale in self._stored and self._stored[scale].hop_s is not None:
+            return self._stored[scale].hop_s
+        return 0.0 if scale == CLIP else float(scale.removesuffix("s"))
 
     def read(self, window_s: Scale, rows: np.ndarray) -> np.ndarray:
         """Return the scores (n, W, K) of some rows as they are stored, those of real windows checked.
@@ -265,7 +266,7 @@ class ScoreStore(KeyedByClip):
         for scale, stored in self._stored.items():
             step = max(UNPACKED_BYTES // max(stored.n_row * stored.dtype.itemsize, 1), 1)
             for start in range(0, len(self), step):
-                self.read(parse_window(scale), np.arange(start, min(start + step, len(self))))
+                self.read(scale, np.arange(start, min(start + step, len(self))))
 
     def refuse_beyond(self, lengths_s: Mapping[str, float]) -> int:
         """Return how many of the clips are here; refuse a window that begins where its clip has ended.
@@ -279,7 +280,7 @@ class ScoreStore(KeyedByClip):
         clip_ids = [clip_id for clip_id in lengths_s if clip_id in self.index]
         rows = np.array([self.index[clip_id] for clip_id in clip_ids], np.int64)
         lengths = np.array([lengths_s[clip_id] for clip_id in clip_ids])
-        for scale in map(parse_window, self.scales if clip_ids else ()):
+        for scale in self.scales if clip_ids else ():
             if scale != CLIP:
                 counts = self.n_windows(scale)[rows]
                 refuse_windows_beyond(clip_ids, counts, self.hop_s(scale), lengths, scale, self.path)

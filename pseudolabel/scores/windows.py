@@ -37,8 +37,8 @@ def parse_window(text: str) -> str | float:
 
 
 def window_name(window_s: str | float) -> str:
-    """Return `clip`, `10s`, `2s`: the name of a scale in files and reports."""
-    return CLIP if window_s == CLIP else f"{float(window_s)!r}".removesuffix(".0") + "s"
+    """Return `clip`, `10s`, `2s`: the name of a scale in files and reports; a name is returned as it is."""
+    return window_s if isinstance(window_s, str) else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
 def is_window_name(name: str) -> bool:

@@ -126,7 +126,7 @@ def test_d_prime_of_known_areas():
 def test_mean_class_d_prime_stays_finite_when_a_class_is_ranked_perfectly():
     labels = np.array([[1, 0], [0, 1], [0, 1]], dtype=bool)
     scores = np.array([[0.9, 0.8], [0.1, 0.9], [0.2, 0.1]])
-    found = metrics.summary_metrics(labels, scores)
+    found, _ = metrics.summary_and_classes(labels, scores)
     # Class 0: perfect, 2 pairs, so AUC 1 - 1/4. Class 1: one of 2 pairs.
     expected = math.sqrt(2) * statistics.NormalDist().inv_cdf(0.75) / 2
     assert found["d_prime_class_mean"] == pytest.approx(expected)
@@ -134,7 +134,7 @@ def test_mean_class_d_prime_stays_finite_when_a_class_is_ranked_perfectly():
 
 
 def test_summary_leaves_out_and_counts_classes_without_positives():
-    found = metrics.summary_metrics(LABELS, SCORES)
+    found, _ = metrics.summary_and_classes(LABELS, SCORES)
     assert (found["n_clips"], found["n_classes"], found["n_classes_scored"], found["n_labels"]) == (5, 3, 2, 4)
     assert found["map"] == pytest.approx((5 / 6 + 7 / 12) / 2)
     assert found["auc"] == pytest.approx((5 / 6 + 4.5 / 6) / 2)
@@ -149,15 +149,16 @@ def test_each_option_names_its_metrics_and_every_metric_says_what_it_means():
 
 
 def test_summary_of_clips_without_any_label_is_nan_not_zero():
-    found = metrics.summary_metrics(np.zeros((3, 2), bool), np.full((3, 2), 0.2))
+    found, _ = metrics.summary_and_classes(np.zeros((3, 2), bool), np.full((3, 2), 0.2))
     assert all(math.isnan(found[name]) for name in ("map", "auc", "d_prime", "lwlrap", "f1_macro"))
     assert found["n_classes_scored"] == 0
 
 
 def test_sparse_labels_and_half_precision_scores_give_the_same_answers():
     exact = SCORES.astype(np.float16)
-    dense = metrics.summary_metrics(LABELS, exact.astype(np.float64))
-    assert metrics.summary_metrics(csr_matrix(LABELS), exact) == pytest.approx(dense, nan_ok=True)
+    dense, _ = metrics.summary_and_classes(LABELS, exact.astype(np.float64))
+    found, _ = metrics.summary_and_classes(csr_matrix(LABELS), exact)
+    assert found == pytest.approx(dense, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
