@@ -8,8 +8,8 @@
     python -m pseudolabel.prepare --stats kaldi_fbank               # mean and std that `train --front-end` takes
 
 Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively, of recordings of any
-format and of tar shards (.tar); with --segments its recordings are long ones, and the table says which seconds are
-clips. A recording that cannot be used is skipped and listed in skipped.csv with the reason; a labelled clip without
+format and of tar shards (.tar); with --segments its recordings are long ones, and the table lists the seconds that
+are clips. A recording that cannot be used is skipped and listed in skipped.csv with the reason; a labelled clip without
 audio keeps its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says;
 where the two differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name identifies a listed
 clip (Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store
@@ -170,7 +170,7 @@ def make_store(options: PrepareOptions) -> None:
 
     old = store_to_extend(options)
     note_changed(recordings.files, old)
-    blocks, decoded = decode(options, recordings, old)
+    blocks, decoded = decode_recordings(options, recordings, old)
     stored = {*decoded.clip_ids, *(() if old is None else old.clip_ids)}
     missing = missing_clips(lists, stored, decoded.skipped, recordings.elsewhere, audio)
     without_audio = check_missing(lists, missing, audio, options.strict)
@@ -187,7 +187,9 @@ def make_store(options: PrepareOptions) -> None:
         "labels_left_out": {name: table.left_out for name, table in lists.items() if table.left_out},
     }
     write_json(reports.run, record)
-    table = write_store(options, old, decoded, blocks, recordings.groups(decoded.clip_ids, groups, options.segments))
+    table = write_clip_store(
+        options, old, decoded, blocks, recordings.groups(decoded.clip_ids, groups, options.segments)
+    )
     blocks.remove()  # the store comes last: where it is, all of it is
     print_result(table, decoded, old, without_audio, reports)
 
@@ -251,7 +253,9 @@ def note_changed(sources: dict[str, AudioSource], old: ClipStore | None) -> None
         )
 
 
-def decode(options: PrepareOptions, recordings: NamedRecordings, old: ClipStore | None) -> tuple[Blocks, Decoded]:
+def decode_recordings(
+    options: PrepareOptions, recordings: NamedRecordings, old: ClipStore | None
+) -> tuple[Blocks, Decoded]:
     """Decode the recordings that the old store lacks.
 
     Raises:
@@ -277,7 +281,7 @@ def decode(options: PrepareOptions, recordings: NamedRecordings, old: ClipStore 
     return blocks, decoded
 
 
-def write_store(
+def write_clip_store(
     options: PrepareOptions, old: ClipStore | None, decoded: Decoded, blocks: Blocks, groups: list[str]
 ) -> ClipTable:
     """Write the store of the decoded clips, with those of the old one; return its table.
@@ -336,7 +340,7 @@ def write_statistics(options: PrepareOptions) -> None:
 
 
 def plan(options: PrepareOptions) -> str:
-    """Return what a dry run says of the clip store, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says."""
     out = options.store
     if options.only_stats:
         return f"would write the {options.stats} statistics of {out}"

@@ -94,9 +94,9 @@ def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable],
 
 
 def recorded_lists(folder: Path) -> dict[str, set[str]]:
-    """Return {list: checksums of what runs of prepare wrote there}, from their records beside the stores.
+    """Return {list: checksums of what runs of prepare wrote}, from their records beside the stores.
 
-    Records of earlier versions name no lists: theirs are those that their options ask for, where simulate wrote none.
+    Records of earlier versions list none: where simulate wrote no lists, theirs are those that their options name.
     """
     checksums: dict[str, set[str]] = {name: set() for name in LISTS}
     for path in folder.glob("*.run.json"):

@@ -205,7 +205,7 @@ def _recorded(options: SimulateOptions, audioset: Vocabulary, wanted: list[str])
 
 
 def plan(options: SimulateOptions) -> str:
-    """Return what a dry run says of the corpus, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says."""
     dry_run.refuse_absent(options.sounds, options.sound_labels)
     if options.sounds is None:
         collect_sounds(options, Vocabulary.load("audioset"))

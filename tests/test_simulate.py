@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(work, tmp_path, monkeypatch, cap
     monkeypatch.setattr(corpus_module, "make_block", lambda block, *rest: made.append(block) or whole(block, *rest))
     assert make(tmp_path / "w") == 0
     assert len(made) == len(set(made)) == 4
-    assert "32 of 47 scenes are there" in capsys.readouterr().err
+    assert "32 of 47 scenes were made" in capsys.readouterr().err
     assert checksums(tmp_path / "w") == checksums(work)
 
 

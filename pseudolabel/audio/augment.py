@@ -32,16 +32,17 @@ class AugmentOptions:
 
 
 def on_device(numbers: np.ndarray, beside: Tensor) -> Tensor:
-    """Return numbers on the device of a tensor, without waiting for what that device still has to do."""
+    """Return numbers on the device of a tensor, without waiting for its unfinished work."""
     return torch.from_numpy(numbers).to(beside.device, non_blocking=True)
 
 
 def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
-    """Return the mixtures (n, ...): `share` of each of the first n values, the rest of it from its partner.
+    """Return mixtures (n, ...): `share` of each of the first n values, the rest from its partner.
 
     Args:
         values: (R, ...) waveforms, targets or powers, the first n of which are mixed.
-        partner: (n,) which of all values each is mixed with. share: (n,) float32, its own weight.
+        partner: (n,) row of the value that each is mixed with.
+        share: (n,) float32, its own weight.
     """
     n = len(partner)
     if (share == 1).all():
@@ -56,13 +57,13 @@ def change_gain(waveforms: Tensor, gain: np.ndarray) -> Tensor:
 
 
 def shift_in_time(waveforms: Tensor, shift: np.ndarray, n_samples: np.ndarray) -> Tensor:
-    """Turn each waveform of (B, T) by `shift` (B,) samples, later if positive; its end comes to its beginning.
+    """Turn each waveform of (B, T) by `shift` (B,) samples, later if positive; its end moves to its beginning.
 
     Args:
-        n_samples: (B,) samples that are its own, 1 or more; what follows them stays.
+        n_samples: (B,) length of its own sound, 1 or more; what follows stays.
     """
-    place, own = np.arange(waveforms.shape[1]), n_samples[:, None]
-    turned = np.where(place < own, (place - shift[:, None]) % own, place)
+    position, own = np.arange(waveforms.shape[1]), n_samples[:, None]
+    turned = np.where(position < own, (position - shift[:, None]) % own, position)
     return waveforms.gather(1, on_device(turned, waveforms))
 
 
@@ -71,15 +72,15 @@ def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill
 
     Args:
         features: (B, F, mel).
-        longest: the span's length is uniform in 0 .. `longest` - 1 (as PSLA's program draws it), its place uniform
+        longest: the span's length is uniform in 0 .. `longest` - 1 (as PSLA's program draws it), its start uniform
             among those where it fits.
-        draws: (B, 2) in [0, 1), length and place.
+        draws: (B, 2) in [0, 1), length and start.
         fill: the value of the span, the same as that of a tagger's padding (`Tagger.config["fill"]`).
     """
     size = features.shape[axis]
     length = np.floor(draws[:, :1] * min(longest, size + 1)).astype(np.int64)
     start = np.floor(draws[:, 1:] * (size - length + 1)).astype(np.int64)
-    place = np.arange(size)
-    inside = on_device((place >= start) & (place < start + length), features)
+    position = np.arange(size)
+    inside = on_device((position >= start) & (position < start + length), features)
     inside = inside[:, :, None] if axis == 1 else inside[:, None, :]
     return features.masked_fill(inside, fill)

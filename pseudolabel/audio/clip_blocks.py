@@ -20,7 +20,7 @@ from pseudolabel.audio.clips import LEAST_IN_PLACE, ClipStore, ClipTable, audio_
 from pseudolabel.audio.decoding import Tape
 from pseudolabel.audio.encoding import ClipOptions, Encoded, Pile, encode_into
 from pseudolabel.audio.files import AudioSource, UnreadableAudio
-from pseudolabel.audio.growing import GrowingAudio, read_pieces
+from pseudolabel.audio.growing import GrowingAudio, read_span
 from pseudolabel.blocks import GROWING, Blocks
 from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import InputError
@@ -82,7 +82,7 @@ def _time_key(source: AudioSource) -> tuple[str, str, float]:
     return ("", "", 0.0) if source.end_s is None else (str(source.path), source.member, source.start_s)
 
 
-def write_block(audio: GrowingAudio, blocks: Blocks, number: int, decoded: Decoded, pile: Pile) -> None:
+def _write_block(audio: GrowingAudio, blocks: Blocks, number: int, decoded: Decoded, pile: Pile) -> None:
     """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
     n_bytes = sum(pile.sizes)
     start = audio.append(number, pile.pieces(), n_bytes)
@@ -141,7 +141,7 @@ def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
                 _, start, end = file["numbers"][:].tolist()
                 expected, ends = file["crc32"][:], np.cumsum(file["n_bytes"][:])
             checksums = SpanChecksums(ends)
-            for piece in read_pieces(path, start, max(end - start, 0)):
+            for piece in read_span(path, start, max(end - start, 0)):
                 checksums.update(piece)
             if not np.array_equal(checksums.values, expected):
                 raise InputError("the audio of this block is damaged", blocks.path(block))
@@ -166,7 +166,7 @@ def decode_all(files: Sources, blocks: Blocks, options: ClipOptions, n_processes
             audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile(blocks.folder)
         for number in unfinished:
             in_block = [files[i] for i in blocks.span(number)]
-            write_block(audio, blocks, number, decode_block(pile, in_block, options), pile)
+            _write_block(audio, blocks, number, decode_block(pile, in_block, options), pile)
             if n_processes == 1:
                 progress.advance(len(in_block))
 
@@ -219,7 +219,7 @@ class _Worker:
     def write(self, number: int, decoded: Decoded, pile: Pile) -> None:
         """Write a block; where that fails, wake the processes that wait for it."""
         try:
-            write_block(self.audio, self.blocks, number, decoded, pile)
+            _write_block(self.audio, self.blocks, number, decoded, pile)
         except BaseException:
             self.audio.fail()
             raise
@@ -244,7 +244,7 @@ def complete_store(blocks: Blocks, table: ClipTable) -> None:
     """Turn the audio of all blocks, in its place, into the store; `table` describes it."""
     audio, n_bytes = audio_beside(blocks), sum(table.n_bytes)
     if n_bytes < LEAST_IN_PLACE:
-        write_clips(blocks.output, table, read_pieces(audio, audio_start(), n_bytes), overwrite=True)
+        write_clips(blocks.output, table, read_span(audio, audio_start(), n_bytes), overwrite=True)
         return
     complete_clips(audio, table)
     rename(audio, blocks.output)
@@ -273,7 +273,7 @@ def extended(
         for is_old, rows in itertools.groupby(order, lambda row: row < n_old):  # neighbours in their file too
             rows = list(rows)
             path = old.path if is_old else audio_beside(blocks)
-            yield from read_pieces(path, starts[rows[0]], sum(n_bytes[row] for row in rows))
+            yield from read_span(path, starts[rows[0]], sum(n_bytes[row] for row in rows))
 
     table = ClipTable(
         [clip_ids[row] for row in order],

@@ -1,9 +1,9 @@
 """ClipStore: the audio of many clips in one file (clips.h5) that any number of processes read without locks.
 
 clip_id    (N,)      str     unique
-group      (N,)      str     recordings of one group stay in one fold; the clip id where none is known
+group      (N,)      str     recordings of one group stay in one fold; the clip id where it has none
 n_samples  (N,)      int64   length of each clip
-offset     (N + 1,)  int64   clip i lies in bytes[offset[i]:offset[i + 1]]
+offset     (N + 1,)  int64   clip i is bytes[offset[i]:offset[i + 1]]
 bytes      (total,)  uint8   contiguous, so that it can be mapped into memory
 crc32      (N,)      uint32  checksum of each clip's bytes (optional on reading)
 attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source,
@@ -37,7 +37,7 @@ from pseudolabel.stores import (
 )
 
 CODECS = ("pcm16", "flac")
-LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; the place of fewer is not known beforehand
+LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; HDF5 decides late where fewer go
 FULL_SCALE = 32768  # as decoders have it, so that 16-bit recordings come back bit for bit
 EARLIER_FULL_SCALE = 32767  # of stores that do not say theirs
 
@@ -139,7 +139,7 @@ class ClipStore(KeyedByClip):
 
         with soundfile.SoundFile(io.BytesIO(stored.tobytes())) as file:
             first, end, _ = slice(start, stop).indices(file.frames)
-            file.seek(first)  # what lies before is not decoded
+            file.seek(first)  # what comes before is not decoded
             return file.read(max(end - first, 0), dtype="int16")
 
     def read(self, clip_id: str) -> np.ndarray:
@@ -176,7 +176,7 @@ class ClipTable:
         clip_ids, groups: (N,) texts.
         n_samples, n_bytes: (N,) length of each clip in samples and encoded.
         sample_rate: Hz.
-        codec, source: as in the attributes of the file.
+        codec, source: attributes of the file.
         crc32: (N,) checksum of each clip's bytes; None where they are not known yet.
         full_scale: what a sample of 1 is in 16 bits.
     """
@@ -239,7 +239,7 @@ def complete_clips(path: Path, table: ClipTable) -> None:
     """
     start, n_bytes = audio_start(), sum(table.n_bytes)
     with open(path, "rb+") as file:
-        file.write(bytes(start))  # what an earlier attempt left there
+        file.write(bytes(start))  # over what an earlier attempt left
         file.truncate(start + n_bytes)
     with complete_hdf5(path) as file:
         position = _audio_in(file, n_bytes).id.get_offset()
@@ -255,7 +255,7 @@ def audio_start() -> int:
 
 
 def _audio_in(file: h5py.File, n_bytes: int) -> h5py.Dataset:
-    """Create the data set of the audio, which has its place at once; the first in a file, so always the same one."""
+    """Create the data set of the audio and allocate it at once: the first in a file, so always at the same byte."""
     kind = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     kind.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     kind.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

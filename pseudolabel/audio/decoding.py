@@ -33,12 +33,8 @@ class Undecodable(Exception):
     """A library cannot read a recording, or not to its end; the text says why."""
 
 
-class EndsBefore(Exception):
-    """A recording ends before the segment begins; its argument is the recording's length in seconds."""
-
-
-class OddRate(Exception):
-    """A recording states an impossible sample rate, its argument."""
+class Unusable(Exception):
+    """A recording can be read but not used; the text says why."""
 
 
 class SoundBlock(NamedTuple):
@@ -63,9 +59,9 @@ class Findings:
 
 
 def check_rate(rate: int) -> int:
-    """Return a sample rate in Hz; OddRate where no recording has it."""
+    """Return a sample rate in Hz; Unusable where no recording has it."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise OddRate(rate)
+        raise Unusable(f"states a sample rate of {rate} Hz")
     return rate
 
 
@@ -95,6 +91,7 @@ def soundfile_blocks(
 
     Raises:
         Undecodable: soundfile does not read it.
+        Unusable: its sample rate is impossible, or it ends before `start_s`.
     """
     header = header_of(stored)
     if header.parts:
@@ -110,7 +107,7 @@ def soundfile_blocks(
         if stop_s is not None:
             stop = min(stop, round(stop_s * file.samplerate))
         if first and first >= file.frames:
-            raise EndsBefore(file.frames / file.samplerate)
+            raise ends_before(start_s, file.frames / file.samplerate)
         if first:
             file.seek(first)
         yield from _read(file, stop - first)
@@ -147,6 +144,11 @@ def _read(file, n_frames: int) -> Iterator[SoundBlock]:
         yield mono(samples, file.samplerate)
 
 
+def ends_before(start_s: float, length_s: float) -> Unusable:
+    """Return the error of a recording that ends before the segment begins."""
+    return Unusable(f"is {length_s:.3f} s long and ends before {start_s:g} s")
+
+
 def mono(samples: np.ndarray, rate: int) -> SoundBlock:
     """Return samples (n, C) float32 as one channel, their mean."""
     mean = samples[:, 0]
@@ -166,7 +168,7 @@ def between(
     """Yield what is between two seconds of a sound that begins at `position_s`.
 
     Raises:
-        EndsBefore: it ends before `start_s`.
+        Unusable: it ends before `start_s`.
     """
     for samples, rate, audible in blocks:
         begin, first = round(position_s * rate), round(start_s * rate)
@@ -179,7 +181,7 @@ def between(
         if stop_s is not None and end >= stop:
             return
     if start_s and position_s <= start_s:
-        raise EndsBefore(position_s)
+        raise ends_before(start_s, position_s)
 
 
 class Tape:

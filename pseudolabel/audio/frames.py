@@ -1,4 +1,4 @@
-"""Frames: what single frames and pages of FLAC, Ogg and MP3 files say of the length of the whole.
+"""Frames: what single frames and pages of FLAC, Ogg and MP3 files tell about the length of the whole.
 
 Formats: RFC 9639 (FLAC), RFC 3533 (Ogg), ID3v2, the Xing, VBRI and LAME tags of MP3.
 """
@@ -21,7 +21,7 @@ def page_is_whole(file: BinaryIO, position: int, n_bytes: int) -> bool:
 
 
 def next_page(file: BinaryIO, position: int, size: int) -> int:
-    """Return where the next Ogg page begins; the size of the file where there is none."""
+    """Return where the next Ogg page begins; after the last one, the size of the file."""
     while position < size:
         file.seek(position)
         piece = file.read(PIECE_BYTES)

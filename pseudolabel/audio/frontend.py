@@ -1,14 +1,14 @@
 """Front ends: waveforms to log-mel features, in batches, on the device of the model.
 
 `LogMel` is PSL's front end, `KaldiFbank` that of PSLA and AST. Both take `(B, T)` samples in [-1, 1] and return
-`(B, F, mel)`, always in float32, and what they say of a clip depends on that clip alone: not on its neighbours in a
-batch and, on the CPU, not on the number of threads.
+`(B, F, mel)`, always in float32, and the features of a clip depend on that clip alone: not on its neighbours in a batch
+and, on the CPU, not on the number of threads.
 
-A front end is given in seconds and Hz, and a sound has nearly the same features at any sample rate: window and hop are
-rounded to whole samples, and levels and pre-emphasis are those at `reference_rate`.
+Lengths are in seconds and Hz, and a sound has nearly the same features at any sample rate: window and hop are rounded
+to whole samples, and levels and pre-emphasis are those at `reference_rate`.
 
 Windows of clips: where a frame's features depend on the frame's samples alone, a window that begins at a multiple of
-the hop has exactly the frames that the whole clip has there, so `windows` cuts them out of the clip's features
+the hop has exactly the frames of the whole clip at that time, so `windows` cuts them out of the clip's features
 (`KaldiFbank`). Elsewhere it computes each window by itself: `LogMel` mirrors the ends and measures its floor from the
 clip's maximum.
 """
@@ -34,7 +34,7 @@ POWER_FLOOR = 1e-10  # LogMel: -100 dB, the answer to digital silence
 KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: log -> -15.94, the same
 CHUNK_SAMPLES = 1 << 24  # on an accelerator, samples per step: bounds the memory that the spectra take
 PIECE_FRAMES = 1024  # on the CPU, frames per step: their spectra fit the cache
-WHOLE_ROWS = 64  # matrix products of so many rows, or a multiple, have no odd end, where some libraries round otherwise
+WHOLE_ROWS = 64  # matrix products have a multiple of so many rows; some libraries round an odd end in another way
 GROUP_MELS = 16  # bands that are summed together over the few bins that they need
 FILLS = ("silence", "psla")
 
@@ -42,11 +42,14 @@ FILLS = ("silence", "psla")
 class FrontEnd(nn.Module):
     """What both front ends share: checks, float32 under autocast, spectra, mel bands, normalisation, windows.
 
-    A subclass says which samples have frames (`_with_ends`), what a frame is before its spectrum (`_windowed`, and
-    `_windowed_into`, the same operations on memory that is there already), and what becomes of the mel powers
-    (`_compress`, which may overwrite them).
-    Attributes: min_samples, the shortest input that gives a frame; n_fft, samples of a spectrum; cuts_exactly, whether
-    the features of a window are those of its clip, cut out.
+    A subclass defines which samples have frames (`_with_ends`), what a frame is before its spectrum (`_windowed`, and
+    `_windowed_into`, the same operations on allocated memory), and what becomes of the mel powers (`_compress`, which
+    may overwrite them, and its inverse `_expand`).
+
+    Attributes:
+        min_samples: the shortest input that gives a frame.
+        n_fft: samples of a spectrum.
+        cuts_exactly: whether the features of a window are those of its clip, cut out.
     """
 
     name: str
@@ -60,7 +63,7 @@ class FrontEnd(nn.Module):
         self.n_fft = options.fft_size(options.window)
 
     def _keep(self, window: Tensor, banks: Tensor) -> None:
-        """Keep the analysis window and the mel banks (n_fft / 2 + 1, mel), which are no part of the weights."""
+        """Keep the analysis window and the mel banks (n_fft / 2 + 1, mel), which are not weights."""
         if self.settings.sample_rate != self.settings.reference_rate:
             banks = (banks.double() * self._levels()[:, None]).to(banks.dtype)
         self.register_buffer("window", window, persistent=False)
@@ -70,12 +73,13 @@ class FrontEnd(nn.Module):
     def _levels(self) -> Tensor:
         """Return (n_fft / 2 + 1,) float64: the power of a sound at the reference rate over that at this rate.
 
-        A window of the same seconds has more samples at a higher rate, and their sum is larger by as much; and where
-        bins lie closer together, a mel band has more of them.
+        A window of the same seconds has more samples at a higher rate, and so a larger sum; and where bins are closer
+        together, a mel band has more of them.
         """
         o = self.settings
-        here, there = o.sample_rate / self.n_fft, o.reference_rate / o.fft_size(round(o.window_s * o.reference_rate))
-        level = (o.reference_rate / o.sample_rate) ** 2 * here / there
+        bin_hz = o.sample_rate / self.n_fft
+        reference_bin_hz = o.reference_rate / o.fft_size(round(o.window_s * o.reference_rate))
+        level = (o.reference_rate / o.sample_rate) ** 2 * bin_hz / reference_bin_hz
         return torch.full((self.n_fft // 2 + 1,), level, dtype=torch.float64)
 
     def options(self) -> dict[str, object]:
@@ -94,15 +98,15 @@ class FrontEnd(nn.Module):
 
     @property
     def silence(self) -> float:
-        """The feature value of digital silence, normalised as the features are: the fill for what is not there."""
+        """The feature value of digital silence, normalised as the features are: what fills the ends of short clips."""
         return self._normalised(self.silence_value)
 
     def fill_value(self, fill: str | float | None = None) -> float:
-        """Return the feature value that stands in masks and where a clip is too short.
+        """Return the feature value of masks and of what a short clip lacks.
 
         Args:
-            fill: `silence` (or None), that of digital silence; `psla`, as PSLA's code does it, 0 before normalisation,
-                which is (0 - mean) / std after it, louder than most sounds; or the value itself.
+            fill: `silence` (or None), that of digital silence; `psla`, as in PSLA's code, 0 before normalisation, which
+                is (0 - mean) / std after it, louder than most sounds; or the value itself.
         """
         if fill is None or fill == "silence":
             return self.silence
@@ -123,8 +127,8 @@ class FrontEnd(nn.Module):
             InputError: not a two-dimensional floating-point tensor, or shorter than one window.
         """
         if waveforms.ndim != 2 or not waveforms.is_floating_point():
-            found = f"{tuple(waveforms.shape)} {str(waveforms.dtype).removeprefix('torch.')}"
-            raise InputError(f"waveforms must be (clips, samples) of floating point, found {found}", self.name)
+            given = f"{tuple(waveforms.shape)} {str(waveforms.dtype).removeprefix('torch.')}"
+            raise InputError(f"waveforms must be (clips, samples) of floating point, found {given}", self.name)
         if waveforms.shape[1] < self.min_samples:
             rule = f"waveforms need {self.min_samples} samples or more, found {waveforms.shape[1]}"
             raise InputError(rule, self.name, "Pad them with zeros.")
@@ -149,23 +153,23 @@ class FrontEnd(nn.Module):
         Args:
             bounds: (W, 2) first sample and end of each window (`pseudolabel.scores.windows.window_bounds`). One that is
                 shorter than `min_samples` gets zeros at its end.
-            features: those of the whole waveforms, where they are known already; several scales may share them. Only
-                a front end that cuts exactly looks at them, or at the whole waveforms.
+            features: those of the whole waveforms, if computed before; several scales may share them. Only a front end
+                that cuts exactly uses them, or the whole waveforms.
         """
-        found = []
+        windows = []
         for start, end in (map(int, pair) for pair in bounds):
             length, hop = end - start, self.settings.hop
             if not self.cuts_exactly or start % hop or length < self.min_samples:
                 short = max(0, self.min_samples - length)
-                found.append(self(nn.functional.pad(waveforms[:, start:end], (0, short))))
+                windows.append(self(nn.functional.pad(waveforms[:, start:end], (0, short))))
                 continue
             if features is None:
                 features = self(waveforms)
-            found.append(features[:, start // hop : start // hop + self.n_frames(length)])
-        return found
+            windows.append(features[:, start // hop : start // hop + self.n_frames(length)])
+        return windows
 
     def to_power(self, features: Tensor) -> Tensor:
-        """Return the mel powers `(B, F, mel)` that features were made of, those under the floor as the floor."""
+        """Return the mel powers `(B, F, mel)` that features were made from; those under the floor are the floor."""
         o = self.settings
         return self._expand(features.float() if o.mean is None else features.float() * o.std + o.mean)
 
@@ -180,29 +184,29 @@ class FrontEnd(nn.Module):
         return (parts[..., 0] + parts[..., 1]) @ self.mel
 
     def _in_place(self, waveforms: Tensor) -> Tensor:
-        """Return features (B, F, mel) by the same operations, but on memory that is used again for every clip."""
+        """Return features (B, F, mel) by the same operations on memory that every clip uses again."""
         n_frames = self.n_frames(waveforms.shape[1])
         features = waveforms.new_empty(len(waveforms), n_frames, self.n_mels)
-        room = _Room(n_frames, len(self.window), self.n_fft, self.n_mels)
+        memory = _Memory(n_frames, len(self.window), self.n_fft, self.n_mels)
         for waveform, whole in zip(waveforms, features, strict=True):
             frames = self._with_ends(waveform[None])[0].unfold(0, len(self.window), self.settings.hop)
             for first in range(0, n_frames, PIECE_FRAMES):
-                self._mel_power_into(room.mel[first:], frames[first : first + PIECE_FRAMES], room)
-            self._finished(room.mel[None, :n_frames], out=whole[None])
+                self._mel_power_into(memory.mel[first:], frames[first : first + PIECE_FRAMES], memory)
+            self._finished(memory.mel[None, :n_frames], out=whole[None])
         return features
 
-    def _mel_power_into(self, mel: Tensor, frames: Tensor, room: _Room) -> None:
+    def _mel_power_into(self, mel: Tensor, frames: Tensor, memory: _Memory) -> None:
         """Write the mel powers of F frames, up to PIECE_FRAMES, to `mel` (F or more, mel)."""
         n = len(frames)
-        self._windowed_into(frames, room)
-        squares = torch.view_as_real(torch.fft.rfft(room.frames[:n])).flatten(1).square_()
-        torch.add(squares[:, ::2], squares[:, 1::2], out=room.power[:n])
+        self._windowed_into(frames, memory)
+        squares = torch.view_as_real(torch.fft.rfft(memory.frames[:n])).flatten(1).square_()
+        torch.add(squares[:, ::2], squares[:, 1::2], out=memory.power[:n])
         rows = _whole_rows(n)
         for bins, bands, weights in self._groups:
-            torch.mm(room.power[:rows, bins], weights, out=mel[:rows, bands])
+            torch.mm(memory.power[:rows, bins], weights, out=mel[:rows, bands])
 
     def _finished(self, power: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return features (B, F, mel) of mel powers, which may be overwritten; in `out` where there is one."""
+        """Return features (B, F, mel) of mel powers, which may be overwritten; in `out` if given."""
         features, options = self._compress(power, out), self.settings
         if options.mean is None:
             return features
@@ -244,8 +248,8 @@ class LogMel(FrontEnd):
     def _windowed(self, frames: Tensor) -> Tensor:
         return frames * self.window
 
-    def _windowed_into(self, frames: Tensor, room: _Room) -> None:
-        torch.mul(frames, self.window, out=room.frames[: len(frames)])
+    def _windowed_into(self, frames: Tensor, memory: _Memory) -> None:
+        torch.mul(frames, self.window, out=memory.frames[: len(frames)])
 
     def _compress(self, power: Tensor, out: Tensor | None) -> Tensor:
         decibels = torch.mul(power.clamp_(min=POWER_FLOOR).log10_(), 10.0, out=out)
@@ -303,10 +307,10 @@ class KaldiFbank(FrontEnd):
         # A frame's first sample has no predecessor, but the symmetric window multiplies it by 0.
         return nn.functional.pad(emphasised * self.window[1:], (1, 0))
 
-    def _windowed_into(self, frames: Tensor, room: _Room) -> None:
+    def _windowed_into(self, frames: Tensor, memory: _Memory) -> None:
         n = len(frames)
-        centred = torch.sub(frames, frames.mean(dim=1, keepdim=True), out=room.centred[:n])
-        emphasised = room.frames[:n, 1 : len(self.window)]
+        centred = torch.sub(frames, frames.mean(dim=1, keepdim=True), out=memory.centred[:n])
+        emphasised = memory.frames[:n, 1 : len(self.window)]
         torch.mul(centred[:, :-1], self.settings.preemphasis, out=emphasised)
         torch.sub(centred[:, 1:], emphasised, out=emphasised).mul_(self.window[1:])
 
@@ -317,8 +321,8 @@ class KaldiFbank(FrontEnd):
         return torch.exp(logarithms)
 
 
-class _Room:
-    """Memory for every step of a clip of `n_frames` frames; what is not written stays 0."""
+class _Memory:
+    """Memory for each step of a clip of `n_frames` frames; what is not written stays 0."""
 
     def __init__(self, n_frames: int, window: int, n_fft: int, n_mels: int):
         n, n_bins = min(n_frames, PIECE_FRAMES), n_fft // 2 + 1
@@ -327,7 +331,7 @@ class _Room:
 
 
 def _emphasis(coefficient: float, cycles: Tensor) -> Tensor:
-    """Return by what x[t] - coefficient * x[t - 1] changes the power of tones of so many cycles a sample."""
+    """Return the power gain of x[t] - coefficient * x[t - 1] for tones of so many cycles a sample."""
     return 1 + coefficient**2 - 2 * coefficient * torch.cos(2 * math.pi * cycles)
 
 
@@ -350,7 +354,7 @@ FRONT_ENDS = {"log_mel": LogMel, "kaldi_fbank": KaldiFbank}
 def build_frontend(options: Mapping[str, object]) -> FrontEnd:
     """Return the front end that `options` describes: `name` and any field of its options class.
 
-    Lengths in samples (`hop`, `n_fft`, `window`), as configs of earlier versions have them, give the features of then.
+    Lengths in samples (`hop`, `n_fft`, `window`), from configs of earlier versions, give their features.
 
     Raises:
         InputError: the name or a field is unknown, or values do not fit together.

@@ -1,4 +1,4 @@
-"""Options of the front ends: lengths in seconds, rates and frequencies in Hz; and those of earlier versions."""
+"""Options of the front ends: lengths in seconds, rates and frequencies in Hz; and how earlier versions gave them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numbers import Real
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.options import check_types
 
-LONGEST_S = 1.0  # of windows and hops: more is a number of samples in the wrong place
+LONGEST_S = 1.0  # of windows and hops: a larger number was meant in samples
 HIGHEST_RATE = 1_000_000  # Hz
 MOST_WEIGHTS = 1 << 26  # of mel banks: 256 MiB
 
@@ -34,7 +34,7 @@ class _InSamples:
 
 @dataclass(frozen=True)
 class LogMelOptions(_InSamples):
-    """PSL's values (papers, PSL section of the reference). Lengths are in seconds, rates and frequencies in Hz."""
+    """PSL's values. Lengths are in seconds, rates and frequencies in Hz."""
 
     sample_rate: int = 16_000
     window_s: float = 0.032  # window and FFT
@@ -45,7 +45,7 @@ class LogMelOptions(_InSamples):
     top_db: float | None = 120.0  # floor under the clip's own maximum; None: no floor
     mean: float | None = None  # with `std`: features are (x - mean) / std
     std: float | None = None
-    reference_rate: int = 16_000  # levels are those that a sound has at this rate
+    reference_rate: int = 16_000  # levels are those of a sound at this rate
 
     def fft_size(self, window: int) -> int:
         """Return the length of the FFT of a window of so many samples: the same."""
@@ -65,7 +65,7 @@ class KaldiFbankOptions(_InSamples):
     preemphasis: float = 0.97  # of samples at `reference_rate`
     mean: float | None = None  # with `std`: features are (x - mean) / std
     std: float | None = None
-    reference_rate: int = 16_000  # levels and pre-emphasis are those that a sound has at this rate
+    reference_rate: int = 16_000  # levels and pre-emphasis are those of a sound at this rate
 
     def fft_size(self, window: int) -> int:
         """Return the length of the FFT of a window of so many samples: the next power of two."""
@@ -101,7 +101,7 @@ def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
         raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, remedy)
 
 
-# What earlier versions had in samples: its name now, and its default then.
+# Options that earlier versions gave in samples: the present name, and the default of those versions.
 IN_SAMPLES = {
     "log_mel": {"n_fft": ("window_s", 512), "hop": ("hop_s", 160)},
     "kaldi_fbank": {"window": ("window_s", 400), "hop": ("hop_s", 160)},
@@ -113,8 +113,8 @@ def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
     name, rate = options["name"], options.get("sample_rate", LogMelOptions.sample_rate)
     mixed = {new for new, _ in IN_SAMPLES[name].values()} & options.keys()
     if mixed or not _is_number(rate) or rate <= 0:
-        raise InputError(f"lengths in samples beside {', '.join(mixed) or f'sample_rate={rate}'}", "front_end",
-                         "Give all of them in seconds.")  # fmt: skip
+        other = ", ".join(mixed) or f"sample_rate={rate}"
+        raise InputError(f"lengths in samples beside {other}", "front_end", "Give all of them in seconds.")
     in_samples = {new: options.get(old, default) for old, (new, default) in IN_SAMPLES[name].items()}
     lengths = {new: value / rate if _is_number(value) else value for new, value in in_samples.items()}
     rest = {field: value for field, value in options.items() if field not in IN_SAMPLES[name]}
@@ -134,26 +134,26 @@ def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFba
     name = options.get("name")
     if name not in OPTIONS:
         raise InputError(f"unknown front end {name!r}; known: {', '.join(OPTIONS)}", "front_end")
-    known = [field.name for field in fields(OPTIONS[name])]
+    names = [field.name for field in fields(OPTIONS[name])]
     for field in options:
-        if field != "name" and field not in known and field not in IN_SAMPLES[name]:
-            close = nearest(field, known)
-            rule = f"unknown option {field!r} of {name}"
-            raise InputError(rule, "front_end", f"Nearest: {close}." if close else f"Known: {', '.join(known)}.")
+        if field != "name" and field not in names and field not in IN_SAMPLES[name]:
+            close = nearest(field, names)
+            remedy = f"Nearest: {close}." if close else f"Known: {', '.join(names)}."
+            raise InputError(f"unknown option {field!r} of {name}", "front_end", remedy)
     options = of_an_earlier_version(options) if IN_SAMPLES[name].keys() & options.keys() else options
-    found = OPTIONS[name](**{field: value for field, value in options.items() if field != "name"})
-    check(found, name)
-    return found
+    settings = OPTIONS[name](**{field: value for field, value in options.items() if field != "name"})
+    check(settings, name)
+    return settings
 
 
 def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:
-    """Return options that a user gave with all lengths in seconds, and a line on those that were in samples."""
+    """Return a user's options with all lengths in seconds, and a line about those that were given in samples."""
     names = {old: new for form in IN_SAMPLES.values() for old, (new, _) in form.items()}
     given = {old: options[old] for old in names if old in options}
     taken = {old: value / sample_rate if _is_number(value) else value for old, value in given.items()}
-    said = ", ".join(f"{old}={given[old]} is taken as {names[old]}={length}" for old, length in taken.items())
+    changes = ", ".join(f"{old}={given[old]} is taken as {names[old]}={length}" for old, length in taken.items())
     rest = {name: value for name, value in options.items() if name not in taken}
-    line = f"front ends are given in seconds: {said} (samples at {sample_rate} Hz)" if said else ""
+    line = f"front ends are given in seconds: {changes} (samples at {sample_rate} Hz)" if changes else ""
     return {**rest, **{names[old]: length for old, length in taken.items()}}, line
 
 

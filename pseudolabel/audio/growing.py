@@ -97,7 +97,7 @@ class GrowingAudio:
             self._changed.release()
 
 
-def read_pieces(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:
+def read_span(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:
     """Yield bytes of a file, uint8, through one buffer: a piece is valid until the next one."""
     if not n_bytes:
         return

@@ -30,7 +30,7 @@ RIFF_NAMES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a recording says.
+    """What the header of a recording states.
 
     Args:
         reader: the library to try first: "soundfile" or "av".
@@ -56,7 +56,7 @@ class Header:
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
-    """Return what the header of a recording of `size` bytes says; a damaged one says nothing."""
+    """Return the header of a recording of `size` bytes; a damaged one states nothing."""
     containers = {b"riff": _w64, b"caff": _caf, b".snd": _au, b"fLaC": _flac, b"OggS": _ogg}
     try:
         if _is_wave(file, 0):
@@ -167,7 +167,7 @@ def _more_sound(file: BinaryIO, position: int, size: int, order: str) -> tuple[t
 
 
 def _first_of_last_chunks(file: BinaryIO, position: int, size: int, order: str) -> int:
-    """Return where the chunks after sound of unstated size begin; the size of the file where there are none."""
+    """Return where the chunks after sound of unstated size begin; without such chunks, the size of the file."""
     first = max(size - TAIL_BYTES, position)
     file.seek(first)
     tail = file.read(size - first)

@@ -101,13 +101,13 @@ def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
 
 
 def _broken(path: Path) -> str:
-    """Return what is wrong with a link without a target; empty where there is one, or no link."""
+    """Return what is wrong with a link that leads nowhere; empty for any other file."""
     if not path.is_symlink():
         return ""
     try:
         path.stat()
     except OSError:  # no such file, or a circle
-        return f"is a link to a file that is not there ({os.readlink(path)})"
+        return f"is a link to a missing file ({os.readlink(path)})"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""Mean and standard deviation of a data set's features: what a front end's `mean` and `std` are set to.
+"""Mean and standard deviation of a data set's features, for the `mean` and `std` of a front end.
 
-They are those of every feature value of every clip, as long as it is: no padding, no masks, nothing drawn at random.
+All feature values of all clips count: no padding, no masks, nothing drawn at random.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ BATCH_SAMPLES = 1 << 22  # about a batch of 26 clips of 10 s
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What was found.
+    """Mean and standard deviation of features.
 
     Args:
         mean, std: of all values, before any normalisation; std divides by their number.
-        n_clips, n_frames: that were looked at.
-        n_too_short: clips that do not have one frame.
+        n_clips, n_frames: that count.
+        n_too_short: clips without a frame.
     """
 
     mean: float
@@ -46,7 +46,7 @@ def feature_statistics(
     """Return mean and standard deviation of a store's features, summed in float64, one batch in memory at a time.
 
     Args:
-        front_end: its own `mean` and `std` are left out.
+        front_end: its own `mean` and `std` do not count.
         rows: of the store (default: all), in any order; the order changes the last digits alone.
 
     Raises:
@@ -58,20 +58,19 @@ def feature_statistics(
     rows = np.arange(len(clips)) if rows is None else np.asarray(rows, np.int64)
     plain = type(front_end)(replace(front_end.settings, mean=None, std=None)).to(device)
     long_enough = clips.n_samples[rows] >= plain.min_samples
-    found = _Moments()
+    moments = _Moments()
     with Progress("statistics", len(rows)) as progress, torch.inference_mode():
         for batch in _batches(clips.n_samples, rows[long_enough]):
             waveforms = clips.batch(batch, 0, int(clips.n_samples[batch[0]]))
-            found.add(plain(torch.from_numpy(waveforms).to(device)))
+            moments.add(plain(torch.from_numpy(waveforms).to(device)))
             progress.advance(len(batch))
         progress.advance(int((~long_enough).sum()))
-    if not found.n:
+    if not moments.n:
         rule = f"none of {len(rows)} clips has {plain.min_samples} samples, which one frame needs"
         raise InputError(rule, clips.path)
-    std = math.sqrt(found.squares / found.n)
-    return FeatureStatistics(
-        found.mean, std, int(long_enough.sum()), found.n // plain.n_mels, int((~long_enough).sum())
-    )
+    std = math.sqrt(moments.squares / moments.n)
+    n_clips = int(long_enough.sum())
+    return FeatureStatistics(moments.mean, std, n_clips, moments.n // plain.n_mels, len(rows) - n_clips)
 
 
 class _Moments:

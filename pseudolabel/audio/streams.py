@@ -131,11 +131,8 @@ class SoundStream:
         except Undecodable as error:
             self.failure = str(error)
             raise
-        except decoding.EndsBefore as error:
-            seconds, start_s = error.args[0], self.source.start_s
-            raise UnreadableAudio(f"is {seconds:.3f} s long and ends before {start_s:g} s", self.source) from error
-        except decoding.OddRate as error:
-            raise UnreadableAudio(f"states a sample rate of {error.args[0]} Hz", self.source) from error
+        except decoding.Unusable as error:
+            raise UnreadableAudio(str(error), self.source) from error
 
     def again(self) -> SoundStream:
         """Return the same recording from its beginning."""

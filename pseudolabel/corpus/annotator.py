@@ -172,7 +172,7 @@ class Annotator:
 
 
 def draw_rates(mean: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw n probabilities (n,) with a given mean from a Beta distribution as wide as SPREAD says.
+    """Draw n probabilities (n,) with a given mean from a Beta distribution with a width of SPREAD.
 
     One is drawn from each of n equal slices of the distribution: with few classes, too, the mean stays near what was
     asked for, and there is always a class that is nearly complete and one that lacks nearly everything.

@@ -97,7 +97,7 @@ def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, li
     n_scenes = sum(recipe.sizes.values())
     n_done = n_scenes - sum(stop - first for _, first, stop in missing)
     if n_done:
-        print(f"continuing: {n_done} of {n_scenes} scenes are there from an interrupted run", file=sys.stderr)
+        print(f"continuing: {n_done} of {n_scenes} scenes were made by an interrupted run", file=sys.stderr)
     with Progress("mixing scenes", n_scenes, "scene", start=n_done) as progress:
         for n in _run(missing, recipe, parts, min(processes, len(missing))):
             progress.advance(n)

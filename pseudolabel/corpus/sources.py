@@ -1,4 +1,4 @@
-"""Isolated sounds to mix scenes from, synthesised or recorded, divided so that no two parts share a source."""
+"""Sources: isolated sounds for scenes, synthesised or recorded, divided so that no two parts share a source."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pseudolabel.audio.files import UnreadableAudio
 from pseudolabel.audio.streams import read_audio
 from pseudolabel.corpus.scenes import SceneOptions, trim_silence
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
 from pseudolabel.tables import is_file, read_csv
@@ -66,9 +67,9 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     else the Freesound number in a name of ESC-50's form, else the file itself.
 
     Raises:
-        InputError: no such folder or table, a column is missing, a file twice, no file is there, or `strict` and one
-            is not.
-        UnknownClass: a class that is none of the three.
+        InputError: no such folder or table, a missing column, a file twice, no file exists, or `strict` and one is
+            missing.
+        UnknownClass: a class of another kind.
     """
     if not folder.is_dir():
         raise InputError("no such folder of sounds", folder, "Give --sounds FOLDER.")
@@ -78,21 +79,18 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     class_column = next((name for name in ("class", "category") if name in columns), None)
     if file_column is None or class_column is None:
         absent = "file" if file_column is None else "class"
-        found = ", ".join(name for name in columns if name != "line") or "none"
-        raise InputError(
-            f"column {absent!r} is missing; columns found: {found}",
-            f"{table}:1",
-            "The header needs file,class[,source], or filename,category as ESC-50 has them.",
-        )
+        present = ", ".join(name for name in columns if name != "line") or "none"
+        remedy = "The header needs file,class[,source], or filename,category as in ESC-50."
+        raise InputError(f"column {absent!r} is missing; columns found: {present}", f"{table}:1", remedy)
     esc50 = Vocabulary.load("esc50")
     result, seen = SoundTable([]), {}
     for row in rows:
-        file, place = row[file_column], f"{table}:{row['line']}"
+        file, line = row[file_column], f"{table}:{row['line']}"
         if file in seen:
-            raise InputError(f"file {file!r} is listed twice, first in line {seen[file]}", place, "Keep one.")
+            raise InputError(f"file {file!r} is listed twice, first in line {seen[file]}", line, "Keep one.")
         seen[file] = row["line"]
         text = row[class_column].strip()
-        class_id = esc50.ontology_ids[esc50.index[text]] if text in esc50.index else audioset.find(text, place)
+        class_id = esc50.ontology_ids[esc50.index[text]] if text in esc50.index else audioset.find(text, line)
         if not class_id:
             result.left_out[text] = "no AudioSet class is the same"
         elif not is_file(folder / file):
@@ -101,7 +99,7 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
             result.sounds.append(Sound(row.get("source", "").strip() or source_of(file), class_id, file))
     if not result.sounds or (strict and result.skipped):
         absent = first_few(file for file, _ in result.skipped) or "the table names none with an AudioSet class"
-        raise InputError(f"recordings are missing: {absent}", folder, f"Give the folder that {table} speaks of.")
+        raise InputError(f"recordings are missing: {absent}", folder, f"Give the folder of the files in {table}.")
     return result
 
 
@@ -156,15 +154,11 @@ def divide(sounds: Sequence[Sound], min_sources: int, seed: int) -> tuple[list[S
         The sounds with their part, and {class id: reason} of the classes left out: fewer than `min_sources` sources,
         or a part that would have none.
     """
-    sources: dict[str, list[str]] = {}
+    sources: dict[str, set[str]] = defaultdict(set)
     for sound in sounds:
-        known = sources.setdefault(sound.class_id, [])
-        if sound.source not in known:
-            known.append(sound.source)
+        sources[sound.class_id].add(sound.source)
     left_out = {
-        class_id: f"{len(names)} source{'s' if len(names) > 1 else ''}"
-        for class_id, names in sources.items()
-        if len(names) < min_sources
+        class_id: plural(len(names), "source") for class_id, names in sources.items() if len(names) < min_sources
     }
     part_of: dict[str, str] = {}
     for class_id in sorted(sources.keys() - left_out.keys(), key=lambda one: (len(sources[one]), one)):

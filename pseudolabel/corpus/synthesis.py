@@ -1,7 +1,7 @@
 """Synthesised isolated sounds of AudioSet classes, and background noise, for corpora whose truth is known.
 
 One seed is one source: the voice of one bird, one bell, one engine. Two seeds differ in pitch, resonances, rates,
-envelopes, number of events and room, so that a source heard in evaluation was not heard in training.
+envelopes, number of events and room, so that evaluation has other sources than training.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ class Synthesiser:
 
     Args:
         voice: draws one individual of the class and lets it sound for a whole `Take`.
-        shortest_s: of the durations that are drawn when none is asked for.
-        longest_s: of those durations.
-        wettest: the highest reverberant to direct amplitude of the rooms it is heard in.
+        shortest_s, longest_s: range of the durations that are drawn where none is given.
+        wettest: highest ratio of reverberant to direct amplitude in its rooms.
     """
 
     voice: Callable[[Take], np.ndarray]
@@ -156,10 +155,10 @@ def synthesise(
 
 
 def background_noise(rng: np.random.Generator, n_samples: int, sample_rate: int) -> np.ndarray:
-    """Return the noise of a place: (T,) float32 of unit RMS, between white and brown, gently coloured and moving.
+    """Return background noise (T,) float32 of unit RMS, between white and brown, gently coloured and moving.
 
     Args:
-        rng: its state is the place.
+        rng: its state decides everything.
         n_samples: T.
         sample_rate: Hz.
     """

@@ -112,7 +112,7 @@ def hi_hat(take: Take) -> np.ndarray:
 
 
 def plucked(take: Take, onsets_s: np.ndarray, notes_hz: np.ndarray, string: tuple[float, float, float]) -> np.ndarray:
-    """Return notes on as many strings as there are pitches; a string is (decay in seconds, damping, place of pluck)."""
+    """Return notes on as many strings as there are pitches; a string is (decay_s, damping, pluck_at)."""
     sound, force = np.zeros(take.n_samples), take.vary(len(onsets_s), 0.2)
     for note_hz in np.unique(notes_hz):
         played = notes_hz == note_hz
@@ -122,7 +122,7 @@ def plucked(take: Take, onsets_s: np.ndarray, notes_hz: np.ndarray, string: tupl
 
 def acoustic_guitar(take: Take) -> np.ndarray:
     """Plucked steel or nylon strings over a wooden box: a picked line or a strummed chord."""
-    decay_s, damping, place = take.log_uniform(0.4, 1.3), take.uniform(0.3, 1.2), take.uniform(0.1, 0.4)
+    decay_s, damping, pluck_at = take.log_uniform(0.4, 1.3), take.uniform(0.3, 1.2), take.uniform(0.1, 0.4)
     if take.chance(0.5):
         onsets_s = take.beats(take.log_uniform(2, 6), 0.03)
         notes_hz = take.melody(len(onsets_s), 110, 300)
@@ -131,7 +131,7 @@ def acoustic_guitar(take: Take) -> np.ndarray:
         strums_s = take.beats(take.log_uniform(0.8, 2), 0.03)
         onsets_s = (strums_s[:, None] + np.arange(6) * take.uniform(0.01, 0.04)).ravel()
         notes_hz = np.tile(chord_hz, len(strums_s))
-    strings = plucked(take, onsets_s, notes_hz, (decay_s, damping, place))
+    strings = plucked(take, onsets_s, notes_hz, (decay_s, damping, pluck_at))
     box = take.formants(strings, np.array([100, 205, 420]) * take.vary(3, 0.1), (30, 50, 120), (1, 1, 0.6))
     return strings + take.uniform(0.3, 1.2) * box
 

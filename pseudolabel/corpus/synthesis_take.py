@@ -78,7 +78,7 @@ class Take:
         return np.interp(self.time_s, np.linspace(0, self.duration_s, len(knots)), knots)
 
     def impulses(self, onsets_s: np.ndarray, gains: Values | float = 1.0) -> np.ndarray:
-        """Return single samples of height `gains` at the onsets that lie within the take."""
+        """Return single samples of height `gains` at the onsets within the take."""
         where = (np.asarray(onsets_s) * self.sample_rate).astype(np.int64)
         inside = (where >= 0) & (where < self.n_samples)
         gains = np.broadcast_to(gains, where.shape)
@@ -114,11 +114,11 @@ class Take:
         for onset_s in onsets_s:
             length = length_s * float(self.vary(1, 2 * spread)[0])
             first, last = (min(int(at * self.sample_rate), self.n_samples) for at in (onset_s, onset_s + length))
-            place = np.linspace(0, 1, max(last - first, 0))
+            position = np.linspace(0, 1, max(last - first, 0))
             knots = np.asarray(pitch_hz) * self.vary(1, spread) * self.vary(len(pitch_hz), spread / 3)
-            pitch[first:last] = np.interp(place, np.linspace(0, 1, len(knots)), knots)
+            pitch[first:last] = np.interp(position, np.linspace(0, 1, len(knots)), knots)
             pitch[last:] = knots[-1]
-            level[first:last] = np.interp(place, np.linspace(0, 1, len(loudness)), loudness)
+            level[first:last] = np.interp(position, np.linspace(0, 1, len(loudness)), loudness)
             level[first:last] *= self.vary(1, 5 * spread)
         return pitch, level
 
@@ -169,7 +169,7 @@ class Take:
         return self.ring(source, peaks_hz, decays_s, np.asarray(gains, float) * peak)
 
     def string(
-        self, onsets_s: np.ndarray, gains: Values, pitch_hz: float, decay_s: float, damping: float, place: float
+        self, onsets_s: np.ndarray, gains: Values, pitch_hz: float, decay_s: float, damping: float, pluck_at: float
     ) -> np.ndarray:
         """Return one string plucked at every onset: the Karplus-Strong loop, solved by frequency so that it is in tune.
 
@@ -179,14 +179,14 @@ class Take:
             pitch_hz: fundamental.
             decay_s: until the fundamental has fallen to 1/e.
             damping: how much faster high partials fall, 0 to 1.
-            place: of the pluck along the string, 0 to 1: partials with a node there are missing.
+            pluck_at: where the string is plucked, 0 to 1: partials with a node there are missing.
         """
         length = next_fast_len(self.n_samples + int(3 * decay_s * self.sample_rate), real=True)
         hz = rfftfreq(length, 1 / self.sample_rate)
         pluck = self.rng.uniform(-1, 1, max(2, int(self.sample_rate / pitch_hz)))
         turn = np.exp(-2j * np.pi / pitch_hz * hz)
         loss = np.exp(-1 / (pitch_hz * decay_s)) * (1 - damping * (hz / self.sample_rate) ** 2)
-        comb = 1 - np.exp(-2j * np.pi * place / pitch_hz * hz)
+        comb = 1 - np.exp(-2j * np.pi * pluck_at / pitch_hz * hz)
         plucks = fftconvolve(self.impulses(onsets_s, gains), pluck)[: self.n_samples]
         return irfft(rfft(plucks, length) * comb / (1 - loss * turn), length)[: self.n_samples]
 
@@ -204,7 +204,7 @@ def level(signal: np.ndarray) -> np.ndarray:
 
 
 def in_a_room(take: Take, signal: np.ndarray, wettest: float) -> np.ndarray:
-    """Return the signal as a microphone in a random room hears it: reverberation, a gentle colour, nothing below 25 Hz.
+    """Return the signal as recorded in a random room: reverberation, a gentle colour, nothing below 25 Hz.
 
     The room is noise that dies away, the high frequencies faster, with a reverberation time of .15 to 1.5 s.
     `wettest` is the highest ratio of reverberant to direct amplitude.

@@ -278,9 +278,9 @@ def crackle(take: Take) -> np.ndarray:
 def chirp_tone(take: Take) -> np.ndarray:
     """A sine that sweeps, up or down, once or again and again."""
     ends_hz = np.log(np.array([take.log_uniform(120, 900), take.log_uniform(1800, 6800)])[:: take.rng.choice([1, -1])])
-    place = (take.time_s / take.duration_s * take.rng.integers(1, 5)) % 1
-    place = place ** take.log_uniform(0.6, 1.7)
-    return take.tone(np.exp(ends_hz[0] + (ends_hz[1] - ends_hz[0]) * place)) * np.exp(0.1 * take.wander(2))
+    phase = (take.time_s / take.duration_s * take.rng.integers(1, 5)) % 1
+    phase = phase ** take.log_uniform(0.6, 1.7)
+    return take.tone(np.exp(ends_hz[0] + (ends_hz[1] - ends_hz[0]) * phase)) * np.exp(0.1 * take.wander(2))
 
 
 def boing(take: Take) -> np.ndarray:

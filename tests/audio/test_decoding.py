@@ -380,3 +380,13 @@ def test_damage_anywhere_gives_sound_samples_or_a_reason(tmp_path, name, data):
     else:
         assert np.isfinite(samples).all()
         assert 0 < np.abs(samples).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"fLaC", b"\xff\xfb", b"\xff", b"RIFF\0\0\0\0WAVE", b"OggS", b"caff", b".snd", b"ID3"]
+)
+def test_a_file_that_ends_within_its_header_is_refused_with_a_reason(tmp_path, content):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableAudio, match=r"recording (cannot be decoded|is empty)"):
+        read_audio(path, RATE)

@@ -18,7 +18,7 @@ from pseudolabel.audio.clips import (
     encode,
     write_clips,
 )
-from pseudolabel.audio.growing import GrowingAudio, read_pieces
+from pseudolabel.audio.growing import GrowingAudio, read_span
 from pseudolabel.errors import InputError
 
 BLOCKS = [np.full(size, number + 1, np.uint8) for number, size in enumerate((3, 0, 5, 2))]
@@ -64,9 +64,9 @@ def test_nobody_waits_for_a_process_that_has_failed(tmp_path):
 def test_bytes_are_read_in_pieces_and_missing_ones_are_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("pseudolabel.audio.growing.PIECE_BYTES", 4)
     (tmp_path / "audio").write_bytes(bytes(range(12)))
-    assert [piece.tolist() for piece in read_pieces(tmp_path / "audio", 1, 10)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+    assert [piece.tolist() for piece in read_span(tmp_path / "audio", 1, 10)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
     with pytest.raises(InputError, match="2 bytes of audio are missing"):
-        list(read_pieces(tmp_path / "audio", 4, 10))
+        list(read_span(tmp_path / "audio", 4, 10))
 
 
 @pytest.mark.parametrize("n_samples", [(LEAST_IN_PLACE // 2,), (5_000, 1, 70_000), (300_000,) * 3])

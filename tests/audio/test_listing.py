@@ -156,7 +156,7 @@ def test_broken_links_are_listed_with_their_reason(tmp_path):
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
     for clip_id, source in find_audio(tmp_path).items():
-        with pytest.raises(UnreadableAudio, match="is a link to a file that is not there"):
+        with pytest.raises(UnreadableAudio, match="is a link to a missing file"):
             read_audio(source, RATE)
         assert clip_id in ("gone", "circle")
 
