@@ -328,22 +328,19 @@ def _estimate(options: EstimateOptions, out: Path) -> None:
         raise vocabulary.unknown(class_id, path, "Give the --vocabulary that the ledger was made with.")
     estimates = result.estimates(sample, judgements, ledger, vocabulary)
     weighed, scores = weigh(sample, judgements.combined()), float_column(ledger, "score")
-    lines = [f"{out}:", *result.result_lines(estimates)]
-    thresholds = None
+    new = point = target = None
     if options.target_precision is not None:
         target = Target(options.target_precision, options.sure)
         before, class_of = thresholds_before(path, ledger, vocabulary), ledger["class_id"].to_pylist()
-        own_judged = options.own_judged or OWN_JUDGED
-        thresholds, point = thresholds_for(target, before, weighed, class_of, scores, own_judged)
-        lines += result.threshold_lines(thresholds, point, target, out / THRESHOLDS)
+        new, point = thresholds_for(target, before, weighed, class_of, scores, options.own_judged or OWN_JUDGED)
     with whole_folder(out, options.overwrite, "review") as made:
         result.write_estimates(made, estimates)
         result.write_curve(made, precision_curve(weighed, scores))
         result.write_reviewed(made / "reviewed.csv", ledger, result.decided_additions(sample, judgements))
-        if thresholds is not None:
-            result.write_thresholds(made / THRESHOLDS, thresholds, vocabulary)
+        if new is not None:
+            result.write_thresholds(made / THRESHOLDS, new, vocabulary)
         write_run_record(made, run_record("review", asdict(options), inputs))
-    print("\n".join(lines))
+    print(f"{out}:\n{result.result_text(estimates, new, point, target, out / THRESHOLDS)}")
 
 
 def _ledger_of(sample: Sample, options: EstimateOptions) -> Path:

@@ -24,6 +24,12 @@ def render_parts(package: str, name: str, /, **facts: object) -> Iterator[str]:
     yield from _environment(package).get_template(name).generate(facts)
 
 
+def render_paragraphs(package: str, name: str, /, **facts: object) -> list[str]:
+    """Return the paragraphs of what `render` returns, each on one line."""
+    paragraphs = render(package, name, **facts).split("\n\n")
+    return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
+
+
 @cache
 def _environment(package: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined

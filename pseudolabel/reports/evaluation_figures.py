@@ -100,23 +100,18 @@ def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     changes = np.stack([row.class_mean(against, "ap") - base for row in rows])
     n_positive = rows[0].runs[0].classes[against]["n_positive"]
     scored = np.flatnonzero(np.isfinite(changes).all(axis=0))
-    order = scored[np.argsort(changes[:, scored].mean(axis=0), kind="stable")]
+    order = scored[np.argsort(changes[:, scored].mean(axis=0), kind="stable")][::-1]
     n_hidden = max(len(order) - CLASSES_SHOWN, 0)
     if n_hidden:
         order = np.concatenate([order[: CLASSES_SHOWN // 2], order[-(CLASSES_SHOWN // 2) :]])
     names = [f"{_short(evaluation.class_names[k])} ({int(n_positive[k])})" for k in order]
-
-    figure, panels = panels_of(1.3 + 0.21 * len(order), len(rows), sharey=True, sharex=True)
-    heights = np.arange(len(order))
+    figure, panels, heights = _class_panels(names, 1.3 + 0.21 * len(names), len(rows), sharex=True)
     for axes, row, change in zip(panels, rows, changes, strict=True):
         axes.barh(heights, change[order], 0.75, color=np.where(change[order] >= 0, BLUE, VERMILION))
         axes.axvline(0, color="black", lw=0.8)
         mean = Spread(float(change[scored].mean()), None, 1).signed() if len(scored) else "-"
         axes.set_title(f"{row.name}\nmean {mean}", fontsize=10)
-        axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=4 if len(rows) > 2 else 8)
-        axes.margins(y=0.01)
-    panels[0].set_yticks(heights, names, fontsize=8.5)
     figure.supxlabel("change of AP against the row 'weak'", fontsize=10)
     caption = (
         f"AP against the {evaluation.word(against)} labels, means over seeds; in brackets the class's positive clips. "
@@ -132,8 +127,7 @@ def _labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
     with_truth = "labels_before" in judged
     size = "true" if with_truth else "before"
     classes = _largest(judged["by_class"], lambda row: row[size] + row["added"])
-    heights = np.arange(len(classes))[::-1]
-    figure, (axes,) = panels_of(1.4 + 0.23 * len(classes))
+    figure, (axes,), heights = _class_panels(_names(classes), 1.4 + 0.23 * len(classes))
     left = np.zeros(len(classes))
     for values, colour, label in _label_bars(classes, with_truth):
         axes.barh(heights, values, 0.72, left, color=colour, label=label)
@@ -142,10 +136,7 @@ def _labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
         true = [row["true"] for row in classes]
         axes.plot(true, heights, "|", color="white", ms=14, mew=4, ls="none")
         axes.plot(true, heights, "|", color="black", ms=13, mew=1.8, ls="none", label="true labels")
-    axes.set_yticks(heights, [_short(row["name"]) for row in classes], fontsize=8.5)
     axes.set(xlabel="clips with the label")
-    axes.grid(axis="y", visible=False)
-    axes.margins(y=0.01)
     axes.legend(frameon=False, ncols=5, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9, columnspacing=1.2)
     caption = f"Training list before and after {name}."
     if with_truth:
@@ -173,8 +164,7 @@ def _additions_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
     """Precision and recall of the additions of each class with any added or missing."""
     candidates = [row for row in judged["by_class"] if row["added"] or row["missing"]]
     classes = _largest(candidates, lambda row: row["missing"] + row["added"])
-    heights = np.arange(len(classes))[::-1]
-    figure, panels = panels_of(1.3 + 0.23 * len(classes), 2, sharey=True)
+    figure, panels, heights = _class_panels(_names(classes), 1.3 + 0.23 * len(classes), 2)
     overall = judged["by_error"]["all"]
     of_rates = (
         ("precision", "right of the added", "judged", BLUE),
@@ -192,11 +182,25 @@ def _additions_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9, borderpad=0.1)
         axes.set(xlim=(0, 1.28), xlabel=f"{rate}: {meaning}")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-        axes.grid(axis="y", visible=False)
-        axes.margins(y=0.01)
-    panels[0].set_yticks(heights, [_short(row["name"]) for row in classes], fontsize=8.5)
     caption = "Classes by how many labels were missing or added; no bar: nothing was added, or nothing was missing."
     return figure, f"Additions by class, {name}", caption + _hidden(candidates, classes)
+
+
+def _class_panels(
+    names: Sequence[str], height_in: float, n: int = 1, **options: object
+) -> tuple[Figure, list[Axes], np.ndarray]:
+    """Return a figure whose panels have a line for each class, and the heights of the lines, the first at the top."""
+    figure, panels = panels_of(height_in, n, sharey=True, **options)
+    heights = np.arange(len(names))[::-1]
+    panels[0].set_yticks(heights, names, fontsize=8.5)
+    for axes in panels:
+        axes.grid(axis="y", visible=False)
+        axes.margins(y=0.01)
+    return figure, panels, heights
+
+
+def _names(classes: Sequence[dict]) -> list[str]:
+    return [_short(row["name"]) for row in classes]
 
 
 def _largest(classes: list[dict], size: Callable[[dict], float]) -> list[dict]:

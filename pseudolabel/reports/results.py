@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel.formatting import fraction, percent, plural
@@ -12,13 +13,14 @@ from pseudolabel.reports.evaluation import NOISY, TRUTH, Evaluation
 from pseudolabel.reports.result_tables import TYPE_WORDS, additions_table, further_tables, rows_table
 from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Row, Spread
 from pseudolabel.reports.text_tables import Table, count_range
-from pseudolabel.scores.metrics import METRICS, metrics_of
-from pseudolabel.templates import render
+from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
+from pseudolabel.templates import render, render_paragraphs
 
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 FEW = 3  # seeds a row below which nothing is said about chance
 TERMINAL_WIDTH = 100
+FORMATS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
 
 RESULTS_HEAD = "# Results"  # the first line of results.md
 
@@ -117,108 +119,62 @@ def _difference(ours: Spread, theirs: Spread) -> str:
 
 def enhancement_sentences(evaluation: Evaluation) -> list[str]:
     """Return, for each enhanced list, what was added and how much of it is right."""
-    return [_enhancement(name, judged) for name, judged in evaluation.enhanced.items()]
-
-
-def _enhancement(name: str, judged: dict) -> str:
-    types = ", ".join(
-        f"{row['added']:,} {TYPE_WORDS.get(error, error)}"
-        for error, row in judged["by_error"].items()
-        if error != "all" and row["added"]
-    )
-    more = "" if judged["added_percent"] is None else f" ({percent(judged['added_percent'])} more)"
-    text = (
-        f"{name} added {plural(judged['n_added'], 'label')}{more} of {plural(judged['n_classes_touched'], 'class')}"
-        f" to {judged['n_clips_touched']:,} of {plural(judged['n_clips'], 'clip')}{': ' + types if types else ''}."
-    )
-    if "labels_before" not in judged:
-        return text
-    overall, before, after = judged["by_error"]["all"], judged["labels_before"], judged["labels_after"]
-    text += (
-        f" {overall['right']:,} of them are right (precision {fraction(overall['precision'])}), "
-        f"of {overall['missing']:,} that were missing (recall {fraction(overall['recall'])}). "
-        f"The list went from precision {fraction(before['precision'])} and recall {fraction(before['recall'])} "
-        f"to {fraction(after['precision'])} and {fraction(after['recall'])}."
-    )
-    if n_hopeless := judged.get("n_missing_not_proposed"):
-        text += (
-            f" {n_hopeless:,} of the missing labels have no relative among the given ones, so no rule could propose "
-            "them."
-        )
-    if judged["n_clips_without_truth"]:
-        text += f" {plural(judged['n_clips_without_truth'], 'clip')} without true labels are not judged."
-    return text
+    sentences = []
+    for name, judged in evaluation.enhanced.items():
+        added = {error: row["added"] for error, row in judged["by_error"].items() if error != "all" and row["added"]}
+        types = [f"{n:,} {TYPE_WORDS.get(error, error)}" for error, n in added.items()]
+        facts = {**judged["by_error"]["all"], **judged, "name": name, "types": types, **FORMATS}
+        sentences += render_paragraphs("pseudolabel.reports", "enhancement.txt.j2", **facts)
+    return sentences
 
 
 def notes(evaluation: Evaluation) -> list[str]:
     """Return what a reader of the table of rows must know."""
-    texts = [_legend(evaluation), *evaluation.remarks]
-    single = [row.name for row in evaluation.rows if len(row.runs) == 1]
-    if single:
-        texts.append(f"One run, so no spread: {', '.join(single)}.")
-    names = {row.name for row in evaluation.rows}
-    absent = [name for name in STANDARD_ROWS if name not in names]
-    if absent and names & set(STANDARD_ROWS):
-        texts.append(f"Not run at this scale: {', '.join(absent)}.")
-    texts += _teacher_note(evaluation) + _last_evaluations(evaluation) + _unscored_classes(evaluation)
-    for row in evaluation.rows:
-        if n_seen := sum(row.recorded("n_seen")):
-            texts.append(f"Caution: {row.name} was trained on {plural(n_seen, 'clip')} that it is evaluated on here.")
-    if evaluation.missing:
-        listed = plural(len(evaluation.missing), "listed clip")
-        texts.append(f"{listed} without audio, scores or true labels: see missing.csv.")
-    return texts
+    rows, columns = evaluation.rows, evaluation.columns()
+    names, shown = {row.name for row in rows}, {column.metric for column in columns}
+    f1_alone = any(column.heading == column.metric.heading for column in columns)
+    return render_paragraphs(
+        "pseudolabel.reports",
+        "notes.txt.j2",
+        metrics=[metric for metric in METRICS.values() if metric in shown],
+        f1_against=evaluation.word(evaluation.main) if f1_alone else "",
+        remarks=evaluation.remarks,
+        single=[row.name for row in rows if len(row.runs) == 1],
+        absent=[name for name in STANDARD_ROWS if name not in names] if names & set(STANDARD_ROWS) else [],
+        teacher_clips=_train_clips(rows, ("teacher",)),
+        student_clips=_train_clips(rows, STUDENT_ROWS),
+        last_evaluations=_last_evaluations(rows),
+        unscored=_unscored_classes(evaluation),
+        seen=[(row.name, sum(row.recorded("n_seen"))) for row in rows if sum(row.recorded("n_seen"))],
+        n_missing=len(evaluation.missing),
+        **FORMATS,
+    )
 
 
-def _legend(evaluation: Evaluation) -> str:
-    """Return what the headings of the table of rows mean."""
-    columns = evaluation.columns()
-    shown = dict.fromkeys(column.metric for column in columns)
-    texts = [f"{metric.heading}: {metric.meaning}" for metric in METRICS.values() if metric in shown]
-    if any(column.heading == column.metric.heading for column in columns):
-        texts.append(f"F1 against the {evaluation.word(evaluation.main)} labels")
-    texts += ["mean ± standard deviation over seeds", "clips: training clips"]
-    return "; ".join([*texts, "seconds: training time of one run, mean."])
+def _train_clips(rows: Sequence[Row], names: Sequence[str]) -> list[int]:
+    return sorted({n for row in rows if row.name in names for n in row.recorded("n_train_clips")})
 
 
-def _last_evaluations(evaluation: Evaluation) -> list[str]:
-    """Return the mean over the last five evaluations of each row that has it: no choice of an epoch improves it."""
-    texts = []
-    rows = [row for row in evaluation.rows if row.scale == evaluation.rows[0].scale]
-    for option in ("map", "d-prime"):
-        metric = metrics_of(option)[0]
-        means = [(row.base, row.last_evaluations().get(option)) for row in rows]
-        listed = ", ".join(f"{name} {mean.text(metric.digits)}" for name, mean in means if mean)
-        if listed:
-            texts.append(f"Mean over the last 5 evaluations, {metric.heading} on the validation list: {listed}.")
-    return texts
+def _last_evaluations(rows: Sequence[Row]) -> list[tuple[Metric, list[tuple[str, Spread]]]]:
+    """Return the mean over the last evaluations of each row that has it: no choice of an epoch improves it."""
+    means = {row.base: row.last_evaluations() for row in rows if row.scale == rows[0].scale}
+    by_option = {
+        option: [(name, spreads[option]) for name, spreads in means.items() if option in spreads]
+        for option in ("map", "d-prime")
+    }
+    return [(metrics_of(option)[0], spreads) for option, spreads in by_option.items() if spreads]
 
 
-def _teacher_note(evaluation: Evaluation) -> list[str]:
-    teacher = evaluation.row("teacher")
-    students = [row for row in evaluation.rows if row.name in STUDENT_ROWS]
-    ours = sorted({n for row in students for n in row.recorded("n_train_clips")})
-    theirs = sorted(set(teacher.recorded("n_train_clips"))) if teacher else []
-    if not ours or not theirs or ours == theirs:
-        return []
-    return [
-        f"The teacher was trained on another list than the students: {count_range(theirs)} clips, they on "
-        f"{count_range(ours)}. Part of what a student gains from its scores comes from those clips."
-    ]
-
-
-def _unscored_classes(evaluation: Evaluation) -> list[str]:
-    texts = []
+def _unscored_classes(evaluation: Evaluation) -> list[tuple[str, int, int]]:
+    """Return (labels, classes without a positive clip, classes) of each set that has such classes."""
     runs = [run for row in evaluation.rows for run in row.runs]
+    unscored = []
     for against in evaluation.measured_against:
         metrics = next(run.metrics[against] for run in runs if against in run.metrics)
         n_left_out = metrics["n_classes"] - metrics["n_classes_scored"]
         if n_left_out:
-            texts.append(
-                f"{plural(n_left_out, 'class')} of {metrics['n_classes']} without a positive clip in the "
-                f"{evaluation.word(against)} labels left out of mAP."
-            )
-    return texts
+            unscored.append((evaluation.word(against), n_left_out, metrics["n_classes"]))
+    return unscored
 
 
 def files(evaluation: Evaluation) -> list[tuple[str, Path]]:

@@ -1,4 +1,4 @@
-"""Result of a review: the estimates as JSON and tables, the judged ledger, and a few lines for the terminal."""
+"""Result of a review: the estimates as JSON and tables, the judged ledger, and a text for the terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pseudolabel.reviews.items import BY_RULE, Item, Sample
 from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement
 from pseudolabel.reviews.precision import METHOD, Estimate, weigh
 from pseudolabel.reviews.stratified import band_names, band_numbers, levels_of
+from pseudolabel.templates import render
 
 PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, and their keys
 ROWS = ("part", "name", "additions", "judged", "unsure", "precision", "low", "high", "effective_n")
@@ -148,48 +149,15 @@ def write_thresholds(path: Path, new: Mapping[str, NewThreshold], vocabulary: Vo
     write_csv(path, ("class_id", "name", "threshold", "rule"), rows)
 
 
-def result_lines(found: Mapping) -> list[str]:
-    """Return the estimates for the terminal."""
-    overall = found["overall"]
-    lines = [f"precision of {overall['additions']:,} additions: {_precision(overall)}"]
-    if overall["unsure"]:
-        lines.append(
-            f"  unsure: {overall['unsure']}, left out; {overall['if_unsure_wrong']:.3f} if all were wrong, "
-            f"{overall['if_unsure_right']:.3f} if all were right"
-        )
-    lines += [f"  type {row['error']}: {_precision(row)} of {row['additions']:,}" for row in found["by_error"]]
-    for row in found["by_band"]:
-        band = "added by rule" if row["band"] == BY_RULE else f"score {row['band']}"
-        lines.append(f"  {band}: {_precision(row)} of {row['additions']:,}")
-    for name, row in (found["judges"]["reliability"] or {}).items():
-        share = "not judged" if row["share"] is None else _interval(row, "share")
-        lines.append(f"  judge's {name.replace('_', ' ')}: {share}, {row['judged']} decoys")
-    if overall.get("corrected"):
-        lines.append(f"  corrected by it: {_interval(overall['corrected'])}")
-    for row in found["judges"]["agreement"]:
-        kappa = "undefined" if row["kappa"] is None else f"{row['kappa']:.3f}"
-        lines.append(f"  {' and '.join(row['judges'])}: {row['items']} items in common, kappa {kappa}")
-    return lines
-
-
-def threshold_lines(new: Mapping[str, NewThreshold], point: Point, target: Target, thresholds: Path) -> list[str]:
-    """Return the new thresholds for the terminal."""
-    rules, estimate = [row.rule for row in new.values()], point.estimate
-    lines = [
-        f"  floor {point.floor:.4g}: precision {_interval(vars(estimate))} of {point.additions:,} additions with a "
-        f"score, {estimate.judged} judged",
-    ]
-    if not target.sure:
-        lines.append("  chosen by the judgements that estimate it: as likely as not a little too low (--sure: rarely)")
-    if OWN in rules or NONE_REACHES in rules:
-        n_own, n_none = rules.count(OWN), rules.count(NONE_REACHES)
-        lines.append(f"  classes with a floor of their own: {n_own}; without one: {n_none}")
-    return [*lines, f"  with the same options: python -m pseudolabel.enhance --threshold {thresholds}"]
-
-
-def _precision(row: Mapping) -> str:
-    return "none judged" if row["precision"] is None else f"{_interval(row)}, {row['judged']} judged"
-
-
-def _interval(row: Mapping, key: str = "precision") -> str:
-    return f"{row[key]:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+def result_text(
+    estimates: Mapping,
+    new: Mapping[str, NewThreshold] | None,
+    point: Point | None,
+    target: Target | None,
+    thresholds: Path,
+) -> str:
+    """Return the estimates and, where there are any, the new thresholds for the terminal."""
+    rules = [row.rule for row in (new or {}).values()]
+    counts = {"n_own": rules.count(OWN), "n_none": rules.count(NONE_REACHES)}
+    facts = {"point": point, "target": target, "thresholds": thresholds, "by_rule": BY_RULE, **counts}
+    return render("pseudolabel.reviews", "result.txt.j2", **estimates, **facts).rstrip()
