@@ -75,10 +75,10 @@ PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its se
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(VerbOptions, ListOptions):
+class PrepareOptions(ListOptions, VerbOptions):
     """Which recordings become clips, how, and which lists speak of them."""
 
-    audio: Path | None = option(None, "folder of recordings and tar shards (default: WORK/scenes)")
+    audio: Path | None = option(None, "folder of recordings and tar shards (default: WORK/scenes)", metavar="FOLDER")
     segments: Path | None = option(
         None, "clips are these seconds of the recordings: file,start,end and optionally clip_id", metavar="CSV"
     )
@@ -87,11 +87,13 @@ class PrepareOptions(VerbOptions, ListOptions):
     balanced: tuple[Path, ...] = option((), "label lists of balanced training clips", metavar="LIST")
     validation: tuple[Path, ...] = option((), "label lists of held-out clips", metavar="LIST")
     eval: tuple[Path, ...] = option((), "label lists of evaluation clips", metavar="LIST")
-    groups: Path | None = option(None, "CSV with clip_id,group (default: clips.csv beside the folder of --audio)")
-    sample_rate: int = option(16_000, "Hz", COUNT)
+    groups: Path | None = option(None, "clip_id,group (default: clips.csv beside the folder of --audio)", metavar="CSV")
+    sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
     codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
-    limit_seconds: float | None = option(None, "keep only the first so many seconds of a recording", POSITIVE)
-    processes: int = option(rule=COUNT, factory=allowed_cores, help="default: the cores it may use")
+    limit_seconds: float | None = option(None, "only the first N seconds of a recording", POSITIVE, metavar="N")
+    processes: int = option(
+        rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
+    )
     stats: str | None = option(
         None,
         "mean and standard deviation of these features of all clips, of the existing or the new store",
@@ -100,7 +102,7 @@ class PrepareOptions(VerbOptions, ListOptions):
     front_end: tuple[tuple[str, object], ...] = option(
         (), "of --stats, e.g. n_mels=64 hop_s=.02", parse=name_value, metavar="NAME=VALUE"
     )
-    out: Path | None = option(None, "clip store (default: WORK/clips.h5)")
+    out: Path | None = option(None, "clip store (default: WORK/clips.h5)", metavar="FILE")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -80,7 +80,7 @@ class SimulateOptions(VerbOptions):
     min_sources: int = option(len(PARTS), "leave out recorded classes with fewer sources", COUNT, metavar="N")
     # z of the class priors rank ** -z; in validation and eval they are even
     imbalance: float = option(0.7, "exponent of the class priors of the full list; 0 is even", metavar="N")
-    seed: int = option(0, "decides everything that is random", metavar="N")
+    seed: int = option(0, "decides everything that is random (default: 0)", metavar="N")
     processes: int = option(
         rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
     )

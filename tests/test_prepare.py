@@ -20,6 +20,7 @@ import soundfile
 
 import pseudolabel.prepare as verb
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
@@ -611,3 +612,17 @@ def test_unknown_labels_are_left_out_on_request_and_said(work, capsys):
     assert (work / "labels.csv").read_text() == "clip_id,labels\na,ant\nb,\n"
     assert "l.tsv: 2 labels left out, of 1 classes that are not in the vocabulary" in capsys.readouterr().err
     assert json.loads((work / "clips.run.json").read_text())["labels_left_out"] == {"labels.csv": {"dog": 2}}
+
+
+def test_a_notebook_prepares_with_options_what_the_command_prepares(work):
+    assert prepare(work, "--limit-seconds", "0.2") == 0
+    by_command = (work / "clips.h5").read_bytes()
+    verb.prepare(verb.PrepareOptions(work=work, processes=1, limit_seconds=0.2, overwrite=True))
+    assert (work / "clips.h5").read_bytes() == by_command
+    for contradiction in (
+        {"add": True, "overwrite": True},
+        {"front_end": (("n_mels", 64),)},
+        {"labels": Path("a.csv")},
+    ):
+        with pytest.raises(InputError):
+            verb.PrepareOptions(**contradiction)

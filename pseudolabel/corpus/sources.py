@@ -74,14 +74,7 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     if not folder.is_dir():
         raise InputError("no such folder of sounds", folder, "Give --sounds FOLDER.")
     rows = read_csv(table)
-    columns = list(rows[0]) if rows else []
-    file_column = next((name for name in ("file", "filename") if name in columns), None)
-    class_column = next((name for name in ("class", "category") if name in columns), None)
-    if file_column is None or class_column is None:
-        absent = "file" if file_column is None else "class"
-        present = ", ".join(name for name in columns if name != "line") or "none"
-        remedy = "The header needs file,class[,source], or filename,category as in ESC-50."
-        raise InputError(f"column {absent!r} is missing; columns found: {present}", f"{table}:1", remedy)
+    file_column, class_column = _file_and_class_columns(list(rows[0]) if rows else [], table)
     esc50 = Vocabulary.load("esc50")
     result, seen = SoundTable([]), {}
     for row in rows:
@@ -101,6 +94,18 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
         absent = first_few(file for file, _ in result.skipped) or "the table names none with an AudioSet class"
         raise InputError(f"recordings are missing: {absent}", folder, f"Give the folder of the files in {table}.")
     return result
+
+
+def _file_and_class_columns(columns: list[str], table: Path) -> list[str]:
+    """Return the names of both columns; InputError where one is missing."""
+    pairs = ("file", "filename"), ("class", "category")
+    present = [next((name for name in pair if name in columns), "") for pair in pairs]
+    if not all(present):
+        absent = "class" if present[0] else "file"
+        listed = ", ".join(name for name in columns if name != "line") or "none"
+        remedy = "The header needs file,class[,source], or filename,category as in ESC-50."
+        raise InputError(f"column {absent!r} is missing; columns found: {listed}", f"{table}:1", remedy)
+    return present
 
 
 def source_of(file: str) -> str:
