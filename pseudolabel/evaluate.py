@@ -81,7 +81,7 @@ class CombineOptions(VerbOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.evaluations:
-            raise InputError("nothing to combine", "evaluate combine", "Name the work folders that were evaluated.")
+            raise InputError("nothing to combine", "", "Name the work folders that were evaluated.")
 
 
 # ---- one evaluation -------------------------------------------------------------------------------------------------

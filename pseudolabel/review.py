@@ -122,7 +122,7 @@ class EstimateOptions(VerbOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.judgements:
-            raise InputError("no judgements", "review estimate", "Name the files that judges downloaded from the page.")
+            raise InputError("no judgements", "", "Name the files that judges downloaded from the page.")
         for name, given in (("--sure", self.sure), ("--own-judged", self.own_judged is not None)):
             if given and self.target_precision is None:
                 raise InputError("is for new thresholds", name, "Give --target-precision P too.")

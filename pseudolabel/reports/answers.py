@@ -101,16 +101,19 @@ def answers_of_stores(
         for scale in scales:
             scores = store.read(scale, rows)
             of_clips = _of_clips(scores, None if scale == CLIP else store.n_windows(scale)[rows])
-            yield (
-                run_of_store(store.path).at_scale(window_name(scale)),
-                classes.apply(of_clips, store.class_ids, store.path),
-            )
+            run = run_of_store(store.path).at_scale(window_name(scale))
+            yield run, classes.apply(of_clips, store.class_ids, store.path)
 
 
 def answers_of_models(
-    folders: Sequence[Path], clips: ClipStore, clip_ids: Sequence[str], classes: ClassMap, batch_size: int, device,
+    folders: Sequence[Path],
+    clips: ClipStore,
+    clip_ids: Sequence[str],
+    classes: ClassMap,
+    batch_size: int,
+    device,
     scales: Sequence[str | float] = (CLIP,),
-) -> Iterator[Answer]:  # fmt: skip
+) -> Iterator[Answer]:
     """Yield each run, once for each scale, and its scores (N, targets) of the clips of a store."""
     from pseudolabel.models import load_model
     from pseudolabel.training.scoring import score_clips

@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const TICKS = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999];
 const CHART = { width: 380, height: 184, left: 8, right: 372, top: 34, middle: 96, bottom: 158 };
 
-// Return what stands in the figure: the drawing and its caption.
+// Return the drawing and its caption.
 function histogram(counts, [lowest, highest], name, score, threshold) {
   const drawing = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img" });
   const total = (values) => values.reduce((sum, value) => sum + value, 0).toLocaleString("en");
@@ -61,7 +61,7 @@ function key(kind) {
   return patch;
 }
 
-// Return a score with as many digits as say something.
+// Return a score with its meaningful digits.
 function shown(value) {
   return value >= 0.9995 || value < 0.0005 ? value.toPrecision(2) : value.toFixed(3);
 }

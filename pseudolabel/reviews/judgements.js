@@ -1,9 +1,9 @@
 "use strict";
-// Judgements: kept in this browser, taken back, written as CSV and read again. Nothing here touches the page.
+// Judgements: kept in this browser, undone, written as CSV and read again. Nothing here touches the page.
 
 const DECISIONS = ["right", "wrong", "unsure"];
 const COLUMNS = ["page", "item", "clip_id", "class_id", "error", "decision", "judge"];
-const MOST_STEPS = 2000; // that undo goes back
+const MOST_STEPS = 2000; // that can be undone
 
 class Judgements {
   constructor(content) {
@@ -14,7 +14,7 @@ class Judgements {
     this.read();
   }
 
-  // Take over what the browser has kept of this page.
+  // Restore what the browser has kept for this page.
   read() {
     let stored = {};
     try {
@@ -54,7 +54,7 @@ class Judgements {
     return counts;
   }
 
-  // Judge items, [[item, judgement], ...], as one step that undo takes back.
+  // Judge items, [[item, judgement], ...], as one step of undo.
   judge(judgements) {
     this.steps.push(judgements.map(([item]) => [item, this.made.get(item) || null]));
     this.steps.splice(0, this.steps.length - MOST_STEPS);
@@ -62,7 +62,7 @@ class Judgements {
     this.keep();
   }
 
-  // Take the last step back; return the items it was about, none where there is nothing to take back.
+  // Undo the last step; return its items, none where there is nothing to undo.
   undo() {
     const step = this.steps.pop() || [];
     for (const [item, before] of step) {
@@ -86,7 +86,7 @@ class Judgements {
     return lines.map((fields) => fields.map(quoted).join(",") + "\n").join("");
   }
 
-  // Judge as a downloaded file says; return the number of its judgements. Throws where it is not of this page.
+  // Take over the judgements of a downloaded file; return how many. Throws where they are not of this page.
   load(text) {
     const [header, ...rows] = parsedCsv(text);
     for (const name of ["page", "item", "clip_id", "class_id", "decision"]) {
@@ -104,7 +104,7 @@ class Judgements {
       if (!item || this.content.clips[item.clip].clip_id !== row.clip_id || item.class_id !== row.class_id) {
         throw new Error(`${place} is not about an item of this page.`);
       }
-      if (!DECISIONS.includes(decision)) throw new Error(`${place}: “${row.decision}” is no decision.`);
+      if (!DECISIONS.includes(decision)) throw new Error(`${place}: “${row.decision}” is not a decision.`);
       return [item.item, { decision, judge: row.judge || "" }];
     });
     if (judgements.length) this.judge(judgements);

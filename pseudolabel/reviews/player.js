@@ -26,7 +26,7 @@ class Player {
     return !this.audio.paused && !this.audio.ended;
   }
 
-  // Show the clip with its window, [start, length] in seconds or undefined; return false while its sound is not there.
+  // Show the clip with its window, [start, length] in seconds or undefined; return false until its sound has been read.
   show(clip, window) {
     const $ = this.$;
     this.audio.pause();
@@ -86,7 +86,7 @@ class Player {
     return `${this.duration ? (100 * time) / this.duration : 0}%`;
   }
 
-  // Return the address of a sound or picture, "" while the page is still being read.
+  // Return the address of a sound or picture, "" while the page is still loading.
   address(file, type) {
     if (!this.content.embedded) return file;
     if (this.addresses.has(file)) return this.addresses.get(file);
@@ -102,7 +102,7 @@ class Player {
     return this.addresses.get(file);
   }
 
-  // Read what is likely to be shown next, so that it is there at once.
+  // Load what is likely to be shown next.
   prepare(clip) {
     if (this.content.embedded || !clip.audio) return;
     this.ahead = [new Image(), new Audio()];
@@ -134,7 +134,7 @@ class Player {
     this.begin = null;
   }
 
-  // Bring playhead, slider, clock and button up to date, and again with every picture while it plays.
+  // Update playhead, slider, clock and button, with every frame while it plays.
   update() {
     const $ = this.$;
     if (this.playing && this.begin === null && this.audio.currentTime >= this.duration) this.audio.pause(); // silence follows
@@ -155,7 +155,7 @@ class Player {
 
   fail() {
     if (!this.audio.getAttribute("src")) return;
-    const beside = this.content.embedded ? "" : " Does the folder “audio” still lie beside this page?";
+    const beside = this.content.embedded ? "" : " Is the folder “audio” still beside this page?";
     this.$("message").textContent = `This clip could not be played.${beside}`;
   }
 }

@@ -27,12 +27,12 @@ from pseudolabel.reviews.judgements import RIGHT, UNSURE, WRONG
 
 METHOD = "stratified estimate, 95 % Wilson interval on the effective sample size"
 Z = 1.959963984540054  # standard normal quantile of a two-sided 95 % interval
-LEAST = 2  # decided items of a stratum; strata with fewer join their neighbour
+MIN_DECIDED = 2  # items of a stratum; strata with fewer join their neighbour
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with its 95 % interval, from how many items; effective_n as of a simple random sample."""
+    """A share with its 95 % interval, the items judged, and the size of a simple random sample of like precision."""
 
     precision: float | None
     low: float
@@ -55,7 +55,7 @@ class Weighed:
     fractions: np.ndarray
 
     def estimate(self, chosen: np.ndarray | None = None) -> Estimate:
-        """Return the estimate for all additions, or for the part that (n,) bool `chosen` is of."""
+        """Return the estimate for all additions, or for those of which (n,) bool `chosen` marks the items."""
         chosen = np.ones(len(self.items), bool) if chosen is None else chosen
         n, total = int(chosen.sum()), float(self.weights[chosen].sum())
         if not n:
@@ -98,7 +98,7 @@ def weigh(sample: Sample, decisions: Mapping[str, str], unsure_as: str | None = 
 
     Args:
         decisions: {item: right, wrong or unsure}; items that are missing were not judged.
-        unsure_as: `right` or `wrong` to count unsure ones as such; by default they are left out.
+        unsure_as: `right` or `wrong`: what unsure ones count as; by default they are left out.
 
     Raises:
         InputError: not one addition was decided.
@@ -134,7 +134,7 @@ def _neighbours(strata: Mapping[str, int], of_items: list[str]) -> tuple[dict[st
     for name, size in strata.items():
         group_of[name] = len(sizes)
         open_size, open_decided = open_size + size, open_decided + decided[name]
-        if open_decided >= min(LEAST, open_size):
+        if open_decided >= min(MIN_DECIDED, open_size):
             sizes.append(open_size)
             open_size = open_decided = 0
     if open_size:

@@ -15,9 +15,9 @@ const TYPES = {
 };
 const ANY = "all";
 let current = 0;
-let waiting = false; // for sound that stands further down in the page
-let byPointer = false; // whether the last thing done was done with mouse or finger
-let listening = false; // whether anything was done: browsers play nothing before
+let waiting = false; // for sound further down in a page that is still loading
+let byPointer = false; // whether the last action was by mouse or finger
+let listening = false; // whether anything was done: before, browsers play nothing
 
 const nameOf = (classId) => content.names[classId] || classId;
 const typeOf = (item) => (item.kind === "added" ? item.error : item.kind);
@@ -136,14 +136,14 @@ function showSource(item, clip) {
   if (clip.video) {
     const start = clip.video.start_s;
     const at = Math.floor(start + (item.window?.[0] || 0));
-    if (start === null) $("source").append(link(0, "Source video"), "; where in it the clip begins is not known.");
+    if (start === null) $("source").append(link(0, "Source video"), "; where the clip begins in it is unknown.");
     else $("source").append(link(at, `Source video at ${at} s`));
     if (start !== null && item.window) $("source").append(" ", link(start, `clip from ${Math.floor(start)} s`));
   }
   if (!clip.audio) $("source").prepend(clip.video ? "No sound here. " : "No sound here, and no known source.");
 }
 
-// Bring everything up to date that depends on judgements.
+// Update everything that depends on judgements.
 function refresh() {
   const counts = judgements.counts();
   const n = judgements.made.size;
@@ -201,7 +201,7 @@ function step(direction) {
 function undo() {
   const taken = judgements.undo();
   if (!taken.length) return say("Nothing to undo.");
-  say(taken.length > 1 ? `${taken.length} judgements taken back.` : "Judgement taken back.");
+  say(taken.length > 1 ? `${taken.length} judgements undone.` : "Judgement undone.");
   show(items.findIndex((item) => item.item === taken[0]));
 }
 
@@ -249,7 +249,7 @@ const KEYS = {
   d: download,
 };
 
-// Return whether the element that has the focus needs this key for itself.
+// Return whether the focused element needs this key.
 function takesKey(element, key) {
   if (element.matches("input[type=text], select")) return true;
   if (element.matches("input[type=range]")) return key.startsWith("Arrow");

@@ -19,24 +19,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import ERROR_NAMES, index_in
 from pseudolabel.reviews.items import ADDED, BY_RULE, Item
 
-TYPES = ("I", "II", "I+II")
+TYPES = ERROR_NAMES[1:]
 NEEDED = ("error", "because", "score", "threshold", "window_s", "onset_s")
-LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average weights grow uneven
-EVEN_SHARE = 4  # this part of the budget may go to strata that their size alone would give less than the others
+LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average, weights grow uneven
+EVEN_SHARE = 4  # a quarter of the budget may go to strata that would get less by their size
 EDGE_DIGITS = 2
 FINENESS = (("type", "band", "class"), ("type", "band"), ("type",), ())  # of strata, finest first
 
 
 class Level(NamedTuple):
-    """What rows of a ledger are divided by: the number (M,) of each row, and the names that the numbers mean."""
+    """A division of a ledger's rows: the number (M,) of each row's part, and the names of the parts."""
 
     numbers: np.ndarray
     names: tuple[str, ...]
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of rows of each name that has any."""
+        """Return the number of rows of each part that has any."""
         counts = np.bincount(self.numbers, minlength=len(self.names)).tolist()
         return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
@@ -98,28 +99,25 @@ def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> 
         InputError: a column is missing, or an error type is not one of I, II and I+II.
     """
     _check_columns(ledger, NEEDED, source)
-    types = pc.fill_null(pc.index_in(ledger["error"], value_set=pa.array(TYPES)), -1).to_numpy()
+    types = index_in(ledger["error"], TYPES)
     for row in np.flatnonzero(types < 0)[:1].tolist():
         error = ledger["error"][row].as_py()
         raise InputError(f"error {error!r} in data row {row + 1} is not one of {', '.join(TYPES)}", source)
     class_ids = sorted(pc.unique(ledger["class_id"]).to_pylist())
-    classes = pc.index_in(ledger["class_id"], value_set=pa.array(class_ids, pa.string())).to_numpy()
     return {
-        "type": Level(types.astype(np.int64), TYPES),
+        "type": Level(types, TYPES),
         "band": Level(band_numbers(float_column(ledger, "score"), edges), band_names(edges)),
-        "class": Level(classes.astype(np.int64), tuple(class_ids)),
+        "class": Level(index_in(ledger["class_id"], class_ids), tuple(class_ids)),
     }
 
 
 def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.ndarray:
-    """Return how many of `total` items each stratum gets: its share of the rows, but at least `least` of them.
+    """Return how many of `total` items each stratum gets: in proportion to its rows (H,), but at least `least`.
 
-    Args:
-        sizes: (H,) rows of each stratum.
-        least: lifted to it, or to all rows of a smaller stratum; the others share what is left.
+    A stratum of fewer rows than `least` gets them all; the others share the rest.
 
     Raises:
-        InputError: `total` is smaller than what `least` asks for.
+        InputError: `total` is smaller than what `least` needs.
     """
     sizes = np.asarray(sizes, np.int64)
     floors = np.minimum(sizes, least)

@@ -182,7 +182,7 @@ def test_download_reads_back_here_and_on_another_copy_of_the_page(shown, tmp_pat
         (("{page}", "0123456789ab"), "is of page “0123456789ab”"),
         ((",t00,", ",t07,"), "is not about an item of this page"),
         ((",0001,", ",0009,"), "is not about an item of this page"),
-        (("right", "rihgt"), "“rihgt” is no decision"),
+        (("right", "rihgt"), "“rihgt” is not a decision"),
         (("decision", "verdict"), "has no column “decision”"),
         (("t00", 't"00'), "not CSV"),
     ],
@@ -255,7 +255,7 @@ def test_clip_without_sound_shows_the_link_to_its_window(tmp_path, tone_sample, 
     assert [link.get_attribute("href")[-5:] for link in links.all()] == ["t=32s", "t=30s"]
     press(page, " ", "1", " ")  # nothing to play is no error
     assert item(page) == 2
-    assert "where in it the clip begins is not known" in text(page, "source")
+    assert "where the clip begins in it is unknown" in text(page, "source")
     assert page.get_attribute("#source a", "href").endswith("t=0s")
     press(page, "1")
     assert "no known source" in text(page, "source") and item(page) == 3
