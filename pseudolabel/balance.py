@@ -12,8 +12,8 @@ balance.txt and drawn in balance.png; run.json. On request: weights.csv (--rule 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +21,8 @@ import numpy as np
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.blocks import only_run
-from pseudolabel.cli import (
-    add_label_options,
-    default_output,
-    needed_file,
-    non_negative,
-    non_negative_int,
-    positive_int,
-    read_labels,
-    run_verb,
-    verb_parser,
-    vocabulary_source,
-)
+from pseudolabel.cli import default_output, needed_file, read_labels, vocabulary_source
+from pseudolabel.command import Command, run_command
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.balancing import (
     MOORE_BETAS,
@@ -49,13 +39,143 @@ from pseudolabel.labels.balancing import (
 from pseudolabel.labels.splits import held_out_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import LABELS, RUN, VALIDATION
+from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, ListOptions, VerbOptions, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_lists, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
+TRAINING = "training.csv"
 LONG_EPOCH = 10  # times the clips: repeating them costs more than drawing with weights
-RULES = {"sum": "PSLA's sum rule: weights.csv", "max": "Moore et al.'s max rule with --beta: factors.csv"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceOptions(VerbOptions, ListOptions):
+    """Which lists are measured, and what is written beside the tables."""
+
+    labels: tuple[Path, ...] = option((), "label lists, taken together (default: WORK/labels.csv)", metavar="LIST")
+    enhanced: tuple[Path, ...] = option(
+        (),
+        "the same clips enhanced, lists or folders (default: WORK/enhanced-*, none with --labels)",
+        metavar="LIST",
+    )
+    betas: tuple[float, ...] = option(MOORE_BETAS, "exponents of the table", NON_NEGATIVE, metavar="B")
+    rule: tuple[str, ...] = option(
+        (),
+        "write per clip: sum, PSLA's sum rule: weights.csv; max, Moore et al.'s max rule with --beta: factors.csv",
+        choices=("sum", "max"),
+    )
+    beta: float = option(0.3, "exponent of factors.csv (default: 0.3, best d' in the paper)", NON_NEGATIVE)
+    validation_clips: int | None = option(
+        None,
+        "also hold out a validation list with at least N clips of each class (the paper: 5)",
+        COUNT,
+        flag="--validation-clips --hold-out",
+        metavar="N",
+    )
+    seed: int = option(0, "which clips are held out (default: 0)", WHOLE)
+    out: Path | None = option(None, "folder to write (default: WORK/balance)")
+
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The files and folders that are named."""
+        return (*self.labels, *self.enhanced)
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        return default_output(self, "balance", *self.named)
+
+    @property
+    def lists(self) -> tuple[Path, ...]:
+        """The label lists to measure."""
+        return self.labels or (needed_file(self, None, LABELS, "--labels", *self.enhanced),)
+
+
+def balance(options: BalanceOptions) -> str:
+    """Read the lists and write the folder; return the tables as text."""
+    out = options.folder
+    with only_run(out):
+        refuse_foreign(out, options.overwrite, "balance")
+        return _measure(options, out)
+
+
+def _measure(options: BalanceOptions, out: Path) -> str:
+    inputs, paths, enhanced = Inputs(), options.lists, options.enhanced
+    if not options.named:
+        enhanced = sorted(path.parent for path in options.work.glob(f"enhanced-*/{LABELS}"))
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *options.named)))
+    for path in [*paths, *(path / LABELS if path.is_dir() else path for path in enhanced)]:
+        inputs.read(path)
+    refuse_input_as_output(out, inputs.sha256)
+    labels = read_labels(options, paths, vocabulary, own=not options.labels)
+    _refuse_unlabelled(labels, paths[0])
+    lists = {GIVEN: labels, **read_enhanced(enhanced, labels, options)}
+    with whole_folder(out, options.overwrite, "balance") as folder:
+        lines = [write_balance(folder, lists, options.betas)]
+        files = write_drawing(folder, lists, options.rule, options.beta)
+        if options.validation_clips:
+            lines.append("\n" + write_split(folder, labels, options.validation_clips, options.seed))
+        record = {**run_record("balance", asdict(options), inputs, options.seed), "labels_left_out": labels.left_out}
+        write_run_record(folder, record)
+    written = ", ".join(["statistics.csv", "classes.csv", "betas.csv", "balance.png", *files])
+    return "\n".join(lines) + f"\n\nwrote {out}: {written}"
+
+
+def plan(options: BalanceOptions) -> str:
+    """Return what a dry run says of the folder, after checking what can be known."""
+    out, paths, enhanced = options.folder, options.lists, options.enhanced
+    dry_run.refuse_absent(*paths, *enhanced)
+    dry_run.refuse_folder(out, options.overwrite, "balance")
+    check_vocabulary(vocabulary_source(options, *options.named))
+    refuse_input_as_output(out, [*paths, *enhanced])
+    check_lists(options.format if options.labels else None, *paths)
+    check_lists(None, *names_of(enhanced).values())
+    dry_run.promise(out, RUN, *([VALIDATION, TRAINING] if options.validation_clips else []))
+    return f"would write {out}: how uneven the classes of {first_few(paths)} are"
+
+
+# ---- lists ------------------------------------------------------------------------------------------------------
+
+
+def names_of(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return list name -> file of label lists, or of folders that `enhance` wrote; a labels.csv is named by its folder.
+
+    Raises:
+        InputError: two have the same name.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        file = path / LABELS if path.is_dir() else path
+        name = file.resolve().parent.name if file.name == LABELS else file.name.partition(".")[0]
+        if name in files or name == GIVEN:
+            raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
+        files[name] = file
+    return files
+
+
+def read_enhanced(paths: Sequence[Path], labels: LabelTable, options: ListOptions) -> dict[str, LabelTable]:
+    """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
+
+    Args:
+        paths: label lists, or folders that `enhance` wrote.
+        options: what to do with unknown labels.
+
+    Raises:
+        ClipMismatch: a list lacks clips of `labels`, or has others.
+    """
+    tables = {}
+    for name, file in names_of(paths).items():
+        table = read_labels(options, file, labels.vocabulary, own=True)
+        _refuse_unlabelled(table, file)
+        others = [clip_id for clip_id in table.clip_ids if clip_id not in labels.row_of]
+        absent = [clip_id for clip_id in labels.clip_ids if clip_id not in table.row_of]
+        if others or absent:
+            named = f"{len(absent)} are missing, {len(others)} are others: {first_few(absent or others)}"
+            raise ClipMismatch(f"not the clips of --labels: {named}", file, "Give the enhanced list of the same clips.")
+        tables[name] = table if table.clip_ids == labels.clip_ids else table.select(labels.clip_ids)
+    return tables
 
 
 def _refuse_unlabelled(labels: LabelTable, path: Path) -> None:
@@ -63,45 +183,7 @@ def _refuse_unlabelled(labels: LabelTable, path: Path) -> None:
         raise InputError("not one clip has a label", path, "Give a list with labels.")
 
 
-def names_of(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return list name -> file of label lists, or of folders that `enhance` wrote; a `labels.csv` is called after its.
-
-    Raises:
-        InputError: two have the same name.
-    """
-    files: dict[str, Path] = {}
-    for path in paths:
-        file = path / "labels.csv" if path.is_dir() else path
-        name = file.resolve().parent.name if file.name == "labels.csv" else file.name.partition(".")[0]
-        if name in files or name == GIVEN:
-            raise InputError(f"two lists are called {name!r}", path, "Rename the file or its folder.")
-        files[name] = file
-    return files
-
-
-def read_enhanced(paths: Sequence[Path], labels: LabelTable, args: argparse.Namespace) -> dict[str, LabelTable]:
-    """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
-
-    Args:
-        paths: label lists, or folders that `enhance` wrote.
-        args: says what becomes of unknown labels.
-
-    Raises:
-        ClipMismatch: a list lacks clips of `labels`, or has others.
-    """
-    tables = {}
-    for name, file in names_of(paths).items():
-        table = read_labels(args, file, labels.vocabulary, own=True)
-        _refuse_unlabelled(table, file)
-        others = [clip_id for clip_id in table.clip_ids if clip_id not in labels.row_of]
-        absent = [clip_id for clip_id in labels.clip_ids if clip_id not in table.row_of]
-        if others or absent:
-            raise ClipMismatch(
-                f"not the clips of --labels: {len(absent)} are missing, {len(others)} are others: "
-                f"{first_few(absent or others)}", file, "Give the enhanced list of the same clips.",
-            )  # fmt: skip
-        tables[name] = table if table.clip_ids == labels.clip_ids else table.select(labels.clip_ids)
-    return tables
+# ---- figures and files ------------------------------------------------------------------------------------------
 
 
 def statistics(labels: LabelTable) -> dict[str, object]:
@@ -130,39 +212,45 @@ def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) 
     from pseudolabel.reports.text_tables import Table
 
     header = ["list", "clips", "labels", "a clip", "classes", "most", "rarest", "ratio", "Gini", "usual form"]
-    rows = []
-    for name, row in figures.items():
-        numbers = [row[key] for key in ("classes", "most_frequent_clips", "rarest_clips", "imbalance_ratio")]
-        rows.append(
-            [name, f"{row['clips']:,}", f"{row['labels']:,}", f"{row['label_cardinality']:.3f}"]
-            + [f"{number:,.0f}" for number in numbers]
-            + [f"{row['gini']:.3f}", f"{row['gini_usual']:.3f}"]
-        )
+    rows = [[name, *_cells(row)] for name, row in figures.items()]
     parts = [Table(header, rows).aligned()]
     for name, row in figures.items():
-        lacking = "".join(
-            f"; {what}: {row[key]:,}"
-            for key, what in (
-                ("classes_without_clips", "classes without a clip, left out"),
-                ("clips_without_labels", "clips without a label"),
-            )
-            if row[key]
-        )
-        parts.append(f"{name}: most frequent {row['most_frequent']!r}, rarest {row['rarest']!r}{lacking}")
+        lacking = {"classes without a clip, left out": "classes_without_clips"}
+        lacking["clips without a label"] = "clips_without_labels"
+        also = "".join(f"; {what}: {row[key]:,}" for what, key in lacking.items() if row[key])
+        parts.append(f"{name}: most frequent {row['most_frequent']!r}, rarest {row['rarest']!r}{also}")
+    return "\n".join([*parts, *(_oversampling_report(name, table) for name, table in tables.items())])
+
+
+def _cells(row: dict) -> list[str]:
+    """Return the figures of a list as text."""
+    counts = [row[key] for key in ("classes", "most_frequent_clips", "rarest_clips", "imbalance_ratio")]
+    return [
+        f"{row['clips']:,}",
+        f"{row['labels']:,}",
+        f"{row['label_cardinality']:.3f}",
+        *(f"{number:,.0f}" for number in counts),
+        f"{row['gini']:.3f}",
+        f"{row['gini_usual']:.3f}",
+    ]
+
+
+def _oversampling_report(name: str, table: list[Oversampled]) -> str:
+    from pseudolabel.reports.text_tables import Table
+
     header = ["beta", "ratio", "Gini", "usual form", "rows", "times", "largest factor", "rarest: 1 in"]
-    for name, table in tables.items():
-        rows = [
-            f"{row.beta:g} {row.imbalance_ratio:,.0f} {row.gini:.3f} {row.gini_usual:.3f} {row.rows:,} {row.times:.2f} "
-            f"{row.largest_factor:,} {row.one_in:,.1f}".split()
-            for row in table
-        ]
-        parts.append(f"\n{name}, oversampled by the max rule (Moore et al. 2023)\n{Table(header, rows).aligned()}")
-        if all(row.largest_factor == 1 for row in table):
-            parts.append("At none of these exponents does the rule repeat a clip.")
-        long = [row.beta for row in table if row.times > LONG_EPOCH]
-        if long:
-            parts.append(f"From beta {min(long):g} on, rather draw with the weights of factors.csv than repeat clips.")
-    return "\n".join(parts)
+    rows = [
+        f"{row.beta:g} {row.imbalance_ratio:,.0f} {row.gini:.3f} {row.gini_usual:.3f} {row.rows:,} {row.times:.2f} "
+        f"{row.largest_factor:,} {row.one_in:,.1f}".split()
+        for row in table
+    ]
+    lines = [f"\n{name}, oversampled by the max rule (Moore et al. 2023)", Table(header, rows).aligned()]
+    if all(row.largest_factor == 1 for row in table):
+        lines.append("At none of these exponents does the rule repeat a clip.")
+    long = [row.beta for row in table if row.times > LONG_EPOCH]
+    if long:
+        lines.append(f"From beta {min(long):g} on, draw with the weights of factors.csv instead of repeating clips.")
+    return "\n".join(lines)
 
 
 def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[float]) -> str:
@@ -222,7 +310,7 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
     """Write validation.csv, and training.csv with all other clips; return what was done."""
     drawn = held_out_rows(labels, min_clips, seed)
     rest = np.setdiff1d(np.arange(len(labels)), drawn, assume_unique=True)
-    for name, rows in (("validation.csv", drawn), ("training.csv", rest)):
+    for name, rows in ((VALIDATION, drawn), (TRAINING, rest)):
         clip_ids = tuple(labels.clip_ids[row] for row in rows.tolist())
         LabelTable(clip_ids, labels.matrix[rows], labels.vocabulary).write(folder / name)
     held, left = class_counts(labels.matrix[drawn]), class_counts(labels.matrix[rest])
@@ -234,76 +322,10 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
     )
 
 
-def output_of(args: argparse.Namespace) -> Path:
-    """Return the folder to write."""
-    return default_output(args, "balance", *(args.labels or ()), *(args.enhanced or ()))
-
-
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of the folder, after checking what can be known."""
-    out, enhanced = output_of(args), args.enhanced or ()
-    paths = args.labels or [needed_file(args, None, "labels.csv", "--labels", *enhanced)]
-    dry_run.refuse_absent(*paths, *enhanced)
-    dry_run.refuse_folder(out, args.overwrite, "balance")
-    check_vocabulary(vocabulary_source(args, *(args.labels or ()), *enhanced))
-    refuse_input_as_output(out, [*paths, *enhanced])
-    check_lists(args.format if args.labels else None, *paths)
-    check_lists(None, *names_of(enhanced).values())
-    dry_run.promise(out, "run.json", *(["validation.csv", "training.csv"] if args.validation_clips else []))
-    return f"would write {out}: how uneven the classes of {first_few(paths)} are"
-
-
-def run(args: argparse.Namespace) -> None:
-    """Read the lists, write the folder, and print the tables."""
-    out = output_of(args)
-    with only_run(out):
-        refuse_foreign(out, args.overwrite, "balance")
-        measure(args, out)
-
-
-def measure(args: argparse.Namespace, out: Path) -> None:
-    """Do what `run` says, into the folder `out`."""
-    enhanced, inputs = args.enhanced, Inputs()
-    paths = args.labels or [needed_file(args, None, "labels.csv", "--labels", *(enhanced or ()))]
-    if enhanced is None:
-        enhanced = [] if args.labels else sorted(path.parent for path in args.work.glob("enhanced-*/labels.csv"))
-    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, *(args.labels or ()), *(enhanced or ()))))
-    for path in [*paths, *(path / "labels.csv" if path.is_dir() else path for path in enhanced)]:
-        inputs.read(path)
-    refuse_input_as_output(out, inputs.sha256)
-    labels = read_labels(args, paths, vocabulary, own=args.labels is None)
-    _refuse_unlabelled(labels, paths[0])
-    lists = {GIVEN: labels, **read_enhanced(enhanced, labels, args)}
-    with whole_folder(out, args.overwrite, "balance") as folder:
-        lines = [write_balance(folder, lists, args.betas)]
-        files = write_drawing(folder, lists, args.rule, args.beta)
-        if args.validation_clips:
-            lines.append("\n" + write_split(folder, labels, args.validation_clips, args.seed))
-        record = {**run_record("balance", vars(args), inputs, args.seed), "labels_left_out": labels.left_out}
-        write_run_record(folder, record)
-    also = f", {', '.join(files)}" if files else ""
-    print("\n".join(lines) + f"\n\nwrote {out}: statistics.csv, classes.csv, betas.csv, balance.png{also}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb; return its exit code."""
-    parser = verb_parser("balance", __doc__)
-    add = parser.add_argument
-    add("--labels", type=Path, nargs="+", metavar="LIST", help="label lists, taken together (default: WORK/labels.csv)")
-    add("--enhanced", type=Path, nargs="*", metavar="LIST",
-        help="the same clips enhanced, lists or folders (default: WORK/enhanced-*, none with --labels)")  # fmt: skip
-    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
-    add_label_options(parser)
-    add("--betas", type=non_negative, nargs="+", default=MOORE_BETAS, metavar="B",
-        help=f"exponents of the table (default: {' '.join(f'{beta:g}' for beta in MOORE_BETAS)})")  # fmt: skip
-    add("--rule", choices=RULES, nargs="+", default=(), help="write per clip: " + "; ".join(
-        f"{rule}, {meaning}" for rule, meaning in RULES.items()))  # fmt: skip
-    add("--beta", type=non_negative, default=0.3, help="exponent of factors.csv (default: 0.3, best d' in the paper)")
-    add("--validation-clips", "--hold-out", type=positive_int, metavar="N",
-        help="also hold out a validation list with at least N clips of each class (the paper: 5)")  # fmt: skip
-    add("--seed", type=non_negative_int, default=0, help="which clips are held out (default: 0)")
-    add("--out", type=Path, help="folder to write (default: WORK/balance)")
-    return run_verb(parser, run, argv, plan)
+    """Run the verb."""
+    command = Command(BalanceOptions, lambda options: print(balance(options)), plan)
+    return run_command("balance", __doc__, command, argv)
 
 
 if __name__ == "__main__":

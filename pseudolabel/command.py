@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
             continue
         if each.default is MISSING and each.default_factory is MISSING:
             said["required"] = True
-        groups[how.group].add_argument(how.flag or "--" + each.name.replace("_", "-"), dest=name, **said)
+        flags = (how.flag or "--" + each.name.replace("_", "-")).split()
+        groups[how.group].add_argument(*flags, dest=name, **said)
 
 
 def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[str, Any, Option, Any]]:

@@ -1,27 +1,26 @@
-"""Add missing labels that the teacher hears and the ontology allows.
+"""Add missing labels that the ontology proposes and the teacher's scores confirm.
 
     python -m pseudolabel.enhance --threshold 25p
     python -m pseudolabel.enhance --labels dev.csv --scores scores.h5 --errors I --threshold mean --out enhanced-mean
-    python -m pseudolabel.enhance --sweep mean 25p 10p 5p
-    python -m pseudolabel.enhance --apply reviewed.csv
-    python -m pseudolabel.enhance --undo work/enhanced-25p/ledger.parquet
+    python -m pseudolabel.enhance sweep mean 25p 10p 5p
+    python -m pseudolabel.enhance apply reviewed.csv
+    python -m pseudolabel.enhance undo work/enhanced-25p/ledger.parquet
 
 A class is added to a clip when a label of the clip proposes it (its child: Type I; its parent or ancestor: Type II),
-the clip lacks it, and the teacher's score is above the class's threshold. What will be added is counted and said
+the clip lacks it, and the teacher's score is above the class's threshold. What will be added is counted and printed
 first, then written block by block into WORK/enhanced-RULE/: labels.csv, ledger.parquet and ledger.csv.gz (every added
 label and why), thresholds.csv, missing.csv, outside.csv (what ontology nodes outside the vocabulary do), summary.json,
 run.json; with --soft also targets.h5 and mask.csv. --errors II --type2 closure takes no scores
-(WORK/enhanced-closure/). --sweep only counts what several thresholds would add (WORK/sweep/sweep.csv). --apply adds to
-the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong, unsure).
---undo takes all additions of a ledger back.
+(WORK/enhanced-closure/). `sweep` only counts what several thresholds would add (WORK/sweep/sweep.csv). `apply` adds to
+the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong, unsure). `undo`
+takes all additions of a ledger back (WORK/labels-undone.csv).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,29 +28,21 @@ from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
-from pseudolabel.cli import (
-    add_label_options,
-    base,
-    default_file,
-    default_output,
-    positive_int,
-    probability,
-    read_labels,
-    run_verb,
-    verb_parser,
-    vocabulary_source,
-)
+from pseudolabel.cli import base, default_file, default_output, read_labels, vocabulary_source
+from pseudolabel.command import Command, run_command
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
 from pseudolabel.errors import InputError
-from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
+from pseudolabel.labels.enhancement import Enhancement, Enhancing, Scored, enhance, sweep
 from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.rules import ALL_ROUNDS, CHOICES, EnhanceOptions
+from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
-from pseudolabel.labels.table import HEADER
-from pseudolabel.labels.thresholds import VALID_RULES, is_threshold_file
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
+from pseudolabel.layout import CLIPS, LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SCORES, SUMMARY, TARGETS
+from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record
@@ -63,217 +54,269 @@ __all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_e
 
 REVIEWED = ("clip_id", "class_id", "error", "decision")
 UNDONE = "labels-undone.csv"
+NOTHING = "nothing written"  # what dry runs say in place of the output
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what was asked for: enhance, sweep, apply decisions, or undo."""
-    modes = [name for name in ("sweep", "apply", "undo") if getattr(args, name)]
-    if len(modes) > 1:
-        raise InputError("only one at a time", " and ".join(f"--{name}" for name in modes), "Leave one away.")
-    if args.undo or args.apply:
-        _run_undo(args) if args.undo else _run_apply(args)
-    else:
-        _run_search(args)
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(VerbOptions, ListOptions):
+    """Which files are searched for missing labels, and by which rules."""
+
+    labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
+    scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
+    ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
+    thresholds_from: tuple[Path, Path] | None = option(
+        None, "thresholds are statistics of these", metavar=("LABELS", "SCORES")
+    )
+    rules: EnhanceOptions = nested(EnhanceOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "rules", replace(self.rules, strict=self.strict))
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """The threshold rules that are used."""
+        return (self.rules.threshold,)
 
 
-def plan(args: argparse.Namespace) -> str:
-    """Count what would be added and write nothing; where a recipe asks, check what can be known, and count nothing."""
-    if not dry_run.of_recipe() or args.sweep or args.apply or args.undo:
-        args.counting = True
-        run(args)
-        return ""
-    options = _options(args)
-    folder, out = base(args, args.labels, args.scores), default_output(args, _name(options), args.labels, args.scores)
-    labels, scores = args.labels or folder / "labels.csv", args.scores or folder / "scores.h5"
-    if args.scores is None and not dry_run.there(scores):
-        options.refuse_without_scores(scores)
-        scores = None
-    thresholds = [options.threshold] if is_threshold_file(options.threshold) else []
-    inputs = [labels, scores, args.ontology, *(args.thresholds_from or ()), *thresholds]
+@dataclass(frozen=True, kw_only=True)
+class EnhanceFilesOptions(SearchOptions):
+    """What is enhanced, and what is written."""
+
+    soft: bool = option(False, "also write targets with the teacher's scores of unsure labels, and a mask")
+    out: Path | None = option(None, "folder to write (default: WORK/enhanced-RULE)")
+
+    @property
+    def name(self) -> str:
+        """The default name of the folder."""
+        profile = "psla-" if self.rules.profile == "psla" else ""
+        return f"enhanced-{'closure' if self.rules.only_by_rule else profile + self.rules.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(SearchOptions):
+    """Which thresholds are compared."""
+
+    compared: tuple[str, ...] = option((), "thresholds to compare, as of --threshold", positional=True, metavar="RULE")
+    out: Path | None = option(None, "folder to write (default: WORK/sweep)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.compared:
+            raise InputError("no thresholds to compare", "sweep", "Name them: sweep mean 25p.")
+        if self.rules.threshold != EnhanceOptions().threshold:
+            raise InputError("thresholds are named without it", "--threshold", f"Give sweep {self.rules.threshold}.")
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """The threshold rules that are compared."""
+        return self.compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyOptions(VerbOptions, ListOptions):
+    """Which decisions of a reviewer are applied."""
+
+    decisions: Path = option(help="reviewed ledger with the column decision", positional=True)
+    labels: Path | None = option(None, "label list before the additions (default: the one that was enhanced)")
+    out: Path | None = option(None, "folder to write (default: WORK/enhanced-reviewed)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoOptions(VerbOptions, ListOptions):
+    """Which additions are taken back."""
+
+    ledger: Path = option(help="ledger whose additions are taken back", positional=True)
+    labels: Path | None = option(None, "enhanced label list (default: the one beside the ledger)")
+    out: Path | None = option(None, f"label list to write (default: WORK/{UNDONE})")
+
+
+# ---- enhance and sweep ------------------------------------------------------------------------------------------
+
+
+def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
+    """Read, count and write an enhancement; return its summary. With `counting` nothing is written."""
+    if counting and dry_run.of_recipe():
+        return _planned(options)
+    rules, inputs = options.rules, Inputs()
+    out = _output_folder(options, options.name, counting, options.labels, options.scores)
+    labels, *searched = _read_search(options, inputs)
+    refuse_input_as_output(out, inputs.sha256)
+    enhancing = Enhancing.begin(labels, *searched[:2], rules, searched[2])
+    counted = enhancing.count()
+    if not counting:
+        print(announced(enhancing, counted, out, options.soft), flush=True)
+        with _writing(out, options.overwrite) as folder:
+            write_blocks(enhancing, counted, folder, options.soft)
+            write_run_record(folder, run_record("enhance", _recorded(options, labels), inputs))
+    return "\n".join(summary_lines(enhancing.summary(counted), NOTHING if counting else out))
+
+
+def sweep_files(options: SweepOptions, counting: bool = False) -> str:
+    """Count what each threshold would add, write the counts, and return them as a table."""
+    inputs = Inputs()
+    out = _output_folder(options, "sweep", counting, options.labels, options.scores)
+    labels, *searched = _read_search(options, inputs)
+    refuse_input_as_output(out, inputs.sha256)
+    rows = sweep(labels, *searched[:2], options.compared, options.rules, searched[2])
+    if not counting:
+        with _writing(out, options.overwrite) as folder:
+            write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
+            record = {**_recorded(options, labels), "sweep": list(options.compared)}
+            write_run_record(folder, run_record("enhance", record, inputs))
+    return "\n".join([*sweep_lines(rows), NOTHING if counting else f"{out / 'sweep.csv'}"])
+
+
+def _planned(options: EnhanceFilesOptions) -> str:
+    """Return what the dry run of a recipe says, after checking what can be known without counting."""
+    named = options.labels, options.scores
+    out = default_output(options, options.name, *named)
+    labels, scores = _search_paths(options)
+    thresholds = filter(is_threshold_file, options.thresholds)
+    inputs = [labels, scores, options.ontology, *(options.thresholds_from or ()), *thresholds]
     dry_run.refuse_absent(*inputs)
-    check_vocabulary(vocabulary_source(args, args.labels, args.scores))
+    check_vocabulary(vocabulary_source(options, *named))
     refuse_input_as_output(out, inputs)
-    dry_run.refuse_folder(out, args.overwrite, "enhance")
-    made = ("labels.csv", "ledger.parquet", "ledger.csv.gz", "summary.json", "run.json")
-    dry_run.promise(out, *made, *(["targets.h5"] * args.soft))
+    dry_run.refuse_folder(out, options.overwrite, "enhance")
+    dry_run.promise(out, LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN, *([TARGETS] if options.soft else []))
     return f"would write {out}: {labels} with what is above the thresholds in {scores}"
 
 
-def _options(args: argparse.Namespace) -> EnhanceOptions:
-    """Return the rules that the options give."""
-    chosen = {field.name: getattr(args, field.name) for field in fields(EnhanceOptions)}
-    return EnhanceOptions(**{**chosen, "errors": tuple(args.errors)})
+def _search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
+    """Return the label list, and the score store; None where all is added by rule and none is named."""
+    folder = base(options, options.labels, options.scores)
+    labels, scores = options.labels or folder / LABELS, options.scores or folder / SCORES
+    if options.scores is None and options.rules.only_by_rule:
+        return labels, None
+    if options.scores is None and not dry_run.there(scores):
+        options.rules.refuse_without_scores(scores)
+    return labels, scores
 
 
-def _name(options: EnhanceOptions) -> str:
-    """Return what the folder of an enhancement is called."""
-    return f"enhanced-{'closure' if options.only_by_rule else 'psla-' * (options.profile == 'psla') + options.name}"
-
-
-def _run_search(args: argparse.Namespace) -> None:
-    """Read, count, write the folder, and say what was done; or only count."""
-    if args.sweep and args.soft:
-        raise InputError("--sweep only counts", "--soft", "Leave one away.")
-    options = _options(args)
-    out = _output_folder(args, "sweep" if args.sweep else _name(options))
-    inputs = Inputs()
-    labels, *rest = _read_search(args, options, inputs)
-    refuse_input_as_output(out, inputs.sha256)
-    record = {**asdict(options), "unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
-    if args.sweep:
-        rows = sweep(labels, *rest[:2], args.sweep, options, rest[2])
-        if not args.counting:
-            with _writing(out, args) as folder:
-                write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
-                write_run_record(folder, run_record("enhance", {**record, "sweep": args.sweep}, inputs))
-        lines = [*sweep_lines(rows), "nothing written" if args.counting else f"{out / 'sweep.csv'}"]
-    else:
-        enhancing = Enhancing.begin(labels, *rest[:2], options, rest[2])
-        counted = enhancing.count()
-        if not args.counting:
-            print(announced(enhancing, counted, out, args.soft), flush=True)
-            with _writing(out, args) as folder:
-                write_blocks(enhancing, counted, folder, args.soft)
-                write_run_record(folder, run_record("enhance", record, inputs))
-        lines = summary_lines(enhancing.summary(counted), "nothing written" if args.counting else out)
-    print("\n".join(lines))
-
-
-def _read_search(args: argparse.Namespace, options: EnhanceOptions, inputs: Inputs) -> tuple:
-    """Return the labels, the scores, the ontology, and the pair that thresholds are made from, or None."""
-    folder = base(args, args.labels, args.scores)
-    labels_path, scores_path = args.labels or folder / "labels.csv", args.scores or folder / "scores.h5"
-    if args.scores is None and options.only_by_rule:
-        scores_path = None
-    elif args.scores is None and not scores_path.exists():
-        options.refuse_without_scores(scores_path)
-    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, args.labels, args.scores), "vocabulary"))
-    inputs.read(args.ontology or table_path("audioset.csv"))
-    for threshold in filter(is_threshold_file, args.sweep or [options.threshold]):
+def _read_search(
+    options: SearchOptions, inputs: Inputs
+) -> tuple[LabelTable, ScoreStore | None, Ontology, Scored | None]:
+    """Return the labels, the scores, the ontology, and what thresholds are made from, or None."""
+    named = options.labels, options.scores
+    labels_path, scores_path = _search_paths(options)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
+    inputs.read(options.ontology or table_path("audioset.csv"))
+    for threshold in filter(is_threshold_file, options.thresholds):
         inputs.read(threshold)
     pair = None
-    if args.thresholds_from:
-        others, their_scores = map(inputs.read, args.thresholds_from)
-        pair = read_labels(args, others, vocabulary), ScoreStore.open(their_scores)
+    if options.thresholds_from:
+        others, their_scores = map(inputs.read, options.thresholds_from)
+        pair = read_labels(options, others, vocabulary), ScoreStore.open(their_scores)
     scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
     for store in filter(None, (scores, pair and pair[1])):
-        store.refuse_without(parse_window(options.evidence), "--evidence")
-    if scores and options.evidence != "clip":  # a window that begins where its clip has ended is no evidence
-        clips_path = inputs.read(default_file(args, None, "clips.h5", args.labels, args.scores), "clips")
+        store.refuse_without(parse_window(options.rules.evidence), "--evidence")
+    if scores and options.rules.evidence != "clip":  # a window that begins where its clip has ended is no evidence
+        clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
         compare_windows(scores, clips_path and ClipStore.open(clips_path))
-    labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
-    return labels, scores, Ontology.load(args.ontology), pair
+    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
+    return labels, scores, Ontology.load(options.ontology), pair
 
 
-def _output_folder(args: argparse.Namespace, name: str) -> Path:
+def _recorded(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
+    """Return what run.json records of the options."""
+    return {**asdict(options.rules), "unknown_labels": options.unknown_labels, "labels_left_out": labels.left_out}
+
+
+def _output_folder(options: VerbOptions, name: str, counting: bool, *named: Path | None) -> Path:
     """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
-    out = default_output(args, name, args.labels, args.scores, args.apply)
-    return (dry_run.refuse_folder if args.counting else refuse_foreign)(out, args.overwrite, "enhance")
+    refuse = dry_run.refuse_folder if counting else refuse_foreign
+    return refuse(default_output(options, name, *named), options.overwrite, "enhance")
 
 
 @contextlib.contextmanager
-def _writing(out: Path, args: argparse.Namespace) -> Iterator[Path]:
+def _writing(out: Path, overwrite: bool) -> Iterator[Path]:
     """Hold the lock of an output folder, and yield the folder to write into."""
-    with only_run(out), whole_folder(out, args.overwrite, "enhance") as folder:
+    with only_run(out), whole_folder(out, overwrite, "enhance") as folder:
         yield folder
 
 
-def _list_before(args: argparse.Namespace) -> Path:
+# ---- apply and undo ---------------------------------------------------------------------------------------------
+
+
+def apply_files(options: ApplyOptions, counting: bool = False) -> str:
+    """Write the labels with the additions that a reviewer found right, and the ledger of these; return the counts."""
+    path, inputs = options.decisions, Inputs()
+    out = _output_folder(options, "enhanced-reviewed", counting, options.labels, path)
+    if not path.is_file():
+        raise InputError("no such file", path)
+    labels_path = options.labels or _list_before(options)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, labels_path), "vocabulary"))
+    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
+    reviewed = read_ledger(inputs.read(path, "ledger"), REVIEWED)
+    refuse_input_as_output(out, inputs.sha256)
+    if "" in reviewed["error"].unique().to_pylist():
+        remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review estimate` writes."
+        raise InputError("a row has no error type, so it may not be an addition", path, remedy)
+    kept, ledger, counts = apply_decisions(labels, reviewed, path)
+    summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
+    left_out = {"unknown_labels": options.unknown_labels, "labels_left_out": labels.left_out}
+    if not counting:
+        with _writing(out, options.overwrite) as folder:
+            kept.write(folder / LABELS)
+            write_ledger(ledger, folder)
+            write_json(folder / SUMMARY, summary)
+            write_run_record(folder, run_record("enhance", left_out, inputs))
+    said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
+    return f"{NOTHING if counting else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added"
+
+
+def _list_before(options: ApplyOptions) -> Path:
     """Return the list that a reviewed ledger belongs to: the recorded one, else that of its work folder.
 
     Raises:
         InputError: it is recorded, and no longer there with the same bytes.
     """
-    place, record = base(args, args.apply), read_run(args.apply.absolute().parent)
+    path = options.decisions
+    folder, record = base(options, path), read_run(path.absolute().parent)
     if ledger := input_in_role(record, "ledger"):  # `review` wrote it
-        record = read_run((recorded_input(record, ledger) or args.apply).absolute().parent)
+        record = read_run((recorded_input(record, ledger) or path).absolute().parent)
     recorded = input_in_role(record, "labels")
-    found = recorded_input(record, recorded, place) if recorded else place / "labels.csv"
-    if found is None:
+    before = recorded_input(record, recorded, folder) if recorded else folder / LABELS
+    if before is None:
         raise InputError("the list that was enhanced is not there as it was", recorded, "Give --labels.")
-    return found
+    return before
 
 
-def _run_apply(args: argparse.Namespace) -> None:
-    """Write the labels with the additions that a reviewer found right, and the ledger of these."""
-    out, inputs = _output_folder(args, "enhanced-reviewed"), Inputs()
-    if not args.apply.is_file():
-        raise InputError("no such file", args.apply)
-    labels_path = args.labels or _list_before(args)
-    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(args, labels_path), "vocabulary"))
-    labels = read_labels(args, inputs.read(labels_path, "labels"), vocabulary, own=args.labels is None)
-    reviewed = read_ledger(inputs.read(args.apply, "ledger"), REVIEWED)
-    refuse_input_as_output(out, inputs.sha256)
-    if "" in reviewed["error"].unique().to_pylist():
-        remedy = "Of a blind page, which has decoys, give the reviewed.csv that `review estimate` writes."
-        raise InputError("a row has no error type: it may be no addition", args.apply, remedy)
-    kept, ledger, counts = apply_decisions(labels, reviewed, args.apply)
-    summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
-    left_out = {"unknown_labels": args.unknown_labels, "labels_left_out": labels.left_out}
-    if not args.counting:
-        with _writing(out, args) as folder:
-            kept.write(folder / "labels.csv")
-            write_ledger(ledger, folder)
-            write_json(folder / "summary.json", summary)
-            write_run_record(folder, run_record("enhance", left_out, inputs))
-    said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
-    print(f"{'nothing written' if args.counting else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added")
-
-
-def _run_undo(args: argparse.Namespace) -> None:
-    """Write the label list as it was before the additions of a ledger."""
-    out = default_output(args, UNDONE, args.labels, args.undo)
-    check = partial(refuse_foreign_file, out, args.overwrite, begins_with(",".join(HEADER)), "a label list")
-    dry_run.refuse_output(out, args.overwrite, check) if args.counting else check()
-    labels_path, source = (
-        args.labels or args.undo.parent / "labels.csv",
-        vocabulary_source(args, args.undo, args.labels),
-    )
-    refuse_input_as_output(out, [labels_path, args.undo, source])
-    enhanced = read_labels(args, labels_path, Vocabulary.load(source), own=args.labels is None)
-    labels, n_taken = without_additions(enhanced, ledger_pieces(args.undo, only=True), args.undo)
-    if not args.counting:
+def undo_files(options: UndoOptions, counting: bool = False) -> str:
+    """Write the label list as it was before the additions of a ledger; return how many were taken back."""
+    ledger, labels_path = options.ledger, options.labels or options.ledger.parent / LABELS
+    out = default_output(options, UNDONE, options.labels, ledger)
+    check = partial(refuse_foreign_file, out, options.overwrite, begins_with(",".join(LABEL_COLUMNS)), "a label list")
+    dry_run.refuse_output(out, options.overwrite, check) if counting else check()
+    source = vocabulary_source(options, ledger, options.labels)
+    refuse_input_as_output(out, [labels_path, ledger, source])
+    enhanced = read_labels(options, labels_path, Vocabulary.load(source), own=options.labels is None)
+    labels, n_taken = without_additions(enhanced, ledger_pieces(ledger, only=True), ledger)
+    if not counting:
         with only_run(out):
-            labels.write(out, overwrite=args.overwrite)
-    print(f"{'nothing written' if args.counting else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left")
+            labels.write(out, overwrite=options.overwrite)
+    return f"{NOTHING if counting else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left"
 
 
-def rounds(text: str) -> int | str:
-    """Parse a number of rounds, or `all`."""
-    return ALL_ROUNDS if text == ALL_ROUNDS else positive_int(text)
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+def _command(kind: type, function: Callable[..., str]) -> Command:
+    """Return the command that prints what a function returns; its dry run counts."""
+    return Command(kind, lambda options: print(function(options)), partial(function, counting=True))
+
+
+COMMANDS = {
+    "": _command(EnhanceFilesOptions, enhance_files),
+    "sweep": _command(SweepOptions, sweep_files),
+    "apply": _command(ApplyOptions, apply_files),
+    "undo": _command(UndoOptions, undo_files),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb; return its exit code."""
-    parser = verb_parser("enhance", __doc__)
-    default = EnhanceOptions()
-    add = parser.add_argument
-    add("--labels", type=Path, help="label list (default: WORK/labels.csv; with --undo the one beside the ledger)")
-    add("--scores", type=Path, help="score store (default: WORK/scores.h5, none where all is added by rule)")
-    add("--vocabulary", help="audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)")
-    add_label_options(parser)
-    add("--ontology", type=Path, help="ontology table or published ontology.json (default: AudioSet's)")
-    add("--threshold", default=default.threshold, help=f"{VALID_RULES} (default: {default.threshold})")
-    add(
-        "--thresholds-from", nargs=2, type=Path, metavar=("LABELS", "SCORES"), help="thresholds are statistics of these"
-    )
-    add("--floor", type=probability, default=0.0, help="no class's threshold is below it (default: 0)")
-    add("--min-positives", type=positive_int, default=1, metavar="N", help="fewer: no threshold (default: 1)")
-    add("--errors", nargs="+", choices=CHOICES["errors"], default=default.errors, help="default: I II")
-    add("--type1", choices=CHOICES["type1"], default=default.type1, help="what Type I adds (default: children)")
-    add("--type2", choices=CHOICES["type2"], default=default.type2, help="what Type II adds; closure: all ancestors by "
-        "rule, no score needed (default: ancestors)")  # fmt: skip
-    add("--rounds", type=rounds, default=1, metavar="N|all", help="added labels may propose again (default: 1: no)")
-    add("--evidence", default=default.evidence, metavar="clip|LENGTH", help="score of the clip, or the best of its "
-        "windows of a length (2s, 1.5s); thresholds are made of the same (default: clip)")  # fmt: skip
-    add("--profile", choices=CHOICES["profile"], default=default.profile, help="psla: as PSLA's published code")
-    add("--soft", action="store_true", help="also write targets with the teacher's scores of unsure labels, and a mask")
-    add("--sweep", nargs="+", metavar="RULE", help="only count what each of these thresholds would add")
-    add("--apply", type=Path, metavar="DECISIONS", help="reviewed ledger: add to the labels what was found right")
-    add("--undo", type=Path, metavar="LEDGER", help=f"take the additions back (default --out: WORK/{UNDONE})")
-    add("--out", type=Path, help="folder to write (default: WORK/enhanced-RULE)")
-    parser.set_defaults(counting=False)
-    return run_verb(parser, run, argv, plan)
+    """Run the verb."""
+    return run_command("enhance", __doc__, COMMANDS, argv)
 
 
 if __name__ == "__main__":

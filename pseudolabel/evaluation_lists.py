@@ -12,7 +12,8 @@ import numpy as np
 from pseudolabel import cli
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.balancing import priors
-from pseudolabel.labels.judging import judge_additions, read_ledger_errors
+from pseudolabel.labels.judging import JUDGED, judge_additions
+from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS
@@ -243,7 +244,7 @@ def judge_folders(
     judged = {}
     for folder in lists.enhanced:
         after = cli.read_labels(options, inputs.read(folder / LABELS), vocabulary, own=True)
-        ledger = read_ledger_errors(inputs.read(folder / LEDGER_CSV))
+        ledger = read_ledger(inputs.read(folder / LEDGER_CSV), JUDGED, only=True)
         try:
             judgement = judge_additions(before, after, ledger, truth, folder, proposed)
         except InputError as error:

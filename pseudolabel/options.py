@@ -52,7 +52,7 @@ class Option:
         help: what it means; its default is added where the text does not say "default".
         choices: the values that it may have, each of several.
         parse: makes a value of text where the type alone does not, and raises ValueError with the rule.
-        flag: its name where that is not the field's: `--list`.
+        flag: its name where that is not the field's: `--list`; several are separated by spaces.
         positional: it has no name.
         repeat: it may be given several times, and all values count.
         empty: of several values: it may be given without any.

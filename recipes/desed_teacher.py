@@ -125,8 +125,7 @@ def cells(work: Path) -> Iterator[dict[str, object]]:
         candidates = sum(proposed.values()) > before.matrix
         for (scores, store), rule in itertools.product(stores.items(), RULES):
             found = enhance(before, store, ontology, EnhanceOptions(threshold=rule))
-            columns = [found.ledger[name].to_pylist() for name in ("clip_id", "class_id", "error")]
-            judged = judge_additions(before, found.labels, list(zip(*columns, strict=True)), truth, work, proposed)
+            judged = judge_additions(before, found.labels, found.ledger, truth, work, proposed)
             one, two, together = (judged["by_error"][name] for name in ("I", "II", "all"))
             proposable = together["missing"] - judged["n_missing_not_proposed"]
             yield {

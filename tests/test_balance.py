@@ -124,7 +124,7 @@ def test_the_text_says_when_the_rule_does_nothing_and_when_too_much(tmp_path, ca
         assert main(["--work", str(tmp_path), "--overwrite", "--betas", *betas]) == 0
         told.append(capsys.readouterr().out)
     assert ["none of these exponents" in text for text in told] == [True, False, False]
-    assert ["From beta 2 on, rather draw" in text for text in told] == [False, False, True]  # at 1: 2.9 times the clips
+    assert ["From beta 2 on, draw" in text for text in told] == [False, False, True]  # at 1: 2.9 times the clips
 
 
 def test_several_lists_count_as_one(work, tmp_path):

@@ -54,7 +54,8 @@ def work(tmp_path):
 
 
 def run(work, *options: object) -> int:
-    return main(["--work", str(work), "--ontology", str(work.parent / "ontology.csv"), *map(str, options)])
+    ontology = [] if {"undo", "apply"} & set(options) else ["--ontology", str(work.parent / "ontology.csv")]
+    return main([*map(str, options), "--work", str(work), *ontology])
 
 
 def same_but_run_json(one, two) -> bool:
@@ -74,7 +75,7 @@ def same_but_run_json(one, two) -> bool:
 def test_undo_gives_the_original_list_byte_for_byte(work, options, ledger):
     assert run(work, *options, "--out", work / "enhanced") == 0
     assert sha256(work / "enhanced" / "labels.csv") != sha256(work / "labels.csv")
-    assert run(work, "--undo", work / "enhanced" / ledger) == 0
+    assert run(work, "undo", work / "enhanced" / ledger) == 0
     assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
 
 
@@ -99,7 +100,7 @@ def test_any_options_on_any_list_are_undone_byte_for_byte(tmp_path_factory, data
     options += ["--soft"] * data.draw(st.booleans())
     assert run(work, *options, "--out", work / "enhanced") == 0
     for ledger in ("ledger.parquet", "ledger.csv.gz"):
-        assert run(work, "--undo", work / "enhanced" / ledger, "--overwrite") == 0
+        assert run(work, "undo", work / "enhanced" / ledger, "--overwrite") == 0
         assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
 
 
@@ -132,7 +133,7 @@ def test_one_round_leaves_something_for_a_second(work):
     [
         ["--rounds", "all", "--type1", "descendants", "--evidence", "5s", "--soft"],
         ["--errors", "II", "--type2", "closure"],
-        ["--sweep", "mean", "10p"],
+        ["sweep", "mean", "10p"],
     ],
 )
 def test_the_hash_seed_and_the_working_folder_change_no_byte(work, tmp_path, options):
@@ -141,13 +142,13 @@ def test_the_hash_seed_and_the_working_folder_change_no_byte(work, tmp_path, opt
         folder = tmp_path / f"folder{seed}"
         shutil.copytree(work, folder / "work")
         shutil.copy(tmp_path / "ontology.csv", folder / "ontology.csv")
-        command = [sys.executable, "-m", "pseudolabel.enhance", "--ontology", "ontology.csv", "--out", "out", *options]
+        command = [sys.executable, "-m", "pseudolabel.enhance", *options, "--ontology", "ontology.csv", "--out", "out"]
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
         sums.append({path.name: sha256(path) for path in (folder / "out").iterdir() if path.name != "run.json"})
     assert sums[0] == sums[1]
     expected = (
-        {"sweep.csv"} if "--sweep" in options else {*ADDITIONS, *["targets.h5", "mask.csv"] * ("--soft" in options)}
+        {"sweep.csv"} if "sweep" in options else {*ADDITIONS, *["targets.h5", "mask.csv"] * ("--soft" in options)}
     )
     assert set(sums[0]) == expected
 
@@ -177,17 +178,17 @@ def test_closure_needs_no_score_store(work, capsys):
     assert summary["adds"] == {"II": "ancestors, by rule"}
     assert summary["added"]["labels_added"] == len(rows) > 0
     assert not any("scores.h5" in name for name in json.loads((folder / "run.json").read_text())["inputs"])
-    assert run(work, "--undo", folder / "ledger.parquet") == 0
+    assert run(work, "undo", folder / "ledger.parquet") == 0
     assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
 
 
 def test_closure_passes_over_the_scores_of_other_clips(work, capsys):
     ScoreStore.write(work / "scores.h5", ("x",), ("y",), {"clip": np.ones((1, 1))}, overwrite=True)
     assert run(work, "--errors", "II", "--type2", "closure", "--strict", "--soft") == 0
-    assert run(work, "--errors", "II", "--type2", "closure", "--sweep", "mean") == 0
+    assert run(work, "sweep", "mean", "--errors", "II", "--type2", "closure") == 0
     pair = ("--thresholds-from", work / "labels.csv", work / "scores.h5")
     assert run(work, "--errors", "II", "--type2", "closure", *pair, "--overwrite", "--dry-run") == 2
-    assert "--thresholds-from: nothing is compared with a threshold. Leave it away." in capsys.readouterr().err
+    assert "--thresholds-from: nothing is compared with a threshold. Omit it." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_closure_passes_over_the_scores_of_other_clips(work, capsys):
         (["--errors", "I", "II", "--type2", "closure"], "--errors I"),
         (["--errors", "I"], "--errors I"),
         (["--errors", "II"], "--type2 ancestors"),
-        (["--sweep", "mean"], "--errors I"),
+        (["sweep", "mean"], "--errors I"),
         (["--errors", "II", "--profile", "psla"], "--type2 ancestors"),
     ],
 )
@@ -266,7 +267,7 @@ def test_thresholds_come_from_the_other_pair(work):
 
 
 def test_sweep_counts_what_each_threshold_adds(work, capsys):
-    assert run(work, "--sweep", "mean", "25p", "0.9", "--min-positives", "2") == 0
+    assert run(work, "sweep", "mean", "25p", "0.9", "--min-positives", "2") == 0
     printed = capsys.readouterr().out.splitlines()
     with open(work / "sweep" / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -283,11 +284,11 @@ def test_sweep_counts_what_each_threshold_adds(work, capsys):
     assert sorted(path.name for path in (work / "sweep").iterdir()) == ["run.json", "sweep.csv"]
     assert len(printed) == 5
     assert printed[1].split()[0] == "mean"
-    assert run(work, "--sweep", "mean") == 2
-    assert run(work, "--sweep", "mean", "--overwrite") == 0
+    assert run(work, "sweep", "mean") == 2
+    assert run(work, "sweep", "mean", "--overwrite") == 0
 
 
-@pytest.mark.parametrize("options", [[], ["--sweep", "mean", "5p"], ["--soft"]])
+@pytest.mark.parametrize("options", [[], ["sweep", "mean", "5p"], ["--soft"]])
 def test_dry_run_says_the_same_and_writes_nothing(work, capsys, options):
     before = sorted(work.rglob("*"))
     assert run(work, *options, "--dry-run") == 0
@@ -314,23 +315,23 @@ def test_apply_keeps_the_right_additions_and_can_be_undone(work, capsys):
     run(work, "--threshold", "10p")
     rows = review(work, lambda i: ("right", "wrong", "unsure", "")[i % 4])
     capsys.readouterr()
-    assert run(work, "--apply", work / "reviewed.csv") == 0
+    assert run(work, "apply", work / "reviewed.csv") == 0
     n_right = len(rows[::4])
     assert f"enhanced-reviewed: {n_right} right, " in capsys.readouterr().out
     with gzip.open(work / "enhanced-reviewed" / "ledger.csv.gz", "rt", newline="") as file:
         assert list(csv.DictReader(file)) == rows[::4]
-    assert run(work, "--undo", work / "enhanced-reviewed" / "ledger.csv.gz") == 0
+    assert run(work, "undo", work / "enhanced-reviewed" / "ledger.csv.gz") == 0
     assert (work / "labels-undone.csv").read_bytes() == (work / "labels.csv").read_bytes()
 
 
 def test_all_right_is_the_enhanced_list_and_all_wrong_the_original(work):
     run(work, "--threshold", "10p")
     review(work, lambda i: "right")
-    assert run(work, "--apply", work / "reviewed.csv", "--out", work / "right") == 0
+    assert run(work, "apply", work / "reviewed.csv", "--out", work / "right") == 0
     for name in ("labels.csv", "ledger.parquet", "ledger.csv.gz"):
         assert sha256(work / "right" / name) == sha256(work / "enhanced-10p" / name)
     review(work, lambda i: "wrong")
-    assert run(work, "--apply", work / "reviewed.csv", "--out", work / "wrong") == 0
+    assert run(work, "apply", work / "reviewed.csv", "--out", work / "wrong") == 0
     assert sha256(work / "wrong" / "labels.csv") == sha256(work / "labels.csv")
 
 
@@ -362,11 +363,11 @@ def test_only_soft_writes_targets(work):
         (["--profile", "psla", "--type2", "closure"], "--type2: is fixed by --profile psla"),
         (["--evidence", "2s"], "scale '2s' is not there; there are: 5s, clip. Give --evidence 5s or clip, or score"),
         (["--evidence", "best"], "--evidence: 'best' is neither `clip` nor a length of windows in seconds"),
-        (["--sweep", "mean", "x"], "no threshold rule 'x'"),
-        (["--sweep", "mean", "--soft"], "--soft: --sweep only counts"),
-        (["--sweep", "mean", "--undo", "l.csv"], "--sweep and --undo: only one at a time"),
-        (["--undo", "absent.parquet"], "no such file"),
-        (["--apply", "absent.csv"], "absent.csv: no such file"),
+        (["sweep", "mean", "x"], "no threshold rule 'x'"),
+        (["sweep"], "sweep: no thresholds to compare"),
+        (["sweep", "mean", "--threshold", "25p"], "--threshold: thresholds are named without it. Give sweep 25p."),
+        (["undo", "absent.parquet"], "no such file"),
+        (["apply", "absent.csv"], "absent.csv: no such file"),
         (["--thresholds-from", "absent.csv", "absent.h5"], "absent.csv: no such file"),
     ],
 )
@@ -379,11 +380,28 @@ def test_bad_options_end_with_code_2_one_line_and_nothing_written(work, capsys, 
     assert sorted(work.rglob("*")) == before
 
 
+@pytest.mark.parametrize("mode", ["sweep", "undo", "apply"])
+def test_a_mode_given_as_an_option_is_answered_with_its_subcommand(work, capsys, mode):
+    with pytest.raises(SystemExit):
+        main(["--work", str(work), f"--{mode}", "mean"])
+    assert f"now a subcommand: pseudolabel enhance {mode}" in capsys.readouterr().err
+
+
+def test_shared_options_mean_the_same_before_and_after_the_subcommand(work, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    work.rename(tmp_path / "elsewhere")
+    for before, after in ((["--work", "elsewhere"], []), ([], ["--work", "elsewhere"])):
+        assert main([*before, "sweep", "mean", "--ontology", "ontology.csv", *after, "--overwrite"]) == 0
+        assert (tmp_path / "elsewhere" / "sweep" / "sweep.csv").is_file()
+        shutil.rmtree(tmp_path / "elsewhere" / "sweep")
+    assert not (tmp_path / "work").exists()
+
+
 def test_undo_of_the_wrong_list_says_so(work, capsys):
     run(work)
-    assert run(work, "--undo", work / "enhanced-mean" / "ledger.parquet", "--labels", work / "labels.csv") == 2
+    assert run(work, "undo", work / "enhanced-mean" / "ledger.parquet", "--labels", work / "labels.csv") == 2
     assert "added labels are not in the list" in capsys.readouterr().err
-    assert run(work, "--apply", work / "enhanced-mean" / "ledger.csv.gz") == 2
+    assert run(work, "apply", work / "enhanced-mean" / "ledger.csv.gz") == 2
     assert "ledger.csv.gz: column 'decision' is missing" in capsys.readouterr().err
 
 
@@ -410,7 +428,7 @@ def test_scores_under_other_ids_give_the_same_ledger_under_the_ids_of_the_list(w
     same = json.loads((work / "same" / "summary.json").read_text())
     assert same.pop("clips_under_another_id") == 0
     assert summary == same
-    assert run(work, "--thresholds-from", work / "tube.csv", work / "y.h5", "--sweep", "mean", "--dry-run") == 0
+    assert run(work, "sweep", "mean", "--thresholds-from", work / "tube.csv", work / "y.h5", "--dry-run") == 0
     assert capsys.readouterr().err.startswith(said)
 
 

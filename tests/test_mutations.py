@@ -30,7 +30,6 @@ import pytest
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError
-from pseudolabel.labels.judging import read_ledger_errors
 from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import read_segments
@@ -274,7 +273,6 @@ def ledgers() -> Iterable[Reader]:
     yield Reader("ledger.csv", write, read, lines())
     yield Reader("ledger.csv.gz", write, read, same)
     yield Reader("ledger.parquet", write, read, any_reading)
-    yield Reader("errors_of_ledger", write, read_ledger_errors, lines(), "ledger.csv")
 
 
 def reviews() -> Iterable[Reader]:
@@ -373,7 +371,7 @@ READERS = {
     "psla.json own.parquet times.csv",
     tables: "vocabulary.csv class_labels_indices.csv names.tsv fsd50k_vocabulary.csv ontology.csv ontology.json "
     "groups.csv train_clips.csv parts.csv sounds.csv thresholds.csv map.csv ids.txt classes.txt id2label.json",
-    ledgers: "ledger.csv ledger.csv.gz ledger.parquet errors_of_ledger",
+    ledgers: "ledger.csv ledger.csv.gz ledger.parquet",
     reviews: "judged.csv judged.json sample.csv sample.json",
     stores: "scores.npy scores.csv scores.h5 clips.h5",
     model_files: "config.json w.safetensors w.pt",

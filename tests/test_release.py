@@ -217,7 +217,7 @@ def test_reviewed_additions_are_released(work):
     for number, row in enumerate(rows):
         row["decision"] = ("right", "wrong", "unsure")[number % 3]
     write_csv(work / "reviewed.csv", rows[0], (row.values() for row in rows))
-    add(work, "--apply", work / "reviewed.csv")
+    assert enhance(["apply", str(work / "reviewed.csv"), "--work", str(work)]) == 0
     assert run(work, "--enhanced", work / "enhanced-reviewed") == 0
     facts = facts_of(work / "release-reviewed")
     assert facts["counts"]["added"]["labels_added"] == facts["rule"]["reviewed"]["right"] == -(-len(rows) // 3)

@@ -139,8 +139,8 @@ def test_reviewed_ledger_is_what_apply_takes(reviewed, options, tmp_path, world)
     folder, _ = reviewed
     reviewed_rows = rows_of(folder / "result" / "reviewed.csv")
     right = [(row["clip_id"], row["class_id"]) for row in reviewed_rows if row["decision"] == "right"]
-    arguments = ["--apply", str(folder / "result" / "reviewed.csv"), "--out", str(tmp_path / "applied")]
-    assert enhance.main([*options, *arguments]) == 0
+    arguments = [str(folder / "result" / "reviewed.csv"), "--out", str(tmp_path / "applied"), *options[:2]]
+    assert enhance.main(["apply", *arguments]) == 0
     applied = pq.read_table(tmp_path / "applied" / "ledger.parquet")
     assert list(zip(applied["clip_id"].to_pylist(), applied["class_id"].to_pylist(), strict=True)) == right
     assert 0 < len(right) < 120
@@ -296,7 +296,7 @@ def test_download_of_a_blind_page_is_not_applied_as_it_is(world, options, tmp_pa
     assert main([*options, "--blind", "--budget", "30", "--out", str(tmp_path / "review")]) == 0
     file = judge_by(world[1], read_sample(tmp_path / "review"), tmp_path / "judged.csv")
     capsys.readouterr()
-    assert enhance.main([*options, "--apply", str(file), "--out", str(tmp_path / "applied")]) == 2
+    assert enhance.main(["apply", str(file), "--out", str(tmp_path / "applied"), *options[:2]]) == 2
     assert "give the reviewed.csv" in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ from pseudolabel.benchmarks.drawn import draw_labels, draw_scores
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.benchmarks.plain import additions_in_a_loop, thresholds_in_a_loop
 from pseudolabel.errors import InputError
-from pseudolabel.labels.enhancement import Enhancement, enhance, prepare, thresholds_by
+from pseudolabel.labels.enhancement import Enhancement, begin_search, enhance
 from pseudolabel.labels.ledger import write_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
@@ -95,9 +95,9 @@ class LabelsBenchmark:
 
     def _search(self, report: Report, labels: LabelTable, scores: ScoreStore) -> Enhancement:
         with report.stage("match clips, look up the labels' scores", len(labels)):
-            _, positives = prepare(labels, scores, self.ontology, OPTIONS, None)
+            _, positives = begin_search(labels, scores, self.ontology, OPTIONS)
         with report.stage("thresholds alone", len(labels)):
-            thresholds_by(positives, OPTIONS, self.vocabulary)
+            OPTIONS.thresholds(positives, self.vocabulary)
         with report.stage("thresholds, proposals and ledger", len(labels)) as stage:
             found = enhance(labels, scores, self.ontology, OPTIONS)
             stage.note = "matching included"

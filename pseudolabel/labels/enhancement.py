@@ -22,15 +22,16 @@ from pseudolabel.labels.search import Search, with_additions
 from pseudolabel.labels.summary import TOGETHER, Tally, summarise, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
-from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import Progress, note
 
 BLOCK_CLIPS = 8192  # that are searched at a time
+Scores = KeyedScores | np.ndarray  # keyed by clip id and class id, or (N, K) in the order of the labels
+Scored = tuple[LabelTable, Scores]
 
 
 @dataclass(frozen=True)
 class Enhancement:
-    """What `enhance` found.
+    """What `enhance` returns.
 
     Args:
         labels: the enhanced labels; clips and classes as given.
@@ -38,7 +39,7 @@ class Enhancement:
         thresholds: (K,) float64, NaN where a class has none.
         summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
         missing: (clip id, reason) of the clips without scores, which kept their labels.
-        outside: what ontology nodes outside the vocabulary do, and the classes that are no node.
+        outside: what ontology nodes outside the vocabulary do, and the classes that are not nodes.
         unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none; None
             where it was not asked for.
     """
@@ -54,19 +55,19 @@ class Enhancement:
 
 def enhance(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray | None,
+    scores: Scores | None,
     ontology: Ontology,
     options: EnhanceOptions | None = None,
-    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+    thresholds_from: Scored | None = None,
     soft: bool = False,
 ) -> Enhancement:
     """Return the enhanced labels and the ledger of what was added (PSLA, Algorithm 2).
 
     Args:
         labels: (N, K) weak labels, clips in any order.
-        scores: teacher scores in [0, 1] keyed by clip id and class id, more clips and classes than needed are passed
-            over; or a plain (N, K) array in the labels' order, NaN rows for clips without scores; or None, where all
-            that `options` look for is added by rule.
+        scores: teacher scores in [0, 1] keyed by clip id and class id, more clips and classes than needed are ignored;
+            or a plain (N, K) array in the labels' order, NaN rows for clips without scores; or None, where all that
+            `options` look for is added by rule.
         ontology: which class is a kind of which.
         options: see EnhanceOptions.
         thresholds_from: labels and scores that thresholds are statistics of, where not these: the training set's for
@@ -93,7 +94,7 @@ def enhance(
 
 
 class Block(NamedTuple):
-    """What was found for consecutive clips.
+    """The enhancement of consecutive clips.
 
     Args:
         clip_ids, class_ids: of these n clips and of all K classes.
@@ -110,7 +111,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Enhancing:
-    """An enhancement whose blocks of clips are found when they are asked for, and not kept.
+    """An enhancement whose blocks of clips are made when they are asked for, and not kept.
 
     Args:
         labels, ontology, options: as for `enhance`.
@@ -128,26 +129,25 @@ class Enhancing:
     def begin(
         cls,
         labels: LabelTable,
-        scores: KeyedScores | np.ndarray | None,
+        scores: Scores | None,
         ontology: Ontology,
         options: EnhanceOptions | None = None,
-        thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+        thresholds_from: Scored | None = None,
     ) -> Enhancing:
         """Match the scores and make the thresholds; arguments and errors as for `enhance`."""
         options = _checked(options)
-        search, positives = prepare(labels, scores, ontology, options, thresholds_from)
-        thresholds = thresholds_by(positives, options, labels.vocabulary)
-        return cls(labels, ontology, options, search, positives, thresholds)
+        search, positives = begin_search(labels, scores, ontology, options, thresholds_from)
+        return cls(labels, ontology, options, search, positives, options.thresholds(positives, labels.vocabulary))
 
     def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
-        """Yield what is found, block after block, and count it; `soft`: whether with the unsure candidates."""
-        for start, stop in self._spans("enhance"):
+        """Yield block after block, and count its additions; `soft`: whether with the unsure candidates."""
+        for start, stop in blocks_of(len(self.labels), "enhance"):
             yield self._block(start, stop, tally, soft)
 
     def count(self) -> Tally:
         """Return how many labels will be added, without listing them."""
         tally = self.new_tally()
-        for start, stop in self._spans("count"):
+        for start, stop in blocks_of(len(self.labels), "count"):
             found = self.search.run(start, stop, self.thresholds, ledger=False)
             tally.count(found.added, (start, stop), self.options.by_rule)
         return tally
@@ -159,20 +159,17 @@ class Enhancing:
     def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
         found, carried = self.search.run(start, stop, self.thresholds), self.labels.matrix[start:stop]
         tally.count(found.added, (start, stop), self.options.by_rule)
-        unsure, unsure_scores = found.rejected, None
+        unsure = None
         if soft:
-            ends = np.searchsorted(unsure.clips, np.arange(start, stop + 1))
-            scores = unsure.scores.astype(np.float32), unsure.classes.astype(np.int32), ends
-            unsure_scores = sparse.csr_array(scores, shape=carried.shape)
+            ends = np.searchsorted(found.rejected.clips, np.arange(start, stop + 1))
+            entries = found.rejected.scores.astype(np.float32), found.rejected.classes.astype(np.int32), ends
+            unsure = sparse.csr_array(entries, shape=carried.shape)
         clip_ids, class_ids = self.labels.clip_ids[start:stop], self.labels.vocabulary.class_ids
-        return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure_scores)
+        return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure)
 
     def new_tally(self) -> Tally:
         """Return a tally that has counted nothing yet."""
         return Tally.of(len(self.labels.vocabulary))
-
-    def _spans(self, what: str) -> Iterator[tuple[int, int]]:
-        return blocks_of(len(self.labels), what)
 
     @cached_property
     def outside(self) -> tuple[Outside, ...]:
@@ -187,16 +184,16 @@ class Enhancing:
 
 def sweep(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray | None,
+    scores: Scores | None,
     ontology: Ontology,
     rules: Sequence[str],
     options: EnhanceOptions | None = None,
-    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None = None,
+    thresholds_from: Scored | None = None,
 ) -> list[dict]:
     """Return how many labels each threshold rule would add, by type and together (PSLA, Table IX's counts).
 
-    Arguments and errors as for `enhance`; `rules` take the place of `options.threshold`. Types overlap where both
-    propose a label.
+    Arguments and errors as for `enhance`; `rules` replace `options.threshold`. Types overlap where both propose a
+    label.
 
     Returns:
         One dict with the keys SWEEP_HEADER for each rule and type, in the order of `rules`.
@@ -204,13 +201,13 @@ def sweep(
     if isinstance(rules, str) or not rules:
         raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
     each = [replace(_checked(options), threshold=rule) for rule in rules]
-    search, positives = prepare(labels, scores, ontology, each[0], thresholds_from)
-    thresholds = [thresholds_by(positives, one, labels.vocabulary) for one in each]
+    search, positives = begin_search(labels, scores, ontology, each[0], thresholds_from)
+    thresholds = [one.thresholds(positives, labels.vocabulary) for one in each]
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
     for start, stop in blocks_of(len(labels), "sweep"):
-        for limits, by_kind in zip(thresholds, counts, strict=True):
-            added = search.run(start, stop, limits, ledger=False).added
+        for of_class, by_kind in zip(thresholds, counts, strict=True):
+            added = search.run(start, stop, of_class, ledger=False).added
             for kind, by_class in by_kind.items():
                 kept = added.of_type(TYPE_BITS if kind == TOGETHER else (kind,))
                 by_class += np.bincount(added.classes[kept], minlength=n_classes)
@@ -224,18 +221,18 @@ def _checked(options: EnhanceOptions | None) -> EnhanceOptions:
     return options or EnhanceOptions()
 
 
-def prepare(
+def begin_search(
     labels: LabelTable,
-    scores: KeyedScores | np.ndarray | None,
+    scores: Scores | None,
     ontology: Ontology,
     options: EnhanceOptions,
-    thresholds_from: tuple[LabelTable, KeyedScores | np.ndarray] | None,
+    thresholds_from: Scored | None = None,
 ) -> tuple[Search, PositiveScores]:
     """Return how the clips are searched, and the scores that thresholds are statistics of; arguments as `enhance`."""
     if scores is None:
         options.refuse_without_scores()
         if thresholds_from is not None:
-            raise InputError("nothing is compared with a threshold", "--thresholds-from", "Leave it away.")
+            raise InputError("nothing is compared with a threshold", "--thresholds-from", "Omit it.")
     relations = options.relations(ontology, labels.vocabulary)
     evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
     if thresholds_from is not None:
@@ -245,11 +242,6 @@ def prepare(
         note(other.aliases_report())
     note(evidence.aliases_report())
     return Search(evidence, Relations(relations), options.by_rule, options.max_rounds), PositiveScores.of(other)
-
-
-def thresholds_by(positives: PositiveScores, options: EnhanceOptions, vocabulary: Vocabulary) -> np.ndarray:
-    """Return the thresholds (K,) float64 that the options ask for."""
-    return positives.thresholds(options.threshold, options.min_positives, vocabulary, options.floor)
 
 
 def blocks_of(n_clips: int, what: str) -> Iterator[tuple[int, int]]:

@@ -163,15 +163,17 @@ class _RowGroups:
         self.any = True
 
 
-def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_id")) -> pa.Table:
+def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_id"), only: bool = False) -> pa.Table:
     """Read a ledger, `.parquet`, `.csv.gz` or `.csv`; further columns are read as they are, text in CSV files.
+
+    With `only`, nothing but the required columns is read.
 
     Raises:
         InputError: no such file, a damaged one, a missing column, a row without one of the required values, or more
             rows than fit into memory.
     """
     pieces, n_rows = [], 0
-    for piece in ledger_pieces(path, required):
+    for piece in ledger_pieces(path, required, only):
         if not pieces and Path(path).suffix == ".parquet":
             refuse_many(pq.read_metadata(path).num_rows, path)
         pieces.append(piece)

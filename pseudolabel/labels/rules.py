@@ -7,21 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.thresholds import is_threshold_file, parse_rule
+from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.options import check_types
+from pseudolabel.options import COUNT, SHARE, check_types, option, parse_number
 
-CHOICES = {
-    "errors": ("I", "II"),
-    "type1": ("children", "descendants"),
-    "type2": ("parents", "ancestors", "closure"),
-    "profile": ("default", "psla"),
-}
 ALL_ROUNDS = "all"
 # Classes of FSD50K that the published code passes over as not in the ontology, although they are; they propose nothing.
 PSLA_SKIPPED = ("/m/09l8g", "/m/0bm0k", "/t/dd00012", "/m/09hlz4", "/t/dd00071")
@@ -46,56 +41,70 @@ def evidence_scale(text: str) -> str:
     return f"{length_s!r}".removesuffix(".0") + "s"
 
 
+def parse_rounds(text: str) -> int | str:
+    """Return a number of rounds, or `all`."""
+    return ALL_ROUNDS if text == ALL_ROUNDS else int(parse_number(text, int, COUNT))
+
+
 @dataclass(frozen=True)
 class EnhanceOptions:
-    """How labels are added.
+    """How labels are added; the texts of the fields are those of the command's options.
 
-    Args:
-        threshold: statistic of the scores of the clips that carry the label: `mean`, `median`, or a percentile `25p`;
-            or a constant `0.5`; or the path of a CSV file with the columns `class_id,threshold`.
-        errors: which kinds of missing labels to look for: `I` (children), `II` (parents).
-        type1: what a label proposes for Type I: `children`, its nearest descendants in the vocabulary, or all
-            `descendants`.
-        type2: what a label proposes for Type II: `parents` (nearest ancestors in the vocabulary), `ancestors` (all),
-            or `closure`: all ancestors, added by rule whatever the teacher says.
-        min_positives: a class with fewer labelled and scored clips gets no threshold and is not added.
-        strict: a labelled clip without scores is an error; otherwise it keeps its labels and is listed.
-        floor: no class's threshold is below it.
-        rounds: how often added labels may propose again, or `all`: until nothing is added. Thresholds stay the first.
-        evidence: what is compared with the threshold, and what thresholds are made from: the score of the whole `clip`
-            or the best of its windows of a length: `2s`, `1.5s`, `10`.
-        profile: `psla` takes the relations of PSLA's published code: direct children in the vocabulary, ancestors
-            reached without abstract nodes.
+    `strict`: a labelled clip without scores is an error; otherwise it keeps its labels and is listed.
     """
 
-    threshold: str = "mean"
-    errors: tuple[str, ...] = ("I", "II")
-    type1: str = "children"
-    type2: str = "ancestors"
-    min_positives: int = 1
+    threshold: str = option(
+        "mean",
+        f"{VALID_RULES} (class_id,threshold); a statistic is one of the scores of the clips that have the label",
+        metavar="RULE",
+    )
+    errors: tuple[str, ...] = option(("I", "II"), "missing children (I), missing parents (II)", choices=TYPE_BITS)
+    type1: str = option(
+        "children",
+        "what a label proposes for Type I: its nearest descendants in the vocabulary, or all",
+        choices=("children", "descendants"),
+    )
+    type2: str = option(
+        "ancestors",
+        "what a label proposes for Type II: its nearest ancestors in the vocabulary, all, or closure: all, by rule, "
+        "no score needed",
+        choices=("parents", "ancestors", "closure"),
+    )
+    min_positives: int = option(
+        1, "a class with fewer labelled and scored clips gets no threshold and is not added", COUNT, metavar="N"
+    )
     strict: bool = False
-    floor: float = 0.0
-    rounds: int | str = 1
-    evidence: str = "clip"
-    profile: str = "default"
+    floor: float = option(0.0, "no class's threshold is below it (default: 0)", SHARE, metavar="P")
+    rounds: int | str = option(
+        1,
+        "how often added labels may propose again, all: until nothing is added; thresholds stay the first",
+        parse=parse_rounds,
+        metavar="N|all",
+    )
+    evidence: str = option(
+        "clip",
+        "what is compared with thresholds, and what they are made from: the score of the clip, or the best of its "
+        "windows of a length (2s, 1.5s)",
+        metavar="clip|LENGTH",
+    )
+    profile: str = option(
+        "default",
+        "psla: the relations of PSLA's published code: direct children, ancestors reached without abstract nodes",
+        choices=("default", "psla"),
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not is_threshold_file(self.threshold):
+        from_file = is_threshold_file(self.threshold)
+        if not from_file:
             object.__setattr__(self, "threshold", parse_rule(self.threshold).text)
-        for option, allowed in CHOICES.items():
-            given = self.errors if option == "errors" else (getattr(self, option),)
-            if not given or not set(given) <= set(allowed):
-                raise InputError(f"no such choice: {' '.join(given)!r}", f"--{option}", f"Give {' or '.join(allowed)}.")
         object.__setattr__(self, "evidence", evidence_scale(self.evidence))
         object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
-        if self.min_positives < 1:
-            raise InputError(f"at least 1 positive is needed, not {self.min_positives}", "--min-positives")
-        if self.min_positives > 1 and is_threshold_file(self.threshold):
-            message = "thresholds from a file are taken as they stand, whatever a class's number of positives"
-            raise InputError(message, "--min-positives", "Leave it away, or empty the thresholds in the file.")
-        if not 0 <= self.floor <= 1:
-            raise InputError(f"{self.floor} is not in [0, 1]", "--floor")
+        if not self.errors:
+            raise InputError("no error type to look for", "--errors", "Give I, II or both.")
+        if self.min_positives > 1 and from_file:
+            message = "thresholds from a file are used as they are, whatever a class's number of positives"
+            raise InputError(message, "--min-positives", "Omit it, or empty the thresholds in the file.")
         if self.rounds != ALL_ROUNDS and not (isinstance(self.rounds, int) and self.rounds >= 1):
             raise InputError(f"{self.rounds!r} is not a number of rounds", "--rounds", "Give 1 or more, or all.")
         if self.profile == "psla":
@@ -104,8 +113,8 @@ class EnhanceOptions:
     def _refuse_other_than_psla(self) -> None:
         for field in fields(self):
             if field.name in FIXED_BY_PSLA and getattr(self, field.name) != field.default:
-                option = f"--{field.name.replace('_', '-')}"
-                raise InputError("is fixed by --profile psla, the published code's rule", option, "Leave one away.")
+                name = f"--{field.name.replace('_', '-')}"
+                raise InputError("is fixed by --profile psla, the published code's rule", name, "Omit one of them.")
 
     @property
     def name(self) -> str:
@@ -132,14 +141,18 @@ class EnhanceOptions:
     def refuse_without_scores(self, place: object = "") -> None:
         """Raise InputError where a chosen type needs scores; `place` is the file that has none."""
         if not self.only_by_rule:
-            option = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
-            message = f"{'no such file' if place else 'no scores'}, and {option} needs the teacher's scores"
+            needing = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
+            message = f"{'no such file' if place else 'no scores'}, and {needing} needs the teacher's scores"
             raise InputError(message, place, "Give --scores; only --errors II --type2 closure needs none.")
 
     @property
     def max_rounds(self) -> float:
         """The number of rounds, infinite for `all`."""
         return float("inf") if self.rounds == ALL_ROUNDS else self.rounds
+
+    def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
+        """Return each class's threshold, (K,) float64, NaN where it has none."""
+        return positives.thresholds(self.threshold, self.min_positives, vocabulary, self.floor)
 
     def relations(self, ontology: Ontology, vocabulary: Vocabulary) -> dict[str, sparse.csr_array]:
         """Return for each error type the (K, K) bool relation [label, class that it proposes]."""

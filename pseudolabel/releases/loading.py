@@ -50,7 +50,7 @@ print(len(added), "labels taken back,", sum(map(len, before.values())), "left")"
 COMMANDS = """\
 sha256sum --check SHA256SUMS
 python -m pseudolabel.release verify .
-python -m pseudolabel.enhance --undo added_labels.parquet --labels labels.csv --vocabulary classes.csv \\
+python -m pseudolabel.enhance undo added_labels.parquet --labels labels.csv --vocabulary classes.csv \\
     --out ../original.csv"""
 FORMS = {
     "segments.csv": "code for AudioSet takes `segments.csv` in the place of the published segment list",

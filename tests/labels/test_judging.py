@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
-from pseudolabel.labels.judging import judge_additions, read_ledger_errors
+from pseudolabel.labels.judging import JUDGED, judge_additions
+from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 
@@ -26,7 +28,15 @@ BEFORE = labels(one="b", two="a", three="c", four="d")
 # Missing: a (one), b (two), a (three), c (four). Given label c of three is false.
 TRUTH = labels(one="ab", two="ab", three="a", four="cd")
 AFTER = labels(four="bd", three="ac", two="ac", one="ab")
-LEDGER = [("two", "c", "I"), ("one", "a", "II"), ("three", "a", "II"), ("four", "b", "I+II")]
+ROWS = [("two", "c", "I"), ("one", "a", "II"), ("three", "a", "II"), ("four", "b", "I+II")]
+
+
+def ledger_of(*rows: tuple[str, str, str]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * 3
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(JUDGED, columns, strict=True)})
+
+
+LEDGER = ledger_of(*ROWS)
 
 
 def test_precision_and_recall_of_additions_by_hand():
@@ -60,7 +70,7 @@ def test_recall_of_a_type_is_taken_over_the_missing_labels_that_it_can_find():
 
 def test_ledger_of_one_type_alone_counts_what_both_could_have_found():
     both = labels(one="a", two="b", three="", four="").matrix
-    after, ledger = labels(one="ab", two="a", three="c", four="d"), [("one", "a", "II")]
+    after, ledger = labels(one="ab", two="a", three="c", four="d"), ledger_of(("one", "a", "II"))
     judged = judge_additions(BEFORE, after, ledger, TRUTH, proposed={"I": both, "II": both})
     assert {kind: judged["by_error"][kind]["missing"] for kind in ("I", "II", "I+II")} == {"I": 0, "II": 2, "I+II": 0}
 
@@ -91,7 +101,7 @@ def test_without_truth_only_counts_are_told():
 
 
 def test_a_list_that_gained_nothing_is_judged_too():
-    judged = judge_additions(BEFORE, BEFORE, [], TRUTH)
+    judged = judge_additions(BEFORE, BEFORE, ledger_of(), TRUTH)
     assert judged["n_added"] == 0 and judged["by_error"]["all"]["precision"] is None
     assert judged["by_error"]["all"]["recall"] == 0.0
 
@@ -109,7 +119,7 @@ def test_judgement_equals_a_loop_over_sets(seed):
     before = LabelTable(ids, given_labels, VOCABULARY)
     after = LabelTable([ids[i] for i in shuffled], (given_labels | added)[shuffled], VOCABULARY)
     truth = LabelTable(ids, true, VOCABULARY).select([ids[i] for i in shuffled])
-    judged = judge_additions(before, after, ledger, truth)
+    judged = judge_additions(before, after, ledger_of(*ledger), truth)
 
     true_pairs = {(ids[i], VOCABULARY.class_ids[k]) for i, k in zip(*true.nonzero(), strict=True)}
     given_pairs = {(ids[i], VOCABULARY.class_ids[k]) for i, k in zip(*given_labels.nonzero(), strict=True)}
@@ -127,31 +137,31 @@ def test_a_ledger_that_contradicts_the_lists_is_refused():
     with pytest.raises(InputError, match=r"enhanced-25p: the ledger and the change of the labels differ in 1 labels"):
         judge_additions(BEFORE, AFTER, LEDGER[1:], TRUTH, "enhanced-25p")
     with pytest.raises(InputError, match="differ in 4 labels"):  # four labels were removed
-        judge_additions(AFTER, BEFORE, [])
+        judge_additions(AFTER, BEFORE, ledger_of())
     with pytest.raises(InputError, match="differ in 1 labels"):  # the label was there already
-        judge_additions(BEFORE, BEFORE, [("two", "a", "I")])
-    with pytest.raises(InputError, match="1 additions stand in the ledger twice"):
-        judge_additions(BEFORE, AFTER, [*LEDGER, LEDGER[0]], TRUTH)
+        judge_additions(BEFORE, BEFORE, ledger_of(("two", "a", "I")))
+    with pytest.raises(InputError, match="1 additions are listed twice in the ledger"):
+        judge_additions(BEFORE, AFTER, ledger_of(*ROWS, ROWS[0]), TRUTH)
 
 
 def test_lists_of_other_clips_are_refused():
-    with pytest.raises(ClipMismatch, match="1 clips stand in only one of the two lists: four"):
+    with pytest.raises(ClipMismatch, match="1 clips are in only one of the two lists: four"):
         judge_additions(BEFORE.select(["one", "two", "three"]), AFTER, LEDGER)
-    with pytest.raises(ClipMismatch, match="1 clips of the ledger are not in the list: five"):
-        judge_additions(BEFORE, AFTER, [*LEDGER, ("five", "a", "I")])
+    with pytest.raises(ClipMismatch, match="clips of 1 added labels are not in the list: five"):
+        judge_additions(BEFORE, AFTER, ledger_of(*ROWS, ("five", "a", "I")))
     with pytest.raises(ClipMismatch, match="none of the 4 enhanced clips has true labels"):
         judge_additions(BEFORE, AFTER, LEDGER, labels(elsewhere="a"))
     with pytest.raises(UnknownClass, match="class 'e' is not in the vocabulary"):
-        judge_additions(BEFORE, AFTER, [*LEDGER, ("one", "e", "I")])
+        judge_additions(BEFORE, AFTER, ledger_of(*ROWS, ("one", "e", "I")))
 
 
 def test_ledger_file_is_read_by_column_name_and_checked(tmp_path):
     path = tmp_path / "ledger.csv.gz"
     path.write_bytes(gzip.compress(b"error,clip_id,score,class_id\nI,one,0.5,a\n"))
-    assert read_ledger_errors(path) == [("one", "a", "I")]
+    assert read_ledger(path, JUDGED, only=True).equals(ledger_of(("one", "a", "I")))
     path.write_bytes(gzip.compress(b"clip_id,class_id\none,a\n"))
-    with pytest.raises(InputError, match=r"ledger.csv.gz:1: column 'error' is missing"):
-        read_ledger_errors(path)
+    with pytest.raises(InputError, match=r"ledger.csv.gz: column 'error' is missing"):
+        read_ledger(path, JUDGED, only=True)
     path.write_bytes(b"clip_id,class_id,error\n")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_ledger_errors(path)
+    with pytest.raises(InputError, match="not a readable ledger"):
+        read_ledger(path, JUDGED, only=True)

@@ -181,17 +181,17 @@ def test_descendants_are_the_ancestors_turned():
         ({"profile": "psla", "type1": "descendants"}, "--type1: is fixed by --profile psla"),
         ({"profile": "psla", "min_positives": 2}, "--min-positives: is fixed by --profile psla"),
         ({"profile": "psla", "rounds": "all"}, "--rounds: is fixed"),
-        ({"profile": "ast"}, "--profile: no such choice: 'ast'. Give default or psla"),
-        ({"type1": "siblings"}, "--type1: no such choice"),
+        ({"profile": "ast"}, "EnhanceOptions.profile: no such choice: 'ast'. Give default or psla"),
+        ({"type1": "siblings"}, "EnhanceOptions.type1: no such choice"),
         *[
             ({"evidence": text}, f"--evidence: '{text}' is neither `clip` nor .* Give clip, or a length such as 2s")
             for text in ("", "s", "clips", "0s", "-2s", "nan", "inf", "2m")
         ],
         ({"rounds": 0}, "--rounds: 0 is not a number of rounds"),
         ({"rounds": "some"}, "--rounds: 'some' is not a number"),
-        ({"floor": 1.5}, "--floor: 1.5 is not in"),
-        ({"min_positives": 0}, "at least 1 positive"),
-        ({"threshold": "t.csv", "min_positives": 2}, "--min-positives: thresholds from a file are taken as they stand"),
+        ({"floor": 1.5}, "EnhanceOptions.floor: must be a number in"),
+        ({"min_positives": 0}, "EnhanceOptions.min_positives: must be a whole number of at least 1"),
+        ({"threshold": "t.csv", "min_positives": 2}, "--min-positives: thresholds from a file are used as they are"),
     ],
 )
 def test_options_that_contradict_are_refused(options, message):

@@ -142,7 +142,7 @@ def test_additions_by_windows_of_any_length_are_released_from_a_store_without_wh
             [*ledger.column_names, "decision"],
             ([*row.values(), "right"] for row in ledger.to_pylist()),
         )
-        assert enhance([*work, "--apply", str(tmp_path / "r.csv")]) == 0
+        assert enhance(["apply", str(tmp_path / "r.csv"), *work]) == 0
         folder = tmp_path / "enhanced-reviewed"
     given = [*soft, *(("--soft-windows", f"{name}s") if soft else ())]
     given += ["--scores", str(tmp_path / "scores.h5")] if reviewed else []

@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from pseudolabel.labels.judging import judge_additions
+from pseudolabel.labels.judging import JUDGED, judge_additions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.evaluation import Evaluation
@@ -72,7 +73,8 @@ def example(n_classes: int = 4, n_clips: int = 30) -> Evaluation:
             )
     clips = [f"clip{i}" for i in range(n_clips)]
     tables = [LabelTable(clips, matrix, vocabulary) for matrix in (given, given | added, true)]
-    ledger = [(clips[i], ids[k], "I") for i, k in zip(*added.nonzero(), strict=True)]
+    rows = [(clips[i], ids[k], "I") for i, k in zip(*added.nonzero(), strict=True)]
+    ledger = pa.table(dict(zip(JUDGED, zip(*rows, strict=True), strict=True)))
     judged = {"enhanced-25p": {"folder": "work/enhanced-25p", **judge_additions(*tables[:2], ledger, tables[2])}}
     lists, folders = {"noisy": Path("eval.csv")}, (Path("work"), Path("work/evaluation"))
     missing = [("lost <clip>", "no audio")]
