@@ -16,7 +16,7 @@ from pseudolabel.command import _exit_code, _parser
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
 from pseudolabel.machine import allowed_cores
-from pseudolabel.options import DEFAULT_WORK, Option, name_value
+from pseudolabel.options import DEFAULT_WORK, ListOptions, Option, VerbOptions, name_value
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
@@ -108,20 +108,20 @@ def existing(path: Path) -> Path | None:
     return path if there(path) else None
 
 
-def home(args: argparse.Namespace, *named: str | Path | None) -> Path:
+def home(options: VerbOptions, *named: str | Path | None) -> Path:
     """Return the work folder whose files belong to the paths that options named (None: not named).
 
     That is WORK where all of them lie in it, or none is named; else the work folder of the first that does not: where
     it lies, or above it where that is an output of a verb (enhanced-25p, runs/teacher). So what was made of other data
     is never taken for what belongs to a named file.
     """
-    outside = (Path(path) for path in named if path is not None and not _within(Path(path), args.work))
-    return next(map(_work_folder, outside), args.work)
+    outside = (Path(path) for path in named if path is not None and not _within(Path(path), options.work))
+    return next(map(_work_folder, outside), options.work)
 
 
-def base(args: argparse.Namespace, *named: str | Path | None) -> Path:
+def base(options: VerbOptions, *named: str | Path | None) -> Path:
     """Return the folder of inputs that belong to no other: WORK where --work names it, else `home` of what is named."""
-    return home(args, *named) if args.work is DEFAULT_WORK else args.work
+    return home(options, *named) if options.work is DEFAULT_WORK else options.work
 
 
 def _within(path: Path, folder: Path) -> bool:
@@ -144,7 +144,7 @@ def _work_folder(path: Path) -> Path:
 
 
 def default_file(
-    args: argparse.Namespace, given: Path | None, name: str, *named: str | Path | None, what: str = ""
+    options: VerbOptions, given: Path | None, name: str, *named: str | Path | None, what: str = ""
 ) -> Path | None:
     """Return a file that an option gives, else the one of this name that belongs to the named paths, if there is one.
 
@@ -153,55 +153,53 @@ def default_file(
     """
     if given is not None:
         return given
-    found = existing(home(args, *named) / name)
-    if found is None and what and (args.work / name).exists():
-        note(f"no {what}: {args.work / name} does not belong to {next(path for path in named if path is not None)}")
+    found = existing(home(options, *named) / name)
+    if found is None and what and (options.work / name).exists():
+        note(f"no {what}: {options.work / name} does not belong to {next(path for path in named if path is not None)}")
     return found
 
 
-def needed_file(
-    args: argparse.Namespace, given: Path | None, name: str, option: str, *named: str | Path | None
-) -> Path:
+def needed_file(options: VerbOptions, given: Path | None, name: str, option: str, *named: str | Path | None) -> Path:
     """Return an input that a verb cannot do without: the given one, else that of the folder of what is named (`base`).
 
     Raises:
         InputError: it is not beside the files that are named.
     """
-    folder = base(args, *named)
-    if given is None and folder != args.work and not there(folder / name):
+    folder = base(options, *named)
+    if given is None and folder != options.work and not there(folder / name):
         beside = next(path for path in named if path is not None)
-        raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {args.work}.")
+        raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {options.work}.")
     return given or folder / name
 
 
-def default_output(args: argparse.Namespace, name: str, *named: str | Path | None) -> Path:
+def default_output(options: VerbOptions, name: str, *named: str | Path | None) -> Path:
     """Return --out, else `name` in WORK.
 
     Raises:
         OutputExists: what lies there would be replaced by what is made of files of another work folder, unasked.
     """
-    out, place = args.out or args.work / name, home(args, *named)
-    if args.out is None and args.overwrite and base(args, *named) != args.work and os.path.lexists(out):
-        message = f"it belongs to {args.work}, and what is named to {place}, so it is not replaced"
+    out, place = options.out or options.work / name, home(options, *named)
+    if options.out is None and options.overwrite and base(options, *named) != options.work and os.path.lexists(out):
+        message = f"it belongs to {options.work}, and what is named to {place}, so it is not replaced"
         raise OutputExists(message, out, f"Give --out, or --work {place}.")
     return out
 
 
-def vocabulary_source(args: argparse.Namespace, *named: str | Path | None) -> str | Path:
+def vocabulary_source(options: VerbOptions, *named: str | Path | None) -> str | Path:
     """Return what `Vocabulary.load` takes: --vocabulary, else vocabulary.csv beside what is named, else `audioset`.
 
     Where --work names a folder, its vocabulary.csv is taken for what has none beside it.
     """
-    found, own = args.vocabulary or beside(args, "vocabulary.csv", *named), args.work / "vocabulary.csv"
+    found, own = options.vocabulary or beside(options, "vocabulary.csv", *named), options.work / "vocabulary.csv"
     if not found and own.exists():
         place = next(path for path in named if path is not None)
         _note_once(f"no vocabulary.csv beside {place}: audioset is taken (--vocabulary names another, as {own})")
     return found or "audioset"
 
 
-def beside(args: argparse.Namespace, name: str, *named: str | Path | None) -> Path | None:
+def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path | None:
     """Return the file of this name that belongs to the named paths, else that of a WORK that --work names."""
-    folders = dict.fromkeys((home(args, *named), base(args, *named)))
+    folders = dict.fromkeys((home(options, *named), base(options, *named)))
     return next(filter(None, (existing(folder / name) for folder in folders)), None)
 
 
@@ -217,9 +215,9 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_labels(
-    args: argparse.Namespace, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
+    options: ListOptions, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
 ) -> LabelTable:
-    """Return a label list, or several as one, read as `add_label_options` says; what is left out is said in a line.
+    """Return a label list, or several as one, read as `ListOptions` says; what is left out is said in a line.
 
     Args:
         own: no option named it: it is one that the verbs wrote, and --format does not speak of it.
@@ -227,7 +225,7 @@ def read_labels(
     from pseudolabel.labels.table import read_lists
 
     paths = [paths] if isinstance(paths, Path) else paths
-    labels = read_lists(paths, vocabulary, None if own else args.format, args.unknown_labels)
+    labels = read_lists(paths, vocabulary, None if own else options.format, options.unknown_labels)
     if labels.left_out:
         named = first_few(f"{label} ({n})" for label, n in sorted(labels.left_out.items(), key=lambda item: -item[1]))
         note(f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
