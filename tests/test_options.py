@@ -103,8 +103,7 @@ def test_every_options_class_of_the_package_is_tested_here():
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.startswith("class ") and line.endswith("Options:")  # one with a base is checked by `Options`
     }
-    front_ends = {"LogMelOptions", "KaldiFbankOptions"}  # checked by frontend_options.check
-    assert named - front_ends - {"Options"} <= {one.__name__ for one in CLASSES}
+    assert named - {"Options"} <= {one.__name__ for one in CLASSES}
 
 
 @pytest.mark.parametrize(

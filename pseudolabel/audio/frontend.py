@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from pseudolabel.audio.frontend_options import (
     KaldiFbankOptions,
     LogMelOptions,
-    check,
     front_end_options,
 )
 from pseudolabel.errors import InputError
@@ -52,14 +51,12 @@ class FrontEnd(nn.Module):
         cuts_exactly: whether the features of a window are those of its clip, cut out.
     """
 
-    name: str
     silence_value: float  # the feature of digital silence before normalisation
     cuts_exactly: bool
 
     def __init__(self, options: LogMelOptions | KaldiFbankOptions):
         super().__init__()
-        self.settings = options
-        check(options, self.name)
+        self.settings, self.name = options, options.name
         self.n_fft = options.fft_size(options.window)
 
     def _keep(self, window: Tensor, banks: Tensor) -> None:
@@ -224,7 +221,6 @@ class LogMel(FrontEnd):
     clip's own. Frames are centred: frame f looks at the samples around `f * hop`, mirrored at the ends.
     """
 
-    name = "log_mel"
     silence_value = 10.0 * math.log10(POWER_FLOOR)
     cuts_exactly = False  # the ends are mirrored, and the floor is the clip's
 
@@ -272,7 +268,6 @@ class KaldiFbank(FrontEnd):
     commute, and the product of the latter is rounded before it is subtracted (`sub` with `alpha` would not).
     """
 
-    name = "kaldi_fbank"
     silence_value = math.log(KALDI_FLOOR)
     cuts_exactly = True  # at multiples of the hop: no frame looks beyond its own samples
 
@@ -348,7 +343,7 @@ def _groups(banks: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         yield slice(start, end), bands, banks[start:end, bands].contiguous()
 
 
-FRONT_ENDS = {"log_mel": LogMel, "kaldi_fbank": KaldiFbank}
+FRONT_ENDS = {LogMelOptions: LogMel, KaldiFbankOptions: KaldiFbank}
 
 
 def build_frontend(options: Mapping[str, object]) -> FrontEnd:
@@ -360,4 +355,4 @@ def build_frontend(options: Mapping[str, object]) -> FrontEnd:
         InputError: the name or a field is unknown, or values do not fit together.
     """
     settings = front_end_options(options)
-    return FRONT_ENDS[options["name"]](settings)
+    return FRONT_ENDS[type(settings)](settings)

@@ -6,20 +6,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
+from typing import ClassVar
 
 from pseudolabel.errors import InputError, nearest
-from pseudolabel.options import check_types
+from pseudolabel.options import Options
 
 LONGEST_S = 1.0  # of windows and hops: a larger number was meant in samples
 HIGHEST_RATE = 1_000_000  # Hz
 MOST_WEIGHTS = 1 << 26  # of mel banks: 256 MiB
 
 
-class _InSamples:
-    """Lengths of a front end in whole samples."""
+class _FrontEndOptions(Options):
+    """What the options of both front ends share: checks, and lengths in whole samples."""
+
+    name: ClassVar[str]
+    in_samples: ClassVar[dict[str, tuple[str, int]]]  # of earlier versions: {option: (present name, default)}
 
     def __post_init__(self) -> None:
-        check_types(self)
+        super().__post_init__()
+        _check(self)
 
     @property
     def window(self) -> int:
@@ -33,8 +38,11 @@ class _InSamples:
 
 
 @dataclass(frozen=True)
-class LogMelOptions(_InSamples):
+class LogMelOptions(_FrontEndOptions):
     """PSL's values. Lengths are in seconds, rates and frequencies in Hz."""
+
+    name: ClassVar = "log_mel"
+    in_samples: ClassVar = {"n_fft": ("window_s", 512), "hop": ("hop_s", 160)}
 
     sample_rate: int = 16_000
     window_s: float = 0.032  # window and FFT
@@ -53,8 +61,11 @@ class LogMelOptions(_InSamples):
 
 
 @dataclass(frozen=True)
-class KaldiFbankOptions(_InSamples):
+class KaldiFbankOptions(_FrontEndOptions):
     """PSLA's and AST's values. Lengths are in seconds, rates and frequencies in Hz."""
+
+    name: ClassVar = "kaldi_fbank"
+    in_samples: ClassVar = {"window": ("window_s", 400), "hop": ("hop_s", 160)}
 
     sample_rate: int = 16_000
     window_s: float = 0.025
@@ -72,8 +83,9 @@ class KaldiFbankOptions(_InSamples):
         return 1 << (window - 1).bit_length()
 
 
-def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
-    """Raise InputError where the options of the front end `name` are not finite, or do not fit together."""
+def _check(options: LogMelOptions | KaldiFbankOptions) -> None:
+    """Raise InputError where options are not finite, or do not fit together."""
+    name = options.name
     for field, value in vars(options).items():
         if value is not None and not math.isfinite(value):
             raise InputError(f"{field} must be a finite number, not {value}", name)
@@ -101,28 +113,19 @@ def check(options: LogMelOptions | KaldiFbankOptions, name: str) -> None:
         raise InputError(f"{rule}, sample_rate={options.sample_rate}", name, remedy)
 
 
-# Options that earlier versions gave in samples: the present name, and the default of those versions.
-IN_SAMPLES = {
-    "log_mel": {"n_fft": ("window_s", 512), "hop": ("hop_s", 160)},
-    "kaldi_fbank": {"window": ("window_s", 400), "hop": ("hop_s", 160)},
-}
+OPTIONS = {kind.name: kind for kind in (LogMelOptions, KaldiFbankOptions)}
 
 
 def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
     """Return options in seconds for those in samples; levels and pre-emphasis are then those at their own rate."""
-    name, rate = options["name"], options.get("sample_rate", LogMelOptions.sample_rate)
-    mixed = {new for new, _ in IN_SAMPLES[name].values()} & options.keys()
+    kind, rate = OPTIONS[options["name"]], options.get("sample_rate", LogMelOptions.sample_rate)
+    mixed = {new for new, _ in kind.in_samples.values()} & options.keys()
     if mixed or not _is_number(rate) or rate <= 0:
         other = ", ".join(mixed) or f"sample_rate={rate}"
         raise InputError(f"lengths in samples beside {other}", "front_end", "Give all of them in seconds.")
-    in_samples = {new: options.get(old, default) for old, (new, default) in IN_SAMPLES[name].items()}
-    lengths = {new: value / rate if _is_number(value) else value for new, value in in_samples.items()}
-    rest = {field: value for field, value in options.items() if field not in IN_SAMPLES[name]}
-    highest = {"f_max": None} if name == "kaldi_fbank" else {}
-    return {**highest, "reference_rate": rate, **rest, **lengths}
-
-
-OPTIONS = {"log_mel": LogMelOptions, "kaldi_fbank": KaldiFbankOptions}
+    in_samples = {old: options.get(old, default) for old, (_, default) in kind.in_samples.items()}
+    highest = {"f_max": None} if kind is KaldiFbankOptions else {}
+    return {**highest, "reference_rate": rate, **lengths_in_seconds({**options, **in_samples}, rate)[0]}
 
 
 def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFbankOptions:
@@ -134,21 +137,20 @@ def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFba
     name = options.get("name")
     if name not in OPTIONS:
         raise InputError(f"unknown front end {name!r}; known: {', '.join(OPTIONS)}", "front_end")
-    names = [field.name for field in fields(OPTIONS[name])]
+    kind = OPTIONS[name]
+    names = [field.name for field in fields(kind)]
     for field in options:
-        if field != "name" and field not in names and field not in IN_SAMPLES[name]:
+        if field not in ("name", *names, *kind.in_samples):
             close = nearest(field, names)
             remedy = f"Nearest: {close}." if close else f"Known: {', '.join(names)}."
             raise InputError(f"unknown option {field!r} of {name}", "front_end", remedy)
-    options = of_an_earlier_version(options) if IN_SAMPLES[name].keys() & options.keys() else options
-    settings = OPTIONS[name](**{field: value for field, value in options.items() if field != "name"})
-    check(settings, name)
-    return settings
+    options = of_an_earlier_version(options) if kind.in_samples.keys() & options.keys() else options
+    return kind(**{field: value for field, value in options.items() if field != "name"})
 
 
 def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:
     """Return a user's options with all lengths in seconds, and a line about those that were given in samples."""
-    names = {old: new for form in IN_SAMPLES.values() for old, (new, _) in form.items()}
+    names = {old: new for kind in OPTIONS.values() for old, (new, _) in kind.in_samples.items()}
     given = {old: options[old] for old in names if old in options}
     taken = {old: value / sample_rate if _is_number(value) else value for old, value in given.items()}
     changes = ", ".join(f"{old}={given[old]} is taken as {names[old]}={length}" for old, length in taken.items())
