@@ -59,7 +59,7 @@ from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, named_row, rows_of
-from pseudolabel.scores.class_map import BUILT_IN, ClassMap
+from pseudolabel.scores.class_map import BUILT_IN_MAPS, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
 from pseudolabel.stores import KeyedByClip
@@ -140,7 +140,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         betas=sweep and sweep.measured(rows),
         remarks=tuple(filter(None, [subjects.classes.report()])),
     )
-    inputs.read(subjects.classes.place or None)
+    inputs.read(subjects.classes.source or None)
     record = run_record("evaluate", asdict(options), inputs)
     record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
     record["labels_left_out"] = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
@@ -267,7 +267,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
             raise InputError("no run with a model", lists.runs, NOTHING_TO_MEASURE)
         dry_run.refuse_absent(lists.clips)
         check_device(options.device, options.threads)
-    if options.class_map not in (None, *BUILT_IN):
+    if options.class_map not in (None, *BUILT_IN_MAPS):
         dry_run.refuse_absent(options.class_map)
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")

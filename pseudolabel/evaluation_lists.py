@@ -25,7 +25,7 @@ from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.reports.answers import read_record
 from pseudolabel.reports.evaluation import NOISY, TRUTH
 from pseudolabel.reports.references import References, proposals_by_type, renamed_truth
-from pseudolabel.scores.metrics import OPTIONS
+from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.training.out_of_fold import read_seen
@@ -66,7 +66,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         "score is the maximum over its classes",
         metavar="MAP",
     )
-    metrics: tuple[str, ...] = option((), "columns of the table (metrics.json has all)", choices=OPTIONS)
+    metrics: tuple[str, ...] = option((), "columns of the table (metrics.json has all)", choices=METRIC_OPTIONS)
     scales: tuple[str | float, ...] = option(
         (CLIP,), "clip, 10s, 5s, 2s: a row each, the mean of a clip's windows", parse=parse_window, metavar="SCALE"
     )

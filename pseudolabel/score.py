@@ -16,11 +16,10 @@ is done in blocks of clips: killed and run again it makes only the missing ones,
 that of an uninterrupted run.
 
 `import` takes the scores of any other model instead: probabilities (clips, classes), or (clips, windows, classes) with
---window-s. Where clips differ in length, rows of shorter ones are filled up, by 0, NaN or no probability. Real windows
-are those that lie wholly in their clip, and of those that its end cuts, the ones up to the last with a score above 0;
-none begins where its clip has ended. Lengths are those of --lengths, of --clips, of the work folder of the answers, of
-the times in --ids, or --clip-s; where none is known and rows end in windows without a score above 0, the import is
-refused.
+--window-s. Rows of shorter clips may be filled up with 0, NaN or numbers outside [0, 1]. Windows that end within their
+clip are real, and of those that its end cuts, the ones up to the last with a score above 0; none begins where its clip
+has ended. Lengths are those of --lengths, --clips, the clips.h5 beside the file, the times in --ids, or --clip-s; where
+a clip has none and its row ends in windows without a score above 0, the import is refused.
 
 Clips and runs are those of WORK. Where an option names one of them elsewhere, and --work is not given, the others are
 those of that folder, and the store is written there.
@@ -149,7 +148,7 @@ class Chosen:
 # ---- scoring ----------------------------------------------------------------------------------------------------
 
 
-def score_clips(options: ScoreOptions) -> None:
+def make_scores(options: ScoreOptions) -> None:
     """Make the score store, or take part in that as one of several processes."""
     paths, ranks = Paths.of(options), Ranks.from_environment()
     with ranks.joined(), only_run(paths.out) if ranks.leads else contextlib.nullcontext():
@@ -208,7 +207,7 @@ def _score(options: ScoreOptions, paths: Paths, ranks: Ranks) -> None:
     work = work.of_all(ranks)
     if ranks.leads:
         made_by["vocabulary"] = Path(paths.vocabulary).name
-        write_store(options, paths.out, blocks, chosen, layout, made_by, work, inputs)
+        join_blocks(options, paths.out, blocks, chosen, layout, made_by, work, inputs)
 
 
 def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
@@ -282,7 +281,7 @@ def share_blocks(
     return blocks, np.flatnonzero(unfinished).tolist()
 
 
-def write_store(
+def join_blocks(
     options: ScoreOptions,
     out: Path,
     blocks: Blocks,
@@ -346,7 +345,7 @@ def plan_score(options: ScoreOptions) -> str:
 
 
 COMMANDS = {
-    "run": Command(ScoreOptions, score_clips, plan_score),
+    "run": Command(ScoreOptions, make_scores, plan_score),
     "import": IMPORT,
     "merge": MERGE,
     "verify": VERIFY,

@@ -20,17 +20,16 @@ from pseudolabel.records import Inputs, run_record
 from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.answers import listed_lengths, open_answers
 from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
+from pseudolabel.scores.store import Scale
 from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.scores.writing import STORED
 from pseudolabel.verification import lengths_in
 
-Scale = str | float | None  # `clip`, a length in seconds, or not named
 
-
-def at_scale(kind: Callable[[str], object]) -> Callable[[str], tuple[Scale, object]]:
+def at_scale(kind: Callable[[str], object]) -> Callable[[str], tuple[Scale | None, object]]:
     """Return a parser of `VALUE`, or of `2s=VALUE`, which gives a scale (None: not named) and the value."""
 
-    def parse(text: str) -> tuple[Scale, object]:
+    def parse(text: str) -> tuple[Scale | None, object]:
         scale, equals, value = text.partition("=")
         try:
             named = parse_window(scale) if equals else None
@@ -49,7 +48,7 @@ def _seconds(text: str) -> float:
 class ImportOptions(VerbOptions):
     """Which files hold another model's scores, and of which clips, classes and windows."""
 
-    arrays: tuple[tuple[Scale, Path], ...] = option(
+    arrays: tuple[tuple[Scale | None, Path], ...] = option(
         (),
         "scores: .npy, .npz, .h5, .csv; of several scales: clip=whole.npy 2s=windows.npy",
         parse=at_scale(Path),
@@ -66,7 +65,7 @@ class ImportOptions(VerbOptions):
     window_s: float | None = option(
         None, "length of the windows of an array (clips, windows, classes) whose scale is not named, seconds", POSITIVE
     )
-    hop_s: tuple[tuple[Scale, float], ...] = option(
+    hop_s: tuple[tuple[Scale | None, float], ...] = option(
         (), "from window to window (default: their length)", parse=at_scale(_seconds), metavar="SECONDS|SCALE=SECONDS"
     )
     lengths: Path | None = option(
@@ -81,7 +80,7 @@ class ImportOptions(VerbOptions):
         "or later",
         POSITIVE,
     )
-    dataset: tuple[tuple[Scale, str], ...] = option(
+    dataset: tuple[tuple[Scale | None, str], ...] = option(
         (),
         "array of a .npz or HDF5 file (default: the only one of two or three axes); several: clip=A 2s=B",
         parse=at_scale(str),
@@ -97,7 +96,7 @@ class ImportOptions(VerbOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.arrays:
-            raise InputError("nothing to import", "score import", "Name a file of scores.")
+            raise InputError("nothing to import", "", "Name a file of scores.")
 
     @property
     def files(self) -> list[Path]:
@@ -166,12 +165,12 @@ def _vocabulary(options: ImportOptions) -> str | Path:
 def open_import(
     options: ImportOptions, vocabulary: Vocabulary, read: Callable[[Path], Path] = Path
 ) -> tuple[list[Part], Lengths | None]:
-    """Return the scores at each scale and the lengths of the clips (`lengths_of`); no score is read yet."""
+    """Return the scores at each scale and the lengths of the clips (`gather_lengths`); no score is read yet."""
     parts = open_parts(options, vocabulary)
     unknown = unknown_classes(parts, vocabulary)
     if unknown and options.strict:
         raise InputError(unknown[0], options.classes or options.files[0], "Give the --vocabulary of these classes.")
-    return parts, lengths_of(options, parts, read)
+    return parts, gather_lengths(options, parts, read)
 
 
 def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
@@ -228,7 +227,7 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
     return parts
 
 
-def named_arrays(options: ImportOptions) -> list[tuple[Scale, Path, str | None]]:
+def named_arrays(options: ImportOptions) -> list[tuple[Scale | None, Path, str | None]]:
     """Return scale (None: not named), file and name of the array of each one that is to be imported."""
     datasets, files = by_scale(options.dataset, "--dataset"), options.arrays
     if len(files) == 1 and files[0][0] is None and any(datasets):
@@ -241,14 +240,14 @@ def named_arrays(options: ImportOptions) -> list[tuple[Scale, Path, str | None]]
     scales = [scale for scale, *_ in arrays]
     if len(arrays) > 1 and None in scales:
         message = f"{len(arrays)} arrays, and not all have their scale"
-        raise InputError(message, "score import", "Name it: clip=whole.npy 2s=windows.npy.")
-    by_scale([(scale, path) for scale, path, _ in arrays], "score import")
+        raise InputError(message, "", "Name it: clip=whole.npy 2s=windows.npy.")
+    by_scale([(scale, path) for scale, path, _ in arrays], "")
     if options.window_s and scales != [None]:
         raise InputError("the scales are named already", "--window-s", "Omit it.")
     return arrays
 
 
-def by_scale(given: Sequence[tuple[Scale, object]], option: str) -> dict[str | None, object]:
+def by_scale(given: Sequence[tuple[Scale | None, object]], option: str) -> dict[str | None, object]:
     """Return {name of the scale, None where none is named: value} of an option; InputError where one is there twice."""
     values: dict[str | None, object] = {}
     for scale, value in given:
@@ -262,7 +261,7 @@ def by_scale(given: Sequence[tuple[Scale, object]], option: str) -> dict[str | N
 # ---- lengths of clips -------------------------------------------------------------------------------------------
 
 
-def lengths_of(options: ImportOptions, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
+def gather_lengths(options: ImportOptions, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
     """Return the lengths of the clips, and say in a line where they are from; None where there are no windows.
 
     That is --lengths; or a clip store, given or of the work folder of the scores; or the times in the list of clip
@@ -295,7 +294,7 @@ def lengths_of(options: ImportOptions, parts: Sequence[Part], read: Callable[[Pa
     elif unknown:
         missing = f"the lengths of {len(unknown)} clips are not known (--lengths, --clips, --clip-s)"
         note(f"{missing}: taken as {DEFAULT_CLIP_S:g} s")
-    return Lengths(seconds, listed.counted, listed.place)
+    return Lengths(seconds, listed.counted, listed.path)
 
 
 IMPORT = Command(ImportOptions, import_answers, plan_import)

@@ -21,7 +21,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.verification import verify_store
 
 RECORDS = ('{\n  "verb": "score"', '{\n  "verb": "average"')  # how the records beside a store begin
-LISTS = ("clip_id,reason\n", "kind,id,missing_in\n")  # and the lists of what it lacks
+MISSING_LISTS = ("clip_id,reason\n", "kind,id,missing_in\n")  # and the lists of what it lacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,11 @@ class MergeOptions(VerbOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.stores) < 2:
-            raise InputError("one store alone cannot be merged", "score merge", "Name two or more.")
+            raise InputError("one store alone cannot be merged", "", "Name two or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(VerbOptions):
+class VerifyStoreOptions(VerbOptions):
     """Which store is read and compared with its checksums."""
 
     file: Path = option(help="store of scores or clips", positional=True)
@@ -80,19 +80,19 @@ def _merged(options: MergeOptions) -> Path:
     return options.out or cli.home(options, *options.stores) / SCORES
 
 
-def verify(options: VerifyOptions) -> None:
+def verify_file(options: VerifyStoreOptions) -> None:
     """Read all of a store and print whether it is good."""
     print(verify_store(options.file, cli.default_file(options, options.clips, CLIPS, options.file)))
 
 
-def plan_verify(options: VerifyOptions) -> str:
+def plan_verify_store(options: VerifyStoreOptions) -> str:
     """Return what a dry run says of a store that is to be verified."""
     dry_run.refuse_absent(options.file)
     return f"would verify {options.file}"
 
 
 MERGE = Command(MergeOptions, merge_stores, plan_merge)
-VERIFY = Command(VerifyOptions, verify, plan_verify)
+VERIFY = Command(VerifyStoreOptions, verify_file, plan_verify_store)
 
 
 # ---- the files beside a store -----------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def refuse_foreign_store(out: Path, overwrite: bool) -> None:
     refuse_foreign_file(out, overwrite, has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS), "a score store")
     record, missing = files_beside(out)
     refuse_foreign_file(record, True, begins_with(*RECORDS), "the record of a run")
-    refuse_foreign_file(missing, True, begins_with(*LISTS), "a list of what lacks")
+    refuse_foreign_file(missing, True, begins_with(*MISSING_LISTS), "a list of what lacks")
 
 
 def write_beside(out: Path, record: Mapping[str, object], header: Sequence[str] = (), missing: Sequence = ()) -> None:

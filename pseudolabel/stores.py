@@ -29,14 +29,14 @@ ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple
 class _FailureKept(io.FileIO):
     """A binary file that keeps the first failure to write instead of raising it.
 
-    It seems empty at first, so that the HDF5 library makes a new file around what lies there already.
+    It seems empty at first, so that the HDF5 library makes a new file around the bytes that it has already.
     """
 
     failure: OSError | None = None
     _end = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; the end is that of what was written here."""
+        """Go to a position; the end is that of what was written here."""
         if whence == os.SEEK_END:
             offset, whence = offset + self._end, os.SEEK_SET
         return super().seek(offset, whence)
@@ -130,7 +130,7 @@ def text_attribute(value: object) -> str:
 
 
 def whole_number(value: object) -> int:
-    """Return an attribute that is a whole number; ValueError, TypeError or OverflowError where it is none."""
+    """Return an attribute that is a whole number; ValueError, TypeError or OverflowError where it is not."""
     number = int(value)
     if number != value:
         raise ValueError(f"{value!r} is not a whole number")
@@ -142,7 +142,7 @@ def store_contents(path: str | Path) -> Iterator[None]:
     """Turn what goes wrong while the tables and attributes of a store are read into an InputError."""
     try:
         yield
-    except InputError:  # a ValueError that says already what is wrong
+    except InputError:  # a ValueError whose message is final
         raise
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError, OverflowError, OSError) as error:
         message = f"a part of the store is missing or of another kind ({error})"
@@ -151,8 +151,8 @@ def store_contents(path: str | Path) -> Iterator[None]:
 
 def file_identity(path: str | Path) -> tuple[int, int, int, int]:
     """Return what changes when a file is replaced or written to: device, inode, size, time of the last change."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h5py.File:
@@ -173,10 +173,10 @@ def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h
         with store_contents(path):
             refuse_heaps(file, path)
             refuse_odd_attributes(file, path)
-            found = text_attribute(file.attrs.get("format", "none"))
-            found_version = whole_number(file.attrs.get("format_version", 0))
-        if found not in names or found_version != version:
-            message = f"format is {found!r} version {found_version}, expected {names[0]!r} version {version}"
+            form = text_attribute(file.attrs.get("format", "none"))
+            form_version = whole_number(file.attrs.get("format_version", 0))
+        if form not in names or form_version != version:
+            message = f"format is {form!r} version {form_version}, expected {names[0]!r} version {version}"
             raise InputError(message, path)
     except InputError:
         file.close()
@@ -304,14 +304,14 @@ class KeyedByClip:
         if checksums not in file:
             return False
         ends, clips = self._spans(name, stored)
-        found, expected, row = SpanChecksums(ends), file[checksums][:], stored.nbytes // max(len(stored), 1)
+        actual, expected, row = SpanChecksums(ends), file[checksums][:], stored.nbytes // max(len(stored), 1)
         step = max(VERIFY_BYTES // max(row, 1), 1)
         with Progress(f"verify {name}", len(stored), "row") as progress:
             for start in range(0, len(stored), step):
-                found.update(stored[start : start + step])
+                actual.update(stored[start : start + step])
                 self.check_unchanged()
                 progress.advance(min(step, len(stored) - start))
-        differing = np.flatnonzero(found.values != expected)
+        differing = np.flatnonzero(actual.values != expected)
         if len(differing):
             damaged = first_few(self.clip_ids[clips[span]] for span in differing)
             raise InputError(f"{name} is damaged from clip {damaged} on", self.path, "Make the store again.")

@@ -24,15 +24,15 @@ def open_store(path: Path) -> KeyedByClip:
     Raises:
         InputError: no such file, not HDF5, another format, or tables that contradict each other.
     """
-    found = None
+    form = None
     if path.is_file() and h5py.is_hdf5(path):
         with store_contents(path), h5py.File(path, "r") as file:
             refuse_heaps(file, path)
             refuse_odd_attributes(file, path)
-            found = text_attribute(file.attrs.get("format", "none"))
-        if found not in STORES:
-            raise InputError(f"format is {found!r}, not one of: {', '.join(STORES)}", path)
-    return STORES.get(found, ScoreStore).open(path)  # which refuses what is not HDF5
+            form = text_attribute(file.attrs.get("format", "none"))
+        if form not in STORES:
+            raise InputError(f"format is {form!r}, not one of: {', '.join(STORES)}", path)
+    return STORES.get(form, ScoreStore).open(path)  # which refuses what is not HDF5
 
 
 def verify_store(path: Path, clips_path: Path | None = None) -> str:
@@ -77,9 +77,7 @@ def lengths_in(clips: ClipStore, clip_ids: Sequence[str]) -> dict[str, float]:
     return dict(zip(matched.found, (clips.n_samples[rows] / clips.sample_rate).tolist(), strict=True))
 
 
-def refuse_late_onsets(
-    clip_ids: Sequence[str], onsets_s: Sequence[float | None], clips: ClipStore, place: Path
-) -> None:
+def refuse_late_onsets(clip_ids: Sequence[str], onsets_s: Sequence[float | None], clips: ClipStore, path: Path) -> None:
     """Raise InputError where a window of evidence begins at the end of its clip or later; clips without audio pass."""
     for clip_id, onset_s in zip(clip_ids, onsets_s, strict=True):
         row = clips.index.get(clips.aliases.get(clip_id, clip_id))
@@ -88,4 +86,4 @@ def refuse_late_onsets(
         length_s = clips.n_samples[row] / clips.sample_rate
         if onset_s > 0 and onset_s >= length_s:
             message = f"a window begins at {onset_s:g} s of clip {clip_id!r}, which has {length_s:g} s"
-            raise InputError(message, place, "Import the scores again with --clips or --hop-s.")
+            raise InputError(message, path, "Import the scores again with --clips or --hop-s.")

@@ -408,8 +408,8 @@ def test_each_scale_may_have_its_hop(here):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("import", "clip.npy", "two.npy"), "score import: 2 arrays, and not all have their scale. Name it: clip="),
-        (("import", "2s=two.npy", "2=two.npy"), "score import: 2s is given twice"),
+        (("import", "clip.npy", "two.npy"), "error: 2 arrays, and not all have their scale. Name it: clip="),
+        (("import", "2s=two.npy", "2=two.npy"), "error: 2s is given twice"),
         (("import", "2s=two.npy", "--window-s", "2"), "--window-s: the scales are named already"),
         (("import", "clip=two.npy"), "clip=two.npy: two.npy has the shape [4, 5, 2]. Name it by the length"),
         (("import", "2s=clip.npy"), "2s=clip.npy: clip.npy has the shape [4, 2]. Name it by clip=."),

@@ -81,10 +81,10 @@ def mapped_sets(
         emptied = (np.diff(labels.matrix.indptr) > 0) & (np.diff(kept.matrix.indptr) == 0)
         lost.update(dict.fromkeys(labels.clip_ids[row] for row in np.flatnonzero(emptied)))
         if emptied.all():
-            raise InputError(f"not one clip of {name!r} has a label with a counterpart", classes.place)
+            raise InputError(f"not one clip of {name!r} has a label with a counterpart", classes.source)
         mapped[name] = kept.select([labels.clip_ids[row] for row in np.flatnonzero(~emptied)])
     kept_clips = set().union(*(labels.row_of for labels in mapped.values()))
-    reason = f"no label with a counterpart in {classes.place}"
+    reason = f"no label with a counterpart in {classes.source}"
     return mapped, [(clip_id, reason) for clip_id in lost if clip_id not in kept_clips]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pseudolabel.errors import InputError
 from pseudolabel.labels.readers import FORMATS, clip_id_of, columns, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
-from pseudolabel.scores.arrays import ENDINGS, OF_SEVERAL, TABLES, is_number, number_blocks, open_array, rows_a_block
+from pseudolabel.scores.arrays import OF_SEVERAL, READABLE, TABLES, is_number, number_blocks, open_array, rows_a_block
 from pseudolabel.tables import read_json, text_lines, text_rows
 
 AXES = "(clips, classes), or (clips, windows, classes)"
@@ -68,9 +68,9 @@ def open_answers(
     path, ending = Path(path), Path(path).suffix.lower()
     if not path.is_file():
         raise InputError("no such file", path)
-    if ending not in ENDINGS:
+    if ending not in READABLE:
         message = f"answers cannot be read from {ending or 'a file without ending'}"
-        raise InputError(message, path, f"Give one of {', '.join(ENDINGS)}.")
+        raise InputError(message, path, f"Give one of {', '.join(READABLE)}.")
     if dataset is not None and ending not in OF_SEVERAL:
         raise InputError(f"{path.name} has no data sets", "--dataset", "Omit it.")
     names_itself = ending in TABLES and not all(map(is_number, next(text_rows(path), (1, [""]))[1]))
@@ -80,7 +80,7 @@ def open_answers(
         if not names_itself and given is None:
             raise InputError(f"{path.name} holds no {what}", option, "Give the file that names them in its order.")
     if names_itself:
-        return _open_table(path, vocabulary)
+        return _open_named(path, vocabulary)
     clip_ids = like.clip_ids if like else read_ids(ids)
     class_ids = like.class_ids if like else read_classes(classes, vocabulary)
     array = open_array(path, dataset)
@@ -99,7 +99,7 @@ def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype, n_clips: int
         raise InputError(message, path, f"Its axes must be {AXES}, in the order of both files.")
 
 
-def _open_table(path: Path, vocabulary: Vocabulary) -> Answers:
+def _open_named(path: Path, vocabulary: Vocabulary) -> Answers:
     """Open a table with a header; its rows are read twice, once for the ids and once for the scores."""
     line, header = next(text_rows(path), (1, [""]))
     if header[0] != "clip_id" or len(header) < 2:

@@ -32,7 +32,7 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
 UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, LookupError, EOFError, OSError)
 TABLES, OF_SEVERAL = (".csv", ".tsv"), (".npz", ".h5", ".hdf5")
-ENDINGS = (".npy", *OF_SEVERAL, *TABLES)
+READABLE = (".npy", *OF_SEVERAL, *TABLES)
 NOT_WHOLE = "It is not whole: copy or save it again."
 
 
@@ -50,7 +50,7 @@ class FileArray:
 
 
 def open_array(path: Path, name: str | None = None) -> FileArray:
-    """Open the array in a file with one of ENDINGS, and check that the file is as large as it claims.
+    """Open the array in a file with one of READABLE, and check that the file is as large as it claims.
 
     Args:
         name: which array of a .npz or HDF5 file; None where there is only one of two or three axes.
@@ -60,7 +60,7 @@ def open_array(path: Path, name: str | None = None) -> FileArray:
     """
     ending = path.suffix.lower()
     if ending in TABLES:
-        return _open_table(path)
+        return _open_numbers(path)
     if ending == ".npy":
         return _open_npy(path)
     return _open_npz(path, name) if ending == ".npz" else _open_h5(path, name)
@@ -74,7 +74,7 @@ def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
 # ---- tables -----------------------------------------------------------------------------------------------------
 
 
-def _open_table(path: Path) -> FileArray:
+def _open_numbers(path: Path) -> FileArray:
     """Open a table of numbers alone; its rows are counted first."""
     n_rows, width = 0, 0
     for line, fields in text_rows(path):

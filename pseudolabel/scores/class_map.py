@@ -16,7 +16,7 @@ from pseudolabel.errors import InputError, UnknownClass, first_few
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.tables import read_csv
 
-BUILT_IN = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}
+BUILT_IN_MAPS = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class ClassMap:
 
     Args:
         classes_of: every target has at least one class.
-        place: the file, or '' where every target is the class of its own id.
+        source: the file, or '' where every target is the class of its own id.
         absent: targets of the vocabulary that have no class; unanswered: classes of the map that no model answers.
     """
 
     classes_of: Mapping[str, tuple[str, ...]]
-    place: str = ""
+    source: str = ""
     absent: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
 
@@ -53,7 +53,7 @@ class ClassMap:
             InputError: a row is empty or is listed twice, a target is not in the vocabulary, or no target is left.
         """
         vocabulary = Vocabulary.of(vocabulary)
-        path = table_path(BUILT_IN[str(source)]) if str(source) in BUILT_IN else Path(source)
+        path = table_path(BUILT_IN_MAPS[str(source)]) if str(source) in BUILT_IN_MAPS else Path(source)
         pairs: dict[tuple[str, str], None] = {}  # (target, class), in the order of the file
         for row in read_csv(path, ("class_id", "target_id")):
             place, class_id = f"{path}:{row['line']}", row["class_id"]
@@ -80,13 +80,15 @@ class ClassMap:
         """Return what is left out, counted and named; '' where nothing is."""
         texts, n_targets = [], len(self.classes_of) + len(self.absent)
         if self.absent:
-            left_out = f"{len(self.absent)} of {n_targets} classes have no counterpart in {self.place} and are left out"
+            left_out = (
+                f"{len(self.absent)} of {n_targets} classes have no counterpart in {self.source} and are left out"
+            )
             texts.append(f"{left_out}: {', '.join(self.absent)}")
         if self.unanswered:
             texts.append(f"{len(self.unanswered)} classes of the map are not answered: {first_few(self.unanswered)}")
         return "; ".join(texts)
 
-    def apply(self, scores: np.ndarray, class_ids: Sequence[str], place: object) -> np.ndarray:
+    def apply(self, scores: np.ndarray, class_ids: Sequence[str], source: object) -> np.ndarray:
         """Return the targets' scores (N, targets) float32 from those of `class_ids` (N, K).
 
         Raises:
@@ -97,7 +99,7 @@ class ClassMap:
         absent = [class_id for class_id in needed if class_id not in column_of]
         if absent:
             message = f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}"
-            raise UnknownClass(message, place, "Give the --vocabulary that it was trained with, or a --class-map.")
+            raise UnknownClass(message, source, "Give the --vocabulary that it was trained with, or a --class-map.")
         columns = np.array([column_of[class_id] for class_id in needed])
         sizes = np.array([len(classes) for classes in self.classes_of.values()])
         if (sizes == 1).all():

@@ -76,17 +76,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What is known of how long clips are.
+    """How long clips are, of those whose length a list, a clip store or an option gives.
 
     Args:
         seconds: {clip id: seconds}.
         counted: {scale name: {clip id: number of windows}}, which take precedence.
-        place: the list that counts them.
+        path: the list that counts them.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    place: str | Path = ""
+    path: str | Path = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,17 +133,17 @@ def read_lengths(path: str | Path, clip_ids: Sequence[str], scales: Sequence[str
     if "clip_id" not in header or not present:
         remedy = f"The header needs clip_id, and {' or '.join(names)}."
         raise InputError(f"columns found: {', '.join(header) or 'none'}", f"{path}:1", remedy)
-    listed: dict[str, dict[str, float]] = {}
+    listed: dict[str, tuple[float, ...]] = {}
     for line, (clip_id, *values) in columns(text_rows(path), path, ("clip_id",), *((name,) for name in present)):
         if clip_id in listed:
             raise InputError(f"clip {clip_id!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
-        pairs = zip(present, values, strict=True)
-        listed[clip_id] = {name: _length(value, name, f"{path}:{line}") for name, value in pairs}
+        pairs = zip(values, present, strict=True)
+        listed[clip_id] = tuple(_length(value, name, f"{path}:{line}") for value, name in pairs)
     matched = match_clips(clip_ids, listed, path)
     if not matched.found:
         raise ClipMismatch(f"lists none of the {len(clip_ids)} clips ({first_few(clip_ids)})", path)
-    rows = dict(zip(matched.found, map(listed.get, matched.known()), strict=True))
-    by_name = {name: {clip_id: row[name] for clip_id, row in rows.items()} for name in present}
+    columns_of = zip(*map(listed.get, matched.known()), strict=True)
+    by_name = {name: dict(zip(matched.found, of, strict=True)) for name, of in zip(present, columns_of, strict=True)}
     seconds = by_name.pop("seconds", {})
     return Lengths(seconds, {name.removeprefix(COUNTED): counts for name, counts in by_name.items()}, path)
 
@@ -160,7 +160,7 @@ def _length(text: str, name: str, place: str) -> float:
     return value
 
 
-def count_windows(part: Part, lengths: Lengths) -> RealWindows:
+def real_windows_of(part: Part, lengths: Lengths) -> RealWindows:
     """Return which windows of answers (N, W, K) are real; the array is read once where lengths alone do not decide.
 
     Raises:
@@ -171,7 +171,7 @@ def count_windows(part: Part, lengths: Lengths) -> RealWindows:
     of_scale = lengths.counted.get(part.scale, {})
     stated = np.array([of_scale.get(clip_id, 0) for clip_id in answers.clip_ids])
     seconds = np.array([lengths.seconds.get(clip_id, math.nan) for clip_id in answers.clip_ids])
-    _refuse_stated(part, stated, seconds, lengths.place)
+    _refuse_stated(part, stated, seconds, lengths.path)
     unknown, seconds = np.isnan(seconds) & (stated == 0), np.where(np.isnan(seconds), DEFAULT_CLIP_S, seconds)
     most = np.minimum(possible_windows(seconds, part.every_s), width)
     fewest = np.where(unknown, most, np.minimum(whole_windows(seconds, part.window_s, part.every_s), width))
@@ -190,17 +190,17 @@ def count_windows(part: Part, lengths: Lengths) -> RealWindows:
     return RealWindows(counts, np.where(stated > 0, math.nan, seconds))
 
 
-def _refuse_stated(part: Part, stated: np.ndarray, seconds: np.ndarray, place: str | Path) -> None:
+def _refuse_stated(part: Part, stated: np.ndarray, seconds: np.ndarray, path: str | Path) -> None:
     """Raise InputError where a list counts more windows than an array has, or than begin in a clip of known length."""
     answers, width = part.answers, part.answers.shape[1]
     wide = np.flatnonzero(stated > width)
     if len(wide):
         clip_id, n = answers.clip_ids[wide[0]], stated[wide[0]]
         message = f"clip {clip_id!r} has {n} windows of {part.scale}, {answers.path} {width} for each"
-        raise InputError(message, place, "Correct the number.")
+        raise InputError(message, path, "Correct the number.")
     both = np.flatnonzero((stated > 0) & ~np.isnan(seconds))
     clip_ids, remedy = [answers.clip_ids[clip] for clip in both.tolist()], "Correct the number, or give --hop-s."
-    refuse_windows_beyond(clip_ids, stated[both], part.every_s, seconds[both], part.window_s, place, remedy)
+    refuse_windows_beyond(clip_ids, stated[both], part.every_s, seconds[both], part.window_s, path, remedy)
 
 
 def _has_answer(block: np.ndarray) -> np.ndarray:
@@ -241,13 +241,13 @@ def import_scores(
 
     Raises:
         InputError: a score is not in [0, 1], a clip has more windows than it can have, or nothing says how many it has
-            (`count_windows`).
+            (`real_windows_of`).
         OutputExists: there is such a file and `overwrite` is false.
     """
     imported, first = Imported(), parts[0].answers
     windowed = [part for part in parts if part.window_s is not None]
     if lengths is not None:
-        imported.real = {part.scale: count_windows(part, lengths) for part in windowed}
+        imported.real = {part.scale: real_windows_of(part, lengths) for part in windowed}
     shapes = {part.scale: part.answers.shape for part in parts}
     n_windows = {scale: real.counts for scale, real in imported.real.items()}
     hops_s = {part.scale: part.every_s for part in windowed}

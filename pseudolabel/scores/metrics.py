@@ -51,7 +51,7 @@ METRICS = {
         Metric("accuracy", "accuracy", 3, "share of clips whose one label has the highest score", "accuracy"),
     )
 }
-OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values() if metric.option))  # of --metrics
+METRIC_OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values() if metric.option))  # of --metrics
 
 
 def metrics_of(option: str) -> tuple[Metric, ...]:

@@ -47,7 +47,7 @@ from pseudolabel.scores.writing import (
 from pseudolabel.stores import KeyedByClip, read_text, store_contents
 
 UNPACKED_BYTES = 1 << 24  # at a time
-SCALES = {"uint8": 1 / 255}  # of values that are not floating-point numbers
+FACTORS = {"uint8": 1 / 255}  # of values that are not floating-point numbers
 Scale = str | float  # "clip", "2s", or the length of a window in seconds
 
 
@@ -78,7 +78,7 @@ class StoredScale(NamedTuple):
     @classmethod
     def of(cls, scores: h5py.Dataset) -> StoredScale:
         """Return the description of a data set."""
-        packed = bool(scores.chunks) or scores.dtype.name in SCALES
+        packed = bool(scores.chunks) or scores.dtype.name in FACTORS
         hop_s = float(scores.attrs["hop_s"]) if "hop_s" in scores.attrs else None
         return cls(scores.id.get_offset(), scores.shape, scores.dtype, packed, hop_s)
 
@@ -134,7 +134,7 @@ class ScoreStore(KeyedByClip):
             message = f"{name} names neither the whole clip (scores_clip) nor the length of windows (scores_2s)"
             raise InputError(message, self.path, "Rename or remove it.")
         factor = self.attributes.get("scale", 1.0)
-        number = stored.dtype.kind == "f" or SCALES.get(stored.dtype.name) == factor
+        number = stored.dtype.kind == "f" or FACTORS.get(stored.dtype.name) == factor
         if len(shape) != (2 if scale == CLIP else 3) or shape[0] != n or shape[-1] != k or not number:
             message = f"{name} is {stored.dtype}{list(shape)} of scale {factor}; there are {n} clips and {k} classes"
             raise InputError(message, self.path)

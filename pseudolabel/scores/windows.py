@@ -21,7 +21,7 @@ WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
 
 
 def parse_window(text: str) -> str | float:
-    """Return `clip`, or the length in seconds that `10`, `5s` or `0.5` stands for.
+    """Return `clip`, or the length in seconds of `10`, `5s` or `0.5`.
 
     Raises:
         InputError: neither.
@@ -97,7 +97,7 @@ def refuse_windows_beyond(
     hop_s: float,
     lengths_s: np.ndarray,
     window_s: float,
-    place: object,
+    path: object,
     remedy: str = "Score these clips again; answers of another model: import them again with --clips or --hop-s.",
 ) -> None:
     """Raise InputError where the last window of a clip begins at the end of the clip or later.
@@ -112,4 +112,4 @@ def refuse_windows_beyond(
             f"clip {clip_ids[clip]!r} of {lengths_s[clip]:g} s has {n_windows[clip]} windows of "
             f"{window_name(window_s)}, the last from {(n_windows[clip] - 1) * hop_s:g} s on ({len(beyond)} such clips)"
         )
-        raise InputError(message, place, remedy)
+        raise InputError(message, path, remedy)

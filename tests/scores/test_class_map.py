@@ -8,7 +8,7 @@ import pytest
 from pseudolabel.errors import InputError, UnknownClass
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.records import sha256
-from pseudolabel.scores.class_map import BUILT_IN, ClassMap
+from pseudolabel.scores.class_map import BUILT_IN_MAPS, ClassMap
 
 TARGETS = Vocabulary("targets", ("dog", "rain", "can", "pet"), ("Dog", "Rain", "Can", "Pet"), ("", "", "", ""))
 
@@ -81,12 +81,12 @@ def test_without_a_map_each_class_stands_for_itself_and_must_be_answered():
 def test_the_shipped_maps_name_classes_of_both_sides(name, n_targets, n_rows):
     audioset, targets = Vocabulary.load("audioset"), Vocabulary.load(name)
     classes = ClassMap.read(name, targets, set(audioset.class_ids))
-    assert name in BUILT_IN and len(classes.classes_of) == n_targets and not classes.unanswered
+    assert name in BUILT_IN_MAPS and len(classes.classes_of) == n_targets and not classes.unanswered
     assert sum(map(len, classes.classes_of.values())) == n_rows
     assert len(classes.absent) == len(targets) - n_targets
 
 
-@pytest.mark.parametrize("file", sorted(BUILT_IN.values()))
+@pytest.mark.parametrize("file", sorted(BUILT_IN_MAPS.values()))
 def test_checksums_in_the_readme_are_those_of_the_shipped_maps(file):
     assert f"{sha256(table_path(file))}  {file}" in table_path("README.md").read_text(encoding="utf-8")
 

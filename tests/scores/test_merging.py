@@ -192,7 +192,7 @@ def test_models_that_are_one_are_named(here):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("merge", "a.h5"), "score merge: one store alone cannot be merged"),
+        (("merge", "a.h5"), "error: one store alone cannot be merged"),
         (("merge", "a.h5", "b.h5", "--out", "b.h5", "--overwrite"), "would be replaced while it is an input"),
         (("merge", "a.h5", "gone.h5"), "gone.h5: no such file"),
         (("merge", "a.h5", "b.h5", "--out", "mine.h5", "--overwrite"), "mine.h5: not a score store of pseudolabel"),

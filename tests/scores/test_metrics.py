@@ -144,7 +144,7 @@ def test_summary_leaves_out_and_counts_classes_without_positives():
 def test_each_option_names_its_metrics_and_every_metric_says_what_it_means():
     assert [metric.key for metric in metrics.metrics_of("d-prime")] == ["d_prime", "d_prime_class_mean"]
     assert [metric.key for metric in metrics.metrics_of("f1")] == ["f1_micro", "f1_macro"]
-    assert all(metrics.metrics_of(option) for option in metrics.OPTIONS)
+    assert all(metrics.metrics_of(option) for option in metrics.METRIC_OPTIONS)
     assert all(metric.meaning and metric.heading and metric.digits for metric in metrics.METRICS.values())
 
 
