@@ -36,8 +36,8 @@ from pseudolabel.layout import EVALUATION, LEDGER, RUNS, TEACHER, VOCABULARY
 from pseudolabel.options import NON_NEGATIVE, ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
+from pseudolabel.releases.citation import usual_licence
 from pseudolabel.releases.gather import DocumentOptions
-from pseudolabel.releases.licences import usual_licence
 from pseudolabel.scores.windows import CLIP, parse_window
 
 # ---- options ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def make_release(options: MakeOptions) -> None:
         counts = write_release(contents, temporary).counts
         del contents  # of millions of clips, it is large
         lines = verify_release(temporary)
-    n_clips, n_before, n_added = counts["clips"], counts["labels_before"], counts["added"]["labels_added"]
+    n_clips, n_before, n_added = counts.clips, counts.labels_before, counts.added.labels_added
     said = f"{out}: {n_clips:,} clips, {n_before:,} labels and {n_added:,} added; verified"
     print("\n  ".join([said, *lines]))
 
@@ -204,7 +204,7 @@ def _contents(options: MakeOptions, enhanced):
         inputs=inputs,
     )
     facts = gather.facts_of(enhanced, sources, options.documents)
-    if options.teacher and not (facts.teacher or {}).get("trained_on_clips"):
+    if options.teacher and not (facts.teacher and facts.teacher.trained_on_clips):
         message = "these runs do not have the lists of clips that the scores name"
         raise InputError(message, f"--teacher {first_few(options.teacher)}", "Give the runs that made the scores.")
     soft, scales = options.soft, options.soft_windows

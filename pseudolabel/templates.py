@@ -13,10 +13,18 @@ if TYPE_CHECKING:
 def render(package: str, name: str, /, **facts: object) -> str:
     """Return the text of a template of a package (`pseudolabel.reports`, `report.html.j2`), filled with `facts`.
 
-    `.html.j2` templates escape everything that is not `Markup`; a name that nobody gave a value is an error. A line
-    that holds only a `{% statement %}` leaves no line behind.
+    `.html.j2` templates escape everything that is not `Markup`. A line that holds only a `{% statement %}` leaves no
+    line behind.
+
+    Raises:
+        LookupError: the template names something that has no value.
     """
-    return _environment(package).get_template(name).render(facts)
+    from jinja2 import UndefinedError
+
+    try:
+        return _environment(package).get_template(name).render(facts)
+    except UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 def render_parts(package: str, name: str, /, **facts: object) -> Iterator[str]:

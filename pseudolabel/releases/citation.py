@@ -1,96 +1,177 @@
-"""How to cite a release: CITATION.cff (Citation File Format 1.2.0), BibTeX, and the works that it rests on."""
+"""Who is owed what for a release: licences, CITATION.cff (Citation File Format 1.2.0), BibTeX, the works it rests on.
+
+The legal text of a licence is long and belongs to those who keep it: files here have its name, its SPDX id and its
+address, and what every such licence asks for: who made what, and what was changed.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from typing import NamedTuple
 
+import yaml
+
+from pseudolabel.errors import InputError, nearest
+from pseudolabel.formatting import plural
 from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.licences import licence_of
-from pseudolabel.releases.texts import author_names, count_of, source_name, yaml_text
+from pseudolabel.releases.texts import wrapped, yaml_text
+from pseudolabel.templates import render
 
-PLAIN = re.compile(r"[^A-Za-z0-9]+")
-
-
-class Work(NamedTuple):
-    """A publication: `journal` for articles, else `conference`; pages `first` to `last`; `url` where it has no DOI."""
-
-    key: str
-    authors: tuple[str, ...]  # Family, Given
-    title: str
-    year: int
-    journal: str = ""
-    volume: int | None = None
-    conference: str = ""
-    first: int | None = None
-    last: int | None = None
-    doi: str = ""
-    url: str = ""
+PACKAGE = "pseudolabel.releases"
+KEYWORDS = ["audio tagging", "sound event recognition", "missing labels", "weak labels"]
 
 
-TASLP = "IEEE/ACM Transactions on Audio, Speech, and Language Processing"
-ICASSP = "IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)"
-AUDIOSET = Work(
-    "gemmeke2017audioset",
-    ("Gemmeke, Jort F.", "Ellis, Daniel P. W.", "Freedman, Dylan", "Jansen, Aren", "Lawrence, Wade",
-     "Moore, R. Channing", "Plakal, Manoj", "Ritter, Marvin"),
-    "Audio Set: An ontology and human-labeled dataset for audio events",
-    2017, conference=ICASSP, first=776, last=780, doi="10.1109/ICASSP.2017.7952261",
-)  # fmt: skip
-FSD50K = Work(
-    "fonseca2022fsd50k",
-    ("Fonseca, Eduardo", "Favory, Xavier", "Pons, Jordi", "Font, Frederic", "Serra, Xavier"),
-    "FSD50K: An Open Dataset of Human-Labeled Sound Events",
-    2022, journal=TASLP, volume=30, first=829, last=852, doi="10.1109/TASLP.2021.3133208",
-)  # fmt: skip
-ESC50 = Work(
-    "piczak2015esc",
-    ("Piczak, Karol J.",),
-    "ESC: Dataset for Environmental Sound Classification",
-    2015, conference="ACM International Conference on Multimedia", first=1015, last=1018,
-    doi="10.1145/2733373.2806390",
-)  # fmt: skip
-PSLA = Work(
-    "gong2021psla",
-    ("Gong, Yuan", "Chung, Yu-An", "Glass, James"),
-    "PSLA: Improving Audio Tagging with Pretraining, Sampling, Labeling, and Aggregation",
-    2021, journal=TASLP, volume=29, first=3292, last=3306, doi="10.1109/TASLP.2021.3120633",
-)  # fmt: skip
-PSL = Work(
-    "dinkel2022psl",
-    ("Dinkel, Heinrich", "Yan, Zhiyong", "Wang, Yongqing", "Zhang, Junbo", "Wang, Yujun"),
-    "Pseudo strong labels for large scale weakly supervised audio tagging",
-    2022, conference=ICASSP, url="https://arxiv.org/abs/2204.13430",
-)  # fmt: skip
-MOORE = Work(
-    "moore2023balancing",
-    ("Moore, R. Channing", "Ellis, Daniel P. W.", "Fonseca, Eduardo", "Hershey, Shawn", "Jansen, Aren",
-     "Plakal, Manoj"),
-    "Dataset balancing can hurt model performance",
-    2023, conference=ICASSP, url="https://arxiv.org/abs/2307.00079",
-)  # fmt: skip
-SOURCE_WORKS = {"AudioSet": AUDIOSET, "FSD50K": FSD50K, "ESC-50": ESC50}
+class Licence(NamedTuple):
+    """A licence for labels: its name and address, and what the Hugging Face hub calls it."""
+
+    name: str
+    url: str
+    hub_id: str
+    attribution: bool = True  # it asks to name who made the work
+    commercial: bool = True
 
 
-def references(facts: Facts) -> tuple[Work, ...]:
+class Source(NamedTuple):
+    """A data set that labels come from: who made it, the licence of its labels (SPDX id), where it is."""
+
+    creators: str
+    licence: str
+    url: str
+
+
+CC, CC_URL = "Creative Commons Attribution", "https://creativecommons.org/licenses"
+LICENCES = {  # by SPDX id
+    "CC-BY-4.0": Licence(f"{CC} 4.0 International", f"{CC_URL}/by/4.0/", "cc-by-4.0"),
+    "CC-BY-3.0": Licence(f"{CC} 3.0 Unported", f"{CC_URL}/by/3.0/", "cc-by-3.0"),
+    "CC-BY-SA-4.0": Licence(f"{CC} Share Alike 4.0 International", f"{CC_URL}/by-sa/4.0/", "cc-by-sa-4.0"),
+    "CC-BY-NC-4.0": Licence(
+        f"{CC} Non Commercial 4.0 International", f"{CC_URL}/by-nc/4.0/", "cc-by-nc-4.0", commercial=False
+    ),
+    "CC-BY-NC-3.0": Licence(
+        f"{CC} Non Commercial 3.0 Unported", f"{CC_URL}/by-nc/3.0/", "cc-by-nc-3.0", commercial=False
+    ),
+    "CC-BY-NC-SA-4.0": Licence(
+        f"{CC} Non Commercial Share Alike 4.0 International",
+        f"{CC_URL}/by-nc-sa/4.0/",
+        "cc-by-nc-sa-4.0",
+        commercial=False,
+    ),
+    "CC0-1.0": Licence(
+        "Creative Commons Zero 1.0 Universal",
+        "https://creativecommons.org/publicdomain/zero/1.0/",
+        "cc0-1.0",
+        attribution=False,
+    ),
+    "CDLA-Permissive-2.0": Licence(
+        "Community Data License Agreement Permissive 2.0",
+        "https://cdla.dev/permissive-2-0/",
+        "cdla-permissive-2.0",
+        attribution=False,
+    ),
+    "ODC-By-1.0": Licence(
+        "Open Data Commons Attribution License 1.0", "https://opendatacommons.org/licenses/by/1-0/", "odc-by"
+    ),
+    "ODbL-1.0": Licence(
+        "Open Data Commons Open Database License 1.0", "https://opendatacommons.org/licenses/odbl/1-0/", "odbl"
+    ),
+    "MIT": Licence("MIT License", "https://opensource.org/license/mit", "mit"),
+    "Apache-2.0": Licence("Apache License 2.0", "https://www.apache.org/licenses/LICENSE-2.0", "apache-2.0"),
+}
+SOURCES = {
+    "AudioSet": Source(
+        "Google (J. F. Gemmeke, D. P. W. Ellis, D. Freedman, A. Jansen, W. Lawrence, R. C. Moore, M. Plakal and "
+        "M. Ritter)",
+        "CC-BY-4.0",
+        "https://research.google.com/audioset/",
+    ),
+    "FSD50K": Source(
+        "Music Technology Group, Universitat Pompeu Fabra (E. Fonseca, X. Favory, J. Pons, F. Font, X. Serra)",
+        "CC-BY-4.0",
+        "https://zenodo.org/records/4060432",
+    ),
+    "ESC-50": Source("K. J. Piczak", "CC-BY-NC-3.0", "https://github.com/karolpiczak/ESC-50"),
+}
+
+
+def licence_of(spdx_id: str) -> Licence:
+    """Return the licence of an SPDX id.
+
+    Raises:
+        InputError: none that labels are commonly under.
+    """
+    if spdx_id not in LICENCES:
+        like = nearest(spdx_id, LICENCES)
+        meant = f"; nearest: {like!r}" if like else ""
+        message = f"licence {spdx_id!r} is not a known SPDX id{meant}"
+        raise InputError(message, "--licence", f"Give one of {', '.join(LICENCES)}.")
+    return LICENCES[spdx_id]
+
+
+def usual_licence(source: str) -> str:
+    """Return the SPDX id that labels derived from a source can be under without taking back what it reserves."""
+    reserved = source in SOURCES and not LICENCES[SOURCES[source].licence].commercial
+    return "CC-BY-NC-4.0" if reserved else "CC-BY-4.0"
+
+
+def source_terms(facts: Facts) -> str:
+    """Return one sentence on the licence of the original labels, or ""."""
+    if facts.source not in SOURCES:
+        return ""
+    source = SOURCES[facts.source]
+    licence = LICENCES[source.licence]
+    text = f"The labels of {facts.source} are by {source.creators}, {source.url}, under the terms of {licence.name}."
+    if not licence.commercial and licence_of(facts.licence).commercial:
+        text += f" What comes from {facts.source} may not be used commercially, whatever the added labels are under."
+    return text
+
+
+def licence_text(facts: Facts) -> str:
+    """Return the file LICENSE: what the labels are under, whom to name, and what was changed.
+
+    Raises:
+        InputError: `facts.licence` is not a known SPDX id.
+    """
+    given = {"facts": facts, "licence": licence_of(facts.licence), "named": facts.source in SOURCES, "plural": plural}
+    return wrapped(render(PACKAGE, "licence.txt.j2", source_terms=source_terms(facts), **given))
+
+
+def ontology_licence_text() -> str:
+    """Return the file LICENSE-ontology: the AudioSet ontology's attribution and what was changed in it."""
+    return wrapped(render(PACKAGE, "ontology_licence.txt.j2", licences=LICENCES))
+
+
+def model_licence_text(record: Mapping) -> str:
+    """Return the file LICENSE of a released model; `record` is its run.json."""
+    return wrapped(render(PACKAGE, "model_licence.txt.j2", record=record, licence=licence_of(record["licence"])))
+
+
+@cache
+def works() -> dict[str, dict]:
+    """Return the works that releases rest on, as CITATION.cff has them."""
+    return yaml.safe_load(files(PACKAGE).joinpath("works.yaml").read_text(encoding="utf-8"))
+
+
+def references(facts: Facts) -> list[dict]:
     """Return the works that a release rests on: its source, the ontology, the rule, and what its further files need."""
-    works = [SOURCE_WORKS[facts.source]] if facts.source in SOURCE_WORKS else []
-    works += [AUDIOSET, PSLA]  # the relations between classes are AudioSet's, the error types PSLA's
-    if facts.rule.get("evidence") not in (None, "clip") or facts.file("targets.h5"):
-        works.append(PSL)
+    names = [facts.source] if facts.source in SOURCES else []
+    names += ["AudioSet", "PSLA"]  # the relations between classes are AudioSet's, the error types PSLA's
+    if facts.rule.evidence not in (None, "clip") or facts.file("targets.h5"):
+        names.append("PSL")
     if facts.file("sampling_weights.csv.gz"):
-        works.append(MOORE)
-    return tuple(dict.fromkeys(works))
+        names.append("balancing")
+    return [works()[name] for name in dict.fromkeys(names)]
 
 
 def abstract(facts: Facts) -> str:
     """Return what a release is, in plain sentences."""
     counts = facts.counts
-    n_added, n_before = counts["added"]["labels_added"], counts["labels_before"]
     return (
-        f"Labels of {count_of(counts['clips'], 'clip')} and {count_of(counts['classes'], 'class')}: "
-        f"the {count_of(n_before, 'label')} of {source_name(facts)} and {n_added:,} that were found missing, each with "
-        "what spoke for it. No label was removed; there are no recordings."
+        f"Labels of {plural(counts.clips, 'clip')} and {plural(counts.classes, 'class')}: "
+        f"the {plural(counts.labels_before, 'label')} of {facts.original} and {counts.added.labels_added:,} that were "
+        "found missing, each with what spoke for it. No label was removed; there are no recordings."
     )
 
 
@@ -111,38 +192,39 @@ def citation(facts: Facts) -> str:
         "date-released": facts.released,
         "license": facts.licence,
         "url": facts.url,
-        "authors": [_agent(name) for name in author_names(facts)],
-        "keywords": ["audio tagging", "sound event recognition", "missing labels", "weak labels"],
-        "references": [_reference(work) for work in references(facts)],
+        "authors": [_agent(name) for name in facts.makers],
+        "keywords": KEYWORDS,
+        "references": references(facts),
     }
     return yaml_text(text)
 
 
 def bibtex(facts: Facts) -> str:
     """Return the release as a BibTeX entry."""
+    makers = [_bibtex_text(name) if is_person(name) else f"{{{_bibtex_text(name)}}}" for name in facts.makers]
     entries = {
         "title": f"{{{_bibtex_text(facts.title)}}}",
-        "author": " and ".join(
-            _bibtex_text(name) if is_person(name) else f"{{{_bibtex_text(name)}}}" for name in author_names(facts)
-        ),
+        "author": " and ".join(makers),
         "year": facts.released[:4],
         "version": facts.version,
         "url": facts.url,
     }
-    key = PLAIN.sub("_", facts.name)
+    key = re.sub(r"[^A-Za-z0-9]+", "_", facts.name)
     lines = [f"  {name} = {{{value}}}," for name, value in entries.items() if value]
     return "\n".join([f"@misc{{{key},", *lines, "}"])
 
 
-def work_text(work: Work) -> str:
-    """Return a work as one line of plain text: authors, title, place, year; its address is `address_of(work)`."""
-    authors = "; ".join(work.authors[:3]) + "; et al." * (len(work.authors) > 3)
-    return f"{authors}: {work.title}. {work.journal or work.conference}, {work.year}"
+def work_text(work: Mapping) -> str:
+    """Return a work as one line of plain text: authors, title, where it was published, year."""
+    authors = [f"{author['family-names']}, {author['given-names']}" for author in work["authors"]]
+    named = "; ".join([*authors[:3], *(["et al."] if len(authors) > 3 else [])])
+    published = work["journal"] if "journal" in work else work["conference"]["name"]
+    return f"{named}: {work['title']}. {published}, {work['year']}"
 
 
-def address_of(work: Work) -> str:
+def address_of(work: Mapping) -> str:
     """Return where a work is."""
-    return f"https://doi.org/{work.doi}" if work.doi else work.url
+    return f"https://doi.org/{work['doi']}" if "doi" in work else work["url"]
 
 
 def is_person(name: str) -> bool:
@@ -156,22 +238,6 @@ def _agent(name: str) -> dict:
         return {"name": name}
     family, _, given = name.partition(",")
     return {"family-names": family.strip(), "given-names": given.strip()}
-
-
-def _reference(work: Work) -> dict:
-    return {
-        "type": "article" if work.journal else "conference-paper",
-        "authors": [_agent(name) for name in work.authors],
-        "title": work.title,
-        "year": work.year,
-        "journal": work.journal,
-        "volume": work.volume,
-        "conference": {"name": work.conference} if work.conference else None,
-        "start": work.first,
-        "end": work.last,
-        "doi": work.doi,
-        "url": work.url,
-    }
 
 
 def _bibtex_text(text: str) -> str:

@@ -6,60 +6,27 @@ the format loads its rows from the files beside croissant.json.
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from typing import NamedTuple
 
-from pseudolabel.releases.citation import abstract, address_of, bibtex, is_person, references
-from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.licences import licence_of, source_terms
-from pseudolabel.releases.rule_text import evaluation_text, fold_text, precision_text, rule_lines, teacher_text
-from pseudolabel.releases.texts import author_names
+from pseudolabel.releases.citation import (
+    KEYWORDS,
+    abstract,
+    address_of,
+    bibtex,
+    is_person,
+    licence_of,
+    references,
+    source_terms,
+)
+from pseudolabel.releases.facts import DataFile, Facts
+from pseudolabel.releases.texts import evaluation_text, fold_text, precision_text, rule_lines, teacher_text
 
 CROISSANT = "http://mlcommons.org/croissant/"
-CONTEXT = {  # the standard one of Croissant 1.1, without which readers complain
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "arrayShape": "cr:arrayShape",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "containedIn": "cr:containedIn",
-    "cr": CROISSANT,
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "description": {"@container": "@language"},
-    "equivalentProperty": "cr:equivalentProperty",
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isArray": "cr:isArray",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "name": {"@container": "@language"},
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
-    "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
+CONTEXT = "croissant_context.json"  # the standard one of Croissant 1.1, without which readers complain
 PARQUET = "application/vnd.apache.parquet"
-FURTHER_TYPES = {PARQUET: [PARQUET, "application/x-parquet"]}  # the second is the one that mlcroissant knows
+FURTHER_TYPES = {PARQUET: [PARQUET, "application/x-parquet"]}  # mlcroissant reads the second
 TEXT, NUMBER, WHOLE = "sc:Text", "sc:Float", "sc:Integer"
 
 
@@ -74,7 +41,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A record set: the file that it lies in, its columns, and those that tell its rows apart."""
+    """A record set: its file, its columns, and those that tell its rows apart."""
 
     name: str
     file: str
@@ -154,7 +121,7 @@ def croissant(facts: Facts) -> dict:
     """
     optional = {"url": facts.url, "datePublished": facts.released}
     return {
-        "@context": CONTEXT,
+        "@context": json.loads(files(__package__).joinpath(CONTEXT).read_text(encoding="utf-8")),
         "@type": "sc:Dataset",
         "conformsTo": [f"{CROISSANT}1.1", f"{CROISSANT}RAI/1.0"],
         "name": facts.name,
@@ -164,12 +131,11 @@ def croissant(facts: Facts) -> dict:
         "license": licence_of(facts.licence).url,
         **{key: value for key, value in optional.items() if value},
         "creator": [
-            {"@type": "sc:Person" if is_person(name) else "sc:Organization", "name": name}
-            for name in author_names(facts)
+            {"@type": "sc:Person" if is_person(name) else "sc:Organization", "name": name} for name in facts.makers
         ],
         "citeAs": bibtex(facts),
         "citation": [address_of(work) for work in references(facts)],
-        "keywords": ["audio tagging", "sound event recognition", "missing labels", "weak labels"],
+        "keywords": KEYWORDS,
         "isLiveDataset": False,
         "rai:dataAnnotationProtocol": " ".join(rule_lines(facts)),
         "rai:machineAnnotationTools": [teacher_text(facts)] if facts.teacher else [],
@@ -188,16 +154,16 @@ def _limitations(facts: Facts) -> list[str]:
     return [text for text in said if text]
 
 
-def _file(row: dict) -> dict:
+def _file(row: DataFile) -> dict:
     return {
         "@type": "cr:FileObject",
-        "@id": row["name"],
-        "name": row["name"],
-        "description": row["description"],
-        "contentUrl": row["name"],
-        "contentSize": f"{row['bytes']} B",
-        "encodingFormat": FURTHER_TYPES.get(row["encodingFormat"], row["encodingFormat"]),
-        "sha256": row["sha256"],
+        "@id": row.name,
+        "name": row.name,
+        "description": row.description,
+        "contentUrl": row.name,
+        "contentSize": f"{row.bytes} B",
+        "encodingFormat": FURTHER_TYPES.get(row.encodingFormat, row.encodingFormat),
+        "sha256": row.sha256,
     }
 
 

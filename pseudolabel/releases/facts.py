@@ -1,85 +1,191 @@
 """Facts: what the documents of a release say, gathered once and kept in its run.json.
 
-Every document is a pure function of these facts. So a card is true where it has the same bytes when made again from
-the facts in run.json, and these agree with the files.
+Every document is a pure function of these facts. So a card is true where it has the same bytes when it is written again
+from the facts in run.json, and these agree with the files.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import date
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pseudolabel.errors import InputError, first_few, nearest
+from pseudolabel.options import check_types
+from pseudolabel.records import sha256
 
 FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
-REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")
-COUNTS = ("clips", "clips_changed", "clips_without_scores", "classes", "labels_before", "labels_after")
-TEXTS = ("name", "title", "version", "released", "licence", "source", "url", "pseudolabel", "wav")
-ROWS = ("by_class", "files", "documents", "authors", "weak_classes", "inputs")
-RULE = {  # the kinds of what decided; None: nothing
-    "threshold": (str, float, None), "errors": (list, tuple), "adds": (Mapping,), "min_positives": (int,),
-    "floor": (float,), "rounds": (int, str), "evidence": (str, None), "profile": (str,), "threshold_file": (str,),
-    "type1": (str,), "type2": (str,), "labels_left_out": (Mapping,), "reviewed": (Mapping,),
-}  # fmt: skip
-TEACHER = dict.fromkeys(("name", "sha256", "trained_on_sha256", "labels_sha256", "scores_sha256"), (str, None))
-TEACHER |= {"trained_on_clips": (int, None), "front_end": (Mapping, list, str, None), "precision": (str, None)}
-FIGURES = ("classes_touched", "labels_added")  # of `added` and of each type; `added_percent` may be None
-BY_CLASS = ("class_id", "name", "before", "added", "after")
-OF_FILE = ("name", "description", "encodingFormat", "bytes", "sha256")
-OF_DOCUMENT = ("name", "bytes", "sha256")
-WEAK = ("class_id", "name", "why")
-OVERALL = ("precision", "low", "high", "judged")
+OVERALL = ("precision", "low", "high", "judged")  # of an estimate; `precision` may be None
+Kind = TypeVar("Kind")
+
+
+class Typed:
+    """A dataclass that takes only what it declares; nested ones may be given as JSON has them."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _nested(getattr(self, name), hint, name))
+        check_types(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(Typed):
+    """What decided which labels were added: options of `enhance`, or a reviewer.
+
+    Args:
+        reviewed: {decision: how many}, of additions that a reviewer decided.
+        threshold, evidence: None where no score was compared with a threshold.
+        adds: {type: what it looks for, in words}.
+    """
+
+    reviewed: Mapping | None = None
+    threshold: str | float | None
+    errors: tuple[str, ...]
+    adds: Mapping | None = None
+    min_positives: int | None = None
+    floor: float | None = None
+    rounds: int | str | None = None
+    evidence: str | None
+    profile: str | None = None
+    type1: str | None = None
+    type2: str | None = None
+    labels_left_out: Mapping | None = None
+    threshold_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Typed):
+    """The models that scored the clips, several joined by `; `; `precision` is that of their arithmetic."""
+
+    name: str | None = None
+    sha256: str | None = None
+    trained_on_clips: int | None = None
+    trained_on_sha256: str | None = None
+    front_end: Mapping | Sequence | None = None
+    labels_sha256: str | None = None
+    precision: str | None = None
+    scores_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(Typed):
+    """How many labels were added, to how many classes; percent of the labels before."""
+
+    classes_touched: int
+    labels_added: int
+    added_percent: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Typed):
+    """What was counted over all clips and classes; `added_by_type` is {type: its figures}."""
+
+    clips: int
+    clips_changed: int
+    clips_without_scores: int
+    classes: int
+    labels_before: int
+    labels_after: int
+    added: Figures
+    added_by_type: Mapping[str, Figures]
+    added_by_both_types: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfClass(Typed):
+    """The labels of a class; `threshold` is None where it has none, for the `reason` given."""
+
+    class_id: str
+    name: str
+    before: int
+    added: int
+    added_I: int | None = None  # noqa: N815, types are I and II
+    added_II: int | None = None  # noqa: N815
+    after: int
+    threshold: float | None
+    scored_positives: int | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakClass(Typed):
+    """A class whose additions deserve a second look, and why."""
+
+    class_id: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input(Typed):
+    """A file that the labels were made from; its name without folders."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile(Typed):
+    """A file of labels, scores or weights."""
+
+    name: str
+    description: str
+    encodingFormat: str  # noqa: N815, as Croissant writes it
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document(Typed):
+    """A file that says in words or to machines what the others hold."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Document:
+        """Describe a document that is written."""
+        return cls(name=path.name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a release says of itself. All values are plain: texts, numbers, None, and dicts and tuples of these.
+class Facts(Typed):
+    """What a release says of itself; nested values may be given as run.json has them.
 
     Args:
         name: id of the release and its folder, letters, digits, `.`, `_`, `-`: `audioset-balanced-enhanced-25p`.
         title: one line for people.
+        by_class: in vocabulary order.
+        files, documents: `documents` say nothing of themselves; both are empty until they are written.
+        wav: path of a recording in psla.json, with `{clip_id}` in it; "" in earlier releases.
         version: three numbers, `1.0.0`.
-        released: day of the release, `2026-01-31`, or "" where nobody gave one.
+        released: day of the release, `2026-01-31`, or "".
         licence: SPDX id of the labels.
         source: the data set that the labels come from: AudioSet, FSD50K, ESC-50, or "" for another.
         url: where the release will be, or "".
-        authors: persons (`Family, Given`) or groups (without a comma) who made the release; empty where nobody was
-            named.
-        rule: options of the enhancement: `threshold`, `errors`, `adds` {type: what it looks for, in words},
-            `min_positives`, `floor`, `rounds`, `evidence`, `profile`, `threshold_file`; `evidence` is None where no
-            score was asked. Of additions that a reviewer decided: `reviewed` {decision: how many}, `errors`.
-        teacher: None where no score was asked; else any of `name`, `sha256`, `trained_on_clips`,
-            `trained_on_sha256`, `labels_sha256`, `front_end`, `precision` (of its arithmetic), `scores_sha256`;
-            several models are joined by `; `.
+        authors: persons (`Family, Given`) or groups (without a comma); empty where nobody was named.
+        teacher: None where no score was compared with a threshold.
         out_of_fold: whether the teacher never saw the clips that it scored; None where nobody recorded it.
-        evaluation_touched: whether labels of an evaluation list were changed; None where it cannot be told.
-        counts: `clips`, `clips_changed`, `clips_without_scores`, `classes`, `labels_before`, `labels_after`,
-            `added` {classes_touched, labels_added, added_percent}, `added_by_type` {type: the same three},
-            `added_by_both_types`.
-        by_class: for each class, in vocabulary order: `class_id`, `name`, `before`, `added`, `added_I`, `added_II`,
-            `after`, `threshold` (None: it has none), `scored_positives`, `reason` (why it has none).
-        weak_classes: `class_id`, `name`, `why`.
-        precision: precision.json of the review, None where nobody listened; its `overall` has `precision`, `low`,
+        evaluation_touched: whether labels of an evaluation list were changed; None where nobody checked.
+        precision: precision.json of `review`, None where nobody listened; its `overall` has `precision`, `low`,
             `high`, `judged`, and may have `level` (0.95) and `method`.
-        files: `name`, `description`, `encodingFormat`, `bytes`, `sha256` of the data files, not of the documents.
-        documents: `name`, `bytes`, `sha256` of the documents, which say nothing of this; empty in earlier releases.
-        wav: where recordings lie in psla.json, with the place `{clip_id}`; "" in earlier releases.
-        inputs: `name` and `sha256` of what the labels were made from, names without folders.
         ontology: figures of what ontology nodes outside the vocabulary do, or empty.
-        pseudolabel, commit: what made the release.
+        pseudolabel, commit: the version and commit of the program that made the release.
     """
 
     name: str
     title: str
-    rule: Mapping[str, Any]
-    counts: Mapping[str, Any]
-    by_class: tuple[Mapping[str, Any], ...]
-    files: tuple[Mapping[str, Any], ...] = ()
-    documents: tuple[Mapping[str, Any], ...] = ()
+    rule: Rule
+    counts: Counts
+    by_class: tuple[OfClass, ...]
+    files: tuple[DataFile, ...] = ()
+    documents: tuple[Document, ...] = ()
     wav: str = ""
     version: str = "1.0.0"
     released: str = ""
@@ -87,147 +193,158 @@ class Facts:
     source: str = ""
     url: str = ""
     authors: tuple[str, ...] = ()
-    teacher: Mapping[str, Any] | None = None
+    teacher: Teacher | None = None
     out_of_fold: bool | None = None
     evaluation_touched: bool | None = None
-    weak_classes: tuple[Mapping[str, Any], ...] = ()
-    precision: Mapping[str, Any] | None = None
-    inputs: tuple[Mapping[str, str], ...] = ()
-    ontology: Mapping[str, Any] = field(default_factory=dict)
+    weak_classes: tuple[WeakClass, ...] = ()
+    precision: Mapping | None = None
+    inputs: tuple[Input, ...] = ()
+    ontology: Mapping = field(default_factory=dict)
     pseudolabel: str = ""
     commit: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_kinds()
-        for column in ROWS:
-            object.__setattr__(self, column, tuple(getattr(self, column)))
+        super().__post_init__()
         self._check_texts()
-        _need(self.rule, ("errors",), "rule")
-        for place in ("teacher", "ontology"):
-            _need(getattr(self, place) or {}, (), place)
-        _need(self.counts, (*COUNTS, "added", "added_by_type"), "counts")
-        _need(self.counts["added"], FIGURES, "counts.added")
-        for error, figures in self.counts["added_by_type"].items():
-            _need(figures, FIGURES, f"counts.added_by_type.{error}")
-        for rows, keys, place in (
-            (self.by_class, BY_CLASS, "by_class"),
-            (self.files, OF_FILE, "files"),
-            (self.documents, OF_DOCUMENT, "documents"),
-            (self.weak_classes, WEAK, "weak_classes"),
-            (self.inputs, ("name", "sha256"), "inputs"),
-        ):
-            for number, row in enumerate(rows):
-                _need(row, keys, f"{place}[{number}]")
+        _check_figures(self.ontology, "ontology")
         if self.precision is not None:
             check_precision(self.precision, "precision")
         self._check_sums()
 
-    def _check_kinds(self) -> None:
-        """Raise InputError where a value has another kind: one that reads the same (0 for false) counts too."""
-        for place in TEXTS:
-            _kind(getattr(self, place), (str,), place)
-        for place, kinds in {"commit": (str, None), "out_of_fold": (bool, None), "evaluation_touched": (bool, None),
-                             "teacher": (Mapping, None), "precision": (Mapping, None), "ontology": (Mapping,),
-                             "rule": (Mapping,), "counts": (Mapping,)}.items():  # fmt: skip
-            _kind(getattr(self, place), kinds, place)
-        for place in ROWS:
-            if not isinstance(getattr(self, place), list | tuple):
-                raise TypeError(f"{place} is {type(getattr(self, place)).__name__}, not a list")
-        for place, known in (("rule", RULE), ("teacher", TEACHER)):
-            for column, value in (getattr(self, place) or {}).items():
-                if column not in known:
-                    raise InputError(f"unknown key {column!r}; nearest: {nearest(column, known)!r}", place)
-                _kind(value, known[column], f"{place}.{column}")
-        _check_figures(self.ontology, "ontology")
-        for place, rows in (("inputs", self.inputs), ("files", self.files), ("documents", self.documents)):
-            for number, row in enumerate(rows):
-                for column, value in _need(row, (), f"{place}[{number}]").items():
-                    _kind(value, (int,) if column == "bytes" else (str,), f"{place}[{number}].{column}")
-        for number, name in enumerate(self.authors):
-            _kind(name, (str,), f"authors[{number}]")
-
     def _check_texts(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            message = f"{self.name!r} is no name of a release"
+            message = f"{self.name!r} cannot be the name of a release"
             raise InputError(message, "name", "Use letters, digits, '.', '_' and '-'.")
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.version, re.ASCII):
-            raise InputError(f"{self.version!r} is no version", "version", "Give three numbers such as 1.0.0.")
+            raise InputError(f"{self.version!r} is not a version", "version", "Give three numbers such as 1.0.0.")
         if self.released and not _is_day(self.released):
-            raise InputError(f"{self.released!r} is no day", "released", "Write it as 2026-01-31.")
-        optional = (("url", self.url), ("source", self.source))
-        for place, text in (("title", self.title), *optional, *(("authors", name) for name in self.authors)):
-            if not text.isprintable() or not (text.strip() or (place, text) in optional):
+            raise InputError(f"{self.released!r} is not a day", "released", "Write it as 2026-01-31.")
+        lines = [("title", self.title), *(("authors", name) for name in self.authors)]
+        lines += [(name, text) for name in ("url", "source") if (text := getattr(self, name))]
+        for place, text in lines:
+            if not text.isprintable() or not text.strip():
                 raise InputError(f"{text!r} is not one line of text", place)
         if self.wav and "{clip_id}" not in self.wav:
             raise InputError(f"{self.wav!r} names one recording for all clips", "wav")
         if self.url and not re.match(r"https?://\S+$", self.url):
-            raise InputError(f"{self.url!r} is no web address", "url", "It starts with https://")
+            raise InputError(f"{self.url!r} is not a web address", "url", "It starts with https://")
 
     def _check_sums(self) -> None:
         """Raise InputError where the counts contradict each other."""
-        counts, n_added = self.counts, self.counts["added"]["labels_added"]
-        if counts["labels_before"] + n_added != counts["labels_after"]:
-            sums = f"{counts['labels_before']} labels before and {n_added} added are not {counts['labels_after']} after"
-            raise InputError(sums, "counts")
-        if len(self.by_class) != counts["classes"]:
-            raise InputError(f"{len(self.by_class)} rows for {counts['classes']} classes", "by_class")
-        for row in self.by_class:
-            if row["before"] + row["added"] != row["after"]:
-                sums = f"{row['before']} before and {row['added']} added are not {row['after']} after"
-                raise InputError(sums, f"by_class, {row['class_id']}")
-        for total, column in (("labels_before", "before"), ("labels_after", "after")):
-            found = sum(row[column] for row in self.by_class)
-            if found != counts[total]:
-                raise InputError(f"the classes have {found} labels {column}, not {counts[total]}", f"counts.{total}")
-        names = [row["name"] for row in self.files]
+        counts = self.counts
+        sums = [("counts", counts.labels_before, counts.added.labels_added, counts.labels_after)]
+        sums += [(f"by_class, {row.class_id}", row.before, row.added, row.after) for row in self.by_class]
+        for place, before, added, after in sums:
+            if before + added != after:
+                raise InputError(f"{before} labels before and {added} added are not {after} after", place)
+        if len(self.by_class) != counts.classes:
+            raise InputError(f"{len(self.by_class)} rows for {counts.classes} classes", "by_class")
+        for column in ("before", "after"):
+            total, stated = sum(getattr(row, column) for row in self.by_class), getattr(counts, f"labels_{column}")
+            if total != stated:
+                raise InputError(f"the classes have {total} labels {column}, not {stated}", f"counts.labels_{column}")
+        names = [row.name for row in self.files]
         if len(set(names)) != len(names):
             raise InputError(f"file {first_few(n for n in names if names.count(n) > 1)} is listed twice", "files")
 
-    def file(self, name: str) -> Mapping[str, Any] | None:
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """Who made the release, also where nobody was named."""
+        return self.authors or (f"The makers of {self.name}",)
+
+    @property
+    def original(self) -> str:
+        """What the list that labels were added to is called in a sentence."""
+        return self.source or "the original list"
+
+    @property
+    def asked_teacher(self) -> bool:
+        """Whether scores of a model were compared with thresholds."""
+        return self.rule.evidence is not None
+
+    def file(self, name: str) -> DataFile | None:
         """Return the entry of a data file, or None where the release has no such file."""
-        return next((row for row in self.files if row["name"] == name), None)
+        return next((row for row in self.files if row.name == name), None)
 
     def to_json(self) -> dict:
         """Return what run.json says: plain lists and dicts, in the order of the fields."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **_plain(asdict(self), "facts")}
+        said = {column.name: _plain(getattr(self, column.name), column.name) for column in fields(self)}
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **said}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], place: object = "run.json") -> Facts:
         """Return the facts that run.json says.
 
         Raises:
-            InputError: a key is missing or unknown, a value has another kind, or counts contradict each other.
+            InputError: a key is missing or unknown, a value has another type, or counts contradict each other.
         """
-        known = tuple(column.name for column in fields(cls))
-        _need(record, (), str(place))
+        record = dict(_object(record, str(place)))
         made = record.get("format", FORMAT), record.get("format_version", FORMAT_VERSION)  # absent in earlier releases
         if made != (FORMAT, FORMAT_VERSION):
             message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION}"
             raise InputError(message, place)
-        _need(record, known if "format" in record else REQUIRED, str(place))
-        record = {key: value for key, value in record.items() if key not in ("format", "format_version")}
-        strange = [key for key in record if key not in known]
-        if strange:
-            raise InputError(f"unknown key {strange[0]!r}; nearest: {nearest(strange[0], known)!r}", place)
-        try:
-            return cls(**record)
-        except InputError as error:
-            raise InputError(error.message, f"{place}, {error.place}", error.remedy) from error
-        except (TypeError, AttributeError, KeyError, ValueError) as error:
-            raise InputError(f"not the facts of a release ({error})", place) from error
+        names = [column.name for column in fields(cls)]
+        absent = [name for name in (names if "format" in record else REQUIRED) if name not in record]
+        if absent:
+            raise InputError(f"{first_few(absent)} is missing", place)
+        said = {key: value for key, value in record.items() if key not in ("format", "format_version")}
+        return typed(cls, said, str(place), ", ")
+
+
+REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # in releases of every version
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _nested(value: Any, hint: Any, place: str) -> Any:
+    """Return a value with every object of JSON in it as the dataclass that a type hint names there."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_nested(item, inner[0], f"{place}[{number}]") for number, item in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _nested(item, inner[1], f"{place}.{key}") for key, item in value.items()}
+    kind = next((each for each in (hint, *inner) if is_dataclass(each)), None)
+    return value if kind is None or origin in (tuple, Mapping) or value is None else typed(kind, value, place)
+
+
+def typed(kind: type[Kind], row: object, place: str, separator: str = ".") -> Kind:
+    """Return an object of run.json as a dataclass.
+
+    Raises:
+        InputError: a key is missing or unknown, or a value has another type.
+    """
+    if isinstance(row, kind):
+        return row
+    row, columns = _object(row, place), fields(kind)
+    absent = [c.name for c in columns if c.default is c.default_factory is MISSING and c.name not in row]
+    if absent:
+        raise InputError(f"{first_few(absent)} is missing", place)
+    names = [column.name for column in columns]
+    if unknown := [key for key in row if key not in names]:
+        raise InputError(f"unknown key {unknown[0]!r}; nearest: {nearest(unknown[0], names)!r}", place)
+    try:
+        return kind(**row)
+    except InputError as error:
+        inside = error.place.removeprefix(f"{kind.__name__}.")
+        remedy = error.remedy if inside == error.place else ""  # that of `check_types` is for callers
+        raise InputError(error.message, f"{place}{separator}{inside}", remedy) from error
 
 
 def check_precision(precision: Mapping[str, Any], place: object) -> None:
-    """Raise InputError where a figure that the card tells is missing in precision.json, or cannot be."""
-    _need(precision, ("overall",), str(place))
-    rows = [("overall", precision["overall"], ())]
+    """Raise InputError where a figure that the card states is missing in precision.json, or cannot be."""
+    parts = [("overall", precision.get("overall"), OVERALL)]
     for part, key in (("by_error", "error"), ("by_band", "band"), ("by_class", "class_id")):
-        found = precision.get(part) or ()
-        if not isinstance(found, list | tuple):
-            raise InputError(f"is {type(found).__name__}, not a list", f"{place}, {part}")
-        rows += [(f"{part}[{number}]", row, (key,)) for number, row in enumerate(found)]
-    for part, row, keys in rows:
-        _need(row, (*OVERALL, *keys), f"{place}, {part}")
+        rows = precision.get(part) or ()
+        if not isinstance(rows, list | tuple):
+            raise InputError(f"is {type(rows).__name__}, not a list", f"{place}, {part}")
+        parts += [(f"{part}[{number}]", row, (*OVERALL, key)) for number, row in enumerate(rows)]
+    for part, row, keys in parts:
+        row = _object(row, f"{place}, {part}")
+        if absent := [key for key in keys if key not in row]:
+            raise InputError(f"{first_few(absent)} is missing", f"{place}, {part}")
         figures = [row[name] for name in OVERALL if name != "precision" or row[name] is not None]
         if not all(isinstance(figure, int | float) and not isinstance(figure, bool) for figure in figures):
             raise InputError("a figure is not a number", f"{place}, {part}")
@@ -249,39 +366,29 @@ def _check_figures(value: object, place: str) -> None:
         for key, inner in value.items():
             _check_figures(inner, f"{place}.{key}")
     elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            _kind(inner, (str,), f"{place}[{number}]")
-    else:
-        _kind(value, (float,), place)
+        if not all(isinstance(inner, str) for inner in value):
+            raise InputError("not a list of ids", place)
+    elif not isinstance(value, int | float) or isinstance(value, bool):
+        raise InputError(f"is {type(value).__name__}, expected a number", place)
 
 
-def _kind(value: object, kinds: tuple, place: str) -> None:
-    """Raise InputError where a value is of none of these kinds; a whole number is a float too, a bool no number."""
-    kinds = tuple(type(None) if kind is None else kind for kind in kinds)
-    number = isinstance(value, int) and not isinstance(value, bool) and float in kinds
-    if not (number or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)))):
-        names = ", ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"is {type(value).__name__}, expected {names}", place)
-
-
-def _need(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> Mapping[str, Any]:
-    """Return `row`; raise InputError where it is no table, or lacks a key."""
+def _object(row: object, place: str) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
         raise InputError(f"is {type(row).__name__}, not a table of names and values", place)
-    absent = [key for key in keys if key not in row]
-    if absent:
-        raise InputError(f"{first_few(absent)} is missing", place)
     return row
 
 
 def _plain(value: Any, place: str) -> Any:
-    """Return `value` as JSON has it: lists for tuples; numbers must be finite."""
+    """Return `value` as JSON has it: lists for tuples, what is None by default left out; numbers must be finite."""
+    if is_dataclass(value):
+        columns = [(c.name, getattr(value, c.name), c.default) for c in fields(value)]
+        value = {name: inner for name, inner, default in columns if inner is not None or default is not None}
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner, f"{place}.{key}".lstrip(".")) for key, inner in value.items()}
+        return {str(key): _plain(inner, f"{place}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, f"{place}[{number}]") for number, inner in enumerate(value)]
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise InputError(f"{value!r} cannot stand in JSON", place, "Use None where there is no number.")
+    raise InputError(f"{value!r} is not a value of JSON", f"facts.{place}", "Use None where there is no number.")

@@ -32,14 +32,12 @@ from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.layout import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
 from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card
-from pseudolabel.releases.citation import citation
+from pseudolabel.releases.citation import citation, licence_text, ontology_licence_text
 from pseudolabel.releases.croissant import croissant
 from pseudolabel.releases.enhanced import Enhanced
-from pseudolabel.releases.facts import FORMAT, REQUIRED, Facts
-from pseudolabel.releases.licences import licence_text, ontology_licence_text
+from pseudolabel.releases.facts import FORMAT, REQUIRED, DataFile, Document, Facts
 from pseudolabel.releases.listing import RECORD, SUMS, checksums, why_not_replaced
 from pseudolabel.releases.source_forms import write_source_form
-from pseudolabel.releases.stated import described_documents
 from pseudolabel.releases.targets import write_targets
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
@@ -117,7 +115,7 @@ def write_release(contents: Contents, folder: Path) -> Facts:
     texts = documents(facts)
     for name, text in texts.items():
         write_text(folder / name, text)
-    facts = replace(facts, documents=described_documents(texts, folder))
+    facts = replace(facts, documents=[Document.of(folder / name) for name in texts])
     write_json(folder / RECORD, facts.to_json())
     write_text(folder / SUMS, checksums(folder))
     return facts
@@ -134,16 +132,16 @@ def documents(facts: Facts) -> dict[str, str]:
     }
 
 
-def described_files(folder: Path) -> tuple[dict, ...]:
+def described_files(folder: Path) -> tuple[DataFile, ...]:
     """Return what the documents say of each file that holds labels, scores or weights."""
     return tuple(
-        {
-            "name": name,
-            "description": description,
-            "encodingFormat": encoding,
-            "bytes": (folder / name).stat().st_size,
-            "sha256": sha256(folder / name),
-        }
+        DataFile(
+            name=name,
+            description=description,
+            encodingFormat=encoding,
+            bytes=(folder / name).stat().st_size,
+            sha256=sha256(folder / name),
+        )
         for name, (description, encoding) in DATA_FILES.items()
         if (folder / name).is_file()
     )
@@ -177,7 +175,7 @@ def _write_labels(contents: Contents, folder: Path) -> None:
 def _write_classes(contents: Contents, path: Path) -> None:
     vocabulary, counts = contents.enhanced.labels.vocabulary, ("before", "added", "after")
     rows = zip(vocabulary.class_ids, vocabulary.names, vocabulary.ontology_ids, contents.facts.by_class, strict=True)
-    shown = ((*texts, *(row[name] for name in counts)) for *texts, row in rows)
+    shown = ((*texts, *(getattr(row, name) for name in counts)) for *texts, row in rows)
     write_csv(path, ("class_id", "name", "ontology_id", *counts), shown)
 
 

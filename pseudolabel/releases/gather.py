@@ -21,10 +21,10 @@ from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, THRESHOLDS
 from pseudolabel.options import Options, option
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, git_commit, sha256
+from pseudolabel.releases.citation import usual_licence
 from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.releases.enhanced import RULE, Enhanced, read_object
 from pseudolabel.releases.facts import Facts, check_precision
-from pseudolabel.releases.licences import usual_licence
 from pseudolabel.releases.source_forms import SOURCE_FORMS, form_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name

@@ -15,7 +15,6 @@ Nothing here loads PyTorch before a model is loaded.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,8 +27,10 @@ from pseudolabel.layout import CLASSES, CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import sha256
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
+from pseudolabel.releases.card import TRAINING, model_card
+from pseudolabel.releases.citation import licence_of, model_licence_text
 from pseudolabel.releases.enhanced import read_object
-from pseudolabel.releases.licences import licence_of
+from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import (
     GET_ANEW,
     RECORD,
@@ -41,8 +42,7 @@ from pseudolabel.releases.listing import (
     verify_bytes,
     why_not_replaced,
 )
-from pseudolabel.releases.stated import described_documents, verify_documents
-from pseudolabel.releases.texts import wrapped
+from pseudolabel.releases.stated import as_json, verify_documents
 from pseudolabel.tables import read_csv
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
@@ -100,7 +100,7 @@ def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: 
     texts = model_documents(record)
     for name, text in texts.items():
         write_text(folder / name, text)
-    write_json(folder / RECORD, {**record, "documents": list(described_documents(texts, folder))})
+    write_json(folder / RECORD, {**record, "documents": [vars(Document.of(folder / name)) for name in texts]})
     write_text(folder / SUMS, checksums(folder))
     lines = [f"{tagger.config['name']}, {len(tagger.class_ids)} classes; verified", *verify_model(folder)]
     differing = [file for file in exported if file.difference]
@@ -109,8 +109,6 @@ def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: 
 
 def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: str) -> dict:
     """Return all that the documents say but the files: without host, time and paths."""
-    from pseudolabel.releases.model_card import TRAINING
-
     config, options = tagger.config, run.get("options", {})
     measured = {"mAP": run.get("validation_map"), "d'": run.get("validation_d_prime")}
     row = run.get("row") or folder.resolve().name
@@ -158,18 +156,7 @@ def _files(paths: Iterable[Path]) -> list[dict]:
 
 def model_documents(record: Mapping) -> dict[str, str]:
     """Return the text of README.md and LICENSE; the record alone decides it."""
-    from pseudolabel.releases.model_card import model_card
-
-    licence = licence_of(record["licence"])
-    named = "Who passes them on names this release and says what was changed." if licence.attribution else ""
-    paragraphs = (
-        record["title"],
-        f"The weights and further files of this folder are under the terms of {licence.name}. The text at the address "
-        f"below is what counts; this file changes nothing in it. {named}",
-        f"SPDX-License-Identifier: {record['licence']}\n{licence.url}",
-        "They come as they are, without warranties of any kind.",
-    )
-    return {CARD: model_card(record), LICENCE: "\n\n".join(wrapped(text.strip()) for text in paragraphs) + "\n"}
+    return {CARD: model_card(record), LICENCE: model_licence_text(record)}
 
 
 # ---- verifying --------------------------------------------------------------------------------------------------
@@ -196,7 +183,8 @@ def verify_model(folder: Path) -> list[str]:
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
         lines.append(f"the model is built from its files: {said}")
         figures = (record["n_parameters"], record["sample_rate"])
-        described, made_by = _rows(folder, record, "documents", ()), record.get("pseudolabel")
+        described = [Document(**row) for row in _rows(folder, record, "documents", ())]
+        made_by = record.get("pseudolabel")
         same = verify_documents(folder, model_documents(record), described, made_by, figures, OTHERWISE)
     return [*lines, "card and licence say what run.json says" if same else f"{OTHER_WORDS}{made_by}"]
 
@@ -213,14 +201,9 @@ def _verify_model(folder: Path, record: Mapping, tagger) -> None:
     _verify_files(folder, record)
     counted = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / SEEN_CLIPS, ("clip_id",)))}
     for name, value in counted.items():
-        if _as_json(record.get(name)) != _as_json(value):
+        if as_json(record.get(name)) != as_json(value):
             message = f"{name} is {record.get(name)!r}, the files say {value!r}"
             raise InputError(message, folder / RECORD, GET_ANEW)
-
-
-def _as_json(value: object) -> str:
-    """Return a value as text in which true, 1 and 1.0 differ."""
-    return json.dumps(value, sort_keys=True)
 
 
 def _verify_files(folder: Path, record: Mapping) -> None:

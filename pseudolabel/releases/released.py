@@ -20,9 +20,9 @@ from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_for_memory, refuse_larger, refuse_parquet, refuse_unpacked
 from pseudolabel.releases.card import DOCUMENTS
+from pseudolabel.releases.citation import LICENCES
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.licences import LICENCES
 from pseudolabel.releases.listing import GET_ANEW, list_files, refuse_others
 from pseudolabel.tables import read_csv
 
@@ -63,9 +63,9 @@ def read_release(folder: Path) -> Released:
             the original ones.
     """
     facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
-    stated = {row["name"]: row for row in facts.files}
+    stated = {row.name: row for row in facts.files}
     refuse_others(folder, dict.fromkeys((*ALWAYS, *stated, *DOCUMENTS)), list_files(folder).files)
-    there = {row["name"]: row for row in files.described_files(folder)}
+    there = {row.name: row for row in files.described_files(folder)}
     changed = [name for name in stated if stated[name] != there.get(name)]
     if changed:
         raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_ANEW)

@@ -1,13 +1,13 @@
-"""Whether a document says what the facts of a release say, also where another version wrote it in other words.
+"""Whether run.json and the documents of a release say what its files say, whichever version wrote them.
 
-A document of this version has the very bytes that this version writes from the facts. One of another version must have
-the checksum that run.json holds, and its figures must be true: every line with a digit in it has the figures of a line
-that this version writes, in the same order; a row of a table those of the row that begins alike; the lines that name
-licence, version and title are the same, and no other web address is named. What machines read (croissant.json without
-its free texts, the header of README.md) and the sections of README.md that say how labels were added, which, and how
-many are right must be as this version writes them: in other words they may be true, but cannot be compared, and are
-not believed. Other sentences without figures are not looked at: a release is not signed, so whoever can change all of
-its files can also change what run.json says of them.
+Every figure of run.json is counted again from the files. A document of this version has the very bytes that this
+version writes from run.json. One of another version must have the checksum that run.json holds, and its figures must be
+true: every line with a digit in it has the figures of a line that this version writes, in the same order; a row of a
+table those of the row that begins alike; the lines that name licence, version and title are the same, and no other web
+address is named. What machines read (croissant.json without its free texts, the header of README.md) and the sections
+of README.md that say how labels were added, which, and how many are right must be as this version writes them: in other
+words they may be true, but cannot be compared, and are not believed. Other sentences without figures are not compared:
+a release is not signed, so whoever can change all of its files can also change what run.json says of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pseudolabel import __version__
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.additions import ERROR_NAMES
+from pseudolabel.layout import MISSING, THRESHOLDS
 from pseudolabel.records import sha256
+from pseudolabel.releases import folder as files
+from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import GET_ANEW
-from pseudolabel.tables import parse_json
+from pseudolabel.releases.released import Released
+from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.tables import parse_json, read_csv, text_rows
 
 FIGURE = re.compile(r"\S*\d\S*")
 MARKS = "*_`|()[]{}<>,.;:!?\"'"  # around a figure
@@ -38,18 +50,112 @@ MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a do
 Signature = tuple[str, tuple[str, ...]]  # the first cell of a table's row, the figures
 
 
-def described_documents(texts: Mapping[str, str], folder: Path) -> tuple[dict, ...]:
-    """Return what run.json says of the documents in a folder."""
-    return tuple(
-        {"name": name, "bytes": len(text.encode("utf-8")), "sha256": sha256(folder / name)}
-        for name, text in texts.items()
+def verify_facts(released: Released) -> str:
+    """Count again what run.json states, and write the documents again from it."""
+    folder, facts, place = released.folder, released.facts, released.folder / files.RECORD
+    errors = tuple(facts.counts.added_by_type)
+    thresholds = read_threshold_table(folder / THRESHOLDS, released.original)
+    by_class = count_by_class(released.original, released.added, errors, thresholds)
+    counts = count(released.original, released.added, errors, len(released.missing))
+    decisions = facts.rule.reviewed
+    if decisions is not None and decisions.get("right") != counts["added"]["labels_added"]:
+        message = f"{decisions.get('right')} additions were found right, the ledger has {len(released.added.clips)}"
+        raise InputError(message, place, GET_ANEW)
+    weak = weak_classes(by_class, facts.asked_teacher and decisions is None, facts.precision)
+    stated = facts.to_json()
+    counted = replace(facts, counts=counts, by_class=by_class, weak_classes=weak).to_json()
+    for name in ("counts", "by_class", "weak_classes"):
+        if difference := first_difference(stated[name], counted[name]):
+            raise InputError(f"{name} are not what the files say: {difference}", place, GET_ANEW)
+    _same_columns(folder / files.CLASSES, by_class, ("name", "before", "added", "after"), "ontology_id")
+    if thresholds:
+        _same_columns(folder / THRESHOLDS, by_class, ("name", "scored_positives", "reason"), "threshold")
+    if _header(folder / MISSING) != ["clip_id", "reason"]:
+        raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_ANEW)
+    _verify_rule(released, errors)
+    _verify_precision(released, by_class)
+    needed = (counts["clips"], counts["labels_before"], counts["labels_after"], counts["added"]["labels_added"])
+    texts = files.documents(facts)
+    if verify_documents(folder, texts, facts.documents, facts.pseudolabel, needed):
+        return "counts are true, and the documents say what run.json says"
+    return (
+        "counts are true, and the documents have the checksums of run.json and no other figures; their words are "
+        f"those of pseudolabel {facts.pseudolabel}"
     )
+
+
+def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str, ...], beside: str) -> None:
+    """Compare columns of a table of one row a class with what was counted; it has class ids, and one more column."""
+    header = _header(path)
+    if set(header) != {"class_id", beside, *columns}:
+        raise InputError(f"its columns are {', '.join(header)}", path, GET_ANEW)
+    for row, of_class in zip(read_csv(path), by_class, strict=True):
+        if any(row[name] != str(of_class[name]) for name in columns):
+            raise InputError("its counts are not what the labels say", f"{path}:{row['line']}", GET_ANEW)
+
+
+def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
+    """Compare what run.json says of the rule with the ledger: types, rounds, what was compared with thresholds."""
+    rule, ledger, place = released.facts.rule, released.ledger, released.folder / files.RECORD
+    if rule.errors != errors:
+        raise InputError(f"rule.errors are {list(rule.errors)}, the counts are of {list(errors)}", place, GET_ANEW)
+    last_round, rounds = pc.max(ledger["round"]).as_py() or 0, rule.rounds
+    if isinstance(rounds, int) and last_round > rounds:
+        raise InputError(f"rule.rounds is {rounds}, the ledger has {last_round}", place, GET_ANEW)
+    scored = ~np.isnan(released.added.scores)
+    lengths = pc.fill_null(pc.cast(ledger["window_s"], pa.float64()), np.nan).to_numpy()[scored]
+    found = {CLIP if np.isnan(length) else window_name(length) for length in np.unique(lengths).tolist()}
+    if rule.reviewed is None and found - {rule.evidence}:
+        message = f"rule.evidence is {rule.evidence}, the ledger has {', '.join(sorted(found))}"
+        raise InputError(message, place, GET_ANEW)
+
+
+def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None:
+    """Compare what judgements of the additions say with the ledger: its checksum, how many additions of each part."""
+    facts, place = released.facts, f"{released.folder / files.RECORD}, precision"
+    if facts.precision is None:
+        return
+    of_ledger = facts.precision.get("ledger_sha256")
+    here = [facts.file(name).sha256 for name in (files.ADDED, files.ADDED_CSV)]
+    if of_ledger is not None and of_ledger not in here:
+        raise InputError("the judgements are of another ledger", place, GET_ANEW)
+    types = np.bincount(released.added.types, minlength=len(ERROR_NAMES)).tolist()
+    of_class = {row["class_id"]: row["added"] for row in by_class}
+    sizes = {"error": dict(zip(ERROR_NAMES, types, strict=True)), "class_id": of_class}
+    parts = [("overall", facts.precision["overall"], len(released.added.clips))]
+    for key, part in (("error", "by_error"), ("class_id", "by_class")):
+        parts += [(part, row, sizes[key].get(row[key], 0)) for row in facts.precision.get(part) or ()]
+    for part, row, n in parts:
+        if row.get("additions", n) != n:
+            message = f"speaks of {row['additions']} additions, the ledger has {n}"
+            raise InputError(message, f"{place}.{part}", GET_ANEW)
+
+
+def _header(path: Path) -> list[str]:
+    return next(text_rows(path), (1, []))[1]
+
+
+def as_json(value: object) -> str:
+    """Return a value as text in which true, 1 and 1.0 differ."""
+    return json.dumps(value, sort_keys=True)
+
+
+def first_difference(stated: object, found: object) -> str:
+    """Return where two values of JSON first differ, in words; "" where they do not."""
+    if as_json(stated) == as_json(found):
+        return ""
+    if isinstance(stated, dict) and isinstance(found, dict):
+        differing = ((key, first_difference(stated.get(key), found.get(key))) for key in [*found, *stated])
+        return next(f"{key} {difference}" for key, difference in differing if difference)
+    if isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
+        return next(filter(None, map(first_difference, stated, found)))
+    return f"{str(stated)[:60]} instead of {str(found)[:60]}"
 
 
 def verify_documents(
     folder: Path,
     texts: Mapping[str, str],
-    described: Iterable[Mapping],
+    described: Iterable[Document],
     made_by: str,
     needed: Iterable[int],
     otherwise: str = "says something else than run.json",
@@ -65,14 +171,14 @@ def verify_documents(
     Raises:
         InputError: a document says something else, or figures that this version cannot count again.
     """
-    stated, same = {row["name"]: row for row in described}, True
+    stated, same = {row.name: row for row in described}, True
     if stated and set(stated) != set(texts):
         names = first_few(sorted(set(stated) ^ set(texts)))
         raise InputError(f"documents are not those of a release: {names}", folder / "run.json", GET_ANEW)
     for name, text in texts.items():
         path, expected = folder / name, text.encode("utf-8")
         alike = path.stat().st_size == len(expected) and path.read_bytes() == expected
-        noted = not stated or (stated[name]["sha256"], stated[name]["bytes"]) == (sha256(path), path.stat().st_size)
+        noted = not stated or (stated[name].sha256, stated[name].bytes) == (sha256(path), path.stat().st_size)
         if not noted or (not alike and (made_by == __version__ or not stated)):
             raise InputError(otherwise, path, GET_ANEW)
         if not alike:

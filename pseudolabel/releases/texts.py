@@ -1,58 +1,183 @@
-"""How facts are written in documents: numbers for people, Markdown that shows text as it is, YAML without a library."""
+"""Facts in words, Markdown and YAML: the rule, the teacher, how far its scores can be trusted, what was judged.
+
+Sentences are plain text, for the card, croissant.json and everything else that says what was done.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
+import yaml
+
+from pseudolabel.formatting import percent, plural
 from pseudolabel.releases.facts import Facts
 
 WIDTH = 88  # of plain text files
+KINDS = {"I": "a missing child of a label that the clip has", "II": "a missing parent of a label that the clip has"}
+UNKNOWN_CLIPS = ", trained on clips that were not recorded"
 
 
-def count_of(n: int, what: str) -> str:
-    """Return `1 label`, `12,345 labels`; the plural of `class` is `classes`."""
-    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('s') else 's'}"
+def rule_lines(facts: Facts) -> list[str]:
+    """Return the rule, a sentence or two an entry."""
+    rule = facts.rule
+    if rule.reviewed is not None:
+        decisions = ", ".join(f"{n:,} {decision}" for decision, n in rule.reviewed.items())
+        return [f"People decided on proposed labels ({decisions}); those that were found right were added."]
+    adds = rule.adds or {}
+    lines = [
+        f"Type {error}, {KINDS[error]}{f'; candidates are its {adds[error]}' if adds.get(error) else ''}."
+        for error in rule.errors
+    ]
+    if not facts.asked_teacher:
+        lines.append("Every label that the rule names was added, without asking a model.")
+    else:
+        by_rule = " (where added by rule: always)" if any("by rule" in text for text in adds.values()) else ""
+        above = f"where {evidence_text(facts)} is above the class's threshold, not equal to it"
+        lines.append(f"A proposed label was added {above}{by_rule}.")
+        lines.append(f"The threshold of a class is {threshold_text(facts)}.")
+    if rule.rounds not in (1, None):
+        often = "until nothing more was added" if rule.rounds == "all" else f"in {rule.rounds} rounds in all"
+        lines.append(f"Added labels could propose further ones, {often}; the thresholds stayed the first.")
+    if rule.profile == "psla":
+        lines.append("Which labels could be proposed follows the published code of PSLA (profile psla).")
+    return lines
 
 
-def percent_text(part: float, whole: float, signed: bool = False) -> str:
+def evidence_text(facts: Facts) -> str:
+    """Return what is compared with thresholds."""
+    if facts.rule.evidence == "clip":
+        return "the teacher's score of the whole clip"
+    return f"the teacher's best score of the clip's windows of {str(facts.rule.evidence).removesuffix('s')} s"
+
+
+def threshold_text(facts: Facts) -> str:
+    """Return where a class's threshold comes from, in words."""
+    rule, name = facts.rule, str(facts.rule.threshold)
+    scores = "of the scores of the clips that carry the class"
+    if rule.threshold_file:
+        text = f"the one in the file {rule.threshold_file}"
+    elif name in ("mean", "median"):
+        text = f"the {name} {scores}"
+    elif match := re.fullmatch(r"([\d.]+)p", name):
+        text = f"the {_ordinal(match[1])} percentile {scores}"
+    else:
+        text = f"the constant {name}"
+    if rule.floor:
+        text += f", but at least {rule.floor:g}"
+    if rule.min_positives is not None and rule.min_positives > 1:
+        text += f"; a class with fewer than {rule.min_positives} such clips has none, and nothing was added to it"
+    return text
+
+
+def teacher_text(facts: Facts) -> str:
+    """Return which model was asked and what it was trained on, or that no model was asked."""
+    teacher = facts.teacher
+    if teacher is None and facts.rule.reviewed is not None:
+        return "The ledger says what proposed each label, and with which score."
+    if teacher is None:
+        return "A teacher was asked; nobody recorded which." if facts.asked_teacher else "No model was asked."
+    text = f"Teacher: {teacher.name or 'a model that was not named'}"
+    if teacher.sha256:
+        text += f" (SHA-256 {teacher.sha256})"
+    if teacher.trained_on_clips:
+        text += f", trained on {plural(teacher.trained_on_clips, 'clip')}"
+    elif teacher.trained_on_sha256:
+        text += f", trained on the clips listed in the file of SHA-256 {teacher.trained_on_sha256}"
+    else:
+        text += UNKNOWN_CLIPS
+    if teacher.labels_sha256:
+        text += f", with the label list of SHA-256 {teacher.labels_sha256}"
+    return f"{text}."
+
+
+def front_end_text(facts: Facts) -> str:
+    """Return the teacher's front end as one line of JSON, or ""."""
+    front_end = facts.teacher and facts.teacher.front_end
+    if not front_end or isinstance(front_end, str):
+        return front_end or ""
+    return json.dumps(front_end, ensure_ascii=False, sort_keys=True)
+
+
+def fold_text(facts: Facts) -> str:
+    """Return whether the teacher had seen the clips that it scored, and what follows from it."""
+    if facts.teacher is None and not facts.asked_teacher:
+        return ""
+    if facts.out_of_fold:
+        return "Out of fold: no model scored a clip that it was trained on."
+    if facts.out_of_fold is None:
+        return (
+            "Nobody recorded whether the teacher was trained on the clips that it scored. Take it for in sample: its "
+            "scores, and the thresholds made from them, may be too high."
+        )
+    return (
+        "In sample: the teacher scored clips that it was trained on. There it is surer of the labels that the "
+        "list has, and less sure of those that it lacks, than on clips it never saw. Thresholds have the same fault."
+    )
+
+
+def evaluation_text(facts: Facts) -> str:
+    """Return whether labels of an evaluation list were changed."""
+    if facts.evaluation_touched is None:
+        return "Nobody checked whether clips of an evaluation list are among those that got labels."
+    if facts.evaluation_touched:
+        return (
+            "Labels of an evaluation list were changed: results on it are not comparable with results on the original "
+            "list."
+        )
+    return "No clip of an evaluation list got a label."
+
+
+def precision_text(facts: Facts) -> str:
+    """Return how many of the additions are right, with the interval, or that nobody has judged them."""
+    if facts.precision is None or not facts.precision["overall"]["judged"]:
+        if facts.rule.reviewed is not None:
+            return "People found each added label right; how often they err was not estimated."
+        return "Nobody has listened to the added labels yet: how many of them are right is not known."
+    overall = facts.precision["overall"]
+    method = f" ({overall['method']})" if overall.get("method") else ""
+    judged = plural(overall["judged"], "judged label")
+    return f"Estimated precision of the added labels: {interval_text(overall)}, from {judged}{method}."
+
+
+def interval_text(row: Mapping) -> str:
+    """Return `0.873 [0.810, 0.920]`, or `-` where nothing was judged."""
+    if row["precision"] is None or not row["judged"]:
+        return "-"
+    return f"{row['precision']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _ordinal(number: str) -> str:
+    teen = number[-2:] in ("11", "12", "13") or not number.isdigit()
+    return number + ("th" if teen else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th"))
+
+
+def share(part: float, whole: float, signed: bool = False) -> str:
     """Return `12.3 %`, or `+12.3 %`; "-" where there is no whole."""
-    return f"{100 * part / whole:{'+' if signed else ''},.1f} %" if whole else "-"
-
-
-def source_name(facts: Facts) -> str:
-    """Return what the list that labels were added to is called in a sentence."""
-    return facts.source or "the original list"
-
-
-def author_names(facts: Facts) -> tuple[str, ...]:
-    """Return who made the release; where nobody was named, its makers."""
-    return facts.authors or (f"The makers of {facts.name}",)
+    return percent(100 * part / whole if whole else None, signed)
 
 
 def wrapped(text: str) -> str:
-    """Return plain text with lines of at most WIDTH signs; its own line ends stay, addresses are not cut."""
+    """Return plain text with lines of at most WIDTH characters; line ends stay, addresses are not cut."""
     lines = text.split("\n")
     return "\n".join(textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 
 def markdown(text: str) -> str:
-    """Return `text` so that GitHub's Markdown shows it as it is, also in the cell of a table."""
+    """Return Markdown that GitHub shows as `text`, also in the cell of a table."""
     text = " ".join(text.split())
     text = re.sub(r"([\\`*_{}\[\]<>|~$])", r"\\\1", text)
     text = re.sub(r"&(?=#?\w+;)", r"\\&", text)
-    text = re.sub(r"(https?)://", r"\1:\\//", text)  # no link that nobody meant
-    return re.sub(r"^([#+=-]|\d+(?=[.)](?:\s|$)))", _escaped_start, text)
-
-
-def _escaped_start(match: re.Match) -> str:
-    return f"\\{match[0]}" if not match[0].isdigit() else f"{match[0]}\\"
+    text = re.sub(r"(https?)://", r"\1:\\//", text)  # not a link by accident
+    text = re.sub(r"^(?=[#+=-])", r"\\", text)
+    return re.sub(r"^(\d+)(?=[.)](?:\s|$))", r"\1\\", text)
 
 
 def code(text: str) -> str:
-    """Return `text` as a Markdown code span, which also stands in the cell of a table."""
+    """Return `text` as a Markdown code span, also for the cell of a table."""
     if not text:
         return ""
     if "`" in text or "\\|" in text:
@@ -60,48 +185,27 @@ def code(text: str) -> str:
     return f"`{' '.join(text.split())}`".replace("|", "\\|")
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """Return a Markdown table of cells that are escaped already; columns of `numbers` stand right."""
-    right = set(numbers)
-    marks = ["--:" if column in right else "---" for column in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, marks, *rows))
+class _Blocks(yaml.SafeDumper):
+    """Block YAML with plain keys, quoted texts and indented lists."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+    def choose_scalar_style(self) -> str:
+        return "" if self.simple_key_context else super().choose_scalar_style()
 
 
-def folded(title: str, text: str) -> str:
-    """Return Markdown that shows `text` on a click."""
-    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
+_Blocks.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 def yaml_text(value: Mapping[str, object]) -> str:
-    """Return a mapping as block YAML: keys plain, texts as quoted JSON strings, None and empty values left out.
-
-    Values are texts, numbers, bools, mappings, and lists of texts or mappings. Keys must need no quotes.
-    """
-    return "\n".join(_yaml_lines(value)) + "\n"
+    """Return a mapping as YAML, without what is None or empty."""
+    return yaml.dump(_given(value), Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=math.inf)
 
 
-def _yaml_lines(value: Mapping[str, object]) -> list[str]:
-    lines = []
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            deeper = [f"  {line}" for line in _yaml_lines(inner)]
-        elif isinstance(inner, list | tuple):
-            deeper = [line for item in inner for line in _yaml_item(item)]
-        elif inner is None or inner == "":
-            continue
-        else:
-            lines.append(f"{key}: {_yaml_scalar(inner)}")
-            continue
-        lines += [f"{key}:", *deeper] if deeper else []
-    return lines
-
-
-def _yaml_item(item: object) -> list[str]:
-    if not isinstance(item, Mapping):
-        return [f"  - {_yaml_scalar(item)}"]
-    lines = _yaml_lines(item)
-    return [f"  - {lines[0]}", *(f"    {line}" for line in lines[1:])]
-
-
-def _yaml_scalar(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)  # a JSON string is a YAML one
+def _given(value: object) -> object:
+    """Return a value without the entries of mappings in it that are None or empty."""
+    if isinstance(value, Mapping):
+        inner = {key: _given(item) for key, item in value.items()}
+        return {key: item for key, item in inner.items() if item not in (None, "", [], {})}
+    return [_given(item) for item in value] if isinstance(value, list | tuple) else value

@@ -31,8 +31,8 @@ from pseudolabel.releases.counts import carried, read_threshold_table
 from pseudolabel.releases.listing import GET_ANEW, values_of_their_kind, verify_bytes
 from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
+from pseudolabel.releases.stated import verify_facts
 from pseudolabel.releases.targets import BLOCK_CLIPS, Targets
-from pseudolabel.releases.verify_facts import verify_facts
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
 from pseudolabel.tables import read_json
@@ -149,7 +149,7 @@ def verify_ledger(released: Released) -> str:
             raise InputError(message, released.folder / files.ADDED, "Run enhance and release again.")
 
     by_rule = np.isnan(added.scores)
-    if "reviewed" not in released.facts.rule:
+    if released.facts.rule.reviewed is None:
         refuse(by_rule != np.isnan(added.thresholds), "a score without a threshold, or the other way round")
     refuse(added.scores <= added.thresholds, "the score is not above the threshold")
     refuse((added.scores < 0) | (added.scores > 1), "the score is not in [0, 1]")

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -16,10 +17,8 @@ from pseudolabel import enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases import loading
-from pseudolabel.releases.card import card
+from pseudolabel.releases.card import FORMS, card
 from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.loading import FORMS
 
 PRECISION = {
     "blind": True,
@@ -68,7 +67,7 @@ def test_the_header_is_what_the_hub_takes(make_facts, release_folder):
     "n_clips, size", [(999, "n<1K"), (1000, "1K<n<10K"), (22160, "10K<n<100K"), (2 * 10**6, "1M<n<10M")]
 )
 def test_the_size_is_that_of_the_clips(make_facts, n_clips, size):
-    counts = {**make_facts().counts, "clips": n_clips}
+    counts = replace(make_facts().counts, clips=n_clips)
     assert header_and_text(card(make_facts(counts=counts)))[0]["size_categories"] == [size]
 
 
@@ -104,8 +103,8 @@ def test_many_classes_are_folded_below_those_with_the_most_additions(make_facts)
         for k in range(40)
     ]  # fmt: skip
     added = {"labels_added": 780, "added_percent": 1950.0, "classes_touched": 39}
-    counts = {**counts, "classes": 40, "labels_before": 40, "labels_after": 820, "added": added}
-    text = card(make_facts(counts={**counts, "added_by_type": {"I": added}}, by_class=rows))
+    counts = replace(counts, classes=40, labels_before=40, labels_after=820, added=added, added_by_type={"I": added})
+    text = card(make_facts(counts=counts, by_class=rows))
     shown, folded = (rows for rows in tables(text) if rows[0][0] == "class")
     assert [row[0] for row in shown[2:]] == [f"class {k}" for k in range(39, 19, -1)]
     assert [row[0] for row in folded[2:]] == [f"class {k}" for k in range(39, -1, -1)]
@@ -135,7 +134,7 @@ def test_files_and_documents_are_all_listed(make_facts):
     facts = make_facts()
     rows = next(rows for rows in tables(card(facts)) if rows[0] == ["file", "what it is", "bytes"])
     names = [row[0].strip("`") for row in rows[2:]]
-    assert names[: len(facts.files)] == [row["name"] for row in facts.files]
+    assert names[: len(facts.files)] == [row.name for row in facts.files]
     assert names[len(facts.files) :] == [
         "README.md", "croissant.json", "CITATION.cff", "LICENSE", "LICENSE-ontology", "run.json", "SHA256SUMS",
     ]  # fmt: skip
@@ -144,7 +143,7 @@ def test_files_and_documents_are_all_listed(make_facts):
 def test_forms_of_the_source_are_offered_where_they_are(make_facts):
     facts = make_facts()
     assert not any(text in card(facts) for text in FORMS.values())
-    further = {**facts.files[0], "name": "segments.csv"}
+    further = replace(facts.files[0], name="segments.csv")
     assert FORMS["segments.csv"] in card(make_facts(files=(*facts.files, further)))
 
 
@@ -171,14 +170,14 @@ def test_the_code_of_the_card_works(make_facts, release_folder, monkeypatch):
 
 def test_the_commands_of_the_card_work(make_facts, release_folder, monkeypatch, capsys):
     monkeypatch.chdir(release_folder)
-    check, verify, undo = loading.COMMANDS.replace("\\\n", "").split("\n")
-    assert f"```sh\n{loading.COMMANDS}\n```" in card(make_facts())
+    commands = re.search(r"```sh\n(.*?)\n```", card(make_facts()), flags=re.DOTALL)[1]
+    check, verify, undo = commands.replace("\\\n", "").split("\n")
     assert undo.startswith("python -m pseudolabel.enhance ") and "pseudolabel.release verify ." in verify
     assert enhance.main(undo.split()[3:]) == 0
     vocabulary = Vocabulary.load("classes.csv")
     assert LabelTable.read("../original.csv", vocabulary) == LabelTable.read("original_labels.csv.gz", vocabulary)
     if sys.platform == "linux":
-        sums = "".join(f"{row['sha256']}  {row['name']}\n" for row in make_facts().files)
+        sums = "".join(f"{row.sha256}  {row.name}\n" for row in make_facts().files)
         (release_folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
         assert subprocess.run(check.split(), capture_output=True, check=False).returncode == 0
 
@@ -202,17 +201,18 @@ def test_the_code_that_reads_the_targets_works(make_facts, tmp_path, monkeypatch
     write_targets(tmp_path / "targets.h5", labels, store or ScoreStore.open(tmp_path / "scores.h5"), "uint8",
                   ("clip", 2.0))  # fmt: skip
     facts = make_facts()
-    text = card(make_facts(files=(*facts.files, {**facts.files[0], "name": "targets.h5"})))
-    assert loading.TARGETS in text and loading.TARGETS not in card(facts)
+    text = card(make_facts(files=(*facts.files, replace(facts.files[0], name="targets.h5"))))
+    reads_targets = re.search(r"```python\n(import h5py\n.*?)\n```", text, flags=re.DOTALL)[1]
+    assert "h5py" not in card(facts)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(loading.TARGETS, names)
+    exec(reads_targets, names)
     assert list(names["heard"]) == ["x", "y"] and list(names["scored"]) == ["dog", "cat"]
     assert np.abs(names["targets"]["scores_clip"] - scores).max() <= 1 / 510
     assert names["targets"]["scores_2s"].shape == (2, 5, 2)
 
 
 def test_additions_that_people_found_right_are_not_sent_to_be_judged(make_facts):
-    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "evidence": None}
+    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "threshold": None, "evidence": None}
     text = card(make_facts(rule=reviewed))
     assert "**People found each added label right" in text and "pseudolabel.review" not in text

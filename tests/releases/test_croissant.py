@@ -65,9 +65,9 @@ def test_tables_have_the_columns_of_their_files(release_folder):
 
 def test_only_what_the_release_has_is_described(make_facts):
     facts = make_facts()
-    few = make_facts(files=[row for row in facts.files if row["name"] != "thresholds.csv"])
+    few = make_facts(files=[row for row in facts.files if row.name != "thresholds.csv"])
     assert [table["@id"] for table in croissant(few)["recordSet"]] == ["labels", "added_labels", "classes"]
-    assert {row["@id"] for row in croissant(few)["distribution"]} == {row["name"] for row in few.files}
+    assert {row["@id"] for row in croissant(few)["distribution"]} == {row.name for row in few.files}
     assert not {"datePublished", "url"} & set(croissant(facts))
 
 

@@ -85,7 +85,7 @@ def test_a_recording_of_another_folder_is_found_in_psla(tmp_path, capsys):
     text = (folder / "psla.json").read_text()
     (folder / "psla.json").write_text(text.replace("a/x", "c/x"))
     record = json.loads((folder / "run.json").read_text())
-    record["files"] = list(files.described_files(folder))
+    record["files"] = [vars(row) for row in files.described_files(folder)]
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "SHA256SUMS").write_text(files.checksums(folder))
     capsys.readouterr()

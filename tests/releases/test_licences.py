@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pseudolabel.errors import InputError
-from pseudolabel.releases.licences import (
+from pseudolabel.releases.citation import (
     LICENCES,
     SOURCES,
     licence_of,

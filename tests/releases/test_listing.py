@@ -129,7 +129,7 @@ def test_an_empty_folder_counts_and_a_file_that_is_a_folder_is_missing(copy):
 
 def seal(folder: Path) -> None:
     record = json.loads((folder / "run.json").read_text())
-    record["files"] = list(files.described_files(folder))
+    record["files"] = [vars(row) for row in files.described_files(folder)]
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "SHA256SUMS").write_text(files.checksums(folder))
 

@@ -15,9 +15,9 @@ from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.models.files import save_model
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.release import main as release
+from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import checksums
 from pseudolabel.releases.model import model_documents
-from pseudolabel.releases.stated import described_documents
 
 SMALL = {"name": "mobilenetv2", "options": {"width": 0.1, "last_channels": 16}}
 OTHER_VALUES = (None, True, False, 0, -1, 1.5, 10**30, "", "x", [], [1], {}, {"x": 1}, "1")
@@ -55,7 +55,7 @@ def forge(folder: Path, version: str | None = None, **changed: object) -> None:
     record = {**json.loads((folder / "run.json").read_text()), **changed}
     if version:
         texts = {name: (folder / name).read_text() for name in ("README.md", "LICENSE")}
-        record |= {"pseudolabel": version, "documents": list(described_documents(texts, folder))}
+        record |= {"pseudolabel": version, "documents": [vars(Document.of(folder / name)) for name in texts]}
     write_json(folder / "run.json", record)
     (folder / "SHA256SUMS").write_text(checksums(folder))
 

@@ -22,8 +22,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
-from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.stated import described_documents
+from pseudolabel.releases.facts import Document, Facts
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions
@@ -152,8 +151,7 @@ def seal(folder: Path, how_far: str) -> None:
             for name, text in texts.items() if how_far == "all" else ():
                 if (folder / name).is_file():
                     (folder / name).write_text(text, encoding="utf-8")
-            there = {name: (folder / name).read_text(encoding="utf-8") for name in texts}
-            facts = replace(facts, documents=described_documents(there, folder))
+            facts = replace(facts, documents=[Document.of(folder / name) for name in texts])
             record.write_text(json.dumps(facts.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except (InputError, ValueError, OSError, LookupError, TypeError, AttributeError, ArithmeticError):
             pass  # a forger who cannot read it leaves it

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from pseudolabel.releases.rule_text import (
+from pseudolabel.releases.texts import (
     evaluation_text,
     fold_text,
     front_end_text,
@@ -32,7 +34,7 @@ from pseudolabel.releases.rule_text import (
 )
 def test_thresholds_in_words(make_facts, rule, said):
     facts = make_facts()
-    assert said in threshold_text(make_facts(rule={**facts.rule, **rule}))
+    assert said in threshold_text(make_facts(rule=replace(facts.rule, **rule)))
 
 
 def test_the_rule_in_words(make_facts):
@@ -41,11 +43,11 @@ def test_the_rule_in_words(make_facts):
         "Type I, a missing child of a label that the clip has; candidates are its children.",
         "Type II, a missing parent of a label that the clip has; candidates are its ancestors.",
     ]
-    lines = rule_lines(make_facts(rule={**rule, "evidence": "2s", "rounds": "all", "profile": "psla"}))
+    lines = rule_lines(make_facts(rule=replace(rule, evidence="2s", rounds="all", profile="psla")))
     assert "the teacher's best score of the clip's windows of 2 s is above the class's threshold" in lines[2]
     assert "until nothing more was added" in lines[4] and "published code of PSLA" in lines[5]
     by_rule = {"I": "children", "II": "ancestors, by rule"}
-    assert "(where added by rule: always)" in rule_lines(make_facts(rule={**rule, "adds": by_rule}))[2]
+    assert "(where added by rule: always)" in rule_lines(make_facts(rule=replace(rule, adds=by_rule)))[2]
 
 
 def test_a_release_by_rule_or_by_people_asks_no_model(make_facts):
@@ -53,7 +55,8 @@ def test_a_release_by_rule_or_by_people_asks_no_model(make_facts):
     facts = make_facts(rule=closure, teacher=None, out_of_fold=None)
     assert "without asking a model" in rule_lines(facts)[-1]
     assert teacher_text(facts) == "No model was asked." and fold_text(facts) == ""
-    facts = make_facts(rule={"errors": ["I"], "reviewed": {"right": 1200, "wrong": 3}}, teacher=None)
+    by_people = {"errors": ["I"], "threshold": None, "evidence": None}
+    facts = make_facts(rule={**by_people, "reviewed": {"right": 1200, "wrong": 3}}, teacher=None)
     assert rule_lines(facts) == [
         "People decided on proposed labels (1,200 right, 3 wrong); those that were found right were added."
     ]
@@ -90,11 +93,11 @@ def test_precision_has_its_interval_or_nobody_listened(make_facts):
 
 
 def test_additions_that_people_found_right_are_not_said_to_be_unheard(make_facts):
-    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "evidence": None}
+    reviewed = {"errors": ["I", "II"], "reviewed": {"right": 2, "wrong": 3}, "threshold": None, "evidence": None}
     text = precision_text(make_facts(rule=reviewed))
     assert text.startswith("People found each added label right") and "Nobody" not in text
 
 
 def test_rounds_are_counted_with_the_first(make_facts):
-    rule = {**make_facts().rule, "rounds": 3}
+    rule = replace(make_facts().rule, rounds=3)
     assert any("further ones, in 3 rounds in all" in line for line in rule_lines(make_facts(rule=rule)))

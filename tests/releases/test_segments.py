@@ -100,7 +100,7 @@ def test_verify_refuses_a_window_beyond_the_end(tmp_path):
         (folder / "ledger.parquet").replace(folder / files.ADDED)
         (folder / "ledger.csv.gz").replace(folder / files.ADDED_CSV)
         record = json.loads((folder / "run.json").read_text())
-        record["files"] = list(files.described_files(folder))
+        record["files"] = [vars(row) for row in files.described_files(folder)]
         (folder / "run.json").write_text(json.dumps(record))
         (folder / "SHA256SUMS").write_text(files.checksums(folder))
         with pytest.raises(InputError, match=said):

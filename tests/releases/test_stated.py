@@ -17,8 +17,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
-from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.stated import described_documents
+from pseudolabel.releases.facts import Document, Facts
 from pseudolabel.releases.verify import verify_release
 
 TWO = Vocabulary("two", ("dog", "bark"), ("Dog", "Bark"), ("dog", "bark"))
@@ -46,7 +45,7 @@ def copy(made, tmp_path) -> Path:
 def forge(folder: Path, version: str = "0.0.9", documents: bool = True, **changed: object) -> None:
     """Say that another version wrote the documents, and make all checksums fit them as they are."""
     facts = Facts.from_json(json.loads((folder / "run.json").read_text()))
-    described = described_documents({name: (folder / name).read_text() for name in WORDS}, folder) if documents else ()
+    described = [Document.of(folder / name) for name in WORDS] if documents else ()
     write_json(folder / "run.json", replace(facts, pseudolabel=version, documents=described, **changed).to_json())
     (folder / "SHA256SUMS").write_text(files.checksums(folder))
 
@@ -78,6 +77,14 @@ def test_any_edit_is_found_where_run_json_names_another_version(copy, name):
         file.write("\n" if name.endswith("json") else "Every label is right.\n")
     (copy / "SHA256SUMS").write_text(files.checksums(copy))
     refused(copy, rf"{name}: says something else than run\.json")
+
+
+def test_a_release_that_version_0_1_0_made_still_verifies(tmp_path):
+    folder = shutil.copytree(Path(__file__).with_name("release-0.1.0"), tmp_path / "release")
+    assert "their words are those of pseudolabel 0.1.0" in verify_release(folder)[-1]
+    edit(folder / "README.md", "**45 labels added**", "**46 labels added**")
+    forge(folder, "0.1.0")
+    refused(folder, r"README\.md:\d+: says figures that the files do not say: 24, 46,")
 
 
 def test_the_checksums_of_the_documents_cannot_be_left_out(copy):
@@ -144,15 +151,16 @@ def test_a_document_that_is_empty_or_endless_is_refused(copy, name):
 
 
 def test_facts_changed_too_are_counted_again(copy):
-    facts = Facts.from_json(json.loads((copy / "run.json").read_text()))
+    record = json.loads((copy / "run.json").read_text())
+    counts, rule = record["counts"], record["rule"]
     for changed, said in (
-        ({"counts": {**facts.counts, "clips": True}}, "clips True instead of 4"),
-        ({"counts": {**facts.counts, "clips_changed": 4.0}}, "clips_changed 4.0 instead of 4"),
-        ({"rule": {**facts.rule, "errors": ["I"]}}, "rule.errors are"),
-        ({"rule": {**facts.rule, "erors": ["I"]}}, "unknown key 'erors'; nearest: 'errors'"),
-        ({"rule": {**facts.rule, "min_positives": True}}, "rule.min_positives: is bool"),
+        ({"counts": {**counts, "clips": True}}, "counts.clips: must be a whole number, not True"),
+        ({"counts": {**counts, "clips_changed": 4.0}}, "counts.clips_changed: must be a whole number, not 4.0"),
+        ({"rule": {**rule, "errors": ["I"]}}, "rule.errors are"),
+        ({"rule": {**rule, "erors": ["I"]}}, "unknown key 'erors'; nearest: 'errors'"),
+        ({"rule": {**rule, "min_positives": True}}, "rule.min_positives: must be a whole number or None, not True"),
     ):
-        write_json(copy / "run.json", {**facts.to_json(), **changed})
+        write_json(copy / "run.json", {**record, **changed})
         (copy / "SHA256SUMS").write_text(files.checksums(copy))
         refused(copy, said)
 
@@ -279,10 +287,10 @@ def without(record: dict, key: str) -> dict:
     [
         (lambda record: without(record, "files"), "files is missing"),
         (lambda record: without(record, "documents"), "documents is missing"),
-        (lambda record: {**record, "counts": 1}, "counts: is int, expected Mapping"),
+        (lambda record: {**record, "counts": 1}, "counts: is int, not a table of names and values"),
         (lambda record: {**record, "ontology": {"x": float("nan")}}, "cannot be read (NaN is not JSON)"),
         (lambda record: {**record, "counts": {**record["counts"], "labels_after": 9}}, "4 added are not 9 after"),
-        (lambda record: {**record, "pseudolabel": 1}, "pseudolabel: is int"),
+        (lambda record: {**record, "pseudolabel": 1}, "pseudolabel: must be text, not 1"),
     ],
 )
 def test_a_record_that_cannot_be_is_refused_with_a_remedy(copy, capsys, change, said):

@@ -7,16 +7,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.releases.texts import code, count_of, markdown, markdown_table, percent_text, wrapped, yaml_text
+from pseudolabel.releases.texts import code, markdown, share, wrapped, yaml_text
 
 PRINTABLE = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=20)
 
 
-def test_counts_have_their_plural():
-    assert [count_of(1, "label"), count_of(1234, "label"), count_of(2, "class")] == [
-        "1 label", "1,234 labels", "2 classes",
-    ]  # fmt: skip
-    assert [percent_text(1, 8, signed=True), percent_text(1, 8), percent_text(3, 0)] == ["+12.5 %", "12.5 %", "-"]
+def test_shares_are_percent_of_the_whole():
+    assert [share(1, 8, signed=True), share(1, 8), share(3, 0)] == ["+12.5 %", "12.5 %", "-"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +38,7 @@ def test_markdown_signs_are_escaped(text, shown):
 @settings(max_examples=50)
 def test_a_row_of_a_table_has_as_many_cells_as_texts(texts):
     for escape in (markdown, code):
-        row = markdown_table(["x"] * len(texts), [[escape(text) for text in texts]]).split("\n", 2)[2]
+        row = f"| {' | '.join(escape(text) for text in texts)} |"
         assert "\n" not in row
         bars, position = 0, 0
         while position < len(row):  # an escaped bar separates nothing
