@@ -300,7 +300,7 @@ model() {
     network=(--model "$1" --front-end "hop_s=$hop_s")
     case $1 in
     mobilenetv2)  # Twice PSL's learning rate: in so few steps that counts most. The mel bands are normalised at the input,
-        # as in README's tables; raw decibels, which PSL feeds it, did no worse in one trial (validation mAP .476 against
+        # as in docs/results.md; raw decibels, which PSL feeds it, did no worse in one trial (validation mAP .476 against
         # .432 after 5 epochs): leave input_norm out to have them.
         case $SCALE in
         paper) network+=(--learning-rate 1e-3) ;;

@@ -154,6 +154,14 @@ def test_the_tree_is_made_from_the_modules():
     assert program("tree").main(["--check"]) == 0, "run python recipes/tree.py"
 
 
+def test_every_form_of_label_lists_has_a_row():
+    from pseudolabel.labels.readers import FORMATS
+
+    table = section(DOCS / "files.md", "Label lists that can be read")
+    rows = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w[\w-]*)`", " ".join(rows))) == set(FORMATS)
+
+
 def test_every_recipe_has_a_row():
     table = section(DOCS / "architecture.md", "The recipes")
     assert {path.name for path in (ROOT / "recipes").glob("*.*")} == set(re.findall(r"`(\w+\.(?:sh|py))`", table))
