@@ -231,7 +231,7 @@ def judge_folders(
     """Return the judgement of every enhanced folder by its name.
 
     A folder that no option named and that enhances another list than the training list is left out, which a line says.
-    Where truth is known of no training clip, additions are counted and not judged.
+    Where no training clip has true labels, additions are counted and not judged.
     """
     if not lists.enhanced:
         return {}

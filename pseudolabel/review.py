@@ -195,7 +195,7 @@ def _labels_of(record: dict, work: Path) -> Path | None:
 
 
 def _scores_of(record: dict, work: Path) -> Path | None:
-    """Return the scores that decided; where there were some and they are gone, a line says so."""
+    """Return the scores that decided; None, with a note, where they were changed or removed."""
     recorded = input_in_role(record, "scores")
     path = recorded and recorded_input(record, recorded, work)
     if recorded and not path:
@@ -256,7 +256,7 @@ def draw_sample(
         wanted = n_decoys(len(items), DECOYS if options.decoys is None else options.decoys)
         decoys = draw_decoys(items, labels, ledger, ontology, wanted, seed)
         if len(decoys) < wanted:
-            note(f"decoys: {len(decoys)} of {wanted}, the clips of the ledger do not yield more")
+            note(f"decoys: {len(decoys)} of {wanted}, the clips of the ledger have no more")
         items += decoys
     return make_sample(shuffled(items, seed), ledger_sha256, drawn.strata, options.blind, edges, seed)
 
@@ -304,7 +304,7 @@ def plan_estimate(options: EstimateOptions) -> str:
     dry_run.refuse_folder(out, options.overwrite, "review")
     sample = _sample_of(options)
     dry_run.refuse_absent(*options.judgements, sample, options.ledger)
-    return f"would write {out}: what {first_few(options.judgements)} say of {sample}"
+    return f"would write {out}: estimates from {first_few(options.judgements)} and {sample}"
 
 
 def _sample_of(options: EstimateOptions) -> Path:

@@ -1,1 +1,1 @@
-"""Reviews: a sample of what was added, a page to listen and judge, and what the judgements say of all the rest."""
+"""Reviews: a page to judge a sample of the additions, and the precision of all of them from the judgements."""

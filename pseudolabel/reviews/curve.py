@@ -95,7 +95,7 @@ def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | N
     """Return the precision at floor 0 (all scored additions) and at every judged score below the highest.
 
     Args:
-        scores: the scores of all additions that the judged ones speak for, NaN where added by rule.
+        scores: of all additions that the judged ones represent, NaN where added by rule.
         chosen: (n,) bool, the judged items that count; all by default.
     """
     judged = _scores_of(weighed)
@@ -137,7 +137,7 @@ def thresholds_for(
     classes, counts = np.unique(item_class[scored], return_counts=True)
     own = classes[counts >= own_judged].tolist()
     rest = scored & ~np.isin(item_class, own)
-    if rest.sum() < MIN_JUDGED:  # too few to speak for the other classes: all speak for them
+    if rest.sum() < MIN_JUDGED:  # too few for the other classes: use all
         pooled = precision_curve(weighed, scores)
     else:
         pooled = precision_curve(weighed, scores[~np.isin(class_of, own)], rest)

@@ -1,16 +1,16 @@
 """Decoys: questions whose answer is known, how well a judge answers them, and the precision with a perfect judge.
 
-`given`: a label that the original list has. `absent`: a class that neither the list nor the ledger gives the clip and
-that is no kind, and no kind's kind, of any label of the clip. Both are of the classes and from the clips that the
-additions have, so that a judge cannot tell them apart. The original list may be wrong and a random class may be
-there, so what is measured is the least that a judge can be trusted.
+`given`: a label of the original list. `absent`: a class that neither the list nor the ledger gives the clip, and that
+is neither a descendant nor an ancestor of any of its labels. Both have the classes and clips of the additions, so that
+a judge cannot tell them apart. The original list may be wrong and the clip may hold an absent class after all, so the
+judge is at least as reliable as measured.
 
 With sensitivity s (share of right things found right) and false alarm f (share of wrong things found right), a share
 p of right answers means (p - f) / (s - f) right things (Rogan and Gladen 1978). The interval adds up the uncertainty
 of p, s and f after Lang and Reiczigel (2014): adjusted shares, so that it is honest at 0 and 100 %.
-Where some given labels are wrong, or absent classes there, s is too low and f too high. The first raises the corrected
-share, the second lowers it: with 4 % of both and a judge who never errs, 86 % become 89 %. Only the share as a whole
-is corrected; errors of the judge that differ between parts are not seen.
+Where some given labels are wrong, or absent classes present, s is too low and f too high. The first raises the
+corrected share, the second lowers it: with 4 % of both and a judge who never errs, 86 % become 89 %. Only the share as
+a whole is corrected, not what a judge does differently in its parts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def n_decoys(n_additions: int, share: float) -> int:
 def draw_decoys(
     additions: Sequence[Item], labels: LabelTable, ledger: pa.Table, ontology: Ontology, n: int, seed: int
 ) -> list[Item]:
-    """Return up to `n` decoys, as many `given` as `absent`; fewer where classes and clips do not yield so many.
+    """Return up to `n` decoys, as many `given` as `absent`; fewer where there are not enough pairs of clip and class.
 
     Args:
         additions: the sampled items, whose classes the decoys have.

@@ -1,6 +1,6 @@
 """Histograms of a class's scores: clips that carry its label beside clips that do not, as numbers that a page draws.
 
-Bins are equally wide in log-odds, log(p / (1 - p)): most scores lie near 0 or 1, where a linear axis shows nothing.
+Bins are equally wide in log-odds, log(p / (1 - p)): most scores are near 0 or 1, where a linear axis shows nothing.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import logit
 
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.store import ScoreStore, real_windows
 from pseudolabel.scores.windows import CLIP, window_name
 
-LOWEST, HIGHEST, N_BINS = -8.0, 8.0, 32  # log-odds; 0.0003 to 0.9997, what lies outside counts in the outermost bins
+LOWEST, HIGHEST, N_BINS = -8.0, 8.0, 32  # log-odds: 0.0003 to 0.9997; scores beyond count in the outermost bins
 BLOCK_CLIPS = 8192
 
 
@@ -39,11 +40,11 @@ def class_histograms(
         scores = _best(evidence, evidence.row_of[block], evidence.column_of[shown])
         carried = labels.matrix[block][:, shown].toarray()
         cells = _bin_of(scores) + N_BINS * np.arange(len(shown))
-        for counted, there in zip(counts, (carried, ~carried), strict=True):
-            counted += np.bincount(cells[there], minlength=counted.size).reshape(counted.shape)
+        for counted, chosen in zip(counts, (carried, ~carried), strict=True):
+            counted += np.bincount(cells[chosen], minlength=counted.size).reshape(counted.shape)
     ids = [labels.vocabulary.class_ids[column] for column in shown]
-    pairs = zip(ids, counts[0].tolist(), counts[1].tolist(), strict=True)
-    return {class_id: {"with": carrying, "without": others} for class_id, carrying, others in pairs}
+    rows = zip(ids, *counts.tolist(), strict=True)
+    return {class_id: {"with": carrying, "without": others} for class_id, carrying, others in rows}
 
 
 def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -51,13 +52,11 @@ def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     scores = np.asarray(evidence.scores[rows])[..., columns].astype(np.float64)
     if evidence.window_s is None:
         return scores
-    real = np.arange(scores.shape[1]) < evidence.n_windows[rows, None]
-    return np.where(real[..., None], scores, 0).max(axis=1)
+    return np.where(real_windows(scores, evidence.n_windows[rows]), scores, 0).max(axis=1)
 
 
 def _bin_of(scores: np.ndarray) -> np.ndarray:
-    """Return the bin of each score; the lowest where it is none in [0, 1]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        odds = np.log(scores) - np.log1p(-scores)
-    places = (np.fmin(np.fmax(odds, LOWEST), HIGHEST) - LOWEST) / (HIGHEST - LOWEST) * N_BINS
-    return np.minimum(places.astype(np.int64), N_BINS - 1)
+    """Return the bin of each score; the lowest where it is not in [0, 1]."""
+    odds = np.fmin(np.fmax(logit(scores), LOWEST), HIGHEST)  # NaN, outside [0, 1], becomes LOWEST
+    bins = ((odds - LOWEST) / (HIGHEST - LOWEST) * N_BINS).astype(np.int64)
+    return np.minimum(bins, N_BINS - 1)

@@ -83,7 +83,7 @@ class Sample:
     """The items of a page, and what they are a sample of.
 
     `page` names the page: 12 hexadecimal digits of a digest of all the rest. `strata` gives the additions in each
-    stratum (N_h), in the order in which neighbours are most alike; `bands` the inner edges of the score bands.
+    stratum (N_h), similar ones next to each other; `bands` the inner edges of the score bands.
     """
 
     items: tuple[Item, ...]

@@ -24,7 +24,7 @@ class Judgements:
     by_judge: Mapping[str, Mapping[str, str]]
 
     def combined(self) -> dict[str, str]:
-        """Return one decision an item: what most judges who were sure say, `unsure` where as many say the contrary."""
+        """Return one decision an item: what most judges who were sure say, `unsure` on a tie."""
         votes: dict[str, Counter] = {}
         for decisions in self.by_judge.values():
             for item, decision in decisions.items():
@@ -41,7 +41,7 @@ def _majority(votes: Counter) -> str:
 def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
     """Read the CSV files of one or more judges, or Label Studio's export (.json).
 
-    Rows without a judge are of one who is called as the file. Spreadsheets write item 0001 as 1, which counts as such.
+    The judge of rows without one is named after the file. Spreadsheets write item 0001 as 1, which is accepted.
 
     Raises:
         InputError: of another page, an unknown item, another clip or class than the item's, another decision, an item
@@ -101,7 +101,7 @@ def _decision(text: str, source: str) -> str:
 def agreement(judgements: Judgements) -> list[dict]:
     """Return for each two judges on how many common items they agree, and Cohen's kappa (1960) over three decisions.
 
-    kappa is None where both gave one and the same decision throughout: chance alone explains it.
+    kappa is None where both always gave one and the same decision: chance alone explains it.
     """
     rows = []
     for (one, first), (other, second) in combinations(judgements.by_judge.items(), 2):

@@ -62,7 +62,7 @@ def interface(blind: bool, sound: bool) -> str:
 def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
     """Return the judgements of Label Studio's JSON export, one row an item and judge with judgements.COLUMNS.
 
-    Of several annotations that a judge made of a task the last one counts; cancelled ones and tasks without any
+    Of several annotations of a task by one judge the last one counts; cancelled ones and tasks without any
     are left out.
 
     Raises:

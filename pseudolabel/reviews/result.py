@@ -112,11 +112,11 @@ def decided_additions(sample: Sample, judgements: Judgements) -> dict[tuple[str,
     return {(item.clip_id, item.class_id): decisions[item.item] for item in judged}
 
 
-def write_estimates(folder: Path, found: Mapping) -> None:
+def write_estimates(folder: Path, estimates: Mapping) -> None:
     """Write precision.json and precision.csv."""
-    write_json(folder / "precision.json", found)
-    parts = [("overall", "all", found["overall"])]
-    parts += [(key, row[key], row) for part, key in PARTS.items() for row in found[part]]
+    write_json(folder / "precision.json", estimates)
+    parts = [("overall", "all", estimates["overall"])]
+    parts += [(key, row[key], row) for part, key in PARTS.items() for row in estimates[part]]
     write_csv(
         folder / "precision.csv", ROWS, ((part, name, *(exact(row[c]) for c in ROWS[2:])) for part, name, row in parts)
     )
@@ -135,7 +135,7 @@ def write_curve(folder: Path, curve: Sequence[Point]) -> None:
 
 
 def write_reviewed(path: Path, ledger: pa.Table, decided: Mapping[tuple[str, str], str]) -> None:
-    """Write the ledger with the further column `decision`, empty where nobody decided: what `enhance apply` takes."""
+    """Write the ledger with the column `decision`, empty where no one decided, for `enhance apply`."""
     ledger = ledger.select([field.name for field in SCHEMA if field.name in ledger.column_names])
     pairs = zip(ledger["clip_id"].to_pylist(), ledger["class_id"].to_pylist(), strict=True)
     rows = ((*row, decided.get(pair, "")) for row, pair in zip(csv_rows(ledger), pairs, strict=True))

@@ -1,4 +1,4 @@
-"""Stratified sampling: which additions of a ledger are judged, so that the judgements speak for all of them.
+"""Stratified sampling: which additions of a ledger are judged, so that precision can be estimated for all.
 
 Additions differ by class, type and score band, and so does how often they are right. Strata are as fine as the budget
 gives them four items on average: class x type x band, else type x band, else type, else one. The other levels order
@@ -156,7 +156,7 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
     sizes = np.bincount(groups)
     counts = _counts(sizes, budget, per_class)
     rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(ledger))  # alike rows are neighbours in a stratum, equal ones in random order
+    shuffled = rng.permutation(len(ledger))  # inside a stratum by type, band and class, then in random order
     order = np.lexsort((shuffled, *(levels[level].numbers for level in ("class", "band", "type")), groups))
     starts, first = rng.random(len(sizes)), np.cumsum(sizes) - sizes
     picked = [
