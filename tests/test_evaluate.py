@@ -261,7 +261,7 @@ def test_truth_or_lists_of_other_clips_are_refused(work, capsys):
     assert "true labels" in failure(capsys, work, *options, "--truth", str(work / "elsewhere.csv"))
     line = failure(capsys, work, *options, "--train-labels", str(work / "elsewhere.csv"), "--enhanced",
                    str(work / "enhanced-25p"))  # fmt: skip
-    assert "enhanced-25p: 21 clips stand in only one of the two lists" in line and "--train-labels" in line
+    assert "enhanced-25p: 21 clips are in only one of the two lists" in line and "--train-labels" in line
     assert "nowhere.csv: no such file" in failure(capsys, work, *options, "--labels", str(work / "nowhere.csv"))
 
 
