@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pseudolabel
 from pseudolabel import cli, dry_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,6 +143,11 @@ def section(page: Path, heading: str) -> str:
 
 def test_verb_table_of_the_readme_is_that_of_the_package():
     assert re.findall(r"^\| `(\w+)` \|", section(README, "Verbs"), flags=re.MULTILINE) == list(cli.VERBS)
+
+
+def test_readme_and_changes_name_the_version_of_the_package():
+    assert f"title={{pseudolabel {pseudolabel.__version__}}}" in text_of(README)
+    assert f"\n## {pseudolabel.__version__}\n" in text_of(DOCS / "changes.md")
 
 
 def test_rooms_of_the_readme_are_those_of_the_package():
