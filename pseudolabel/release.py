@@ -49,27 +49,17 @@ class MakeOptions(VerbOptions):
 
     enhanced: Path | None = option(None, "what enhance wrote (default: the only WORK/enhanced-*)")
     out: Path | None = option(None, "folder to write (default: release-RULE beside what is released)")
-    labels: Path | None = option(
-        None, "the list that enhance read (default: where run.json says or beside --enhanced, if it is there)"
-    )
+    labels: Path | None = option(None, "the list that enhance read (default: where it was, or beside --enhanced)")
     lists: tuple[Path, ...] = option(
-        (),
-        "the source's own lists: segments, FSD50K's or ESC-50's columns are taken from them (default: the list that "
-        "enhance read)",
-        flag="--list",
-        metavar="LIST",
+        (), "the source's own lists, whose further columns are kept (default: --labels)", flag="--list", metavar="LIST"
     )
     vocabulary: str | None = option(
         None, "audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside --enhanced, or a built-in one)"
     )
-    format: str | None = option(
-        None, "form of the label lists that options name (default: what each looks like)", metavar="NAME"
-    )
-    scores: Path | None = option(
-        None, "the teacher's scores (default: where run.json says or beside --enhanced, if they are there)"
-    )
+    format: str | None = option(None, "form of the given label lists (default: what each looks like)", metavar="NAME")
+    scores: Path | None = option(None, "the teacher's scores (default: where they were, or beside --enhanced)")
     soft: str | None = option(
-        None, "also write targets.h5, the teacher's scores", choices=("float32", "float16", "uint8")
+        None, "also write targets.h5, the teacher's scores, as this type", choices=("float32", "float16", "uint8")
     )
     soft_windows: tuple[str | float, ...] = option(
         (CLIP,), "scales of targets.h5: clip, 10s, 5s, 2s", parse=parse_window, metavar="SCALE"
@@ -79,12 +69,12 @@ class MakeOptions(VerbOptions):
     precision: Path | None = option(None, "precision.json of `review estimate`", metavar="FILE")
     evaluation: Path | None = option(
         None,
-        "evaluation clips: the card says whether their labels were changed (default: eval.csv beside --enhanced)",
+        "evaluation clips; the card says whether their labels changed (default: eval.csv beside --enhanced)",
         metavar="LIST",
     )
     teacher: tuple[Path, ...] = option(
         (),
-        "run folders of the teacher: how many clips it was trained on (default: runs/teacher beside --enhanced)",
+        "the teacher's run folders, which list the clips it was trained on (default: runs/teacher beside --enhanced)",
         metavar="RUN",
     )
     documents: DocumentOptions = nested(DocumentOptions, "what the documents say")
@@ -194,16 +184,17 @@ def _contents(options: MakeOptions, enhanced):
     scores = gather.scores_of(enhanced, options.scores)
     if options.soft and scores is None:
         raise InputError("the teacher's scores are not here", f"--soft {options.soft}", "Give --scores.")
-    usual_teacher = cli.existing(cli.base(options, options.enhanced) / RUNS / TEACHER)
-    sources = gather.Sources(
+    teacher = cli.existing(cli.base(options, options.enhanced) / RUNS / TEACHER)
+    facts = gather.facts_of(
+        enhanced,
+        options.documents,
+        inputs,
         form=form,
         scores=scores,
-        teachers=options.teacher or tuple(filter(None, [usual_teacher])),
+        teachers=options.teacher or tuple(filter(None, [teacher])),
         precision=options.precision and gather.read_precision(inputs.read(options.precision), enhanced.folder),
         evaluation_touched=_evaluation_touched(options, enhanced, inputs),
-        inputs=inputs,
     )
-    facts = gather.facts_of(enhanced, sources, options.documents)
     if options.teacher and not (facts.teacher and facts.teacher.trained_on_clips):
         message = "these runs do not have the lists of clips that the scores name"
         raise InputError(message, f"--teacher {first_few(options.teacher)}", "Give the runs that made the scores.")
@@ -214,7 +205,7 @@ def _contents(options: MakeOptions, enhanced):
 def _evaluation_touched(options: MakeOptions, enhanced, inputs: Inputs) -> bool | None:
     """Return whether labels of evaluation clips were changed; None where there is no list of these."""
     from pseudolabel.labels.table import LabelTable
-    from pseudolabel.releases.gather import evaluation_touched
+    from pseudolabel.releases.gather import touches
 
     given = options.evaluation
     path = cli.default_file(options, given, EVALUATION, options.enhanced, what="evaluation list")
@@ -222,7 +213,7 @@ def _evaluation_touched(options: MakeOptions, enhanced, inputs: Inputs) -> bool 
         return None
     form = options.format if given else None
     listed = LabelTable.read(inputs.read(path), enhanced.labels.vocabulary, form, unknown="skip")
-    return evaluation_touched(enhanced, listed.clip_ids)
+    return touches(enhanced, listed.clip_ids)
 
 
 # ---- checks, differences, models --------------------------------------------------------------------------------

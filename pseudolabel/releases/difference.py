@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from pseudolabel.labels.additions import ERROR_NAMES, index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABELS, LEDGER
 from pseudolabel.ownership import files_in, not_ours
 from pseudolabel.releases.counts import carried
@@ -50,31 +48,6 @@ class Side:
     ledger: pa.Table | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """The clips that both lists have, in the order of the first.
-
-    Args:
-        clip_ids: (N,) ids in the first list.
-        first, second: (N, K) csr bool.
-        only_first, only_second: how many clips are in one list only.
-        renamed: {id in the first list: id in the second} where these differ.
-    """
-
-    clip_ids: tuple[str, ...]
-    vocabulary: Vocabulary
-    first: sparse.csr_array
-    second: sparse.csr_array
-    only_first: int
-    only_second: int
-    renamed: Mapping[str, str]
-
-    @property
-    def second_ids(self) -> list[str]:
-        """Ids of the clips in the second list."""
-        return [self.renamed.get(clip_id, clip_id) for clip_id in self.clip_ids]
-
-
 # ---- two lists of the same clips --------------------------------------------------------------------------------
 
 
@@ -94,19 +67,18 @@ def distinct_names(first: Path, second: Path) -> list[str]:
     return ["/".join(of_path[-n:]).replace("//", "/") for of_path in parts]
 
 
-def compare(first: Side, second: Side) -> Compared:
-    """Return both lists limited to the clips that both have; ids that differ in form match (labels/aliases.py).
+def common_clips(first: Side, second: Side) -> tuple[LabelTable, LabelTable, int]:
+    """Return both lists limited to the clips of both, in the order of the first, and how many ids differ in form.
+
+    Ids that differ in form match (labels/aliases.py); each table has its own.
 
     Raises:
         ClipMismatch: they have no clip in common, or one clip twice.
     """
-    a, b = first.labels, second.labels
-    matched = match_clips(a.clip_ids, b.row_of, second.name)
+    matched = match_clips(first.labels.clip_ids, second.labels.row_of, second.name)
     if not matched.found:
         raise ClipMismatch(f"it has no clip of {first.name}", second.name, "Compare lists of the same clips.")
-    n = len(matched.found)
-    ours, theirs = a.matrix[a.rows(matched.found)], b.matrix[b.rows(matched.known())]
-    return Compared(matched.found, a.vocabulary, ours, theirs, len(a) - n, len(b) - n, matched.aliases)
+    return first.labels.select(matched.found), second.labels.select(matched.known()), len(matched.aliases)
 
 
 # ---- counting ---------------------------------------------------------------------------------------------------
@@ -114,28 +86,32 @@ def compare(first: Side, second: Side) -> Compared:
 
 def difference(first: Side, second: Side, ontology: Ontology) -> dict:
     """Return what difference.json says, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
-    pair = compare(first, second)
-    ancestors = ontology.ancestors(pair.vocabulary)
-    matrices = {first.name: pair.first, second.name: pair.second}
-    implied = {name: minus(reached(labels, ancestors), labels) for name, labels in matrices.items()}
+    ours, theirs, n_renamed = common_clips(first, second)
+    ancestors = ontology.ancestors(ours.vocabulary)
+    tables = {first.name: ours, second.name: theirs}
+    implied = {name: minus(reached(labels.matrix, ancestors), labels.matrix) for name, labels in tables.items()}
     return {
         "first": first.name,
         "second": second.name,
         "clips": {
-            "both": len(pair.clip_ids),
-            "only_first": pair.only_first,
-            "only_second": pair.only_second,
-            "under_another_id": len(pair.renamed),
+            "both": len(ours),
+            "only_first": len(first.labels) - len(ours),
+            "only_second": len(second.labels) - len(ours),
+            "under_another_id": n_renamed,
         },
-        "labels": _label_counts(pair, implied[first.name]),
-        "agreement": agreement(pair.first, pair.second),
+        "labels": _label_counts(ours.matrix, theirs.matrix, implied[first.name]),
+        "agreement": agreement(ours.matrix, theirs.matrix),
         "violations": {
             name: {"labels": lacking.nnz, "clips": int((np.diff(lacking.indptr) > 0).sum())}
             for name, lacking in implied.items()
         },
-        "confirmed": _second_opinions(first, second, pair),
-        "by_class": by_class(pair),
-        "violated_pairs": _violated_rows(matrices, ancestors, pair.vocabulary),
+        "confirmed": {
+            side.name: rows
+            for side, own, other in ((first, ours, theirs), (second, theirs, ours))
+            if (rows := second_opinion(side, own, other))
+        },
+        "by_class": by_class(ours, theirs),
+        "violated_pairs": [row for name in tables for row in _violated_rows(name, tables[name], ancestors)],
     }
 
 
@@ -149,17 +125,17 @@ def reached(labels: sparse.csr_array, ancestors: sparse.csr_array) -> sparse.csr
     return sparse.csr_array(labels.astype(np.int32) @ ancestors.astype(np.int32)).astype(bool)
 
 
-def _label_counts(pair: Compared, implied: sparse.csr_array) -> dict:
-    added, n_clips = minus(pair.second, pair.first), len(pair.clip_ids)
+def _label_counts(first: sparse.csr_array, second: sparse.csr_array, implied: sparse.csr_array) -> dict:
+    added, n_clips = minus(second, first), first.shape[0]
     return {
-        "first": pair.first.nnz,
-        "second": pair.second.nnz,
-        "kept": pair.first.multiply(pair.second).nnz,
+        "first": first.nnz,
+        "second": second.nnz,
+        "kept": first.multiply(second).nnz,
         "added": added.nnz,
-        "removed": minus(pair.first, pair.second).nnz,
+        "removed": minus(first, second).nnz,
         "added_that_the_ontology_implies": added.multiply(implied).nnz,
-        "a_clip_first": pair.first.nnz / n_clips,
-        "a_clip_second": pair.second.nnz / n_clips,
+        "a_clip_first": first.nnz / n_clips,
+        "a_clip_second": second.nnz / n_clips,
     }
 
 
@@ -173,21 +149,11 @@ def violated_pairs(labels: sparse.csr_array, ancestors: sparse.csr_array) -> lis
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 
-def _violated_rows(
-    matrices: Mapping[str, sparse.csr_array], ancestors: sparse.csr_array, vocabulary: Vocabulary
-) -> list[dict]:
-    ids, names = vocabulary.class_ids, vocabulary.names
+def _violated_rows(name: str, labels: LabelTable, ancestors: sparse.csr_array) -> list[dict]:
+    ids, names = labels.vocabulary.class_ids, labels.vocabulary.names
     return [
-        {
-            "list": name,
-            "class_id": ids[label],
-            "name": names[label],
-            "missing": ids[missing],
-            "missing_name": names[missing],
-            "clips": n_clips,
-        }
-        for name, labels in matrices.items()
-        for label, missing, n_clips in violated_pairs(labels, ancestors)
+        {"list": name, "class_id": ids[k], "name": names[k], "missing": ids[m], "missing_name": names[m], "clips": n}
+        for k, m, n in violated_pairs(labels.matrix, ancestors)
     ]
 
 
@@ -228,47 +194,40 @@ def class_counts(first: sparse.csr_array, second: sparse.csr_array) -> tuple[np.
     return tuple(np.bincount(matrix.indices, minlength=matrix.shape[1]) for matrix in matrices)
 
 
-def by_class(pair: Compared) -> list[dict]:
+def by_class(ours: LabelTable, theirs: LabelTable) -> list[dict]:
     """Return a row a class: labels in either list, kept, added, removed, kappa."""
-    both, first, second = class_counts(pair.first, pair.second)
+    both, first, second = class_counts(ours.matrix, theirs.matrix)
     columns = {
-        "class_id": pair.vocabulary.class_ids,
-        "name": pair.vocabulary.names,
+        "class_id": ours.vocabulary.class_ids,
+        "name": ours.vocabulary.names,
         "first": first.tolist(),
         "second": second.tolist(),
         "kept": both.tolist(),
         "added": (second - both).tolist(),
         "removed": (first - both).tolist(),
-        "kappa": map(_number, kappa(both, first, second, len(pair.clip_ids))),
+        "kappa": map(_number, kappa(both, first, second, len(ours))),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _second_opinions(first: Side, second: Side, pair: Compared) -> dict[str, list[dict]]:
-    """Return for each enhancement what `confirmed` says; nothing where the other list is the one before it."""
-    opinions = {}
-    for side, ids, own, other in (
-        (first, pair.clip_ids, pair.first, pair.second),
-        (second, pair.second_ids, pair.second, pair.first),
-    ):
-        rows = [] if side.ledger is None else confirmed(side.ledger, ids, side.labels.vocabulary, other)
-        n_added = rows[0]["in_both"] if rows else 0
-        is_before = other.nnz + n_added == own.nnz and minus(own, other).nnz == n_added
-        if rows and not (is_before and not rows[0]["confirmed"]):
-            opinions[side.name] = rows
-    return opinions
+def second_opinion(side: Side, own: LabelTable, other: LabelTable) -> list[dict]:
+    """Return what `confirmed` counts; nothing for a list without ledger, or compared with the list before it."""
+    rows = [] if side.ledger is None else confirmed(side.ledger, own, other.matrix)
+    n_added = rows[0]["in_both"] if rows else 0
+    is_before = other.matrix.nnz + n_added == own.matrix.nnz and minus(own.matrix, other.matrix).nnz == n_added
+    return [] if is_before and n_added and not rows[0]["confirmed"] else rows
 
 
-def confirmed(ledger: pa.Table, clip_ids: Sequence[str], vocabulary: Vocabulary, other: sparse.csr_array) -> list[dict]:
+def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> list[dict]:
     """Return how many additions the other list has: together, by type, by band of score.
 
     Args:
-        clip_ids: (N,) ids in the ledger of the clips that both lists have; additions to others are left out.
+        own: (N, K) the clips that both lists have, with the ids of the ledger; additions to others are left out.
         other: (N, K) labels of the other list.
     """
-    clips = index_in(ledger["clip_id"], clip_ids)
+    clips = index_in(ledger["clip_id"], own.clip_ids)
     ledger, clips = ledger.filter(pa.array(clips >= 0)), clips[clips >= 0]
-    has_too = carried(other, clips, index_in(ledger["class_id"], vocabulary.class_ids))
+    has_too = carried(other, clips, index_in(ledger["class_id"], own.vocabulary.class_ids))
     errors = np.array(ledger["error"].to_pylist(), dtype=object)
     groups = [("all", np.ones(len(clips), bool))]
     groups += [(f"type {error}", errors == error) for error in ERROR_NAMES[1:]]

@@ -8,29 +8,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pseudolabel.dry_run import there
-from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
+from pseudolabel.errors import InputError, UnknownClass, first_few
 from pseudolabel.labels.additions import Additions
-from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
-from pseudolabel.layout import LABELS, LEDGER, LEDGER_CSV, MISSING, ONTOLOGY, RUN, SUMMARY, THRESHOLDS, VOCABULARY
-from pseudolabel.ownership import has_format
+from pseudolabel.layout import LABELS, LEDGER, LEDGER_CSV, MISSING, RUN, SUMMARY, VOCABULARY
 from pseudolabel.records import input_in_role, recorded_input, sha256
 from pseudolabel.releases.bounds import refuse_for_memory
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.tables import read_csv, read_json
 
 RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # in the summary
-NO_LISTS = (VOCABULARY, ONTOLOGY, "audioset.csv", THRESHOLDS)  # tried last as label lists
-FIRST_ROWS = 100  # of the ledger, which tell one store of scores from another
 LARGEST_OBJECT = 1 << 26  # bytes of summary.json, run.json and the like
 NO_FOLDER = "Give a folder that enhance wrote."
 
@@ -79,47 +73,21 @@ class Enhanced:
         return self.record["options"].get("unknown_labels", "error")
 
     def label_list(self) -> Path | None:
-        """Return the input whose content is the original labels; None where no such file is left."""
-        paths = [path for path in reversed(self.inputs) if path.suffix != ".h5"]
-        for path in sorted(paths, key=lambda path: ("labels" not in path.name, path.name in NO_LISTS)):
-            here = self.where(path)
-            with contextlib.suppress(InputError):  # another kind of file
-                if here and LabelTable.read(here, self.labels.vocabulary, None, self.unknown_labels) == self.original:
-                    return here
+        """Return the list that `enhance` read; None where it is gone, or no longer has the original labels."""
+        path = self._input("labels")
+        with contextlib.suppress(InputError):  # the first input of an early version may be another file
+            if path and LabelTable.read(path, self.labels.vocabulary, None, self.unknown_labels) == self.original:
+                return path
         return None
 
     def score_store(self) -> ScoreStore | None:
-        """Return the input that has the scores of the ledger; None where no such store is left."""
-        is_scores = has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS)  # clips, too, may be an input
-        for path in self.inputs:
-            here = self.where(path) if path.suffix == ".h5" else None
-            store = here and is_scores(here) and ScoreStore.open(here)
-            if store and self._has_scores(store):
-                return store
-        return None
+        """Return the scores that `enhance` read; None where there were none, or they are gone."""
+        path = self._input("scores")
+        return ScoreStore.open(path) if path else None
 
-    def _has_scores(self, store: ScoreStore) -> bool:
-        """Return whether a store has these clips, with the scores of the ledger's first rows."""
-        scored = np.flatnonzero(~np.isnan(self.added.scores))[:FIRST_ROWS]
-        lengths = [length or CLIP for length in self.ledger["window_s"].take(pa.array(scored)).to_pylist()]
-        scales = {*lengths} or {parse_window(self.summary.get("evidence") or CLIP)}
-        if not all(map(store.has, scales)):
-            return False
-        try:
-            evidence = Evidence.match(self.labels, store, scale=window_name(next(iter(scales))))
-        except ClipMismatch:
-            return False
-        rows, columns = evidence.row_of[self.added.clips[scored]], evidence.column_of[self.added.classes[scored]]
-        if (rows < 0).any() or (columns < 0).any():
-            return False
-        return all(
-            (store.scores(length)[row, ..., column] == score).any()
-            for row, column, length, score in zip(rows, columns, lengths, self.added.scores[scored], strict=True)
-        )
-
-    def where(self, path: Path) -> Path | None:
-        """Return the file with the bytes of an input: where `enhance` read it, in the work folder or beside its own."""
-        return recorded_input(self.record, path, self.work, self.folder.parent)
+    def _input(self, role: str) -> Path | None:
+        path = input_in_role(self.record, role)
+        return path and recorded_input(self.record, path, self.work, self.folder.parent)
 
     def is_input(self, path: Path) -> bool:
         """Return whether a file has the bytes of an input, whatever its path."""
@@ -191,10 +159,9 @@ def read_object(path: Path) -> dict:
 
 def _vocabularies(folder: Path, record: Mapping, work: Path) -> list[str | Path]:
     """Return the vocabularies that may be the enhancement's: those it read, that of the work folder, built-in ones."""
-    inputs = [recorded_input(record, path, work, folder.parent) for path in record["inputs"]]
-    read = [path for path in inputs if path and path.name.startswith("vocabulary")]
-    own = [path for path in [work / VOCABULARY] if path.is_file()]
-    return [*read, *own, *BUILT_IN]
+    names = [path for path in record["inputs"] if Path(path).name.startswith("vocabulary")]
+    paths = [*(recorded_input(record, name, work, folder.parent) for name in names), work / VOCABULARY]
+    return [*(path for path in paths if path and path.is_file()), *BUILT_IN]
 
 
 def _read_labels(folder: Path, summary: Mapping, sources: Sequence[str | Path]) -> LabelTable:

@@ -43,50 +43,43 @@ class DocumentOptions(Options):
     title: str | None = option(None, "one line for people")
     version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
     released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
-    licence: str | None = option(
-        None, "of the labels (default: CC-BY-4.0, or what the source asks for)", metavar="SPDX"
-    )
+    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or the source's)", metavar="SPDX")
     source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
     url: str = option("", "where the release will be")
     authors: tuple[str, ...] = option(
         (),
-        "`Family, Given` of a person, or a group's name; may be given several times",
+        "`Family, Given` of a person, or a group's name; may be repeated",
         flag="--author",
         repeat=True,
         metavar="NAME",
     )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Sources:
-    """What is known of an enhancement beside its folder.
+def facts_of(
+    enhanced: Enhanced,
+    documents: DocumentOptions,
+    inputs: Inputs,
+    form: str | None = None,
+    scores: ScoreStore | None = None,
+    teachers: Sequence[Path] = (),
+    precision: Mapping | None = None,
+    evaluation_touched: bool | None = None,
+) -> Facts:
+    """Return the facts of a release, all but `files` and `documents`, which are known when they are written.
 
     Args:
+        inputs: the files that were read beside those of the enhancement.
         form: a key of SOURCE_FORMS; None: the lists have another form.
-        scores: the teacher's; None: there were none, or they are gone.
-        teachers: run folders that may be the teacher's.
+        scores, teachers: the teacher's, and run folders that may be its own.
         precision: precision.json of the review.
         evaluation_touched: whether labels of an evaluation list were changed; None: there is no such list.
-        inputs: the files that were read.
     """
-
-    form: str | None
-    scores: ScoreStore | None
-    teachers: Sequence[Path]
-    precision: Mapping | None
-    evaluation_touched: bool | None
-    inputs: Inputs
-
-
-def facts_of(enhanced: Enhanced, sources: Sources, documents: DocumentOptions) -> Facts:
-    """Return the facts of a release, all but `files` and `documents`, which are known when they are written."""
-    source, scores, rule = documents.source, sources.scores, rule_name(enhanced)
+    source, rule, errors = documents.source, rule_name(enhanced), errors_of(enhanced)
     if source is None:
-        source = SOURCE_FORMS[sources.form].source if sources.form else ""
+        source = SOURCE_FORMS[form].source if form else ""
     name = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "labels"
-    digests = {**enhanced.inputs, **{Path(path): digest for path, digest in sources.inputs.sha256.items()}}
+    digests = {**enhanced.inputs, **{Path(path): digest for path, digest in inputs.sha256.items()}}
     thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
-    errors = errors_of(enhanced)
     by_class = count_by_class(enhanced.original, enhanced.added, errors, thresholds)
     return Facts(
         name=documents.name or f"{name}-enhanced-{rule}",
@@ -98,15 +91,15 @@ def facts_of(enhanced: Enhanced, sources: Sources, documents: DocumentOptions) -
         url=documents.url,
         authors=documents.authors,
         rule=rule_of(enhanced),
-        teacher=scores and teacher_of(scores, sources.teachers),
+        teacher=scores and teacher_of(scores, teachers),
         out_of_fold=scores and out_of_fold(scores),
-        evaluation_touched=sources.evaluation_touched,
-        precision=sources.precision,
+        evaluation_touched=evaluation_touched,
+        precision=precision,
         inputs=[{"name": path.name, "sha256": digest} for path, digest in digests.items()],
         ontology=enhanced.summary.get("ontology", {}),
         counts=count(enhanced.original, enhanced.added, errors, len(enhanced.missing)),
         by_class=by_class,
-        weak_classes=weak_classes(by_class, enhanced.scored, sources.precision),
+        weak_classes=weak_classes(by_class, enhanced.scored, precision),
         pseudolabel=__version__,
         commit=git_commit(),
     )
@@ -260,7 +253,7 @@ def _plain(value: object) -> object:
 # ---- evaluation and precision -----------------------------------------------------------------------------------
 
 
-def evaluation_touched(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
+def touches(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
     """Return whether a clip that got a label may be one of these evaluation clips (aliases count)."""
     changed = [enhanced.labels.clip_ids[clip] for clip in np.unique(enhanced.added.clips).tolist()]
     return bool(same_clips(changed, evaluation))

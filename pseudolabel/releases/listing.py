@@ -24,7 +24,8 @@ SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
 UNEXPECTED = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError)
 UNEXPECTED_BY_LIBRARIES = (zlib.error, struct.error, pa.ArrowException)
-ADDED_BY_OTHERS = (  # what version control, hosting sites and file browsers put into a folder; never opened
+# what version control, hosting sites and file browsers put into a folder; never opened
+ADDED_BY_OTHERS = {
     ".git",
     ".gitattributes",
     ".gitignore",
@@ -32,7 +33,7 @@ ADDED_BY_OTHERS = (  # what version control, hosting sites and file browsers put
     ".cache/huggingface",
     ".DS_Store",
     "Thumbs.db",
-)
+}
 
 
 @contextlib.contextmanager
@@ -76,11 +77,10 @@ def list_files(folder: Path) -> Listing:
     while waiting:
         inside = waiting.pop()
         with os.scandir(folder / inside) as entries:
-            here = sorted(entries, key=lambda entry: entry.name)
-        if inside and not here:
+            named = {f"{inside}/{entry.name}".lstrip("/"): entry for entry in entries}
+        if inside and not named:
             files.append(f"{inside}/")
-        for entry in here:
-            name = f"{inside}/{entry.name}" if inside else entry.name
+        for name, entry in named.items():
             if entry.is_symlink():
                 remedy = "Copy the folder with its links resolved (cp -rL), then give the copy."
                 raise InputError("a link, which is not followed", folder / name, remedy)

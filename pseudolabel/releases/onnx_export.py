@@ -8,7 +8,6 @@ extent (AST) has only the second, for features of exactly that extent.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.artefacts import whole_file
+from pseudolabel.dry_run import check_packages
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.progress import note
@@ -59,7 +59,7 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
     Raises:
         InputError: the extra `export` is not installed, or scores differ by more than TOLERANCE.
     """
-    _need("onnx", "onnxscript")
+    check_packages("--onnx", "export", "onnx", "onnxscript")
     if tagger.config["options"].get("padding") == "dynamic":  # its export with a time axis of any size does not end
         remedy = "Take a model with static padding, or release it without --onnx."
         raise InputError("a network whose padding depends on the input does not export", "--onnx", remedy)
@@ -126,14 +126,6 @@ def _difference(module: nn.Module, path: Path, name: str, tried: tuple[Tensor, .
         message = f"scores of {path.name} differ from PyTorch's by {largest:.2g} (at most {TOLERANCE:g} is allowed)"
         raise InputError(message, "--onnx", "Release the model without it, and report this.")
     return largest
-
-
-def _need(*libraries: str) -> None:
-    for library in libraries:
-        try:
-            importlib.import_module(library)
-        except ImportError as error:
-            raise InputError(f"needs {library}", "--onnx", "pip install 'pseudolabel[export]'") from error
 
 
 @contextlib.contextmanager

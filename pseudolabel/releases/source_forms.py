@@ -78,7 +78,8 @@ def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, fold
     aliases = _aliases(labels, rows, lists)
     listed = (rows[aliases.get(clip_id, clip_id)] for clip_id in labels.clip_ids)
     columns = _fsd50k_columns(labels) if form == "fsd50k" else {ALL_LABELS: map(";".join, labels.label_sets())}
-    write_csv(path, *_with_columns(header, listed, columns))
+    table = _with_columns(header, listed, columns)
+    write_csv(path, next(table), table)
     return path
 
 
@@ -144,18 +145,13 @@ def _fsd50k_columns(labels: LabelTable) -> dict[str, Iterator[str]]:
     return {"labels": (",".join(map(name_of.get, classes)) for classes in sets), "mids": map(",".join, sets)}
 
 
-def _with_columns(
-    header: Sequence[str], rows: Iterable[Sequence[str]], columns: Mapping[str, Iterable[str]]
-) -> tuple[list[str], Iterator[list[str]]]:
-    """Return header and rows of a table with other values in these columns; new ones come last."""
-    names = [*header, *(name for name in columns if name not in header)]
-    at = [names.index(name) for name in columns]
-
-    def replaced() -> Iterator[list[str]]:
-        for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True):
-            cells = [*row, *[""] * (len(names) - len(header))]
-            for position, value in zip(at, values, strict=True):
-                cells[position] = value
-            yield cells
-
-    return names, replaced()
+def _with_columns(header: list[str], rows: Iterable[list[str]], columns: Mapping[str, Iterable[str]]) -> Iterator:
+    """Yield header and rows of a table with other values in these columns; new ones come last."""
+    names = header + [name for name in columns if name not in header]
+    positions = [names.index(name) for name in columns]
+    yield names
+    for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True):
+        cells = row + [""] * (len(names) - len(header))
+        for position, value in zip(positions, values, strict=True):
+            cells[position] = value
+        yield cells

@@ -28,7 +28,7 @@ from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import Progress
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, WINDOW_RULE, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
 from pseudolabel.scores.writing import note_hop, row_ends
 from pseudolabel.stores import fixed_length_text, write_hdf5
 
@@ -116,11 +116,11 @@ def _create(file: h5py.File, taken: _Taken, scale: str | float, kind: str) -> h5
 
 def _fill(file: h5py.File, packed: h5py.Dataset, taken: _Taken, scale: str | float) -> None:
     """Write the scores of a scale, and their checksums."""
-    name, (n_clips, *of_clip), chunk_clips, start = window_name(scale), packed.shape, packed.chunks[0], 0
+    name, (n_clips, *of_clip), start = window_name(scale), packed.shape, 0
     checksums = SpanChecksums(row_ends(n_clips, int(np.prod(of_clip)) * packed.dtype.itemsize))
     with Progress(f"targets {name}", n_clips) as progress:
-        for block in taken.blocks(scale, max(BLOCK_CLIPS // chunk_clips, 1) * chunk_clips):
-            values = _as_stored(block, packed.dtype)
+        for block in taken.blocks(scale, _step(packed.chunks[0])):
+            values = as_stored(block, packed.dtype)
             packed[start : start + len(values)] = values
             checksums.update(values)
             progress.advance(len(values))
@@ -128,52 +128,23 @@ def _fill(file: h5py.File, packed: h5py.Dataset, taken: _Taken, scale: str | flo
     file[f"crc32_{name}"] = checksums.values
 
 
-def _as_stored(values: np.ndarray, kind: np.dtype) -> np.ndarray:
-    return np.rint(values.astype(np.float32) * 255).astype(kind) if kind == np.uint8 else values.astype(kind)
+def _step(chunk_clips: int) -> int:
+    """Return how many clips are written or read at once: whole chunks, about BLOCK_CLIPS."""
+    return max(BLOCK_CLIPS // chunk_clips, 1) * chunk_clips
 
 
-class Targets:
-    """A targets file that is open for reading: `clip_ids`, `class_ids`, and scores looked up by row and column."""
+def as_stored(scores: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Return scores as a file of this type has them."""
+    return np.rint(scores.astype(np.float32) * 255).astype(kind) if kind == np.uint8 else scores.astype(kind)
 
-    def __init__(self, store: ScoreStore, file: h5py.File):
-        self.path, self._file, self._store = store.path, file, store
-        self.clip_ids, self.class_ids = store.clip_ids, store.class_ids
-        self.scale = float(store.attributes.get("scale", 1.0))
-        self.scores = {name: file[f"scores_{name}"] for name in store.scales}
 
-    @classmethod
-    def open(cls, path: Path) -> Targets:
-        """Open a file; InputError where it is not a score store."""
-        store = ScoreStore.open(path)
-        file = h5py.File(path, "r")
-        store.check_unchanged()
-        return cls(store, file)
-
-    def __enter__(self) -> Targets:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def rounded(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return what the file has for these scores of a scale, as float64."""
-        return _as_stored(values, self.scores[name].dtype).astype(np.float64) * self.scale
-
-    def hop_s(self, name: str) -> float:
-        """Return how many seconds after a window of a scale the next one begins."""
-        return self._store.hop_s(parse_window(name))
-
-    def at(self, name: str, clips: np.ndarray, classes: np.ndarray, windows: np.ndarray | None = None) -> np.ndarray:
-        """Return the scores of (clip, class) pairs, or of (clip, window, class), as float64; read block by block."""
-        dataset, values = self.scores[name], np.empty(len(clips))
-        order = np.argsort(clips, kind="stable")
-        chunk = dataset.chunks[0] if dataset.chunks else 1
-        step = max(BLOCK_CLIPS // chunk, 1) * chunk
-        for start in range(0, len(self.clip_ids), step):
-            first, last = np.searchsorted(clips[order], (start, start + step))
-            if first == last:
-                continue
-            chosen, block = order[first:last], dataset[start : start + step]
-            axes = (clips[chosen] - start, *(() if windows is None else (windows[chosen],)), classes[chosen])
-            values[chosen] = block[axes].astype(np.float64) * self.scale
-        return values
+def looked_up(stored: h5py.Dataset, clips: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Return `stored[clips, *others]`, (M,) values in any order, read block by block."""
+    values, order = np.empty(len(clips), stored.dtype), np.argsort(clips, kind="stable")
+    step = _step(stored.chunks[0] if stored.chunks else 1)
+    for start in range(0, len(stored), step):
+        first, last = np.searchsorted(clips[order], (start, start + step))
+        if first < last:
+            chosen = order[first:last]
+            values[chosen] = stored[start : start + step][clips[chosen] - start, *(axis[chosen] for axis in others)]
+    return values

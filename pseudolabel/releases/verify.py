@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,9 +33,9 @@ from pseudolabel.releases.listing import GET_ANEW, values_of_their_kind, verify_
 from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.stated import verify_facts
-from pseudolabel.releases.targets import BLOCK_CLIPS, Targets
+from pseudolabel.releases.targets import BLOCK_CLIPS, as_stored, looked_up
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP
+from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.tables import read_json
 
 TEXT = pa.string()
@@ -214,16 +215,17 @@ def verify_targets(released: Released) -> str:
     path, labels = released.folder / files.TARGETS, released.labels
     if not path.is_file():
         return ""
-    absent = set(released.missing)
-    with Targets.open(path) as targets:
-        if targets.clip_ids != tuple(clip_id for clip_id in labels.clip_ids if clip_id not in absent):
-            raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_ANEW)
-        for class_id in targets.class_ids:
-            if class_id not in labels.vocabulary.index:
-                raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_ANEW)
-        n_compared = _compare_with_ledger(released, targets)
-        kinds = {stored.dtype.name for stored in targets.scores.values()}
-    store = ScoreStore.open(path)
+    store, absent = ScoreStore.open(path), set(released.missing)
+    if store.clip_ids != tuple(clip_id for clip_id in labels.clip_ids if clip_id not in absent):
+        raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_ANEW)
+    for class_id in store.class_ids:
+        if class_id not in labels.vocabulary.index:
+            raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_ANEW)
+    with h5py.File(path) as file:
+        store.check_unchanged()
+        stored = {name: file[f"scores_{name}"] for name in store.scales}
+        n_compared = sum(_compare_scale(released, store, name, stored[name]) for name in stored)
+        kinds = {data.dtype.name for data in stored.values()}
     lengths = zip(labels.clip_ids, released.clip_lengths().tolist(), strict=True)
     lengths_s = {clip_id: length for clip_id, length in lengths if not np.isnan(length)}
     store.refuse_beyond({clip_id: lengths_s[clip_id] for clip_id in store.clip_ids if clip_id in lengths_s})
@@ -231,31 +233,30 @@ def verify_targets(released: Released) -> str:
     return f"{files.TARGETS} has {n_compared:,} scores of the ledger, as {', '.join(sorted(kinds))}"
 
 
-def _compare_with_ledger(released: Released, targets: Targets) -> int:
-    """Return how many scores of the ledger the targets have; raise InputError where one differs or is missing."""
-    path, scores, ledger = targets.path, released.added.scores, released.ledger
-    clips, classes = index_in(ledger["clip_id"], targets.clip_ids), index_in(ledger["class_id"], targets.class_ids)
-    scored, n_compared = ~np.isnan(scores), 0
+def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5py.Dataset) -> int:
+    """Return how many scores of the ledger a scale has; raise InputError where one differs or is missing."""
+    path, scores, ledger = store.path, released.added.scores, released.ledger
+    block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
+    refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_ANEW)
+    clips, classes = index_in(ledger["clip_id"], store.clip_ids), index_in(ledger["class_id"], store.class_ids)
+    scored = ~np.isnan(scores)
     if (scored & ((clips < 0) | (classes < 0))).any():
         raise InputError("lacks scores that the ledger has", path, GET_ANEW)
-    lengths, onsets = (pc.cast(ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
-    for name, stored in targets.scores.items():
-        block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
-        refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_ANEW)
-        of_scale = np.isnan(lengths) if name == CLIP else lengths == float(name.removesuffix("s"))
-        rows, windows = np.flatnonzero(scored & of_scale), None
-        if name != CLIP:
-            hop_s = targets.hop_s(name)
-            windows = np.rint(onsets[rows] / hop_s).astype(np.int64)
-            if not np.allclose(windows * hop_s, onsets[rows], rtol=0, atol=1e-6):
-                raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
-        found = targets.at(name, clips[rows], classes[rows], windows)
-        wrong = np.flatnonzero(found != targets.rounded(name, scores[rows]))
-        if len(wrong):
-            message = f"{len(wrong)} scores are not those of the ledger (first {_first(released, rows[wrong])})"
-            raise InputError(message, path, GET_ANEW)
-        n_compared += len(rows)
-    return n_compared
+    lengths, onsets = (pc.cast(ledger[column], pa.float64()).to_numpy() for column in ("window_s", "onset_s"))
+    of_scale = np.isnan(lengths) if name == CLIP else lengths == float(name.removesuffix("s"))
+    rows = np.flatnonzero(scored & of_scale)
+    axes = [clips[rows], classes[rows]]
+    if name != CLIP:
+        hop_s = store.hop_s(parse_window(name))
+        windows = np.rint(onsets[rows] / hop_s).astype(np.int64)
+        if not np.allclose(windows * hop_s, onsets[rows], rtol=0, atol=1e-6):
+            raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
+        axes.insert(1, windows)
+    wrong = np.flatnonzero(looked_up(stored, *axes) != as_stored(scores[rows], stored.dtype))
+    if len(wrong):
+        message = f"{len(wrong)} scores are not those of the ledger (first {_first(released, rows[wrong])})"
+        raise InputError(message, path, GET_ANEW)
+    return len(rows)
 
 
 def verify_weights(released: Released) -> str:

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.additions import Additions
 from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.counts import carried, count, count_by_class, read_threshold_table, weak_classes
 
 FOUR = Vocabulary("four", *(("a", "b", "c", "d"),) * 3)
 
@@ -52,6 +53,14 @@ def test_counts_are_those_of_loops_over_clips_and_classes(cells):
         assert (row["before"], row["added"]) == (column.count("g"), sum(cell in errors for cell in column))
         assert (row["added_I"], row["added_II"]) == (sum(c in "oI" for c in column), sum(c in "I2" for c in column))
         assert row["after"] == row["before"] + row["added"]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=5), st.data())
+def test_a_clip_carries_what_its_row_of_the_matrix_has(rows, data):
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(rows) - 1), st.integers(-1, 2)), max_size=8))
+    clips, classes = (np.array([pair[axis] for pair in pairs], np.int64) for axis in (0, 1))
+    found = carried(sparse.csr_array(np.array(rows)), clips, classes)
+    assert found.tolist() == [k >= 0 and rows[clip][k] for clip, k in pairs]
 
 
 def test_a_class_is_weak_for_each_reason_that_holds():

@@ -10,7 +10,7 @@ from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.releases import targets as module
-from pseudolabel.releases.targets import Targets, write_targets
+from pseudolabel.releases.targets import as_stored, looked_up, write_targets
 from pseudolabel.scores.store import ScoreStore
 
 THREE = Vocabulary("three", *(("a", "b", "c"),) * 3)
@@ -58,14 +58,16 @@ def test_scores_are_looked_up_in_any_order_and_are_the_teachers_rounded(scored, 
     write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
     rng = np.random.default_rng(4)
     clips, windows, classes = rng.integers(120, size=400), rng.integers(5, size=400), rng.integers(3, size=400)
-    with Targets.open(tmp_path / "targets.h5") as targets:
-        rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
-        found = targets.at("2s", clips, classes, windows)
+    targets = ScoreStore.open(tmp_path / "targets.h5")
+    rows, columns = store.rows(targets.clip_ids), store.columns(targets.class_ids)
+    with h5py.File(tmp_path / "targets.h5") as file:
+        stored = looked_up(file["scores_2s"], clips, windows, classes)
+        found = stored.astype(np.float64) * file.attrs["scale"]
         expected = store.scores(2)[rows[clips], windows, columns[classes]].astype(np.float64)
-        assert np.array_equal(found, targets.rounded("2s", expected))
+        assert np.array_equal(stored, as_stored(expected, stored.dtype))
         assert np.abs(found - expected).max() <= {"float32": 0, "float16": 2.0**-12, "uint8": 1 / 510 + 1e-9}[kind]
         expected = store.clip_scores()[rows[clips], columns[classes]].astype(np.float64)
-        assert np.array_equal(targets.at("clip", clips, classes), targets.rounded("clip", expected))
+        assert np.array_equal(looked_up(file["scores_clip"], clips, classes), as_stored(expected, stored.dtype))
 
 
 def test_same_scores_give_the_same_bytes(scored, tmp_path):
@@ -88,12 +90,12 @@ def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["format"], file.attrs["format_version"] = "other", 1
     with pytest.raises(InputError, match="expected 'pseudolabel-scores'"):
-        Targets.open(tmp_path / "other.h5")
+        ScoreStore.open(tmp_path / "other.h5")
     write_targets(tmp_path / "targets.h5", labels, store, "uint8")
     with h5py.File(tmp_path / "targets.h5", "r+") as file:
         file.attrs["scale"] = 0.5
     with pytest.raises(InputError, match="scores_clip is uint8"):
-        Targets.open(tmp_path / "targets.h5")
+        ScoreStore.open(tmp_path / "targets.h5")
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("float32", 0.0), ("float16", 2.0**-12), ("uint8", 0.5 / 255 + 1e-6)])
@@ -127,5 +129,3 @@ def test_windows_that_overlap_are_said_in_the_targets(scored, tmp_path):
     )
     write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "hop.h5"), "uint8", (2,))
     assert ScoreStore.open(tmp_path / "targets.h5").hop_s(2) == 1.0
-    with Targets.open(tmp_path / "targets.h5") as targets:
-        assert targets.hop_s("2s") == 1.0
