@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
+from scipy import sparse
 
 from pseudolabel.artefacts import whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
@@ -17,9 +19,13 @@ from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
 from pseudolabel.labels.ledger import packing_level, write_ledger, written_ledger
 from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.summary import Tally
-from pseudolabel.labels.table import HEADER
+from pseudolabel.labels.table import HEADER, LabelTable
 from pseudolabel.labels.writers import as_text, csv_lines, label_lines
+from pseudolabel.layout import MASK, TARGETS
+from pseudolabel.scores.windows import CLIP
+from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
+BLOCK_CLIPS = 8192
 SAMPLE_ROWS = 1 << 15  # of the ledger, from which its size is estimated
 
 
@@ -29,9 +35,9 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
     write_ledger(enhancement.ledger, folder)
     _write_tables(enhancement.summary, enhancement.missing, enhancement.outside, folder)
     if enhancement.unsure is not None:
-        from pseudolabel.scores.targets import write_soft_targets
-
-        write_soft_targets(folder, enhancement.labels, enhancement.unsure)
+        labels, starts = enhancement.labels, range(0, len(enhancement.labels), BLOCK_CLIPS)
+        spans = (slice(start, start + BLOCK_CLIPS) for start in starts)
+        write_soft_targets(labels, ((labels.matrix[rows], enhancement.unsure[rows]) for rows in spans), folder)
 
 
 def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool = False) -> None:
@@ -46,10 +52,7 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
     written = enhancing.new_tally()
     blocks = _through_files(enhancing.blocks(written, soft), len(counted), folder)
     if soft:
-        from pseudolabel.scores.targets import write_soft_blocks
-
-        labels = enhancing.labels
-        write_soft_blocks(folder, labels.clip_ids, labels.vocabulary, ((part.labels, part.unsure) for part in blocks))
+        write_soft_targets(enhancing.labels, ((block.labels, block.unsure) for block in blocks), folder)
     else:
         deque(blocks, maxlen=0)
     if (written.by_class != counted.by_class).any():
@@ -70,6 +73,38 @@ def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Itera
             lines.write(label_lines(block.clip_ids, block.labels, block.class_ids))
             write(block.ledger)
             yield block
+
+
+def write_soft_targets(
+    labels: LabelTable, blocks: Iterable[tuple[sparse.csr_array, sparse.csr_array]], folder: Path
+) -> None:
+    """Write what a student learns from: 1 for labels, the teacher's score for unsure candidates, 0 for the rest.
+
+    targets.h5 is a score store, `clip` (N, K) float16; mask.csv a label list of the unsure candidates, which a loss can
+    leave out: E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing labels
+    in large-scale sound event recognition using a teacher-student framework with loss masking", 2020.
+
+    Args:
+        labels: the clips and their vocabulary.
+        blocks: enhanced labels (n, K) of consecutive clips, and float32 with an explicit entry for each candidate that
+            was not added: its score, NaN for none, which makes the target 0.
+    """
+    class_ids = labels.vocabulary.class_ids
+    with whole_file(folder / MASK) as temporary, open(temporary, "wb") as mask:
+        mask.write(f"{','.join(HEADER)}\n".encode())
+
+        def targets() -> Iterator[dict[str, np.ndarray]]:
+            first = 0
+            for given, unsure in blocks:
+                clip_ids = labels.clip_ids[first : first + given.shape[0]]
+                masked = sparse.csr_array((np.ones(unsure.nnz, bool), unsure.indices, unsure.indptr), given.shape)
+                mask.write(label_lines(clip_ids, masked, class_ids))
+                first += given.shape[0]
+                yield {CLIP: np.nan_to_num(unsure.toarray()) + given.toarray()}
+
+        types = stored_types([CLIP], "float16")
+        layout = ScoreLayout(labels.clip_ids, class_ids, {CLIP: labels.matrix.shape}, types=types)
+        write_scores(folder / TARGETS, layout, targets(), {"vocabulary": labels.vocabulary.name})
 
 
 def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside], folder: Path) -> None:

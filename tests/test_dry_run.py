@@ -35,13 +35,13 @@ BAD = {
     "prepare": (("--labels", "no.csv"), "no.csv: no such file"),
     "train": (("--labels", "no.csv"), "no.csv: no such file"),
     "score": (("--run", "runs/none"), "runs/none/model.safetensors: no such file"),
-    "average": (("--weights", "1", "2", "3"), "are no weights of 2 models"),
+    "average": (("--weights", "1", "2", "3"), "does not fit 2 models or stores"),
     "enhance": (("--type1", "descendants", "--profile", "psla"), "is fixed by --profile psla"),
     "evaluate": (("--runs", "runs/none"), "no run 'runs/none'"),
     "balance": (("--labels", "no.csv"), "no.csv: no such file"),
     "review": (("--decoys", "0.2"), "Add --blind"),
     "release": (("--enhanced", "none"), "none: there is no labels.csv"),
-    "bench": (("--models", "resnet51"), "unknown model 'resnet51'"),
+    "bench": (("--ontology", "no.csv"), "no.csv: no such file"),
     "models.published": (("--sha256", "0" * 64), "expected 000"),
 }
 OUTPUTS = {
