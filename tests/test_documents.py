@@ -28,7 +28,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 # Commands that no test runs, and why. Each was run by hand.
 BY_HAND = {
-    "pip install .": "installs into a new environment",
+    "pip install -e .": "installs into a new environment",
     "bash recipes/test.sh": "runs the tests",
     "export": "for Label Studio",
     "label-studio start": "a program of others",
