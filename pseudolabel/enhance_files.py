@@ -19,9 +19,9 @@ from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
 from pseudolabel.labels.ledger import packing_level, write_ledger, written_ledger
 from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.summary import Tally
-from pseudolabel.labels.table import HEADER, LabelTable
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.writers import as_text, csv_lines, label_lines
-from pseudolabel.layout import MASK, TARGETS
+from pseudolabel.layout import LABEL_COLUMNS, MASK, TARGETS
 from pseudolabel.scores.windows import CLIP
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
@@ -68,7 +68,7 @@ def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Itera
         open(temporary, "wb") as lines,
         written_ledger(folder, n_added) as write,
     ):
-        lines.write(f"{','.join(HEADER)}\n".encode())
+        lines.write(f"{','.join(LABEL_COLUMNS)}\n".encode())
         for block in blocks:
             lines.write(label_lines(block.clip_ids, block.labels, block.class_ids))
             write(block.ledger)
@@ -91,7 +91,7 @@ def write_soft_targets(
     """
     class_ids = labels.vocabulary.class_ids
     with whole_file(folder / MASK) as temporary, open(temporary, "wb") as mask:
-        mask.write(f"{','.join(HEADER)}\n".encode())
+        mask.write(f"{','.join(LABEL_COLUMNS)}\n".encode())
 
         def targets() -> Iterator[dict[str, np.ndarray]]:
             first = 0

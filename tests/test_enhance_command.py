@@ -212,7 +212,7 @@ def test_other_types_say_in_one_line_that_they_need_scores(work, capsys, options
 
 def test_nodes_outside_the_vocabulary_are_written_and_counted(work, capsys):
     assert run(work) == 0
-    assert "1 of 7 nodes are no class (outside.csv): 1 between classes (1 pairs)" in capsys.readouterr().out
+    assert "1 of 7 nodes are not classes (outside.csv): 1 between classes (1 pairs)" in capsys.readouterr().out
     assert (work / "enhanced-mean" / "outside.csv").read_text().splitlines() == [
         "class_id,name,restrictions,role,parents,children,pairs,lost_by_psla",
         "wild,Wild animals,abstract,joins,animal,wolf,1,1",

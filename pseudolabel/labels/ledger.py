@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,8 @@ from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
-from pseudolabel.labels.writers import as_text, csv_lines
+from pseudolabel.labels.writers import as_text, csv_lines, packed_file
+from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER, LEDGER_CSV
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 
@@ -104,33 +104,27 @@ def write_ledger(ledger: pa.Table, folder: str | Path) -> None:
 def written_ledger(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) -> Iterator[Callable[[pa.Table], None]]:
     """Yield a function that takes the ledger of `n_rows` in pieces, so that it is never held in memory.
 
-    The bytes of both files do not depend on how it is divided, but that Parquet pages end where pieces do.
+    The bytes of both files do not depend on how it is divided, except that Parquet pages end where pieces do.
     """
     folder = Path(folder)
     with (
-        whole_file(folder / "ledger.parquet") as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as columns,
-        whole_file(folder / "ledger.csv.gz") as temporary,
-        open(temporary, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=packing_level(n_rows)) as packed,
+        _row_groups(folder / LEDGER, schema) as add,
+        packed_file(folder / LEDGER_CSV, packing_level(n_rows)) as packed,
         ThreadPoolExecutor(1) as packer,
     ):
-        row_groups = _RowGroups(columns)
         packed.write(csv_lines([pa.array([name]) for name in schema.names]))
         packing = deque()
 
         def write(piece: pa.Table) -> None:
-            row_groups.add(piece)
+            add(piece)
             for batch in piece.to_batches(max_chunksize=CSV_ROWS):
                 packing.append(packer.submit(packed.write, csv_lines([as_text(column) for column in batch.columns])))
                 while len(packing) > PACKED_AHEAD:
                     packing.popleft().result()
 
         yield write
-        row_groups.end()
         for pack in packing:
             pack.result()
-        packed.flush()
 
 
 def packing_level(n_rows: int) -> int:
@@ -138,32 +132,30 @@ def packing_level(n_rows: int) -> int:
     return TIGHTEST if n_rows <= MANY_ROWS else QUICKER
 
 
-class _RowGroups:
-    """Tables gathered to row groups of one size in a Parquet file."""
+@contextlib.contextmanager
+def _row_groups(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield a function that takes tables and gathers them to row groups of one size in a Parquet file."""
+    waiting: list[pa.Table] = [schema.empty_table()]
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
 
-    def __init__(self, file: pq.ParquetWriter):
-        self.file, self.waiting, self.n_waiting, self.any = file, [], 0, False
+        def write(n_rows: int) -> None:
+            rows = pa.concat_tables(waiting)
+            file.write_table(rows.slice(0, n_rows), row_group_size=GROUP_ROWS)
+            waiting[:] = [rows.slice(n_rows)]
+            written.append(n_rows)
 
-    def add(self, piece: pa.Table) -> None:
-        """Take further rows, and write the row groups that they fill."""
-        self.waiting.append(piece)
-        self.n_waiting += len(piece)
-        while self.n_waiting >= GROUP_ROWS:
-            rows = pa.concat_tables(self.waiting)
-            self._write(rows.slice(0, GROUP_ROWS))
-            self.waiting, self.n_waiting = [rows.slice(GROUP_ROWS)], self.n_waiting - GROUP_ROWS
+        def add(piece: pa.Table) -> None:
+            waiting.append(piece)
+            while sum(map(len, waiting)) >= GROUP_ROWS:
+                write(GROUP_ROWS)
 
-    def end(self) -> None:
-        """Write the rows that are left; a file without any row has one empty row group."""
-        if self.n_waiting or not self.any:
-            self._write(pa.concat_tables(self.waiting) if self.waiting else self.file.schema.empty_table())
-
-    def _write(self, rows: pa.Table) -> None:
-        self.file.write_table(rows, row_group_size=GROUP_ROWS)
-        self.any = True
+        written: list[int] = []
+        yield add
+        if not written or sum(map(len, waiting)):  # a file without any row has one empty row group
+            write(sum(map(len, waiting)))
 
 
-def read_ledger(path: str | Path, required: Iterable[str] = ("clip_id", "class_id"), only: bool = False) -> pa.Table:
+def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False) -> pa.Table:
     """Read a ledger, `.parquet`, `.csv.gz` or `.csv`; further columns are read as they are, text in CSV files.
 
     With `only`, nothing but the required columns is read.
@@ -190,7 +182,7 @@ def refuse_many(n_rows: int, path: object) -> None:
 
 
 def ledger_pieces(
-    path: str | Path, required: Iterable[str] = ("clip_id", "class_id"), only: bool = False
+    path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False
 ) -> Iterator[pa.Table]:
     """Yield the rows of a ledger in pieces, at least one; with `only` nothing but the required columns.
 
@@ -263,13 +255,7 @@ def _refuse_open_quotes(batch: pa.RecordBatch, n_before: int, path: Path) -> Non
                 raise InputError(message, f"{path}: data row {n_before + broken + 1}", "Close the quote.")
 
 
-def csv_rows(ledger: pa.Table) -> Iterator[tuple]:
-    """Yield the rows as CSV files have them: floats with 17 significant digits."""
-    for batch in ledger.to_batches(max_chunksize=1 << 16):
-        columns = []
-        for field, column in zip(batch.schema, batch.columns, strict=True):
-            values = column.to_pylist()
-            if pa.types.is_floating(field.type):
-                values = ["" if value is None else f"{value:.17g}" for value in values]
-            columns.append(values)
-        yield from zip(*columns, strict=True)
+def csv_rows(ledger: pa.Table) -> Iterator[tuple[str, ...]]:
+    """Yield the rows as CSV files have them."""
+    for batch in ledger.to_batches(max_chunksize=CSV_ROWS):
+        yield from zip(*(as_text(column).to_pylist() for column in batch.columns), strict=True)

@@ -17,7 +17,7 @@ from pseudolabel.tables import read_csv, read_json
 
 @dataclass(frozen=True)
 class Node:
-    """One ontology node as read from a file: where it stands, and which nodes are its direct children."""
+    """One ontology node as read from a file, its direct children, and where it is listed."""
 
     class_id: str
     name: str
@@ -60,16 +60,14 @@ class Ontology:
                 if child not in graph:
                     hint = _nearest_node(child, graph)
                     message = f"child {child!r} of {node.class_id!r} is not a node{hint}"
-                    raise InputError(message, node.place, "Mend the id, or add the node.")
+                    raise InputError(message, node.place, "Correct the id, or add the node.")
                 graph.add_edge(node.class_id, child)
         if not nodes:
             raise InputError("the ontology has no nodes", place)
         if not nx.is_directed_acyclic_graph(graph):
             cycle = [parent for parent, _ in nx.find_cycle(graph)]
-            raise InputError(
-                f"the ontology has a cycle: {' > '.join([*cycle, cycle[0]])}", place_of[cycle[0]] or place,
-                "Take one of these out of the child ids.",
-            )  # fmt: skip
+            message = f"the ontology has a cycle: {' > '.join([*cycle, cycle[0]])}"
+            raise InputError(message, place_of[cycle[0]] or place, "Remove one of these from the child ids.")
         return cls(graph)
 
     def children(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
@@ -87,7 +85,7 @@ class Ontology:
         return _relation(pairs, len(vocabulary))
 
     def parents(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
-        """Return (K, K) bool, [class, parent]: each class's nearest ancestors in the vocabulary; `children` turned."""
+        """Return (K, K) bool, [class, parent]: each class's nearest ancestors, `children` transposed."""
         return self.children(vocabulary).T.tocsr()
 
     def ancestors(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
@@ -99,7 +97,7 @@ class Ontology:
         return _all_ancestors(self.graph, self.columns(vocabulary), len(vocabulary))
 
     def descendants(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
-        """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary; `ancestors` turned."""
+        """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary, `ancestors` transposed."""
         return self.ancestors(vocabulary).T.tocsr()
 
     def direct_children(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
@@ -145,10 +143,8 @@ class Ontology:
                 hint = _nearest_node(node, self.graph)
                 raise InputError(f"ontology id {node!r} of class {class_id!r} is not a node{hint}", vocabulary.name)
         if not column_of:
-            raise InputError(
-                "not one class of the vocabulary is in the ontology", vocabulary.name,
-                "Give the ontology that it belongs to, or a vocabulary file with the column ontology_id.",
-            )  # fmt: skip
+            remedy = "Give the ontology that it belongs to, or a vocabulary file with the column ontology_id."
+            raise InputError("not one class of the vocabulary is in the ontology", vocabulary.name, remedy)
         return column_of
 
 
@@ -159,17 +155,13 @@ def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: 
         step: the successors of a node for its nearest descendants, the predecessors for its nearest ancestors.
         column_of: column of each ontology node that is a class; other nodes are looked through.
     """
-    waiting, seen, found = list(step(node)), set(), []
+    waiting, seen = list(step(node)), set()
     while waiting:
         met = waiting.pop()
-        if met in seen:
-            continue
-        seen.add(met)
-        if met in column_of:
-            found.append(column_of[met])
-        else:
+        if met not in seen and met not in column_of:
             waiting.extend(step(met))
-    return sorted(found)
+        seen.add(met)
+    return sorted(column_of[met] for met in seen if met in column_of)
 
 
 def _all_ancestors(
@@ -196,8 +188,8 @@ def _relation(pairs: list[tuple[int, int]], n_classes: int) -> sparse.csr_array:
 
 
 def _nearest_node(node: str, graph: nx.DiGraph) -> str:
-    known = nearest(node, graph)
-    return f"; nearest: {known!r} ({graph.nodes[known]['name']})" if known else ""
+    near = nearest(node, graph)
+    return f"; nearest: {near!r} ({graph.nodes[near]['name']})" if near else ""
 
 
 def read_published_ontology(path: str | Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Outside: what ontology nodes that are no class do for a vocabulary, and which of its classes are no node.
+"""Outside: what ontology nodes that are not classes do for a vocabulary, and which of its classes are not nodes.
 
 | column of outside.csv | |
 |---|---|
@@ -15,6 +15,7 @@ ontology's order, then classes without a node in the vocabulary's.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import networkx as nx
@@ -50,23 +51,19 @@ class Outside(NamedTuple):
 
 
 def outside(ontology: Ontology, vocabulary: Vocabulary) -> tuple[Outside, ...]:
-    """Return a row for each node that is no class of the vocabulary, and for each class that is no node."""
+    """Return a row for each node that is not a class of the vocabulary, and for each class that is not a node."""
     graph, column_of = ontology.graph, ontology.columns(vocabulary)
     lost = ontology.ancestors(vocabulary).astype(int) - ontology.concrete_ancestors(vocabulary).astype(int)
-    rows = []
-    for node, known in graph.nodes(data=True):
+    rows, roles = [], ("alone", "top", "leaf", "joins")  # by: a class below, twice a class above
+    for node, attributes in graph.nodes(data=True):
         if node in column_of:
             continue
         above, below = (nearest_columns(node, step, column_of) for step in (graph.predecessors, graph.successors))
-        role = {(True, True): "joins", (False, True): "top", (True, False): "leaf", (False, False): "alone"}
-        rows.append(
-            Outside(
-                node, known["name"], known["restrictions"], role[bool(above), bool(below)],
-                *(tuple(vocabulary.class_ids[k] for k in columns) for columns in (above, below)),
-                pairs=len(above) * len(below),
-                lost_by_psla=_pairs_around(node, ontology, column_of, lost) if ontology.is_abstract(node) else 0,
-            )
-        )  # fmt: skip
+        role = roles[bool(below) + 2 * bool(above)]
+        parents, children = (tuple(vocabulary.class_ids[k] for k in columns) for columns in (above, below))
+        n_lost = _pairs_around(node, ontology, column_of, lost) if ontology.is_abstract(node) else 0
+        known = attributes["name"], attributes["restrictions"]
+        rows.append(Outside(node, *known, role, parents, children, len(above) * len(below), n_lost))
     for class_id, name, node in zip(vocabulary.class_ids, vocabulary.names, vocabulary.ontology_ids, strict=True):
         if node not in column_of:
             rows.append(Outside(class_id, name, (), "no node"))
@@ -102,11 +99,15 @@ def outside_lines(figures: dict) -> list[str]:
     if n_outside:
         others = "".join(f", {n} {role}" for role, n in roles.items() if n)
         lines.append(
-            f"  ontology     {n_outside} of {figures['nodes']} nodes are no class (outside.csv): {n_joins} between "
+            f"  ontology     {n_outside} of {figures['nodes']} nodes are not classes (outside.csv): {n_joins} between "
             f"classes ({figures['pairs_through_outside']} pairs){others}"
         )
     without = figures["classes_without_node"]
     if without:
-        named = "; ".join(without[:3]) + "; ..." * (len(without) > 3)
-        lines.append(f"  no node      for {len(without)} classes: they get no proposals: {named}")
+        lines.append(f"  no node      for {len(without)} classes: nothing is proposed for them: {first_names(without)}")
     return lines
+
+
+def first_names(names: Sequence[str], limit: int = 3) -> str:
+    """Return `a; b; c; ...`: names of classes have commas in them."""
+    return "; ".join([*names[:limit], "..."] if len(names) > limit else names)

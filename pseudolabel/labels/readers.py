@@ -52,10 +52,10 @@ ENDINGS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
     ".aac", ".wma", ".webm", ".mkv", ".mov", ".3gp", ".avi", ".weba", ".mka", ".m4b", ".wave", ".mp2", ".npy",
 )  # fmt: skip
-CLIP_COLUMNS = (
+CLIP_HEADINGS = (
     "clip_id", "id", "filename", "file_name", "fname", "file", "wav", "path", "audio", "YTID", "segment_id",
 )  # fmt: skip
-LABEL_COLUMNS = ("labels", "label", "classes", "class", "category", "tags", "tag", "event_labels", "event_label")
+LABEL_HEADINGS = ("labels", "label", "classes", "class", "category", "tags", "tag", "event_labels", "event_label")
 ID_STARTS = ("/m/", "/t/", "/g/")  # of AudioSet's class ids
 ENDING_FORMATS = {".json": "psla", ".jsonl": "audiofolder-json", ".parquet": "parquet"}
 PARQUET_ROWS = 1 << 13  # that are read at once
@@ -272,7 +272,7 @@ def _read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
         place, entry = f"{path}:{line}", parse_json(text, path, line, "Is the line whole?")
         if not isinstance(entry, dict):
             raise InputError("not a JSON object", place, 'Lines are {"file_name": ...}.')
-        keys = keys or ("file_name", next((key for key in LABEL_COLUMNS if key in entry), LABEL_COLUMNS[0]))
+        keys = keys or ("file_name", next((key for key in LABEL_HEADINGS if key in entry), LABEL_HEADINGS[0]))
         if absent := next((key for key in keys if key not in entry), None):
             message = f"key {absent!r} is missing; keys found: {', '.join(entry)}"
             raise InputError(message, place, "Every line needs file_name and labels.")
@@ -299,9 +299,9 @@ def _read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 def _parquet_columns(listed: list[str], path: Path) -> list[str]:
     """Return the column of clips and that of labels."""
-    names = [next((name for name in choices if name in listed), None) for choices in (CLIP_COLUMNS, LABEL_COLUMNS)]
+    names = [next((name for name in choices if name in listed), None) for choices in (CLIP_HEADINGS, LABEL_HEADINGS)]
     if None in names:
-        absent = (CLIP_COLUMNS, LABEL_COLUMNS)[names.index(None)][0]
+        absent = (CLIP_HEADINGS, LABEL_HEADINGS)[names.index(None)][0]
         message = f"column {absent!r} is missing; columns found: {', '.join(listed)}"
         raise InputError(message, path, "The table needs: clip_id,labels.")
     return names
@@ -356,9 +356,9 @@ FORMATS = {
     "desed-strong": Format(_STRONG_DESED, _read_desed_strong, "", events=True),
     "psla": Format(None, _read_psla, ",", unit="entry"),
     "psl": _table("filename", "labels", ";", ("duration", "hdf5path"), numbered=True),
-    "audiofolder": _table("file_name", LABEL_COLUMNS, ";,"),
+    "audiofolder": _table("file_name", LABEL_HEADINGS, ";,"),
     "audiofolder-json": Format(None, _read_audiofolder_json, ";"),
     "parquet": Format(None, _read_parquet, ";", unit="row"),
-    "plain": _table(CLIP_COLUMNS, LABEL_COLUMNS, ";,"),
+    "plain": _table(CLIP_HEADINGS, LABEL_HEADINGS, ";,"),
     "audioset": Format(_looks_like_audioset, _read_audioset, ","),  # last: its rows have no header
 }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.labels.additions import TYPE_BITS, Additions
+from pseudolabel.formatting import percent
+from pseudolabel.labels.additions import TYPE_BITS, Additions, type_bits
 from pseudolabel.labels.evidence import Evidence
-from pseudolabel.labels.outside import outside_lines
+from pseudolabel.labels.outside import first_names, outside_lines
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.thresholds import PositiveScores
 
@@ -22,13 +23,13 @@ MANY_PERCENT = 200  # of the labels before; PSLA's lowest threshold added 112 (T
 def figures(by_class: np.ndarray, n_before: int) -> dict:
     """Return how many classes and labels additions counted by class, (K,), are; percent of `n_before` labels."""
     n_added = int(by_class.sum())
-    percent = round(100 * n_added / n_before, 4) if n_before else None
-    return {"classes_touched": int((by_class > 0).sum()), "labels_added": n_added, "added_percent": percent}
+    added_percent = round(100 * n_added / n_before, 4) if n_before else None
+    return {"classes_touched": int((by_class > 0).sum()), "labels_added": n_added, "added_percent": added_percent}
 
 
 @dataclass(eq=False)
 class Tally:
-    """Additions counted block by block: what is known of them before they are written.
+    """Additions counted block by block: all that must be known of them before they are written.
 
     Args:
         by_class: (4, K) int64, by the sum of TYPE_BITS and by class. by_round: (R,) int64.
@@ -53,18 +54,16 @@ class Tally:
         """Count the additions of a block of clips."""
         if len(added) > self.most:
             self.fullest, self.most = block, len(added)
-        n_types, n_classes = self.by_class.shape
-        cells = np.bincount(added.types.astype(np.int64) * n_classes + added.classes, minlength=n_types * n_classes)
-        self.by_class += cells.reshape(n_types, n_classes)
+        np.add.at(self.by_class, (added.types, added.classes), 1)
         of_block = np.bincount(added.rounds, minlength=2)[1:]
         longest = max(len(of_block), len(self.by_round))
         self.by_round = sum(np.pad(counts, (0, longest - len(counts))) for counts in (self.by_round, of_block))
         self.n_clips += int(np.count_nonzero(np.diff(added.clips, prepend=-1)))
         self.n_by_rule += int(added.of_type(by_rule).sum())
 
-    def of_type(self, bits: int) -> np.ndarray:
+    def of_type(self, *errors: str) -> np.ndarray:
         """Return the additions of any of these types by class, (K,)."""
-        return self.by_class[(np.arange(len(self.by_class)) & bits) > 0].sum(axis=0)
+        return self.by_class[(np.arange(len(self.by_class)) & type_bits(errors)) > 0].sum(axis=0)
 
     def __len__(self) -> int:
         return int(self.by_class.sum())
@@ -80,17 +79,11 @@ def summarise(
 ) -> dict:
     """Return what summary.json says: PSLA's Table VIII (classes touched, labels added), by type and by class.
 
-    `ontology` are the figures of what lies outside the vocabulary (outside.py). `threshold` and `evidence` are None
+    `ontology` are the figures of what is outside the vocabulary (outside.py). `threshold` and `evidence` are None
     where there were no scores.
     """
-    labels = evidence.labels
-    vocabulary, n_before = labels.vocabulary, labels.matrix.nnz
-    before = np.bincount(labels.matrix.indices, minlength=len(vocabulary))
-    by_type = {error: tally.of_type(TYPE_BITS[error]) for error in options.errors}
-    every = tally.by_class.sum(axis=0)
-    reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
-    scored_positives = positives.counts
-    has_scores = bool(positives.scored.any())
+    n_before, has_scores = evidence.labels.matrix.nnz, bool(positives.scored.any())
+    by_type = {error: figures(tally.of_type(error), n_before) for error in options.errors}
     return {
         "threshold": options.name if has_scores else None,
         "errors": list(options.errors),
@@ -100,35 +93,45 @@ def summarise(
         "rounds": options.rounds,
         "evidence": options.evidence if has_scores else None,
         "profile": options.profile,
-        "clips": len(labels),
+        "clips": len(evidence.labels),
         "clips_changed": tally.n_clips,
         "clips_without_scores": len(evidence.missing),
         "clips_under_another_id": len(evidence.aliases),
         "labels_before": n_before,
         "labels_after": n_before + len(tally),
-        "added": figures(every, n_before),
-        "added_by_type": {error: figures(by_class, n_before) for error, by_class in by_type.items()},
-        "added_by_both_types": int(tally.by_class[sum(TYPE_BITS.values())].sum()),
+        "added": figures(tally.of_type(*TYPE_BITS), n_before),
+        "added_by_type": by_type,
+        "added_by_both_types": int(tally.by_class[type_bits(TYPE_BITS)].sum()),
         "added_by_round": tally.by_round.tolist(),
         "warnings": _warnings(len(tally) - tally.n_by_rule, n_before),
         "ontology": ontology,
-        "classes_without_threshold": [
-            {"class_id": vocabulary.class_ids[k], "name": vocabulary.names[k], "reason": reason}
-            for k, reason in reasons.items()
-        ],
-        "by_class": [
-            {
-                "class_id": vocabulary.class_ids[k],
-                "name": vocabulary.names[k],
-                "before": int(before[k]),
-                "added": int(every[k]),
-                **{f"added_{error}": int(by_class[k]) for error, by_class in by_type.items()},
-                "scored_positives": int(scored_positives[k]),
-                "threshold": None if np.isnan(thresholds[k]) else float(thresholds[k]),
-            }
-            for k in range(len(vocabulary))
-        ],
+        **_class_rows(evidence, positives, thresholds, tally, options),
     }
+
+
+def _class_rows(
+    evidence: Evidence, positives: PositiveScores, thresholds: np.ndarray, tally: Tally, options: EnhanceOptions
+) -> dict[str, list[dict]]:
+    """Return the classes without a threshold, and the counts of every class."""
+    vocabulary = evidence.labels.vocabulary
+    named = [{"class_id": k, "name": name} for k, name in zip(vocabulary.class_ids, vocabulary.names, strict=True)]
+    reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
+    counts = {
+        "before": np.bincount(evidence.labels.matrix.indices, minlength=len(vocabulary)),
+        "added": tally.of_type(*TYPE_BITS),
+        **{f"added_{error}": tally.of_type(error) for error in options.errors},
+        "scored_positives": positives.counts,
+    }
+    rows = [
+        {
+            **names,
+            **{name: int(by_class[k]) for name, by_class in counts.items()},
+            "threshold": None if np.isnan(thresholds[k]) else float(thresholds[k]),
+        }
+        for k, names in enumerate(named)
+    ]
+    without = [{**named[k], "reason": reason} for k, reason in reasons.items()]
+    return {"classes_without_threshold": without, "by_class": rows}
 
 
 def _warnings(n_by_score: int, n_before: int) -> list[str]:
@@ -144,40 +147,38 @@ def _warnings(n_by_score: int, n_before: int) -> list[str]:
 
 def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     """Return what the terminal shows at the end, about ten lines; `folder` is where the files are, or a word."""
-
-    def shown(counts: dict) -> str:
-        percent = "" if counts["added_percent"] is None else f"  (+{counts['added_percent']:.1f} %)"
-        return f"{counts['labels_added']:>10,} added to {counts['classes_touched']} classes{percent}"
-
-    threshold = "by rule, without scores" if summary["evidence"] is None else f"threshold {summary['threshold']}"
+    has_scores, added_by_type = summary["evidence"] is not None, summary["added_by_type"]
+    threshold = f"threshold {summary['threshold']}" if has_scores else "by rule, without scores"
     lines = [
         f"{folder}: {threshold}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
         f"  labels       {summary['labels_before']:>10,} before, {summary['labels_after']:,} after, "
         f"{summary['clips_changed']:,} clips changed",
     ]
-    for error, counts in summary["added_by_type"].items():
-        lines.append(f"  type {error:<7} {shown(counts)}: missing {summary['adds'][error]}")
-    if len(summary["added_by_type"]) > 1:
+    for error, counts in added_by_type.items():
+        lines.append(f"  type {error:<7} {_shown(counts)}: missing {summary['adds'][error]}")
+    if len(added_by_type) > 1:
         both = summary["added_by_both_types"]
-        lines.append(f"  together     {shown(summary['added'])}; {both:,} proposed by both types")
+        lines.append(f"  together     {_shown(summary['added'])}; {both:,} proposed by both types")
     if len(summary["added_by_round"]) > 1:
         lines.append(f"  by round     {', '.join(f'{n:,}' for n in summary['added_by_round'])}")
     most = sorted(summary["by_class"], key=lambda row: -row["added"])[:5]
     named = "; ".join(f"{row['name']} {row['added']:,}" for row in most if row["added"])
     lines.append(f"  most added   {named or 'nothing'}")
     lines += outside_lines(summary["ontology"])
-    without = summary["classes_without_threshold"]
-    if without and summary["evidence"] is not None:
-        names = "; ".join(row["name"] for row in without[:3]) + "; ..." * (len(without) > 3)
-        lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {names}")
-    n_missing = summary["clips_without_scores"]
-    if n_missing:
+    if has_scores and (without := [row["name"] for row in summary["classes_without_threshold"]]):
+        lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {first_names(without)}")
+    if n_missing := summary["clips_without_scores"]:
         by_rule = " but for those added by rule" if "by rule" in summary["adds"].get("II", "") else ""
         lines.append(f"  no scores    for {n_missing:,} clips: they keep their labels{by_rule} (missing.csv)")
     lines += [f"  warning      {warning}" for warning in summary["warnings"]]
     if isinstance(folder, Path):
         lines.append(f"  every added label and why: {folder / 'ledger.csv.gz'}, ledger.parquet")
     return lines
+
+
+def _shown(counts: dict) -> str:
+    more = "" if counts["added_percent"] is None else f"  ({percent(counts['added_percent'], signed=True)})"
+    return f"{counts['labels_added']:>10,} added to {counts['classes_touched']} classes{more}"
 
 
 def sweep_rows(name: str, counts: dict[str, np.ndarray], n_before: int) -> list[dict]:
@@ -198,8 +199,8 @@ def sweep_lines(rows: Iterable[dict]) -> list[str]:
     titles = [kind if kind == TOGETHER else f"type {kind}" for kind in kinds]
     lines = ["labels added, %  " + "".join(f"{title:>12}" for title in titles) + "      labels     classes"]
     for name, by_kind in added.items():
-        percents = [by_kind[kind]["added_percent"] for kind in kinds]
-        cells = "".join(f"{'-' if percent is None else f'{percent:.1f}':>12}" for percent in percents)
+        shares = [by_kind[kind]["added_percent"] for kind in kinds]
+        cells = "".join(f"{'-' if share is None else f'{share:.1f}':>12}" for share in shares)
         total = by_kind[TOGETHER]
         lines.append(f"  {name:<15}{cells}{total['labels_added']:>12,}{total['classes_touched']:>12,}")
     return lines

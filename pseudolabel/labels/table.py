@@ -16,9 +16,9 @@ from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.readers import Format, read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
+from pseudolabel.layout import LABEL_COLUMNS
 from pseudolabel.tables import ODD
 
-HEADER = ("clip_id", "labels")
 ON_UNKNOWN = ("error", "skip")  # what reading does with a label that is not in the vocabulary
 
 
@@ -30,7 +30,7 @@ class LabelTable:
         clip_ids: (N,) distinct ids, in the order of the list they came from.
         matrix: (N, K) bool; any sparse or dense matrix is taken and kept as csr, columns in order.
         vocabulary: the K classes.
-        left_out: {label: how often} of what the list that was read has beside, where unknown labels were skipped.
+        left_out: {unknown label: how often it was skipped}, of a list that was read.
     """
 
     clip_ids: tuple[str, ...]
@@ -52,16 +52,17 @@ class LabelTable:
             raise InputError(f"the label matrix has the shape {matrix.shape}, clips and classes say {shape}")
         if len(set(self.clip_ids)) != len(self.clip_ids):
             first, second = _first_repeated(self.clip_ids)
-            raise InputError(f"clip {self.clip_ids[second]!r} stands in rows {first} and {second}")
+            raise InputError(f"clip {self.clip_ids[second]!r} is listed in rows {first} and {second}")
 
     @classmethod
     def read(
         cls, path: str | Path, vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
     ) -> LabelTable:
-        """Read a label list (formats.py says which forms); labels are class ids or class names.
+        """Read a label list of any form (readers.py); labels are class ids or class names.
 
-        The vocabulary may be given by its name or its file, as in every function that takes one.
-        With `unknown="skip"` labels that are not in the vocabulary are left out and counted in `left_out`; clips stay.
+        Args:
+            vocabulary: itself, its name or its file, as in every function that takes one.
+            unknown: `skip` leaves labels that are not in the vocabulary out and counts them in `left_out`; clips stay.
 
         Raises:
             InputError: no clips, a clip id that is empty or given twice, a missing column, an unknown format.
@@ -72,7 +73,7 @@ class LabelTable:
         vocabulary = Vocabulary.of(vocabulary)
         entries, known = read_label_rows(path, format)
         row_of, rows, numbers, codes = {}, array("q"), array("q"), array("q")
-        code_of, label_sets, strange = {}, [], {}
+        code_of, label_sets, unknown_of = {}, [], {}
         for number, clip_id, text in entries:
             row = row_of.setdefault(clip_id, len(row_of))
             if row != len(rows) and not known.events:
@@ -86,7 +87,7 @@ class LabelTable:
                 if unknown_labels:
                     if unknown == "error":
                         raise _unknown_label(unknown_labels[0], vocabulary, place)
-                    strange[code] = unknown_labels
+                    unknown_of[code] = unknown_labels
                 label_sets.append(columns)
             rows.append(row)
             numbers.append(number)
@@ -97,7 +98,7 @@ class LabelTable:
         matrix = _matrix(label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
         if len(row_of) != len(rows):
             matrix = _united(np.frombuffer(rows, dtype=np.int64), matrix)
-        return cls(tuple(row_of), matrix, vocabulary, _counts(strange, codes))
+        return cls(tuple(row_of), matrix, vocabulary, _counts(unknown_of, codes))
 
     @classmethod
     def from_sets(
@@ -122,7 +123,7 @@ class LabelTable:
         Args:
             format: `csv`, `audioset`, `psla` or `parquet`.
             segments: of `audioset`, the start and end of each clip (readers.read_segments gives a published list's).
-            wav: of `psla`, where the recordings lie, for example `audio/{clip_id}.flac`.
+            wav: of `psla`, where the recordings are, for example `audio/{clip_id}.flac`.
 
         Raises:
             InputError: an unknown format, or an id that the format cannot hold.
@@ -130,17 +131,18 @@ class LabelTable:
         """
         from pseudolabel.labels import writers
 
-        rows = zip(self.clip_ids, self._iterate_sets(), strict=True)
-        if format == "csv":
-            write_csv(path, HEADER, ((clip_id, ";".join(labels)) for clip_id, labels in rows), overwrite)
-        elif format == "audioset":
-            writers.write_audioset(path, rows, segments or {}, overwrite)
-        elif format == "psla":
-            writers.write_psla(path, rows, wav, overwrite)
-        elif format == "parquet":
-            writers.write_parquet(path, self.clip_ids, self.matrix, self.vocabulary.class_ids, overwrite)
-        else:
-            raise InputError(f"labels cannot be written as {format!r}", path, "Formats: csv, audioset, psla, parquet.")
+        rows, class_ids = zip(self.clip_ids, self._iterate_sets(), strict=True), self.vocabulary.class_ids
+        forms = {
+            "csv": lambda: write_csv(
+                path, LABEL_COLUMNS, ((clip_id, ";".join(ids)) for clip_id, ids in rows), overwrite
+            ),
+            "audioset": lambda: writers.write_audioset(path, rows, segments or {}, overwrite),
+            "psla": lambda: writers.write_psla(path, rows, wav, overwrite),
+            "parquet": lambda: writers.write_parquet(path, self.clip_ids, self.matrix, class_ids, overwrite),
+        }
+        if format not in forms:
+            raise InputError(f"labels cannot be written as {format!r}", path, f"Formats: {', '.join(forms)}.")
+        forms[format]()
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -171,10 +173,8 @@ class LabelTable:
         row_of = self.row_of
         absent = [clip_id for clip_id in clip_ids if clip_id not in row_of]
         if absent:
-            raise ClipMismatch(
-                f"{len(absent)} of {len(clip_ids)} clips have no row in the label list: {first_few(absent)}",
-                remedy="Give the label list of the same clips.",
-            )
+            message = f"{len(absent)} of {len(clip_ids)} clips are not in the label list: {first_few(absent)}"
+            raise ClipMismatch(message, remedy="Give the label list of the same clips.")
         return np.fromiter((row_of[clip_id] for clip_id in clip_ids), np.int64, len(clip_ids))
 
     def select(self, clip_ids: Sequence[str]) -> LabelTable:
@@ -209,7 +209,7 @@ def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) ->
         return [vocabulary.index[label] for label in labels], []
     labels = split_labels(text, known.separators, vocabulary)
     if "" in labels:
-        raise InputError(f"an empty label in {text!r}", place, "Is the row whole? Take the lone separator away.")
+        raise InputError(f"an empty label in {text!r}", place, "Is the row whole? Remove the lone separator.")
     class_ids = [vocabulary.lookup(label) for label in labels]
     unknown_labels = [label for label, class_id in zip(labels, class_ids, strict=True) if class_id is None]
     return [vocabulary.index[class_id] for class_id in class_ids if class_id is not None], unknown_labels
@@ -217,15 +217,15 @@ def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) ->
 
 def _unknown_label(label: str, vocabulary: Vocabulary, place: str) -> InputError:
     fitting = built_in_with(label, vocabulary.name)
-    vocabularies = f"Use --vocabulary {fitting}" if fitting else "Mend it, give the --vocabulary of the list"
+    vocabularies = f"Use --vocabulary {fitting}" if fitting else "Correct it, give the --vocabulary of the list"
     return vocabulary.unknown(label, place, f"{vocabularies}, or --unknown-labels skip.")
 
 
-def _counts(strange: Mapping[int, list[str]], codes: array) -> dict[str, int]:
-    """Return how often each label stands in the list; `strange` has those of one row of each code."""
-    n_rows = Counter(code for code in codes if code in strange) if strange else {}
+def _counts(unknown_of: Mapping[int, list[str]], codes: array) -> dict[str, int]:
+    """Return how often each unknown label is listed; `unknown_of` has those of one row of each code."""
+    n_rows = Counter(code for code in codes if code in unknown_of) if unknown_of else {}
     counts: Counter[str] = Counter()
-    for code, labels in strange.items():
+    for code, labels in unknown_of.items():
         for label in labels:
             counts[label] += n_rows[code]
     return dict(counts)
@@ -233,7 +233,7 @@ def _counts(strange: Mapping[int, list[str]], codes: array) -> dict[str, int]:
 
 def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
     if not (label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(vocabulary)):
-        raise InputError(f"{label!r} is no column of the vocabulary's {len(vocabulary)} classes", place)
+        raise InputError(f"{label!r} is not a column of the vocabulary's {len(vocabulary)} classes", place)
     return int(label)
 
 
@@ -243,7 +243,7 @@ def read_lists(
     """Read several label lists as one, clips in order of the lists; `format` and `unknown` as for `LabelTable.read`.
 
     Raises:
-        InputError: a clip stands in two lists with other labels in each; as `LabelTable.read`.
+        InputError: a clip is in two lists with other labels in each; as `LabelTable.read`.
     """
     vocabulary = Vocabulary.of(vocabulary)
     joined = LabelTable.read(paths[0], vocabulary, format, unknown)
@@ -262,7 +262,7 @@ def read_lists(
 
 
 def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str]:
-    """Return the labels that `text` joins by a separator; a name that has the separator in it stays whole.
+    """Return the labels that `text` joins by a separator; a name that contains the separator stays whole.
 
     Where a piece is no class, the longest run of pieces from there on that is one is taken. What is left is tried with
     the next separator, and stays as it is after the last. No run is longer than a name can be.
@@ -298,11 +298,9 @@ def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:
 
 def _first_repeated(clip_ids: Sequence[str]) -> tuple[int, int]:
     """Return the rows of the first clip id that is listed twice."""
-    seen = {}
-    for row, clip_id in enumerate(clip_ids):
-        if seen.setdefault(clip_id, row) != row:
-            return seen[clip_id], row
-    raise ValueError("no clip id is listed twice")
+    seen: dict[str, int] = {}
+    second = next(row for row, clip_id in enumerate(clip_ids) if seen.setdefault(clip_id, row) != row)
+    return seen[clip_ids[second]], second
 
 
 def _united(rows: np.ndarray, matrix: sparse.csr_array) -> sparse.csr_array:

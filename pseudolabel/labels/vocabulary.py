@@ -24,7 +24,7 @@ class Vocabulary:
         name: what messages call it.
         class_ids: (K,) distinct ids; labels, scores and ledgers are keyed by them.
         names: (K,) distinct display names (case-insensitive).
-        ontology_ids: (K,) the ontology node that each class is, '' where it is none.
+        ontology_ids: (K,) the ontology node of each class, '' where it has none.
     """
 
     name: str = field(compare=False)
@@ -84,11 +84,11 @@ class Vocabulary:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary | str | Path) -> Vocabulary:
-        """Return a vocabulary that is one already or is given by its name or file; InputError where it is neither."""
+        """Return a vocabulary that is given as such, by its name or by its file."""
         if isinstance(vocabulary, Vocabulary):
             return vocabulary
         if not isinstance(vocabulary, str | Path):
-            message = f"a vocabulary is needed, not {type(vocabulary).__name__} {vocabulary!r}"
+            message = f"expected a vocabulary, not {type(vocabulary).__name__} {vocabulary!r}"
             raise InputError(message, "", f"Give a Vocabulary, its CSV file, or {', '.join(BUILT_IN)}.")
         return cls.load(vocabulary)
 
@@ -112,17 +112,15 @@ class Vocabulary:
     @cached_property
     def _by_spelling(self) -> dict[str, str]:
         """Class ids of names as file names spell them, without the spellings that two classes share."""
-        found, shared = {}, set()
+        spelled: dict[str, set[str]] = {}
         for name, class_id in zip(self.names, self.class_ids, strict=True):
             for word in ("and", "or"):
-                spelling = _spelling(name, word)
-                if found.setdefault(spelling, class_id) != class_id:
-                    shared.add(spelling)
-        return {spelling: class_id for spelling, class_id in found.items() if spelling not in shared}
+                spelled.setdefault(_spelling(name, word), set()).add(class_id)
+        return {spelling: class_ids.pop() for spelling, class_ids in spelled.items() if len(class_ids) == 1}
 
     @cached_property
     def most_pieces(self) -> dict[str, int]:
-        """Into how many pieces each separator of labels divides the longest name, however a comma is spelled."""
+        """The most pieces into which each separator of labels divides a name, however a comma is spelled."""
         words = [sum(map(_spelling(name, "and").count, (" and ", " or "))) for name in self.names]
         return {mark: 1 + max(name.count(mark) + n for name, n in zip(self.names, words, strict=True)) for mark in ";,"}
 
@@ -137,32 +135,26 @@ class Vocabulary:
         return self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
 
     def find(self, text: str, place: object = "") -> str:
-        """Return `lookup(text)`.
-
-        Raises:
-            UnknownClass: there is no such class; the message names the nearest one and `place`.
-        """
+        """Return `lookup(text)`; UnknownClass where there is no such class, with the nearest one and `place`."""
         class_id = self.lookup(text)
         if class_id is None:
             raise self.unknown(text, place)
         return class_id
 
     def unknown(self, text: str, place: object = "", remedy: str = "") -> UnknownClass:
-        """Return the error that `text` is no class; it names the nearest one."""
+        """Return the error that `text` is not a class; it names the nearest one."""
         message = f"class {text!r} is not in the vocabulary {self.name!r} ({len(self)} classes)"
-        found = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
-        if found:
-            message += f"; nearest: {found!r} ({self.names[self.index[found]]})"
-        remedy = remedy or "Mend the label, or give the --vocabulary that it was written with."
+        near = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
+        if near:
+            message += f"; nearest: {near!r} ({self.names[self.index[near]]})"
+        remedy = remedy or "Correct the label, or give the --vocabulary that it was written with."
         return UnknownClass(message, place, remedy)
 
     def subset(self, class_ids: Iterable[str]) -> Vocabulary:
         """Return the vocabulary of these classes only, in this vocabulary's order."""
-        wanted = set()
-        for class_id in class_ids:
-            if class_id not in self.index:
-                raise self.unknown(class_id)
-            wanted.add(class_id)
+        wanted = set(class_ids)
+        for class_id in sorted(wanted - self.index.keys()):
+            raise self.unknown(class_id)
         kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
         columns = (self.class_ids, self.names, self.ontology_ids)
         return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
@@ -192,7 +184,7 @@ def _spelling(name: str, word: str) -> str:
 
 
 def _published_classes(path: Path) -> list[tuple[str, str]]:
-    """Return (class id, name) of a published list of classes, nothing where the file is none."""
+    """Return (class id, name) of a published list of classes, nothing where the file is not one."""
     first = next((text.strip() for _, text in text_lines(path)), "")
     if first == "index,mid,display_name":
         width, order, rows = 3, (1, 2), _rows(path)[1:]

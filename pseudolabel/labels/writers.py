@@ -63,6 +63,7 @@ def packed_file(path: Path, level: int) -> Iterator[gzip.GzipFile]:
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=level) as packed,
     ):
         yield packed
+        packed.flush()  # as text files over it do: the bytes stay those of releases so far
 
 
 def write_audioset(

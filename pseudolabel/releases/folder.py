@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import json
 import shutil
@@ -28,8 +27,9 @@ from pathlib import Path
 
 from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
-from pseudolabel.labels.table import HEADER, LabelTable
-from pseudolabel.layout import LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.writers import packed_file
+from pseudolabel.layout import LABEL_COLUMNS, LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
 from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation, licence_text, ontology_licence_text
@@ -163,7 +163,7 @@ def _write_labels(contents: Contents, folder: Path) -> None:
     labels.write(folder / "labels.csv")
     labels.write(folder / "labels.parquet", "parquet")
     with packed_csv(folder / ORIGINAL) as writer:
-        writer.writerow(HEADER)
+        writer.writerow(LABEL_COLUMNS)
         sets = enhanced.original.label_sets()
         writer.writerows((clip_id, ";".join(of_clip)) for clip_id, of_clip in zip(labels.clip_ids, sets, strict=True))
     if contents.form is not None:
@@ -189,9 +189,7 @@ def _write_weights(labels: LabelTable, beta: float, path: Path) -> None:
 @contextlib.contextmanager
 def packed_csv(path: Path) -> Iterator:
     """Yield a CSV writer into a .csv.gz file without a time stamp."""
-    with (
-        open(path, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
-    ):
+    with packed_file(path, 6) as packed:
+        text = io.TextIOWrapper(packed, encoding="utf-8", newline="")
         yield csv.writer(text, lineterminator="\n")
+        text.detach()

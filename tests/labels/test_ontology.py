@@ -125,14 +125,14 @@ def test_relations_equal_a_recursive_walk_on_random_graphs(data):
         (
             "bark;howl",
             "barkk;howl",
-            r"toy.csv:3: child 'barkk' of 'dog' is not a node; nearest: 'bark' \(Bark\)\. Mend the id, or add the node",
+            r"toy.csv:3: child 'barkk' of 'dog' is not a node; nearest: 'bark' \(Bark\)\. Correct the id, or add",
         ),
         (
             "Bark,,",
             "Bark,animal,",
-            r"toy.csv:2: the ontology has a cycle: animal > dog > bark > animal\. Take one of these out",
+            r"toy.csv:2: the ontology has a cycle: animal > dog > bark > animal\. Remove one of these",
         ),
-        ("Bark,,", "Bark,bark,", r"toy.csv:6: the ontology has a cycle: bark > bark\. Take"),
+        ("Bark,,", "Bark,bark,", r"toy.csv:6: the ontology has a cycle: bark > bark\. Remove"),
         ("wolf,Wolf", "dog,Wolf", r"toy.csv:5: node 'dog' is given twice, first at .*toy.csv:3\. Keep one of them"),
         ("wolf,Wolf", ",Wolf", r"toy.csv:5: the node 'Wolf' has no id\. Give it one"),
         ("child_ids", "children", r"toy.csv:1: column 'child_ids' is missing; columns found: .*\. The header needs"),
@@ -155,11 +155,11 @@ def json_node(class_id: object, *child_ids: object) -> dict:
     [
         (
             [json_node("dog", "bark"), json_node("bark", "dog")],
-            r"o\.json, node 0: the ontology has a cycle: dog > bark > dog\. Take one of these out of the child ids",
+            r"o\.json, node 0: the ontology has a cycle: dog > bark > dog\. Remove one of these from the child ids",
         ),
         (
             [json_node("dog"), json_node("bark", "dogg")],
-            r"o\.json, node 1: child 'dogg' of 'bark' is not a node; nearest: 'dog' \(name of dog\)\. Mend the id",
+            r"o\.json, node 1: child 'dogg' of 'bark' is not a node; nearest: 'dog' \(name of dog\)\. Correct the id",
         ),
         (
             [json_node("dog"), json_node("dog")],

@@ -59,8 +59,8 @@ def test_nearest_classes_stand_in_vocabulary_order_and_pairs_are_all_of_them():
 def test_the_terminal_says_it_in_two_lines_or_none():
     vocabulary = vocabulary_of("wolf", "robot", "howl", "animal", "dog")
     first, second = outside_lines(outside_figures(TOY, outside(TOY, vocabulary)))
-    assert "5 of 9 nodes are no class (outside.csv): 1 between classes (1 pairs), 1 top, 1 leaf, 2 alone" in first
-    assert "1 classes: they get no proposals: ROBOT" in second
+    assert "5 of 9 nodes are not classes (outside.csv): 1 between classes (1 pairs), 1 top, 1 leaf, 2 alone" in first
+    assert "1 classes: nothing is proposed for them: ROBOT" in second
     assert outside_lines(outside_figures(TOY, outside(TOY, vocabulary_of(*CHILDREN)))) == []
 
 

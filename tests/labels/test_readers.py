@@ -207,7 +207,7 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         ("fsdkaggle2019", "Dog,Speech", "Dog,Spe", r":4: class 'Spe' is not in the vocabulary"),
         ("desed-weak", "Dog,Speech", "Dog,", r":4: an empty label in 'Dog,'"),
         ("desed-strong", "1\t2\tGun", "\t2\tGun", r":4: '' to '2' are no start and end"),
-        ("psl", "3;0", "3;4", r":4: '4' is no column of the vocabulary's 4 classes"),
+        ("psl", "3;0", "3;4", r":4: '4' is not a column of the vocabulary's 4 classes"),
         ("psla", '"labels": "/m/032s66"', '"label": "/m/032s66"', r", entry 2: an entry needs the texts"),
         ("psla", "b.flac", "-a.flac", r", entry 2: clip '-a' is listed twice, first in entry 1"),
         ("psla", "/m/032s66", "/m/x", r", entry 2: class '/m/x'"),
@@ -456,7 +456,7 @@ def test_clip_with_two_segments_is_refused(tmp_path):
 @pytest.mark.parametrize("number", ["9" * 5000, "-1", "4", "1.0", "\u0661"])
 def test_label_that_is_no_column_number_is_refused(tmp_path, number):
     (tmp_path / "l.tsv").write_text(f"filename\tlabels\tduration\nx\t{number}\t1\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"l\.tsv:2: .* is no column of the vocabulary's 4 classes"):
+    with pytest.raises(InputError, match=r"l\.tsv:2: .* is not a column of the vocabulary's 4 classes"):
         LabelTable.read(tmp_path / "l.tsv", VOCABULARY)
 
 

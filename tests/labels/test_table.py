@@ -111,7 +111,7 @@ def test_rows_and_select_follow_the_order_asked_for():
 
 
 def test_absent_clips_are_named():
-    with pytest.raises(ClipMismatch, match="4 of 5 clips have no row in the label list: p, q, r and 1 more"):
+    with pytest.raises(ClipMismatch, match="4 of 5 clips are not in the label list: p, q, r and 1 more"):
         EXPECTED.rows(["p", "y", "q", "r", "s"])
 
 
@@ -170,7 +170,7 @@ def test_missing_file_wrong_bytes_and_unknown_formats_are_refused(tmp_path):
 def test_matrix_of_another_shape_and_repeated_clips_are_refused():
     with pytest.raises(InputError, match=r"shape \(1, 2\)"):
         LabelTable(("x",), np.ones((1, 2)), ABC)
-    with pytest.raises(InputError, match="'x' stands in rows 0 and 2"):
+    with pytest.raises(InputError, match="'x' is listed in rows 0 and 2"):
         LabelTable(("x", "y", "x"), np.ones((3, 3)), ABC)
     with pytest.raises(UnknownClass):
         LabelTable.from_sets(["x"], [["/m/z"]], ABC)
@@ -200,7 +200,7 @@ def test_skipping_unknown_labels_skips_no_other_fault(tmp_path):
     for text, message in [
         ("clip_id,labels\nx,Elk;\n", ":2: an empty label in 'Elk;'"),
         ("clip_id,labels\nx,Elk\nx,Elk\n", ":3: clip 'x' is listed twice"),
-        ("filename\tlabels\tduration\nx\t7\t1\n", ":2: '7' is no column"),
+        ("filename\tlabels\tduration\nx\t7\t1\n", ":2: '7' is not a column"),
     ]:
         (tmp_path / "l.csv").write_text(text)
         with pytest.raises(InputError, match=message):
@@ -217,10 +217,14 @@ def test_lists_read_as_one_count_what_is_left_out_of_all(tmp_path):
 @pytest.mark.parametrize(
     ("label", "vocabulary", "remedy"),
     [
-        ("/m/05tny_", ABC, "Mend it, give the --vocabulary of the list, or --unknown-labels skip."),  # of two
+        ("/m/05tny_", ABC, "Correct it, give the --vocabulary of the list, or --unknown-labels skip."),  # of two
         ("chirping_birds", ABC, "Use --vocabulary esc50, or --unknown-labels skip."),
         ("/t/dd00001", Vocabulary.load("fsd50k"), "Use --vocabulary audioset, or --unknown-labels skip."),
-        ("Chrip", Vocabulary.load("audioset"), "Mend it, give the --vocabulary of the list, or --unknown-labels skip."),
+        (
+            "Chrip",
+            Vocabulary.load("audioset"),
+            "Correct it, give the --vocabulary of the list, or --unknown-labels skip.",
+        ),
     ],
 )
 def test_unknown_label_names_the_built_in_vocabulary_that_alone_has_it(tmp_path, label, vocabulary, remedy):
@@ -233,7 +237,7 @@ def test_renamed_clips_keep_their_labels():
     renamed = EXPECTED.renamed({"y": "Y", "other": "x"})
     assert renamed.clip_ids == ("-x", "Y", "z")
     assert renamed.label_sets() == EXPECTED.label_sets()
-    with pytest.raises(InputError, match="stands in rows 0 and 1"):
+    with pytest.raises(InputError, match="is listed in rows 0 and 1"):
         EXPECTED.renamed({"y": "-x"})
 
 

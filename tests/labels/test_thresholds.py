@@ -9,18 +9,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.thresholds import (
-    PositiveScores,
-    ThresholdRule,
-    class_thresholds,
-    parse_rule,
-    read_thresholds,
-)
+from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.thresholds import PositiveScores, ThresholdRule, parse_rule, read_thresholds
 from pseudolabel.labels.vocabulary import Vocabulary
 
 # Class 0 is carried by all five clips, class 1 by two, class 2 by none.
 LABELS = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
 SCORES = np.array([[1, 0.5, 1], [0, 8, 1], [0.5, 8, 1], [0.25, 0.25, 1], [0.75, 8, 1]]) / 8
+
+
+def class_thresholds(labels, scores, rule, min_positives=1) -> np.ndarray:
+    """Return the thresholds (K,) of labels and scores (N, K)."""
+    ids = tuple(f"k{k}" for k in range(labels.shape[1]))
+    table = LabelTable([f"c{i}" for i in range(len(labels))], labels, Vocabulary("v", ids, ids, ids))
+    positives = PositiveScores.of(Evidence.match(table, scores))
+    return positives.thresholds(rule, min_positives, table.vocabulary)
 
 
 def brute_percentile(values: list[float], percent: float) -> float:
@@ -105,11 +109,9 @@ def test_bad_rules_are_refused_with_what_is_valid(text, message):
         parse_rule(text)
 
 
-def test_shapes_must_agree_and_min_positives_be_positive():
-    with pytest.raises(InputError, match=r"labels have the shape \(5, 3\), scores \(5, 2\)"):
+def test_shapes_must_agree():
+    with pytest.raises(InputError, match=r"scores have the shape \(5, 2\), labels \(5, 3\)"):
         class_thresholds(LABELS, SCORES[:, :2], "mean")
-    with pytest.raises(InputError, match="at least 1 positive"):
-        class_thresholds(LABELS, SCORES, "mean", min_positives=0)
 
 
 THREE = Vocabulary("three", ("a", "b", "c"), ("A", "B", "C"), ("",) * 3)
@@ -158,7 +160,10 @@ def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
             "class_id,threshold\na,0.5\nb,\na,0.5\n",
             r"t\.csv:4: class 'a' is listed twice, first in line 2\. Keep one",
         ),
-        ("class_id,threshold\na,0.5\nd,0.5\n", r"t\.csv:3: class 'd' is not in the vocabulary 'three' \(3 cl.*\. Mend"),
+        (
+            "class_id,threshold\na,0.5\nd,0.5\n",
+            r"t\.csv:3: class 'd' is not in the vocabulary 'three' \(3.*\. Correct",
+        ),
         (
             "class_id,threshold\na,1.5\n",
             r"t\.csv:2: threshold '1\.5' is not a number from 0 to 1\. Leave it empty for no",
@@ -188,7 +193,7 @@ def test_a_percentile_is_numpys_to_the_last_bit(values, percent):
 def test_a_score_outside_0_and_1_makes_no_threshold(strange):
     labels, scores = np.eye(3, dtype=bool), np.full((3, 3), 0.5)
     scores[1, 1] = strange
-    with pytest.raises(InputError, match=rf"the score {strange:g} is not in \[0, 1\]"):
+    with pytest.raises(InputError, match=rf"c1: the score {strange:g} of class 'k1' is not in \[0, 1\]"):
         class_thresholds(labels, scores, "mean")
     scores[1, 1], scores[0, 1] = 0.5, strange  # no label there
     assert class_thresholds(labels, scores, "mean").tolist() == [0.5] * 3

@@ -125,7 +125,7 @@ def test_vocabulary_may_be_given_by_name_or_file_wherever_one_is_taken(tmp_path,
 @pytest.mark.parametrize("value", [None, 527, ["a"], b"audioset"])
 def test_what_is_no_vocabulary_is_refused_with_the_remedy(tmp_path, value):
     (tmp_path / "l.csv").write_text("clip_id,labels\na,dog\n")
-    with pytest.raises(InputError, match=r"a vocabulary is needed, not .* Give a Vocabulary, its CSV file"):
+    with pytest.raises(InputError, match=r"expected a vocabulary, not .* Give a Vocabulary, its CSV file"):
         LabelTable.read(tmp_path / "l.csv", value)
     with pytest.raises(InputError, match="no vocabulary 'esc5'"):
         LabelTable.read(tmp_path / "l.csv", "esc5")
