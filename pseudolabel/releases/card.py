@@ -23,17 +23,17 @@ DOCUMENTS = {
     "README.md": "this card",
     "croissant.json": "files and tables for machines (Croissant 1.1)",
     "CITATION.cff": "how to cite (Citation File Format 1.2.0)",
-    "LICENSE": "what the labels are under",
-    "LICENSE-ontology": "what the class ids, names and relations of AudioSet are under",
-    "run.json": "all that this card says, and the checksums of what the labels were made from",
+    "LICENSE": "the licence of the labels",
+    "LICENSE-ontology": "the licence of the class ids, names and relations of AudioSet",
+    "run.json": "everything that this card says, and the checksums of what the labels were made from",
     "SHA256SUMS": "checksums of all files but itself",
 }
 FORMS = {
-    "segments.csv": "code for AudioSet takes `segments.csv` in the place of the published segment list",
-    "fsd50k.csv": "code for FSD50K takes `fsd50k.csv` in the place of the ground truth",
-    "esc50.csv": "code for ESC-50 takes `esc50.csv` in the place of the published one; its further column `labels` has "
-    "all categories of a clip (`category` is the published one: code that reads it alone sees no addition)",
-    "psla.json": "code made for PSLA takes `psla.json`",
+    "segments.csv": "code for AudioSet reads `segments.csv` in place of the published segment list",
+    "fsd50k.csv": "code for FSD50K reads `fsd50k.csv` in place of the ground truth",
+    "esc50.csv": "code for ESC-50 reads `esc50.csv` in place of the published list; its extra column `labels` has "
+    "all categories of a clip (`category` is the published one: code that reads only that sees no additions)",
+    "psla.json": "code for PSLA reads `psla.json`",
 }
 TRAINING = {  # options of `train` that a reader asks for first, in words
     "epochs": "epochs",

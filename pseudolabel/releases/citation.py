@@ -171,7 +171,7 @@ def abstract(facts: Facts) -> str:
     return (
         f"Labels of {plural(counts.clips, 'clip')} and {plural(counts.classes, 'class')}: "
         f"the {plural(counts.labels_before, 'label')} of {facts.original} and {counts.added.labels_added:,} that were "
-        "found missing, each with what spoke for it. No label was removed; there are no recordings."
+        "found missing, each with the evidence for it. No label was removed; no recordings are included."
     )
 
 
@@ -184,7 +184,7 @@ def citation(facts: Facts) -> str:
     licence_of(facts.licence)
     text = {
         "cff-version": "1.2.0",
-        "message": "If you use these labels, please cite them and the works that they rest on.",
+        "message": "If you use these labels, please cite them and the works that they build on.",
         "type": "dataset",
         "title": facts.title,
         "abstract": abstract(facts),

@@ -70,12 +70,12 @@ TABLES = (
             Column("class_id", "Id of the added class."),
             Column("error", "What was missing: I (a child), II (a parent or ancestor), I+II (proposed as both)."),
             Column("because", "Ids of the clip's labels that proposed it.", is_array=True, separator=";"),
-            Column("score", "What the teacher answered, 0 to 1; none where it was added by rule.", NUMBER),
+            Column("score", "The teacher's score, 0 to 1; none where the label was added by rule.", NUMBER),
             Column("threshold", "The class's threshold; the score is above it.", NUMBER),
-            Column("probability", "That the label is right, where the rule estimates it.", NUMBER),
+            Column("probability", "The probability that the label is right, where the rule estimates it.", NUMBER),
             Column("round", "1: proposed by the original labels; 2: by those added in round 1, and so on.", WHOLE),
             Column("window_s", "Length in seconds of the window that was the evidence; none: the whole clip.", NUMBER),
-            Column("onset_s", "Where in the clip this window begins, in seconds.", NUMBER),
+            Column("onset_s", "Start of this window in the clip, in seconds.", NUMBER),
         ),
     ),
     Table(
@@ -86,7 +86,9 @@ TABLES = (
         (
             CLASS_ID,
             NAME,
-            Column("threshold", "What a score must be above; none: nothing was added to this class by score.", NUMBER),
+            Column(
+                "threshold", "Scores above it add the label; none: nothing was added by score.", NUMBER
+            ),
             Column("scored_positives", "Clips that carry the class and have a score.", WHOLE),
             Column("reason", "Why the class has no threshold."),
         ),
@@ -99,7 +101,7 @@ TABLES = (
         (
             CLASS_ID,
             NAME,
-            Column("ontology_id", "The node of the AudioSet ontology that the class is; none where it is none."),
+            Column("ontology_id", "The node of the AudioSet ontology for the class; none where there is none."),
             Column("before", "Labels of the class in the original list.", WHOLE),
             Column("added", "Labels added to it.", WHOLE),
             Column("after", "Labels in the enhanced list.", WHOLE),

@@ -164,7 +164,7 @@ def test_the_code_of_the_card_works(make_facts, release_folder, monkeypatch):
             exec(block, names)
     lines = said.getvalue().split("\n")
     assert lines[0] == "3 clips, 4 classes, 5 labels"
-    assert lines[1].startswith("b'clip-1'") and lines[2] == "2 labels taken back, 3 left"
+    assert lines[1].startswith("b'clip-1'") and lines[2] == "2 labels removed, 3 left"
     assert len(blocks) == 6
 
 
@@ -207,7 +207,7 @@ def test_the_code_that_reads_the_targets_works(make_facts, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(reads_targets, names)
-    assert list(names["heard"]) == ["x", "y"] and list(names["scored"]) == ["dog", "cat"]
+    assert list(names["clip_ids"]) == ["x", "y"] and list(names["class_ids"]) == ["dog", "cat"]
     assert np.abs(names["targets"]["scores_clip"] - scores).max() <= 1 / 510
     assert names["targets"]["scores_2s"].shape == (2, 5, 2)
 

@@ -94,7 +94,7 @@ def test_what_hosting_sites_add_is_passed_over(copy, capsys):
 def test_documents_of_another_version_have_true_figures(copy, capsys, name, old, new):
     forge(copy, "0.0.9")
     assert not verdict(copy, capsys)
-    edit(copy / "README.md", "no calibrated probabilities", "not calibrated as probabilities")
+    edit(copy / "README.md", "not calibrated probabilities", "no calibrated probabilities")
     assert "changed: README.md" in verdict(copy, capsys)
     (copy / "SHA256SUMS").write_text(checksums(copy))
     assert "README.md: does not say what run.json says" in verdict(copy, capsys)
