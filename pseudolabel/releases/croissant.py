@@ -86,9 +86,7 @@ TABLES = (
         (
             CLASS_ID,
             NAME,
-            Column(
-                "threshold", "Scores above it add the label; none: nothing was added by score.", NUMBER
-            ),
+            Column("threshold", "Scores above it add the label; none: nothing was added by score.", NUMBER),
             Column("scored_positives", "Clips that carry the class and have a score.", WHOLE),
             Column("reason", "Why the class has no threshold."),
         ),

@@ -20,7 +20,7 @@ from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
 from pseudolabel.layout import LABELS, LEDGER, LEDGER_CSV, MISSING, RUN, SUMMARY, VOCABULARY
 from pseudolabel.records import input_in_role, recorded_input, sha256
-from pseudolabel.releases.bounds import refuse_for_memory
+from pseudolabel.releases.listing import refuse_for_memory
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.tables import read_csv, read_json
 

@@ -26,17 +26,18 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLASSES, CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import sha256
-from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_larger
 from pseudolabel.releases.card import TRAINING, model_card
 from pseudolabel.releases.citation import licence_of, model_licence_text
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import (
     GET_ANEW,
+    LARGEST_TABLE,
     RECORD,
     SUMS,
     checksums,
     list_files,
+    refuse_larger,
     refuse_others,
     values_of_their_kind,
     verify_bytes,

@@ -18,12 +18,20 @@ from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.bounds import LARGEST_TABLE, refuse_for_memory, refuse_larger, refuse_parquet, refuse_unpacked
 from pseudolabel.releases.card import DOCUMENTS
 from pseudolabel.releases.citation import LICENCES
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Facts
-from pseudolabel.releases.listing import GET_ANEW, list_files, refuse_others
+from pseudolabel.releases.listing import (
+    GET_ANEW,
+    LARGEST_TABLE,
+    list_files,
+    refuse_for_memory,
+    refuse_larger,
+    refuse_others,
+    refuse_parquet,
+    refuse_unpacked,
+)
 from pseudolabel.tables import read_csv
 
 PARQUET = "labels.parquet"

@@ -27,9 +27,8 @@ from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.bounds import refuse_parquet, refuse_unpacked
 from pseudolabel.releases.counts import carried, read_threshold_table
-from pseudolabel.releases.listing import GET_ANEW, values_of_their_kind, verify_bytes
+from pseudolabel.releases.listing import GET_ANEW, refuse_parquet, refuse_unpacked, values_of_their_kind, verify_bytes
 from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.stated import verify_facts
