@@ -21,7 +21,7 @@ lowest that reach it (for `enhance --threshold FILE`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -153,36 +153,27 @@ def plan_page(options: PageOptions) -> str:
     return f"would write {out}: a page of {ledger}"
 
 
-@dataclass(frozen=True)
-class PageFiles:
-    """Which files a page is made from, beside the ledger: what options name, else what belongs to the ledger.
+def with_files(options: PageOptions, ledger: Path) -> PageOptions:
+    """Return the options with all files that they leave open: those that belong to the ledger.
 
-    That is what the run.json beside it records, with the same bytes, else what is in the ledger's work folder.
+    These are the inputs that run.json beside it recorded, if unchanged, else files in the ledger's work folder.
+
+    Raises:
+        InputError: the list before the additions was changed or removed.
     """
-
-    labels: Path
-    vocabulary: str | Path
-    clips: Path | None
-    scores: Path | None
-    segments: Path | None
-
-    @classmethod
-    def of(cls, options: PageOptions, ledger: Path) -> PageFiles:
-        """Return the files of a ledger; InputError where the list before the additions was changed or removed."""
-        work, record = cli.home(options, ledger), read_run(ledger.absolute().parent)
-        if origin := input_in_role(record, "ledger"):  # a ledger that was reviewed already
-            record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
-        labels = options.labels or _labels_of(record, work) or cli.beside(options, LABELS, ledger) or work / LABELS
-        scores = options.scores or (_scores_of(record, work) if record else cli.beside(options, SCORES, ledger))
-        clips = options.clips or cli.beside(options, CLIPS, ledger)
-        segments = options.segments or (options.labels if _is_segment_list(options) else None)
-        return cls(
-            labels=labels,
-            vocabulary=cli.vocabulary_source(options, ledger, options.labels),
-            clips=cli.default_file(options, clips, CLIPS, ledger, what="sound"),
-            scores=scores,
-            segments=segments,
-        )
+    work, record = cli.home(options, ledger), read_run(ledger.absolute().parent)
+    if origin := input_in_role(record, "ledger"):  # a ledger that was reviewed already
+        record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
+    labels, scores = cli.beside(options, LABELS, ledger), cli.beside(options, SCORES, ledger)
+    clips = options.clips or cli.beside(options, CLIPS, ledger)
+    return replace(
+        options,
+        labels=options.labels or _labels_of(record, work) or labels or work / LABELS,
+        vocabulary=str(cli.vocabulary_source(options, ledger, options.labels)),
+        clips=cli.default_file(options, clips, CLIPS, ledger, what="sound"),
+        scores=options.scores or (_scores_of(record, work) if record else scores),
+        segments=options.segments or (options.labels if _is_segment_list(options) else None),
+    )
 
 
 def _labels_of(record: dict, work: Path) -> Path | None:
@@ -213,8 +204,8 @@ def _is_segment_list(options: PageOptions) -> bool:
 def _make_page(options: PageOptions, out: Path) -> None:
     path, inputs = options.ledger or _only_ledger(options.work), Inputs()
     ledger = read_ledger(inputs.read(path, "ledger"), NAMED)
-    files = PageFiles.of(options, path)
-    refuse_input_as_output(out, [path, *vars(files).values()])
+    files = with_files(options, path)
+    refuse_input_as_output(out, [path, files.labels, files.vocabulary, files.clips, files.scores, files.segments])
     vocabulary = Vocabulary.load(inputs.read(files.vocabulary))
     ontology = Ontology.load(inputs.read(options.ontology or table_path("audioset.csv")))
     labels = cli.read_labels(options, inputs.read(files.labels), vocabulary, own=options.labels is None)
@@ -222,7 +213,7 @@ def _make_page(options: PageOptions, out: Path) -> None:
     sample = draw_sample(ledger, inputs.sha256[str(path)], labels, ontology, options)
     for read in (files.clips, files.scores, files.segments):
         inputs.read(read)
-    sources = _sources(files, labels, sample, options)
+    sources = _sources(files, labels, sample)
     with whole_folder(out, options.overwrite, "review") as folder:
         write_page(folder, sample, sources)
         if options.label_studio:
@@ -261,7 +252,7 @@ def draw_sample(
     return make_sample(shuffled(items, seed), ledger_sha256, drawn.strata, options.blind, edges, seed)
 
 
-def _sources(files: PageFiles, labels: LabelTable, sample: Sample, options: PageOptions) -> PageSources:
+def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSources:
     """Return what the page shows; InputError where sound, scores and ledger do not belong together."""
     from pseudolabel.labels.readers import read_segments
     from pseudolabel.verification import compare_windows, refuse_late_onsets
@@ -275,7 +266,7 @@ def _sources(files: PageFiles, labels: LabelTable, sample: Sample, options: Page
         if scores is not None:
             compare_windows(scores, clips)
     seconds = {clip_id: (float(start), float(end)) for clip_id, (start, end) in segments}
-    return PageSources(labels.vocabulary, labels, clips, scores, seconds, options.embed, options.title)
+    return PageSources(labels.vocabulary, labels, clips, scores, seconds, files.embed, files.title)
 
 
 def _only_ledger(work: Path) -> Path:
