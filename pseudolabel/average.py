@@ -23,7 +23,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.models import CONFIG, WEIGHTS
+from pseudolabel.layout import CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
@@ -31,7 +31,7 @@ from pseudolabel.records import Inputs, run_record, sha256, write_run_record
 from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen
+from pseudolabel.training.out_of_fold import read_seen
 from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
 
 

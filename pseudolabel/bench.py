@@ -37,7 +37,7 @@ from pseudolabel.cli import choose_device, import_torch, vocabulary_source
 from pseudolabel.command import Command, run_command
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models import check_name
+from pseudolabel.models.networks import find_network
 from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign_file
 from pseudolabel.plan_checks import check_device, check_vocabulary
@@ -69,7 +69,7 @@ class LabelsBenchOptions(BenchOptions):
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     share: float = option(
         0.373,
-        "labels that 25p adds for each given one, by which scores are drawn; the default is PSLA's on AudioSet: 0.373",
+        "labels that 25p adds for each given one, by which scores are drawn; default: 0.373, PSLA's on AudioSet",
         NON_NEGATIVE,
     )
 
@@ -162,7 +162,7 @@ def plan(name: str, options: BenchOptions) -> str:
         check_vocabulary(vocabulary_source(options))
     if isinstance(options, ModelBenchOptions):
         for network in (*options.models, *getattr(options, "teachers", ())):
-            check_name(network)
+            find_network(network)
         check_device(options.device)
     dry_run.refuse_output(path, options.overwrite, lambda: refuse_foreign_file(path, options.overwrite, *REPORT))
     return f"would write {path}: the benchmark {name}"

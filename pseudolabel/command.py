@@ -25,6 +25,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
         if how.group not in groups:
             groups[how.group] = parser.add_argument_group(how.group)
         said: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each, how), **_argument(hint, how)}
+        if "." in name and said.get("action") != "store_true" and not how.choices:
+            said.setdefault("metavar", each.name.upper())
         if how.positional:
             groups[how.group].add_argument(name, **said)
             continue
@@ -45,7 +47,7 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
         if len(inner) == 1 and get_origin(hint) is not tuple:
             hint = inner[0]
         how = replace(how, group=how.group or group)
-        if is_dataclass(hint):
+        if is_dataclass(hint) and not how.parse:
             yield from _declared(hint, f"{above}{each.name}.", how.group)
         else:
             yield f"{above}{each.name}", each, how, hint
@@ -54,7 +56,7 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
 def _help(each: Any, how: Option) -> str:
     """Return the help text of an option; its default is added where the text does not give it."""
     default = each.default
-    if "default" in how.help or default in (MISSING, None, False, "") or default == ():
+    if "default:" in how.help or default in (MISSING, None, "", ()) or default is False:
         return how.help.replace("%", "%%")
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{how.help} (default: {shown})".strip().replace("%", "%%")

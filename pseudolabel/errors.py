@@ -53,6 +53,12 @@ def first_few(values: Iterable[object], limit: int = 3) -> str:
     return ", ".join(values[:limit]) + more
 
 
+def nearest_or_all(value: str, known: Iterable[str]) -> str:
+    """Return a remedy: the known name that looks most like `value`, else all of them."""
+    close = nearest(value, known := list(known))
+    return f"Nearest: {close}." if close else f"Known: {', '.join(known)}."
+
+
 def nearest(value: str, known: Iterable[str]) -> str:
     """Return the known name that looks most like `value`, or an empty string."""
     matches = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)

@@ -49,7 +49,7 @@ class Option:
     """How a field becomes a command-line option.
 
     Args:
-        help: what it means; its default is added where the text does not say "default".
+        help: what it means; its default is added where the text does not say "default:".
         choices: the values that it may have, each of several.
         parse: makes a value of text where the type alone does not, and raises ValueError with the rule.
         flag: its name where that is not the field's: `--list`; several are separated by spaces.

@@ -13,7 +13,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import ledger_pieces
 from pseudolabel.labels.readers import read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models import CONFIG
+from pseudolabel.layout import CONFIG
 from pseudolabel.ownership import readable_object
 from pseudolabel.stores import KeyedByClip, store_contents, whole_number
 

@@ -42,7 +42,7 @@ from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLIPS, CONFIG, RUNS, SCORES, SEEN_CLIPS, TEACHER, WEIGHTS
-from pseudolabel.models import PRECISIONS
+from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import COUNT, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import readable_object, refuse_input_as_output
 from pseudolabel.plan_checks import check_device, check_vocabulary, classes_of_runs, other_sample_rate, sample_rate_of
@@ -244,7 +244,7 @@ def describe_models(runs: Sequence[Path], taggers: list, chosen: Chosen) -> dict
 
 def describe_scoring(options: ScoreOptions, taggers: list, device) -> dict[str, object]:
     """Return the store's attributes about what else decides the last bits of scores."""
-    from pseudolabel.models.precision import precision_on
+    from pseudolabel.training.scoring import precision_on
 
     own = [precision_on(device, options.precision or tagger.config["precision"]) for tagger in taggers]
     return {
@@ -292,7 +292,7 @@ def join_blocks(
     inputs: Inputs,
 ) -> None:
     """Join the blocks to the store, and print what was done."""
-    from pseudolabel.training.score_blocks import merge
+    from pseudolabel.training.score_blocks import merged_blocks
 
     blocks.await_all()
     record = {
@@ -309,7 +309,7 @@ def join_blocks(
         rows = [(clip_id, "no audio") for clip_id in chosen.missing]
         write_beside(out, {**record, "tables_crc32": crc32}, ("clip_id", "reason"), rows)
 
-    write_scores(out, layout, merge(blocks, layout.shapes), attributes, options.overwrite, beside)
+    write_scores(out, layout, merged_blocks(blocks, layout.shapes), attributes, options.overwrite, beside)
     blocks.remove()
     notes = [f"{len(chosen.missing)} listed clips have no audio"]
     shortest = min((window for window in options.windows if window != CLIP), default=0)

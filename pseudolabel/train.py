@@ -3,10 +3,11 @@
     python -m pseudolabel.train --row teacher --labels work/labels.csv
     python -m pseudolabel.train --row teacher --fold 1/5                   # leaves the first of five folds out
     python -m pseudolabel.train --row psl_2s --targets work/scores.h5 --window 2s --list work/balanced.csv
+    python -m pseudolabel.train import audio_model_wa.pth                  # a published model (train import --help)
 
     torchrun --nproc-per-node=2 -m pseudolabel.train --row teacher         # several processes, GPUs or machines
 
-One line an evaluation stands in RUN/history.csv. Killed and run again with the same command, training goes on after the
+RUN/history.csv has one line an evaluation. Killed and run again with the same command, training continues after the
 last checkpoint: the end of an epoch, or with --checkpoint-every a step within. The run folder holds model.safetensors
 and config.json (enough to use the model), train_clips.csv (which clips it saw), history.csv, learning_curve.png,
 run.json, checkpoints/. A validation list that shares clips with the evaluation list is refused.
@@ -14,162 +15,151 @@ run.json, checkpoints/. A validation list that shares clips with the evaluation 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from pseudolabel import cli
+from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import whole_file, write_csv
-from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.frontend_options import KaldiFbankOptions, LogMelOptions, front_end_options
 from pseudolabel.blocks import only_run
-from pseudolabel.errors import InputError
+from pseudolabel.command import Command, run_command
+from pseudolabel.errors import InputError, nearest_or_all
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.ownership import refuse_input_as_output
+from pseudolabel.layout import CLIP_ID, CONFIG, MISSING, RUN, RUNS, SEEN_CLIPS, TEACHER, WEIGHTS
+from pseudolabel.models.networks import network_options, with_published_front_end
+from pseudolabel.ownership import output_exists, refuse_input_as_output
+from pseudolabel.plan_checks import check_device, check_vocabulary, sample_rate_of
 from pseudolabel.records import run_record
 from pseudolabel.reports.figures import CURVE, learning_curve
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import window_name
-from pseudolabel.train_material import (
-    Sources,
-    TrainingList,
-    find_sources,
-    leave_fold_out,
-    training_examples,
-    training_list,
-    validation_set,
-)
-from pseudolabel.train_options import (
-    build_parser,
-    check_together,
-    front_end_of,
-    options_of_a_model,
-    refuse_without_validation,
-    train_options,
-)
-from pseudolabel.train_plan import plan_training
+from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.train_import import ImportOptions, import_model, plan_import
+from pseudolabel.train_material import Material, Sources, TrainingList, find_sources, refuse_absent_classes
+from pseudolabel.train_options import RunOptions, options_of_a_model
 from pseudolabel.training.distributed import Ranks
-from pseudolabel.training.out_of_fold import SEEN_CLIPS
-from pseudolabel.training.run_folder import claim, refuse_finished, write_record
+from pseudolabel.training.options import LAST, MEAN_OF_LAST, METRICS
+from pseudolabel.training.run_folder import claim, not_a_run, not_begun, refuse_finished, write_record
+
+FRONT_END = {field.name for options in (LogMelOptions, KaldiFbankOptions) for field in fields(options)} | {"name"}
 
 
-def new_tagger(args: argparse.Namespace, sources: Sources, vocabulary: Vocabulary, sample_rate: int, window_s: float):
+def run_folder(options: RunOptions) -> Path:
+    """Return the run folder to write."""
+    name = options.row if options.row == TEACHER else f"{options.row}-seed{options.train.seed}"
+    run = f"{name}-{options.fold.name}" if options.fold else name
+    named = options.labels, options.clips, options.targets, options.list, options.mask
+    return cli.default_output(options, f"{RUNS}/{run}", *named)
+
+
+def train(options: RunOptions) -> None:
+    """Make the run folder; under torchrun by several processes."""
+    folder, sources = run_folder(options), find_sources(options)
+    refuse_input_as_output(folder, sources.paths.values())
+    if not options.overwrite:
+        refuse_finished(folder)
+    ranks = Ranks.from_environment()
+    with ranks.joined(on_gpu=ranks.size > 1 and _device(options, ranks).type == "cuda"):
+        _train_together(options, sources, folder, ranks)
+
+
+def _device(options: RunOptions, ranks: Ranks):
+    return cli.choose_device(ranks.device_name(options.device), options.threads)
+
+
+def _train_together(options: RunOptions, sources: Sources, folder: Path, ranks: Ranks) -> None:
+    """Do what one process of a run does; the leading one writes."""
+    material = Material.open(options, sources)
+    listed = material.training_list()
+    chosen = material.without_fold(listed) if options.fold else listed
+    trainer = _trainer(material, chosen, folder, ranks)
+    with only_run(folder) if ranks.leads else contextlib.nullcontext():
+        if ranks.leads:
+            trainer.on_row = tensorboard(folder) if options.tensorboard else None
+            claim(folder, options.overwrite, trainer.settings)
+        ranks.from_leader(np.zeros(1))  # the folder is there
+        started = time.monotonic()
+        trainer.run()
+        if ranks.leads:
+            _write_run(material, folder, trainer, chosen, time.monotonic() - started)
+    if options.fold and ranks.leads:
+        n_listed = len(listed.rows)
+        print(f"fold {options.fold}: {n_listed - len(chosen.rows)} of {n_listed} clips were left out")
+
+
+def _trainer(material: Material, chosen: TrainingList, folder: Path, ranks: Ranks):
+    """Return the training loop, with nothing written yet."""
+    options, device = material.options, _device(material.options, ranks)
+    examples = material.examples(chosen)
+    validation = material.validation(chosen)
+    options.refuse_without_validation(validation is not None)
+    tagger = new_tagger(material, examples.length / material.clips.sample_rate, ranks)
+    from pseudolabel.training.loop import Trainer
+    from pseudolabel.training.losses import inverse_weights
+
+    drawn = {"sampling": options.sampling.rule, "beta": options.sampling.beta, "crop": options.sampling.crop}
+    same = {name: getattr(options, name) for name in ("threads", "alpha", "class_weights")}
+    settings = {  # another command does not continue an unfinished run
+        "config": tagger.config,
+        "pretrained": bool(options.pretrained),
+        "inputs": material.sources.checksums(),
+        "window": window_name(options.window),
+        "clips": len(chosen.rows),
+        "fold": options.fold and f"{options.fold}{' stratified' if options.stratify else ''}",
+        **drawn,
+        **same,
+    }
+    weights = inverse_weights(chosen.labels.matrix) if options.class_weights == "inverse" else None
+    return Trainer(tagger, examples, options.train, device, folder, validation, settings, ranks, weights)
+
+
+def new_tagger(material: Material, window_s: float, ranks: Ranks):
     """Return the model to train; its random weights follow from --seed, the others from --pretrained."""
     import torch
 
     from pseudolabel.models.files import start_from
     from pseudolabel.models.tagger import build_tagger
 
-    torch.manual_seed(args.seed)
+    options, sources, vocabulary = material.options, material.sources, material.vocabulary
+    torch.manual_seed(options.train.seed)
     for role in sources.paths:
         if role.startswith("pretrained"):
             sources.read(role)
-    run = Path(args.pretrained) if args.pretrained and Path(args.pretrained).is_dir() else None
+    run = Path(options.pretrained) if options.pretrained and Path(options.pretrained).is_dir() else None
     with options_of_a_model():
-        front_end, line = front_end_of(args, sample_rate)
+        front_end, line = options.front_end_at(material.clips.sample_rate)
         config = {
-            "name": args.model, "class_ids": vocabulary.class_ids, "class_names": vocabulary.names,
-            "options": dict(args.model_options), "front_end": front_end,
-            "window_s": window_s, "fill": args.fill, "min_frames": args.min_frames,
-            "precision": "float32" if args.precision == "float32" else None,
-        }  # fmt: skip
-        tagger = build_tagger(config, **({"pretrained": args.pretrained} if args.pretrained and not run else {}))
-    started = start_from(tagger, run) if run else args.pretrained and f"starts from {args.pretrained}"
-    if Ranks.from_environment().leads:
+            "name": options.model,
+            "class_ids": vocabulary.class_ids,
+            "class_names": vocabulary.names,
+            "options": dict(options.model_options),
+            "front_end": front_end,
+            "window_s": window_s,
+            "fill": options.fill,
+            "min_frames": options.min_frames,
+            "precision": "float32" if options.train.precision == "float32" else None,
+        }
+        tagger = build_tagger(config, **({"pretrained": options.pretrained} if options.pretrained and not run else {}))
+    started = start_from(tagger, run) if run else options.pretrained and f"starts from {options.pretrained}"
+    if ranks.leads:
         for said in filter(None, (line, started)):
             print(said)
     return tagger
 
 
-def run_folder(args: argparse.Namespace) -> Path:
-    """Return where the run goes."""
-    name = args.row if args.row == "teacher" else f"{args.row}-seed{args.seed}"
-    run = f"{name}-{args.fold.name}" if args.fold else name
-    return cli.default_output(args, f"runs/{run}", args.labels, args.clips, args.targets, args.list, args.mask)
-
-
-def train(args: argparse.Namespace) -> None:
-    """Make the run folder; under torchrun by several processes."""
-    check_together(args)
-    folder, sources = run_folder(args), find_sources(args)
-    refuse_input_as_output(folder, sources.paths.values())
-    if not args.overwrite:
-        refuse_finished(folder)
-    ranks = Ranks.from_environment()
-    several = ranks.size > 1
-    with ranks.joined(
-        on_gpu=several and cli.choose_device(ranks.device_name(args.device), args.threads).type == "cuda"
-    ):
-        train_together(args, sources, folder, ranks)
-
-
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of the run folder, after checking what can be known."""
-    check_together(args)
-    folder, sources = run_folder(args), find_sources(args)
-    refuse_input_as_output(folder, sources.paths.values())
-    return plan_training(args, folder, sources.paths)
-
-
-def train_together(args: argparse.Namespace, sources: Sources, folder: Path, ranks: Ranks) -> None:
-    """Do what one process of a run does; the leading one writes."""
-    vocabulary = Vocabulary.load(sources.read("vocabulary"))
-    clips = ClipStore.open(sources.read("clips"))
-    scores = ScoreStore.open(sources.read("targets")) if args.targets else None
-    chosen = training_list(args, sources, vocabulary, clips, scores)
-    n_listed = len(chosen.rows)
-    if args.fold:
-        chosen = leave_fold_out(args, chosen, clips)
-    trainer = new_trainer(args, sources, folder, ranks, vocabulary, clips, scores, chosen)
-    with only_run(folder) if ranks.leads else contextlib.nullcontext():
-        if ranks.leads:
-            trainer.on_row = tensorboard(folder) if args.tensorboard else None
-            claim(folder, args.overwrite, trainer.settings)
-        ranks.from_leader(np.zeros(1))  # the folder is there
-        started = time.monotonic()
-        trainer.run()
-        if ranks.leads:
-            write_run(args, folder, trainer, chosen, sources, time.monotonic() - started)
-    if args.fold and ranks.leads:
-        print(f"fold {args.fold}: {n_listed - len(chosen.rows)} of {n_listed} clips were left out")
-
-
-def new_trainer(args, sources: Sources, folder: Path, ranks: Ranks, vocabulary, clips, scores, chosen: TrainingList):
-    """Return the training loop, with nothing written yet."""
-    device = cli.choose_device(ranks.device_name(args.device), args.threads)
-    examples = training_examples(args, sources, vocabulary, chosen, clips, scores)
-    validation = validation_set(args, sources, vocabulary, clips, chosen)
-    refuse_without_validation(args, validation is not None)
-    tagger = new_tagger(args, sources, vocabulary, clips.sample_rate, examples.length / clips.sample_rate)
-    from pseudolabel.training.loop import Trainer
-    from pseudolabel.training.losses import inverse_weights
-
-    settings = {
-        "config": tagger.config, "threads": args.threads,
-        "pretrained": bool(args.pretrained), "inputs": sources.checksums(),
-        "window": window_name(args.window), "crop": args.crop, "alpha": args.alpha, "sampling": args.sampling,
-        "beta": args.beta, "class_weights": args.class_weights, "clips": len(chosen.rows), "compile": args.compile,
-        "fold": args.fold and f"{args.fold}{' stratified' if args.stratify else ''}",
-    }  # fmt: skip
-    weights = inverse_weights(chosen.labels.matrix) if args.class_weights == "inverse" else None
-    return Trainer(
-        tagger, examples, train_options(args), device, folder, validation, settings, ranks, weights,
-        args.keep_checkpoints, args.checkpoint_every, args.compile,
-    )  # fmt: skip
-
-
 def tensorboard(folder: Path) -> Callable[[dict], None]:
-    """Return what writes a row of the history for TensorBoard."""
+    """Return a function that writes a row of the history for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError(
-            "TensorBoard is not installed", "--tensorboard", "pip install pseudolabel[tensorboard]"
-        ) from error
+        remedy = "pip install pseudolabel[tensorboard]"
+        raise InputError("TensorBoard is not installed", "--tensorboard", remedy) from error
 
     def write(row: dict) -> None:
         with SummaryWriter(str(folder / "tensorboard"), purge_step=row["step"]) as writer:
@@ -180,52 +170,131 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
     return write
 
 
-def write_run(args, folder: Path, trainer, chosen: TrainingList, sources: Sources, elapsed_s: float) -> None:
+def _write_run(material: Material, folder: Path, trainer, chosen: TrainingList, elapsed_s: float) -> None:
     """Write what a finished run leaves; run.json comes last and says that it is finished."""
-    from pseudolabel.models import n_parameters, save_model
-    from pseudolabel.training.selection import LAST, MEAN_OF_LAST, METRICS
+    from pseudolabel.models import save_model
 
     save_model(folder, trainer.evaluated)
-    clip_ids = chosen.labels.clip_ids
-    write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip_id,) for clip_id in clip_ids])
-    write_csv(folder / "missing.csv", ("clip_id", "reason"), chosen.missing)
-    n_all, n_learnable = (n_parameters(trainer.evaluated.network, learnable) for learnable in (False, True))
-    history, column = trainer.history, METRICS[args.metric]
-    seconds = sum(row["seconds"] for row in history)
+    write_csv(folder / SEEN_CLIPS, (CLIP_ID,), [(clip_id,) for clip_id in chosen.labels.clip_ids])
+    write_csv(folder / MISSING, (CLIP_ID, "reason"), chosen.missing)
+    record = _record(material, trainer, chosen)
+    with whole_file(folder / CURVE) as temporary:
+        temporary.write_bytes(learning_curve(trainer.history, record["selected_step"]).png)
+    write_record(folder, record)
+    score = ""
+    if record["validation_map"] is not None:
+        score = f", validation mAP {record['validation_map']:.3f} (against its given labels)"
+    print(
+        f"wrote {folder}: {material.options.model}, {record['n_parameters'] / 1e6:.2f} M parameters, "
+        f"{len(chosen.rows)} clips, epoch {record['selected_epoch']} of {trainer.history[-1]['epoch']}{score}, "
+        f"{elapsed_s:.0f} s"
+    )
+    if chosen.missing:
+        print(f"{len(chosen.missing)} listed clips could not be used: {folder / MISSING}", file=sys.stderr)
+
+
+def _record(material: Material, trainer, chosen: TrainingList) -> dict[str, object]:
+    """Return what run.json says."""
+    from pseudolabel.models.networks import n_parameters
+
+    options, history, network = material.options, trainer.history, trainer.evaluated.network
+    column = METRICS[options.train.metric]
     evaluated = [row for row in history if row[column] != ""]
-    chosen_row = evaluated[trainer.selection.best] if args.select == "best" else history[-1]
-    record = {
-        "row": f"{args.row}-{args.fold.name}" if args.fold else args.row,  # a table takes no two folds for two seeds
-        "seed": args.seed,
-        "fold": args.fold and str(args.fold),
-        "n_parameters": n_all,
-        "n_learnable_parameters": n_learnable,
-        "n_train_clips": len(clip_ids),
+    selected = evaluated[trainer.selection.best] if options.train.select == "best" else history[-1]
+    return {
+        "row": f"{options.row}-{options.fold.name}" if options.fold else options.row,  # two folds are not two seeds
+        "seed": options.train.seed,
+        "fold": options.fold and str(options.fold),
+        "n_parameters": n_parameters(network),
+        "n_learnable_parameters": n_parameters(network, learnable=True),
+        "n_train_clips": len(chosen.rows),
         "clips_under_another_id": len(chosen.aliases),
         "labels_left_out": chosen.left_out,
         "n_train_pieces": trainer.examples.n_pieces,
         "pieces_an_epoch": len(trainer.examples),
         "processes": trainer.ranks.size,
-        "train_seconds": round(seconds, 1),
-        "selected_epoch": chosen_row["epoch"],
-        "selected_step": chosen_row["step"],
-        **{name: chosen_row[name] if evaluated else None for name in METRICS.values()},
+        "train_seconds": round(sum(row["seconds"] for row in history), 1),
+        "selected_epoch": selected["epoch"],
+        "selected_step": selected["step"],
+        **{name: selected[name] if evaluated else None for name in METRICS.values()},
         MEAN_OF_LAST: round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6) if evaluated else None,
-        **run_record("train", vars(args), sources.inputs, args.seed),
+        **run_record("train", options.recorded(), material.sources.inputs, options.train.seed),
     }
-    with whole_file(folder / CURVE) as temporary:
-        temporary.write_bytes(learning_curve(history, chosen_row["step"]).png)
-    write_record(folder, record)
-    score = f", validation mAP {record['validation_map']:.3f} (against its given labels)" if evaluated else ""
-    print(f"wrote {folder}: {args.model}, {n_all / 1e6:.2f} M parameters, {len(clip_ids)} clips, "
-          f"epoch {chosen_row['epoch']} of {history[-1]['epoch']}{score}, {elapsed_s:.0f} s")  # fmt: skip
-    if chosen.missing:
-        print(f"{len(chosen.missing)} listed clips could not be used: {folder / 'missing.csv'}", file=sys.stderr)
+
+
+# ---- what of a training can be checked before anything is loaded or written -------------------------------------
+
+
+def plan(options: RunOptions) -> str:
+    """Return what a dry run says of the run folder, after checking what can be known."""
+    folder, paths = run_folder(options), find_sources(options).paths
+    refuse_input_as_output(folder, paths.values())
+    dry_run.refuse_absent(*(path for role, path in paths.items() if role != "vocabulary" and str(path) != "imagenet"))
+    check_vocabulary(paths["vocabulary"])
+    options.refuse_without_validation("validation" in paths)
+    sample_rate = sample_rate_of(Path(paths["clips"]))
+    if options.front_end and os.path.exists(paths["clips"]):
+        with options_of_a_model():
+            front_end, _ = options.front_end_at(sample_rate)
+            front_end_options(with_published_front_end(options.model, front_end))
+    _check_model(options)
+    if options.targets:
+        _check_targets(options, paths["vocabulary"])
+    if options.tensorboard:
+        dry_run.check_packages("--tensorboard", "tensorboard", "tensorboard")
+    check_device(options.device, options.threads)
+    _check_folder(folder, options.overwrite)
+    epochs, kept = options.train.epochs, options.train.keep_checkpoints
+    dry_run.promise(folder, WEIGHTS, CONFIG, RUN, SEEN_CLIPS, epochs=epochs, kept=kept)
+    learnt = f"{options.targets} ({window_name(options.window)})" if options.targets else paths["labels"]
+    steps = f"up to {epochs} epochs of {options.train.batch_size} a step"
+    return f"would write {folder}: {options.model}, {steps}, from {learnt}"
+
+
+def _check_model(options: RunOptions) -> None:
+    known = network_options(options.model)
+    given = [("--model-options", name, known) for name, _ in options.model_options]
+    given += [("--front-end", name, FRONT_END) for name, _ in options.front_end]
+    for option, name, names in given:
+        if name not in names:
+            raise InputError(f"unknown option {name!r}", option, nearest_or_all(name, sorted(names)))
+    is_run = options.pretrained and dry_run.there(Path(options.pretrained) / CONFIG)
+    if options.pretrained and not is_run and "pretrained" not in known:
+        raise InputError(f"{options.model} takes no weights from elsewhere", "--pretrained", "Give a run folder of it.")
+
+
+def _check_targets(options: RunOptions, vocabulary: str | Path) -> None:
+    promised = dry_run.promised(options.targets)
+    scales, classes = promised.get("scales"), promised.get("classes")
+    if scales is None:
+        return ScoreStore.open(options.targets).refuse_without(options.window, "--window")
+    if classes and (os.path.exists(vocabulary) or not dry_run.there(vocabulary)):
+        refuse_absent_classes(Vocabulary.load(vocabulary), classes, options.targets)
+    if options.window not in scales and not (options.window == CLIP and 10.0 in scales):
+        names = ", ".join(map(window_name, scales))
+        message = f"will have no scores_{window_name(options.window)}"
+        raise InputError(message, options.targets, f"Give --window: {names}.")
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if not os.path.lexists(folder):
+        return
+    if (folder / RUN).exists() and not overwrite:
+        raise output_exists(folder)
+    reason = not_a_run(folder) if overwrite else not_begun(folder)
+    if reason:
+        raise InputError(f"{reason}, so nothing is written there", folder, "Give another --out.")
+
+
+COMMANDS = {
+    "model": Command(RunOptions, train, plan),
+    "import": Command(ImportOptions, import_model, plan_import),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return cli.run_verb(build_parser(__doc__), train, argv, plan)
+    return run_command("train", __doc__, COMMANDS, argv)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@
 #
 # An annotator that is there already takes the place of step 3's, where WORK holds its run folder and nothing else:
 #
-#   python -m pseudolabel.models.published mobilenetv2_mAP40_53.pt --out work-paper/runs/teacher
+#   python -m pseudolabel.train import mobilenetv2_mAP40_53.pt --work work-paper
 #   SCALE=paper DATA=audioset WORK=work-paper bash recipes/psl_2s.sh
 #
 # SCALE=paper chooses the students' weights by clips that nobody is trained on. Where DATA has no validation.csv (AudioSet

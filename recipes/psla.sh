@@ -3,7 +3,7 @@
 #   MODEL       network (efficientnet_b2, 13.64 M; at SCALE=tiny mobilenetv2 of a quarter's width)
 #   PRETRAINED  where it starts: imagenet, or a file of weights (imagenet; at SCALE=tiny nothing)
 #   TEACHER_RUN run folder of a teacher that is there, in recipes with a teacher (none: it is trained, unless WORK holds
-#               runs/teacher and nothing else, as models.published --out WORK/runs/teacher leaves it)
+#               runs/teacher and nothing else, as train import --work WORK leaves it)
 # shellcheck shell=bash disable=SC2034,SC2154  # names that the recipe sets, or that it reads
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -5,7 +5,7 @@
 #   PUBLISHED=audio_model_wa.pth DATA=audioset bash recipes/published_teacher.sh
 #   bash recipes/published_teacher.sh                       SCALE=tiny: weights drawn at random, half a minute
 #
-# 1. convert    the file to a run folder: class ids, front end, padding and fill as its program has them (models/published)
+# 1. convert    the file to a run folder: class ids, front end, padding and fill as its program has them (train import)
 # 2. corpus     DATA's lists and audio in one file, or simulated scenes
 # 3. score      LIST's clips: whole, and in windows of 10, 5 and 2 s, which students learn from (train --targets)
 # 4. enhance    at the mean (PSLA's) and at the 25th percentile; and as PSLA's published code does it
@@ -47,7 +47,7 @@ if [ -z "$PUBLISHED" ]; then
     PUBLISHED=$WORK/random_weights.pt
     made random_weights.pt random_weights.py --seed "$SEED" --out "$PUBLISHED"
 fi
-made runs/teacher models.published "$(as_path "$PUBLISHED")" --out "$WORK/runs/teacher" ${SHA256:+--sha256 "$SHA256"}
+made runs/teacher train import "$(as_path "$PUBLISHED")" --out "$WORK/runs/teacher" ${SHA256:+--sha256 "$SHA256"}
 step scores.h5 score --list "$list" --threads "$threads"
 for rule in "${rules[@]}"; do
     step "enhanced-$rule" enhance --labels "$list" --threshold "$rule"

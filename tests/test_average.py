@@ -24,7 +24,7 @@ from pseudolabel.reports.answers import read_run
 from pseudolabel.reports.rows import rows_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
-from pseudolabel.training.checkpoints import checkpoint_path, read_checkpoint
+from pseudolabel.training.run_folder import checkpoint_path, read_checkpoint
 
 MODEL = ("--model-options", "width=.1", "last_channels=32", "input_norm=batch", "--front-end", "hop_s=.04")
 TRAINING = ("--threads", "1", "--clip-seconds", "2", "--batch-size", "4", "--learning-rate", ".02")

@@ -40,7 +40,7 @@ BY_HAND = {
     "python -m pseudolabel.bench": "tests/benchmarks runs each with few clips",
     "python -m pseudolabel.average weights": "tests/test_average.py runs it; this one needs 30 epochs",
     "python -m pseudolabel.evaluate combine": "tests/test_evaluate.py runs it on evaluated folders",
-    "python -m pseudolabel.models.published": "tests/models/test_published.py runs it on files as they were published",
+    "python -m pseudolabel.train import": "tests/models/test_published.py runs it on files as they were published",
     "python recipes/ontology_tables.py": "tests/test_ontology_tables.py runs it on files as they were published",
 }
 IN_TEXT = r"(?:[A-Z_]+=\S+ )*(?:python -m pseudolabel|python (?:recipes|tests)/|bash recipes/|pip install |cd )"

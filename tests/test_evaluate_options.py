@@ -21,7 +21,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import run_record, write_run_record
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.training.selection import MEAN_OF_LAST
+from pseudolabel.training.options import MEAN_OF_LAST
 
 CLASSES = ("/m/a", "/m/b", "/m/c", "/m/d")
 VOCABULARY = Vocabulary("toy", CLASSES, ("Animal", "Dog", "Rain", "Wind"), CLASSES)

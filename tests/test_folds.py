@@ -176,7 +176,7 @@ def test_clips_that_several_runs_did_not_see_get_their_mean(work, runs, expected
 def test_clips_that_every_run_saw_are_refused(work, runs, tmp_path, capsys):
     left_out = sorted(set(CLIP_IDS) - clips_of(runs[2]))
     said = refused(capsys, score, work, tmp_path / "scores.h5", "--folds", *runs[:2])
-    assert "--folds: every one of 2 runs" in said and f"{', '.join(left_out[:3])} and 1 more" in said
+    assert "--folds: each of 2 runs" in said and f"{', '.join(left_out[:3])} and 1 more" in said
     assert not list(tmp_path.glob("scores*"))
     (tmp_path / "list.csv").write_text("clip_id,labels\n" + "".join(
         f"{clip},\n" for clip in CLIP_IDS if clip not in left_out))  # fmt: skip

@@ -8,19 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.corpus.annotator import AnnotatorOptions
 from pseudolabel.corpus.scenes import SceneOptions
 from pseudolabel.errors import InputError
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.options import check_types
 from pseudolabel.simulate import SimulateOptions
-from pseudolabel.training.loop import TrainOptions
-from pseudolabel.training.schedule import Schedule
+from pseudolabel.training.options import AugmentOptions, SamplingOptions, Schedule, TrainOptions
 
 CLASSES = (
-    EnhanceOptions, SimulateOptions, SceneOptions, AnnotatorOptions, TrainOptions, AugmentOptions, Schedule,
-)  # fmt: skip
+    *(EnhanceOptions, SimulateOptions, SceneOptions, AnnotatorOptions),
+    *(TrainOptions, AugmentOptions, SamplingOptions, Schedule),
+)
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,12 @@ VERBS = (
     "evaluate",
     "balance",
     "release",
-    "models.published",
 )
 # How a line names the verb that its options belong to.
 CALLS = (
     (r"\bstep \S+ ([a-z]\w+)(?!\.py)\b", None),
-    (r"\bmade \S+ (models\.published)", None),
-    (r"-m \"?pseudolabel\.([a-z]\w*(?:\.published)?)", None),
+    (r"\bmade \S+ (train) import\b", None),
+    (r"-m \"?pseudolabel\.([a-z]\w*)", None),
     (r"^\s*verb ([a-z]+)", None),
     (r"\bpsla_(?:train|teacher) ", "train"),
     (r"\bfinish\b", "evaluate"),

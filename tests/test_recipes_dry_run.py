@@ -223,7 +223,7 @@ def test_recipe_that_stops_while_it_says_its_steps_says_why_itself(made_recipe, 
 
 
 def write_run(folder: Path) -> Path:
-    record = {"verb": "models.published", "command": "python -m pseudolabel.models.published w.pt", "inputs": {}}
+    record = {"verb": "train import", "command": "python -m pseudolabel.train import w.pt", "inputs": {}}
     for name in ("config.json", "model.safetensors"):
         write(folder / name, "{}")
     write(folder / "run.json", json.dumps(record))

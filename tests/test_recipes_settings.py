@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pseudolabel.models import NETWORKS
+from pseudolabel.models.networks import NETWORKS
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SCRIPTS = sorted(path.stem for path in RECIPES.glob("*.sh"))

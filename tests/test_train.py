@@ -24,7 +24,10 @@ from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.stores import fixed_length_text
 from pseudolabel.train import main
+from pseudolabel.train import train as train_model
+from pseudolabel.train_options import RunOptions
 from pseudolabel.training.loop import Trainer
+from pseudolabel.training.options import TrainOptions
 from pseudolabel.training.scoring import score_clips
 
 CLASSES = ("low", "middle", "high")
@@ -394,7 +397,7 @@ def test_targets_without_a_class_are_refused(work, capsys):
         (("--smooth", "3"), "--smooth: nothing is selected"),
         (("--warmup-every", "50"), "--warmup-every 50: in 0 steps of warm-up the rate never rises"),
         (("--halve-every", "3"), "--schedule cosine does not halve"),
-        (("--beta", ".5", "--sampling", "sum-rule"), "--beta: is no part of the sampling 'sum-rule'"),
+        (("--beta", ".5", "--sampling", "sum-rule"), "--beta: has no meaning for the sampling 'sum-rule'"),
         (("--model", "mobilenet"), "unknown model 'mobilenet'. Nearest: mobilenetv2."),
         (("--model-options", "widht=.1"), "unknown option 'widht' of mobilenetv2. Nearest: width."),
         (("--model-options", "width=wide"), "the options build no model"),
@@ -418,6 +421,28 @@ def test_bad_options_are_one_line_and_leave_nothing(work, capsys, options, said)
     assert not (work / "runs").exists()
 
 
+def test_help_shows_every_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for said in (
+        "--work WORK folder of all default paths (default: work)",
+        "--epochs EPOCHS passes over the pieces (default: 30)",
+        "--betas BETA BETA of Adam (PSLA: .95 .999) (default: 0.9 0.999)",
+        "--gain-db DB levels change by a uniform draw from [-DB, DB] (default: 0.0)",
+        "--evaluate-every STEPS 0: each epoch (default: 0)",
+        "--fold I/N leave fold I of N out",
+    ):
+        assert said in text
+
+
+def test_a_notebook_trains_with_options(work):
+    small = {"model_options": (("width", 0.1), ("last_channels", 64)), "front_end": (("hop_s", 0.04),)}
+    steps = TrainOptions(epochs=1, batch_size=6)
+    train_model(RunOptions(work=work, out=work / "run", threads=1, clip_seconds=2.0, train=steps, **small))
+    assert load_model(work / "run").class_ids == list(CLASSES)
+
+
 @pytest.mark.parametrize(
     "options",
     [("--seed", "-1"), ("--learning-rate", "0"), ("--learning-rate", "nan"), ("--epochs", "0"), ("--mixup-rate", "2"),
@@ -433,7 +458,7 @@ def test_values_out_of_range_are_refused(work, capsys, options):
 def test_lists_without_labels_are_refused_where_labels_are_needed(work, capsys):
     bare = "clip_id,labels\n" + "".join(f"t{i:02d},\n" for i in range(12))
     (work / "bare.csv").write_text(bare)
-    assert "not one clip has a label" in refused(capsys, work, "--labels", work / "bare.csv", "--sampling", "sum-rule")
+    assert "no clip has a label" in refused(capsys, work, "--labels", work / "bare.csv", "--sampling", "sum-rule")
     (work / "validation.csv").write_text("clip_id,labels\nt13,\n")
     assert "not one held-out clip has a label" in refused(capsys, work)
 

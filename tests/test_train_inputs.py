@@ -236,7 +236,7 @@ def test_an_unfinished_run_does_not_go_on_with_another_input(with_a_run, write_t
     before = contents(work / "run")
     line = refused(capsys, *everything(work))
     assert "an unfinished run with other " in line and said in line  # a vocabulary is in the model's config too
-    assert "Finish it with the options and files that it began with, give --overwrite to start again" in line
+    assert "Finish it with its own options and files, start over with --overwrite" in line
     assert contents(work / "run") == before
 
 

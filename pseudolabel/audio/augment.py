@@ -5,30 +5,9 @@ What is drawn comes in as numpy arrays (training/drawing.py), so that one seed g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
-
-from pseudolabel.options import check_types
-
-
-@dataclass(frozen=True)
-class AugmentOptions:
-    """What is done to a training batch; everything is off by default."""
-
-    mixup_rate: float = 0.0  # share of the clips that are mixed with another one (PSLA: .5, Moore et al.: 1)
-    mixup_alpha: float = 10.0  # a clip's own weight is drawn from Beta(alpha, alpha) (both: 10)
-    mixup_partner: str = "batch"  # from the batch (Moore et al.), or uniform from all pieces (PSLA)
-    mixup_domain: str = "waveform"  # waveforms are added (PSLA), or mel powers: `energy` (Moore et al.)
-    gain_db: float = 0.0  # each clip's level changes by a uniform draw from [-gain_db, gain_db]
-    shift_s: float = 0.0  # each clip is turned by a uniform draw from [-shift_s, shift_s], its end to its beginning
-    time_mask_s: float = 0.0  # one time mask a clip, shorter than this, length uniform (PSLA: 1.92)
-    mel_mask: int = 0  # one band mask a clip, fewer mel bins than this, number uniform (PSLA: 48 of 128)
-
-    def __post_init__(self) -> None:
-        check_types(self, mixup_partner=("batch", "uniform"), mixup_domain=("waveform", "energy"))
 
 
 def on_device(numbers: np.ndarray, beside: Tensor) -> Tensor:

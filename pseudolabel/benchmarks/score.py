@@ -23,7 +23,7 @@ from pseudolabel.models import save_model
 from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.scores.writing import ScoreLayout, write_scores
-from pseudolabel.training.score_blocks import Work, count_windows, merge, score_blocks
+from pseudolabel.training.score_blocks import ScoringStats, count_windows, merged_blocks, score_blocks
 from pseudolabel.training.scoring import Portion, Scorer, autocast, batches_of, read_portions, ready_to_score
 
 SAMPLE_RATE, CLIP_S, N_CLASSES = 16_000, 10, 527
@@ -128,7 +128,7 @@ class ScoreBenchmark:
         whole.note = f"the device waits {100 * min(work.waiting_share for work in works):.1f} % of the time"
 
     def _scale_by_scale(self, report: Report, name: str, tagger: Tagger, clips: ClipStore) -> None:
-        works: list[Work] = []
+        works: list[ScoringStats] = []
         for scale in SCALES[1:]:  # a clip of 10 s is its own window of 10 s
             title = f"score with {name}, {window_name(scale)}"
             works.clear()
@@ -156,7 +156,7 @@ class ScoreBenchmark:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _pipeline(self, tagger: Tagger, clips: ClipStore, windows: Sequence[str | float]) -> Work:
+    def _pipeline(self, tagger: Tagger, clips: ClipStore, windows: Sequence[str | float]) -> ScoringStats:
         """Score all clips from one store into another."""
         out, rows = self.folder / "scores.h5", np.arange(len(clips))
         blocks = Blocks(out, len(clips), BLOCK_SIZE, {"windows": list(windows)}, restart=True)
@@ -164,7 +164,7 @@ class ScoreBenchmark:
         work = score_blocks(blocks, blocks.unfinished(), scorer, clips, rows, windows)
         counts = count_windows(windows, clips.n_samples, SAMPLE_RATE)
         layout = ScoreLayout.of_windows(clips.clip_ids, tagger.config["class_ids"], counts)
-        write_scores(out, layout, merge(blocks, layout.shapes), overwrite=True)
+        write_scores(out, layout, merged_blocks(blocks, layout.shapes), overwrite=True)
         blocks.remove()
         return work
 

@@ -21,9 +21,10 @@ from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.benchmarks.score import CLIP_S, N_CLASSES, SAMPLE_RATE, draw_clips, untrained
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.training.dataset import Examples, window_examples
-from pseudolabel.training.loop import Trainer, TrainOptions
+from pseudolabel.training.dataset import Examples, SoftTargets, window_examples
+from pseudolabel.training.loop import Trainer
 from pseudolabel.training.losses import soft_bce
+from pseudolabel.training.options import TrainOptions
 from pseudolabel.training.scoring import autocast, ready_to_score
 
 STUDENT, WINDOW_S = "mobilenetv2", 2  # PSL-2s
@@ -87,7 +88,8 @@ class TrainBenchmark:
         ScoreStore.write(path, clips.clip_ids, classes, {WINDOW_S: rng.random(shape, np.float32)}, overwrite=True)
         rows, no_labels = np.arange(len(clips)), sparse.csr_array((len(clips), N_CLASSES), dtype=bool)
         length, columns = WINDOW_S * SAMPLE_RATE, np.arange(N_CLASSES)
-        return window_examples(clips, rows, ScoreStore.open(path), rows, columns, WINDOW_S, length, no_labels)
+        soft = SoftTargets(ScoreStore.open(path), rows, columns, WINDOW_S)
+        return window_examples(clips, rows, no_labels, length, soft)
 
     def _tagger(self, name: str, compiled: bool = False) -> Tagger:
         tagger = untrained(name, self.width).to(self.device)

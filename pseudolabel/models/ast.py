@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
-from pseudolabel.models.pooling import clamped
-from pseudolabel.models.precision import in_float32
+from pseudolabel.models.pooling import clamped, in_float32
 
 PATCH = 16  # frames and mel bands a patch spans
 # size -> side of the images that the downloaded weights were trained on: AST starts from these
@@ -15,12 +16,12 @@ IMAGE_SIZES = {"tiny": 224, "small": 224, "base": 384}
 
 
 def n_patches(length: int, stride: int) -> int:
-    """Return how many patches lie along an axis of `length`."""
+    """Return how many patches fit along an axis of `length`."""
     return (length - PATCH) // stride + 1
 
 
 class Patches(nn.Module):
-    """Overlapping patches as tokens; stands where timm's transformer takes its own `PatchEmbed`."""
+    """Overlapping patches as tokens, in place of the `PatchEmbed` of timm's transformer."""
 
     def __init__(self, img_size, patch_size, in_chans, embed_dim, stride: int, **_: object):
         super().__init__()
@@ -43,15 +44,12 @@ class AST(nn.Module):
         n_frames: the time extent F. A network trained on 10 s does badly on 2 s: give each length its own.
         n_mels: the other extent.
         frozen: only the last LayerNorm and linear layer learn; the transformer keeps its weights.
-        pretrained: ImageNet weights: a local file of timm's `deit_*_distilled_patch16_*` for images of any size, or
-            `imagenet`, which downloads them.
-        stem: how the three-channel patch weights become one: `sum` (AST), `mean`, or `random`.
-        sha256: checksum of the file of pretrained weights.
 
     Attention is fused (torch's scaled_dot_product_attention) wherever timm finds it, which is every torch in use.
     """
 
-    frame_stride = None  # its answers are of the whole extent
+    frame_stride = None  # it has one answer for its whole extent
+    first_weight = "patch_embed.proj.weight"
 
     def __init__(
         self,
@@ -61,28 +59,23 @@ class AST(nn.Module):
         n_frames: int = 1024,
         n_mels: int = 128,
         frozen: bool = False,
-        pretrained: str | None = None,
-        stem: str = "sum",
-        sha256: str | None = None,
     ):
         super().__init__()
         if min(n_frames, n_mels) < PATCH or not 1 <= stride <= PATCH:
             rule = f"n_frames and n_mels must be {PATCH} or more, stride 1 to {PATCH}"
-            raise InputError(f"{rule}; found {n_frames}, {n_mels}, {stride}", f"ast_{size}")
+            raise InputError(f"{rule}, not {n_frames}, {n_mels}, {stride}", f"ast_{size}")
         import timm  # seconds of start-up: only who builds an AST pays them
 
         self.options = {"stride": stride, "n_frames": n_frames, "n_mels": n_mels, "frozen": frozen}
         self.n_frames, self.min_frames, self.n_mels = n_frames, n_frames, n_mels
-        name = f"deit_{size}_distilled_patch{PATCH}_{IMAGE_SIZES[size]}"
+        self.image_model = f"deit_{size}_distilled_patch{PATCH}_{IMAGE_SIZES[size]}"
         self.layers = timm.create_model(
-            name,
+            self.image_model,
             img_size=(n_mels, n_frames),
             in_chans=1,
             num_classes=0,
             embed_layer=lambda **shape: Patches(stride=stride, **shape),
         )
-        if pretrained is not None:
-            load_imagenet(self.layers, name, pretrained, stem, sha256)
         self.layers.requires_grad_(not frozen)
         self.norm = nn.LayerNorm(self.layers.embed_dim)
         self.linear = nn.Linear(self.layers.embed_dim, n_classes)
@@ -95,32 +88,28 @@ class AST(nn.Module):
         """
         if features.shape[1:] != (self.n_frames, self.n_mels):
             expected = f"{self.n_frames} frames x {self.n_mels} mel bands"
-            raise InputError(f"the network takes {expected}, found {' x '.join(map(str, features.shape[1:]))}", "ast")
+            raise InputError(f"the network takes {expected}, not {' x '.join(map(str, features.shape[1:]))}", "ast")
         tokens = self.layers.forward_features(features.transpose(1, 2).unsqueeze(1))  # (B, 2 + patches, D)
         with torch.autocast(features.device.type, enabled=False):
             pooled = self.norm(tokens[:, :2].float().mean(dim=1))
             return clamped(self.linear(pooled).sigmoid())
 
+    def imagenet_url(self) -> str:
+        """Return where timm's weights are."""
+        from timm.models import get_pretrained_cfg
 
-def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: str | None = None) -> None:
-    """Give timm's `layers` (one channel, any grid) the weights of the image model `name`.
+        return get_pretrained_cfg(self.image_model).url
 
-    Raises:
-        InputError: no such file or download, or its tensors are not those of this network.
-    """
-    from timm.models import get_pretrained_cfg
-
-    from pseudolabel.models.files import imagenet_state, take_imagenet
-
-    state = imagenet_state(source, get_pretrained_cfg(name).url, sha256)
-    state = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
-    embedding = state.get("pos_embed")
-    if embedding is not None and embedding.ndim == 3:
-        side = round((embedding.shape[1] - 2) ** 0.5)
-        if side**2 + 2 != embedding.shape[1]:
-            raise InputError(f"pos_embed has {embedding.shape[1]} rows: not 2 tokens and a square grid", source)
-        state["pos_embed"] = fitted_positions(embedding, (side, side), layers.patch_embed.grid_size)
-    take_imagenet(layers, state, "patch_embed.proj.weight", stem, source)
+    def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of `layers`, given timm's of `deit_*_distilled_patch16_*` for images of any size."""
+        state = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
+        embedding = state.get("pos_embed")
+        if embedding is not None and embedding.ndim == 3:
+            side = round((embedding.shape[1] - 2) ** 0.5)
+            if side**2 + 2 != embedding.shape[1]:
+                raise InputError(f"pos_embed has {embedding.shape[1]} rows: not 2 tokens and a square grid")
+            state["pos_embed"] = fitted_positions(embedding, (side, side), self.layers.patch_embed.grid_size)
+        return state
 
 
 def fitted_positions(embedding: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:

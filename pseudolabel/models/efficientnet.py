@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
-from pseudolabel.models.pooling import build_head
-from pseudolabel.models.precision import in_float32
+from pseudolabel.models.pooling import Convolutional, build_head, in_float32
 
 # The image size for which the library computes its static padding by default, and the width of the features.
 IMAGE_SIZES = {"b0": 224, "b2": 260}
@@ -16,8 +17,10 @@ PADDINGS = {"dynamic": None, "static224": 224, "static260": 260, "symmetric": 22
 N_FEATURES = {"b0": 1280, "b2": 1408}
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Convolutional):
     """EfficientNet on one channel; mean over the frequency rows; attention heads over time (PSLA, section III).
+
+    Static padding of another size may round the number of frame scores down.
 
     Args:
         n_classes: K.
@@ -27,26 +30,11 @@ class EfficientNet(nn.Module):
             (its default, 224 for B0 and 260 for B2); `symmetric`: half a kernel on every side, which is what version
             0.7.0 does at any image size, and so what PSLA's published weights were trained with; `dynamic`:
             TensorFlow's SAME for the input at hand. The same weights give other answers under another padding.
-        pretrained: ImageNet weights: a local file of efficientnet_pytorch's or timm's (`tf_efficientnet_*`)
-            tensors, or `imagenet`, which downloads efficientnet_pytorch's.
-        stem: how the three-channel stem of ImageNet weights becomes one: `sum`, `mean` or `random` (as the library
-            does, and so PSLA).
-        sha256: checksum of the file of pretrained weights.
     """
 
-    n_frames = None  # any length
-    min_frames = frame_stride = 32  # stride of the whole network, on both axes
+    first_weight = "_conv_stem.weight"
 
-    def __init__(
-        self,
-        n_classes: int,
-        variant: str = "b2",
-        heads: int = 4,
-        padding: str | None = None,
-        pretrained: str | None = None,
-        stem: str = "sum",
-        sha256: str | None = None,
-    ):
+    def __init__(self, n_classes: int, variant: str = "b2", heads: int = 4, padding: str | None = None):
         super().__init__()
         import efficientnet_pytorch
 
@@ -54,32 +42,36 @@ class EfficientNet(nn.Module):
         if padding not in PADDINGS:
             raise InputError(f"padding is {padding!r}; known: {', '.join(sorted(PADDINGS))}", f"efficientnet_{variant}")
         self.options = {"heads": heads, "padding": padding}
-        name = f"efficientnet-{variant}"
-        self.layers = efficientnet_pytorch.EfficientNet.from_name(name, in_channels=1, image_size=PADDINGS[padding])
+        self.variant, size = variant, PADDINGS[padding]
+        self.layers = efficientnet_pytorch.EfficientNet.from_name(
+            f"efficientnet-{variant}", in_channels=1, image_size=size
+        )
         if padding == "symmetric":
             pad_symmetrically(self.layers)
         self.layers._fc = nn.Identity()  # an unused layer would break distributed training
         self.layers.set_swish(memory_efficient=False)  # torch's own, one kernel
-        if pretrained is not None:
-            load_imagenet(self.layers, name, pretrained, stem, sha256)
         self.head = build_head(N_FEATURES[variant], n_classes, heads)
 
-    def _sequence(self, features: Tensor) -> Tensor:
+    def maps(self, features: Tensor) -> Tensor:
+        """Return `(B, C, mel / 32, F / 32)` of features `(B, F, mel)`."""
         layers = self.layers  # as its `extract_features`, but for the precision of the first convolution
         x = layers._swish(layers._bn0(in_float32(layers._conv_stem, features.transpose(1, 2).unsqueeze(1))))
         for number, block in enumerate(layers._blocks):
             rate = layers._global_params.drop_connect_rate * (number / len(layers._blocks))
             x = block(x, drop_connect_rate=rate)
-        x = layers._swish(layers._bn1(layers._conv_head(x)))  # (B, C, mel / 32, F / 32)
-        return x.mean(dim=2).transpose(1, 2)
+        return layers._swish(layers._bn1(layers._conv_head(x)))
 
-    def frame_scores(self, features: Tensor) -> Tensor:
-        """Return scores `(B, F / 32, K)` of features `(B, F, mel)`; static padding of another size may round down."""
-        return self.head.frame_scores(self._sequence(features))
+    def imagenet_url(self) -> str:
+        """Return where efficientnet_pytorch's weights are."""
+        from efficientnet_pytorch.utils import url_map
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return scores `(B, K)` float32 of features `(B, F, mel)`."""
-        return self.head(self._sequence(features))
+        return url_map[f"efficientnet-{self.variant}"]
+
+    def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of `layers`, given efficientnet_pytorch's, or timm's of `tf_efficientnet_*`."""
+        if "conv_stem.weight" in state:
+            state = _renamed_from_timm(state, self.layers.state_dict(), self.variant)
+        return {key: value for key, value in state.items() if not key.startswith("_fc.")}
 
 
 def pad_symmetrically(layers: nn.Module) -> None:
@@ -93,29 +85,12 @@ def pad_symmetrically(layers: nn.Module) -> None:
             module.padding = (right, right, below, below)
 
 
-def load_imagenet(layers: nn.Module, name: str, source: str, stem: str, sha256: str | None = None) -> None:
-    """Give efficientnet_pytorch's `layers` (one channel, no last layer) ImageNet weights.
-
-    Raises:
-        InputError: no such file or download, or its tensors are not those of this network.
-    """
-    from efficientnet_pytorch.utils import url_map
-
-    from pseudolabel.models.files import imagenet_state, take_imagenet
-
-    state = imagenet_state(source, url_map[name], sha256)
-    if "conv_stem.weight" in state:
-        state = _renamed_from_timm(state, layers.state_dict(), name)
-    state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
-    take_imagenet(layers, state, "_conv_stem.weight", stem, source)
-
-
-def _renamed_from_timm(state, expected, name):
-    """timm has the same tensors in the same order; safetensors forgets the order, so a timm model tells it."""
+def _renamed_from_timm(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], variant: str) -> dict[str, Tensor]:
+    """Rename timm's tensors. They are the same in the same order, which safetensors does not keep: a model has it."""
     import timm
 
     with torch.device("meta"):
-        ordered = timm.create_model(f"tf_{name.replace('-', '_')}").state_dict()
+        ordered = timm.create_model(f"tf_efficientnet_{variant}").state_dict()
     theirs = [key for key in ordered if not key.startswith("classifier.")]
     ours = dict(zip(theirs, expected, strict=True))
     return {ours.get(key, key): value for key, value in state.items() if not key.startswith("classifier.")}

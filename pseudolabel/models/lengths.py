@@ -35,4 +35,4 @@ def lengths_in_words(record: Mapping) -> str:
         return f"{filled}; of longer ones, what is beyond {frames(record['max_frames'])} is cut."
     if extent:
         return f"{filled}; of longer ones, pieces of {frames(extent)} are scored, the last up to the end, and averaged."
-    return f"{filled}; longer ones are heard whole."
+    return f"{filled}; longer ones are scored whole."

@@ -1,6 +1,7 @@
-"""Heads: from a sequence of feature vectors to the scores of a clip, in float32 even under autocast.
+"""What networks share: heads that pool the frames of a clip, and what stays in float32 under autocast.
 
-bfloat16 knows 27 numbers between .9 and 1, so the last layer, its sigmoid and the pooling never run in it.
+bfloat16 has 8 bits. Near -80 dB its numbers are half a decibel apart, so features stay in float32 through a network's
+first convolution. Between .9 and 1 it has 27 numbers, so the last layer, its sigmoid and the pooling never run in it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,41 @@ from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
 
-EPSILON = 1e-7  # scores lie in [EPSILON, 1 - EPSILON]: a binary cross-entropy stays finite
+EPSILON = 1e-7  # scores are in [EPSILON, 1 - EPSILON]: a binary cross-entropy stays finite
 
 
 def clamped(scores: Tensor) -> Tensor:
     """Return `scores` within [EPSILON, 1 - EPSILON]."""
     return scores.clamp(EPSILON, 1.0 - EPSILON)
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return `layer(x)` in float32, under autocast too."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+class Convolutional(nn.Module):
+    """A network of convolutions that takes features of any length: `maps`, their mean over frequency, `head`."""
+
+    n_frames = None  # any length
+    min_frames = frame_stride = 32  # stride of the whole network, on both axes
+
+    def maps(self, features: Tensor) -> Tensor:
+        """Return `(B, C, mel / 32, F / 32)` of features `(B, F, mel)`."""
+        raise NotImplementedError
+
+    def sequence(self, features: Tensor) -> Tensor:
+        """Return `(B, F / 32, C)` of features `(B, F, mel)`."""
+        return self.maps(features).mean(dim=2).transpose(1, 2)
+
+    def frame_scores(self, features: Tensor) -> Tensor:
+        """Return scores `(B, F / 32 rounded up, K)` of features `(B, F, mel)`."""
+        return self.head.frame_scores(self.sequence(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores `(B, K)` float32 of features `(B, F, mel)`."""
+        return self.head(self.sequence(features))
 
 
 def build_head(n_features: int, n_classes: int, heads: int) -> nn.Module:
@@ -34,8 +64,7 @@ class MeanPooling(nn.Module):
 
     def frame_scores(self, sequence: Tensor) -> Tensor:
         """Return scores `(B, F, K)` of a sequence `(B, F, C)`."""
-        with torch.autocast(sequence.device.type, enabled=False):
-            return clamped(self.linear(sequence.float()).sigmoid())
+        return clamped(in_float32(self.linear, sequence).sigmoid())
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Return scores `(B, K)` of a sequence `(B, F, C)`."""
@@ -52,7 +81,7 @@ class AttentionPooling(nn.Module):
     def __init__(self, n_features: int, n_classes: int, heads: int = 4):
         super().__init__()
         if heads < 1:
-            raise InputError(f"attention needs at least one head, found {heads}", "heads")
+            raise InputError(f"attention needs at least one head, not {heads}", "heads")
         self.heads, self.n_classes = heads, n_classes
         self.attention = nn.Linear(n_features, heads * n_classes)
         self.classes = nn.Linear(n_features, heads * n_classes)
@@ -71,7 +100,7 @@ class AttentionPooling(nn.Module):
         return clamped((per_head * self.head_weights[:, None]).sum(dim=-2))
 
     def frame_scores(self, sequence: Tensor) -> Tensor:
-        """Return the class branch's scores `(B, F, K)`, heads joined, attention left out."""
+        """Return the class branch's scores `(B, F, K)`, heads joined, without the attention."""
         with torch.autocast(sequence.device.type, enabled=False):
             return self._joined(self._per_head(self.classes, sequence.float()))
 

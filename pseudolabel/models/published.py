@@ -1,40 +1,69 @@
-"""Weights that the papers' authors published, as taggers: what belongs around the network.
-
-    python -m pseudolabel.models.published audio_model_wa.pth --out work/runs/teacher
-    python -m pseudolabel.models.published fsd_mdl_wa.pth --out work/runs/fsd50k --cut
-    python -m pseudolabel.models.published mobilenetv2_mAP40_53.pt --sha256 0a1b... --out work/runs/teacher
+"""Weights that the papers' authors published, as taggers: their tensors as ours, and what belongs around the network.
 
 PSLA's EfficientNet-B0 and B2 (4 heads, 1 or mean pooling), ResNet-50 and MobileNetV2 (mbnet), for AudioSet and FSD50K;
 AST (tiny, small, base; strides 10 to 16; the authors' own files and those of the transformers library, before and
-since version 5); PSL's MobileNetV2. The run folder that is written is one like any other: `score`, `enhance` and
-`train --targets` go on from it. Its README.md says what clips of any length meet.
+since version 5); PSL's MobileNetV2.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from pseudolabel import dry_run
-from pseudolabel.artefacts import whole_folder, write_text
-from pseudolabel.blocks import only_run
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models import CONFIG, WEIGHTS, n_parameters
-from pseudolabel.models.files import check_sha256, check_state, load_state, save_model
-from pseudolabel.models.lengths import lengths_in_words, lengths_of
-from pseudolabel.models.published_tensors import MARKS, PUBLISHED_ON, converted, kind_of
+from pseudolabel.models.ast import n_patches
+from pseudolabel.models.efficientnet import N_FEATURES
+from pseudolabel.models.networks import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END
 from pseudolabel.models.tagger import Tagger, build_tagger
-from pseudolabel.ownership import RUN, refuse_foreign, refuse_input_as_output
-from pseudolabel.records import Inputs, run_record, write_run_record
+from pseudolabel.models.weights import check_state, load_state
 
-VERB, CARD = "models.published", "README.md"
-KINDS = tuple(dict.fromkeys(kind for _, kind, _ in MARKS))
-LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # that clips may be filled to
+KINDS = ("psla", "ast", "psl")
+LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # to which clips may be filled
+# classes of a published file -> their vocabulary, and the frames that PSLA's program cuts or fills a clip to
+PUBLISHED_ON = {527: ("audioset", 1056), 200: ("fsd50k", 3000)}
+AST_FRAMES, N_MELS = 1024, 128
+AST_STRIDES = (10, 12, 14, 16)  # of the published ones
+AST_SIZES = {192: "tiny", 384: "small", 768: "base"}  # by the width of the tokens
+# The layers for ImageNet's classes. They are among the published tensors, but contribute to no score.
+UNUSED = re.compile(r"(effnet\._fc|v\.head|v\.head_dist)\.(weight|bias)")
+OURS = ("layers.", "head.", "norm.", "linear.")  # prefixes of our own networks' tensors
+TRANSFORMERS = "audio_spectrogram_transformer."
+TRANSFORMERS_NAMES = (  # the transformers library's part of a name, and the authors'; version 5 renamed some
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.distillation_token", "dist_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
+    ("encoder.layer.", "blocks."),
+    (f"{TRANSFORMERS}layers.", f"{TRANSFORMERS}blocks."),
+    ("attention.output.dense", "attn.proj"),
+    ("attention.o_proj", "attn.proj"),
+    ("layernorm_before", "norm1"),
+    ("layernorm_after", "norm2"),
+    ("intermediate.dense", "mlp.fc1"),
+    ("output.dense", "mlp.fc2"),
+    (f"{TRANSFORMERS}layernorm", f"{TRANSFORMERS}norm"),
+    (TRANSFORMERS, "v."),
+    ("classifier.layernorm", "mlp_head.0"),
+    ("classifier.dense", "mlp_head.1"),
+)
+BRANCH = re.compile(
+    rf"{re.escape(TRANSFORMERS)}(?:encoder\.layer|layers)\.(\d+)\.attention\."
+    r"(?:attention\.(query|key|value)|([qkv])_proj)\.(weight|bias)"
+)
+
+
+class Converted(NamedTuple):
+    """A published file as ours: the tagger's config without classes, the network's state dict, how many classes."""
+
+    config: dict[str, object]
+    weights: dict[str, Tensor]
+    n_classes: int
 
 
 def load_published(
@@ -47,38 +76,38 @@ def load_published(
 ) -> Tagger:
     """Return the tagger of a published file of weights, in eval mode on the CPU; every tensor is accounted for.
 
-    What surrounds the network is as its authors' programs have it: PSLA on 1,056 frames, or 3,000 for FSD50K, AST on
-    1,024, shorter clips filled up with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of
-    convolutions; PSL on decibels of any length. Two things differ: PSL's `top_db` is under each clip's own maximum,
-    not the batch's; and longer clips are heard to their end, unless `cut`. Scores are computed in float32.
+    What surrounds the network is as in its authors' programs: PSLA on 1,056 frames, or 3,000 for FSD50K, AST on 1,024,
+    shorter clips filled with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of convolutions;
+    PSL on decibels of any length. Two things differ: PSL's `top_db` is under each clip's own maximum, not the batch's;
+    and longer clips are scored to their end, unless `cut`. Scores are computed in float32.
 
     Args:
-        path: a file of torch's or of safetensors; read as plain tensors, nothing in it is run.
+        path: a torch or safetensors file, read as plain tensors; nothing in it is run.
         kind: `psla`, `ast` or `psl`; None: whichever its tensors are.
         sha256: when given, the file must have this checksum.
         vocabulary: its classes in its order, anything that `Vocabulary.load` takes. None: `audioset` for 527 classes,
             `fsd50k` for 200, each in the order of the list that was published with the data.
-        frames: that shorter clips are filled to; for AST the extent that its positions were trained for.
-        cut: leave out the frames beyond, as the authors' programs do.
+        frames: to which shorter clips are filled; for AST the extent that its positions were trained for.
+        cut: ignore the frames beyond, as the authors' programs do.
 
     Raises:
         InputError: another checksum or kind, another number of classes, tensors that are missing, unknown or of
             another shape; `frames` or `cut` for a network that is trained on clips of any length.
     """
     state = load_state(path, sha256)
-    found = kind_of(state, path)
-    if kind not in (None, found):
-        raise InputError(f"its tensors are those of {found}, not of {kind!r}", path, f"Kinds: {', '.join(KINDS)}.")
-    if found == "psl" and (frames is not None or cut):
-        rule = "PSL's network hears clips of any length as they are: --frames and --cut have no meaning"
+    actual, reader = _reader(state, path)
+    if kind not in (None, actual):
+        raise InputError(f"its tensors are those of {actual}, not of {kind!r}", path, f"Kinds: {', '.join(KINDS)}.")
+    if actual == "psl" and (frames is not None or cut):
+        rule = "PSL's network takes clips of any length as they are: --frames and --cut have no meaning"
         raise InputError(rule, path, "Leave them out.")
-    _check_frames(frames)
-    config, weights, n_classes = converted(state, path, frames)
+    check_frames(frames)
+    config, weights, n_classes = _converted(state, path, frames, actual, reader)
     if cut:
         config["max_frames"] = config.get("min_frames") or config["options"]["n_frames"]
     classes = _classes(vocabulary, n_classes, path)
     identity = {"class_ids": classes.class_ids, "class_names": classes.names, "precision": "float32"}
-    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; leave the caller's seed alone
+    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; leave the caller's seed alone
         tagger = build_tagger({**config, **identity})
     _check_front_end(tagger, weights, path)
     check_state(tagger.network, weights, path)
@@ -86,120 +115,195 @@ def load_published(
     return tagger.eval()
 
 
-def _check_frames(frames):
+def check_frames(frames: int | None) -> None:
+    """Raise InputError where clips cannot be filled to so many frames."""
     if frames is not None and not LEAST_FRAMES <= frames <= MOST_FRAMES:
         raise InputError(f"is {frames}, which must be {LEAST_FRAMES} to {MOST_FRAMES}", "--frames")
 
 
-def _classes(vocabulary, n_classes, place):
+def _classes(vocabulary: str | Path | None, n_classes: int, source: object) -> Vocabulary:
     if vocabulary is None:
         if n_classes not in PUBLISHED_ON:
-            known = ", ".join(f"{name} {count}" for count, (name, _) in PUBLISHED_ON.items())
-            rule = f"answers {n_classes} classes, which no list that it could be trained on has ({known})"
-            raise InputError(rule, place, "Give --vocabulary, its classes in its order.")
+            lists = ", ".join(f"{name} {count}" for count, (name, _) in PUBLISHED_ON.items())
+            rule = f"answers {n_classes} classes, unlike the lists that it could be trained on ({lists})"
+            raise InputError(rule, source, "Give --vocabulary, its classes in its order.")
         vocabulary = PUBLISHED_ON[n_classes][0]
     classes = Vocabulary.load(vocabulary)
     if n_classes != len(classes):
         rule = f"answers {n_classes} classes, but the vocabulary {classes.name!r} has {len(classes)}"
-        raise InputError(rule, place, "Give the --vocabulary that it was trained with, in its order.")
+        raise InputError(rule, source, "Give the --vocabulary that it was trained with, in its order.")
     return classes
 
 
-def _check_front_end(tagger, weights, place):
-    """Take the front end's own tensors out of `weights`; refuse a file whose front end hears something else."""
-    ours = {"front_end.0.spectrogram.window": "window", "front_end.0.mel_scale.fb": "mel"}
-    for name, part in ours.items():
-        theirs = weights.pop(name, None)
+def _check_front_end(tagger: Tagger, weights: dict[str, Tensor], source: object) -> None:
+    """Take the front end's own tensors out of `weights`; refuse a file with another front end."""
+    for name, part in {"front_end.0.spectrogram.window": "window", "front_end.0.mel_scale.fb": "mel"}.items():
+        theirs, expected = weights.pop(name, None), getattr(tagger.front_end, part, None)
         if theirs is None:
             continue
-        expected = getattr(tagger.front_end, part)
         if theirs.shape != expected.shape or not torch.allclose(theirs.float(), expected, atol=1e-4):
-            raise InputError(f"its front end differs from the published one: {name}", place)
+            raise InputError(f"its front end differs from the published one: {name}", source)
 
 
-def lengths_beside_theirs(tagger: Tagger) -> str:
-    """Return what a converted model does with clips of any length, and what the other option would do."""
-    said = lengths_in_words({**tagger.config, **lengths_of(tagger)})
-    if tagger.config["max_frames"]:
-        return f"{said} So its authors' program does (`--cut`); converted without, the model hears clips to their end."
-    if tagger.config["name"] == "mobilenetv2":  # PSL's program cuts nothing
-        return said
-    return f"{said} Its authors' program cuts them there instead; converted with `--cut`, the model does so too."
+def _reader(state: Mapping[str, Tensor], source: object) -> tuple[str, Callable]:
+    """Return whose tensors they are by their names, and what converts them."""
+    if any(name.startswith(TRANSFORMERS) for name in state):
+        return "ast", _ast
+    for marks, kind, reader in MARKS:
+        if all(mark in state for mark in marks):
+            return kind, reader
+    rule = f"not the weights of {', '.join(KINDS)}: none has its {len(state)} tensors ({first_few(state) or 'empty'})"
+    raise InputError(rule, source, "Training takes ImageNet weights by --pretrained; run folders need no conversion.")
 
 
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of the run folder, after checking what can be known."""
-    dry_run.refuse_absent(args.file)
-    refuse_input_as_output(args.out, (args.file, args.vocabulary))
-    _check_frames(args.frames)
-    if args.vocabulary is not None:
-        Vocabulary.load(args.vocabulary)
-    if args.sha256 and args.file.is_file():
-        check_sha256(args.file, args.sha256)
-    dry_run.refuse_folder(args.out, args.overwrite, VERB)
-    dry_run.promise(args.out, WEIGHTS, CONFIG, CARD, RUN)
-    return f"would write {args.out}: the model in {args.file}"
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Write a run folder from a published file."""
-    refuse_input_as_output(args.out, (args.file, args.vocabulary))
-    refuse_foreign(args.out, args.overwrite, VERB)
-    inputs = Inputs()
-    path, vocabulary = inputs.read(args.file), inputs.read(args.vocabulary)
-    tagger = load_published(path, args.kind, args.sha256, vocabulary, args.frames, args.cut)
-    name, n_classes, size = tagger.config["name"], len(tagger.class_ids), n_parameters(tagger.network)
-    lengths = lengths_beside_theirs(tagger)
-    with only_run(args.out), whole_folder(args.out, args.overwrite, VERB) as folder:
-        save_model(folder, tagger)
-        record = run_record(VERB, vars(args), inputs)
-        write_text(folder / CARD, _card(args.file.name, record["inputs"][str(args.file)], tagger, size, lengths))
-        write_run_record(folder, {"row": "published", "n_parameters": size, **record})
-    print(f"wrote {args.out}: {name}, {size / 1e6:.2f} M parameters, {n_classes} classes; what it was trained on is "
-          f"not recorded: clips that it has seen are scored in-sample\n{lengths}")  # fmt: skip
-
-
-def _card(file_name, digest, tagger, size, lengths):
-    config = tagger.config
-    return "\n\n".join((
-        f"# {config['name']}, converted from {file_name}",
-        f"{size:,} parameters, {len(tagger.class_ids)} classes, audio at {config['sample_rate']:,} Hz. The sha256 of "
-        f"{file_name} is {digest}. What it was trained on is not recorded.",
-        lengths,
-        f"The classes, in the order of the scores, are `class_ids` of config.json: {config['class_names'][0]} first, "
-        f"{config['class_names'][-1]} last.",
-    )) + "\n"  # fmt: skip
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert a file; return 0, 2 for bad input, 130 where it was interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pseudolabel.models.published",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    add = parser.add_argument
-    add("file", type=Path, help="weights of PSLA, AST or PSL")
-    add("--out", type=Path, required=True, help="run folder, e.g. work/runs/teacher")
-    add("--kind", choices=KINDS, help="refuse any other (default: by the tensors' names)")
-    add("--sha256", help="checksum that the file must have")
-    add("--vocabulary", help="its classes (default: audioset where it answers 527, fsd50k where it answers 200)")
-    add("--frames", type=int, metavar="F", help="frames that shorter clips are filled to (default, as published: PSLA "
-        "1056,\nfor FSD50K 3000); AST: its extent (default: 1024)")  # fmt: skip
-    add("--cut", action="store_true", help="cut longer clips there, as the authors' programs do (default: hear all)")
-    add("--overwrite", action="store_true", help="replace --out, where this program wrote it")
-    add("--dry-run", action="store_true", help="check options and inputs, and write nothing")
-    args = parser.parse_args(argv)
+def _converted(
+    state: Mapping[str, Tensor], source: object, frames: int | None, kind: str, reader: Callable
+) -> Converted:
+    """Return published tensors as those of our network; `frames`: to which clips are filled, AST's extent."""
+    state = {name: value for name, value in state.items() if not UNUSED.fullmatch(name)}
+    unknown = [name for name in state if name.startswith(OURS)]  # it would overwrite a renamed one
+    if unknown:
+        raise InputError(f"looks like {kind}, but has {len(unknown)} unknown tensors ({first_few(unknown)})", source)
     try:
-        print(plan(args)) if vars(args).pop("dry_run") else convert(args)
-    except (InputError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
+        return reader(state, frames)
+    except InputError as error:
+        raise InputError(error.message, source, error.remedy) from error
+    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"looks like {kind}, but a tensor is missing or misshapen ({reason})", source) from error
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+# ---- PSLA -------------------------------------------------------------------------------------------------------
+
+
+def _efficientnet(state, frames):
+    weights = _renamed(state, ("effnet.", "layers."))
+    heads, last = _take_attention(weights)
+    variant = next((name for name, width in N_FEATURES.items() if width == last.shape[1]), None)
+    if variant is None:
+        raise InputError(f"EfficientNet with {last.shape[1]} features; known: {N_FEATURES}")
+    options = {"heads": heads, "padding": "symmetric"}
+    return _psla(f"efficientnet_{variant}", options, weights, len(last) // max(1, heads), frames)
+
+
+def _resnet(state, frames):
+    """ResNet-50: its program expects 33 steps in time from the network, so not clips of 30 s."""
+    weights = _renamed(state, ("model.", "layers."))
+    heads, last = _take_attention(weights)
+    return _psla("resnet50", {"heads": heads}, weights, len(last) // max(1, heads), frames or PUBLISHED_ON[527][1])
+
+
+def _mbnet(state, frames):
+    weights = _renamed(state, ("features.", "layers."), ("classifier.", "linear."))
+    return _psla("mbnet", {}, weights, len(weights["linear.weight"]), frames)
+
+
+def _psla(name, options, weights, n_classes, frames):
+    config = {
+        "name": name,
+        "options": options,
+        "front_end": PSLA_FRONT_END,
+        "fill": _zero_before_normalisation(PSLA_FRONT_END),
+        "min_frames": frames or PUBLISHED_ON.get(n_classes, PUBLISHED_ON[527])[1],
+    }
+    return Converted(config, weights, n_classes)
+
+
+def _take_attention(weights):
+    """Join the heads' 1 x 1 convolutions to one linear layer per branch; return the number of heads and that layer."""
+    heads = sum(re.fullmatch(r"attention\.cla\.\d+\.weight", name) is not None for name in weights)
+    numbers = [f"{head}." for head in range(heads)] or [""]
+    heads = heads or int("attention.att.weight" in weights)  # one head has no number; mean pooling has no attention
+    branches = {"att": "head.attention", "cla": "head.classes"} if heads else {"cla": "head.linear"}
+    for theirs, ours in branches.items():
+        kernels = [weights.pop(f"attention.{theirs}.{number}weight").squeeze((2, 3)) for number in numbers]
+        weights[f"{ours}.weight"] = torch.cat(kernels)
+        weights[f"{ours}.bias"] = torch.cat([weights.pop(f"attention.{theirs}.{number}bias") for number in numbers])
+    if heads > 1:
+        weights["head.head_weights"] = weights.pop("attention.head_weight")
+    return heads, weights[f"{branches['cla']}.weight"]
+
+
+# ---- AST --------------------------------------------------------------------------------------------------------
+
+
+def _ast(state, frames):
+    """AST: the transformer has timm's names; the stride follows from the number of positions."""
+    state, frames = _named_by_authors(state), frames or AST_FRAMES
+    positions, width = state["v.pos_embed"].shape[1] - 2, state["v.pos_embed"].shape[2]
+    grids = {stride: n_patches(N_MELS, stride) * n_patches(frames, stride) for stride in AST_STRIDES}
+    stride = next((stride for stride, count in grids.items() if count == positions), None)
+    if stride is None or width not in AST_SIZES:
+        rule = f"AST with {positions} positions of width {width}; known on {frames} x {N_MELS}: "
+        counts = f"{', '.join(map(str, grids.values()))} positions, widths {list(AST_SIZES)}"
+        raise InputError(f"{rule}{counts}", "", "Give the --frames that it was trained on, if others.")
+    config = {
+        "name": f"ast_{AST_SIZES[width]}",
+        "options": {"stride": stride, "n_frames": frames, "n_mels": N_MELS},
+        "front_end": AST_FRONT_END,
+        "window_s": 10.0 if frames == AST_FRAMES else None,
+        "fill": _zero_before_normalisation(AST_FRONT_END),
+    }
+    weights = _renamed(state, ("v.", "layers."), ("mlp_head.0.", "norm."), ("mlp_head.1.", "linear."))
+    return Converted(config, weights, len(weights["linear.weight"]))
+
+
+def _named_by_authors(state):
+    """Return AST's tensors under their authors' names, given those or the names of the transformers library."""
+    renamed, parts = {}, {}
+    for name, value in state.items():
+        branch = BRANCH.fullmatch(name)
+        if branch:
+            parts.setdefault(f"v.blocks.{branch[1]}.attn.qkv.{branch[4]}", {})[(branch[2] or branch[3])[0]] = value
+            continue
+        for theirs, ours in TRANSFORMERS_NAMES:
+            name = name.replace(theirs, ours)
+        renamed[name] = value
+    if len(renamed) + sum(map(len, parts.values())) < len(state):
+        raise InputError("some of its tensors are listed twice, under the names of two versions")
+    whole = {name: part for name, part in parts.items() if len(part) == 3}
+    return renamed | {name: torch.cat([part[key] for key in "qkv"]) for name, part in whole.items()}
+
+
+# ---- PSL --------------------------------------------------------------------------------------------------------
+
+
+def _psl(state, frames):
+    """MobileNetV2: torchvision's names; its front end is in the file and must be ours."""
+    weights = {_psl_name(name): value for name, value in state.items()}
+    return Converted({"name": "mobilenetv2", "front_end": PSL_FRONT_END}, weights, len(weights["head.linear.weight"]))
+
+
+def _psl_name(name):
+    """Within a block, only our last convolution and its normalisation have an inner number."""
+    last = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.([a-z_]+)", name)
+    if last:
+        block, layer = int(last[1]), int(last[2])
+        before = 1 if block == 1 else 2  # layers before it: the first block does not expand
+        return f"layers.{block}.layers.{before}.{layer - before}.{last[3]}"
+    name = re.sub(r"^features\.(\d+)\.conv\.", r"layers.\1.layers.", name)
+    return _with_prefix(name, (("features.", "layers."), ("classifier.1.", "head.linear.")))
+
+
+def _renamed(state, *prefixes):
+    return {_with_prefix(name, prefixes): value for name, value in state.items()}
+
+
+def _with_prefix(name, prefixes):
+    for theirs, ours in prefixes:
+        if name.startswith(theirs):
+            return ours + name[len(theirs) :]
+    return name
+
+
+def _zero_before_normalisation(front_end):
+    return (0.0 - front_end["mean"]) / front_end["std"]
+
+
+MARKS = (  # tensors that a file has, its kind, and what converts it
+    (("effnet._conv_stem.weight",), "psla", _efficientnet),
+    (("model.conv1.weight",), "psla", _resnet),
+    (("features.0.0.weight", "classifier.weight"), "psla", _mbnet),
+    (("v.cls_token",), "ast", _ast),
+    (("features.0.0.weight",), "psl", _psl),
+)

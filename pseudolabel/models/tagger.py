@@ -12,28 +12,31 @@ from torch import Tensor, nn
 
 from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError, first_few, nearest
-from pseudolabel.models import build_model, check_name, network_options
+from pseudolabel.models.networks import (
+    PRECISIONS,
+    build_model,
+    find_network,
+    network_options,
+    with_published_front_end,
+)
 from pseudolabel.models.pooling import clamped
-from pseudolabel.models.precision import check_precision
-from pseudolabel.models.presets import with_preset
 
-MOST_FRAMES = 1_000_000  # that short features are filled up to: hours
+MOST_FRAMES = 1_000_000  # to which short features are filled: hours
 CONFIG_KEYS = (
-    "name", "class_ids", "class_names", "options", "front_end", "sample_rate", "window_s", "fill", "min_frames",
-    "max_frames", "precision",
-)  # fmt: skip
+    *("name", "class_ids", "class_names", "options", "front_end", "sample_rate"),
+    *("window_s", "fill", "min_frames", "max_frames", "precision"),
+)
 
 
 class Tagger(nn.Module):
     """Waveforms `(B, T)` at `sample_rate` to scores `(B, K)`; make one with `build_tagger`.
 
     Attributes:
-        config: plain dict, all defaults spelled out: `name`, `class_ids`, `class_names`, `options` of the network,
-            `front_end`, `sample_rate` (Hz), `window_s` (length that it was trained on; shorter clips are filled up to
-            it; None: to none), `fill` (the feature value of masks and of what is filled), `min_frames` (clips and
-            windows are filled up to so many; by default what the network needs), `max_frames` (what is beyond them is
-            cut; None: nothing is), `precision` (that it answers in: `float32`, `bf16`; None: bf16 on a GPU, float32
-            elsewhere).
+        config: plain dict with all defaults: `name`, `class_ids`, `class_names`, `options` of the network,
+            `front_end`, `sample_rate` (Hz), `window_s` (the length it was trained on, to which shorter clips are
+            filled; None: they are not), `fill` (the feature value of masks and of padding), `min_frames` (to which
+            clips and windows are filled; by default what the network needs), `max_frames` (to which longer ones are
+            cut; None: they are not), `precision` (`float32`, `bf16`; None: bf16 on a GPU, float32 elsewhere).
         front_end, network: the two parts. Only the network has weights.
     """
 
@@ -54,11 +57,11 @@ class Tagger(nn.Module):
     def features(self, waveforms: Tensor, n_samples: np.ndarray | None = None, fill: float | None = None) -> Tensor:
         """Return features `(B, F, mel)` float32 of waveforms `(B, T)`, F as many frames as T samples have.
 
-        A row's own frames are the same, to the last bit on a CPU, as if it were given alone. Only a waveform shorter
-        than one window of the front end gets zeros at its end.
+        A row's own frames are those of the row alone, to the last bit on a CPU. Only a waveform shorter than one window
+        of the front end gets zeros at its end.
 
         Args:
-            n_samples: (B,) how many samples each row has; what follows them is not used. None: T.
+            n_samples: (B,) how many samples each row has; those after them are not used. None: T.
             fill: the value of frames beyond a row's own (default: `config["fill"]`).
         """
         front_end, length = self.front_end, waveforms.shape[-1]
@@ -78,16 +81,16 @@ class Tagger(nn.Module):
             return self.beyond(features, n_samples, fill)
 
     def beyond(self, features: Tensor, n_samples: np.ndarray, fill: float | None = None) -> Tensor:
-        """Return features `(B, F, mel)` with `fill` after the frames of so many samples (B,), as in `features`."""
+        """Return features `(B, F, mel)` with `fill` after the frames of `n_samples` (B,) samples, as in `features`."""
         front_end = self.front_end
         own = np.array([front_end.n_frames(max(n, front_end.min_samples)) for n in n_samples.tolist()])
         return fitted(features, self.config["fill"] if fill is None else fill, own)
 
     def least_frames(self, whole: bool = True) -> int:
-        """Return up to how many frames a clip is filled, or, where not `whole`, a window of a longer clip.
+        """Return to how many frames a clip is filled, or, where not `whole`, a window of a longer clip.
 
-        A clip has at least the length that the model was trained on, where shorter ones were filled too. Shorter
-        windows are filled only where `min_frames` says so: PSL's annotator answers 2 s of a clip as they are.
+        A clip is filled to the length that the model was trained on, as shorter ones were in training. Windows are
+        filled only to `min_frames`: PSL's annotator answers 2 s of a clip as they are.
         """
         window_s, least = self.config["window_s"], self.config["min_frames"]
         if not whole or window_s is None:
@@ -95,7 +98,7 @@ class Tagger(nn.Module):
         return max(least, self.front_end.n_frames(round(window_s * self.sample_rate)))
 
     def fitted(self, features: Tensor, whole: bool = True) -> Tensor:
-        """Return features `(B, F, mel)` as the network takes them: filled up and cut as the config says."""
+        """Return features `(B, F, mel)` as the network takes them: filled and cut as the config says."""
         return fitted(features, self.config["fill"], None, self.least_frames(whole), self.config["max_frames"])
 
     def from_features(self, features: Tensor, whole: bool = True) -> Tensor:
@@ -118,21 +121,21 @@ class Tagger(nn.Module):
 
     @property
     def frame_s(self) -> float:
-        """Seconds that one of `frame_scores` covers: score f speaks of [f * frame_s, (f + 1) * frame_s).
+        """Seconds that one of `frame_scores` covers: score f is that of [f * frame_s, (f + 1) * frame_s).
 
         Raises:
             InputError: the network has no frame scores.
         """
         stride = self.network.frame_stride
         if stride is None:
-            rule = "answers its whole extent and has no frame scores"
+            rule = "scores its whole extent and has no frame scores"
             raise InputError(rule, self.config["name"], "Score short windows with it, or take another network.")
         return stride * self.front_end.settings.hop / self.sample_rate
 
     def frame_scores(self, waveforms: Tensor) -> Tensor:
         """Return the scores `(B, frames, K)` float32 of stretches of `frame_s` seconds, for detection.
 
-        With mean pooling `forward` is their mean; with attention they are the class branch's answers, unweighted.
+        With mean pooling `forward` is their mean; with attention they are the class branch's scores, unweighted.
 
         Raises:
             InputError: the network has no frame scores.
@@ -146,11 +149,11 @@ class Tagger(nn.Module):
 def fitted(
     features: Tensor, fill: float, own: np.ndarray | None = None, least: int = 0, most: int | None = None
 ) -> Tensor:
-    """Return features `(B, F, mel)` of which all frames beyond a clip's own are `fill`: the only place that fills.
+    """Return features `(B, F, mel)` with `fill` in all frames beyond a clip's own; nothing else fills.
 
     Args:
         own: (B,) how many frames of its own each row has; None: all of them.
-        least, most: rows are filled up to so many frames, and cut to so many (None: not cut).
+        least, most: numbers of frames to which rows are filled, and cut (None: not cut).
     """
     if own is not None:
         features = torch.where(_first(own, features.shape[1], features)[..., None], features, fill)
@@ -166,7 +169,7 @@ def _first(counts: np.ndarray, length: int, beside: Tensor) -> Tensor:
 
 
 def _row_by_row(front_end: nn.Module, waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
-    """Return features (B, F, mel) of the first samples of each row alone; what is beyond them is not set."""
+    """Return features (B, F, mel) of the first samples of each row alone; frames beyond them are not set."""
     features = waveforms.new_empty(len(waveforms), front_end.n_frames(waveforms.shape[1]), front_end.n_mels)
     for length in np.unique(n_samples).tolist():
         rows = torch.from_numpy(np.flatnonzero(n_samples == length)).to(waveforms.device)
@@ -178,14 +181,40 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     """Return an untrained tagger from a config of which only `name` and `class_ids` are needed.
 
     Args:
-        config: keys as in `Tagger.config`. `front_end` may hold only what differs from the network's preset
+        config: keys as in `Tagger.config`. `front_end` may hold only what differs from the published one of the network
             (`{"hop_s": 0.02}`), or another front end by `name`. `fill` may be a word: `silence`, the default, or `psla`
-            (see `FrontEnd.fill_value`); the value that it stands for is kept.
-        untrained: options that are no part of a finished model, handed to the network: `pretrained`, `stem`, `sha256`.
+            (see `FrontEnd.fill_value`); its value is kept.
+        untrained: options that are not part of a finished model: those of `weights.start_from_imagenet`.
 
     Raises:
         InputError: an unknown key, name or option; repeated or absent classes; parts that do not fit together.
     """
+    _check_keys(config)
+    name = config["name"]
+    find_network(name)
+    class_ids, class_names = _classes(config)
+    front_end = build_frontend(with_published_front_end(name, config.get("front_end") or {}))
+    window_frames = _window_frames(config, front_end)
+    network = build_model(name, len(class_ids), **_options(config, front_end, window_frames), **untrained)
+    precision = config.get("precision")
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision is {precision!r}; known: {', '.join(PRECISIONS)}, null", "config")
+    complete = {
+        "name": name,
+        "class_ids": class_ids,
+        "class_names": class_names,
+        "options": network.options,
+        "front_end": front_end.options(),
+        "sample_rate": front_end.sample_rate,
+        "window_s": config.get("window_s"),
+        "fill": front_end.fill_value(config.get("fill")),
+        **_lengths(config, network.min_frames, window_frames),
+        "precision": precision,
+    }
+    return Tagger(front_end, network, complete)
+
+
+def _check_keys(config: Mapping[str, object]) -> None:
     for key in config:
         if key not in CONFIG_KEYS:
             close = nearest(key, CONFIG_KEYS)
@@ -193,66 +222,57 @@ def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
     for key in ("name", "class_ids"):
         if not config.get(key):
             raise InputError(f"{key!r} is missing or empty", "config")
-    name = check_name(config["name"])
-    class_ids, class_names = _classes(config)
     for key in ("front_end", "options"):
         if not isinstance(config.get(key) or {}, Mapping):
             raise InputError(f"{key} is not an object of names and values", "config")
-    front_end = build_frontend(with_preset(name, config.get("front_end") or {}))
-    sample_rate = config.get("sample_rate") or front_end.sample_rate
-    if sample_rate != front_end.sample_rate:
-        rule = f"sample_rate is {sample_rate} Hz, but the front end's is {front_end.sample_rate} Hz"
-        raise InputError(rule, "config", "Give front_end that sample_rate too.")
-    options = dict(config.get("options") or {})
-    if "n_mels" in network_options(name) and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
-        raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")
-    window_s, window_frames = config.get("window_s"), 0
-    if window_s is not None:
-        if not (isinstance(window_s, Real) and 0 < window_s * sample_rate / front_end.settings.hop < MOST_FRAMES):
-            raise InputError(
-                f"window_s is {window_s!r}, not a length in seconds of fewer than {MOST_FRAMES} frames", "config"
-            )
-        window_frames = front_end.n_frames(round(window_s * sample_rate))
-        if "n_frames" in network_options(name):
-            options.setdefault("n_frames", window_frames)
-    network = build_model(name, len(class_ids), **options, **untrained)
-    for key in ("min_frames", "max_frames"):
-        if not isinstance(config.get(key) or 0, int):
-            raise InputError(f"{key} is {config[key]!r}, not a whole number", "config")
-    min_frames = config.get("min_frames") or 0
-    if not 0 <= min_frames <= MOST_FRAMES:
-        raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
-    min_frames = max(min_frames, network.min_frames)
-    max_frames = config.get("max_frames")
-    least = max(min_frames, window_frames)
-    if max_frames is not None and not least <= max_frames <= MOST_FRAMES:
-        rule = f"max_frames is {max_frames}, but clips are filled up to {least}; at most {MOST_FRAMES}"
-        raise InputError(rule, "config")
-    return Tagger(
-        front_end,
-        network,
-        {
-            "name": name,
-            "class_ids": class_ids,
-            "class_names": class_names,
-            "options": network.options,
-            "front_end": front_end.options(),
-            "sample_rate": sample_rate,
-            "window_s": window_s,
-            "fill": front_end.fill_value(config.get("fill")),
-            "min_frames": min_frames,
-            "max_frames": max_frames,
-            "precision": check_precision(config.get("precision")),
-        },
-    )
 
 
-def _classes(config):
+def _classes(config: Mapping[str, object]) -> tuple[list[str], list[str]]:
     class_ids = [str(class_id) for class_id in config["class_ids"]]
     class_names = [str(name) for name in config.get("class_names") or class_ids]
     repeated = [class_id for class_id, count in Counter(class_ids).items() if count > 1]
     if repeated:
-        raise InputError(f"class ids stand twice: {first_few(repeated)}", "config")
+        raise InputError(f"class ids are listed twice: {first_few(repeated)}", "config")
     if len(class_names) != len(class_ids):
         raise InputError(f"{len(class_ids)} class_ids but {len(class_names)} class_names", "config")
     return class_ids, class_names
+
+
+def _window_frames(config: Mapping[str, object], front_end: nn.Module) -> int:
+    """Return how many frames a window has that the model is trained on, 0 where its length is not given."""
+    sample_rate, window_s = config.get("sample_rate") or front_end.sample_rate, config.get("window_s")
+    if sample_rate != front_end.sample_rate:
+        rule = f"sample_rate is {sample_rate} Hz, but the front end's is {front_end.sample_rate} Hz"
+        raise InputError(rule, "config", "Give front_end that sample_rate too.")
+    if window_s is None:
+        return 0
+    if not (isinstance(window_s, Real) and 0 < window_s * sample_rate / front_end.settings.hop < MOST_FRAMES):
+        rule = f"window_s is {window_s!r}, not a length in seconds of fewer than {MOST_FRAMES} frames"
+        raise InputError(rule, "config")
+    return front_end.n_frames(round(window_s * sample_rate))
+
+
+def _options(config: Mapping[str, object], front_end: nn.Module, window_frames: int) -> dict[str, object]:
+    """Return the network's options, with those that follow from the front end and the window."""
+    options, known = dict(config.get("options") or {}), network_options(config["name"])
+    if "n_mels" in known and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
+        raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")
+    if "n_frames" in known and window_frames:
+        options.setdefault("n_frames", window_frames)
+    return options
+
+
+def _lengths(config: Mapping[str, object], least_of_network: int, window_frames: int) -> dict[str, int | None]:
+    """Return `min_frames` and `max_frames`, checked."""
+    for key in ("min_frames", "max_frames"):
+        if not isinstance(config.get(key) or 0, int):
+            raise InputError(f"{key} is {config[key]!r}, not a whole number", "config")
+    min_frames, max_frames = config.get("min_frames") or 0, config.get("max_frames")
+    if not 0 <= min_frames <= MOST_FRAMES:
+        raise InputError(f"min_frames is {min_frames}, which must be 0 to {MOST_FRAMES}", "config")
+    min_frames = max(min_frames, least_of_network)
+    least = max(min_frames, window_frames)
+    if max_frames is not None and not least <= max_frames <= MOST_FRAMES:
+        rule = f"max_frames is {max_frames}, but clips are filled up to {least}; at most {MOST_FRAMES}"
+        raise InputError(rule, "config")
+    return {"min_frames": min_frames, "max_frames": max_frames}

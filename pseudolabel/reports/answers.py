@@ -14,7 +14,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.balancing import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.models import WEIGHTS
+from pseudolabel.layout import SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
 from pseudolabel.scores.class_map import ClassMap
@@ -22,8 +22,8 @@ from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.tables import read_json
-from pseudolabel.training.out_of_fold import SEEN_CLIPS, read_seen
-from pseudolabel.training.selection import MEAN_OF_LAST, METRICS
+from pseudolabel.training.options import MEAN_OF_LAST, METRICS
+from pseudolabel.training.out_of_fold import read_seen
 
 if TYPE_CHECKING:
     from pseudolabel.audio.clips import ClipStore

@@ -66,6 +66,12 @@ def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
     return np.maximum(whole + (2 * rest >= length), 1)
 
 
+def each_window(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return clip (W,) and number (W,) of each window of clips that have so many windows (N,), both counted from 0."""
+    clip = np.repeat(np.arange(len(counts)), counts)
+    return clip, np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 def refuse_short_windows(windows: Sequence[str | float], sample_rate: int) -> None:
     """Raise InputError where a window is shorter than one sample."""
     for window_s in windows:

@@ -1,4 +1,4 @@
-"""Average the weights of several models in float64, with batch-norm statistics estimated anew (PSLA, VI-A)."""
+"""Average the weights of several models in float64, and estimate batch-norm statistics for the mean (PSLA, VI-A)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
-from pseudolabel.scores.windows import n_windows
-from pseudolabel.training.checkpoints import read_checkpoint
-from pseudolabel.training.dataset import prefetch
+from pseudolabel.scores.windows import each_window, n_windows
+from pseudolabel.training.batches import prefetch
 from pseudolabel.training.drawing import ORDER
-from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
+from pseudolabel.training.run_folder import CHECKPOINTS, checkpoint_files, chosen_epochs, read_checkpoint
 from pseudolabel.training.scoring import autocast
 
 State = Mapping[str, Tensor]
@@ -57,7 +56,7 @@ def checkpoint_states(
     Raises:
         InputError: there are no checkpoints, or not one of each epoch in the range; one is damaged.
     """
-    files = checkpoint_files(run / "checkpoints")
+    files = checkpoint_files(run / CHECKPOINTS)
     epochs = chosen_epochs(run, files, first, last)
     config = read_checkpoint(files[epochs[0]])["settings"]["config"]
     return config, epochs, lambda: (read_checkpoint(files[epoch])["tagger"] for epoch in epochs)
@@ -80,22 +79,21 @@ def statistics_pieces(
 
     Args:
         rows: (n,) clips to draw from; each has consecutive pieces of `length` samples, as many as windows.
-        n_pieces: how many at most. An incomplete last batch is left out, for the mean over batches counts each as much
-            as another, unless it is the only one.
+        n_pieces: how many at most. An incomplete last batch is omitted unless it is the only one: the mean over batches
+            weighs all of them the same.
     """
     counts = n_windows(clips.n_samples[rows], length)
-    clip = np.repeat(np.arange(len(rows)), counts)
-    start = (np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)) * length
+    clip, window = each_window(counts)
     drawn = np.random.default_rng([seed, ORDER]).permutation(len(clip))[:n_pieces]
     n_batches = max(1, len(drawn) // batch_size)
     batches = [drawn[batch * batch_size : (batch + 1) * batch_size] for batch in range(n_batches)]
-    return [(np.asarray(rows)[clip[batch]], start[batch]) for batch in batches]
+    return [(np.asarray(rows)[clip[batch]], window[batch] * length) for batch in batches]
 
 
 def read_pieces(
     clips: ClipStore, batches: Iterable[tuple[np.ndarray, np.ndarray]], length: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the waveforms (B, length) float32 of each batch of pieces, and how many samples are a piece's own (B,)."""
+    """Yield the waveforms (B, length) float32 of batches of pieces, and how many samples are each piece's own (B,)."""
     for rows, starts in batches:
         yield clips.batch(rows, starts, length), clips.left(rows, starts, length)
 
@@ -106,12 +104,12 @@ def estimate_batch_norm(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> int:
-    """Replace the statistics of all batch-norm layers by the mean over batches, and return how many batches came.
+    """Replace the statistics of all batch-norm layers by the mean over batches, and return the number of batches.
 
     The model runs in train mode without gradients, its draws (dropout) decided by `seed`; it is left in eval mode.
 
     Args:
-        batches: waveforms (B, T) float32, and how many of its samples each piece has (B,).
+        batches: waveforms (B, T) float32, and how many samples are each piece's own (B,).
     """
     device, layers = torch.device(device), _batch_norms(tagger)
     momenta = [layer.momentum for layer in layers]

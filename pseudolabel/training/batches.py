@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pseudolabel.audio.augment import AugmentOptions, change_gain, mask_span, mix, on_device, shift_in_time
+from pseudolabel.audio.augment import change_gain, mask_span, mix, on_device, shift_in_time
 from pseudolabel.models.tagger import Tagger
 from pseudolabel.training.dataset import Examples
 from pseudolabel.training.drawing import Draw
+from pseudolabel.training.options import AugmentOptions
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; from pinned memory the copy overlaps with what the device does."""
-        moved = (each if each is None else each.to(device, non_blocking=True)
-                 for each in (self.waveforms, self.targets, self.masked))  # fmt: skip
-        return Batch(self.draw, *moved, self.n_samples)
+        masked = None if self.masked is None else self.masked.to(device, non_blocking=True)
+        waveforms, targets = (each.to(device, non_blocking=True) for each in (self.waveforms, self.targets))
+        return replace(self, waveforms=waveforms, targets=targets, masked=masked)
 
 
 def read_batch(examples: Examples, draw: Draw, pinned: bool = False) -> Batch:
@@ -47,7 +54,7 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
     """Return a batch (n, ...) whose `waveforms` are features (n, F, mel): gain, shift, mixup, front end, fill, masks.
 
     A mixture is as long as its first clip: the other is cut, or ends earlier (PSLA). It has both clips' loss masks.
-    Masks of features are drawn on the features as they are filled up for the network (PSLA).
+    Masks of features are drawn over the features as they are filled for the network (PSLA).
     """
     draw, waveforms, targets, masked = batch.draw, batch.waveforms, batch.targets, batch.masked
     n_samples = np.full(len(waveforms), waveforms.shape[1]) if batch.n_samples is None else batch.n_samples
@@ -66,7 +73,7 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
         mixed = mix(front_end.to_power(features), draw.partner, draw.share)
         mixed = front_end.from_power(tagger.beyond(mixed, own, 0.0))
         unmixed = on_device(draw.share == 1, features)[:, None, None]
-        features = torch.where(unmixed, features[: draw.n], mixed)  # these stay as they are, to the last bit
+        features = torch.where(unmixed, features[: draw.n], mixed)  # unmixed ones stay as they are, to the last bit
         features = tagger.beyond(features, own)
     features = tagger.fitted(features)
     if options.time_mask_s:
@@ -77,3 +84,37 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
     if masked is not None:
         masked = masked[: draw.n] | masked[on_device(draw.partner, masked)]
     return replace(batch, waveforms=features, targets=mix(targets, draw.partner, draw.share), masked=masked)
+
+
+def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """Yield `items`, prepared by a thread while the caller works on the ones before."""
+    ready: queue.Queue = queue.Queue(depth)
+    stop, end = threading.Event(), object()
+
+    def put(value: object) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(value, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(end)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put(error)
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not end:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,8 +1,7 @@
-"""The processes of one run that `torchrun` has started: which one this is, and what all of them know.
+"""The processes of one run that `torchrun` has started: which one this is, and what they exchange.
 
-They speak over gloo, also where they use GPUs: what they tell each other are a few numbers. Only gradients go from GPU
-to GPU. A process that dies ends the run of all others, who find the connection closed; and where torchrun itself is
-killed, the processes that it started end too.
+They exchange a few numbers over gloo, also where they use GPUs; only gradients go from GPU to GPU. When a process dies,
+all others end, as their connection is closed; when torchrun itself is killed, the processes that it started end too.
 """
 
 from __future__ import annotations
@@ -48,8 +47,8 @@ class Ranks:
         except ValueError:
             ranks = None
         if ranks is None or not 0 <= ranks.rank < ranks.size or ranks.local_rank < 0:
-            found = ", ".join(f"{name}={value}" for name, value in values.items())
-            raise InputError(f"{found} name no process of a run", "environment", "Start it with torchrun.")
+            given = ", ".join(f"{name}={value}" for name, value in values.items())
+            raise InputError(f"{given} is not a process of a run", "environment", "Start it with torchrun.")
         return ranks
 
     @property
@@ -58,7 +57,7 @@ class Ranks:
         return self.rank == 0
 
     def device_name(self, name: str) -> str:
-        """Return which device `--device` means here: under `auto` each process of a machine takes a GPU of its own."""
+        """Return the device that `--device` means here: under `auto` each process of a machine has a GPU of its own."""
         if name != "auto" or self.size == 1:
             return name
         import torch
@@ -67,9 +66,9 @@ class Ranks:
 
     @contextlib.contextmanager
     def joined(self, on_gpu: bool = False) -> Iterator[None]:
-        """Connect all processes while the block runs; `on_gpu`: what lies on GPUs is exchanged by NCCL.
+        """Connect all processes while the block runs; `on_gpu`: tensors on GPUs are exchanged by NCCL.
 
-        From now on a thread ends this process when the torchrun that started it has gone.
+        From then on a thread ends this process when the torchrun that started it is gone.
 
         Raises:
             InputError: here, in `from_leader` and in `sum`: another process has ended before its work was done.
@@ -130,7 +129,7 @@ class Ranks:
 
 
 def _end_with(parent: int) -> None:
-    """End this process, whatever it is doing, when the one that started it has gone: nobody would ever end it."""
+    """End this process, whatever it is doing, when the one that started it is gone: nobody else would."""
     while os.getppid() == parent:
         time.sleep(LOOKS_EVERY_S)
     os._exit(ORPHANED)

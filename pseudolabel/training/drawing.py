@@ -13,19 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import (
     DEFAULT_BETA,
     REPEAT,
     ROUND_ROBIN,
-    SAMPLINGS,
     SHUFFLE,
     SUM_RULE,
     balanced_weights,
     max_rule_weights,
     oversampling_factors,
 )
+from pseudolabel.training.options import AugmentOptions, SamplingOptions
 
 MOST_REPEATED = 1 << 28  # pieces an epoch: 2 GB of numbers
 # Streams of random numbers: no two draws share one.
@@ -44,49 +43,38 @@ class Epochs:
         return self.draw(np.random.default_rng([seed, ORDER, epoch]))
 
 
-def shuffled(n_pieces: int) -> Epochs:
-    """Every piece once an epoch."""
-    return Epochs(n_pieces, lambda rng: rng.permutation(n_pieces))
-
-
-def epochs_of(
-    sampling: str, labels: sparse.csr_array, clip: np.ndarray | None = None, beta: float = DEFAULT_BETA
-) -> Epochs:
+def epochs_of(sampling: SamplingOptions, labels: sparse.csr_array, clip: np.ndarray | None = None) -> Epochs:
     """Return how epochs are drawn under a sampling rule, which counts the clips' hard labels.
 
-    All pieces of a clip (its windows) are drawn alike. An epoch has as many draws as there are pieces, but under
-    `repeat`, where it has the sum of all repeats.
+    All pieces of a clip (its windows) are drawn alike. An epoch has as many draws as there are pieces, except under
+    `repeat`, where it has the sum of all repeats. The rules: `shuffle`; `sum-rule`, with replacement, by the sum over
+    the labels of 1 / (clips with the label) (PSLA, Algorithm 1); `max-rule`, with replacement, by the maximum over the
+    labels of (1 / prior)^beta, and `repeat`, each piece as often as that says, rounded (Moore et al., equation 4);
+    `round-robin`, one class after the other in an order that changes with each round, a clip of it at random.
 
     Args:
-        sampling: `shuffle`; `sum-rule`, with replacement, by the sum over the labels of 1 / (clips with the label)
-            (PSLA, Algorithm 1); `max-rule`, with replacement, by the maximum over the labels of (1 / prior)^beta, and
-            `repeat`, each piece as often as that says, rounded (Moore et al., equation 4); `round-robin`, one class
-            after the other in an order that changes with each round, a clip of it at random.
         labels: (n, K) bool, the labels of each clip.
         clip: (P,) the clip of each piece, ascending; None: each clip is one piece.
-        beta: exponent of `max-rule` and `repeat`.
 
     Raises:
-        InputError: an unknown rule; a negative or far too large beta; not one clip has a label to draw it by.
+        InputError: a far too large beta; no clip has a label to draw it by.
     """
+    rule, beta = sampling.rule, DEFAULT_BETA if sampling.beta is None else sampling.beta
     clip = np.arange(labels.shape[0]) if clip is None else np.asarray(clip)
-    if sampling not in SAMPLINGS:
-        raise InputError(f"no sampling {sampling!r}", "--sampling", f"Give one of: {', '.join(SAMPLINGS)}.")
-    if sampling == SHUFFLE:
-        return shuffled(len(clip))
+    if rule == SHUFFLE:
+        return Epochs(len(clip), lambda rng: rng.permutation(len(clip)))
     if not labels.nnz:
-        rule = "not one clip has a label to draw it by"
-        raise InputError(rule, f"--sampling {sampling}", "Give --sampling shuffle.")
-    if sampling == REPEAT:
+        raise InputError("no clip has a label to draw it by", f"--sampling {rule}", "Give --sampling shuffle.")
+    if rule == REPEAT:
         factors = oversampling_factors(labels, beta, "--beta")[clip]
         if factors.sum() > MOST_REPEATED:
-            rule = f"beta {beta:g} makes an epoch of {factors.sum():.3g} pieces"
-            raise InputError(rule, "--sampling repeat", "Give a smaller --beta, or --sampling max-rule.")
+            message = f"beta {beta:g} makes an epoch of {factors.sum():.3g} pieces"
+            raise InputError(message, "--sampling repeat", "Give a smaller --beta, or --sampling max-rule.")
         repeated = np.repeat(np.arange(len(clip)), factors)
         return Epochs(len(repeated), lambda rng: rng.permutation(repeated))
-    if sampling == ROUND_ROBIN:
+    if rule == ROUND_ROBIN:
         return Epochs(len(clip), _round_robin(labels, clip))
-    weights = balanced_weights(labels) if sampling == SUM_RULE else max_rule_weights(labels, beta, "--beta")
+    weights = balanced_weights(labels) if rule == SUM_RULE else max_rule_weights(labels, beta, "--beta")
     return weighted(weights[clip])
 
 
@@ -128,9 +116,9 @@ class Draw:
     Args:
         n: its own pieces; they are the first n of those that are read. n_of_all: those of all processes.
         pieces, start, gain, shift: (R,) each piece to read, where it begins within its slack (in [0, 1)), the factor of
-            its level, and by which share of its length it is turned (in (-1, 1)).
+            its level, and by which share of its length it is shifted (in (-1, 1)).
         partner: (n,) which of those that are read each is mixed with. share: (n,) float32, its own weight; 1: unmixed.
-        time_mask, mel_mask: (n, 2) float64 in [0, 1), which length and which place a mask has.
+        time_mask, mel_mask: (n, 2) float64 in [0, 1), length and position of a mask.
     """
 
     n: int
@@ -173,9 +161,17 @@ def draw_step(
     own = np.arange(n * rank // size, n * (rank + 1) // size)
     partner = np.where(share[own] < 1, partner[own], own)  # what is not mixed needs no partner
     taken = np.concatenate([own, np.setdiff1d(partner, own)])
-    place = np.full(len(read), -1)
-    place[taken] = np.arange(len(taken))
+    position = np.full(len(read), -1)
+    position[taken] = np.arange(len(taken))
     return Draw(
-        len(own), n, read[taken], start[taken], gain[taken].astype(np.float32), shift[taken], place[partner],
-        share[own], uniform(TIME_MASK, n, 2)[own], uniform(MEL_MASK, n, 2)[own],
-    )  # fmt: skip
+        n=len(own),
+        n_of_all=n,
+        pieces=read[taken],
+        start=start[taken],
+        gain=gain[taken].astype(np.float32),
+        shift=shift[taken],
+        partner=position[partner],
+        share=share[own],
+        time_mask=uniform(TIME_MASK, n, 2)[own],
+        mel_mask=uniform(MEL_MASK, n, 2)[own],
+    )

@@ -1,15 +1,15 @@
 """The training loop: steps on one device or many, evaluated, checkpointed, resumed to the same weights.
 
-Whatever is drawn follows from the seed, the epoch and the step, so a run that goes on after any step does what an
+Whatever is drawn follows from the seed, the epoch and the step, so a run that is resumed after any step does what an
 uninterrupted one would have done. Under torchrun each process takes its share of every batch and the gradients are
-averaged; batch-norm layers see their own share, and what they have learnt is the first process's.
+averaged; batch-norm layers see their own share, and the first process's statistics are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,58 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.artefacts import write_csv
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.errors import InputError
-from pseudolabel.models import PRECISIONS
+from pseudolabel.layout import HISTORY
 from pseudolabel.models.tagger import Tagger
-from pseudolabel.options import check_types
 from pseudolabel.progress import Progress
-from pseudolabel.training.batches import Batch, augmented, read_batch
-from pseudolabel.training.checkpoints import KEPT, load_checkpoint, remove_old_checkpoints, save_checkpoint
-from pseudolabel.training.dataset import Examples, prefetch
+from pseudolabel.training.batches import Batch, augmented, prefetch, read_batch
+from pseudolabel.training.dataset import Examples
 from pseudolabel.training.distributed import ALONE, Ranks
 from pseudolabel.training.drawing import NETWORK, draw_step
 from pseudolabel.training.losses import soft_bce
-from pseudolabel.training.schedule import Schedule
+from pseudolabel.training.options import METRICS, TrainOptions
+from pseudolabel.training.run_folder import CHECKPOINTS, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from pseudolabel.training.scoring import autocast
-from pseudolabel.training.selection import METRICS, Selection
-from pseudolabel.training.validation import Validation
+from pseudolabel.training.validation import Selection, Validation
 
-HISTORY = ("epoch", "step", "loss", "learning_rate", *METRICS.values(), "seconds", "pieces_per_s", "waiting_share")
+COLUMNS = ("epoch", "step", "loss", "learning_rate", *METRICS.values(), "seconds", "pieces_per_s", "waiting_share")
+SHOWN_EVERY = 50  # steps
+FREE = ("checkpoint_every", "keep_checkpoints")  # options with which an unfinished run may also continue
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-SHOWN_EVERY = 20  # steps: a look at the loss makes a GPU wait
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How a model is trained; what it is trained on stands in Examples."""
-
-    epochs: int = 30
-    batch_size: int = 32  # pieces a step, of all processes together (PSL: 32)
-    learning_rate: float = 1e-3  # PSL and PSLA's balanced set: 1e-3
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)  # PSLA: .95, .999
-    weight_decay: float = 0.0  # PSLA: 5e-7
-    clip_gradient: float = 0.0  # norm above which gradients are scaled down; 0 leaves them
-    schedule: Schedule = field(default_factory=Schedule)
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
-    evaluate_every: int = 0  # steps; 0: at the end of each epoch
-    select: str = "last"  # which weights are kept: last, or those of the best evaluation
-    metric: str = "map"  # by which it is the best: map, d-prime
-    smooth: int = 1  # evaluations over which the metric is averaged (Moore et al.: 7)
-    patience: int = 0  # stop after so many evaluations without gain; 0: never
-    ema: float = 0.0  # decay of the weights' moving average, which is then evaluated and kept; 0: none
-    precision: str | None = None  # float32, bf16; None: bf16 on a GPU
-    channels_last: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        known = {"optimizer": tuple(OPTIMIZERS), "select": ("last", "best"), "metric": tuple(METRICS)}
-        check_types(self, **known, precision=PRECISIONS)
 
 
 class Answering(nn.Module):
-    """A tagger as a network from features to scores: what is compiled, and what processes share the gradients of."""
+    """A tagger as a network from features to scores: this is compiled, and processes share its gradients."""
 
     def __init__(self, tagger: Tagger):
         super().__init__()
@@ -86,7 +56,6 @@ class Trainer:
 
     Args:
         positive_weights: (K,) by how much more each class's positives count in the loss, or None.
-        compiled: whether the network is compiled.
         on_row: called with each new row of the history.
     """
 
@@ -99,10 +68,7 @@ class Trainer:
     settings: dict = field(default_factory=dict)
     ranks: Ranks = ALONE
     positive_weights: np.ndarray | None = None
-    kept_checkpoints: int = KEPT
-    checkpoint_every: int = 0  # steps, besides the end of each epoch
-    compiled: bool = False
-    on_row: object = None
+    on_row: Callable[[dict], None] | None = None
     history: list[dict] = field(default_factory=list)
     step: int = 0  # steps that are done
 
@@ -126,7 +92,8 @@ class Trainer:
         # Each process has a piece of the last step too, and no batch norm has one alone.
         self.steps_per_epoch = whole + (rest >= max(2, self.ranks.size))
         self.n_steps = options.epochs * self.steps_per_epoch
-        self.settings = {**self.settings, **asdict(options), "processes": self.ranks.size}
+        decided = {name: value for name, value in asdict(options).items() if name not in FREE}
+        self.settings = {**self.settings, **decided, "processes": self.ranks.size}
         self.selection = Selection(options.smooth, options.select == "best")
         self._losses: list[Tensor] = []  # since the last row of the history
         self._since, self._waiting, self._done = time.monotonic(), 0.0, 0
@@ -146,11 +113,12 @@ class Trainer:
         self._resume()
         answering = self._answering()
         name, unit = f"train {self.folder.name}", "step"
-        with Progress(name, self.n_steps, unit, self.step) if self.ranks.leads else _Silent() as progress:
+        shown = Progress(name, self.n_steps, unit, self.step) if self.ranks.leads else contextlib.nullcontext()
+        with shown as progress:
             while self.step < self.n_steps and not self._out_of_patience():
                 self._train_epoch(answering, progress)
         if self.ranks.leads:  # the run that wrote the last one may have been killed just then
-            remove_old_checkpoints(self.folder / "checkpoints", self.kept_checkpoints)
+            remove_old_checkpoints(self.folder / CHECKPOINTS, self.options.keep_checkpoints)
         kept = self.evaluated
         if self.selection.weights:
             kept.load_state_dict(self.selection.weights[self.selection.best])
@@ -163,7 +131,7 @@ class Trainer:
 
     def _answering(self) -> nn.Module:
         answering: nn.Module = Answering(self.tagger)
-        if self.compiled:
+        if self.options.compile:
             answering = torch.compile(answering)
         if self.ranks.size == 1:
             return answering
@@ -177,12 +145,12 @@ class Trainer:
         order = self.examples.order(options.seed, epoch)
         for number in range(first, self.steps_per_epoch):
             step, pieces = epoch * self.steps_per_epoch + number, order[number * size : (number + 1) * size]
-            draw = draw_step(pieces, self.examples.n_pieces, options.augment, options.seed, step,
-                             self.ranks.rank, self.ranks.size)  # fmt: skip
+            n_pieces, ranks = self.examples.n_pieces, self.ranks
+            draw = draw_step(pieces, n_pieces, options.augment, options.seed, step, ranks.rank, ranks.size)
             yield read_batch(self.examples, draw, pinned=self.device.type == "cuda")
 
-    def _train_epoch(self, answering: nn.Module, progress: Progress) -> None:
-        """Do the steps that are left of an epoch; ends early where patience does."""
+    def _train_epoch(self, answering: nn.Module, progress: Progress | None) -> None:
+        """Do the remaining steps of an epoch, or fewer where patience ends first."""
         answering.train()
         ready = time.monotonic()
         with contextlib.closing(prefetch(self._batches(self.epoch, self.step % self.steps_per_epoch))) as batches:
@@ -191,8 +159,9 @@ class Trainer:
                 self._losses.append(self._step(answering, batch))
                 self.step += 1
                 self._done += 1
-                shown = {} if self._done % SHOWN_EVERY else self._shown()
-                progress.advance(1, epoch=(self.step - 1) // self.steps_per_epoch + 1, **shown)
+                if progress is not None:
+                    shown = {} if self._done % SHOWN_EVERY else self._shown()
+                    progress.advance(1, epoch=(self.step - 1) // self.steps_per_epoch + 1, **shown)
                 if self._at_row():
                     self._add_row()
                     answering.train()
@@ -212,7 +181,7 @@ class Trainer:
         batch = augmented(batch.to(self.device), self.tagger, options.augment)
         with autocast(self.device, options.precision):
             scores = answering(batch.waveforms)
-        if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU this look would cost a wait each step
+        if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU each step would wait for this
             raise self._diverged()
         loss = soft_bce(scores, batch.targets, batch.masked, self.positive_weights)
         loss = loss * self._share(batch)
@@ -226,7 +195,7 @@ class Trainer:
         return loss.detach()
 
     def _share(self, batch: Batch) -> float:
-        """Return by what this process's mean loss counts, so that the mean over processes is that of one alone."""
+        """Return the weight of this process's mean loss with which the mean over processes is that of one alone."""
         if self.ranks.size == 1:
             return 1.0
         if batch.masked is None:
@@ -235,15 +204,15 @@ class Trainer:
         return own * self.ranks.size / max(float(self.ranks.sum(np.array([own]))[0]), 1.0)
 
     def _pieces_since_row(self) -> int:
-        """Return how many pieces all processes learnt from since the last row of the history."""
+        """Return how many pieces all processes have learnt from since the last row of the history."""
         an_epoch = min(len(self.examples), self.steps_per_epoch * self.batch_size)
         done = (divmod(step, self.steps_per_epoch) for step in (self.step, self.step - len(self._losses)))
         now, before = (epochs * an_epoch + steps * self.batch_size for epochs, steps in done)
         return now - before
 
     def _diverged(self) -> InputError:
-        return InputError(f"training diverged in step {self.step + 1}: scores are no numbers any more",
-                          "--learning-rate", f"Give less than {self.options.learning_rate:g}.")  # fmt: skip
+        message = f"training diverged in step {self.step + 1}: scores are not numbers any more"
+        return InputError(message, "--learning-rate", f"Give less than {self.options.learning_rate:g}.")
 
     def _shown(self) -> dict[str, str]:
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -258,11 +227,12 @@ class Trainer:
         return self.step % every == 0 or self.step == self.n_steps
 
     def _at_checkpoint(self) -> bool:
-        within = self.checkpoint_every and self.step % self.checkpoint_every == 0
+        every = self.options.checkpoint_every
+        within = every and self.step % every == 0
         return bool(within) or self.step % self.steps_per_epoch == 0 or self._out_of_patience()
 
     def _add_row(self) -> None:
-        """Write what the steps since the last row came to, and evaluate the model."""
+        """Evaluate the model and add a row on the steps since the last one to the history."""
         seconds = time.monotonic() - self._since
         loss = float(self._all_losses().mean())
         if not np.isfinite(loss):
@@ -286,7 +256,7 @@ class Trainer:
         self.history.append(row)
         self._losses, self._waiting, self._since = [], 0.0, time.monotonic()
         if self.ranks.leads:
-            write_csv(self.folder / "history.csv", HISTORY, [row.values() for row in self.history])
+            write_csv(self.folder / HISTORY, COLUMNS, [row.values() for row in self.history])
             if self.on_row:
                 self.on_row(row)
 
@@ -314,13 +284,13 @@ class Trainer:
         }
         if self.ranks.leads:
             epoch = self.epoch if self.step % self.steps_per_epoch == 0 else None
-            save_checkpoint(self.folder / "checkpoints", epoch, state, self.settings, self.kept_checkpoints)
+            save_checkpoint(self.folder / CHECKPOINTS, epoch, state, self.settings, self.options.keep_checkpoints)
 
     def _resume(self) -> None:
-        state = load_checkpoint(self.folder / "checkpoints", self.settings)
+        state = load_checkpoint(self.folder / CHECKPOINTS, self.settings)
         leading = int(self.ranks.from_leader(np.array([state["step"] if state else 0]))[0])
         if leading != (state["step"] if state else 0):
-            raise InputError("the processes find different checkpoints", self.folder, "Let them share the folder.")
+            raise InputError("the processes see different checkpoints", self.folder, "Let them share the folder.")
         if state is None:
             return
         self.tagger.load_state_dict(state["tagger"])
@@ -334,13 +304,3 @@ class Trainer:
             within = f"step {self.step} of {self.n_steps}"
             whole = self.step % self.steps_per_epoch == 0
             print(f"resumed after {f'epoch {self.epoch} of {self.options.epochs}' if whole else within}")
-
-
-class _Silent(contextlib.nullcontext):
-    """Progress of a process that shows nothing."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def advance(self, n: int = 1, **shown: object) -> None:
-        """Do nothing."""

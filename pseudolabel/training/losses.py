@@ -8,6 +8,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
+from pseudolabel.labels.balancing import class_counts
+
 
 def soft_bce(
     scores: Tensor, targets: Tensor, masked: Tensor | None = None, positive_weights: Tensor | None = None
@@ -16,7 +18,7 @@ def soft_bce(
 
     Args:
         scores: (B, K) model scores, clamped inside (0, 1). targets: (B, K) in [0, 1], hard or soft.
-        masked: (B, K) bool, where the loss looks away (Fonseca et al. 2020); 0 where everything is masked.
+        masked: (B, K) bool, what the loss ignores (Fonseca et al. 2020); 0 where everything is masked.
         positive_weights: (K,) by how much more a class's positive part counts: w t log(s) + (1 - t) log(1 - s).
     """
     scores, targets = scores.float(), targets.float()
@@ -40,8 +42,7 @@ def inverse_weights(labels: sparse.csr_array) -> np.ndarray:
     Args:
         labels: (n, K) bool.
     """
-    counts = np.bincount(labels.indices, minlength=labels.shape[1]).astype(np.float64)
-    weights = np.ones(len(counts))
-    occurring = counts > 0
+    counts = class_counts(labels).astype(np.float64)
+    weights, occurring = np.ones(len(counts)), counts > 0
     weights[occurring] = counts.sum() / occurring.sum() / counts[occurring]
     return weights.astype(np.float32)

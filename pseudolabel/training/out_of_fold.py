@@ -1,4 +1,4 @@
-"""Out-of-fold scores: each clip is answered by the models that never saw it or its group, and by no other."""
+"""Out-of-fold scores: each clip is scored by only those models that never saw it or its group."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import same_clips
+from pseudolabel.layout import SEEN_CLIPS
 from pseudolabel.tables import read_csv
-
-SEEN_CLIPS = "train_clips.csv"
 
 
 def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
@@ -41,7 +40,7 @@ def read_seen(path: str | Path) -> list[str]:
 
 
 def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np.ndarray:
-    """Return which model may answer which clip, (n, R) bool: it never saw the clip or one of its group.
+    """Return which model may score which clip, (n, R) bool: it never saw the clip or one of its group.
 
     Args:
         runs: R run folders of a cross-validated teacher. rows: (n,) rows of the clip store.
@@ -49,7 +48,8 @@ def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np
     Raises:
         InputError: a run does not say what it was trained on or is given twice; every run saw one of the clips.
     """
-    again = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    resolved = [run.resolve() for run in runs]
+    again = [run for number, run in enumerate(runs) if resolved[number] in resolved[:number]]
     if again:
         raise InputError("the run is given twice", again[0], "Name each run once.")
     seen = [seen_by(run, clips) for run in runs]
@@ -59,15 +59,14 @@ def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np
     unseen = ~np.stack(seen, axis=1)[rows]
     lacking = [clips.clip_ids[row] for row in rows[~unseen.any(axis=1)]]
     if lacking:
-        raise InputError(
-            f"every one of {len(runs)} runs was trained on {len(lacking)} of the clips or on clips of their groups: "
-            f"{first_few(lacking)}", "--folds", "Add the run that left them out, or leave them out with --list.",
-        )  # fmt: skip
+        message = f"each of {len(runs)} runs was trained on {len(lacking)} of the clips or on clips of their groups"
+        remedy = "Add the run that left them out, or leave them out with --list."
+        raise InputError(f"{message}: {first_few(lacking)}", "--folds", remedy)
     return unseen
 
 
 def fold_attributes(unseen: np.ndarray) -> dict[str, object]:
-    """Return what a score store says of out-of-fold scores; (n, R) bool `unseen` decides all of it."""
+    """Return the attributes of a store of out-of-fold scores, which follow from (n, R) bool `unseen`."""
     n_models = np.unique(unseen.sum(axis=1)).tolist()
     return {
         "out_of_fold": True,

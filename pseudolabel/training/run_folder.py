@@ -1,21 +1,30 @@
-"""The folder of a run: whose it may be before training begins, and the record that says that it is finished."""
+"""The folder of a run: who may write it, its checkpoints, and the record that says that the run is finished.
+
+A checkpoint holds all that training needs to continue. It is written whole or not at all; the last few are kept.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pseudolabel.artefacts import whole_folder, write_json
+from pseudolabel.artefacts import whole_file, whole_folder, write_json
 from pseudolabel.errors import InputError, OutputExists, first_few
-from pseudolabel.ownership import RUN, files_in, not_ours, read_run
+from pseudolabel.layout import RUN
+from pseudolabel.ownership import files_in, not_ours, read_run
 from pseudolabel.records import sha256
 from pseudolabel.temporaries import clear_lock, is_temporary, lock_path
+from pseudolabel.training.options import KEEP_ALL, KEPT
 
 FORMAT, FORMAT_VERSION = "pseudolabel-training", 1
-MARK = "checkpoints/settings.json"  # written first: the folder is one of train's, finished or not
+CHECKPOINTS = "checkpoints"
+MARK = f"{CHECKPOINTS}/settings.json"  # written first: the folder is one of train's, finished or not
+WITHIN = "within-epoch.pt"  # the state within an epoch: one, replaced by the next, removed when the epoch is done
 NAME = re.compile(r"epoch-(\d{4,})\.pt")
 RUN_FILE = re.compile(
     r"run\.json|model\.safetensors|config\.json|(train_clips|missing|history)\.csv|learning_curve\.png"
@@ -23,12 +32,15 @@ RUN_FILE = re.compile(
 )
 
 
+# ---- whose folder it is -----------------------------------------------------------------------------------------
+
+
 def claim(folder: Path, overwrite: bool, settings: Mapping[str, object]) -> None:
-    """Make the folder of a run, or leave that of an unfinished one as it is, to go on there.
+    """Make the folder of a run, or leave that of an unfinished one as it is, to continue there.
 
     Raises:
-        OutputExists: a finished run lies there, and `overwrite` is not given.
-        InputError: somebody else's folder, or file, or a link lies there; or what would be replaced holds other files.
+        OutputExists: the folder holds a finished run, and `overwrite` is not given.
+        InputError: it is somebody else's, a file or a link; or what would be replaced holds other files.
     """
     if os.path.lexists(folder) and not overwrite:
         refuse_finished(folder)
@@ -56,8 +68,8 @@ def refuse_finished(folder: Path) -> None:
     recorded = inputs.items() if isinstance(inputs, dict) else ()
     changed = [path for path, checksum in recorded if Path(path).is_file() and sha256(path) != checksum]
     made_from = f", made from what {first_few(changed)} held before" if changed else ""
-    remedy = "Give --overwrite to replace it, or another --out."
     clear_lock(lock_path(folder))
+    remedy = "Give --overwrite to replace it, or another --out."
     raise OutputExists(f"a finished run lies here{made_from}", folder, remedy)
 
 
@@ -82,10 +94,47 @@ def is_run_file(name: str) -> bool:
     return bool(RUN_FILE.fullmatch(name)) or is_temporary(Path(name))
 
 
+def _marked(folder: Path) -> bool:
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Return whether a checkpoint is one of ours: earlier versions wrote no mark."""
+    for path in checkpoint_paths(folder / CHECKPOINTS):
+        try:
+            return isinstance(read_checkpoint(path)["settings"], dict)
+        except InputError:
+            continue
+    return False
+
+
+def write_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write run.json, the last file of a run, which lists those of its files that `train` wrote."""
+    files = [name for name in files_in(folder) if RUN_FILE.fullmatch(name) and name != RUN]
+    write_json(folder / RUN, {**record, "files": files})
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return the file of the checkpoint written after `epoch` finished epochs."""
+    return folder / f"epoch-{epoch:04d}.pt"
+
+
 def checkpoint_files(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of a folder by the number of finished epochs, ascending."""
     named = ((NAME.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*.pt")))
     return {int(match[1]): path for match, path in named if match}
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the last first; one within an epoch is the last."""
+    within = [folder / WITHIN] if (folder / WITHIN).exists() else []
+    return [*within, *reversed(checkpoint_files(folder).values())]
 
 
 def chosen_epochs(run: Path, there: Collection[int], first: int | None = None, last: int | None = None) -> list[int]:
@@ -104,26 +153,73 @@ def chosen_epochs(run: Path, there: Collection[int], first: int | None = None, l
     return epochs
 
 
-def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write run.json, the last file of a run, which lists those of its files that `train` wrote."""
-    files = [name for name in files_in(folder) if RUN_FILE.fullmatch(name) and name != RUN]
-    write_json(folder / RUN, {**record, "files": files})
+def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict, kept: int = KEPT) -> None:
+    """Write the state after `epoch` finished epochs, None: within one, and remove all but the last few.
 
+    Args:
+        state: tensors, numbers, lists and dicts of them: what `torch.load(weights_only=True)` reads back.
+        settings: what the run was started with; another run's checkpoint is refused.
+        kept: how many are kept; KEEP_ALL: every one.
+    """
+    import torch
 
-def _marked(folder: Path) -> bool:
-    try:
-        return json.loads((folder / MARK).read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    """Return whether a checkpoint is one of ours: earlier versions wrote no mark."""
-    from pseudolabel.training.checkpoints import checkpoint_paths, read_checkpoint
-
-    for path in checkpoint_paths(folder / "checkpoints"):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WITHIN if epoch is None else checkpoint_path(folder, epoch)
+    with whole_file(path) as temporary:
         try:
-            return isinstance(read_checkpoint(path)["settings"], dict)
+            torch.save({**state, "epoch": epoch, "settings": json.dumps(settings, sort_keys=True)}, temporary)
+        except RuntimeError as error:  # a full disk
+            raise OSError(f"{path}: could not be written: is the disk full?") from error
+    if epoch is not None:
+        (folder / WITHIN).unlink(missing_ok=True)
+        remove_old_checkpoints(folder, kept)
+
+
+def remove_old_checkpoints(folder: Path, kept: int) -> None:
+    """Remove all but the last `kept` checkpoints of epochs; KEEP_ALL: none."""
+    if kept != KEEP_ALL:
+        for old in list(checkpoint_files(folder).values())[:-kept]:
+            old.unlink()
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Return the state that `save_checkpoint` wrote, its settings parsed; InputError where the file is damaged."""
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as packed:  # torch.load does not look at its checksums
+            if damaged := packed.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {**state, "settings": json.loads(state["settings"])}
+    except Exception as error:  # a damaged file of any kind
+        raise InputError(f"not a readable checkpoint ({type(error).__name__})", path, "Leave it out.") from error
+
+
+def load_checkpoint(folder: Path, settings: dict) -> dict | None:
+    """Return the last readable checkpoint's state, or None where there is none.
+
+    Raises:
+        InputError: the checkpoints belong to a run with other settings.
+    """
+    for path in checkpoint_paths(folder):
+        try:
+            state = read_checkpoint(path)
         except InputError:
+            print(f"{path}: not a readable checkpoint; the one before it is used", file=sys.stderr)
             continue
-    return False
+        changed = differing(state["settings"], json.loads(json.dumps(settings)))
+        if changed:
+            message = f"an unfinished run with other {', '.join(sorted(changed))} lies here"
+            remedy = "Finish it with its own options and files, start over with --overwrite, or give another --out."
+            raise InputError(message, folder.parent, remedy)
+        return state
+    return None
+
+
+def differing(earlier: object, now: object, path: str = "") -> list[str]:
+    """Return the names of the settings that differ, those within others as `config.front_end.hop`."""
+    if not (isinstance(earlier, dict) and isinstance(now, dict)):
+        return [] if earlier == now else [path]
+    names = {key: f"{path}.{key}" if path else key for key in {**earlier, **now}}
+    return [name for key in names for name in differing(earlier.get(key), now.get(key), names[key])]

@@ -1,4 +1,4 @@
-"""Score many clips block by block and join the blocks to one score store: reading, scoring and writing overlap."""
+"""Score many clips block by block: reading, scoring and writing overlap. A score store is made of the blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pseudolabel.progress import Progress
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.scores.writing import stored_types
 from pseudolabel.stores import store_contents
-from pseudolabel.training.dataset import prefetch
+from pseudolabel.training.batches import prefetch
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.scoring import Portion, Scorer, by_window, read_portions, widened
 
@@ -30,8 +30,8 @@ CHECKSUM = "crc32"  # of a block's scores at one scale
 
 
 @dataclass
-class Work:
-    """What scoring took: clips, wall-clock seconds, seconds in which the device worked, of so many processes each."""
+class ScoringStats:
+    """How much was scored, and how long it took each of several processes and its device."""
 
     clips: int
     seconds: float = 0.0
@@ -43,10 +43,10 @@ class Work:
         """Share of the time in which the device had nothing to do."""
         return max(0.0, 1 - self.busy_seconds / self.seconds) if self.seconds else 0.0
 
-    def of_all(self, ranks: Ranks) -> Work:
+    def of_all(self, ranks: Ranks) -> ScoringStats:
         """Return what all processes did, once all have done it; seconds are their mean."""
         clips, *seconds = ranks.sum(np.array([self.clips, self.seconds, self.busy_seconds])).tolist()
-        return Work(int(clips), *(each / ranks.size for each in seconds), ranks.size)
+        return ScoringStats(int(clips), *(each / ranks.size for each in seconds), ranks.size)
 
 
 def score_blocks(
@@ -58,7 +58,7 @@ def score_blocks(
     windows: Sequence[str | float],
     answering: np.ndarray | None = None,
     types: Mapping[str, np.dtype] | None = None,
-) -> Work:
+) -> ScoringStats:
     """Make the blocks of these numbers; a batch never holds clips of two blocks.
 
     Args:
@@ -83,7 +83,7 @@ def score_blocks(
 
     clip_ids = [clips.clip_ids[row] for row in rows]
     done = blocks.n_items - sum(len(blocks.span(number)) for number in blocks.unfinished())
-    work, started = Work(sum(len(blocks.span(number)) for number in numbers)), time.perf_counter()
+    work, started = ScoringStats(sum(len(blocks.span(number)) for number in numbers)), time.perf_counter()
     with Progress("score", done + work.clips, start=done) as progress, ThreadPoolExecutor(1, "write") as writer:
         answers, written = [], None
         for number, portion, is_last in prefetch(read(), AHEAD):
@@ -120,10 +120,8 @@ def write_block(
     for name, scores in joined.items():
         if not np.isfinite(scores).all():
             clip = blocks.span(number)[int(np.argwhere(~np.isfinite(scores))[0][0])]
-            raise InputError(
-                f"the model answers NaN at scale {name}", f"clip {clip_ids[clip]!r}",
-                "Its weights or its front end are damaged: train it again.",
-            )  # fmt: skip
+            remedy = "Its weights or its front end are damaged: train it again."
+            raise InputError(f"the model answers NaN at scale {name}", f"clip {clip_ids[clip]!r}", remedy)
 
     def fill(file: h5py.File) -> None:
         for name, scores in joined.items():
@@ -158,7 +156,7 @@ def _read_block(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     return answers
 
 
-def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+def merged_blocks(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
     """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows.
 
     Raises:
@@ -169,6 +167,6 @@ def merge(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[s
         try:
             answers = _read_block(path, shapes)
         except (OSError, InputError) as error:
-            remedy = "Remove this file and run the same command again: only this block is made anew."
+            remedy = "Remove this file and run the same command again: only this block is scored again."
             raise InputError("the block is damaged", path, remedy) from error
         yield {name: scores if name == CLIP else widened([scores], shapes[name][1]) for name, scores in answers.items()}

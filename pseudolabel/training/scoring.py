@@ -1,7 +1,7 @@
-"""Score clips with models: whole clips and every window of any lengths, in one pass over the audio.
+"""Score clips with models: whole clips and all windows of any lengths, in one pass over the audio.
 
-Clips are read once, in portions of consecutive clips, by a thread that is ahead of the models. What several scales have
-in common is scored once: a clip of 10 s is its own window of 10 s.
+Clips are read once, in portions of consecutive clips, by a thread that is ahead of the models. Pieces that several
+scales have in common are scored once: a clip of 10 s is its own window of 10 s.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pseudolabel.audio.augment import on_device
 from pseudolabel.audio.clips import FULL_SCALE, ClipStore
-from pseudolabel.models.precision import precision_on
-from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
-from pseudolabel.training.dataset import prefetch
+from pseudolabel.scores.windows import CLIP, each_window, n_windows, window_name, window_samples
+from pseudolabel.training.batches import prefetch
 
 PORTION_SAMPLES = 1 << 26  # of audio in memory at once, at 16 bits: 128 MiB, 70 minutes at 16 kHz
 NOMINAL_S = 10  # a batch holds as much audio as `batch_size` clips of this length
+
+
+def precision_on(device: torch.device, precision: str | None) -> str:
+    """Return `precision`; for None bf16 on a GPU, float32 elsewhere."""
+    return precision or ("bf16" if device.type == "cuda" else "float32")
 
 
 def autocast(device: torch.device, precision: str | None = None) -> torch.autocast:
@@ -33,9 +38,9 @@ def autocast(device: torch.device, precision: str | None = None) -> torch.autoca
 class Pieces:
     """The different parts of some clips that are windows of any scale.
 
-    clip (P,) position among the clips, start (P,) first sample, length (P,); scale (P,) samples of a window, where the
-    clip's end makes a last one shorter, else 0; windows: scale name -> (n, W) number of the piece that each window of
-    each clip is, -1 beyond a clip's last window.
+    clip (P,) position among the clips, start (P,) first sample, length (P,); scale (P,) samples of a whole window, for
+    last ones that the clip's end makes shorter, else 0; windows: scale name -> (n, W) number of each window's piece, -1
+    beyond a clip's last window.
     """
 
     clip: np.ndarray
@@ -52,8 +57,7 @@ def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate
     for window_s in windows:
         size = window_samples(window_s, sample_rate)
         counts.append(np.ones(len(clips), np.int64) if size is None else n_windows(n_samples, size))
-        clip = np.repeat(clips, counts[-1])
-        window = np.arange(len(clip)) - np.repeat(np.cumsum(counts[-1]) - counts[-1], counts[-1])
+        clip, window = each_window(counts[-1])
         start = window * (size or 0)
         last = window == counts[-1][clip] - 1
         length = np.where(last, n_samples[clip] - start, size or 0)
@@ -73,8 +77,8 @@ def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
     """Yield the numbers of pieces of equal length together, so that no answer depends on another's length.
 
     Args:
-        lengths: (P,) samples of each piece, or (P, C), numbers that are the same within a batch, the largest of which
-            is the length.
+        lengths: (P,) samples of each piece, or (P, C) numbers that are the same within a batch, the largest of which is
+            the length.
         batch_samples: samples that a batch holds at most, unless a single piece is longer.
     """
     different, numbers = np.unique(lengths, axis=0, return_inverse=True)
@@ -89,8 +93,8 @@ def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
 class Portion:
     """Consecutive clips: their audio (samples,) int16, where each begins in it, and their pieces.
 
-    answering (n, R) bool: which of R models answer which clip, at least one each; None: all of them. full_scale: what a
-    sample of 1 is in the audio.
+    answering (n, R) bool: which of R models score which clip, at least one each; None: all. full_scale: the integer
+    that a sample of 1 is in the audio.
     """
 
     audio: Tensor
@@ -131,7 +135,7 @@ def read_portions(
 
 
 class BusyTime:
-    """How long the device works: on a GPU by its own clock, which also sees what waits in its queue."""
+    """How long the device works: on a GPU by its own clock, as the host does not wait for it."""
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"
@@ -148,9 +152,7 @@ class BusyTime:
             self.seconds += ended - self._started
             return
         self._events.append((self._started, ended))
-        while self._events and self._events[0][1].query():
-            started, ended = self._events.popleft()
-            self.seconds += started.elapsed_time(ended) / 1000
+        self.settle(wait=False)
 
     def _now(self):
         if not self.on_gpu:
@@ -159,9 +161,9 @@ class BusyTime:
         event.record()
         return event
 
-    def settle(self) -> float:
-        """Return the seconds so far, once the device has done all of it."""
-        while self._events:
+    def settle(self, wait: bool = True) -> float:
+        """Return the seconds so far; with `wait` once the device has done everything that was begun."""
+        while self._events and (wait or self._events[0][1].query()):
             started, ended = self._events.popleft()
             ended.synchronize()
             self.seconds += started.elapsed_time(ended) / 1000
@@ -169,7 +171,7 @@ class BusyTime:
 
 
 def ready_to_score(taggers: Sequence[nn.Module], device: torch.device, compiled: bool = False) -> None:
-    """Lay the networks' weights out as the device works fastest, and compile them where asked for."""
+    """Lay out the networks' weights in the order that is fastest on the device, and compile them where asked to."""
     for tagger in taggers:
         if device.type == "cuda":
             tagger.network.to(memory_format=torch.channels_last)
@@ -182,7 +184,7 @@ class Scorer:
 
     Args:
         taggers: waveforms (B, T) -> scores (B, K), on `device`; set to evaluation mode here.
-        batch_size: clips of 10 s a batch; of shorter pieces, as many as are as much audio.
+        batch_size: clips of 10 s a batch; of shorter pieces, as many as have the same amount of audio.
         precision: `float32` or `bf16` (autocast); None: each model's own, `config["precision"]`.
     """
 
@@ -201,7 +203,7 @@ class Scorer:
 
     @torch.inference_mode()
     def answers(self, portion: Portion) -> Tensor:
-        """Return the scores (P, K) float32 of a portion's pieces, on the device, which may not have made them yet."""
+        """Return the scores (P, K) float32 of a portion's pieces, on the device, which may still be computing them."""
         pieces, answering = portion.pieces, portion.answering
         audio = portion.audio.to(self.device, non_blocking=True)
         total = torch.zeros(len(pieces.clip), len(self.taggers[0].config["class_ids"]), device=self.device)
@@ -209,25 +211,25 @@ class Scorer:
         for number, tagger in enumerate(self.taggers):
             own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
             features_of_clips = self._whole_features(tagger, portion, audio, own)
-            # Clips that are shorter than those trained on are filled up, and so is a last window of as long windows as
-            # those; windows of a shorter scale are not.
+            # Clips shorter than those trained on are filled, and so is the last of windows as long as those; windows of
+            # a shorter scale are not.
             trained_on = (tagger.config["window_s"] or np.inf) * tagger.config["sample_rate"]
             whole = is_clip | (pieces.scale >= trained_on)
             least = tagger.front_end.settings.hop * np.where(whole, *map(tagger.least_frames, (True, False)))
             filled = np.maximum(pieces.length, least)
             for batch in batches_of(np.stack([pieces.length, filled, whole], axis=1)[own], self.batch_samples):
                 batch = own[batch]
-                length, places = int(pieces.length[batch[0]]), self._on_device(batch)
+                length, positions = int(pieces.length[batch[0]]), on_device(batch, total)
                 clip, start = pieces.clip[batch], pieces.start[batch]
                 features = _cut(features_of_clips, tagger.front_end, clip, start, length)
                 with self.busy, autocast(self.device, self.precision or tagger.config["precision"]):
                     if features is None:
                         waveforms = _waveforms(audio, portion.offsets[clip] + start, length, portion.full_scale)
                         features = tagger.features(waveforms)
-                    total[places] += tagger.from_features(features, bool(whole[batch[0]])).float()
+                    total[positions] += tagger.from_features(features, bool(whole[batch[0]])).float()
         if answering is None:
             return total / len(self.taggers)
-        return total / self._on_device(answering.sum(axis=1)[pieces.clip])[:, None]
+        return total / on_device(answering.sum(axis=1)[pieces.clip], total)[:, None]
 
     def _whole_features(self, tagger: nn.Module, portion: Portion, audio: Tensor, own: np.ndarray) -> dict | None:
         """Return clip -> features (F, mel) of whole clips, where several scales can be cut out of them exactly."""
@@ -236,15 +238,12 @@ class Scorer:
         several = portion.pieces.length[own].sum() > lengths.sum()
         if not several or not getattr(tagger.front_end, "cuts_exactly", False):
             return None
-        found = {}
+        features = {}
         for batch in batches_of(lengths, self.batch_samples):
             waveforms = _waveforms(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]), portion.full_scale)
             with self.busy:
-                found.update(zip(clips[batch].tolist(), tagger.features(waveforms), strict=True))
-        return found
-
-    def _on_device(self, numbers: np.ndarray) -> Tensor:
-        return torch.from_numpy(numbers).to(self.device, non_blocking=True)  # else the host waits for the device
+                features.update(zip(clips[batch].tolist(), tagger.features(waveforms), strict=True))
+        return features
 
 
 def _waveforms(audio: Tensor, begins: np.ndarray, length: int, full_scale: int) -> Tensor:

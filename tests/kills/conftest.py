@@ -191,8 +191,8 @@ MERGE = Case("score merge", ("score", "merge", "work/scores.h5", "work/other.h5"
              ("scores.h5", "other.h5"), tuple(f"work/merged.{name}" for name in ("h5", "run.json")))  # fmt: skip
 BALANCE = Case("balance", ("balance", "--rule", "sum", "max", "--validation-clips", 1), LISTS, folder("balance"))
 PUBLISHED = Case(
-    "models.published",
-    ("models.published", "psl.pt", "--out", "work/runs/psl", "--vocabulary", "three.csv"),
+    "train import",
+    ("train", "import", "psl.pt", "--out", "work/runs/psl", "--vocabulary", "three.csv"),
     (),
     (*RUN[:1], *folder("runs/psl")),
 )

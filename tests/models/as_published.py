@@ -1,7 +1,7 @@
 """What the published programs answer, written plainly from what they do, and the table of how far our answers are.
 
     python tests/models/as_published.py                        # Markdown, a few minutes on one core
-    python tests/models/as_published.py recordings/*.flac      # hears these too
+    python tests/models/as_published.py recordings/*.flac      # on these too
 
 Front ends are torchaudio's, one clip at a time (PSL: one batch). Networks have the tensor names of the authors' files,
 so that the `state_dict` of one is such a file; their weights are random, their batch-norm statistics those of sounds.
@@ -24,7 +24,7 @@ from torchaudio import transforms
 from torchaudio.compliance import kaldi
 
 from pseudolabel.audio.frontend import build_frontend
-from pseudolabel.models.presets import PSL_FRONT_END, PSLA_FRONT_END
+from pseudolabel.models.networks import PSL_FRONT_END, PSLA_FRONT_END
 from pseudolabel.models.published import load_published
 from pseudolabel.models.tagger import Tagger
 
@@ -33,7 +33,7 @@ SECONDS = (2.0, 3.7, 5.0, 10.0, 12.0)
 LEGEND = """Largest difference of a score between their programs and ours, with --cut where theirs cut a clip:
 on the same features / from waveforms whose mean was removed / from waveforms. Their fbank programs begin by removing
 a clip's mean, which rounds its samples anew; `float32`: how far that and all other rounding brings their own scores
-from those of their front end in float64. `uncut`: ours by default, which hears all of a clip. `sounds`: theirs of two.
+from those of their front end in float64. `uncut`: ours by default, which scores all of a clip. `sounds`: theirs of two.
 """
 
 
@@ -53,8 +53,8 @@ def fbank(waveform: Tensor, n_frames: int, mean: float, std: float) -> Tensor:
         frame_shift=10,
     )
     features = logarithms.new_zeros(n_frames, 128)
-    heard = min(n_frames, len(logarithms))
-    features[:heard] = logarithms[:heard]
+    n_own = min(n_frames, len(logarithms))
+    features[:n_own] = logarithms[:n_own]
     return (features - mean) / std
 
 
@@ -311,14 +311,14 @@ class Ast(nn.Module):
 
 @dataclass(frozen=True)
 class Published:
-    """A published network, what it hears, and its classes."""
+    """A published network, its features and its classes."""
 
     name: str
     build: Callable[[int], nn.Module]
     features: Callable[[Tensor], Tensor]
     front_end: str
     n_classes: int = 527
-    whole: bool = False  # hears clips of any length, and the mean of their samples
+    whole: bool = False  # takes clips of any length, and keeps the mean of their samples
 
 
 PUBLISHED = {
@@ -402,7 +402,7 @@ class Apart:
     centred: float  # each on its own front end's, the clips' mean removed beforehand, as their fbank programs begin
     waveforms: float  # each on its own front end's
     float32: float  # theirs from theirs with the front end in float64
-    uncut: float  # as `waveforms`, but ours hears all of a clip, as it does by default
+    uncut: float  # as `waveforms`, but ours scores all of a clip, as it does by default
     sounds: float  # theirs of one sound from theirs of another
 
 

@@ -10,8 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from pseudolabel import prepare, score
-from pseudolabel.models.published import main as convert
+from pseudolabel import prepare, score, train
 from pseudolabel.scores.store import ScoreStore
 
 ALWAYS = {  # lengths of the default suite: of each kind of network some, of each kind of front end all
@@ -118,7 +117,7 @@ def test_files_are_scored_as_the_programs_score_them(name, tmp_path):
     published.write_file(case, network, tmp_path / "published.pth")
     assert prepare.main([*work, "--audio", str(tmp_path / "audio")]) == 0
     cut = [] if case.whole else ["--cut"]
-    assert convert([str(tmp_path / "published.pth"), "--out", str(tmp_path / "runs" / "teacher"), *cut]) == 0
+    assert train.main(["import", *work, str(tmp_path / "published.pth"), *cut]) == 0
     assert score.main([*work, "--windows", "clip", "2s", "--store", "float32", "--threads", "1"]) == 0
     store = ScoreStore.open(tmp_path / "scores.h5")
     assert set(store.clip_ids) == set(clips)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -11,11 +13,11 @@ import torchvision
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
-from pseudolabel.models import NETWORKS, build_model, n_parameters
 from pseudolabel.models.ast import fitted_positions
-from pseudolabel.models.files import one_channel
 from pseudolabel.models.mobilenetv2 import scaled_channels
+from pseudolabel.models.networks import NETWORKS, build_model, n_parameters
 from pseudolabel.models.pooling import EPSILON, AttentionPooling, MeanPooling
+from pseudolabel.models.weights import one_channel
 
 SMALL = {  # the cheapest network of each kind, and the features it takes
     "mobilenetv2": ({"width": 0.25}, (100, 64)),
@@ -37,6 +39,14 @@ def decibels(n_clips: int, n_frames: int = 100, n_mels: int = 64) -> torch.Tenso
     """Features like PSL's: no normalisation, about -80 to 20."""
     generator = torch.Generator().manual_seed(n_frames)
     return torch.rand(n_clips, n_frames, n_mels, generator=generator) * 100 - 80
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_table_lists_the_options_of_each_network_s_class(name):
+    entry = NETWORKS[name]
+    network = getattr(importlib.import_module(f"pseudolabel.models.{entry.module}"), entry.class_name)
+    assert tuple(inspect.signature(network).parameters) == ("n_classes", *entry.fixed, *entry.options)
+    assert entry.imagenet == hasattr(network, "first_weight")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +155,7 @@ def test_efficientnet_answers_what_its_library_does(networks):
         with torch.no_grad():
             mode()
             torch.manual_seed(0)
-            found = network._sequence(features)
+            found = network.sequence(features)
             torch.manual_seed(0)
             theirs = network.layers.extract_features(features.transpose(1, 2).unsqueeze(1))
         assert torch.equal(found, theirs.mean(dim=2).transpose(1, 2))
@@ -338,7 +348,7 @@ def test_resnet50_s_features_are_torchvision_s():
     features = torch.randn(2, 96, 64)
     with torch.no_grad():
         theirs = reference.train()(features.mT[:, None].expand(-1, 3, -1, -1)).reshape(2, 2048, 2, 3)
-        ours = network.train()._sequence(features)
+        ours = network.train().sequence(features)
     torch.testing.assert_close(ours, theirs.mean(2).mT, atol=1e-3, rtol=1e-3)
 
 
@@ -432,7 +442,7 @@ def test_no_classes_is_refused():
 
 
 def test_ast_refuses_features_of_another_extent(networks):
-    with pytest.raises(InputError, match="takes 100 frames x 64 mel bands, found 99 x 64"):
+    with pytest.raises(InputError, match="takes 100 frames x 64 mel bands, not 99 x 64"):
         networks["ast_tiny"](decibels(1, 99))
 
 
@@ -448,6 +458,8 @@ def test_image_weights_that_cannot_be_downloaded_end_in_one_line(monkeypatch, na
 
 
 def test_importing_the_room_imports_no_torch():
-    program = "import sys, pseudolabel.models as models; assert 'torch' not in sys.modules; print(*models.NETWORKS)"
+    program = (
+        "import sys, pseudolabel.models.networks as room; assert 'torch' not in sys.modules; print(*room.NETWORKS)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == list(NETWORKS)

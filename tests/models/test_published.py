@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models import build_model, load_model
-from pseudolabel.models.published import load_published, main
+from pseudolabel.models import load_model
+from pseudolabel.models.networks import build_model
+from pseudolabel.models.published import load_published
 from pseudolabel.records import sha256
+from pseudolabel.train import main
 
 RATE = 16_000
 # (names and shapes of a block, those of the rest) of ASTForAudioClassification of 192 numbers a token, stride 16 and 3
@@ -83,6 +85,10 @@ def three(tmp_path_factory):
     path = tmp_path_factory.mktemp("classes") / "three.csv"
     Vocabulary("three", THREE, THREE, THREE).write(path)
     return path
+
+
+def convert(arguments: list[str]) -> int:
+    return main(["import", *arguments])
 
 
 def noise(n_clips: int, n_samples: int) -> Tensor:
@@ -161,46 +167,20 @@ def transformers_named(state: dict[str, Tensor], version: int = 4) -> dict[str, 
 
 
 def psla_pooling(state: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
-    """Return PSLA's answer of (B, C, 4, F / 32) features, by convolutions, head after head."""
-    x = F.avg_pool2d(features, (4, 1)).transpose(2, 3)
-    scores = 0.0
-    for head in range(max(1, heads)):
-        number = f".{head}" if heads > 1 else ""
-        tensors = {key: state.get(f"module.attention.{key[0]}{number}.{key[1]}") for key in
-                   (("att", "weight"), ("att", "bias"), ("cla", "weight"), ("cla", "bias"))}  # fmt: skip
-        classes = F.conv2d(x, tensors["cla", "weight"], tensors["cla", "bias"]).sigmoid()[..., 0]
-        if not heads:
-            return classes.mean(dim=2)
-        attention = F.conv2d(x, tensors["att", "weight"], tensors["att", "bias"]).sigmoid()[..., 0]
-        attention = attention.clamp(1e-7, 1 - 1e-7)
-        weight = state["module.attention.head_weight"][head] if heads > 1 else 1.0
-        scores = scores + weight * (attention / attention.sum(dim=2, keepdim=True) * classes).sum(dim=2)
-    return scores
+    """Return what the published last layers answer to features (B, C, 4, F / 32)."""
+    prefix = "module.attention."
+    tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    n_classes = next(len(value) for name, value in tensors.items() if name.startswith("cla."))
+    pooling = as_published.Heads(features.shape[1], n_classes, heads)
+    pooling.load_state_dict(tensors)
+    return pooling(features)
 
 
-def ast_answer(state: dict[str, Tensor], features: Tensor, stride: int, n_heads: int) -> Tensor:
-    """Return AST's answer of (B, 1024, 128) features from the published tensors alone, attention written out."""
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-
-    def norm(x, name, eps):
-        return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
-
-    def linear(x, name):
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-
-    image = features.transpose(1, 2).unsqueeze(1)
-    x = F.conv2d(image, state["v.patch_embed.proj.weight"], state["v.patch_embed.proj.bias"], stride)
-    x = x.flatten(2).transpose(1, 2)
-    tokens = [state[f"v.{token}"].expand(len(x), -1, -1) for token in ("cls_token", "dist_token")]
-    x = torch.cat([*tokens, x], dim=1) + state["v.pos_embed"]
-    for block in (f"v.blocks.{number}" for number in range(12)):
-        mixed = linear(norm(x, f"{block}.norm1", 1e-6), f"{block}.attn.qkv")
-        query, key, value = mixed.unflatten(2, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
-        weights = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)
-        x = x + linear((weights @ value).transpose(1, 2).flatten(2), f"{block}.attn.proj")
-        x = x + linear(F.gelu(linear(norm(x, f"{block}.norm2", 1e-6), f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
-    x = norm(x, "v.norm", 1e-6)
-    return linear(norm((x[:, 0] + x[:, 1]) / 2, "mlp_head.0", 1e-5), "mlp_head.1").sigmoid()
+def ast_answer(state: dict[str, Tensor], features: Tensor, stride: int) -> Tensor:
+    """Return what the published tiny AST answers to features (B, 1024, 128)."""
+    network = as_published.Ast(3, 192, stride)
+    network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
+    return network.eval()(features)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +277,7 @@ def test_psla_pads_half_a_kernel_on_every_side_at_every_convolution(three, psla)
             size = -(-size // stride)
 
 
-def test_psla_hears_1056_frames_filled_up_with_zero_before_normalisation(three, psla):
+def test_psla_takes_1056_frames_filled_with_zero_before_normalisation(three, psla):
     tagger = load_published(psla[0], vocabulary=three)
     assert isinstance(tagger.front_end, KaldiFbank)
     assert (tagger.front_end.settings.mean, tagger.front_end.settings.std) == (-4.6476, 4.5699)
@@ -328,7 +308,7 @@ def test_ast_answers_as_its_published_arithmetic_on_1024_frames(three, ast):
     waveforms = noise(2, 4 * RATE) * torch.tensor([[0.1], [3.0]])
     features = torch.stack([as_published.fbank(clip, 1024, -4.2677393, 2 * 4.5689974) for clip in waveforms])
     with torch.no_grad():
-        expected = ast_answer(published, features, stride=16, n_heads=3)
+        expected = ast_answer(published, features, stride=16)
         torch.testing.assert_close(tagger(waveforms), expected, atol=1e-4, rtol=0)
     assert (expected[0] - expected[1]).abs().max() > 0.01
 
@@ -486,7 +466,7 @@ def test_loading_leaves_the_caller_s_seed_alone(three, psl):
 
 def test_the_command_writes_a_run_folder_that_scores_the_same(three, psla, tmp_path, capsys):
     arguments = [str(psla[0]), "--out", str(tmp_path / "run"), "--vocabulary", str(three), "--sha256", sha256(psla[0])]
-    assert main(arguments) == 0
+    assert convert(arguments) == 0
     assert "efficientnet_b0" in capsys.readouterr().out
     loaded, direct = load_model(tmp_path / "run"), load_published(psla[0], vocabulary=three)
     assert loaded.config == direct.config
@@ -494,9 +474,9 @@ def test_the_command_writes_a_run_folder_that_scores_the_same(three, psla, tmp_p
         assert torch.equal(loaded(noise(1, RATE)), direct(noise(1, RATE)))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["inputs"] == {str(path): sha256(path) for path in (psla[0], three)}
-    assert main(arguments) == 2
+    assert convert(arguments) == 2
     assert "output exists" in capsys.readouterr().err
-    assert main([*arguments, "--overwrite"]) == 0
+    assert convert([*arguments, "--overwrite"]) == 0
 
 
 def test_the_command_replaces_its_own_folders_alone(three, psla, tmp_path, capsys):
@@ -507,17 +487,17 @@ def test_the_command_replaces_its_own_folders_alone(three, psla, tmp_path, capsy
         folder.mkdir()
         (folder / name).write_text(text)
         for options in ((), ("--overwrite",)):
-            assert main([*arguments, "--out", str(folder), *options]) == 2
+            assert convert([*arguments, "--out", str(folder), *options]) == 2
             assert [path.read_text() for path in folder.iterdir()] == [text]
-    assert main([*arguments, "--out", str(out)]) == 0
+    assert convert([*arguments, "--out", str(out)]) == 0
     (out / "notes.txt").write_text("mine")
     (tmp_path / "link").symlink_to(out)
     capsys.readouterr()
-    assert main([*arguments, "--out", str(out), "--overwrite"]) == 2
-    assert "holds notes.txt, which models.published did not write" in capsys.readouterr().err
-    assert main([*arguments, "--out", str(tmp_path / "link"), "--overwrite"]) == 2
+    assert convert([*arguments, "--out", str(out), "--overwrite"]) == 2
+    assert "holds notes.txt, which train import did not write" in capsys.readouterr().err
+    assert convert([*arguments, "--out", str(tmp_path / "link"), "--overwrite"]) == 2
     assert (out / "notes.txt").read_text() == "mine" and (out / "model.safetensors").is_file()
-    assert main([str(psla[0]), "--vocabulary", str(three), "--out", str(psla[0].parent), "--overwrite"]) == 2
+    assert convert([str(psla[0]), "--vocabulary", str(three), "--out", str(psla[0].parent), "--overwrite"]) == 2
     assert "would be replaced while it is an input" in capsys.readouterr().err and psla[0].is_file()
 
 
@@ -599,36 +579,36 @@ def test_resnet50_s_program_takes_1056_frames_whatever_the_classes(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [5, 12])
-def test_cut_psla_answers_as_its_program_and_the_default_hears_everything(b0, three, seconds):
+def test_cut_psla_answers_as_its_program_and_the_default_scores_everything(b0, three, seconds):
     path, published = b0(3)
-    hears, cuts = (load_published(path, vocabulary=three, cut=cut) for cut in (False, True))
+    uncut, cuts = (load_published(path, vocabulary=three, cut=cut) for cut in (False, True))
     assert (cuts.config["min_frames"], cuts.config["max_frames"]) == (1056, 1056)
     waveforms = noise(1, seconds * RATE)
     waveforms[:, 11 * RATE :] *= 30  # what is heard late alone
     with torch.no_grad():
         expected = psla_answer(cuts, published, waveforms, 1056)
         torch.testing.assert_close(cuts(waveforms), expected, atol=1e-4, rtol=0)
-        difference = (hears(waveforms) - expected).abs().max()
+        difference = (uncut(waveforms) - expected).abs().max()
     assert difference > 1e-2 if seconds > 10.56 else difference < 1e-4
 
 
-def test_cut_ast_answers_its_first_1024_frames_and_the_default_hears_everything(three, tmp_path):
+def test_cut_ast_answers_its_first_1024_frames_and_the_default_scores_everything(three, tmp_path):
     torch.manual_seed(0)
     network = build_model("ast_tiny", 3, stride=16)
     with torch.no_grad():
         for value in network.parameters():
             value.add_(torch.randn_like(value) * 0.05)
     torch.save(ast_named(network), tmp_path / "ast.pth")
-    hears, cuts = (load_published(tmp_path / "ast.pth", vocabulary=three, cut=cut) for cut in (False, True))
-    assert (hears.config["max_frames"], cuts.config["max_frames"]) == (None, 1024)
+    uncut, cuts = (load_published(tmp_path / "ast.pth", vocabulary=three, cut=cut) for cut in (False, True))
+    assert (uncut.config["max_frames"], cuts.config["max_frames"]) == (None, 1024)
     waveforms = noise(1, 12 * RATE)
     waveforms[:, 11 * RATE :] *= 30
     first = as_published.fbank(waveforms[0], 1024, -4.2677393, 2 * 4.5689974)
     whole = as_published.fbank(waveforms[0], 1198, -4.2677393, 2 * 4.5689974)
     with torch.no_grad():
-        first, last = (ast_answer(ast_named(network), part[None], 16, 3) for part in (first, whole[-1024:]))
+        first, last = (ast_answer(ast_named(network), part[None], 16) for part in (first, whole[-1024:]))
         torch.testing.assert_close(cuts(waveforms), first, atol=1e-4, rtol=0)
-        torch.testing.assert_close(hears(waveforms), (first + last) / 2, atol=1e-4, rtol=0)
+        torch.testing.assert_close(uncut(waveforms), (first + last) / 2, atol=1e-4, rtol=0)
     assert (first - last).abs().max() > 1e-2
 
 
@@ -658,14 +638,14 @@ def test_the_card_of_a_converted_model_says_what_is_cut_and_what_the_other_optio
     for cut in (False, True):
         out = tmp_path / f"run{cut}"
         arguments = [str(b0(3)[0]), "--vocabulary", str(three), "--out", str(out), *(["--cut"] if cut else [])]
-        assert main(arguments) == 0
+        assert convert(arguments) == 0
         said[cut] = (out / "README.md").read_text()
         assert load_model(out).config["max_frames"] == (1056 if cut else None)
         assert "README.md" in json.loads((out / "run.json").read_text())["files"]
         assert capsys.readouterr().out.splitlines()[1] in said[cut]
     filled = "Clips of fewer than 1,056 frames (10.56 s) are filled, after the front end, with 1.017; "
-    assert f"{filled}longer ones are heard whole. Its authors' program cuts them there" in said[False]
-    assert f"{filled}of longer ones, what is beyond 1,056 frames (10.56 s) is cut. So its authors'" in said[True]
+    assert f"{filled}longer ones are scored whole. Its authors' program cuts them there" in said[False]
+    assert f"{filled}of longer ones, what is beyond 1,056 frames (10.56 s) is cut. So does its authors'" in said[True]
     assert "converted with `--cut`, the model does so" in said[False] and "converted without, the model" in said[True]
-    assert main([str(b0(3)[0]), "--vocabulary", str(three), "--out", str(tmp_path / "psl"), "--frames", "7"]) == 2
+    assert convert([str(b0(3)[0]), "--vocabulary", str(three), "--out", str(tmp_path / "psl"), "--frames", "7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

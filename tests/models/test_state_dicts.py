@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
-from pseudolabel.models.files import bare_names, load_state
+from pseudolabel.models.weights import bare_names, load_state
 
 STATE = {"conv.weight": torch.arange(4.0), "fc.bias": torch.ones(2)}
 PREFIXES = [

@@ -119,7 +119,7 @@ def test_what_was_changed_is_named(released, capsys, change, mended, named):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, "fewer than 32 frames (0.32 s) are filled, after the front end, with -100; longer ones are heard whole."),
+        ({}, "fewer than 32 frames (0.32 s) are filled, after the front end, with -100; longer ones are scored whole."),
         ({"window_s": 2.0, "fill": 0.5}, "fewer than 201 frames (2.01 s) are filled, after the front end, with 0.5;"),
         ({"min_frames": 1056, "max_frames": 1056}, "of longer ones, what is beyond 1,056 frames (10.56 s) is cut."),
         ({"name": "ast_tiny", "options": {"stride": 16}}, "pieces of 1,024 frames (10.24 s) are scored, the last"),

@@ -12,7 +12,7 @@ from torch import nn
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.training.averaging import checkpoint_states, estimate_batch_norm, mean_state, statistics_pieces
-from pseudolabel.training.checkpoints import checkpoint_path, save_checkpoint
+from pseudolabel.training.run_folder import checkpoint_path, save_checkpoint
 
 
 def state(*values: float, steps: int = 0) -> dict[str, torch.Tensor]:

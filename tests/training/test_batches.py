@@ -1,17 +1,20 @@
-"""Batches: what was drawn is done to them, mixtures in waveforms and in energies, masks and their fill."""
+"""Batches: what was drawn is done to them, mixtures in waveforms and energies, masks, fill; and reading ahead."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pseudolabel.audio.augment import AugmentOptions
+from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import build_tagger
-from pseudolabel.training.batches import Batch, augmented
+from pseudolabel.training.batches import Batch, augmented, prefetch
 from pseudolabel.training.drawing import draw_step
+from pseudolabel.training.options import AugmentOptions
 
 RATE, N, K = 16_000, 8, 3
 FRONT_ENDS = [{"name": "log_mel"}, {"name": "kaldi_fbank", "mean": -4.0, "std": 4.5, "n_mels": 64}]
@@ -112,3 +115,48 @@ def test_each_share_of_a_batch_is_what_one_process_makes_of_it(tagger):
         done = augmented(own, tagger, options)
         assert torch.equal(done.waveforms, whole.waveforms[4 * rank : 4 * rank + 4])
         assert torch.equal(done.targets, replace(whole).targets[4 * rank : 4 * rank + 4])
+
+
+def test_prefetched_items_keep_their_order():
+    assert list(prefetch(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter([]))) == []
+    assert list(prefetch(iter([None, 0, False]))) == [None, 0, False]
+
+
+def test_prefetching_is_ahead_by_its_depth_and_no_more():
+    made = []
+
+    def items():
+        for i in range(50):
+            made.append(i)
+            yield i
+
+    ahead = prefetch(items(), depth=2)
+    assert next(ahead) == 0
+    deadline = time.monotonic() + 5
+    while len(made) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(made) == 4  # one taken, two waiting, one in the producer's hand
+    ahead.close()
+
+
+def test_error_of_the_reading_thread_is_raised_where_the_items_are_used():
+    def items():
+        yield 1
+        raise InputError("clip is damaged", "clips.h5")
+
+    taken = []
+    with pytest.raises(InputError, match="clip is damaged"):
+        for item in prefetch(items()):
+            taken.append(item)
+    assert taken == [1]
+
+
+def test_reading_thread_ends_when_the_consumer_stops_early():
+    before = threading.active_count()
+    ahead = prefetch(iter(range(10**9)))
+    assert [next(ahead), next(ahead)] == [0, 1]
+    assert threading.active_count() == before + 1
+    ahead.close()  # what leaving a for loop does
+    assert threading.active_count() == before

@@ -1,9 +1,6 @@
-"""Training examples: each piece with its own target, an order that seed and epoch decide, and the reading thread."""
+"""Training examples: each piece with its own target, in an order that seed and epoch decide."""
 
 from __future__ import annotations
-
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
 from pseudolabel.scores.writing import ScoreLayout, write_scores
 from pseudolabel.training import dataset
-from pseudolabel.training.dataset import clip_examples, prefetch, window_examples
+from pseudolabel.training.dataset import SoftTargets, clip_examples, window_examples
 
 RATE = 1000
 SECONDS = [4.0, 2.0, 3.4, 0.7, 5.2, 2.9]  # windows of 2 s: 2, 1, 2, 1, 3, 1
@@ -45,10 +42,9 @@ LABELS = sparse.csr_array(np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2]])
 
 def examples_of_windows(clips, scores, window_s="clip", alpha=1.0, rows=range(6), length=2 * RATE):
     rows = np.array(rows)
-    return window_examples(
-        clips, rows, scores, scores.rows([clips.clip_ids[row] for row in rows]),
-        scores.columns(("low", "middle", "high")), window_s, length, LABELS[rows], alpha,
-    )  # fmt: skip
+    columns = scores.columns(("low", "middle", "high"))
+    soft = SoftTargets(scores, scores.rows([clips.clip_ids[row] for row in rows]), columns, window_s, alpha)
+    return window_examples(clips, rows, LABELS[rows], length, soft)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
@@ -279,51 +275,7 @@ def test_masks_stand_beside_their_clip_and_its_windows(clips, scores):
     assert np.array_equal(hard.batch(np.array([3, 0]))[2], mask.toarray()[[3, 0]])
     assert clip_examples(clips, np.arange(6), LABELS, 2 * RATE).batch(np.array([3]))[2] is None
     rows, columns = scores.rows(clips.clip_ids), scores.columns(["low", "middle", "high"])
-    soft = window_examples(clips, np.arange(6), scores, rows, columns, 2, 2 * RATE, LABELS, mask=mask)
+    targets = SoftTargets(scores, rows, columns, 2)
+    soft = window_examples(clips, np.arange(6), LABELS, 2 * RATE, targets, mask=mask)
     clip = np.repeat(np.arange(6), [2, 1, 2, 1, 3, 1])
     assert np.array_equal(soft.batch(np.arange(10))[2], mask.toarray()[clip])
-
-
-def test_prefetched_items_keep_their_order():
-    assert list(prefetch(iter(range(100)))) == list(range(100))
-    assert list(prefetch(iter([]))) == []
-    assert list(prefetch(iter([None, 0, False]))) == [None, 0, False]
-
-
-def test_prefetching_is_ahead_by_its_depth_and_no_more():
-    made = []
-
-    def items():
-        for i in range(50):
-            made.append(i)
-            yield i
-
-    ahead = prefetch(items(), depth=2)
-    assert next(ahead) == 0
-    deadline = time.monotonic() + 5
-    while len(made) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)
-    assert len(made) == 4  # one taken, two waiting, one in the producer's hand
-    ahead.close()
-
-
-def test_error_of_the_reading_thread_is_raised_where_the_items_are_used():
-    def items():
-        yield 1
-        raise InputError("clip is damaged", "clips.h5")
-
-    taken = []
-    with pytest.raises(InputError, match="clip is damaged"):
-        for item in prefetch(items()):
-            taken.append(item)
-    assert taken == [1]
-
-
-def test_reading_thread_ends_when_the_consumer_stops_early():
-    before = threading.active_count()
-    ahead = prefetch(iter(range(10**9)))
-    assert [next(ahead), next(ahead)] == [0, 1]
-    assert threading.active_count() == before + 1
-    ahead.close()  # what leaving a for loop does
-    assert threading.active_count() == before

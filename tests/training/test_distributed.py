@@ -50,7 +50,7 @@ def test_torchrun_s_environment_is_read():
     "values", [("8", "8", "0"), ("x", "2", "0"), ("-1", "2", "0"), ("0", "0", "0"), ("0", "2", "-1")]
 )
 def test_an_environment_that_names_no_process_is_refused(values):
-    with pytest.raises(InputError, match="name no process of a run"):
+    with pytest.raises(InputError, match="is not a process of a run"):
         Ranks.from_environment(dict(zip(("RANK", "WORLD_SIZE", "LOCAL_RANK"), values, strict=True)))
 
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.training.batches import augmented, read_batch
 from pseudolabel.training.dataset import clip_examples
 from pseudolabel.training.distributed import Ranks
-from pseudolabel.training.drawing import SAMPLINGS, draw_step
+from pseudolabel.training.drawing import draw_step
+from pseudolabel.training.options import SAMPLINGS, AugmentOptions, SamplingOptions
 
 folder, ranks = Path(sys.argv[1]), Ranks.from_environment()
 torch.set_num_threads(1)
@@ -35,7 +35,8 @@ tagger = build_tagger({"name": "mobilenetv2", "class_ids": ["a", "b", "c"], "opt
 found = {}
 with ranks.joined():
     for number, rule in enumerate(SAMPLINGS):
-        examples = clip_examples(clips, np.arange(8), labels, 8000, rule, 1.0, mask)
+        sampling = SamplingOptions(rule, 1.0 if rule in ("max-rule", "repeat") else None)
+        examples = clip_examples(clips, np.arange(8), labels, 8000, sampling, mask)
         order = examples.order(5, number)
         same = ranks.from_leader(order)
         assert np.array_equal(same, order)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy import sparse
 
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training.averaging import estimate_batch_norm
 from pseudolabel.training.batches import Batch, augmented, read_batch
-from pseudolabel.training.dataset import clip_examples, window_examples
+from pseudolabel.training.dataset import SoftTargets, clip_examples, window_examples
 from pseudolabel.training.drawing import draw_step
+from pseudolabel.training.options import AugmentOptions
 from pseudolabel.training.scoring import score_clips
 from pseudolabel.training.validation import Validation
 
@@ -125,7 +125,9 @@ def test_last_short_window_is_taken_as_in_training(name, write_tones, tmp_path, 
     tagger = build_tagger({"class_ids": list("abc"), "window_s": WINDOW_S, **MODELS[name]})
     ScoreStore.write(tmp_path / "scores.h5", clips.clip_ids, list("abc"), {2: np.full((1, 2, 3), 0.5)})
     scores, row = ScoreStore.open(tmp_path / "scores.h5"), np.array([0])
-    examples = window_examples(clips, row, scores, row, np.arange(3), 2, 2 * RATE, sparse.csr_array(LABELS[:1]))
+    examples = window_examples(
+        clips, row, sparse.csr_array(LABELS[:1]), 2 * RATE, SoftTargets(scores, row, np.arange(3), 2)
+    )
     draw = draw_step(np.arange(2), 2, AugmentOptions(), 0, 0)
     trained_on = augmented(read_batch(examples, draw), tagger, AugmentOptions()).waveforms
     taken = taken_by_network(tagger, monkeypatch)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import sparse
 
-from pseudolabel.audio.augment import AugmentOptions
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import build_tagger
@@ -15,10 +14,10 @@ from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.training import loop
 from pseudolabel.training.batches import read_batch
-from pseudolabel.training.dataset import clip_examples, window_examples
+from pseudolabel.training.dataset import SoftTargets, clip_examples, window_examples
 from pseudolabel.training.distributed import Ranks
-from pseudolabel.training.loop import Trainer, TrainOptions
-from pseudolabel.training.schedule import Schedule
+from pseudolabel.training.loop import Trainer
+from pseudolabel.training.options import AugmentOptions, SamplingOptions, Schedule, TrainOptions
 from pseudolabel.training.scoring import score_clips
 from pseudolabel.training.validation import Validation
 
@@ -47,9 +46,8 @@ def new_trainer(clips, folder, examples=None, validation=None, dropout=0.0, ever
     config = {"name": "mobilenetv2", "class_ids": CLASSES, "front_end": {"hop": 640},
               "options": {"width": 0.1, "last_channels": 64, "input_norm": "batch", "dropout": dropout}}  # fmt: skip
     examples = examples or clip_examples(clips, np.arange(12), LABELS, 2 * RATE)
-    options = TrainOptions(**{"epochs": 4, "batch_size": 4, "learning_rate": 5e-3, **options})
-    return Trainer(build_tagger(config), examples, options, torch.device("cpu"), folder, validation,
-                   checkpoint_every=every)  # fmt: skip
+    options = TrainOptions(**{"epochs": 4, "batch_size": 4, "learning_rate": 5e-3, **options}, checkpoint_every=every)
+    return Trainer(build_tagger(config), examples, options, torch.device("cpu"), folder, validation)
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -80,7 +78,7 @@ def test_soft_targets_of_windows_are_learned(clips, tmp_path):
     targets = LABELS.toarray()[:, None, :] * np.array([0.9, 0.7])[None, :, None]
     ScoreStore.write(tmp_path / "scores.h5", clips.clip_ids, CLASSES, {1: targets})
     scores, rows = ScoreStore.open(tmp_path / "scores.h5"), np.arange(12)
-    examples = window_examples(clips, rows, scores, rows, np.arange(3), 1, RATE, LABELS)
+    examples = window_examples(clips, rows, LABELS, RATE, SoftTargets(scores, rows, np.arange(3), 1))
     assert len(examples) == 24
     trainer = new_trainer(clips, tmp_path, examples, **QUICK)
     answers = score_clips(trainer.run(), clips, rows)[:, 0]
@@ -121,7 +119,8 @@ def kill_at(monkeypatch, trainer: Trainer, place: str, step: int) -> None:
 def test_killed_run_goes_on_to_the_same_weights(
     clips, tmp_path, monkeypatch, place, step, every, evaluate_every, capsys
 ):
-    options = {"epochs": 5, "augment": ALL_ON, "select": "best", "smooth": 3, "schedule": Schedule("cosine", 4),
+    schedule = Schedule("cosine", warmup_steps=4)
+    options = {"epochs": 5, "augment": ALL_ON, "select": "best", "smooth": 3, "schedule": schedule,
                "dropout": 0.3, "ema": 0.9, "evaluate_every": evaluate_every, "metric": "d-prime"}  # fmt: skip
     validation = Validation(clips, np.arange(12), LABELS.toarray())
     straight = new_trainer(clips, tmp_path / "straight", validation=validation, **options)
@@ -168,7 +167,7 @@ def test_moving_average_by_hand(clips, tmp_path):
 
 @pytest.mark.parametrize("sampling", ["sum-rule", "repeat", "round-robin"])
 def test_every_sampling_trains(clips, tmp_path, sampling):
-    examples = clip_examples(clips, np.arange(12), LABELS, 2 * RATE, sampling)
+    examples = clip_examples(clips, np.arange(12), LABELS, 2 * RATE, SamplingOptions(sampling))
     trainer = new_trainer(clips, tmp_path, examples, epochs=1)
     trainer.run()
     assert trainer.step == 3

@@ -57,7 +57,7 @@ def test_runs_answer_what_they_did_not_see_in_the_order_asked_for(clips, run):
 
 def test_clips_that_every_run_saw_are_refused_by_name(clips, run):
     runs = [run("one", "a1", "c1"), run("two", "a2", "b1", "c1")]
-    with pytest.raises(InputError, match=r"every one of 2 runs .* on 4 of the clips .*: c2, c1, a2 and 1 more"):
+    with pytest.raises(InputError, match=r"each of 2 runs .* on 4 of the clips .*: c2, c1, a2 and 1 more"):
         unseen_clips(runs, clips, np.arange(5)[::-1])
 
 

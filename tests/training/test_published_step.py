@@ -11,13 +11,14 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from pseudolabel.audio.augment import AugmentOptions, mask_span
+from pseudolabel.audio.augment import mask_span
 from pseudolabel.labels.balancing import balanced_weights
-from pseudolabel.models.presets import PSLA_FRONT_END
+from pseudolabel.models.networks import PSLA_FRONT_END
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.training.batches import Batch, augmented
 from pseudolabel.training.drawing import draw_step
 from pseudolabel.training.losses import soft_bce
+from pseudolabel.training.options import AugmentOptions
 
 RATE, FRAMES, BANDS = published.RATE, 1056, 128
 SECONDS = (10.0, 3.2, 10.0, 7.7, 1.1, 9.9)  # of the clips

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.models.precision import precision_on
 from pseudolabel.models.tagger import build_tagger
 from pseudolabel.scores.windows import window_bounds, window_samples
 from pseudolabel.training import scoring
@@ -20,6 +19,7 @@ from pseudolabel.training.scoring import (
     autocast,
     batches_of,
     pieces_of,
+    precision_on,
     read_portions,
     ready_to_score,
     score_clips,

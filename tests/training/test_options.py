@@ -1,4 +1,4 @@
-"""The learning rate's course, by hand."""
+"""Options of training: the course of the learning rate by hand, and combinations that are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from pseudolabel.training.schedule import SCHEDULES, Schedule
+from pseudolabel.errors import InputError
+from pseudolabel.training.options import Schedule, TrainOptions
 
 
 def test_cosine_falls_from_one_to_nearly_zero():
@@ -42,9 +43,15 @@ def test_constant_stays():
     assert {Schedule("constant").factor(step, 10) for step in range(10)} == {1.0}
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", ["constant", "cosine", "halving"])
 def test_no_step_has_a_rate_above_the_full_one_or_none_at_all(kind):
     for n_steps in (1, 2, 13):
         for warmup in (0, 5, 40):
-            factors = [Schedule(kind, warmup).factor(step, n_steps) for step in range(n_steps)]
+            factors = [Schedule(kind, warmup_steps=warmup).factor(step, n_steps) for step in range(n_steps)]
             assert all(0 < factor <= 1 for factor in factors)
+
+
+@pytest.mark.parametrize("smooth", [0, 2, -1])
+def test_an_average_without_a_centre_is_refused(smooth):
+    with pytest.raises(InputError, match="smooth"):
+        TrainOptions(select="best", smooth=smooth)

@@ -1,4 +1,4 @@
-"""Checkpoints: what comes back, which are kept, and whose are refused."""
+"""The folder of a run: which checkpoints come back, which are kept, and whose are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pseudolabel.errors import InputError
-from pseudolabel.training.checkpoints import (
+from pseudolabel.training.run_folder import (
     checkpoint_files,
     checkpoint_path,
     differing,
@@ -95,4 +95,4 @@ def test_a_checkpoint_with_one_flipped_bit_is_not_taken(tmp_path, capsys):
     content[content.index(np.arange(2500, 2504, dtype=np.float32).tobytes())] ^= 1
     path.write_bytes(content)
     assert load_checkpoint(tmp_path, {"seed": 0})["epoch"] == 1
-    assert "not a readable checkpoint; the one before is taken" in capsys.readouterr().err
+    assert "not a readable checkpoint; the one before it is used" in capsys.readouterr().err

@@ -1,15 +1,13 @@
-"""Selection: the centre of the best average, whose weights are still there."""
+"""Selection of weights: the centre of the best average, whose weights are still there."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pseudolabel.errors import InputError
-from pseudolabel.training.selection import Selection, best_of, smoothed
+from pseudolabel.training.validation import Selection, best_of, smoothed
 
 
 def test_average_over_three_by_hand():
@@ -54,9 +52,3 @@ def test_waiting_begins_where_the_best_was_decided():
         selection.add(value, {})
         waited.append(selection.waited)
     assert waited == [0, 0, 0, 0, 1, 2, 3]  # the best centre, evaluation 2, is known after evaluation 3
-
-
-@pytest.mark.parametrize("smooth", [0, 2, -1])
-def test_an_average_without_a_centre_is_refused(smooth):
-    with pytest.raises(InputError, match="--smooth"):
-        Selection(smooth)
