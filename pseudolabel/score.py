@@ -33,6 +33,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -55,6 +56,12 @@ from pseudolabel.scores.writing import STORED, ScoreLayout, stored_types, write_
 from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.out_of_fold import fold_attributes, seen_by, unseen_clips
+
+if TYPE_CHECKING:
+    import torch
+
+    from pseudolabel.models.tagger import Tagger
+    from pseudolabel.training.score_blocks import Work
 
 BLOCK_SIZE = 256  # clips a block
 LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # of a config: how clips are filled and cut
@@ -210,7 +217,7 @@ def _score(options: ScoreOptions, paths: Paths, ranks: Ranks) -> None:
         join_blocks(options, paths.out, blocks, chosen, layout, made_by, work, inputs)
 
 
-def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
+def load_taggers(runs: Sequence[Path], sample_rate: int, device: torch.device) -> list[Tagger]:
     """Return the models of run folders, which must agree on classes and on the store's sample rate."""
     from pseudolabel.models import load_model
 
@@ -223,7 +230,7 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device) -> list:
     return taggers
 
 
-def describe_models(runs: Sequence[Path], taggers: list, chosen: Chosen) -> dict[str, object]:
+def describe_models(runs: Sequence[Path], taggers: Sequence[Tagger], chosen: Chosen) -> dict[str, object]:
     """Return the store's attributes about its models: names, checksums of weights, what they were trained on.
 
     `out_of_fold` is true where each run records the clips that it was trained on and none of the scored ones, nor one
@@ -242,7 +249,7 @@ def describe_models(runs: Sequence[Path], taggers: list, chosen: Chosen) -> dict
     }
 
 
-def describe_scoring(options: ScoreOptions, taggers: list, device) -> dict[str, object]:
+def describe_scoring(options: ScoreOptions, taggers: Sequence[Tagger], device: torch.device) -> dict[str, object]:
     """Return the store's attributes about what else decides the last bits of scores."""
     from pseudolabel.training.scoring import precision_on
 
@@ -255,7 +262,7 @@ def describe_scoring(options: ScoreOptions, taggers: list, device) -> dict[str, 
     }
 
 
-def describe_blocks(options: ScoreOptions, chosen: Chosen, device) -> dict[str, object]:
+def describe_blocks(options: ScoreOptions, chosen: Chosen, device: torch.device) -> dict[str, object]:
     """Return what blocks depend on beside the store's attributes."""
     return {
         "windows": [window_name(window) for window in options.windows],
@@ -288,7 +295,7 @@ def join_blocks(
     chosen: Chosen,
     layout: ScoreLayout,
     attributes: Mapping[str, object],
-    work,
+    work: Work,
     inputs: Inputs,
 ) -> None:
     """Join the blocks to the store, and print what was done."""

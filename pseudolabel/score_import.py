@@ -21,7 +21,7 @@ from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.answers import listed_lengths, open_answers
 from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
 from pseudolabel.scores.store import Scale
-from pseudolabel.scores.windows import CLIP, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, length_s, parse_window, window_name
 from pseudolabel.scores.writing import STORED
 from pseudolabel.verification import lengths_in
 
@@ -46,7 +46,10 @@ def _seconds(text: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions(VerbOptions):
-    """Which files hold another model's scores, and of which clips, classes and windows."""
+    """Which files hold another model's scores, and of which clips, classes and windows.
+
+    Of `arrays`, (scale, path) pairs, a path alone is one whose scale is not named.
+    """
 
     arrays: tuple[tuple[Scale | None, Path], ...] = option(
         (),
@@ -94,6 +97,8 @@ class ImportOptions(VerbOptions):
     out: Path | None = option(None, "score store (default: WORK/scores.h5)")
 
     def __post_init__(self) -> None:
+        pairs = (each if isinstance(each, tuple) else (None, Path(each)) for each in self.arrays)
+        object.__setattr__(self, "arrays", tuple(pairs))
         super().__post_init__()
         if not self.arrays:
             raise InputError("nothing to import", "", "Name a file of scores.")
@@ -211,7 +216,7 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
         answers = open_answers(path, options.ids, options.classes, vocabulary, dataset, like)
         if like and answers.clip_ids is not like.clip_ids:
             raise InputError(f"{path.name} names its clips itself", path, "Import it alone, then merge.")
-        window_s = options.window_s if scale is None else None if scale == CLIP else float(scale)
+        window_s = options.window_s if scale is None else length_s(scale)
         if scale is not None and (len(answers.shape) == 2) != (scale == CLIP):
             remedy = "Name it by clip=." if len(answers.shape) == 2 else "Name it by the length of its windows: 2s=."
             message = f"{path.name} has the shape {list(answers.shape)}"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.score import main
+from pseudolabel.score_import import ImportOptions, import_answers
 from pseudolabel.scores import arrays
 from pseudolabel.scores.importing import DEFAULT_CLIP_S
 from pseudolabel.scores.store import ScoreStore
@@ -444,6 +445,16 @@ def test_a_file_whose_name_has_an_equals_sign_needs_no_scale(here):
     np.save(here / "beta=2.npy", whole)
     assert run("import", "beta=2.npy", *command[:-2]) == 0
     assert ScoreStore.open("s.h5").attributes["model"] == "beta=2"
+
+
+def test_a_notebook_names_files_and_scales_as_it_likes(here):
+    whole, _, two, command = whole_and_windows(here)
+    lists = {"ids": command[1], "classes": str(command[3])}
+    import_answers(ImportOptions(arrays=["clip.npy"], out=here / "one.h5", **lists))
+    arrays = [("clip", Path("clip.npy")), ("2s", Path("two.npy"))]
+    import_answers(ImportOptions(arrays=arrays, lengths=here / "l.csv", out=here / "both.h5", **lists))
+    assert np.array_equal(ScoreStore.open("one.h5").clip_scores(), whole)
+    assert np.array_equal(ScoreStore.open("both.h5").scores(2), two.astype(np.float16))
 
 
 # ---- scores -----------------------------------------------------------------------------------------------------

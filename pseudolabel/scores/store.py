@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.errors import InputError
-from pseudolabel.scores.windows import CLIP, is_window_name, refuse_windows_beyond, window_name
+from pseudolabel.scores.windows import CLIP, is_window_name, length_s, refuse_windows_beyond, window_name
 from pseudolabel.scores.writing import (
     CHECKED_ROWS,
     FORMAT,
@@ -242,7 +242,7 @@ class ScoreStore(KeyedByClip):
         scale = window_name(window_s)
         if scale in self._stored and self._stored[scale].hop_s is not None:
             return self._stored[scale].hop_s
-        return 0.0 if scale == CLIP else float(scale.removesuffix("s"))
+        return length_s(scale) or 0.0
 
     def read(self, window_s: Scale, rows: np.ndarray) -> np.ndarray:
         """Return the scores (n, W, K) of some rows as they are stored, those of real windows checked.

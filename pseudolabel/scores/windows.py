@@ -41,6 +41,11 @@ def window_name(window_s: str | float) -> str:
     return window_s if isinstance(window_s, str) else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
+def length_s(scale: str | float) -> float | None:
+    """Return the length in seconds of the windows of a scale, given by name or length; None for whole clips."""
+    return None if scale == CLIP else float(str(scale).removesuffix("s"))
+
+
 def is_window_name(name: str) -> bool:
     """Return whether a scale is named as `window_name` names it."""
     try:
@@ -51,7 +56,8 @@ def is_window_name(name: str) -> bool:
 
 def window_samples(window_s: str | float, sample_rate: int) -> int | None:
     """Return the samples of a window, None for the whole clip."""
-    return None if window_s == CLIP else round(float(window_s) * sample_rate)
+    seconds = length_s(window_s)
+    return None if seconds is None else round(seconds * sample_rate)
 
 
 def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
