@@ -101,7 +101,7 @@ def test_what_is_wrong_with_a_recording_is_said_in_both_lists(faulty, capsys):
     reasons = {row[0]: row[2] for row in rows(faulty / "skipped.csv")}
     assert reasons["cut"] == "kept: header states 3.01 s, 1.00 s decoded"
     assert reasons["text"].startswith("cannot be decoded (")
-    assert reasons["gone"] == "is a link to a file that is not there (nowhere.flac)"
+    assert reasons["gone"] == "is a link to a missing file (nowhere.flac)"
     assert rows(faulty / "missing.csv") == [
         ("gone", "labels.csv", reasons["gone"]),
         ("odd", "labels.csv", "no audio file: odd.xyz has no suffix of recordings"),

@@ -26,7 +26,7 @@ from pseudolabel.checksums import SpanChecksums, tables_crc32
 from pseudolabel.errors import InputError
 from pseudolabel.progress import Progress
 from pseudolabel.stores import fixed_length_text, read_text, refuse_claims, store_contents, whole_number
-from pseudolabel.workers import CONTEXT, process_pool
+from pseudolabel.workers import CONTEXT, process_pool, with_begun
 
 BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
 Sources = list[tuple[str, AudioSource]]  # clip id, recording
@@ -181,10 +181,10 @@ def _decode_side_by_side(
 ) -> None:
     """Make the unfinished blocks in several processes; what one cannot write is left unfinished."""
     audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, CONTEXT)
-    with process_pool(n_processes, _begin_worker, (audio, blocks, options)) as pool:
+    with process_pool(n_processes, _Worker, (audio, blocks, options)) as pool:
         try:
             in_blocks = ((number, [files[i] for i in blocks.span(number)]) for number in blocks.unfinished())
-            for made in [pool.submit(_make_block, *block) for block in in_blocks]:
+            for made in [pool.submit(with_begun, _Worker.make_block, *block) for block in in_blocks]:
                 progress.advance(made.result())
         except NotWritten:
             pool.shutdown(cancel_futures=True)
@@ -210,34 +210,26 @@ class _Worker:
         """Decode a block and begin to write it; return its number of recordings."""
         self.piles.reverse()
         self.writes.reverse()
-        if self.writes[0] and self.writes[0].exception():
-            raise NotWritten from self.writes[0].exception()
-        decoded = decode_block(self.piles[0], files, self.options)
-        self.writes[0] = self.writer.submit(self.write, number, decoded, self.piles[0])
+        with self._wakes_others():
+            if self.writes[0] and self.writes[0].exception():
+                raise NotWritten from self.writes[0].exception()
+            decoded = decode_block(self.piles[0], files, self.options)
+            self.writes[0] = self.writer.submit(self.write, number, decoded, self.piles[0])
         return len(files)
 
     def write(self, number: int, decoded: Decoded, pile: Pile) -> None:
-        """Write a block; where that fails, wake the processes that wait for it."""
-        try:
+        """Write a block."""
+        with self._wakes_others():
             _write_block(self.audio, self.blocks, number, decoded, pile)
+
+    @contextlib.contextmanager
+    def _wakes_others(self) -> Iterator[None]:
+        """Wake the processes that wait for a block of this one, if it fails."""
+        try:
+            yield
         except BaseException:
             self.audio.fail()
             raise
-
-
-_worker: list[_Worker] = []  # one, in a process that decodes
-
-
-def _begin_worker(*arguments: object) -> None:
-    _worker.append(_Worker(*arguments))
-
-
-def _make_block(number: int, files: Sources) -> int:
-    try:
-        return _worker[0].make_block(number, files)
-    except BaseException:
-        _worker[0].audio.fail()
-        raise
 
 
 def complete_store(blocks: Blocks, table: ClipTable) -> None:

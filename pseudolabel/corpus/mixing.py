@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pseudolabel.corpus.sources import POOLS, Sound, SoundLibrary
 from pseudolabel.layout import SCENES
 from pseudolabel.progress import Progress
 from pseudolabel.temporaries import remove
-from pseudolabel.workers import process_pool
+from pseudolabel.workers import process_pool, with_begun
 
 LISTS = ("full", "validation", "eval")
 CLIP_IDS = {"full": "full-{:06d}", "validation": "validation-{:05d}", "eval": "eval-{:05d}"}
@@ -130,24 +131,21 @@ def _events_path(parts: Path, block: tuple[str, int, int]) -> Path:
 
 
 def _run(blocks: list[tuple[str, int, int]], recipe: Recipe, parts: Path, processes: int) -> Iterator[int]:
+    """Make blocks, and yield the number of scenes of each."""
     if processes <= 1:
-        library = SoundLibrary(recipe.sounds, recipe.folder, recipe.scene)
-        yield from (make_block(block, recipe, library, parts) for block in blocks)
+        begun = _begin(recipe, parts)
+        yield from (_make(begun, block) for block in blocks)
         return
-    pool = process_pool(processes, _start_worker, (recipe, parts))
+    pool = process_pool(processes, _begin, (recipe, parts))
     try:
-        yield from pool.map(_work, blocks)
+        yield from pool.map(partial(with_begun, _make), blocks)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_worker: tuple[Recipe, SoundLibrary, Path] | None = None
+def _begin(recipe: Recipe, parts: Path) -> tuple[Recipe, SoundLibrary, Path]:
+    return recipe, SoundLibrary(recipe.sounds, recipe.folder, recipe.scene), parts
 
 
-def _start_worker(recipe: Recipe, parts: Path) -> None:
-    global _worker
-    _worker = (recipe, SoundLibrary(recipe.sounds, recipe.folder, recipe.scene), parts)
-
-
-def _work(block: tuple[str, int, int]) -> int:
-    return make_block(block, *_worker)
+def _make(begun: tuple[Recipe, SoundLibrary, Path], block: tuple[str, int, int]) -> int:
+    return make_block(block, *begun)
