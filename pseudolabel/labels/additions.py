@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -102,12 +102,19 @@ def label_keys(matrix: sparse.csr_array) -> np.ndarray:
 
 
 def index_in(values: Sequence[str] | pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
-    """Return the place of each value among the known ones, int64, -1 where it is none of them."""
+    """Return the index of each value in `known`, int64, -1 where it is not there."""
     if isinstance(values, tuple) and values == known:  # the usual case, of millions of clips
         return np.arange(len(known))
     values = values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values, pa.string())
-    places = pc.index_in(values, value_set=pa.array(known, pa.string()))
-    return pc.fill_null(places, -1).to_numpy().astype(np.int64)
+    indices = pc.index_in(values, value_set=pa.array(known, pa.string()))
+    return pc.fill_null(indices, -1).to_numpy().astype(np.int64)
+
+
+def _rows(column: pa.ChunkedArray, row_of: Mapping[str, int]) -> np.ndarray:
+    """Return what `index_in` does by a mapping that is kept: a ledger of millions of rows comes in many pieces."""
+    distinct = column.combine_chunks().dictionary_encode()
+    rows = np.array([row_of.get(value, -1) for value in distinct.dictionary.to_pylist()], np.int64)
+    return rows[distinct.indices.to_numpy()] if len(rows) else np.zeros(0, np.int64)
 
 
 def positions(ledger: pa.Table, labels: LabelTable, source: object) -> tuple[np.ndarray, np.ndarray]:
@@ -117,10 +124,7 @@ def positions(ledger: pa.Table, labels: LabelTable, source: object) -> tuple[np.
         ClipMismatch: a clip is not in the table.
         InputError: a class that is not in the vocabulary, or is listed by its name.
     """
-    clips, classes = (
-        index_in(ledger["clip_id"], labels.clip_ids),
-        index_in(ledger["class_id"], labels.vocabulary.class_ids),
-    )
+    clips, classes = _rows(ledger["clip_id"], labels.row_of), _rows(ledger["class_id"], labels.vocabulary.index)
     if len(absent := np.flatnonzero(clips < 0)):
         named = first_few(ledger["clip_id"].take(pa.array(absent)).to_pylist())
         raise ClipMismatch(f"clips of {len(absent)} added labels are not in the list: {named}", source, OTHER_RUN)

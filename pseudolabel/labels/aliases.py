@@ -1,4 +1,4 @@
-"""Clip ids that lists write in different ways: the exact id first, then what the recording's name says.
+"""Clip ids that lists write in different ways: the exact id counts first, then the recording's name.
 
 | alias | example |
 |---|---|
@@ -7,8 +7,8 @@
 | `<YouTube id>_<start>_<end>`, seconds | `KK227gPpRn4_30.000_40.000` is `KK227gPpRn4` from 30 s on |
 | `<YouTube id>_<start>`, milliseconds, 0 or at least 1000 | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
 
-An id without a start stands for any start; ids whose starts or ends differ are different clips. A number below 1000 is
-taken for a counter (`recording01_2`).
+An id without a start may have any start; ids whose starts or ends differ are different clips. A number below 1000 is a
+counter (`recording01_2`).
 """
 
 from __future__ import annotations
@@ -38,12 +38,9 @@ class ClipName(NamedTuple):
 
 @dataclass(frozen=True)
 class MatchedClips:
-    """Which of the clips asked for are known, and under what id.
+    """The ids asked for that are known (`found`, in the order asked), and those that are not (`absent`).
 
-    Args:
-        found: the ids asked for that are known, in the order asked.
-        aliases: {id asked for: known id} of those that are known under another id.
-        absent: the ids asked for that are not known.
+    `aliases` is {id asked for: known id} of those that are known under another id.
     """
 
     found: tuple[str, ...]
@@ -80,7 +77,7 @@ def clip_name(text: str) -> ClipName:
 
 
 def match_clips(asked: Sequence[str], known: Collection[str], place: object = "") -> MatchedClips:
-    """Return which known clip each asked one is: the same id, or else the one clip that its name stands for.
+    """Return which known clip each asked one is: that of the same id, or else the one that its name fits.
 
     Args:
         asked, known: distinct ids; `known` is fastest as a dict with these keys.
@@ -105,10 +102,9 @@ def match_clips(asked: Sequence[str], known: Collection[str], place: object = ""
 
 
 def find_aliases(absent: Collection[str], known: Iterable[str], place: object = "") -> dict[str, str]:
-    """Return {absent id: known id} of the ids that are not among the known ones but name the same clip as one of them.
+    """Return {absent id: known id} of the ids that name the same clip as a known one; errors as `match_clips`.
 
-    Raises:
-        ClipMismatch: as `match_clips`; that a known id is not asked for by itself too is left to the caller.
+    The caller checks that a known id is not asked for by itself too.
     """
     aliases: dict[str, str] = {}
     asked_as: dict[str, str] = {}
@@ -125,8 +121,8 @@ def find_aliases(absent: Collection[str], known: Iterable[str], place: object = 
 def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str]:
     """Return {id of `first`: id of `second`} of the clips that are or may be the same, in the order of `first`.
 
-    Where clips must not be shared, as by training and validation, doubt counts against them: an id without a start is
-    the same clip as the id with any start.
+    For lists that must not share clips, as training and validation: an id without a start is the same clip as the id
+    with any start.
     """
     if len(first) > len(second):
         found: dict[str, str] = {}
@@ -139,7 +135,7 @@ def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str
 
 
 def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each asked id that fits any known ones, with these; only known ids that may fit are taken apart."""
+    """Yield each asked id that fits any known ones, with these; only known ids that may fit are parsed."""
     bare_id_of = {clip_id: clip_name(clip_id).bare_id for clip_id in asked}
     wanted = set(bare_id_of.values())
     first_of: dict[str, str] = {}

@@ -24,7 +24,7 @@ LARGEST_FACTOR = 1e9  # an epoch that repeats a clip more often is a slip of bet
 
 
 def class_counts(matrix: sparse.csr_array) -> np.ndarray:
-    """Return N_k, (K,) int64: how many clips carry each class. `matrix` is (N, K) bool."""
+    """Return N_k, (K,) int64: how many clips carry each class. `matrix` is (N, K) bool, here and below."""
     return np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.int64)
 
 
@@ -39,31 +39,17 @@ def label_cardinality(matrix: sparse.csr_array) -> float:
 
 
 def imbalance_ratio(counts: np.ndarray) -> float:
-    """Return the largest count over the smallest (Moore et al., equation 2), over the classes that occur.
-
-    Args:
-        counts: (K,) how often each class occurs, or priors; classes with 0 are left out.
-
-    Returns:
-        At least 1; NaN where no class occurs.
-    """
+    """Return the largest of some counts or priors over the smallest, zeros left out (Moore et al., equation 2)."""
     occurring = counts[counts > 0]
     return float(occurring.max() / occurring.min()) if len(occurring) else math.nan
 
 
 def gini(counts: np.ndarray, form: str = "printed") -> float:
-    """Return the Gini coefficient of how the labels spread over the classes that occur.
+    """Return the Gini coefficient of how the labels spread over the classes, zeros left out; NaN without any.
 
     `printed` is Moore et al.'s equation 3, 1 - 2 S / (K T), with T the sum of the counts in ascending order and S the
     sum of their running sums. It is -1/K where all counts are equal. `usual` is the common form, larger by exactly 1/K:
     0 where all are equal. At 527 classes they differ by .0019.
-
-    Args:
-        counts: (K,) how often each class occurs, or priors; classes with 0 are left out.
-        form: `printed` or `usual`.
-
-    Returns:
-        NaN where no class occurs.
     """
     if form not in ("printed", "usual"):
         raise InputError(f"no form {form!r} of the Gini coefficient", "", "Give printed or usual.")
@@ -75,72 +61,55 @@ def gini(counts: np.ndarray, form: str = "printed") -> float:
 
 
 def balanced_weights(matrix: sparse.csr_array) -> np.ndarray:
-    """Return a sampling weight per clip: the sum over its labels of 1 / (clips with that label).
+    """Return a sampling weight per clip, (N,) float64: the sum over its labels of 1 / (clips with that label).
 
-    PSLA, Algorithm 1 (the sum rule). A clip without labels gets weight 0. Compute it after relabelling: added labels
-    change the counts.
-
-    Args:
-        matrix: (N, K) bool, the labels of each clip.
-
-    Returns:
-        (N,) float64, not normalised; the sum is the number of classes that occur.
+    PSLA, Algorithm 1 (the sum rule). A clip without labels gets weight 0; the sum is the number of classes that occur.
+    Compute it after relabelling: added labels change the counts.
     """
-    counts = np.asarray(matrix.sum(axis=0, dtype=np.int64)).ravel()
+    counts = class_counts(matrix)
     rarity = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
     return np.asarray(matrix.astype(np.float64) @ rarity).ravel()
 
 
 def max_rule_weights(matrix: sparse.csr_array, beta: float, option: str = "--betas") -> np.ndarray:
-    """Return m_j / min m_j, Moore et al.'s factors before rounding: to draw with, where repeating is too much.
+    """Return m_j / min m_j, (N,) float64: Moore et al.'s factors before rounding, to draw with instead of repeating.
 
     m_j = max over the labels of clip j of (1 / p_k)^beta (equation 4). A clip without labels has no m_j: it gets 1.
 
     Args:
-        matrix: (N, K) bool, the labels of each clip.
         beta: oversampling exponent, from 0 (every clip once) to 1 (full); larger ones are allowed.
-        option: where beta was given, for what an error says.
-
-    Returns:
-        (N,) float64, at least 1.
+        option: what errors call beta.
 
     Raises:
         InputError: beta is negative or not finite, or so large that a factor passes a thousand million.
     """
     if not 0 <= beta < math.inf:
         raise InputError(f"the exponent beta must be a finite number of at least 0, not {beta}", option)
-    counts = class_counts(matrix)
     lengths = np.diff(matrix.indptr)
-    rarest = np.zeros(len(lengths), dtype=np.int64)  # the count of each clip's rarest class
+    rarest = np.zeros(len(lengths), dtype=np.int64)  # the count of each clip's rarest class, 0 without labels
     labelled = lengths > 0
     if labelled.any():
-        rarest[labelled] = np.minimum.reduceat(counts[matrix.indices], matrix.indptr[:-1][labelled])
-    most = rarest.max(initial=1)
-    steps = np.ones(most + 1)  # by count; count 0 means no label
-    present = np.unique(rarest[labelled])
+        counts = class_counts(matrix)[matrix.indices]
+        rarest[labelled] = np.minimum.reduceat(counts, matrix.indptr[:-1][labelled])
     with np.errstate(over="ignore"):
-        steps[present] = (most / present) ** beta
-    if steps.max() > LARGEST_FACTOR:
-        raise InputError(f"beta {beta:g} repeats a clip {steps.max():.3g} times", option, "Give a smaller beta.")
-    return steps[rarest]
+        weights = np.where(labelled, (rarest.max(initial=1) / np.maximum(rarest, 1)) ** beta, 1.0)
+    if weights.max(initial=1) > LARGEST_FACTOR:
+        raise InputError(f"beta {beta:g} repeats a clip {weights.max():.3g} times", option, "Give a smaller beta.")
+    return weights
 
 
 def oversampling_factors(matrix: sparse.csr_array, beta: float, option: str = "--betas") -> np.ndarray:
-    """Return M_j, how often an epoch repeats each clip: Moore et al.'s max rule (equations 4 and 5).
+    """Return M_j, (N,) int64, how often an epoch repeats each clip: Moore et al.'s max rule (equations 4 and 5).
 
-    M_j = round(m_j / min_j m_j), m_j = max over the labels of clip j of (1 / p_k)^beta; halves are rounded to even, as
-    numpy does. A clip without labels stays once. Arguments and errors as `max_rule_weights`.
-
-    Returns:
-        (N,) int64, at least 1.
+    M_j is `max_rule_weights` rounded, halves to even, as numpy does.
     """
     return np.rint(max_rule_weights(matrix, beta, option)).astype(np.int64)
 
 
 class Oversampled(NamedTuple):
-    """A row of the table over beta: an epoch in which clip j stands M_j times (Moore et al., Table 2).
+    """A row of the table over beta: an epoch that repeats clip j M_j times (Moore et al., Table 2).
 
-    `rows` is the sum of M_j, `times` that over N; `one_in` says that the rarest class is in one of so many rows.
+    `rows` is the sum of M_j, `times` that over N; the rarest class is in one of `one_in` rows.
     """
 
     beta: float
@@ -153,8 +122,13 @@ class Oversampled(NamedTuple):
     one_in: float
 
 
+def beta_table(matrix: sparse.csr_array, betas: Sequence[float] = MOORE_BETAS) -> list[Oversampled]:
+    """Return one row for each exponent, in the order given (Moore et al., Table 2)."""
+    return [oversampled(matrix, beta) for beta in betas]
+
+
 def oversampled(matrix: sparse.csr_array, beta: float) -> Oversampled:
-    """Return the statistics of the list `matrix`, (N, K) bool, oversampled by the max rule with exponent `beta`."""
+    """Return the statistics of a list that is oversampled by the max rule with exponent `beta`."""
     factors = oversampling_factors(matrix, beta)
     repeated = np.repeat(factors.astype(np.float64), np.diff(matrix.indptr))  # exact: whole numbers below 2^53
     counts = np.bincount(matrix.indices, weights=repeated, minlength=matrix.shape[1])
@@ -169,8 +143,3 @@ def oversampled(matrix: sparse.csr_array, beta: float) -> Oversampled:
         largest_factor=int(factors.max(initial=0)),
         one_in=n_rows / float(counts[counts > 0].min()) if counts.any() else math.nan,
     )
-
-
-def beta_table(matrix: sparse.csr_array, betas: Sequence[float] = MOORE_BETAS) -> list[Oversampled]:
-    """Return one row for each exponent, in the order given (Moore et al., Table 2)."""
-    return [oversampled(matrix, beta) for beta in betas]

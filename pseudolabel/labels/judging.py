@@ -42,9 +42,8 @@ def judge_additions(
             over the missing labels that it can propose at all, without them over all missing labels.
 
     Returns:
-        Counts; `by_error` (each type and `all`) and `by_class`: `added`, and with truth `judged`, `right`, `missing`,
-        `precision` (right / judged), `recall` (right / missing); `labels_before` and `labels_after`: precision and
-        recall of the whole lists. A rate of nothing is None.
+        Counts; `by_error` (each type and `all`) and `by_class`, as `rates` gives them; with truth `labels_before` and
+        `labels_after`: precision and recall of the whole lists.
 
     Raises:
         ClipMismatch: the lists hold other clips, or no clip has truth.
@@ -105,7 +104,10 @@ class _Lists:
         return int(self.judged[keys // self.n_classes].sum())
 
     def rates(self, added: np.ndarray, n_missing: int) -> dict[str, object]:
-        """Return counts and rates of some additions."""
+        """Return how many additions these are, and with truth how many are judged and right, and their rates.
+
+        `precision` is right / judged, `recall` right / missing; None where that is a rate of nothing.
+        """
         if self.true is None:
             return {"added": len(added)}
         n_judged, n_right = self.n_judged(added), int(np.isin(added, self.true).sum())

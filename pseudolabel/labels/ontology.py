@@ -73,7 +73,7 @@ class Ontology:
     def children(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [parent, child]: each class's nearest descendants in the vocabulary.
 
-        Nodes outside the vocabulary are looked through, on every path: 427 pairs among AudioSet's 527 classes.
+        Nodes outside the vocabulary are passed through, on every path: 427 pairs among AudioSet's 527 classes.
         """
         vocabulary = Vocabulary.of(vocabulary)
         column_of = self.columns(vocabulary)
@@ -101,7 +101,7 @@ class Ontology:
         return self.ancestors(vocabulary).T.tocsr()
 
     def direct_children(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
-        """Return (K, K) bool, [parent, child]: children in the vocabulary, no node outside it looked through.
+        """Return (K, K) bool, [parent, child]: children in the vocabulary, not those below nodes outside it.
 
         Type I of PSLA's published code: 378 pairs among AudioSet's 527 classes. Nodes in `skipped` propose nothing.
         """
@@ -153,7 +153,7 @@ def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: 
 
     Args:
         step: the successors of a node for its nearest descendants, the predecessors for its nearest ancestors.
-        column_of: column of each ontology node that is a class; other nodes are looked through.
+        column_of: column of each ontology node that is a class; other nodes are passed through.
     """
     waiting, seen = list(step(node)), set()
     while waiting:

@@ -115,11 +115,11 @@ def _rows_at_once(chunk: Chunk, path: Path) -> int:
 
 
 def _longest_text(chunk: Chunk, path: Path) -> int | None:
-    """Return the length of the longest text that rows may repeat; None where it cannot be known beforehand."""
+    """Return the length of the longest text that rows may repeat; None where the file does not say."""
     if DELTA_BYTE_ARRAY in chunk.encodings:
         return None
     if not chunk.dictionary_at:
-        return 0  # each text lies in the file by itself
+        return 0  # each text is in the file by itself
     try:
         page = _dictionary(chunk, path)
         longest = at = 0

@@ -1,4 +1,4 @@
-"""Undo: additions taken back, or kept as far as a reviewer found them right."""
+"""Undo: take additions back, or keep those that a reviewer judged right."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def without_additions(labels: LabelTable, pieces: Iterable[pa.Table], source: ob
 def apply_decisions(
     labels: LabelTable, reviewed: pa.Table, source: object = ""
 ) -> tuple[LabelTable, pa.Table, dict[str, int]]:
-    """Return the labels with the additions that were found right, the ledger of these, and the number of each decision.
+    """Return the labels with the additions that are judged right, the ledger of these, and the number of each decision.
 
     Args:
         labels: the original list.
@@ -69,9 +69,9 @@ def apply_decisions(
     """
     decisions = pc.utf8_lower(pc.utf8_trim_whitespace(reviewed["decision"].combine_chunks()))
     decided = np.array(decisions.to_pylist(), dtype=object)
-    strange = np.flatnonzero(~np.isin(decided, (*DECISIONS, "")))
-    if len(strange):
-        row = int(strange[0])
+    others = np.flatnonzero(~np.isin(decided, (*DECISIONS, "")))
+    if len(others):
+        row = int(others[0])
         raise InputError(
             f"decision {decided[row]!r} in data row {row + 1}", source, f"Give {', '.join(DECISIONS)}, or nothing."
         )
