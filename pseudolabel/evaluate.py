@@ -54,7 +54,7 @@ from pseudolabel.reports.answers import (
 )
 from pseudolabel.reports.beta_sweep import BetaSweep
 from pseudolabel.reports.combined import additions_sentence, combined_table, read_metrics
-from pseudolabel.reports.evaluation import NOISY, TRUTH, Evaluation
+from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
@@ -118,7 +118,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     references = References.of(sets, truth, lists.truth, subjects.classes if options.class_map else None)
     clip_ids, missing = evaluated_clips(references, subjects.sources, lists, options.strict)
     if "accuracy" in options.metrics:
-        refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUTH: lists.truth})
+        refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     rows = rows_of(measured(clip_ids, references.by_name, subjects.answers(clip_ids, options)))
     classes = next(iter(references.sets.values())).vocabulary
@@ -235,9 +235,9 @@ def planned_sweep(
         return None
     of_one_scale = [row for row in rows if row.scale == window_name(options.scales[0])]
     BetaSweep.of(of_one_scale, {}, np.zeros(0), "")
-    words = {name: name for name in references.sets if name != NOISY}
+    words = {name: name for name in references.sets if name != NOISY_SET}
     if not words:
-        words = {NOISY: "given"} if references.truth is None else {TRUTH: "true", NOISY: "noisy"}
+        words = {NOISY_SET: "given"} if references.truth is None else {TRUE_SET: "true", NOISY_SET: "noisy"}
     return BetaSweep.of(of_one_scale, words, *training_priors(options, vocabulary, subjects.folders, inputs))
 
 

@@ -16,14 +16,13 @@ from pseudolabel.labels.judging import JUDGED, judge_additions
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS
-from pseudolabel.layout import TRUTH as TRUE_LABELS
+from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS, TRUTH
 from pseudolabel.options import COUNT, DeviceOptions, ListOptions, VerbOptions, option
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.reports.answers import read_record
-from pseudolabel.reports.evaluation import NOISY, TRUTH
+from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET
 from pseudolabel.reports.references import References, proposals_by_type, renamed_truth
 from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_window
@@ -40,7 +39,7 @@ def named_list(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (equals and path) or not re.fullmatch(r"[\w.%+-]+", name):
         raise ValueError(f"must be NAME=LIST, NAME of letters, digits and . % + - _, not {text!r}")
-    if name in (NOISY, TRUTH):
+    if name in (NOISY_SET, TRUE_SET):
         raise ValueError(f"{name!r} has another meaning here: give the set another name")
     return name, Path(path)
 
@@ -130,7 +129,7 @@ class EvaluationLists:
         if enhanced is None and options.class_map is None:  # these have the models' classes, not the mapped ones
             enhanced = sorted(path.parent for path in work.glob(f"enhanced-*/{LEDGER_CSV}"))
         if truth is None and options.class_map is None:
-            truth = cli.default_file(options, None, TRUE_LABELS, *lists, what="true labels")
+            truth = cli.default_file(options, None, TRUTH, *lists, what="true labels")
         return cls(
             sets=sets,
             own=options.labels is None and not options.labels_set,
@@ -155,7 +154,7 @@ def _list_of(folders: Sequence[Path]) -> Path | None:
 def set_paths(options: EvaluateOptions, *named: Path | None) -> dict[str, Path]:
     """Return the lists to evaluate on by name: of --labels-set, else `noisy`: --labels, or that of what is named."""
     if not options.labels_set:
-        return {NOISY: cli.needed_file(options, options.labels, EVALUATION, "--labels", *named)}
+        return {NOISY_SET: cli.needed_file(options, options.labels, EVALUATION, "--labels", *named)}
     return dict(options.labels_set)
 
 

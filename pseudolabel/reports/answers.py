@@ -14,7 +14,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.balancing import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.layout import SEEN_CLIPS, WEIGHTS
+from pseudolabel.layout import RUN, SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
 from pseudolabel.scores.class_map import ClassMap
@@ -50,7 +50,7 @@ def absent_run(run: Path, folder: Path) -> InputError:
 
 def read_record(folder: Path) -> dict:
     """Return run.json of a run folder, {} where there is none."""
-    path = folder / "run.json"
+    path = folder / RUN
     record = read_json(path) if path.is_file() else {}
     if not isinstance(record, dict) or not isinstance(record.get("options") or {}, dict):
         raise InputError("not an object with the fields of a run", path)
@@ -63,7 +63,7 @@ def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
     if (folder / SEEN_CLIPS).is_file():
         n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
     fields = {name: record.get(name) for name in RUN_FIELDS}
-    fields |= {"beta": beta_of(record, folder / "run.json"), "last_evaluations": last_evaluations(record)}
+    fields |= {"beta": beta_of(record, folder / RUN), "last_evaluations": last_evaluations(record)}
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **fields)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pseudolabel import layout
 from pseudolabel.errors import InputError
 from pseudolabel.formatting import fraction
-from pseudolabel.reports.evaluation import NOISY, TRUTH
+from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET
 from pseudolabel.reports.rows import STANDARD_ROWS, Spread
 from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS
@@ -23,7 +24,7 @@ SHOWN_OF_MAIN = (*SHOWN, METRICS["f1_micro"])  # against the first set of labels
 
 def read_metrics(evaluation: Path) -> dict:
     """Return metrics.json of an evaluation folder, or of the work folder that holds one."""
-    for path in (evaluation / "metrics.json", evaluation / "evaluation" / "metrics.json"):
+    for path in (evaluation / layout.METRICS, evaluation / "evaluation" / layout.METRICS):
         if path.is_file():
             return read_json(path, "Evaluate again.")
     raise InputError("no metrics.json, nor evaluation/metrics.json", evaluation, "Run `evaluate` on it first.")
@@ -44,14 +45,14 @@ def records_of(corpora: Sequence[dict], name: str) -> list[dict]:
 
 def combined_table(corpora: Sequence[dict]) -> Table:
     """Return the table over corpora: rows and sets of labels that all of them have."""
-    names, candidates = common_rows(corpora), (TRUTH, NOISY, *corpora[0].get("sets", ()))
+    names, candidates = common_rows(corpora), (TRUE_SET, NOISY_SET, *corpora[0].get("sets", ()))
     sets = [name for name in candidates if all(name in row for corpus in corpora for row in corpus["rows"])]
     if not sets:
         raise InputError("the evaluations have no set of labels in common", "evaluate combine")
     columns = [(against, metric) for against in sets for metric in (SHOWN_OF_MAIN if against == sets[0] else SHOWN)]
     header = ["row", "corpora", "runs"]
     for against, metric in columns:
-        word = "true" if against == TRUTH else against
+        word = "true" if against == TRUE_SET else against
         header.append(f"{metric.heading} {word}" if metric in SHOWN else metric.heading)
     header += [f"mAP gain over {BASELINE}"] if BASELINE in names else []
     lines = []

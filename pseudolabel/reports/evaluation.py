@@ -12,7 +12,7 @@ from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
 
-NOISY, TRUTH = "noisy", "truth"  # names of the sets of labels where the user gives none
+NOISY_SET, TRUE_SET = "noisy", "truth"  # sets of labels that the user has not named
 USUAL = ("map", "d_prime")  # columns against every set
 USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # further columns against the first set
 SIDE_BY_SIDE = ("map", "auc", "d_prime")  # columns against each of several sets (PSLA, Table IX)
@@ -69,12 +69,12 @@ class Evaluation:
     @property
     def has_named_sets(self) -> bool:
         """Whether the user named the sets of labels."""
-        return tuple(self.lists) != (NOISY,)
+        return tuple(self.lists) != (NOISY_SET,)
 
     @property
     def against(self) -> list[str]:
         """Every set of labels, in the order of the tables: the truth where it is known, then `lists`."""
-        return [*([] if self.truth is None else [TRUTH]), *self.lists]
+        return [*([] if self.truth is None else [TRUE_SET]), *self.lists]
 
     @property
     def measured_against(self) -> list[str]:
@@ -88,9 +88,9 @@ class Evaluation:
 
     def word(self, against: str) -> str:
         """Return what a reader calls a set of labels: true, noisy, given where no truth is known, or its name."""
-        if against == TRUTH:
+        if against == TRUE_SET:
             return "true"
-        return "given" if against == NOISY and self.truth is None else against
+        return "given" if against == NOISY_SET and self.truth is None else against
 
     def columns(self) -> list[Column]:
         """Return the columns of metrics in the table of rows."""

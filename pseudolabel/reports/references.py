@@ -14,7 +14,7 @@ from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.progress import note
-from pseudolabel.reports.evaluation import TRUTH
+from pseudolabel.reports.evaluation import TRUE_SET
 from pseudolabel.scores.class_map import ClassMap
 
 
@@ -50,7 +50,7 @@ class References:
     @property
     def by_name(self) -> dict[str, LabelTable]:
         """Every reference by its name, the truth first."""
-        return self.sets if self.truth is None else {TRUTH: self.truth, **self.sets}
+        return self.sets if self.truth is None else {TRUE_SET: self.truth, **self.sets}
 
 
 def renamed_truth(truth: LabelTable, clip_ids: Sequence[str], path: Path) -> tuple[LabelTable, dict[str, str]]:

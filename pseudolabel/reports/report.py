@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pseudolabel import layout
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.formatting import plural
 from pseudolabel.records import write_run_record
@@ -29,14 +30,14 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
     """Write the folder of an evaluation, whole or not at all."""
     with whole_folder(out, overwrite, "evaluate") as folder:
         figures = evaluation_figures(evaluation, folder / "figures")
-        write_text(folder / "report.html", report_page(evaluation, figures, record["command"]))
-        write_json(folder / "metrics.json", metrics_record(evaluation))
-        write_per_class(folder / "per_class.csv", evaluation)
+        write_text(folder / layout.REPORT, report_page(evaluation, figures, record["command"]))
+        write_json(folder / layout.METRICS, metrics_record(evaluation))
+        write_per_class(folder / layout.PER_CLASS, evaluation)
         if evaluation.betas is not None:
             write_betas(folder / "betas.csv", evaluation)
-        write_text(folder / "results.md", results_markdown(evaluation))
+        write_text(folder / layout.RESULTS, results_markdown(evaluation))
         if evaluation.missing:
-            write_csv(folder / "missing.csv", ("clip_id", "reason"), evaluation.missing)
+            write_csv(folder / layout.MISSING, ("clip_id", "reason"), evaluation.missing)
         write_run_record(folder, record)
 
 

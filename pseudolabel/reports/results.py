@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from pseudolabel import layout
 from pseudolabel.formatting import fraction, percent, plural
-from pseudolabel.reports.evaluation import NOISY, TRUTH, Evaluation
+from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.result_tables import TYPE_WORDS, additions_table, further_tables, rows_table
 from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Row, Spread
 from pseudolabel.reports.text_tables import Table, count_range
@@ -100,7 +101,7 @@ def headline(evaluation: Evaluation) -> str:
 
 def _n_clips(evaluation: Evaluation, against: str) -> int:
     """Return how many clips a set has: with named sets each has its own."""
-    if against in (TRUTH, NOISY):
+    if against in (TRUE_SET, NOISY_SET):
         return evaluation.n_clips
     return int(evaluation.rows[0].runs[0].metrics[against]["n_clips"])
 
@@ -180,12 +181,12 @@ def _unscored_classes(evaluation: Evaluation) -> list[tuple[str, int, int]]:
 def files(evaluation: Evaluation) -> list[tuple[str, Path]]:
     """Return what a reader may open next: report, labels, ledgers, model."""
     out = evaluation.out
-    listed = [("report", out / "report.html"), ("metrics of every class", out / "per_class.csv")]
+    listed = [("report", out / layout.REPORT), ("metrics of every class", out / layout.PER_CLASS)]
     for name, judged in evaluation.enhanced.items():
         folder = Path(judged["folder"])
-        listed += [(f"labels of {name}", folder / "labels.csv"), ("their ledger", folder / "ledger.csv.gz")]
+        listed += [(f"labels of {name}", folder / layout.LABELS), ("their ledger", folder / layout.LEDGER_CSV)]
     if student := _student(evaluation):
-        listed.append((f"model ({student.name})", Path(student.runs[0].path) / "model.safetensors"))
+        listed.append((f"model ({student.name})", Path(student.runs[0].path) / layout.WEIGHTS))
     return listed
 
 
@@ -193,13 +194,13 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return what to try next as (why, command)."""
     work, steps = shlex.quote(str(evaluation.work)), []
     threshold = next((rule for rule in THRESHOLDS if f"enhanced-{rule}" not in evaluation.enhanced), None)
-    if threshold and (evaluation.work / "scores.h5").exists():
+    if threshold and (evaluation.work / layout.SCORES).exists():
         steps.append(("other thresholds", f"python -m pseudolabel.enhance --work {work} --threshold {threshold}"))
     for judged in list(evaluation.enhanced.values())[:1]:
-        ledger = shlex.quote(str(Path(judged["folder"]) / "ledger.csv.gz"))
+        ledger = shlex.quote(str(Path(judged["folder"]) / layout.LEDGER_CSV))
         steps.append(("why each label was added", f"gzip -cd {ledger} | head"))
     steps += _another_seed(evaluation)
-    if (evaluation.work / "runs").is_dir() and not evaluation.has_named_sets:
+    if (evaluation.work / layout.RUNS).is_dir() and not evaluation.has_named_sets:
         again = evaluation.command or f"python -m pseudolabel.evaluate --work {work}"
         again += "" if "--overwrite" in again else " --overwrite"
         steps.append(("this page again, after more runs", again))
