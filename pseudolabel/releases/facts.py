@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import date
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 from pseudolabel.errors import InputError, first_few, nearest
-from pseudolabel.options import check_types
+from pseudolabel.options import check_types, type_hints
 from pseudolabel.records import sha256
 
 FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
@@ -28,7 +27,7 @@ class Typed:
     """A dataclass that takes only what it declares; nested ones may be given as JSON has them."""
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in type_hints(type(self)).items():
             object.__setattr__(self, name, _nested(getattr(self, name), hint, name))
         check_types(self)
 
@@ -292,11 +291,6 @@ class Facts(Typed):
 
 
 REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # in releases of every version
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _nested(value: Any, hint: Any, place: str) -> Any:

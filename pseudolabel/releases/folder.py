@@ -30,7 +30,6 @@ from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.writers import packed_file
 from pseudolabel.layout import LABEL_COLUMNS, LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
-from pseudolabel.records import sha256
 from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation, licence_text, ontology_licence_text
 from pseudolabel.releases.croissant import croissant
@@ -76,9 +75,9 @@ class Contents:
     """What a release is written from.
 
     Args:
-        facts: all but `files`, which are known when they are written.
+        facts: all but `files` and `documents`, which are described when they are written.
         form, lists: the source's form and its own lists; None: only the forms that need no list.
-        wav: where recordings lie for psla.json, with the place `{clip_id}`.
+        wav: path of a recording in psla.json, with `{clip_id}` in it.
         scores, soft, scales: the teacher's store, the type of soft targets, and which scales; None: no soft targets.
         beta: exponent of the max rule.
     """
@@ -135,13 +134,7 @@ def documents(facts: Facts) -> dict[str, str]:
 def described_files(folder: Path) -> tuple[DataFile, ...]:
     """Return what the documents say of each file that holds labels, scores or weights."""
     return tuple(
-        DataFile(
-            name=name,
-            description=description,
-            encodingFormat=encoding,
-            bytes=(folder / name).stat().st_size,
-            sha256=sha256(folder / name),
-        )
+        DataFile(description=description, encodingFormat=encoding, **vars(Document.of(folder / name)))
         for name, (description, encoding) in DATA_FILES.items()
         if (folder / name).is_file()
     )

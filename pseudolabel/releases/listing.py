@@ -27,7 +27,7 @@ from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.ownership import JUNK, files_in, read_run
 from pseudolabel.records import sha256
 
-GET_ANEW = "Get the release anew, or make it again."
+GET_ANEW = "Get the release again, or make a new one."
 RECORD, SUMS = RUN, "SHA256SUMS"
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
@@ -210,9 +210,9 @@ def refuse_parquet(
         rows, chunks = read_footer(path)
         names = list(dict.fromkeys(".".join(chunk.path) for chunk in chunks))
         with pq.ParquetFile(path) as file:
-            found = {field.name: field.type for field in file.schema_arrow}
-            if list(found) != list(schema) or any(not _alike(found[name], schema[name]) for name in schema):
-                raise InputError(f"its columns are {', '.join(f'{n} ({t})' for n, t in found.items())[:200]}", path)
+            columns = {field.name: field.type for field in file.schema_arrow}
+            if list(columns) != list(schema) or any(not _alike(columns[name], schema[name]) for name in schema):
+                raise InputError(f"its columns are {', '.join(f'{n} ({t})' for n, t in columns.items())[:200]}", path)
         counted = sum(chunk.n_values for chunk in chunks)
         if rows > n_rows or counted > n_values * len(names):
             message = f"has {rows:,} rows and {counted:,} values, more than the labels can have"
@@ -231,10 +231,10 @@ def refuse_parquet(
         raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, GET_ANEW) from error
 
 
-def _alike(found: pa.DataType, expected: pa.DataType) -> bool:
-    if pa.types.is_list(found) and pa.types.is_list(expected):
-        return _alike(found.value_type, expected.value_type)
-    return found == expected
+def _alike(stored: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(stored) and pa.types.is_list(expected):
+        return _alike(stored.value_type, expected.value_type)
+    return stored == expected
 
 
 def _text_bytes(column: pa.Array) -> int:

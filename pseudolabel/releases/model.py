@@ -25,7 +25,6 @@ from pseudolabel.dry_run import there
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLASSES, CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.ownership import refuse_input_as_output
-from pseudolabel.records import sha256
 from pseudolabel.releases.card import TRAINING, model_card
 from pseudolabel.releases.citation import licence_of, model_licence_text
 from pseudolabel.releases.enhanced import read_object
@@ -50,7 +49,6 @@ FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
 CARD, LICENCE = "README.md", "LICENSE"
 DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
 DATA_FILES = (WEIGHTS, CONFIG, SEEN_CLIPS, CLASSES, "model.onnx", "network.onnx")
-OTHERWISE = "does not say what run.json says"
 OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
 
@@ -152,7 +150,7 @@ def _classes(tagger) -> list[tuple[str, str]]:
 
 
 def _files(paths: Iterable[Path]) -> list[dict]:
-    return [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths]
+    return [vars(Document.of(path)) for path in paths]
 
 
 def model_documents(record: Mapping) -> dict[str, str]:
@@ -186,7 +184,7 @@ def verify_model(folder: Path) -> list[str]:
         figures = (record["n_parameters"], record["sample_rate"])
         described = [Document(**row) for row in _rows(folder, record, "documents", ())]
         made_by = record.get("pseudolabel")
-        same = verify_documents(folder, model_documents(record), described, made_by, figures, OTHERWISE)
+        same = verify_documents(folder, model_documents(record), described, made_by, figures)
     return [*lines, "card and licence say what run.json says" if same else f"{OTHER_WORDS}{made_by}"]
 
 

@@ -38,13 +38,13 @@ from pseudolabel.tables import parse_json, read_csv, text_rows
 FIGURE = re.compile(r"\S*\d\S*")
 MARKS = "*_`|()[]{}<>,.;:!?\"'"  # around a figure
 CELLS = re.compile(r"(?<!\\)\|")
-SAME = (  # begins of lines that no version words otherwise
+SAME = (  # how lines begin that no version words otherwise
     "# ", "license:", "title:", "version:", "date-released:", "url:", "family-names:", "given-names:", "name:",
     "SPDX-License-Identifier:", '"license":', '"version":', '"alternateName":',
 )  # fmt: skip
 ADDRESS = re.compile(r"(?i)(?:[\w&;:]*\\?/\\?/|www\.)[^\s\"'<>)\]}`|]+")
 FREE = ("description", "citeAs")  # texts of croissant.json that a version may word otherwise
-TOLD = ("## How the labels were added", "## What was added", "## How many additions are right")  # word by word
+WORD_BY_WORD = ("## How the labels were added", "## What was added", "## How many additions are right")
 VERSION = re.compile(r"[\w.+!-]{1,80}")
 MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a document may be
 Signature = tuple[str, tuple[str, ...]]  # the first cell of a table's row, the figures
@@ -104,9 +104,9 @@ def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
         raise InputError(f"rule.rounds is {rounds}, the ledger has {last_round}", place, GET_ANEW)
     scored = ~np.isnan(released.added.scores)
     lengths = pc.fill_null(pc.cast(ledger["window_s"], pa.float64()), np.nan).to_numpy()[scored]
-    found = {CLIP if np.isnan(length) else window_name(length) for length in np.unique(lengths).tolist()}
-    if rule.reviewed is None and found - {rule.evidence}:
-        message = f"rule.evidence is {rule.evidence}, the ledger has {', '.join(sorted(found))}"
+    evidence = {CLIP if np.isnan(length) else window_name(length) for length in np.unique(lengths).tolist()}
+    if rule.reviewed is None and evidence - {rule.evidence}:
+        message = f"rule.evidence is {rule.evidence}, the ledger has {', '.join(sorted(evidence))}"
         raise InputError(message, place, GET_ANEW)
 
 
@@ -127,7 +127,7 @@ def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None
         parts += [(part, row, sizes[key].get(row[key], 0)) for row in facts.precision.get(part) or ()]
     for part, row, n in parts:
         if row.get("additions", n) != n:
-            message = f"speaks of {row['additions']} additions, the ledger has {n}"
+            message = f"is of {row['additions']} additions, the ledger has {n}"
             raise InputError(message, f"{place}.{part}", GET_ANEW)
 
 
@@ -140,16 +140,16 @@ def as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def first_difference(stated: object, found: object) -> str:
+def first_difference(stated: object, counted: object) -> str:
     """Return where two values of JSON first differ, in words; "" where they do not."""
-    if as_json(stated) == as_json(found):
+    if as_json(stated) == as_json(counted):
         return ""
-    if isinstance(stated, dict) and isinstance(found, dict):
-        differing = ((key, first_difference(stated.get(key), found.get(key))) for key in [*found, *stated])
+    if isinstance(stated, dict) and isinstance(counted, dict):
+        differing = ((key, first_difference(stated.get(key), counted.get(key))) for key in [*counted, *stated])
         return next(f"{key} {difference}" for key, difference in differing if difference)
-    if isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
-        return next(filter(None, map(first_difference, stated, found)))
-    return f"{str(stated)[:60]} instead of {str(found)[:60]}"
+    if isinstance(stated, list) and isinstance(counted, list) and len(stated) == len(counted):
+        return next(filter(None, map(first_difference, stated, counted)))
+    return f"{str(stated)[:60]} instead of {str(counted)[:60]}"
 
 
 def verify_documents(
@@ -158,7 +158,6 @@ def verify_documents(
     described: Iterable[Document],
     made_by: str,
     needed: Iterable[int],
-    otherwise: str = "says something else than run.json",
 ) -> bool:
     """Compare documents with what the facts say; return whether they are byte for byte as this version writes them.
 
@@ -167,9 +166,8 @@ def verify_documents(
         described: what run.json says of the documents, nothing in releases of earlier versions.
         made_by: the version that wrote them.
         needed: figures that README.md must have.
-        otherwise: what a document does that says something else.
     Raises:
-        InputError: a document says something else, or figures that this version cannot count again.
+        InputError: a document says something else than the facts, or figures that cannot be counted again.
     """
     stated, same = {row.name: row for row in described}, True
     if stated and set(stated) != set(texts):
@@ -180,51 +178,52 @@ def verify_documents(
         alike = path.stat().st_size == len(expected) and path.read_bytes() == expected
         noted = not stated or (stated[name].sha256, stated[name].bytes) == (sha256(path), path.stat().st_size)
         if not noted or (not alike and (made_by == __version__ or not stated)):
-            raise InputError(otherwise, path, GET_ANEW)
+            raise InputError("does not say what run.json says", path, GET_ANEW)
         if not alike:
-            remedy = f"Verify with pseudolabel {made_by}, or get the release anew."
+            remedy = f"Verify with pseudolabel {made_by}, or get the release again."
             remedy = remedy if VERSION.fullmatch(str(made_by)) else GET_ANEW
-            found = _verify_words(path, text, remedy, needed if name == "README.md" else ())
-            _verify_parts(path, found, text, remedy)
+            written = _verify_words(path, text, remedy, needed if name == "README.md" else ())
+            _verify_parts(path, written, text, remedy)
             same = False
     return same
 
 
 def _verify_words(path: Path, text: str, remedy: str, needed: Iterable[int]) -> str:
-    """Compare figures and addresses of a document with those of the text that this version writes; return its text."""
+    """Compare figures and addresses of a document with those of `text`, as this version writes it; return its text."""
     if path.stat().st_size > MOST_LARGER * len(text.encode("utf-8")) + MOST_BYTES:
         raise InputError("far longer than this version writes it", path, remedy)
     try:
-        read = path.read_text(encoding="utf-8")
+        written = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"cannot be read ({error})", path, GET_ANEW) from error
-    lines, expected = (_lines(path, content) for content in (read, text))
-    known = {_signature(line) for line in expected}
+    lines, expected = (_lines(path, content) for content in (written, text))
+    signatures = {_signature(line) for line in expected}
     for number, line in enumerate(lines, 1):
         signature = _signature(line)
-        if signature[1] and signature not in known:
+        if signature[1] and signature not in signatures:
             message = f"says figures that the files do not say: {first_few(signature[1])}"
             raise InputError(message, f"{path}:{number}", remedy)
     for begin in SAME:
-        found, right = (_beginning(begin, of) for of in (lines, expected))
-        if found != right:
-            differing = first_few(sorted(found - right) or sorted(right - found))
+        said, right = (_beginning(begin, of) for of in (lines, expected))
+        if said != right:
+            differing = first_few(sorted(said - right) or sorted(right - said))
             raise InputError(f"does not say {begin.strip()} as run.json does: {differing}", path, remedy)
     figures = {figure for line in lines for figure in _signature(line)[1]}
     if absent := [f"{n:,}" for n in needed if f"{n:,}" not in figures]:
         raise InputError(f"does not say {first_few(absent)}, which run.json does", path, remedy)
     addresses, right = ({*ADDRESS.findall("\n".join(of))} for of in (lines, expected))
-    if strange := addresses - right:
-        raise InputError(f"names {first_few(sorted(strange))}, which run.json does not", path, remedy)
-    return read
+    if others := addresses - right:
+        raise InputError(f"names {first_few(sorted(others))}, which run.json does not", path, remedy)
+    return written
 
 
-def _verify_parts(path: Path, found: str, text: str, remedy: str) -> None:
+def _verify_parts(path: Path, written: str, text: str, remedy: str) -> None:
     """Raise InputError where a part that must be as this version writes it, of JSON or Markdown, is not."""
     if path.suffix not in (".json", ".md"):
         return
-    of_file, expected = (_json_parts(c) if path.suffix == ".json" else _markdown_parts(c) for c in (found, text))
-    differing = [name for name in {**expected, **of_file} if of_file.get(name) != expected.get(name)]
+    parts_of = _json_parts if path.suffix == ".json" else _markdown_parts
+    parts, expected = parts_of(written), parts_of(text)
+    differing = [name for name in {**expected, **parts} if parts.get(name) != expected.get(name)]
     if differing:
         message = f"cannot tell whether {first_few(differing)} says what run.json says: this version words it otherwise"
         raise InputError(message, path, remedy)
@@ -248,12 +247,12 @@ def _without_free(value: object) -> object:
 
 
 def _markdown_parts(text: str) -> dict[str, list[str]]:
-    """Return the YAML header and the sections of TOLD, each as all texts that have this title."""
+    """Return the YAML header and the sections of WORD_BY_WORD, each as all texts that have this title."""
     header, _, body = text.partition("\n---\n")
     parts = {"the header": [header]}
     for section in re.split(r"^(?=## )", body, flags=re.MULTILINE):
         title, _, inside = section.partition("\n")
-        if title.strip() in TOLD:
+        if title.strip() in WORD_BY_WORD:
             parts.setdefault(title.strip().removeprefix("## "), []).append(inside.strip())
     return parts
 
@@ -276,5 +275,5 @@ def _beginning(begin: str, lines: Iterable[str]) -> set[str]:
 
 def _signature(line: str) -> Signature:
     """Return what must be true of a line: its figures, and what they are of where it is the row of a table."""
-    figures = tuple(found.strip(MARKS) for found in FIGURE.findall(line))
+    figures = tuple(figure.strip(MARKS) for figure in FIGURE.findall(line))
     return (CELLS.split(line)[1].strip() if line.lstrip().startswith("|") and "|" in line[1:] else ""), figures

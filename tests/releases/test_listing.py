@@ -18,6 +18,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.listing import list_files
@@ -184,7 +185,7 @@ def test_a_release_with_a_foreign_file_in_it_is_not_replaced(tmp_path, foreign, 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("mine")
     (work / "release-closure" / "SHA256SUMS").write_text("".join(
-        f"{files.sha256(one)}  {one.name}\n" for one in path.parent.iterdir() if one.is_file()
+        f"{sha256(one)}  {one.name}\n" for one in path.parent.iterdir() if one.is_file()
     ))  # fmt: skip
     before = contents(work)
     capsys.readouterr()

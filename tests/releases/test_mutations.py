@@ -19,6 +19,7 @@ import pytest
 from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
@@ -158,7 +159,7 @@ def seal(folder: Path, how_far: str) -> None:
     lines = []
     for path in sorted(folder.iterdir()):
         if path.name != "SHA256SUMS" and path.is_file():
-            lines.append(f"{files.sha256(path)}  {path.name}\n")
+            lines.append(f"{sha256(path)}  {path.name}\n")
     sums = folder / "SHA256SUMS"
     if sums.is_file() and not sums.is_symlink():
         sums.write_text("".join(lines))

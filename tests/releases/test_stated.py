@@ -14,6 +14,7 @@ from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import sha256
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
@@ -76,7 +77,7 @@ def test_any_edit_is_found_where_run_json_names_another_version(copy, name):
     with open(copy / name, "a", encoding="utf-8") as file:
         file.write("\n" if name.endswith("json") else "Every label is right.\n")
     (copy / "SHA256SUMS").write_text(files.checksums(copy))
-    refused(copy, rf"{name}: says something else than run\.json")
+    refused(copy, rf"{name}: does not say what run\.json says")
 
 
 def test_a_release_that_version_0_1_0_made_still_verifies(tmp_path):
@@ -91,7 +92,7 @@ def test_the_checksums_of_the_documents_cannot_be_left_out(copy):
     as_version(copy)
     edit(copy / "README.md", "No label was removed", "Every label is right")
     forge(copy, documents=False)
-    refused(copy, r"README\.md: says something else than run\.json")
+    refused(copy, r"README\.md: does not say what run\.json says")
     as_version(copy)
     forge(copy, documents=False)
     verify_release(copy)  # a release of an earlier version, which had none, as this version writes it
@@ -169,9 +170,9 @@ def test_facts_changed_too_are_counted_again(copy):
     ("changed", "said"),
     [
         ({"ledger_sha256": "0" * 64}, "the judgements are of another ledger"),
-        ({"overall": {"additions": 40}}, "overall: speaks of 40 additions, the ledger has 4"),
-        ({"by_error": [{"error": "II", "additions": 3}]}, "by_error: speaks of 3 additions, the ledger has 4"),
-        ({"by_class": [{"class_id": "bark", "additions": 1}]}, "by_class: speaks of 1 additions, the ledger has 0"),
+        ({"overall": {"additions": 40}}, "overall: is of 40 additions, the ledger has 4"),
+        ({"by_error": [{"error": "II", "additions": 3}]}, "by_error: is of 3 additions, the ledger has 4"),
+        ({"by_class": [{"class_id": "bark", "additions": 1}]}, "by_class: is of 1 additions, the ledger has 0"),
     ],
 )
 def test_a_precision_of_other_additions_is_refused(copy, changed, said):
@@ -194,7 +195,7 @@ def test_run_json_lists_every_document_but_itself_and_the_sums(made):
     record = json.loads((made / "run.json").read_text())
     assert {row["name"] for row in record["documents"]} == set(WORDS) == set(DOCUMENTS) - {"run.json", "SHA256SUMS"}
     for row in record["documents"]:
-        assert row["sha256"] == files.sha256(made / row["name"]) and row["bytes"] == (made / row["name"]).stat().st_size
+        assert row["sha256"] == sha256(made / row["name"]) and row["bytes"] == (made / row["name"]).stat().st_size
 
 
 def scored(folder: Path, **changed: object) -> Facts:
@@ -254,7 +255,7 @@ def test_an_edit_without_figures_is_not_believed_of_another_version(copy, capsys
     forge(copy, "0.9.9", **{column: getattr(facts, column) for column in SCORED})
     code, said = verdict(copy, capsys)
     assert code == 2 and f"{name}: " in said, said
-    assert "Verify with pseudolabel 0.9.9, or get the release anew." in said or "is listed twice" in said
+    assert "Verify with pseudolabel 0.9.9, or get the release again." in said or "is listed twice" in said
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_a_card_that_says_another_thing_than_run_json_in_words_is_not_believed(c
     code, said = verdict(copy, capsys)
     assert code == 2
     assert "README.md: cannot tell whether How the labels were added says what run.json says: this version" in said
-    assert said.endswith("Verify with pseudolabel 0.9.9, or get the release anew.\n")
+    assert said.endswith("Verify with pseudolabel 0.9.9, or get the release again.\n")
 
 
 def test_descriptions_of_another_version_may_differ(copy, capsys):
@@ -298,7 +299,7 @@ def test_a_record_that_cannot_be_is_refused_with_a_remedy(copy, capsys, change, 
     (copy / "run.json").write_text(json.dumps(change(record)))
     (copy / "SHA256SUMS").write_text(files.checksums(copy))
     code, message = verdict(copy, capsys)
-    assert code == 2 and said in message and message.endswith(". Get the release anew, or make it again.\n"), message
+    assert code == 2 and said in message and message.endswith(". Get the release again, or make a new one.\n"), message
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", "README.md", "labels.csv", "run.json"])
@@ -307,4 +308,4 @@ def test_an_empty_folder_in_the_place_of_a_file_is_refused_with_a_remedy(copy, c
     (copy / name).mkdir()
     code, message = verdict(copy, capsys)
     assert code == 2 and "Is a directory" not in message
-    assert message.endswith(("Give the folder of a release.\n", "Get the release anew, or make it again.\n")), message
+    assert message.endswith(("Give the folder of a release.\n", "Get the release again, or make a new one.\n")), message

@@ -265,7 +265,7 @@ def test_a_document_that_says_something_else_is_found(copy):
     card = copy / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "Every label is right.\n", encoding="utf-8")
     (copy / "SHA256SUMS").write_text(files.checksums(copy))
-    refused(copy, r"README\.md: says something else than run\.json")
+    refused(copy, r"README\.md: does not say what run\.json says")
 
 
 def test_sums_made_anew_hide_no_changed_missing_or_further_file(copy):
@@ -275,7 +275,7 @@ def test_sums_made_anew_hide_no_changed_missing_or_further_file(copy):
         original = path.read_bytes()
         path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
         (copy / "SHA256SUMS").write_text(files.checksums(copy))
-        refused(copy, f"changed: {path.name}|{path.name}: says something else")
+        refused(copy, f"changed: {path.name}|{path.name}: does not say")
         path.unlink()
         (copy / "SHA256SUMS").write_text(files.checksums(copy))
         refused(copy, f"missing: {path.name}")
