@@ -107,7 +107,8 @@ class ScoreOptions(VerbOptions, DeviceOptions):
         super().__post_init__()
         if self.runs and self.folds:
             raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
-        object.__setattr__(self, "windows", tuple(dict.fromkeys(self.windows)))
+        windows = (parse_window(str(window)) for window in self.windows)  # by name or length
+        object.__setattr__(self, "windows", tuple(dict.fromkeys(windows)))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import pseudolabel.score as verb
 import pseudolabel.training.scoring as verb_scoring
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import Blocks
+from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model, save_model
 from pseudolabel.models.tagger import build_tagger
@@ -442,6 +443,12 @@ def test_windows_that_are_no_length_are_refused(work, tmp_path, capsys, window):
     with pytest.raises(SystemExit) as stop:
         score(work, tmp_path / "scores.h5", f"--windows={window}")
     assert stop.value.code == 2 and "--windows" in capsys.readouterr().err
+
+
+def test_a_notebook_gives_windows_by_name_or_length():
+    assert verb.ScoreOptions(windows=("clip", "2s", 2, 1.5)).windows == ("clip", 2, 1.5)
+    with pytest.raises(InputError, match="must be `clip` or a length in seconds"):
+        verb.ScoreOptions(windows=("soon",))
 
 
 def test_clips_shorter_than_a_window_are_counted(work, tmp_path, capsys):
