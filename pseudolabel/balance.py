@@ -12,7 +12,7 @@ balance.txt and drawn in balance.png; run.json. On request: weights.csv (--rule 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,6 +47,32 @@ from pseudolabel.records import Inputs, run_record, write_run_record
 
 GIVEN = "labels"  # the name of the list as given, before enhancement
 TRAINING = "training.csv"
+LISTED = {  # heading: key and format, of the table of lists
+    "list": ("list", ""),
+    "clips": ("clips", ","),
+    "labels": ("labels", ","),
+    "a clip": ("label_cardinality", ".3f"),
+    "classes": ("classes", ","),
+    "most": ("most_frequent_clips", ","),
+    "rarest": ("rarest_clips", ","),
+    "ratio": ("imbalance_ratio", ",.0f"),
+    "Gini": ("gini", ".3f"),
+    "usual form": ("gini_usual", ".3f"),
+}
+OVERSAMPLED = {  # of the table over beta
+    "beta": ("beta", "g"),
+    "ratio": ("imbalance_ratio", ",.0f"),
+    "Gini": ("gini", ".3f"),
+    "usual form": ("gini_usual", ".3f"),
+    "rows": ("rows", ","),
+    "times": ("times", ".2f"),
+    "largest factor": ("largest_factor", ","),
+    "rarest: 1 in": ("one_in", ",.1f"),
+}
+LACKING = {
+    "classes_without_clips": "classes without a clip, left out",
+    "clips_without_labels": "clips without a label",
+}
 LONG_EPOCH = 10  # times the clips: repeating them costs more than drawing with weights
 
 
@@ -209,48 +235,26 @@ def statistics(labels: LabelTable) -> dict[str, object]:
 
 def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) -> str:
     """Return the tables as text: the lists, then for each list the table over beta."""
-    from pseudolabel.reports.text_tables import Table
-
-    header = ["list", "clips", "labels", "a clip", "classes", "most", "rarest", "ratio", "Gini", "usual form"]
-    rows = [[name, *_cells(row)] for name, row in figures.items()]
-    parts = [Table(header, rows).aligned()]
+    parts = [_aligned(LISTED, ({"list": name, **row} for name, row in figures.items()))]
     for name, row in figures.items():
-        lacking = {"classes without a clip, left out": "classes_without_clips"}
-        lacking["clips without a label"] = "clips_without_labels"
-        also = "".join(f"; {what}: {row[key]:,}" for what, key in lacking.items() if row[key])
-        parts.append(f"{name}: most frequent {row['most_frequent']!r}, rarest {row['rarest']!r}{also}")
-    return "\n".join([*parts, *(_oversampling_report(name, table) for name, table in tables.items())])
+        lacking = "".join(f"; {what}: {row[key]:,}" for key, what in LACKING.items() if row[key])
+        parts.append(f"{name}: most frequent {row['most_frequent']!r}, rarest {row['rarest']!r}{lacking}")
+    for name, table in tables.items():
+        parts.append(f"\n{name}, oversampled by the max rule (Moore et al. 2023)")
+        parts.append(_aligned(OVERSAMPLED, (row._asdict() for row in table)))
+        if all(row.largest_factor == 1 for row in table):
+            parts.append("At none of these exponents does the rule repeat a clip.")
+        if long := [row.beta for row in table if row.times > LONG_EPOCH]:
+            draw = "draw with the weights of factors.csv instead of repeating clips."
+            parts.append(f"From beta {min(long):g} on, {draw}")
+    return "\n".join(parts)
 
 
-def _cells(row: dict) -> list[str]:
-    """Return the figures of a list as text."""
-    counts = [row[key] for key in ("classes", "most_frequent_clips", "rarest_clips", "imbalance_ratio")]
-    return [
-        f"{row['clips']:,}",
-        f"{row['labels']:,}",
-        f"{row['label_cardinality']:.3f}",
-        *(f"{number:,.0f}" for number in counts),
-        f"{row['gini']:.3f}",
-        f"{row['gini_usual']:.3f}",
-    ]
-
-
-def _oversampling_report(name: str, table: list[Oversampled]) -> str:
+def _aligned(columns: dict[str, tuple[str, str]], rows: Iterable[dict]) -> str:
+    """Return rows as text in columns: {heading: (key, format)}."""
     from pseudolabel.reports.text_tables import Table
 
-    header = ["beta", "ratio", "Gini", "usual form", "rows", "times", "largest factor", "rarest: 1 in"]
-    rows = [
-        f"{row.beta:g} {row.imbalance_ratio:,.0f} {row.gini:.3f} {row.gini_usual:.3f} {row.rows:,} {row.times:.2f} "
-        f"{row.largest_factor:,} {row.one_in:,.1f}".split()
-        for row in table
-    ]
-    lines = [f"\n{name}, oversampled by the max rule (Moore et al. 2023)", Table(header, rows).aligned()]
-    if all(row.largest_factor == 1 for row in table):
-        lines.append("At none of these exponents does the rule repeat a clip.")
-    long = [row.beta for row in table if row.times > LONG_EPOCH]
-    if long:
-        lines.append(f"From beta {min(long):g} on, draw with the weights of factors.csv instead of repeating clips.")
-    return "\n".join(lines)
+    return Table([*columns], [[format(row[key], form) for key, form in columns.values()] for row in rows]).aligned()
 
 
 def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[float]) -> str:

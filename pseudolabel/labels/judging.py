@@ -54,8 +54,7 @@ def judge_additions(
         raise ClipMismatch(message, source, REMEDY)
     added, errors = _added(before, ledger, source)
     old, new = label_keys(before.matrix), label_keys(after.select(before.clip_ids).matrix)
-    n_other = len(np.setxor1d(np.union1d(old, added), new)) + len(np.intersect1d(old, added))
-    if n_other:
+    if n_other := len(np.setxor1d(np.union1d(old, added), new)) + len(np.intersect1d(old, added)):
         raise InputError(f"the ledger and the change of the labels differ in {n_other} labels", source, REMEDY)
     lists = _Lists(before, old, new, added, errors, *_truth(before, truth, source))
     judgement: dict[str, object] = {
