@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "pseudolabel", ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- tree: python recipes/tree.py -->\n", "<!-- end of tree -->\n"
-COLUMN, WIDTH = 27, 120  # where the texts begin, and where they are wrapped
+COLUMN, WIDTH = 27, 110  # where the texts begin, and where they are wrapped
 
 
 def first_line(module: Path) -> str:

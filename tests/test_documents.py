@@ -206,9 +206,8 @@ def test_every_command_is_run_by_a_test_or_by_hand():
         known = (page, command) in OF_VERBS or recipe or any(is_of(command, start) for start in BY_HAND)
         assert known, f"{page.name}: {command}"
         if recipe:
-            script = "".join(
-                text_of(ROOT / "recipes" / name) for name in (Path(recipe[2]).name, "common.sh", "psla.sh")
-            )
+            sourced = (recipe[2], "recipes/common.sh", "recipes/psla.sh")
+            script = "".join(text_of(ROOT / name) for name in sourced)
             for setting in re.findall(r"([A-Z_]+)=", recipe[1]):
                 assert re.search(rf"\b{setting}=\$\{{{setting}", script), f"{recipe[2]} has no setting {setting}"
     said = [command for _, command in COMMANDS]
