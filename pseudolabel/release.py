@@ -33,14 +33,33 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.balancing import DEFAULT_BETA
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.layout import EVALUATION, LEDGER, RUNS, TEACHER, VOCABULARY
-from pseudolabel.options import NON_NEGATIVE, ListOptions, VerbOptions, nested, option
+from pseudolabel.options import NON_NEGATIVE, ListOptions, Options, VerbOptions, nested, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
 from pseudolabel.releases.citation import usual_licence
-from pseudolabel.releases.gather import DocumentOptions
 from pseudolabel.scores.windows import CLIP, parse_window
 
 # ---- options ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentOptions(Options):
+    """What the documents of a release say of it beside its figures."""
+
+    name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
+    title: str | None = option(None, "one line for people")
+    version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
+    released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
+    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or the source's)", metavar="SPDX")
+    source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
+    url: str = option("", "where the release will be")
+    authors: tuple[str, ...] = option(
+        (),
+        "`Family, Given` of a person, or a group's name; may be repeated",
+        flag="--author",
+        repeat=True,
+        metavar="NAME",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +206,7 @@ def _contents(options: MakeOptions, enhanced):
     teacher = cli.existing(cli.base(options, options.enhanced) / RUNS / TEACHER)
     facts = gather.facts_of(
         enhanced,
-        options.documents,
+        vars(options.documents),
         inputs,
         form=form,
         scores=scores,

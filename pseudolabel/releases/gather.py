@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, THRESHOLDS
-from pseudolabel.options import Options, option
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, git_commit, sha256
 from pseudolabel.releases.citation import usual_licence
@@ -35,29 +33,9 @@ LIST_IS_GONE = f"the list that {CHANGED}: the list before is computed from the l
 SCORES_ARE_GONE = f"the score store that {CHANGED}, so the card names no teacher: give --scores"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DocumentOptions(Options):
-    """What the documents of a release say of it beside its figures."""
-
-    name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
-    title: str | None = option(None, "one line for people")
-    version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
-    released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
-    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or the source's)", metavar="SPDX")
-    source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
-    url: str = option("", "where the release will be")
-    authors: tuple[str, ...] = option(
-        (),
-        "`Family, Given` of a person, or a group's name; may be repeated",
-        flag="--author",
-        repeat=True,
-        metavar="NAME",
-    )
-
-
 def facts_of(
     enhanced: Enhanced,
-    documents: DocumentOptions,
+    documents: Mapping[str, object],
     inputs: Inputs,
     form: str | None = None,
     scores: ScoreStore | None = None,
@@ -68,28 +46,27 @@ def facts_of(
     """Return the facts of a release, all but `files` and `documents`, which are known when they are written.
 
     Args:
+        documents: `name`, `title`, `licence`, `source` and more of what the user says of it; None: the usual.
         inputs: the files that were read beside those of the enhancement.
         form: a key of SOURCE_FORMS; None: the lists have another form.
         scores, teachers: the teacher's, and run folders that may be its own.
         precision: precision.json of the review.
         evaluation_touched: whether labels of an evaluation list were changed; None: there is no such list.
     """
-    source, rule, errors = documents.source, rule_name(enhanced), errors_of(enhanced)
-    if source is None:
-        source = SOURCE_FORMS[form].source if form else ""
-    name = re.sub(r"[^a-z0-9]+", "-", source.lower()).strip("-") or "labels"
+    said = {name: value for name, value in documents.items() if value is not None}
+    source = said.get("source", SOURCE_FORMS[form].source if form else "")
+    rule, errors = rule_name(enhanced), errors_of(enhanced)
+    usual = {
+        "name": f"{re.sub(r'[^a-z0-9]+', '-', source.lower()).strip('-') or 'labels'}-enhanced-{rule}",
+        "title": f"{source or 'Sound event'} labels with missing ones added ({rule})",
+        "licence": usual_licence(source),
+        "source": source,
+    }
     digests = {**enhanced.inputs, **{Path(path): digest for path, digest in inputs.sha256.items()}}
     thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
     by_class = count_by_class(enhanced.original, enhanced.added, errors, thresholds)
     return Facts(
-        name=documents.name or f"{name}-enhanced-{rule}",
-        title=documents.title or f"{source or 'Sound event'} labels with missing ones added ({rule})",
-        version=documents.version,
-        released=documents.released,
-        licence=documents.licence or usual_licence(source),
-        source=source,
-        url=documents.url,
-        authors=documents.authors,
+        **{**usual, **said},
         rule=rule_of(enhanced),
         teacher=scores and teacher_of(scores, teachers),
         out_of_fold=scores and out_of_fold(scores),

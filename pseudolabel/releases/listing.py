@@ -27,7 +27,7 @@ from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.ownership import JUNK, files_in, read_run
 from pseudolabel.records import sha256
 
-GET_ANEW = "Get the release again, or make a new one."
+GET_AGAIN = "Get the release again, or make a new one."
 RECORD, SUMS = RUN, "SHA256SUMS"
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
@@ -57,7 +57,7 @@ def values_of_their_kind(place: Path, message: str = "a file holds a value of an
     except InputError:  # a ValueError that says already what is wrong
         raise
     except (*UNEXPECTED, *UNEXPECTED_BY_LIBRARIES) as error:
-        raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_ANEW) from error
+        raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_AGAIN) from error
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def with_a_remedy() -> Iterator[None]:
     except InputError as error:
         if error.remedy:
             raise
-        raise InputError(error.message, error.place, GET_ANEW) from error
+        raise InputError(error.message, error.place, GET_AGAIN) from error
 
 
 class Listing(NamedTuple):
@@ -121,7 +121,7 @@ def verify_bytes(folder: Path) -> list[str]:
     refuse_others(folder, digests, {*there} - {SUMS})
     changed = [name for name, digest in digests.items() if sha256(folder / name) != digest]
     if changed:
-        raise InputError(f"changed: {first_few(changed)} (other bytes than {SUMS} says)", folder, GET_ANEW)
+        raise InputError(f"changed: {first_few(changed)} (other bytes than {SUMS} says)", folder, GET_AGAIN)
     lines = [f"{len(digests)} files have the bytes that {SUMS} says"]
     return [*lines, f"not part of the release, not read: {', '.join(ignored)}"] if ignored else lines
 
@@ -130,7 +130,7 @@ def refuse_others(folder: Path, expected: Collection[str], there: Collection[str
     """Raise InputError where one of the expected files is missing, or there is another one."""
     missing, further = sorted({*expected} - {*there}), sorted({*there} - {*expected})
     if missing:
-        raise InputError(f"missing: {first_few(missing)}", folder, GET_ANEW)
+        raise InputError(f"missing: {first_few(missing)}", folder, GET_AGAIN)
     if further:
         raise InputError(f"not part of the release: {first_few(further)}", folder, "Remove it.")
 
@@ -160,17 +160,17 @@ def why_not_replaced(folder: Path, is_release: Callable[[dict], bool], names: Co
 def _read_sums(path: Path) -> dict[str, str]:
     digests: dict[str, str] = {}
     if path.stat().st_size > MOST_SUMS_BYTES:
-        raise InputError(f"larger than {MOST_SUMS_BYTES:,} bytes", path, GET_ANEW)
+        raise InputError(f"larger than {MOST_SUMS_BYTES:,} bytes", path, GET_AGAIN)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path, GET_ANEW) from error
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start})", path, GET_AGAIN) from error
     if lines.pop() != "":
-        raise InputError("does not end with a line end", path, GET_ANEW)
+        raise InputError("does not end with a line end", path, GET_AGAIN)
     for number, line in enumerate(lines, 1):
         match = SUM_LINE.fullmatch(line)
         if match is None or match[2] in digests:
-            raise InputError("not a line `checksum  file`, once a file", f"{path}:{number}", GET_ANEW)
+            raise InputError("not a line `checksum  file`, once a file", f"{path}:{number}", GET_AGAIN)
         digests[match[2]] = match[1]
     return digests
 
@@ -178,7 +178,7 @@ def _read_sums(path: Path) -> dict[str, str]:
 def refuse_larger(path: Path, most: int) -> None:
     """Raise InputError where a file has more bytes than it can have."""
     if path.stat().st_size > most:
-        raise InputError(f"larger than the {most:,} bytes that it can have", path, GET_ANEW)
+        raise InputError(f"larger than the {most:,} bytes that it can have", path, GET_AGAIN)
 
 
 def refuse_unpacked(path: Path, most: int) -> None:
@@ -189,9 +189,9 @@ def refuse_unpacked(path: Path, most: int) -> None:
             while piece := file.read(PIECE):
                 n_bytes += len(piece)
                 if n_bytes > most:
-                    raise InputError(f"unpacks to more than the {most:,} bytes that it can hold", path, GET_ANEW)
+                    raise InputError(f"unpacks to more than the {most:,} bytes that it can hold", path, GET_AGAIN)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"cannot be read ({error})", path, GET_ANEW) from error
+        raise InputError(f"cannot be read ({error})", path, GET_AGAIN) from error
 
 
 def refuse_parquet(
@@ -216,19 +216,19 @@ def refuse_parquet(
         counted = sum(chunk.n_values for chunk in chunks)
         if rows > n_rows or counted > n_values * len(names):
             message = f"has {rows:,} rows and {counted:,} values, more than the labels can have"
-            raise InputError(message, path, GET_ANEW)
+            raise InputError(message, path, GET_AGAIN)
         held = sum(chunk.unpacked for chunk in chunks)
         if held > most + 16 * n_values * len(names) + PACKED_SLACK * (1 + len(chunks)):
-            raise InputError(f"claims to hold {held:,} bytes, more than it can", path, GET_ANEW)
+            raise InputError(f"claims to hold {held:,} bytes, more than it can", path, GET_AGAIN)
         texts = 0
         with pq.ParquetFile(path, read_dictionary=names, page_checksum_verification=True) as file:
             for batch in file.iter_batches(batch_size=1 << 16):
                 texts += sum(_text_bytes(column) for column in batch.columns)
                 if texts > most:
-                    raise InputError(f"its texts have more than the {most:,} bytes that they can have", path, GET_ANEW)
+                    raise InputError(f"its texts have more than the {most:,} bytes that they can have", path, GET_AGAIN)
         return rows, texts
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, GET_ANEW) from error
+        raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, GET_AGAIN) from error
 
 
 def _alike(stored: pa.DataType, expected: pa.DataType) -> bool:

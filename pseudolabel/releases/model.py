@@ -30,7 +30,7 @@ from pseudolabel.releases.citation import licence_of, model_licence_text
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import (
-    GET_ANEW,
+    GET_AGAIN,
     LARGEST_TABLE,
     RECORD,
     SUMS,
@@ -174,7 +174,7 @@ def verify_model(folder: Path) -> list[str]:
     lines, record = verify_bytes(folder), read_object(folder / RECORD)
     if record.get("format_version") != FORMAT_VERSION:
         message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
-        raise InputError(message, folder / RECORD, GET_ANEW)
+        raise InputError(message, folder / RECORD, GET_AGAIN)
     with values_of_their_kind(folder / RECORD, "something is missing or of another kind"):
         tagger = load_model(folder)
         record = {**lengths_of(tagger), **record}  # which releases of earlier versions do not state
@@ -192,17 +192,17 @@ def _verify_model(folder: Path, record: Mapping, tagger) -> None:
     """Compare what run.json says with the model itself and with the files; count the clips it was trained on."""
     classes = [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]
     if record.get("classes") != classes:
-        raise InputError("its classes are not those of config.json", folder / RECORD, GET_ANEW)
+        raise InputError("its classes are not those of config.json", folder / RECORD, GET_AGAIN)
     refuse_larger(folder / CLASSES, LARGEST_TABLE)
     rows = [{**row, "line": str(line)} for line, row in enumerate(classes, 2)]
     if read_csv(folder / CLASSES, ("class_id", "name")) != rows:
-        raise InputError("its classes are not those of config.json", folder / CLASSES, GET_ANEW)
+        raise InputError("its classes are not those of config.json", folder / CLASSES, GET_AGAIN)
     _verify_files(folder, record)
     counted = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / SEEN_CLIPS, ("clip_id",)))}
     for name, value in counted.items():
         if as_json(record.get(name)) != as_json(value):
             message = f"{name} is {record.get(name)!r}, the files say {value!r}"
-            raise InputError(message, folder / RECORD, GET_ANEW)
+            raise InputError(message, folder / RECORD, GET_AGAIN)
 
 
 def _verify_files(folder: Path, record: Mapping) -> None:
@@ -211,7 +211,7 @@ def _verify_files(folder: Path, record: Mapping) -> None:
     refuse_others(folder, {*stated, *DOCUMENTS}, list_files(folder).files)
     changed = [name for name, row in stated.items() if row != _files([folder / name])[0]]
     if changed:
-        raise InputError(f"changed: {first_few(changed)} (not as {RECORD} says)", folder, GET_ANEW)
+        raise InputError(f"changed: {first_few(changed)} (not as {RECORD} says)", folder, GET_AGAIN)
 
 
 def _rows(folder: Path, record: Mapping, key: str, default: object) -> list[dict]:
@@ -220,5 +220,5 @@ def _rows(folder: Path, record: Mapping, key: str, default: object) -> list[dict
     if not isinstance(rows, list | tuple) or not all(
         isinstance(row, dict) and isinstance(row.get("name"), str) and {"bytes", "sha256"} <= {*row} for row in rows
     ):
-        raise InputError(f"names no {key}", folder / RECORD, GET_ANEW)
+        raise InputError(f"names no {key}", folder / RECORD, GET_AGAIN)
     return list(rows)

@@ -23,7 +23,7 @@ from pseudolabel.releases.citation import LICENCES
 from pseudolabel.releases.enhanced import read_object
 from pseudolabel.releases.facts import Facts
 from pseudolabel.releases.listing import (
-    GET_ANEW,
+    GET_AGAIN,
     LARGEST_TABLE,
     list_files,
     refuse_for_memory,
@@ -76,9 +76,9 @@ def read_release(folder: Path) -> Released:
     there = {row.name: row for row in files.described_files(folder)}
     changed = [name for name in stated if stated[name] != there.get(name)]
     if changed:
-        raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_ANEW)
+        raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_AGAIN)
     if facts.licence not in LICENCES:
-        raise InputError(f"licence {facts.licence!r} is not a known SPDX id", folder / files.RECORD, GET_ANEW)
+        raise InputError(f"licence {facts.licence!r} is not a known SPDX id", folder / files.RECORD, GET_AGAIN)
     for name in (files.CLASSES, THRESHOLDS):
         if name in stated:
             refuse_larger(folder / name, LARGEST_TABLE)
@@ -91,7 +91,7 @@ def read_release(folder: Path) -> Released:
     added = Additions.of(ledger, labels, folder / files.ADDED)
     if undo(labels, ledger, folder / files.ADDED) != original:
         message = f"{LABELS} without the additions of the ledger differs from these labels"
-        raise InputError(message, folder / files.ORIGINAL, GET_ANEW)
+        raise InputError(message, folder / files.ORIGINAL, GET_AGAIN)
     missing = tuple(row["clip_id"] for row in read_csv(folder / MISSING, ("clip_id",)))
     if unknown := [clip_id for clip_id in missing if clip_id not in labels.row_of]:
         raise ClipMismatch(f"clips are not in the list: {first_few(unknown)}", folder / MISSING)

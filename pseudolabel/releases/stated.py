@@ -30,7 +30,7 @@ from pseudolabel.records import sha256
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
 from pseudolabel.releases.facts import Document
-from pseudolabel.releases.listing import GET_ANEW
+from pseudolabel.releases.listing import GET_AGAIN
 from pseudolabel.releases.released import Released
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import parse_json, read_csv, text_rows
@@ -60,18 +60,18 @@ def verify_facts(released: Released) -> str:
     decisions = facts.rule.reviewed
     if decisions is not None and decisions.get("right") != counts["added"]["labels_added"]:
         message = f"{decisions.get('right')} additions were found right, the ledger has {len(released.added.clips)}"
-        raise InputError(message, place, GET_ANEW)
+        raise InputError(message, place, GET_AGAIN)
     weak = weak_classes(by_class, facts.asked_teacher and decisions is None, facts.precision)
     stated = facts.to_json()
     counted = replace(facts, counts=counts, by_class=by_class, weak_classes=weak).to_json()
     for name in ("counts", "by_class", "weak_classes"):
         if difference := first_difference(stated[name], counted[name]):
-            raise InputError(f"{name} are not what the files say: {difference}", place, GET_ANEW)
+            raise InputError(f"{name} are not what the files say: {difference}", place, GET_AGAIN)
     _same_columns(folder / files.CLASSES, by_class, ("name", "before", "added", "after"), "ontology_id")
     if thresholds:
         _same_columns(folder / THRESHOLDS, by_class, ("name", "scored_positives", "reason"), "threshold")
     if _header(folder / MISSING) != ["clip_id", "reason"]:
-        raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_ANEW)
+        raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_AGAIN)
     _verify_rule(released, errors)
     _verify_precision(released, by_class)
     needed = (counts["clips"], counts["labels_before"], counts["labels_after"], counts["added"]["labels_added"])
@@ -88,26 +88,26 @@ def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str,
     """Compare columns of a table of one row a class with what was counted; it has class ids, and one more column."""
     header = _header(path)
     if set(header) != {"class_id", beside, *columns}:
-        raise InputError(f"its columns are {', '.join(header)}", path, GET_ANEW)
+        raise InputError(f"its columns are {', '.join(header)}", path, GET_AGAIN)
     for row, of_class in zip(read_csv(path), by_class, strict=True):
         if any(row[name] != str(of_class[name]) for name in columns):
-            raise InputError("its counts are not what the labels say", f"{path}:{row['line']}", GET_ANEW)
+            raise InputError("its counts are not what the labels say", f"{path}:{row['line']}", GET_AGAIN)
 
 
 def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
     """Compare what run.json says of the rule with the ledger: types, rounds, what was compared with thresholds."""
     rule, ledger, place = released.facts.rule, released.ledger, released.folder / files.RECORD
     if rule.errors != errors:
-        raise InputError(f"rule.errors are {list(rule.errors)}, the counts are of {list(errors)}", place, GET_ANEW)
+        raise InputError(f"rule.errors are {list(rule.errors)}, the counts are of {list(errors)}", place, GET_AGAIN)
     last_round, rounds = pc.max(ledger["round"]).as_py() or 0, rule.rounds
     if isinstance(rounds, int) and last_round > rounds:
-        raise InputError(f"rule.rounds is {rounds}, the ledger has {last_round}", place, GET_ANEW)
+        raise InputError(f"rule.rounds is {rounds}, the ledger has {last_round}", place, GET_AGAIN)
     scored = ~np.isnan(released.added.scores)
     lengths = pc.fill_null(pc.cast(ledger["window_s"], pa.float64()), np.nan).to_numpy()[scored]
     evidence = {CLIP if np.isnan(length) else window_name(length) for length in np.unique(lengths).tolist()}
     if rule.reviewed is None and evidence - {rule.evidence}:
         message = f"rule.evidence is {rule.evidence}, the ledger has {', '.join(sorted(evidence))}"
-        raise InputError(message, place, GET_ANEW)
+        raise InputError(message, place, GET_AGAIN)
 
 
 def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None:
@@ -118,7 +118,7 @@ def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None
     of_ledger = facts.precision.get("ledger_sha256")
     here = [facts.file(name).sha256 for name in (files.ADDED, files.ADDED_CSV)]
     if of_ledger is not None and of_ledger not in here:
-        raise InputError("the judgements are of another ledger", place, GET_ANEW)
+        raise InputError("the judgements are of another ledger", place, GET_AGAIN)
     types = np.bincount(released.added.types, minlength=len(ERROR_NAMES)).tolist()
     of_class = {row["class_id"]: row["added"] for row in by_class}
     sizes = {"error": dict(zip(ERROR_NAMES, types, strict=True)), "class_id": of_class}
@@ -128,7 +128,7 @@ def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None
     for part, row, n in parts:
         if row.get("additions", n) != n:
             message = f"is of {row['additions']} additions, the ledger has {n}"
-            raise InputError(message, f"{place}.{part}", GET_ANEW)
+            raise InputError(message, f"{place}.{part}", GET_AGAIN)
 
 
 def _header(path: Path) -> list[str]:
@@ -172,16 +172,16 @@ def verify_documents(
     stated, same = {row.name: row for row in described}, True
     if stated and set(stated) != set(texts):
         names = first_few(sorted(set(stated) ^ set(texts)))
-        raise InputError(f"documents are not those of a release: {names}", folder / "run.json", GET_ANEW)
+        raise InputError(f"documents are not those of a release: {names}", folder / "run.json", GET_AGAIN)
     for name, text in texts.items():
         path, expected = folder / name, text.encode("utf-8")
         alike = path.stat().st_size == len(expected) and path.read_bytes() == expected
         noted = not stated or (stated[name].sha256, stated[name].bytes) == (sha256(path), path.stat().st_size)
         if not noted or (not alike and (made_by == __version__ or not stated)):
-            raise InputError("does not say what run.json says", path, GET_ANEW)
+            raise InputError("does not say what run.json says", path, GET_AGAIN)
         if not alike:
             remedy = f"Verify with pseudolabel {made_by}, or get the release again."
-            remedy = remedy if VERSION.fullmatch(str(made_by)) else GET_ANEW
+            remedy = remedy if VERSION.fullmatch(str(made_by)) else GET_AGAIN
             written = _verify_words(path, text, remedy, needed if name == "README.md" else ())
             _verify_parts(path, written, text, remedy)
             same = False
@@ -195,7 +195,7 @@ def _verify_words(path: Path, text: str, remedy: str, needed: Iterable[int]) -> 
     try:
         written = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"cannot be read ({error})", path, GET_ANEW) from error
+        raise InputError(f"cannot be read ({error})", path, GET_AGAIN) from error
     lines, expected = (_lines(path, content) for content in (written, text))
     signatures = {_signature(line) for line in expected}
     for number, line in enumerate(lines, 1):
@@ -260,9 +260,9 @@ def _markdown_parts(text: str) -> dict[str, list[str]]:
 def _lines(path: Path, text: str) -> list[str]:
     """Return the lines of a document: of JSON as it is indented, of plain text whole paragraphs."""
     if path.suffix == ".json":
-        content = parse_json(text, path, remedy=GET_ANEW)
+        content = parse_json(text, path, remedy=GET_AGAIN)
         if not isinstance(content, dict):
-            raise InputError("not a JSON object", path, GET_ANEW)
+            raise InputError("not a JSON object", path, GET_AGAIN)
         return json.dumps(content, indent=2, ensure_ascii=False).split("\n")
     if not path.suffix:
         return [" ".join(part.split()) for part in text.split("\n\n")]

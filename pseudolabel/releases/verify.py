@@ -28,7 +28,7 @@ from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.counts import carried, read_threshold_table
-from pseudolabel.releases.listing import GET_ANEW, refuse_parquet, refuse_unpacked, values_of_their_kind, verify_bytes
+from pseudolabel.releases.listing import GET_AGAIN, refuse_parquet, refuse_unpacked, values_of_their_kind, verify_bytes
 from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.stated import verify_facts
@@ -76,9 +76,9 @@ def verify_forms(released: Released) -> str:
     checks = {name: check for name, check in checks.items() if (folder / name).is_file()}
     for name, check in checks.items():
         if not check(released, folder / name):
-            raise InputError(f"has other labels than {LABELS}", folder / name, GET_ANEW)
+            raise InputError(f"has other labels than {LABELS}", folder / name, GET_AGAIN)
     if not _same_rows(released.ledger, read_ledger(folder / files.ADDED_CSV)):
-        raise InputError(f"has other rows than {files.ADDED}", folder / files.ADDED_CSV, GET_ANEW)
+        raise InputError(f"has other rows than {files.ADDED}", folder / files.ADDED_CSV, GET_AGAIN)
     n_clips, n_added = len(labels), len(released.added.clips)
     return (
         f"{n_clips:,} clips: {released.original.matrix.nnz:,} labels and {n_added:,} of the ledger are the "
@@ -102,10 +102,10 @@ def _same_parquet(released: Released, path: Path) -> bool:
 
 def _same_psla(released: Released, path: Path) -> bool:
     """Return whether psla.json has exactly these labels, each clip with the path that run.json gives."""
-    content = read_json(path, GET_ANEW)
+    content = read_json(path, GET_AGAIN)
     entries = content.get("data") if isinstance(content, dict) and len(content) == 1 else None
     if not isinstance(entries, list):
-        raise InputError("no list under the key 'data'", path, GET_ANEW)
+        raise InputError("no list under the key 'data'", path, GET_AGAIN)
     wav, labels = released.facts.wav, released.labels
     return all(
         clip_id is not None and entry == {"wav": wav.replace("{clip_id}", clip_id), "labels": ",".join(classes)}
@@ -216,10 +216,10 @@ def verify_targets(released: Released) -> str:
         return ""
     store, absent = ScoreStore.open(path), set(released.missing)
     if store.clip_ids != tuple(clip_id for clip_id in labels.clip_ids if clip_id not in absent):
-        raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_ANEW)
+        raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_AGAIN)
     for class_id in store.class_ids:
         if class_id not in labels.vocabulary.index:
-            raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_ANEW)
+            raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_AGAIN)
     with h5py.File(path) as file:
         store.check_unchanged()
         stored = {name: file[f"scores_{name}"] for name in store.scales}
@@ -236,11 +236,11 @@ def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5p
     """Return how many scores of the ledger a scale has; raise InputError where one differs or is missing."""
     path, scores, ledger = store.path, released.added.scores, released.ledger
     block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
-    refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_ANEW)
+    refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_AGAIN)
     clips, classes = index_in(ledger["clip_id"], store.clip_ids), index_in(ledger["class_id"], store.class_ids)
     scored = ~np.isnan(scores)
     if (scored & ((clips < 0) | (classes < 0))).any():
-        raise InputError("lacks scores that the ledger has", path, GET_ANEW)
+        raise InputError("lacks scores that the ledger has", path, GET_AGAIN)
     lengths, onsets = (pc.cast(ledger[column], pa.float64()).to_numpy() for column in ("window_s", "onset_s"))
     of_scale = np.isnan(lengths) if name == CLIP else lengths == float(name.removesuffix("s"))
     rows = np.flatnonzero(scored & of_scale)
@@ -249,12 +249,12 @@ def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5p
         hop_s = store.hop_s(parse_window(name))
         windows = np.rint(onsets[rows] / hop_s).astype(np.int64)
         if not np.allclose(windows * hop_s, onsets[rows], rtol=0, atol=1e-6):
-            raise InputError(f"has no window of {name} where the ledger has one", path, GET_ANEW)
+            raise InputError(f"has no window of {name} where the ledger has one", path, GET_AGAIN)
         axes.insert(1, windows)
     wrong = np.flatnonzero(looked_up(stored, *axes) != as_stored(scores[rows], stored.dtype))
     if len(wrong):
         message = f"{len(wrong)} scores are not those of the ledger (first {_first(released, rows[wrong])})"
-        raise InputError(message, path, GET_ANEW)
+        raise InputError(message, path, GET_AGAIN)
     return len(rows)
 
 
@@ -270,13 +270,13 @@ def verify_weights(released: Released) -> str:
         beta = float(names[-1].removeprefix(files.MAX_RULE))
         weights = [pc.cast(table[name], pa.float64()).to_numpy() for name in names[1:]]
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-        raise InputError(f"cannot be read ({str(error).splitlines()[0]})", path, GET_ANEW) from error
+        raise InputError(f"cannot be read ({str(error).splitlines()[0]})", path, GET_AGAIN) from error
     if names[:2] != ["clip_id", files.SUM_RULE] or len(names) != 3:
-        raise InputError(f"its columns are {', '.join(names)}", path, GET_ANEW)
+        raise InputError(f"its columns are {', '.join(names)}", path, GET_AGAIN)
     if tuple(table["clip_id"].to_pylist()) != labels.clip_ids:
-        raise ClipMismatch(f"its clips are not those of {LABELS}", path, GET_ANEW)
+        raise ClipMismatch(f"its clips are not those of {LABELS}", path, GET_AGAIN)
     expected = balanced_weights(labels.matrix), max_rule_weights(labels.matrix, beta, names[-1])
     for name, found, computed in zip(names[1:], weights, expected, strict=True):
         if not np.allclose(found, computed, rtol=TOLERANCE, atol=0):
-            raise InputError(f"{name} is not that of the labels after the additions", path, GET_ANEW)
+            raise InputError(f"{name} is not that of the labels after the additions", path, GET_AGAIN)
     return "sampling weights are those of the labels after the additions"
