@@ -1,4 +1,4 @@
-"""A released model whose checksums were made anew: what else was changed is found all the same."""
+"""A released model whose checksums were computed again: what else was changed is still noticed."""
 
 from __future__ import annotations
 

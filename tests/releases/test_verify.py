@@ -268,7 +268,7 @@ def test_a_document_that_says_something_else_is_found(copy):
     refused(copy, r"README\.md: does not say what run\.json says")
 
 
-def test_sums_made_anew_hide_no_changed_missing_or_further_file(copy):
+def test_new_sums_hide_no_changed_missing_or_further_file(copy):
     for path in sorted(copy.iterdir()):
         if path.name in ("SHA256SUMS", "run.json"):
             continue
