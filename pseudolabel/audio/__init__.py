@@ -1,1 +1,1 @@
-"""Audio: recordings, the clip store, front ends, synthesis."""
+"""Audio: recordings of any format, the clip store that they become, and front ends."""

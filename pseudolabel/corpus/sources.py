@@ -117,10 +117,10 @@ def source_of(file: str) -> str:
 def check_recordings(table: SoundTable, folder: Path, options: SceneOptions, strict: bool = False) -> SoundTable:
     """Decode every recording once; return the table without those that cannot be used, each listed with its reason.
 
-    One that is kept though it is not as long as it states is listed too.
+    A recording that is kept although its length differs from its header is listed too.
 
     Raises:
-        UnreadableAudio: `strict`, and there is one.
+        UnreadableAudio: `strict`, and one cannot be used.
     """
     kept, skipped = [], list(table.skipped)
     for sound in progress_over(table.sounds, "checking recordings", len(table.sounds), "file"):
