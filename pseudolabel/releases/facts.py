@@ -19,6 +19,12 @@ from pseudolabel.options import check_types, type_hints
 from pseudolabel.records import sha256
 
 FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
+PATTERNS = {  # of texts, what is wrong with others, and the remedy
+    "name": (r"[A-Za-z0-9][\w.-]*", "cannot be the name of a release", "Use letters, digits, '.', '_' and '-'."),
+    "version": (r"\d+\.\d+\.\d+", "is not a version", "Give three numbers such as 1.0.0."),
+    "url": (r"(https?://\S+)?", "is not a web address", "It starts with https://"),
+    "wav": (r"(.*\{clip_id\}.*)?", "names one recording for all clips", ""),
+}
 OVERALL = ("precision", "low", "high", "judged")  # of an estimate; `precision` may be None
 Kind = TypeVar("Kind")
 
@@ -211,22 +217,16 @@ class Facts(Typed):
         self._check_sums()
 
     def _check_texts(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            message = f"{self.name!r} cannot be the name of a release"
-            raise InputError(message, "name", "Use letters, digits, '.', '_' and '-'.")
-        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version, re.ASCII):
-            raise InputError(f"{self.version!r} is not a version", "version", "Give three numbers such as 1.0.0.")
+        for name, (pattern, wrong, remedy) in PATTERNS.items():
+            if not re.fullmatch(pattern, text := getattr(self, name), re.ASCII | re.DOTALL):
+                raise InputError(f"{text!r} {wrong}", name, remedy)
         if self.released and not _is_day(self.released):
             raise InputError(f"{self.released!r} is not a day", "released", "Write it as 2026-01-31.")
         lines = [("title", self.title), *(("authors", name) for name in self.authors)]
         lines += [(name, text) for name in ("url", "source") if (text := getattr(self, name))]
-        for place, text in lines:
+        for name, text in lines:
             if not text.isprintable() or not text.strip():
-                raise InputError(f"{text!r} is not one line of text", place)
-        if self.wav and "{clip_id}" not in self.wav:
-            raise InputError(f"{self.wav!r} names one recording for all clips", "wav")
-        if self.url and not re.match(r"https?://\S+$", self.url):
-            raise InputError(f"{self.url!r} is not a web address", "url", "It starts with https://")
+                raise InputError(f"{text!r} is not one line of text", name)
 
     def _check_sums(self) -> None:
         """Raise InputError where the counts contradict each other."""
