@@ -42,19 +42,19 @@ from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_fi
 from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
-from pseudolabel.reports.answers import (
+from pseudolabel.reports.beta_sweep import BetaSweep
+from pseudolabel.reports.combined import additions_sentence, combined_table, read_metrics
+from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
+from pseudolabel.reports.measuring import (
     Answer,
     absent_run,
     answers_of_models,
     answers_of_stores,
     find_runs,
     measured,
-    read_run,
+    run_of_folder,
     run_of_store,
 )
-from pseudolabel.reports.beta_sweep import BetaSweep
-from pseudolabel.reports.combined import additions_sentence, combined_table, read_metrics
-from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
@@ -175,7 +175,7 @@ class Subjects:
         """Return the rows that there will be, without metrics, so that errors in them come before scoring."""
         runs = [
             *(run_of_store(store.path) for store in self.stores),
-            *(read_run(folder, ()) for folder in self.folders),
+            *(run_of_folder(folder, ()) for folder in self.folders),
         ]
         rows = rows_of([run.at_scale(window_name(scale)) for run in runs for scale in options.scales])
         if options.ablation is not None:

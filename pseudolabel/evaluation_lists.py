@@ -21,8 +21,8 @@ from pseudolabel.options import COUNT, DeviceOptions, ListOptions, VerbOptions, 
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input
-from pseudolabel.reports.answers import read_record
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET
+from pseudolabel.reports.measuring import read_record
 from pseudolabel.reports.references import References, proposals_by_type, renamed_truth
 from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_window

@@ -20,7 +20,7 @@ from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.models import load_model
 from pseudolabel.records import sha256
-from pseudolabel.reports.answers import read_run
+from pseudolabel.reports.measuring import run_of_folder
 from pseudolabel.reports.rows import rows_of
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main as train_main
@@ -152,10 +152,10 @@ def test_models_of_single_epochs_are_one_row_of_the_table(run, work, tmp_path, c
         assert average(work, *options) == 0
         assert torch.equal(load_file(folder / "model.safetensors")["layers.0.0.weight"],
                            weights_of(run, epoch)["layers.0.0.weight"])  # fmt: skip
-    (row,) = rows_of([read_run(folder, ()) for folder in folders])
+    (row,) = rows_of([run_of_folder(folder, ()) for folder in folders])
     assert (row.name, [one.epoch for one in row.runs], [one.seed for one in row.runs]) == ("last2", [3, 4], [0, 0])
     with pytest.raises(InputError, match="have the same seed"):
-        rows_of([read_run(folder, ()) for folder in (folders[0], folders[0])])
+        rows_of([run_of_folder(folder, ()) for folder in (folders[0], folders[0])])
 
 
 def test_models_that_have_no_mean_are_refused(work, run, tmp_path, capsys):

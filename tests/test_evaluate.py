@@ -165,7 +165,7 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
 
     def answers_of_runs(folders, clips, clip_ids, vocabulary, options):
         for folder in folders:
-            yield evaluate.read_run(folder, clip_ids), found[folder.name]
+            yield evaluate.run_of_folder(folder, clip_ids), found[folder.name]
 
     monkeypatch.setattr(evaluate, "answers_of_runs", answers_of_runs)
     assert run_verb(work) == 0
@@ -293,7 +293,7 @@ def test_absent_and_repeated_runs_are_refused(work, capsys):
 def test_clips_seen_in_training_are_counted(work):
     made_up_runs(work, {"weak": [1.0]})
     (work / "runs" / "weak-seed0" / "train_clips.csv").write_text("clip_id\ntrain0\neval1\neval2\n")
-    run = evaluate.read_run(work / "runs" / "weak-seed0", EVAL)
+    run = evaluate.run_of_folder(work / "runs" / "weak-seed0", EVAL)
     assert isinstance(run, RunResult) and (run.row, run.seed, run.n_seen, run.n_train_clips) == ("weak", 0, 2, 20)
 
 
@@ -367,7 +367,9 @@ def test_clips_under_other_ids_are_measured_all_the_same(work, capsys):
 def test_clips_seen_in_training_under_another_id_are_counted(work):
     made_up_runs(work, {"weak": [1.0]})
     (work / "runs" / "weak-seed0" / "train_clips.csv").write_text("clip_id\nYKK227gPpRn4\na/b.wav\nKK227gPpRn5_0\n")
-    assert evaluate.read_run(work / "runs" / "weak-seed0", ["KK227gPpRn4", "b", "c", "KK227gPpRn5_10000"]).n_seen == 2
+    assert (
+        evaluate.run_of_folder(work / "runs" / "weak-seed0", ["KK227gPpRn4", "b", "c", "KK227gPpRn5_10000"]).n_seen == 2
+    )
 
 
 def test_unknown_labels_of_lists_are_left_out_on_request(work, capsys):

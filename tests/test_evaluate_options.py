@@ -113,7 +113,7 @@ def made_up_runs(work, monkeypatch, runs: dict[str, dict], quality: dict[str, fl
 
     def answers_of_runs(folders, clips, clip_ids, classes, options):
         for folder in folders:
-            yield evaluate.read_run(folder, clip_ids), found[folder.name][[EVAL.index(i) for i in clip_ids]]
+            yield evaluate.run_of_folder(folder, clip_ids), found[folder.name][[EVAL.index(i) for i in clip_ids]]
 
     monkeypatch.setattr(evaluate, "answers_of_runs", answers_of_runs)
     return found

@@ -19,7 +19,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models import load_model
 from pseudolabel.records import sha256
-from pseudolabel.reports.answers import RUN_FIELDS, read_run
+from pseudolabel.reports.measuring import RUN_FIELDS, run_of_folder
 from pseudolabel.scores.metrics import average_precision
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.stores import fixed_length_text
@@ -367,7 +367,7 @@ def test_what_a_run_says_of_itself_is_in_the_report(work, metric, heading):
     assert train(work, "--metric", metric, "--row", "weak", "--out", work / "run", epochs=2) == 0
     record = json.loads((work / "run" / "run.json").read_text())
     mean = record["metric_mean_of_last_5"]
-    found = vars(read_run(work / "run", [f"t{i:02d}" for i in range(10, 15)]))
+    found = vars(run_of_folder(work / "run", [f"t{i:02d}" for i in range(10, 15)]))
     assert found["last_evaluations"] == {metric: mean} and mean is not None
     assert {name: found[name] for name in RUN_FIELDS} == {name: record.get(name) for name in RUN_FIELDS}
     assert (found["row"], found["n_seen"], found["beta"]) == ("weak", 2, 0.0)

@@ -57,7 +57,7 @@ def scales_table(evaluation: Evaluation) -> Table:
     return Table(["row", *(f"{metric.heading} {scale}" for metric, scale in columns)], lines)
 
 
-def difference(row: Row, reference: Row, against: str, key: str) -> Spread:
+def row_difference(row: Row, reference: Row, against: str, key: str) -> Spread:
     """Return the row's metric minus the reference's: mean and spread of the differences between runs of one seed.
 
     With fewer than two seeds in common it is the difference of the means, with the spread of both.
@@ -87,7 +87,7 @@ def ablation_table(evaluation: Evaluation) -> Table:
     for row in (reference, *others):
         line = [row.name, str(len(row.runs))]
         for against, metric in columns:
-            change = difference(row, reference, against, metric.key).signed(metric.digits)
+            change = row_difference(row, reference, against, metric.key).signed(metric.digits)
             line += [row.spread(against, metric.key).text(metric.digits), "" if row is reference else change]
         lines.append(line)
     return Table(header, lines)

@@ -21,7 +21,7 @@ PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 FEW = 3  # seeds a row below which nothing is said about chance
 TERMINAL_WIDTH = 100
-FORMATS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
+FORMATTERS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
 
 RESULTS_HEAD = "# Results"  # the first line of results.md
 
@@ -124,7 +124,7 @@ def enhancement_sentences(evaluation: Evaluation) -> list[str]:
     for name, judged in evaluation.enhanced.items():
         added = {error: row["added"] for error, row in judged["by_error"].items() if error != "all" and row["added"]}
         types = [f"{n:,} {TYPE_WORDS.get(error, error)}" for error, n in added.items()]
-        facts = {**judged["by_error"]["all"], **judged, "name": name, "types": types, **FORMATS}
+        facts = {**judged["by_error"]["all"], **judged, "name": name, "types": types, **FORMATTERS}
         sentences += render_paragraphs("pseudolabel.reports", "enhancement.txt.j2", **facts)
     return sentences
 
@@ -148,7 +148,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         unscored=_unscored_classes(evaluation),
         seen=[(row.name, sum(row.recorded("n_seen"))) for row in rows if sum(row.recorded("n_seen"))],
         n_missing=len(evaluation.missing),
-        **FORMATS,
+        **FORMATTERS,
     )
 
 

@@ -98,7 +98,7 @@ def _decision(text: str, source: str) -> str:
     return decision
 
 
-def agreement(judgements: Judgements) -> list[dict]:
+def agreement_of_judges(judgements: Judgements) -> list[dict]:
     """Return for each two judges on how many common items they agree, and Cohen's kappa (1960) over three decisions.
 
     kappa is None where both always gave one and the same decision: chance alone explains it.

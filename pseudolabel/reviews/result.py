@@ -15,14 +15,14 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reviews.curve import NONE_REACHES, OWN, NewThreshold, Point, Target, curve_figure
 from pseudolabel.reviews.decoys import corrected, reliability
 from pseudolabel.reviews.items import BY_RULE, Item, Sample
-from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement
+from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement_of_judges
 from pseudolabel.reviews.precision import METHOD, Estimate, weigh
 from pseudolabel.reviews.stratified import band_names, band_numbers, levels_of
 from pseudolabel.templates import render
 
 PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, and their keys
-ROWS = ("part", "name", "additions", "judged", "unsure", "precision", "low", "high", "effective_n")
-CURVE = ("floor", "additions", "judged", "precision", "low", "high")
+PART_COLUMNS = ("part", "name", "additions", "judged", "unsure", "precision", "low", "high", "effective_n")
+CURVE_COLUMNS = ("floor", "additions", "judged", "precision", "low", "high")
 
 
 def estimates(sample: Sample, judgements: Judgements, ledger: pa.Table, vocabulary: Vocabulary) -> dict:
@@ -42,7 +42,7 @@ def estimates(sample: Sample, judgements: Judgements, ledger: pa.Table, vocabula
         "judges": {
             "reliability": measured,
             "each": [_judge(name, sample, decided) for name, decided in judgements.by_judge.items()],
-            "agreement": agreement(judgements),
+            "agreement": agreement_of_judges(judgements),
         },
     }
 
@@ -117,9 +117,8 @@ def write_estimates(folder: Path, estimates: Mapping) -> None:
     write_json(folder / "precision.json", estimates)
     parts = [("overall", "all", estimates["overall"])]
     parts += [(key, row[key], row) for part, key in PARTS.items() for row in estimates[part]]
-    write_csv(
-        folder / "precision.csv", ROWS, ((part, name, *(exact(row[c]) for c in ROWS[2:])) for part, name, row in parts)
-    )
+    rows = [(part, name, *(exact(row[column]) for column in PART_COLUMNS[2:])) for part, name, row in parts]
+    write_csv(folder / "precision.csv", PART_COLUMNS, rows)
 
 
 def write_curve(folder: Path, curve: Sequence[Point]) -> None:
@@ -129,7 +128,7 @@ def write_curve(folder: Path, curve: Sequence[Point]) -> None:
         estimate = point.estimate
         shares = (estimate.precision, estimate.low, estimate.high)
         rows.append((exact(point.floor), point.additions, estimate.judged, *map(exact, shares)))
-    write_csv(folder / "curve.csv", CURVE, rows)
+    write_csv(folder / "curve.csv", CURVE_COLUMNS, rows)
     if curve:
         (folder / "curve.png").write_bytes(curve_figure(curve).png)
 

@@ -11,7 +11,7 @@ import pytest
 from pseudolabel.errors import InputError
 from pseudolabel.reports import results
 from pseudolabel.reports.evaluation import Evaluation
-from pseudolabel.reports.result_tables import difference, rows_table
+from pseudolabel.reports.result_tables import row_difference, rows_table
 from pseudolabel.reports.rows import RunResult, Spread, rows_of
 from pseudolabel.reports.text_tables import Table
 
@@ -180,7 +180,7 @@ def test_a_difference_is_paired_by_seed_where_two_seeds_are_common():
         + [run("b", seed, value) for seed, value in enumerate((0.4, 0.3), start=1)]
         + [run("c", 7, 0.1)]
     )
-    paired = difference(other, one, "truth", "map")  # seeds 1 and 2: .4 - .6, .3 - .9
+    paired = row_difference(other, one, "truth", "map")  # seeds 1 and 2: .4 - .6, .3 - .9
     assert (paired.mean, paired.n) == (pytest.approx(-0.4), 2) and paired.sd == pytest.approx(0.4 / 2**0.5)
-    means = difference(lone, one, "truth", "map")
+    means = row_difference(lone, one, "truth", "map")
     assert means.mean == pytest.approx(0.1 - 2 / 3) and means.sd is None

@@ -8,7 +8,7 @@ import pytest
 
 from pseudolabel.errors import InputError
 from pseudolabel.reviews.items import Item, make_sample
-from pseudolabel.reviews.judgements import agreement, read_judgements
+from pseudolabel.reviews.judgements import agreement_of_judges, read_judgements
 
 SAMPLE = make_sample(
     [Item(f"000{i}", f"c{i}", "/m/1", "added", "I", stratum="I", weight=1.0) for i in range(1, 5)], "ab", {"I": 4}
@@ -58,14 +58,14 @@ def test_kappa_worked_out_by_hand(tmp_path):
         *("1 right a", "2 right a", "3 wrong a", "4 unsure a"),
         *("1 right b", "2 wrong b", "3 wrong b"),
     )
-    (row,) = agreement(read_judgements([path], SAMPLE))
+    (row,) = agreement_of_judges(read_judgements([path], SAMPLE))
     assert (row["judges"], row["items"], row["agreement"]) == (["a", "b"], 3, 2 / 3)
     chance = (2 * 1 + 1 * 2) / 9
     assert row["kappa"] == pytest.approx((2 / 3 - chance) / (1 - chance))
     same = write(tmp_path / "same.csv", "1 right a", "1 right b")
-    assert agreement(read_judgements([same], SAMPLE))[0]["kappa"] is None
+    assert agreement_of_judges(read_judgements([same], SAMPLE))[0]["kappa"] is None
     apart = write(tmp_path / "apart.csv", "1 right a", "2 right b")
-    assert agreement(read_judgements([apart], SAMPLE)) == []
+    assert agreement_of_judges(read_judgements([apart], SAMPLE)) == []
 
 
 @pytest.mark.parametrize(

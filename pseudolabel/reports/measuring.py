@@ -57,7 +57,7 @@ def read_record(folder: Path) -> dict:
     return record
 
 
-def read_run(folder: Path, clip_ids: Sequence[str]) -> RunResult:
+def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
     """Return a run folder as run.json describes it, and how many of `clip_ids` it was trained on."""
     record, n_seen = read_record(folder), None
     if (folder / SEEN_CLIPS).is_file():
@@ -125,7 +125,7 @@ def answers_of_models(
         if tagger.config["sample_rate"] != clips.sample_rate:
             message = f"the model expects {tagger.config['sample_rate']} Hz, the clips have {clips.sample_rate} Hz"
             raise InputError(message, folder, "Prepare the clips with its --sample-rate.")
-        run = read_run(folder, clip_ids)
+        run = run_of_folder(folder, clip_ids)
         n_parameters = run.n_parameters or sum(weights.numel() for weights in tagger.parameters())
         run = replace(run, model=tagger.config["name"], n_parameters=n_parameters)
         for scale in scales:
