@@ -272,7 +272,7 @@ def compare(options: DiffOptions) -> None:
     sides = [_side(options, *named, vocabulary, inputs) for named in zip(names, options.lists, strict=True)]
     ontology = Ontology.load(inputs.read(options.ontology))
     with values_of_their_kind(first, "it, or the other one, holds something of another kind"):
-        found = difference.difference(*sides, ontology)
+        found = difference.list_difference(*sides, ontology)
     lines = difference.difference_lines(found)
     if out:
         with only_run(out), whole_folder(out, overwrite, reason_not_to=reason_not_to) as folder:

@@ -84,7 +84,7 @@ def common_clips(first: Side, second: Side) -> tuple[LabelTable, LabelTable, int
 # ---- counting ---------------------------------------------------------------------------------------------------
 
 
-def difference(first: Side, second: Side, ontology: Ontology) -> dict:
+def list_difference(first: Side, second: Side, ontology: Ontology) -> dict:
     """Return what difference.json says, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
     ours, theirs, n_renamed = common_clips(first, second)
     ancestors = ontology.ancestors(ours.vocabulary)
@@ -178,7 +178,7 @@ def agreement(first: sparse.csr_array, second: sparse.csr_array) -> dict:
     both = np.diff(sparse.csr_array(first.multiply(second)).indptr)
     either = np.diff(first.indptr) + np.diff(second.indptr) - both
     n, n_classes = first.shape
-    together = kappa(*(np.array(float(count)) for count in (both.sum(), first.nnz, second.nnz)), n * n_classes)
+    together = kappa(np.float64(both.sum()), np.float64(first.nnz), np.float64(second.nnz), n * n_classes)
     of_classes = kappa(*class_counts(first, second), n)
     return {
         "clips_alike": float((both == either).mean()),

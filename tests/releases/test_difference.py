@@ -24,8 +24,8 @@ from pseudolabel.release import DiffOptions, compare
 from pseudolabel.releases.difference import (
     Side,
     agreement,
-    difference,
     difference_lines,
+    list_difference,
     minus,
     reached,
     violated_pairs,
@@ -58,7 +58,7 @@ RICH = side(
 
 
 def test_every_count_is_what_one_counts_by_hand():
-    found = difference(WEAK, RICH, FAMILY)
+    found = list_difference(WEAK, RICH, FAMILY)
     assert found["clips"] == {"both": 4, "only_first": 1, "only_second": 1, "under_another_id": 0}
     assert found["labels"] == {
         "first": 4, "second": 5, "kept": 3, "added": 2, "removed": 1, "added_that_the_ontology_implies": 1,
@@ -79,11 +79,11 @@ def test_every_count_is_what_one_counts_by_hand():
 
 
 def test_additions_are_confirmed_by_the_other_list_type_by_type():
-    found = difference(RICH, side("second", {"a": (SPEECH,), "b": (MUSIC,)}), FAMILY)["confirmed"]["rich"]
+    found = list_difference(RICH, side("second", {"a": (SPEECH,), "b": (MUSIC,)}), FAMILY)["confirmed"]["rich"]
     assert [(row["additions"], row["confirmed"], row["in_both"]) for row in found] == [
         ("all", 1, 2), ("type I", 0, 1), ("type II", 1, 1), ("score 0.750 to 0.750", 0, 1), ("by rule", 1, 1)
     ]  # fmt: skip
-    turned = difference(side("second", {"a": (SPEECH,), "b": (MUSIC,)}), RICH, FAMILY)["confirmed"]["rich"]
+    turned = list_difference(side("second", {"a": (SPEECH,), "b": (MUSIC,)}), RICH, FAMILY)["confirmed"]["rich"]
     assert turned == found
 
 
@@ -91,14 +91,14 @@ def test_ids_of_another_form_are_the_same_clips_and_their_additions_are_found():
     ours = side("ours", {"abcdefghijk": (SPEECH,)}, [("abcdefghijk", SPEECH, "II", 0.5)])
     theirs = side("theirs", {"Yabcdefghijk.wav": (SPEECH,)})
     for pair in ((ours, theirs), (theirs, ours)):
-        found = difference(*pair, FAMILY)
+        found = list_difference(*pair, FAMILY)
         assert found["clips"]["under_another_id"] == 1 and found["labels"]["kept"] == 1
         assert found["confirmed"]["ours"][0]["confirmed"] == 1
 
 
 def test_lists_of_other_clips_are_refused():
     with pytest.raises(ClipMismatch, match="it has no clip of weak"):
-        difference(WEAK, side("far", {"z": ()}), FAMILY)
+        list_difference(WEAK, side("far", {"z": ()}), FAMILY)
 
 
 matrices = st.integers(1, 6).flatmap(
@@ -165,7 +165,7 @@ def test_a_list_with_itself_and_a_folder_without_labels_are_named(tmp_path):
 
 
 def test_alike_lists_say_so():
-    found = difference(WEAK, side("twin", {"a": (CHILD,), "b": (MUSIC,)}), FAMILY)
+    found = list_difference(WEAK, side("twin", {"a": (CHILD,), "b": (MUSIC,)}), FAMILY)
     assert found["agreement"]["kappa"] == found["agreement"]["jaccard"] == 1
     assert any(line.split()[:2] == ["removed", "0:"] and "nothing" in line for line in difference_lines(found))
 
@@ -193,9 +193,9 @@ def test_lists_of_one_name_are_told_apart(tmp_path, capsys, monkeypatch):
 
 def test_the_list_before_the_additions_is_no_second_opinion_on_them():
     before = side("before", {"a": (CHILD,), "b": (), "c": (SPEECH, MUSIC), "d": ()})
-    assert difference(before, RICH, FAMILY)["confirmed"] == {}
+    assert list_difference(before, RICH, FAMILY)["confirmed"] == {}
     other = side("other", {"a": (CHILD,), "b": (), "c": (SPEECH,), "d": ()})
-    assert difference(other, RICH, FAMILY)["confirmed"]["rich"][0]["confirmed"] == 0
+    assert list_difference(other, RICH, FAMILY)["confirmed"]["rich"][0]["confirmed"] == 0
 
 
 def test_labels_that_are_left_out_are_said(tmp_path, capsys):
