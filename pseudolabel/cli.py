@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
-import math
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel.command import _exit_code, _parser
+from pseudolabel.command import EXIT_BAD_INPUT
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
-from pseudolabel.machine import allowed_cores
-from pseudolabel.options import DEFAULT_WORK, ListOptions, Option, VerbOptions, name_value
+from pseudolabel.options import DEFAULT_WORK, ListOptions, VerbOptions
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
@@ -41,33 +38,6 @@ VERBS = {
 }
 _note_once = functools.cache(note)
 LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
-EXIT_BAD_INPUT = 2
-
-
-def verb_parser(verb: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every verb has: --work, --overwrite, --strict, --debug."""
-    parser = argparse.ArgumentParser(
-        prog=f"pseudolabel {verb}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--work", type=Path, default=DEFAULT_WORK, help=f"folder of all default paths (default: {DEFAULT_WORK})"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
-    parser.add_argument("--strict", action="store_true", help="missing or damaged clips are an error, not a list")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add --device and --threads to a verb that runs models."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--threads", type=positive_int, default=allowed_cores(),
-        help="CPU threads; float32 sums differ with their number, so it is recorded (default: the cores it may use)",
-    )  # fmt: skip
 
 
 def import_torch():
@@ -203,17 +173,6 @@ def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path |
     return next(filter(None, (existing(folder / name) for folder in folders)), None)
 
 
-def add_label_options(parser: argparse.ArgumentParser) -> None:
-    """Add --format and --unknown-labels to a verb that reads label lists with `read_labels`."""
-    parser.add_argument(
-        "--format", metavar="NAME", help="form of the label lists that options name (default: what each looks like)"
-    )
-    parser.add_argument(
-        "--unknown-labels", choices=("error", "skip"), default="error",
-        help="labels that are not in the vocabulary: an error, or left out, counted and named (default: error)",
-    )  # fmt: skip
-
-
 def read_labels(
     options: ListOptions, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
 ) -> LabelTable:
@@ -270,71 +229,6 @@ def find_in_store(listed: Sequence[str], store: KeyedByClip, place: Path, strict
     matched = match_listed(listed, store.index, place, f"{store.HOLDS} in {store.path}", strict)
     store.aliases = {**store.aliases, **matched.aliases}
     return matched
-
-
-def _number(text: str, kind: type, allowed: Callable[[float], bool], rule: str):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f"must be {rule}, not {text!r}")
-    return value
-
-
-def positive_int(text: str) -> int:
-    """Parse an option that must be a whole number of at least 1."""
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
-
-
-def non_negative_int(text: str) -> int:
-    """Parse an option that must be a whole number of at least 0."""
-    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
-
-
-def non_negative(text: str) -> float:
-    """Parse an option that must be a finite number of at least 0."""
-    return _number(text, float, lambda value: 0 <= value < math.inf, "a number of at least 0")
-
-
-def positive(text: str) -> float:
-    """Parse an option that must be a finite number above 0."""
-    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def probability(text: str) -> float:
-    """Parse an option that must lie in [0, 1]."""
-    return _number(text, float, lambda value: 0 <= value <= 1, "a number in [0, 1]")
-
-
-def key_value(text: str) -> tuple[str, object]:
-    """Parse `width=0.25`."""
-    return _parser(name_value, Option())(text)
-
-
-def run_verb(
-    parser: argparse.ArgumentParser,
-    function: Callable[[argparse.Namespace], object],
-    argv: Sequence[str] | None,
-    plan: Callable[[argparse.Namespace], str] | None = None,
-) -> int:
-    """Parse `argv`, call `function`, and turn what went wrong into one line and an exit code.
-
-    Args:
-        plan: what `--dry-run` does instead: it checks options and inputs, writes nothing, and returns a line.
-    """
-    if plan:
-        parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
-    args = parser.parse_args(argv)
-    dry = vars(args).pop("dry_run", False)
-
-    def act() -> None:
-        if not dry:
-            function(args)
-        elif said := plan(args):
-            print(said)
-
-    return _exit_code(act, parser.prog, args.debug)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

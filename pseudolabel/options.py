@@ -4,8 +4,8 @@
     class AverageOptions(Options):
         weights: tuple[float, ...] = option((), "one for each store (default: equal)", NON_NEGATIVE, metavar="W")
 
-A value of another type, or one that breaks a rule, is an error; it never means something else. `cli.add_options` makes
-the command-line options of such a class, `cli.options_from` an instance of what was parsed.
+A value of another type, or one that breaks a rule, is an error; it never means something else. `command.add_options`
+makes the command-line options of such a class, `command.options_from` an instance of what was parsed.
 """
 
 from __future__ import annotations

@@ -8,19 +8,27 @@ or in WORK/members.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_json, write_text
-from pseudolabel.cli import run_verb, verb_parser
+from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
+from pseudolabel.options import VerbOptions, option
 from pseudolabel.records import sha256
 from pseudolabel.reports.text_tables import Table
 
 HEADER = ("committee", "models", "mean mAP", "best mAP", "committee mAP")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitteeOptions(VerbOptions):
+    """Which committees."""
+
+    committees: tuple[str, ...] = option((), "stores and their members", metavar="NAME=MEMBERS", positional=True)
 
 
 def measured(folder: Path) -> dict[str, float]:
@@ -32,13 +40,13 @@ def measured(folder: Path) -> dict[str, float]:
     return {run["run"]: run["metrics"].get("truth", run["metrics"].get("noisy", {})).get("map") for run in runs}
 
 
-def compare(args: argparse.Namespace) -> None:
+def compare(options: CommitteeOptions) -> None:
     """Write a line a committee: how many members, their mean, their best, and the committee's own mAP."""
-    found, lines, folders = {}, [], (args.work / "members", args.work / "evaluation")
+    found, lines, folders = {}, [], (options.work / "members", options.work / "evaluation")
     inputs = {str(folder / "metrics.json"): sha256(folder / "metrics.json") for folder in folders}
     for folder in folders:
         found.update(measured(folder))
-    for text in args.committees:
+    for text in options.committees:
         name, _, members = text.partition("=")
         absent = [member for member in (name, *members.split()) if member not in found]
         if absent or not members.split():
@@ -46,22 +54,20 @@ def compare(args: argparse.Namespace) -> None:
         values = [found[member] for member in members.split()]
         figures = (sum(values) / len(values), max(values), found[name])
         lines.append((name, str(len(values)), *(f"{value:.4f}" for value in figures)))
-    write_csv(args.work / "committees.csv", HEADER, lines)
-    write_json(args.work / "committees.run.json", {"inputs": inputs})
-    write_text(args.work / "committees.txt", f"{Table(HEADER, lines).aligned()}\n")
+    write_csv(options.work / "committees.csv", HEADER, lines)
+    write_json(options.work / "committees.run.json", {"inputs": inputs})
+    write_text(options.work / "committees.txt", f"{Table(HEADER, lines).aligned()}\n")
 
 
-def plan(args: argparse.Namespace) -> str:
+def plan(options: CommitteeOptions) -> str:
     """Return what a dry run says of the table."""
-    dry_run.refuse_absent(*(args.work / name / "metrics.json" for name in ("members", "evaluation")))
-    return f"would write {args.work / 'committees.txt'}"
+    dry_run.refuse_absent(*(options.work / name / "metrics.json" for name in ("members", "evaluation")))
+    return f"would write {options.work / 'committees.txt'}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare the committees."""
-    parser = verb_parser("committees", __doc__)
-    parser.add_argument("committees", nargs="+", metavar="NAME=MEMBERS")
-    return run_verb(parser, compare, argv, plan)
+    return run_command("committees", __doc__, Command(CommitteeOptions, compare, plan), argv)
 
 
 if __name__ == "__main__":

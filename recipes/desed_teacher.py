@@ -6,9 +6,9 @@ python recipes/desed_teacher.py table WORK          # WORK/scores-*.h5 and WORK/
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import sparse
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_text
-from pseudolabel.cli import run_verb
+from pseudolabel.command import Command, run_command
 from pseudolabel.enhance import EnhanceOptions, enhance
 from pseudolabel.errors import InputError
 from pseudolabel.labels.judging import judge_additions
@@ -24,6 +24,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.options import Options, option
 from pseudolabel.reports.rows import Spread
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.store import ScoreStore
@@ -43,6 +44,21 @@ KEY = ("dropped", "scores", "rule")
 COUNTS = ("missing", "proposable", "candidates", "added", "added_I", "added_II")
 RATES = ("precision_I", "precision_II", "precision", "recall_proposable", "recall")
 SHOWN = ("proposable", "candidates", "added", *RATES)  # in the text; the CSV file has all
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpackOptions(Options):
+    """From where to where."""
+
+    data: Path = option(help="folder of the published files", positional=True)
+    work: Path = option(help="folder of what is made", positional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(Options):
+    """Whose table."""
+
+    work: Path = option(help="folder of the experiment", positional=True)
 
 
 def with_parents(matrix: np.ndarray, classes: list[str]) -> np.ndarray:
@@ -165,32 +181,30 @@ def shown(name: str, spread: Spread) -> str:
     return "±".join(f"{value:.3f}".lstrip("0") if name in RATES else f"{value:.0f}" for value in figures)
 
 
-def plan(args: argparse.Namespace) -> str:
-    """Return what a dry run says of a step."""
-    if args.step == "table":
-        dry_run.refuse_absent(*(args.work / f"scores-{name}.h5" for name in POOLS), args.work / "truth.csv")
-        return f"would write {args.work / 'recovered.csv'}"
-    refuse_absent_files(args.data)
+def plan_table(options: TableOptions) -> str:
+    """Return what a dry run says of the table."""
+    dry_run.refuse_absent(*(options.work / f"scores-{name}.h5" for name in POOLS), options.work / "truth.csv")
+    return f"would write {options.work / 'recovered.csv'}"
+
+
+def plan_unpack(options: UnpackOptions) -> str:
+    """Return what a dry run says of the experiment's files."""
+    refuse_absent_files(options.data)
     lists = [f"labels-{kind}.csv" for kind in KINDS]
     made = ["ids.txt", "classes.txt", "ontology.csv", "vocabulary.csv", "truth.csv", *lists]
-    dry_run.promise(args.work, *made, *(f"predictions-{name}.npy" for name in POOLS))
-    return f"would unpack {args.data} into {args.work}"
+    dry_run.promise(options.work, *made, *(f"predictions-{name}.npy" for name in POOLS))
+    return f"would unpack {options.data} into {options.work}"
+
+
+COMMANDS = {
+    "unpack": Command(UnpackOptions, lambda options: unpack(options.data, options.work), plan_unpack),
+    "table": Command(TableOptions, lambda options: table(options.work), plan_table),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the two steps."""
-    parser = argparse.ArgumentParser(prog="desed_teacher", description=__doc__)
-    parser.add_argument("--debug", action="store_true")
-    steps = parser.add_subparsers(dest="step", required=True)
-    first, last = steps.add_parser("unpack"), steps.add_parser("table")
-    first.add_argument("data", type=Path)
-    for step in (first, last):
-        step.add_argument("work", type=Path)
-
-    def run(args: argparse.Namespace) -> None:
-        table(args.work) if args.step == "table" else unpack(args.data, args.work)
-
-    return run_verb(parser, run, argv, plan)
+    return run_command("desed_teacher", __doc__, COMMANDS, argv, needed=True)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,31 @@ Sources and licences are in ontology/README.md. Only facts are taken over: ids, 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv
-from pseudolabel.cli import run_verb
+from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
 from pseudolabel.labels.ontology import read_published_ontology
+from pseudolabel.options import Options, option
 from pseudolabel.records import sha256
 from pseudolabel.tables import read_csv, text_rows
 
 RELATIONS = ("exact", "broader", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesOptions(Options):
+    """What is rebuilt from what."""
+
+    ontology: Path | None = option(None, "the published ontology.json of AudioSet")
+    classes: Path | None = option(None, "the published class_labels_indices.csv of AudioSet")
+    fsd50k: Path | None = option(None, "FSD50K's vocabulary.csv, or a table fsd50k_name,mid")
+    esc50: Path | None = option(None, "a table target,category,audioset_mid,relation")
+    out: Path = option(Path("ontology"), "folder of the tables")
 
 
 def rebuild_audioset(ontology: Path, classes: Path, out: Path) -> Path:
@@ -63,44 +75,37 @@ def rebuild_esc50(mapping: Path, out: Path) -> Path:
     return out / "esc50.csv"
 
 
-def tables_wanted(args: argparse.Namespace) -> list[str]:
+def tables_wanted(options: TablesOptions) -> list[str]:
     """Return the names of the tables to rebuild; raise InputError where there is none, or half of a source."""
-    if (args.ontology is None) != (args.classes is None):
+    if (options.ontology is None) != (options.classes is None):
         raise InputError("--ontology and --classes belong together")
-    sources = {"audioset.csv": args.ontology, "fsd50k.csv": args.fsd50k, "esc50.csv": args.esc50}
+    sources = {"audioset.csv": options.ontology, "fsd50k.csv": options.fsd50k, "esc50.csv": options.esc50}
     names = [name for name, source in sources.items() if source]
     if not names:
         raise InputError("nothing to rebuild", remedy="Give --ontology with --classes, --fsd50k or --esc50.")
     return names
 
 
-def plan(args: argparse.Namespace) -> str:
+def plan(options: TablesOptions) -> str:
     """Return what a dry run says of the tables, after checking what can be known."""
-    names = tables_wanted(args)
-    dry_run.refuse_absent(args.ontology, args.classes, args.fsd50k, args.esc50)
-    return f"would write {', '.join(names)} into {args.out}"
+    names = tables_wanted(options)
+    dry_run.refuse_absent(options.ontology, options.classes, options.fsd50k, options.esc50)
+    return f"would write {', '.join(names)} into {options.out}"
 
 
-def rebuild(args: argparse.Namespace) -> None:
+def rebuild(options: TablesOptions) -> None:
     """Rebuild the tables whose sources are given, and print their checksums."""
-    tables_wanted(args)
-    written = [rebuild_audioset(args.ontology, args.classes, args.out)] if args.ontology else []
-    written += [rebuild_fsd50k(args.fsd50k, args.out)] if args.fsd50k else []
-    written += [rebuild_esc50(args.esc50, args.out)] if args.esc50 else []
+    tables_wanted(options)
+    written = [rebuild_audioset(options.ontology, options.classes, options.out)] if options.ontology else []
+    written += [rebuild_fsd50k(options.fsd50k, options.out)] if options.fsd50k else []
+    written += [rebuild_esc50(options.esc50, options.out)] if options.esc50 else []
     for path in written:
         print(f"{sha256(path)}  {path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Rebuild the tables; return 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="ontology_tables", description=__doc__)
-    parser.add_argument("--ontology", type=Path, help="the published ontology.json of AudioSet")
-    parser.add_argument("--classes", type=Path, help="the published class_labels_indices.csv of AudioSet")
-    parser.add_argument("--fsd50k", type=Path, help="FSD50K's vocabulary.csv, or a table fsd50k_name,mid")
-    parser.add_argument("--esc50", type=Path, help="a table target,category,audioset_mid,relation")
-    parser.add_argument("--out", type=Path, default=Path("ontology"), help="folder of the tables (default: ontology)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return run_verb(parser, rebuild, argv, plan)
+    return run_command("ontology_tables", __doc__, Command(TablesOptions, rebuild, plan), argv)
 
 
 if __name__ == "__main__":

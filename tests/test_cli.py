@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pseudolabel import cli
+from pseudolabel.command import Command, run_command
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, UnknownClass
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.options import (
+    COUNT,
+    NON_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    ListOptions,
+    Options,
+    VerbOptions,
+    option,
+)
 from pseudolabel.stores import KeyedByClip
 
 
+@dataclass(frozen=True, kw_only=True)
+class WordOptions(VerbOptions, ListOptions):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOptions(VerbOptions):
+    out: Path | None = option(None, "output")
+
+
 def run(function, *argv: str) -> int:
-    return cli.run_verb(cli.verb_parser("test", "A verb."), function, argv)
+    return run_command("test", "A verb.", Command(VerbOptions, function), argv)
 
 
 def raising(error: BaseException):
-    def function(args: argparse.Namespace) -> None:
+    def function(options: VerbOptions) -> None:
         raise error
 
     return function
@@ -31,10 +53,8 @@ def test_a_verb_that_does_its_work_ends_with_0_and_gets_the_shared_options():
     seen = []
     assert run(seen.append) == 0
     assert run(seen.append, "--work", "here", "--overwrite", "--strict") == 0
-    assert [vars(args) for args in seen] == [
-        {"work": Path("work"), "overwrite": False, "strict": False, "debug": False},
-        {"work": Path("here"), "overwrite": True, "strict": True, "debug": False},
-    ]
+    assert seen == [VerbOptions(), VerbOptions(work=Path("here"), overwrite=True, strict=True)]
+    assert (seen[0].work, seen[0].overwrite, seen[0].strict) == (Path("work"), False, False)
 
 
 @pytest.mark.parametrize(
@@ -76,23 +96,29 @@ def test_unknown_and_abbreviated_options_end_with_2(argv, capsys):
 
 
 @pytest.mark.parametrize(
-    ("parse", "good", "bad"),
+    ("kind", "rule", "good", "bad"),
     [
-        (cli.positive_int, {"1": 1, "12": 12}, ["0", "-1", "1.5", "abc", ""]),
-        (cli.non_negative_int, {"0": 0, "12": 12}, ["-1", "0.5", "abc"]),
-        (cli.positive, {"0.5": 0.5, "1e3": 1000.0}, ["0", "-1", "nan", "inf", "abc"]),
-        (cli.non_negative, {"0": 0.0, "2": 2.0}, ["-1", "nan", "inf", "abc"]),
-        (cli.probability, {"0": 0.0, "0.25": 0.25, "1": 1.0}, ["-0.1", "1.1", "nan", "abc"]),
+        (int, COUNT, {"1": 1, "12": 12}, ["0", "-1", "1.5", "abc", ""]),
+        (int, WHOLE, {"0": 0, "12": 12}, ["-1", "0.5", "abc"]),
+        (float, POSITIVE, {"0.5": 0.5, "1e3": 1000.0}, ["0", "-1", "nan", "inf", "abc"]),
+        (float, NON_NEGATIVE, {"0": 0.0, "2": 2.0}, ["-1", "nan", "inf", "abc"]),
+        (float, SHARE, {"0": 0.0, "0.25": 0.25, "1": 1.0}, ["-0.1", "1.1", "nan", "abc"]),
     ],
 )
-def test_numbers_are_checked_and_bad_ones_named_with_the_rule(parse, good, bad, capsys):
-    parser = cli.verb_parser("test", "")
-    parser.add_argument("--number", type=parse)
+def test_numbers_are_checked_and_bad_ones_named_with_the_rule(kind, rule, good, bad, capsys):
+    @dataclass(frozen=True, kw_only=True)
+    class NumberOptions(Options):
+        number: float = option(1, "a number", rule)
+
+    NumberOptions.__annotations__["number"] = kind.__name__
+    seen = []
+    command = Command(NumberOptions, seen.append)
     for text, value in good.items():
-        assert parser.parse_args(["--number", text]).number == value
+        assert run_command("test", "", command, ["--number", text]) == 0
+        assert seen[-1].number == value and type(seen[-1].number) is kind
     for text in bad:
         with pytest.raises(SystemExit) as caught:
-            parser.parse_args([f"--number={text}"])
+            run_command("test", "", command, [f"--number={text}"])
         assert caught.value.code == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith("pseudolabel test: error: argument --number: must be a ")
@@ -146,7 +172,7 @@ def test_no_overlap_or_a_missing_clip_in_strict_runs_is_an_error(listed, strict,
 
 def test_vocabulary_is_the_given_one_else_that_of_the_work_folder_else_audioset(tmp_path):
     def source(vocabulary):
-        return cli.vocabulary_source(argparse.Namespace(vocabulary=vocabulary, work=tmp_path))
+        return cli.vocabulary_source(WordOptions(vocabulary=vocabulary, work=tmp_path))
 
     assert source(None) == "audioset"
     (tmp_path / "vocabulary.csv").touch()
@@ -166,24 +192,21 @@ def test_clip_ids_of_a_list_are_read_in_order(tmp_path):
 
 
 def test_named_lists_are_read_in_the_named_form_and_labels_left_out_are_said_in_one_line(tmp_path, capsys):
-    parser = cli.verb_parser("test", "")
-    cli.add_label_options(parser)
     ants = Vocabulary("ants", ("a",), ("Ant",), ("",))
     own, plain = tmp_path / "own.csv", tmp_path / "plain.csv"
     own.write_text("clip_id,labels\nz,a;Bee\nb,Bee;Wasp\n")
     plain.write_text('clip_id,labels\nq,"Bee,Ant"\n')
     with pytest.raises(UnknownClass, match=r"own\.csv:2: class 'Bee' .* or --unknown-labels skip"):
-        cli.read_labels(parser.parse_args([]), own, ants)
-    args = parser.parse_args(["--unknown-labels", "skip", "--format", "plain"])
-    labels = cli.read_labels(args, [own, plain], ants)
+        cli.read_labels(ListOptions(), own, ants)
+    labels = cli.read_labels(ListOptions(unknown_labels="skip", format="plain"), [own, plain], ants)
     assert labels.label_sets() == [("a",), (), ("a",)]
     assert labels.left_out == {"Bee": 3, "Wasp": 1}
     assert capsys.readouterr().err == (
         f"{own}, {plain}: 4 labels left out, of 2 classes that are not in the vocabulary 'ants': Bee (3), Wasp (1)\n"
     )
     with pytest.raises(InputError, match="class 'Bee,Ant' is not in"):  # the own form joins by `;` only
-        cli.read_labels(parser.parse_args(["--format", "plain"]), plain, ants, own=True)
-    assert cli.read_labels(parser.parse_args([]), tmp_path / "own.csv", Vocabulary("v", *[("a", "Bee", "Wasp")] * 3))
+        cli.read_labels(ListOptions(format="plain"), plain, ants, own=True)
+    assert cli.read_labels(ListOptions(), tmp_path / "own.csv", Vocabulary("v", *[("a", "Bee", "Wasp")] * 3))
     assert capsys.readouterr().err == ""
 
 
@@ -281,67 +304,64 @@ def folders(tmp_path, monkeypatch):
     ],
 )
 def test_defaults_belong_to_the_work_folder_of_what_is_named(folders, named, expected):
-    args = cli.verb_parser("test", "A verb.").parse_args([])
-    assert cli.home(args, *named).resolve() == Path(expected).resolve()
-    assert cli.base(args, *named).resolve() == Path(expected).resolve()
-    args = cli.verb_parser("test", "A verb.").parse_args(["--work", "work"])
-    assert cli.home(args, *named).resolve() == Path(expected).resolve()
-    assert cli.base(args, *named) == Path("work")
+    options = VerbOptions()
+    assert cli.home(options, *named).resolve() == Path(expected).resolve()
+    assert cli.base(options, *named).resolve() == Path(expected).resolve()
+    options = VerbOptions(work=Path("work"))
+    assert cli.home(options, *named).resolve() == Path(expected).resolve()
+    assert cli.base(options, *named) == Path("work")
 
 
 def test_a_default_file_that_does_not_belong_to_what_is_named_is_said(folders, capsys):
-    args = cli.verb_parser("test", "A verb.").parse_args([])
+    options = VerbOptions()
     for name in ("work/truth.csv", "../A/eval.csv"):
         Path(name).touch()
-    assert cli.default_file(args, None, "truth.csv", what="true labels") == Path("work/truth.csv")
-    assert cli.default_file(args, None, "truth.csv", "../A/eval.csv", what="true labels") is None
+    assert cli.default_file(options, None, "truth.csv", what="true labels") == Path("work/truth.csv")
+    assert cli.default_file(options, None, "truth.csv", "../A/eval.csv", what="true labels") is None
     assert capsys.readouterr().err == "no true labels: work/truth.csv does not belong to ../A/eval.csv\n"
     Path("../A/truth.csv").touch()
-    found = cli.default_file(args, None, "truth.csv", "../A/eval.csv", what="true labels")
+    found = cli.default_file(options, None, "truth.csv", "../A/eval.csv", what="true labels")
     assert found == Path("../A/truth.csv") and capsys.readouterr().err == ""
-    assert cli.default_file(args, Path("x.csv"), "truth.csv", "../A/eval.csv") == Path("x.csv")
+    assert cli.default_file(options, Path("x.csv"), "truth.csv", "../A/eval.csv") == Path("x.csv")
 
 
 def test_a_vocabulary_belongs_to_the_list_or_to_a_work_folder_that_is_named(folders, capsys):
     cli._note_once.cache_clear()
     for name in ("work/vocabulary.csv", "../A/vocabulary.csv"):
         Path(name).touch()
-    args = cli.verb_parser("test", "A verb.").parse_args([])
-    args.vocabulary = None
-    assert cli.vocabulary_source(args) == Path("work/vocabulary.csv")
-    assert cli.vocabulary_source(args, "../A/labels.csv") == Path("../A/vocabulary.csv")
+    options = WordOptions()
+    assert cli.vocabulary_source(options) == Path("work/vocabulary.csv")
+    assert cli.vocabulary_source(options, "../A/labels.csv") == Path("../A/vocabulary.csv")
     for _ in range(2):  # said once
-        assert cli.vocabulary_source(args, "../A/lists/labels.csv") == "audioset"
+        assert cli.vocabulary_source(options, "../A/lists/labels.csv") == "audioset"
     said = "no vocabulary.csv beside ../A/lists/labels.csv: audioset is taken (--vocabulary names another"
     assert capsys.readouterr().err.count(said) == 1
-    args.work = Path("work")
-    assert cli.vocabulary_source(args, "../A/lists/labels.csv") == Path("work/vocabulary.csv")
-    args.vocabulary = "fsd50k"
-    assert cli.vocabulary_source(args) == "fsd50k"
+    options = WordOptions(work=Path("work"))
+    assert cli.vocabulary_source(options, "../A/lists/labels.csv") == Path("work/vocabulary.csv")
+    options = WordOptions(vocabulary="fsd50k")
+    assert cli.vocabulary_source(options) == "fsd50k"
 
 
 def test_what_is_made_of_another_folders_files_never_replaces_an_output_of_work_unasked(folders):
-    parser = cli.verb_parser("test", "A verb.")
-    parser.add_argument("--out", type=Path)
     named = ("../A/labels.csv", None)
     Path("work/balance").mkdir()
-    assert cli.default_output(parser.parse_args([]), "balance", *named) == Path("work/balance")
+    assert cli.default_output(OutOptions(), "balance", *named) == Path("work/balance")
     with pytest.raises(
         OutputExists, match=r"work/balance: it belongs to work, and what is named to \.\./A, so it is not"
     ):
-        cli.default_output(parser.parse_args(["--overwrite"]), "balance", *named)
-    for asked in (["--out", "work/balance"], ["--work", "work"]):
-        assert cli.default_output(parser.parse_args(["--overwrite", *asked]), "balance", *named) == Path("work/balance")
-    assert cli.default_output(parser.parse_args(["--overwrite"]), "balance", "work/labels.csv") == Path("work/balance")
-    assert cli.default_output(parser.parse_args(["--overwrite"]), "new", *named) == Path("work/new")
+        cli.default_output(OutOptions(overwrite=True), "balance", *named)
+    for asked in ({"out": Path("work/balance")}, {"work": Path("work")}):
+        assert cli.default_output(OutOptions(overwrite=True, **asked), "balance", *named) == Path("work/balance")
+    assert cli.default_output(OutOptions(overwrite=True), "balance", "work/labels.csv") == Path("work/balance")
+    assert cli.default_output(OutOptions(overwrite=True), "new", *named) == Path("work/new")
 
 
 def test_an_input_that_is_not_beside_what_is_named_is_not_taken_from_work(folders):
-    args = cli.verb_parser("test", "A verb.").parse_args([])
+    options = VerbOptions()
     Path("work/clips.h5").touch()
-    assert cli.needed_file(args, None, "clips.h5", "--clips", None) == Path("work/clips.h5")
+    assert cli.needed_file(options, None, "clips.h5", "--clips", None) == Path("work/clips.h5")
     with pytest.raises(
         InputError, match=r"clips\.h5: no such file beside \.\./A/labels\.csv\. Give --clips, or --work"
     ):
-        cli.needed_file(args, None, "clips.h5", "--clips", None, "../A/labels.csv")
-    assert cli.needed_file(args, Path("x.h5"), "clips.h5", "--clips", "../A/labels.csv") == Path("x.h5")
+        cli.needed_file(options, None, "clips.h5", "--clips", None, "../A/labels.csv")
+    assert cli.needed_file(options, Path("x.h5"), "clips.h5", "--clips", "../A/labels.csv") == Path("x.h5")

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.cli import key_value
 from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.tagger import build_tagger
+from pseudolabel.options import name_value
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEV = """fname,labels,mids,split
@@ -127,7 +127,7 @@ def test_form_prints_the_options_that_build_the_same_network(tmp_path, capsys):
     cut = lines.index("--front-end")
     assert lines[:3] == ["--model", "mobilenetv2", "--model-options"]
     end = lines.index("--min-frames")
-    built = [dict(key_value(line) for line in part) for part in (lines[3:cut], lines[cut + 1 : end])]
+    built = [dict(name_value(line) for line in part) for part in (lines[3:cut], lines[cut + 1 : end])]
     assert build_tagger({**given, "options": built[0], "front_end": built[1]}).config == config
     assert lines[end:] == ["--min-frames", "32"]
 
