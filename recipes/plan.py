@@ -42,7 +42,7 @@ def program(name: str) -> Callable[[list[str]], int]:
     if not name.endswith(".py"):
         return importlib.import_module(f"pseudolabel.{name}").main
     spec = importlib.util.spec_from_file_location(f"recipes_{name[:-3]}", RECIPES / name)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where a dataclass looks for its types
     spec.loader.exec_module(module)
     return module.main
 
