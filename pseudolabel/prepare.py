@@ -91,6 +91,7 @@ class PrepareOptions(ListOptions, VerbOptions):
     sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
     codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
     limit_seconds: float | None = option(None, "only the first N seconds of a recording", POSITIVE, metavar="N")
+    # In a script, more than one needs `if __name__ == "__main__":` around the call, as they import the script.
     processes: int = option(
         rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
     )

@@ -81,6 +81,7 @@ class SimulateOptions(VerbOptions):
     # z of the class priors rank ** -z; in validation and eval they are even
     imbalance: float = option(0.7, "exponent of the class priors of the full list; 0 is even", metavar="N")
     seed: int = option(0, "decides everything that is random (default: 0)", metavar="N")
+    # In a script, more than one needs `if __name__ == "__main__":` around the call, as they import the script.
     processes: int = option(
         rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
     )
