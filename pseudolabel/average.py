@@ -204,14 +204,14 @@ def estimate_statistics(
     if clips.sample_rate != tagger.sample_rate:
         message = f"the model expects {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
         raise InputError(message, clips.path, "Give the --clips that it was trained on.")
-    listed = list(cli.find_in_store(listed, clips, options.list or Path(SEEN_CLIPS), options.strict).found)
-    rows = clips.rows(listed)
+    matched, clips = cli.find_in_store(listed, clips, options.list or Path(SEEN_CLIPS), options.strict)
+    rows = clips.rows(matched.found)
     window_s = tagger.config["window_s"]
     length = round(window_s * tagger.sample_rate) if window_s else int(clips.n_samples[rows].max())
     batches = statistics_pieces(clips, rows, length, options.pieces, options.batch_size, options.seed)
     n_batches = estimate_batch_norm(tagger, read_pieces(clips, batches, length), device, options.seed)
     print(f"batch-norm statistics of {n_batches} batches of {len(batches[0][0])} pieces")
-    return listed
+    return list(matched.found)
 
 
 def output_folder(options: AverageWeightsOptions) -> Path:

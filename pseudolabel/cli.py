@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pseudolabel.command import EXIT_BAD_INPUT
 from pseudolabel.dry_run import there
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pseudolabel.labels.vocabulary import Vocabulary
     from pseudolabel.stores import KeyedByClip
 
+Store = TypeVar("Store", bound="KeyedByClip")
 VERBS = {
     "simulate": "isolated sounds -> a corpus whose truth is known",
     "prepare": "audio files and label lists -> clips.h5",
@@ -224,11 +225,10 @@ def match_listed(
     return matched
 
 
-def find_in_store(listed: Sequence[str], store: KeyedByClip, place: Path, strict: bool) -> MatchedClips:
-    """Return which listed clips a store has, as `match_listed`; its `rows` then takes their ids as they are listed."""
+def find_in_store(listed: Sequence[str], store: Store, place: Path, strict: bool) -> tuple[MatchedClips, Store]:
+    """Return which listed clips a store has, as `match_listed`, and a view of it that takes their listed ids."""
     matched = match_listed(listed, store.index, place, f"{store.HOLDS} in {store.path}", strict)
-    store.aliases = {**store.aliases, **matched.aliases}
-    return matched
+    return matched, store.with_aliases(matched.aliases)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

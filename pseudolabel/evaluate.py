@@ -16,7 +16,7 @@ output also WORK/results.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,8 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     enhanced = judge_folders(options, lists, vocabulary, truth, inputs)
     subjects = subjects_of(options, lists, vocabulary, inputs, out)
     references = References.of(sets, truth, lists.truth, subjects.classes if options.class_map else None)
-    clip_ids, missing = evaluated_clips(references, subjects.sources, lists, options.strict)
+    clip_ids, missing, sources = evaluated_clips(references, subjects.sources, lists, options.strict)
+    subjects = subjects.read_from(sources)
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
@@ -164,6 +165,11 @@ class Subjects:
     def sources(self) -> list[KeyedByClip]:
         """The stores that every evaluated clip must be in."""
         return [*([self.clips] if self.folders else []), *self.stores]
+
+    def read_from(self, sources: Sequence[KeyedByClip]) -> Subjects:
+        """Return these subjects with `sources` in place of their stores, in the order of `sources`."""
+        n_clips = len(sources) - len(self.stores)
+        return replace(self, clips=sources[0] if n_clips else self.clips, stores=list(sources[n_clips:]))
 
     def answers(self, clip_ids: Sequence[str], options: EvaluateOptions) -> Iterator[Answer]:
         """Yield every store and run, once for each scale, and its scores of these clips."""

@@ -160,17 +160,20 @@ def set_paths(options: EvaluateOptions, *named: Path | None) -> dict[str, Path]:
 
 def evaluated_clips(
     references: References, sources: Iterable[KeyedByClip], lists: EvaluationLists, strict: bool
-) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    """Return the clips of any set that every source has, and (clip id, reason) of what is missing.
+) -> tuple[tuple[str, ...], list[tuple[str, str]], list[KeyedByClip]]:
+    """Return the clips of any set that every source has, (clip id, reason) of what is missing, and the sources.
+
+    These take the clips' ids as they are listed.
 
     Raises:
         ClipMismatch: a source has none of them, none is left of a set, or none has true labels; with --strict: not all.
     """
     clip_ids = tuple(dict.fromkeys(clip_id for labels in references.sets.values() for clip_id in labels.clip_ids))
     missing, truth = list(references.lost), references.truth
+    views = []
     for source in sources:
-        matched = cli.find_in_store(clip_ids, source, next(iter(lists.sets.values())), strict)
-        clip_ids = tuple(matched.found)
+        matched, view = cli.find_in_store(clip_ids, source, next(iter(lists.sets.values())), strict)
+        views, clip_ids = [*views, view], tuple(matched.found)
         missing += [(clip_id, f"no {source.HOLDS} in {source.path}") for clip_id in matched.absent]
     for name, labels in references.sets.items():
         if not any(clip_id in labels.row_of for clip_id in clip_ids):
@@ -181,7 +184,7 @@ def evaluated_clips(
             message = f"{len(absent)} of {len(clip_ids)} evaluated clips have no true labels: {first_few(absent)}"
             raise ClipMismatch(message, lists.truth, "Give the --truth of these clips.")
         missing += [(clip_id, "no true labels") for clip_id in absent]
-    return clip_ids, missing
+    return clip_ids, missing, views
 
 
 def training_priors(

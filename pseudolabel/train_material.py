@@ -69,7 +69,8 @@ def find_sources(options: RunOptions) -> Sources:
 class TrainingList:
     """Which clips are trained on, with what labels, and which of the list could not be used.
 
-    `rows` are those of the clip store; `aliases` says which clips have another id there or in the score store.
+    `rows` are those of the clip store, `scores` the score store by the ids of `labels`; `aliases` says which clips have
+    another id there or in the score store.
     """
 
     labels: LabelTable
@@ -77,6 +78,7 @@ class TrainingList:
     missing: list[tuple[str, str]]
     aliases: dict[str, str]
     left_out: dict[str, int]
+    scores: ScoreStore | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,14 @@ class Material:
             named = cli.read_clip_ids(self.sources.read("list"), self.sources.paths["vocabulary"], options.format)
             matched = cli.match_listed(named, labels.row_of, options.list, f"labels in {source}", strict=True)
             listed, aliases = matched.known(), {known: clip_id for clip_id, known in matched.aliases.items()}
-        missing = []
-        for store in [self.clips] if self.scores is None else [self.clips, self.scores]:
-            matched = cli.find_in_store(listed, store, source, options.strict)
+        missing, stores = [], [self.clips] if self.scores is None else [self.clips, self.scores]
+        for at, store in enumerate(stores):
+            matched, stores[at] = cli.find_in_store(listed, store, source, options.strict)
             missing += [(clip_id, f"no {store.HOLDS}") for clip_id in matched.absent]
             listed, aliases = matched.found, aliases | matched.aliases
-        return TrainingList(labels.select(listed), self.clips.rows(listed), missing, aliases, dict(labels.left_out))
+        clips, *scores = stores
+        left_out = dict(labels.left_out)
+        return TrainingList(labels.select(listed), clips.rows(listed), missing, aliases, left_out, *scores)
 
     def without_fold(self, chosen: TrainingList) -> TrainingList:
         """Return the clips of all folds but --fold; whole groups of the clip store are left out."""
@@ -127,11 +131,11 @@ class Material:
         """Return the pieces to train on: windows with soft targets, or whole clips with labels."""
         options, labels, clips = self.options, chosen.labels, self.clips
         length, mask = round(options.clip_seconds * clips.sample_rate), self._loss_mask(chosen)
-        if self.scores is None:
+        if chosen.scores is None:
             return clip_examples(clips, chosen.rows, labels.matrix, length, options.sampling, mask)
-        refuse_absent_classes(labels.vocabulary, self.scores.class_ids, self.scores.path)
-        columns = self.scores.columns(labels.vocabulary.class_ids)
-        soft = SoftTargets(self.scores, self.scores.rows(labels.clip_ids), columns, options.window, options.alpha)
+        refuse_absent_classes(labels.vocabulary, chosen.scores.class_ids, chosen.scores.path)
+        columns = chosen.scores.columns(labels.vocabulary.class_ids)
+        soft = SoftTargets(chosen.scores, chosen.scores.rows(labels.clip_ids), columns, options.window, options.alpha)
         length = window_samples(options.window, clips.sample_rate) or length
         return window_examples(clips, chosen.rows, labels.matrix, length, soft, options.sampling, mask)
 
@@ -166,8 +170,8 @@ class Material:
             evaluated = self._labels("evaluation", options.eval is None).clip_ids
             rule = f"are also in {self.sources.paths['evaluation']}"
             refuse_shared(same_clips(labels.clip_ids, evaluated), source, rule, HOLD_OUT)
-        matched = cli.find_in_store(labels.clip_ids, self.clips, source, options.strict)
-        rows = self.clips.rows(matched.found)
+        matched, clips = cli.find_in_store(labels.clip_ids, self.clips, source, options.strict)
+        rows = clips.rows(matched.found)
         self._refuse_same_audio(dict(zip(matched.found, rows.tolist(), strict=True)), chosen, source)
         chosen.missing.extend((clip_id, "no audio; held out") for clip_id in matched.absent)
         chosen.aliases.update(matched.aliases)

@@ -144,9 +144,11 @@ def test_a_store_gives_the_rows_of_listed_ids():
     class Store(KeyedByClip):
         HOLDS, path, clip_ids = "audio", Path("c.h5"), ("b", "YKK227gPpRn4", "a")
 
-    store = Store()
-    assert cli.find_in_store(["a", "KK227gPpRn4", "gone"], store, Path("l"), False).absent == ("gone",)
-    assert cli.find_in_store(["x/b.wav"], store, Path("l"), True).found == ("x/b.wav",)
+    matched, view = cli.find_in_store(["a", "KK227gPpRn4", "gone"], Store(), Path("l"), False)
+    assert matched.absent == ("gone",)
+    matched, store = cli.find_in_store(["x/b.wav"], view, Path("l"), True)
+    assert matched.found == ("x/b.wav",)
+    assert "x/b.wav" not in view.aliases
     assert store.rows(["KK227gPpRn4", "b", "x/b.wav", "a", "YKK227gPpRn4"]).tolist() == [1, 0, 0, 2, 1]
     with pytest.raises(ClipMismatch, match="2 clips have no audio: gone, KK227gPpRn5"):
         store.rows(["gone", "a", "KK227gPpRn5"])
