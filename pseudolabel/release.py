@@ -1,4 +1,4 @@
-"""Make a folder of enhanced labels that others can use, check, compare and undo; check, compare and release models.
+"""Release enhanced labels, or a model, as a folder that others can use and check; verify releases, compare lists.
 
     python -m pseudolabel.release                                   # the only WORK/enhanced-* -> WORK/release-*
     python -m pseudolabel.release --enhanced work/enhanced-25p --precision work/review-result/precision.json
@@ -50,7 +50,7 @@ class DocumentOptions(Options):
     title: str | None = option(None, "one line for people")
     version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
     released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
-    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or the source's)", metavar="SPDX")
+    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or as the source asks)", metavar="SPDX")
     source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
     url: str = option("", "where the release will be")
     authors: tuple[str, ...] = option(
@@ -135,14 +135,16 @@ class MakeOptions(VerbOptions):
 class VerifyOptions(VerbOptions):
     """Which release of labels, or of a model, is checked."""
 
-    folder: Path = option(help="the release", positional=True)
+    folder: Path = option(help="the release", positional=True, metavar="RELEASE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffOptions(VerbOptions, ListOptions):
     """Which label lists are compared."""
 
-    lists: tuple[Path, Path] = option(help="releases, folders that enhance wrote, or label lists", positional=True)
+    lists: tuple[Path, Path] = option(
+        help="release, folder that enhance wrote, or label list", positional=True, metavar="LIST"
+    )
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     out: Path | None = option(None, "folder for the differences as tables (default: they are only shown)")
 
@@ -151,7 +153,7 @@ class DiffOptions(VerbOptions, ListOptions):
 class ModelOptions(VerbOptions):
     """Which model is released."""
 
-    run: Path = option(help="run folder that train wrote", positional=True)
+    run: Path = option(help="run folder that train wrote", positional=True, metavar="RUN")
     out: Path | None = option(None, "folder to write (default: release-NAME in the run's WORK)")
     onnx: bool = option(False, "also for other runtimes, compared with PyTorch")
     title: str | None = option(None, "one line for people")
