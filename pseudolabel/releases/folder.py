@@ -29,7 +29,7 @@ from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.writers import packed_file
-from pseudolabel.layout import LABEL_COLUMNS, LEDGER, LEDGER_CSV, MISSING, THRESHOLDS
+from pseudolabel.layout import CLASSES, LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, MISSING, TARGETS, THRESHOLDS
 from pseudolabel.releases.card import DOCUMENTS, card
 from pseudolabel.releases.citation import citation, licence_text, ontology_licence_text
 from pseudolabel.releases.croissant import croissant
@@ -41,14 +41,12 @@ from pseudolabel.releases.targets import write_targets
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
 
-ADDED, ADDED_CSV, ORIGINAL, WEIGHTS = (
-    "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz", "sampling_weights.csv.gz",
-)  # fmt: skip
-CLASSES, PSLA, TARGETS = "classes.csv", "psla.json", "targets.h5"
+ADDED, ADDED_CSV, ORIGINAL = "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz"
+PSLA, WEIGHTS = "psla.json", "sampling_weights.csv.gz"
 SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the exponent follows the second name
 CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
 DATA_FILES = {  # in this order in every document
-    "labels.csv": ("the enhanced list: clip_id, labels joined by `;`", CSV),
+    LABELS: ("the enhanced list: clip_id, labels joined by `;`", CSV),
     "labels.parquet": ("the enhanced list: clip_id, labels as a list of texts", PARQUET),
     "segments.csv": ("the enhanced list as an AudioSet segment list", CSV),
     "fsd50k.csv": ("the enhanced list as FSD50K's ground truth: fname, labels, mids, split", CSV),
@@ -142,10 +140,10 @@ def described_files(folder: Path) -> tuple[DataFile, ...]:
 
 def not_a_release(folder: Path) -> str:
     """Return why a folder is not a release of labels that may be replaced; empty where it is one."""
-    return why_not_replaced(folder, _says_so, {*DATA_FILES, *DOCUMENTS})
+    return why_not_replaced(folder, _is_release, {*DATA_FILES, *DOCUMENTS})
 
 
-def _says_so(record: dict) -> bool:
+def _is_release(record: dict) -> bool:
     earlier = "format" not in record and "verb" not in record and {*REQUIRED} <= {*record}
     return record.get("format") == FORMAT or earlier
 
@@ -153,7 +151,7 @@ def _says_so(record: dict) -> bool:
 def _write_labels(contents: Contents, folder: Path) -> None:
     enhanced = contents.enhanced
     labels = enhanced.labels
-    labels.write(folder / "labels.csv")
+    labels.write(folder / LABELS)
     labels.write(folder / "labels.parquet", "parquet")
     with packed_csv(folder / ORIGINAL) as writer:
         writer.writerow(LABEL_COLUMNS)
