@@ -234,13 +234,13 @@ def average_weights(options: AverageWeightsOptions) -> None:
 def _write_model(options: AverageWeightsOptions, out: Path) -> None:
     device, inputs, runs = cli.choose_device(options.device, options.threads), Inputs(), options.runs
     from pseudolabel.models import save_model
-    from pseudolabel.training.averaging import has_batch_norm
+    from pseudolabel.training.averaging import batch_norms
 
     for path in (options.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
         inputs.read(path)
     tagger, what = averaged_tagger(options, device)
     seen, estimated = trained_clips(runs), []
-    if has_batch_norm(tagger) and options.statistics == "estimate":
+    if batch_norms(tagger) and options.statistics == "estimate":
         estimated = estimate_statistics(options, tagger, seen, device, inputs)
     earlier = read_run(runs[0]) if len(runs) == 1 else {}
     record = {

@@ -152,7 +152,7 @@ class Blocks:
             raise InputError(message, self.folder, "Give all of them the same options and files.")
         if differing and differing != ["settings"] and not restart:
             raise InputError(
-                f"an unfinished run with other {', '.join(differing)} lies here",
+                f"an unfinished run with other {', '.join(differing)} is here",
                 self.folder,
                 "Repeat that run's options to finish it, or give --overwrite to start again.",
             )

@@ -70,7 +70,7 @@ def test_blocks_of_another_making_are_refused_by_name_or_forgotten(
     tmp_path, n_items, block_size, changed_settings, named
 ):
     Blocks(tmp_path / "out.h5", 5, 2, SETTINGS).write(0, fill)
-    with pytest.raises(InputError, match=rf"out\.h5\.parts: an unfinished run with other {named} lies here"):
+    with pytest.raises(InputError, match=rf"out\.h5\.parts: an unfinished run with other {named} is here"):
         Blocks(tmp_path / "out.h5", n_items, block_size, changed_settings)
     assert Blocks(tmp_path / "out.h5", 5, 2, SETTINGS).unfinished() == [1, 2]
     other = Blocks(tmp_path / "out.h5", n_items, block_size, changed_settings, restart=True)

@@ -118,7 +118,7 @@ def test_unfinished_fold_refuses_another_one(work, tmp_path, capsys, monkeypatch
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
         patched.setattr("pseudolabel.models.save_model", lambda *_: 1 / 0)
         train(work, "--fold", "1/3", "--out", tmp_path / "run")
-    assert "other fold lies here" in refused(capsys, train, work, "--fold", "2/3", "--out", tmp_path / "run")
+    assert "other fold is here" in refused(capsys, train, work, "--fold", "2/3", "--out", tmp_path / "run")
 
 
 def alone(tagger, samples: np.ndarray, window_s) -> np.ndarray:
@@ -208,7 +208,7 @@ def test_killed_scoring_with_folds_goes_on_to_the_same_bytes(work, runs, tmp_pat
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
         patched.setattr(Blocks, "write", killed)
         score(work, tmp_path / "killed.h5", "--folds", *runs)
-    assert "other answered_by_sha256, models_per_clip, out_of_fold lies here" in refused(
+    assert "other answered_by_sha256, models_per_clip, out_of_fold is here" in refused(
         capsys, score, work, tmp_path / "killed.h5", "--run", *runs
     )
     assert score(work, tmp_path / "killed.h5", "--folds", *runs) == 0

@@ -527,7 +527,7 @@ def test_an_unfinished_run_with_other_settings_is_refused_by_name(seven, capsys,
     capsys.readouterr()
     assert prepare(seven, "--audio", seven / "audio", *options) == 2
     line = error_line(capsys)
-    assert f"clips.h5.parts: an unfinished run with other {named} lies here. Repeat that run's options" in line
+    assert f"clips.h5.parts: an unfinished run with other {named} is here. Repeat that run's options" in line
     assert prepare(seven, "--audio", seven / "audio", *options, "--overwrite") == 0
     with h5py.File(seven / "clips.h5") as file:
         assert str(file.attrs["codec"]) == ("flac" if "flac" in options else "pcm16")
@@ -540,7 +540,7 @@ def test_an_unfinished_run_on_recordings_that_changed_since_is_refused(seven, ca
     soundfile.write(seven / "audio" / "a.wav", noise(99, 4000), RATE, subtype="PCM_16")
     assert (seven / "audio" / "a.wav").stat().st_size == size
     assert prepare(seven, "--audio", seven / "audio") == 2
-    assert "an unfinished run with other files lies here" in error_line(capsys)
+    assert "an unfinished run with other files is here" in error_line(capsys)
 
 
 def test_real_recordings_become_clips(shared_data, tmp_path):

@@ -147,6 +147,6 @@ def test_blocks_of_an_earlier_version_are_not_mixed_with_new_ones(earlier, capsy
     del settings["full_scale"]
     path.write_text(json.dumps(settings))
     assert prepare(earlier, "--out", earlier / "new.h5") == 2
-    assert "an unfinished run with other full_scale lies here" in capsys.readouterr().err
+    assert "an unfinished run with other full_scale is here" in capsys.readouterr().err
     assert prepare(earlier, "--out", earlier / "new.h5", "--overwrite") == 0
     np.testing.assert_array_equal(ClipStore.open(earlier / "new.h5").read_pcm16(0), EVERY[: RATE + ord("a")])

@@ -142,7 +142,7 @@ def test_blocks_of_another_type_are_not_mixed_in(work, tmp_path, monkeypatch, ca
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
         patched.setattr(verb, "write_scores", lambda *_: 1 / 0)
         score(work, out, "--windows", "clip", "--store", "float16")
-    assert "an unfinished run with other store lies here" in refused(capsys, work, out, "--windows", "clip")
+    assert "an unfinished run with other store is here" in refused(capsys, work, out, "--windows", "clip")
     assert score(work, out, "--windows", "clip", "--overwrite") == 0
     assert ScoreStore.open(out).stored_as("clip") == np.float32
 
@@ -229,8 +229,8 @@ def test_unfinished_run_of_another_model_is_refused(work, tmp_path, monkeypatch,
         patched.setattr(verb, "write_scores", lambda *_: 1 / 0)
         score(work, out, "--windows", "clip")
     command = (work, out, "--windows", "clip", "--run", work / "runs" / "second")
-    assert "an unfinished run with other model, trained_on_sha256 lies here" in refused(capsys, *command)
-    assert "other windows lies here" in refused(capsys, work, out, "--windows", "2s")
+    assert "an unfinished run with other model, trained_on_sha256 is here" in refused(capsys, *command)
+    assert "other windows is here" in refused(capsys, work, out, "--windows", "2s")
     shutil.copytree(work / "runs" / "teacher", tmp_path / "cut")  # the same weights, but longer clips are cut
     config = json.loads((tmp_path / "cut" / "config.json").read_text())
     (tmp_path / "cut" / "config.json").write_text(json.dumps({**config, "max_frames": config["min_frames"] + 9999}))
@@ -396,7 +396,7 @@ def test_clips_that_were_replaced_by_others_of_the_same_names_and_sizes_are_not_
         ClipStore.seal(file)
     os.utime(other / "clips.h5", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     line = refused(capsys, other, tmp_path / "s.h5", *options)
-    assert "an unfinished run with other clip_store lies here" in line
+    assert "an unfinished run with other clip_store is here" in line
 
 
 @pytest.mark.parametrize("named", ["run", "folds", "list", "clips"])

@@ -233,7 +233,7 @@ def unfinished(work, monkeypatch):
 def test_unfinished_run_refuses_other_options_and_names_them(unfinished, capsys, options, named):
     capsys.readouterr()
     line = refused(capsys, unfinished, "--out", unfinished / "run", "--epochs", "2", *options)
-    assert f"an unfinished run with other {named} lies here" in line
+    assert f"an unfinished run with other {named} is here" in line
 
 
 def test_unfinished_run_refuses_changed_labels_behind_an_unchanged_list(work, capsys, monkeypatch):
@@ -248,14 +248,14 @@ def test_unfinished_run_refuses_changed_labels_behind_an_unchanged_list(work, ca
     path = work / "enhanced" / "labels.csv"
     path.write_text(path.read_text().replace("t00,low", "t00,low;high"))
     capsys.readouterr()
-    assert "other inputs.labels lies here" in refused(capsys, work, *command)
+    assert "other inputs.labels is here" in refused(capsys, work, *command)
 
 
 def test_finished_run_is_refused_and_replaced_on_request(work, capsys):
     train(work, "--out", work / "run", "--seed", "1")
     before = (work / "run" / "model.safetensors").read_bytes()
     capsys.readouterr()
-    assert "a finished run lies here. Give --overwrite" in refused(capsys, work, "--out", work / "run", "--seed", "2")
+    assert "a finished run is here. Give --overwrite" in refused(capsys, work, "--out", work / "run", "--seed", "2")
     assert (work / "run" / "model.safetensors").read_bytes() == before
     assert train(work, "--out", work / "run", "--seed", "2", "--overwrite") == 0
     assert (work / "run" / "model.safetensors").read_bytes() != before

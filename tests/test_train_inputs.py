@@ -251,11 +251,11 @@ def test_a_finished_run_says_which_inputs_are_no_longer_what_it_was_made_from(a,
     options = ("--work", a, "--out", a / "run")
     assert train(*options) == 0
     before = contents(a / "run")
-    assert "a finished run lies here. Give --overwrite to replace it" in refused(capsys, *options)
+    assert "a finished run is here. Give --overwrite to replace it" in refused(capsys, *options)
     with open(a / "labels.csv", "a") as file:
         file.write("\n")
     line = refused(capsys, *options)
-    assert f"a finished run lies here, made from what {a / 'labels.csv'} held before" in line
+    assert f"a finished run is here, made from what {a / 'labels.csv'} held before" in line
     assert contents(a / "run") == before
 
 

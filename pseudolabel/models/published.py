@@ -138,9 +138,9 @@ def _classes(vocabulary: str | Path | None, n_classes: int, source: object) -> V
 def _check_front_end(tagger: Tagger, weights: dict[str, Tensor], source: object) -> None:
     """Take the front end's own tensors out of `weights`; refuse a file with another front end."""
     for name, part in {"front_end.0.spectrogram.window": "window", "front_end.0.mel_scale.fb": "mel"}.items():
-        theirs, expected = weights.pop(name, None), getattr(tagger.front_end, part, None)
-        if theirs is None:
+        if name not in weights:
             continue
+        theirs, expected = weights.pop(name), getattr(tagger.front_end, part)
         if theirs.shape != expected.shape or not torch.allclose(theirs.float(), expected, atol=1e-4):
             raise InputError(f"its front end differs from the published one: {name}", source)
 

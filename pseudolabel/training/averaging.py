@@ -62,12 +62,8 @@ def checkpoint_states(
     return config, epochs, lambda: (read_checkpoint(files[epoch])["tagger"] for epoch in epochs)
 
 
-def has_batch_norm(tagger: nn.Module) -> bool:
-    """Return whether a model has statistics to estimate."""
-    return bool(_batch_norms(tagger))
-
-
-def _batch_norms(tagger: nn.Module) -> list[nn.Module]:
+def batch_norms(tagger: nn.Module) -> list[nn.Module]:
+    """Return the layers of a model that have statistics to estimate."""
     kind = nn.modules.batchnorm._BatchNorm
     return [layer for layer in tagger.modules() if isinstance(layer, kind) and layer.track_running_stats]
 
@@ -111,7 +107,7 @@ def estimate_batch_norm(
     Args:
         batches: waveforms (B, T) float32, and how many samples are each piece's own (B,).
     """
-    device, layers = torch.device(device), _batch_norms(tagger)
+    device, layers = torch.device(device), batch_norms(tagger)
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

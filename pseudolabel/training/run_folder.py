@@ -70,7 +70,7 @@ def refuse_finished(folder: Path) -> None:
     made_from = f", made from what {first_few(changed)} held before" if changed else ""
     clear_lock(lock_path(folder))
     remedy = "Give --overwrite to replace it, or another --out."
-    raise OutputExists(f"a finished run lies here{made_from}", folder, remedy)
+    raise OutputExists(f"a finished run is here{made_from}", folder, remedy)
 
 
 def not_begun(folder: Path) -> str:
@@ -210,7 +210,7 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
             continue
         changed = differing(state["settings"], json.loads(json.dumps(settings)))
         if changed:
-            message = f"an unfinished run with other {', '.join(sorted(changed))} lies here"
+            message = f"an unfinished run with other {', '.join(sorted(changed))} is here"
             remedy = "Finish it with its own options and files, start over with --overwrite, or give another --out."
             raise InputError(message, folder.parent, remedy)
         return state

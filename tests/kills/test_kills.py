@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-COMPLETE = ("output exists", "a finished run lies here")
+COMPLETE = ("output exists", "a finished run is here")
 TERMINATED, INTERRUPTED, REFUSED = -signal.SIGTERM, 130, 2
 
 

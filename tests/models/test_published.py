@@ -451,7 +451,7 @@ def test_other_weights_are_named_not_guessed(three, psla, tmp_path):
     with pytest.raises(InputError, match="answers 3 classes, but the vocabulary 'audioset' has 527"):
         load_published(psla[0], vocabulary="audioset")
     with pytest.raises(
-        InputError, match=r"answers 3 classes, which no list.* \(audioset 527, fsd50k 200\).*Give --voc"
+        InputError, match=r"answers 3 classes, unlike the lists.* \(audioset 527, fsd50k 200\).*Give --voc"
     ):
         load_published(psla[0])
     with pytest.raises(InputError, match="expected 00"):

@@ -196,7 +196,7 @@ def test_damaged_last_checkpoint_costs_one_epoch_and_changes_nothing(clips, tmp_
 
 def test_unfinished_run_with_other_options_is_refused(clips, tmp_path):
     new_trainer(clips, tmp_path, epochs=1).run()
-    with pytest.raises(InputError, match=r"other augment\.mixup_rate, batch_size, epochs lies here"):
+    with pytest.raises(InputError, match=r"other augment\.mixup_rate, batch_size, epochs is here"):
         new_trainer(clips, tmp_path, epochs=2, batch_size=3, augment=AugmentOptions(0.5)).run()
 
 

@@ -77,7 +77,7 @@ def test_pickled_code_is_not_run(tmp_path):
 def test_checkpoint_of_other_settings_is_refused_by_the_names_of_what_changed(tmp_path):
     save(tmp_path, 1)
     changed = {**SETTINGS, "seed": 2, "config": {"name": "mobilenetv2", "front_end": {"hop": 320}}, "alpha": 0.5}
-    with pytest.raises(InputError, match=r"other alpha, config\.front_end\.hop, seed lies here.*--overwrite"):
+    with pytest.raises(InputError, match=r"other alpha, config\.front_end\.hop, seed is here.*--overwrite"):
         load_checkpoint(tmp_path, changed)
 
 
