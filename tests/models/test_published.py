@@ -370,7 +370,7 @@ def test_ast_that_the_transformers_library_wrote_answers_as_it_does(three, tmp_p
 def test_tensors_under_the_names_of_two_versions_are_refused(three, ast, tmp_path):
     both = transformers_named(ast[1], 4) | transformers_named(ast[1], 5)
     torch.save(both, tmp_path / "ast.pt")
-    with pytest.raises(InputError, match="there twice, under the names of two versions"):
+    with pytest.raises(InputError, match="listed twice, under the names of two versions"):
         load_published(tmp_path / "ast.pt", vocabulary=three)
 
 
