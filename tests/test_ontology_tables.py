@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ TABLES = ("audioset.csv", "fsd50k.csv", "esc50.csv")
 def main(argv: list[str]) -> int:
     spec = importlib.util.spec_from_file_location("ontology_tables", RECIPE)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module.main(argv)
 
