@@ -110,6 +110,7 @@ def test_a_cell_of_the_table_is_what_a_slow_loop_finds(work):
 
     spec = spec_from_file_location("desed_teacher", RECIPE.with_suffix(".py"))
     recipe = module_from_spec(spec)
+    sys.modules[spec.name] = recipe  # dataclasses look their module up
     spec.loader.exec_module(recipe)
     store = ScoreStore.open(work / "scores-max.h5")
     truth = LabelTable.read(work / "truth.csv", Vocabulary.load(work / "vocabulary.csv"))
