@@ -94,8 +94,15 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
             raise InputError(rule, self.work, "Give --validation LIST.")
 
     def front_end_at(self, sample_rate: int) -> tuple[dict[str, object], str]:
-        """Return what --front-end asks for, in seconds at a sample rate, and a line on what was given in samples."""
+        """Return what --front-end asks for, in seconds at a sample rate, and a line on what was given in samples.
+
+        Raises:
+            InputError: it asks for another sample rate than that of the clips.
+        """
         given, line = lengths_in_seconds(dict(self.front_end), sample_rate)
+        if given.get("sample_rate", sample_rate) != sample_rate:
+            message = f"the clips have {sample_rate} Hz, not {given['sample_rate']}"
+            raise InputError(message, "--front-end sample_rate", "Prepare the clips with that --sample-rate.")
         return {"sample_rate": sample_rate, **given}, line
 
     def recorded(self) -> dict[str, object]:

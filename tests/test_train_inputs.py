@@ -384,3 +384,13 @@ def test_a_run_killed_between_its_last_files_is_finished_by_the_same_command(a, 
     assert not (a / "run" / "run.json").exists()
     assert train(*options) == 0
     assert set(record_of(a / "run")["files"]) == RUN_FILES
+
+
+def test_a_front_end_at_another_rate_than_the_clips_is_refused(a, tmp_path, capsys):
+    command = ["--work", str(a), *QUICK, "sample_rate=32000", "--out", str(tmp_path / "run")]
+    for dry in ((), ("--dry-run",)):
+        assert main([*command, *dry]) == 2
+        said = "--front-end sample_rate: the clips have 16000 Hz, not 32000. Prepare the clips with that --sample-rate."
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+    assert main([*command[:-3], "sample_rate=16000", *command[-2:]]) == 0

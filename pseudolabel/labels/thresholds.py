@@ -30,6 +30,14 @@ class ThresholdRule:
     percent: float | None = None
     constant: float | None = None
 
+    @property
+    def words(self) -> str:
+        """What it is, in words, for a reader of a data card."""
+        scores = "of the scores of the clips that carry the class"
+        if self.constant is not None:
+            return f"the constant {self.text}"
+        return f"the {self.text if self.percent is None else f'{_ordinal(self.percent)} percentile'} {scores}"
+
     def of(self, values: np.ndarray) -> float:
         """Return the statistic of float64 `values`; it does not depend on their order."""
         if self.constant is not None:
@@ -37,6 +45,12 @@ class ThresholdRule:
         if self.percent is not None:
             return float(np.percentile(values, self.percent))
         return float(np.median(values)) if self.text == "median" else math.fsum(values.tolist()) / len(values)
+
+
+def _ordinal(number: float) -> str:
+    """Return `25th`, `1st`, `2.5th`."""
+    last = number % 10 if number % 100 not in (11, 12, 13) else 0
+    return f"{number:.12g}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
 
 
 def parse_rule(text: str) -> ThresholdRule:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import yaml
 
 from pseudolabel.formatting import percent, plural
+from pseudolabel.labels.thresholds import parse_rule
 from pseudolabel.releases.facts import Facts
 
 WIDTH = 88  # of plain text files
@@ -56,16 +57,9 @@ def evidence_text(facts: Facts) -> str:
 
 def threshold_text(facts: Facts) -> str:
     """Return where a class's threshold comes from, in words."""
-    rule, name = facts.rule, str(facts.rule.threshold)
-    scores = "of the scores of the clips that carry the class"
-    if rule.threshold_file:
-        text = f"the one in the file {rule.threshold_file}"
-    elif name in ("mean", "median"):
-        text = f"the {name} {scores}"
-    elif match := re.fullmatch(r"([\d.]+)p", name):
-        text = f"the {_ordinal(match[1])} percentile {scores}"
-    else:
-        text = f"the constant {name}"
+    rule = facts.rule
+    from_file = f"the one in the file {rule.threshold_file}"
+    text = from_file if rule.threshold_file else parse_rule(str(rule.threshold)).words
     if rule.floor:
         text += f", but at least {rule.floor:g}"
     if rule.min_positives is not None and rule.min_positives > 1:
@@ -148,11 +142,6 @@ def interval_text(row: Mapping) -> str:
     if row["precision"] is None or not row["judged"]:
         return "-"
     return f"{row['precision']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def _ordinal(number: str) -> str:
-    teen = number[-2:] in ("11", "12", "13") or not number.isdigit()
-    return number + ("th" if teen else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th"))
 
 
 def share(part: float, whole: float, signed: bool = False) -> str:
