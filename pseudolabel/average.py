@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pseudolabel import cli, dry_run
+from pseudolabel import cli, dry_run, layout
 from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.layout import CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
@@ -117,7 +116,7 @@ def check_weights(weights: Sequence[float], n: int) -> None:
 
 def ensemble_store(options: AverageScoresOptions) -> Path:
     """Return the store to write."""
-    return options.out or cli.home(options, *options.stores) / "ensemble.h5"
+    return options.out or cli.home(options, *options.stores) / layout.ENSEMBLE
 
 
 def average_stores(options: AverageScoresOptions) -> None:
@@ -167,7 +166,7 @@ def averaged_tagger(options: AverageWeightsOptions, device):
         tagger.load_state_dict(mean_state(states(), weights))
         what = f"{len(epochs)} checkpoints of {first.name} (epochs {epochs[0]} to {epochs[-1]})"
         return tagger.to(device).eval(), what
-    configs = [read_config(run / "config.json") for run in options.runs]
+    configs = [read_config(run / layout.CONFIG) for run in options.runs]
     for run, config in zip(options.runs, configs, strict=True):
         other = [key for key in {**configs[0], **config} if config.get(key) != configs[0].get(key)]
         if other:
@@ -180,7 +179,7 @@ def averaged_tagger(options: AverageWeightsOptions, device):
 
 def trained_clips(runs: Sequence[Path]) -> list[str] | None:
     """Return the clips that any of the runs was trained on; None where a run does not say."""
-    paths = [run / SEEN_CLIPS for run in runs]
+    paths = [run / layout.SEEN_CLIPS for run in runs]
     if not all(path.is_file() for path in paths):
         return None
     return list(dict.fromkeys(clip_id for path in paths for clip_id in read_seen(path)))
@@ -193,18 +192,18 @@ def estimate_statistics(
     from pseudolabel.training.averaging import estimate_batch_norm, read_pieces, statistics_pieces
 
     if options.list is None and trained_on is None:
-        message = f"no {SEEN_CLIPS}: on which clips shall statistics be estimated?"
+        message = f"no {layout.SEEN_CLIPS}: on which clips shall statistics be estimated?"
         raise InputError(message, "--list", "Give a label list, or --statistics mean.")
     named = (*options.runs, options.list)
     listed = cli.read_clip_ids(options.list, cli.vocabulary_source(options, *named)) if options.list else trained_on
-    path = options.clips or cli.base(options, *named) / "clips.h5"
+    path = options.clips or cli.base(options, *named) / layout.CLIPS
     if not path.is_file():
         raise InputError("no such file", path, "Give the --clips to estimate statistics on, or --statistics mean.")
     clips = ClipStore.open(inputs.read(path))
     if clips.sample_rate != tagger.sample_rate:
         message = f"the model expects {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"
         raise InputError(message, clips.path, "Give the --clips that it was trained on.")
-    matched, clips = cli.find_in_store(listed, clips, options.list or Path(SEEN_CLIPS), options.strict)
+    matched, clips = cli.find_in_store(listed, clips, options.list or Path(layout.SEEN_CLIPS), options.strict)
     rows = clips.rows(matched.found)
     window_s = tagger.config["window_s"]
     length = round(window_s * tagger.sample_rate) if window_s else int(clips.n_samples[rows].max())
@@ -236,7 +235,7 @@ def _write_model(options: AverageWeightsOptions, out: Path) -> None:
     from pseudolabel.models import save_model
     from pseudolabel.training.averaging import batch_norms
 
-    for path in (options.list, *(run / name for run in runs for name in ("model.safetensors", SEEN_CLIPS))):
+    for path in (options.list, *(run / name for run in runs for name in (layout.WEIGHTS, layout.SEEN_CLIPS))):
         inputs.read(path)
     tagger, what = averaged_tagger(options, device)
     seen, estimated = trained_clips(runs), []
@@ -252,9 +251,9 @@ def _write_model(options: AverageWeightsOptions, out: Path) -> None:
     }
     with whole_folder(out, options.overwrite, "average") as folder:
         save_model(folder, tagger)
-        digest = sha256(folder / "model.safetensors")
+        digest = sha256(folder / layout.WEIGHTS)
         if seen is not None:  # clips of --list were seen too
-            write_csv(folder / SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
+            write_csv(folder / layout.SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
         run = run_record("average", asdict(options), inputs, earlier.get("seed"))  # runs of one row differ in it
         write_run_record(folder, {**record, "sha256": digest, **run})
     print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
@@ -276,15 +275,15 @@ def plan_stores(options: AverageScoresOptions) -> str:
 def plan_weights(options: AverageWeightsOptions) -> str:
     """Return what a dry run says of the run folder, after checking what can be known."""
     out, runs = output_folder(options), options.runs
-    dry_run.refuse_absent(*(run / name for run in runs for name in (WEIGHTS, CONFIG)), options.list)
+    dry_run.refuse_absent(*(run / name for run in runs for name in (layout.WEIGHTS, layout.CONFIG)), options.list)
     if len(runs) == 1:
         refuse_epochs(runs[0], options.epochs)
-    clips = options.clips or cli.base(options, *runs, options.list) / "clips.h5"
+    clips = options.clips or cli.base(options, *runs, options.list) / layout.CLIPS
     if options.clips or (options.statistics == "estimate" and options.list):
         dry_run.refuse_absent(clips)
     check_device(options.device, options.threads)
     dry_run.refuse_folder(out, options.overwrite, "average")
-    dry_run.promise(out, WEIGHTS, CONFIG, "run.json", SEEN_CLIPS)
+    dry_run.promise(out, layout.WEIGHTS, layout.CONFIG, layout.RUN, layout.SEEN_CLIPS)
     return (
         f"would write {out}: mean weights of {f'checkpoints of {runs[0]}' if len(runs) == 1 else f'{len(runs)} runs'}"
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel import dry_run
+from pseudolabel import dry_run, layout
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import default_output, needed_file, read_labels, vocabulary_source
@@ -145,7 +145,7 @@ def _measure(options: BalanceOptions, out: Path) -> str:
             lines.append("\n" + write_split(folder, labels, options.validation_clips, options.seed))
         record = {**run_record("balance", asdict(options), inputs, options.seed), "labels_left_out": labels.left_out}
         write_run_record(folder, record)
-    written = ", ".join(["statistics.csv", "classes.csv", "betas.csv", "balance.png", *files])
+    written = ", ".join(["statistics.csv", layout.CLASSES, "betas.csv", "balance.png", *files])
     return "\n".join(lines) + f"\n\nwrote {out}: {written}"
 
 
@@ -278,7 +278,7 @@ def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[fl
         suffix = "" if name == GIVEN else f"_{name}"
         header += [f"clips{suffix}", f"prior{suffix}"]
         columns += [counts[name].tolist(), shares[name].tolist()]
-    write_csv(folder / "classes.csv", header, zip(*columns, strict=True))
+    write_csv(folder / layout.CLASSES, header, zip(*columns, strict=True))
     text = text_report(figures, tables)
     write_text(folder / "balance.txt", text + "\n")
     (folder / "balance.png").write_bytes(balance_figure(shares, tables).png)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pseudolabel import layout
 from pseudolabel.command import EXIT_BAD_INPUT
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
@@ -38,7 +39,7 @@ VERBS = {
     "bench": "what this machine can do, stage by stage",
 }
 _note_once = functools.cache(note)
-LABEL_LISTS = ("labels.csv", "validation.csv", "eval.csv")  # in a work folder: training, held-out, evaluation clips
+LABEL_LISTS = (layout.LABELS, layout.VALIDATION, layout.EVALUATION)  # of a work folder
 
 
 def import_torch():
@@ -161,7 +162,7 @@ def vocabulary_source(options: VerbOptions, *named: str | Path | None) -> str | 
 
     Where --work names a folder, its vocabulary.csv is taken for what has none beside it.
     """
-    found, own = options.vocabulary or beside(options, "vocabulary.csv", *named), options.work / "vocabulary.csv"
+    found, own = options.vocabulary or beside(options, layout.VOCABULARY, *named), options.work / layout.VOCABULARY
     if not found and own.exists():
         place = next(path for path in named if path is not None)
         _note_once(f"no vocabulary.csv beside {place}: audioset is taken (--vocabulary names another, as {own})")

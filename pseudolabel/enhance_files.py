@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy import sparse
 
+from pseudolabel import layout
 from pseudolabel.artefacts import whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
@@ -31,7 +32,7 @@ SAMPLE_ROWS = 1 << 15  # of the ledger, from which its size is estimated
 
 def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
     """Write all that `enhance` found, but not run.json, into a folder that is there."""
-    enhancement.labels.write(folder / "labels.csv")
+    enhancement.labels.write(folder / layout.LABELS)
     write_ledger(enhancement.ledger, folder)
     _write_tables(enhancement.summary, enhancement.missing, enhancement.outside, folder)
     if enhancement.unsure is not None:
@@ -64,7 +65,7 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
 def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Iterator[Block]:
     """Write labels and ledger of each block, then yield it."""
     with (
-        whole_file(folder / "labels.csv") as temporary,
+        whole_file(folder / layout.LABELS) as temporary,
         open(temporary, "wb") as lines,
         written_ledger(folder, n_added) as write,
     ):
@@ -115,10 +116,10 @@ def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: It
         rows.append(
             (row["class_id"], row["name"], threshold, row["scored_positives"], reasons.get(row["class_id"], ""))
         )
-    write_csv(folder / "thresholds.csv", ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
-    write_csv(folder / "missing.csv", ("clip_id", "reason"), missing)
-    write_csv(folder / "outside.csv", Outside._fields, (row.texts() for row in outside))
-    write_json(folder / "summary.json", summary)
+    write_csv(folder / layout.THRESHOLDS, ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
+    write_csv(folder / layout.MISSING, ("clip_id", "reason"), missing)
+    write_csv(folder / layout.OUTSIDE, Outside._fields, (row.texts() for row in outside))
+    write_json(folder / layout.SUMMARY, summary)
 
 
 def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = False) -> str:

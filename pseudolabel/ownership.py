@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from pseudolabel import layout
 from pseudolabel.errors import InputError, OutputExists, first_few
 from pseudolabel.temporaries import clear_leftovers, clear_lock, lock_path
 
-RUN = "run.json"
 JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in folders
 
 
@@ -32,7 +32,7 @@ def output_exists(path: Path) -> OutputExists:
 
 def read_run(folder: Path) -> dict:
     """Return what the run.json of a folder says; nothing where it has none that can be read."""
-    return readable_object(folder / RUN)
+    return readable_object(folder / layout.RUN)
 
 
 def readable_object(path: Path) -> dict:
@@ -66,11 +66,11 @@ def not_ours(folder: Path, makers: Iterable[str]) -> str:
     if not there:
         return ""
     if not {record.get("verb"), record.get("format")} & set(makers):
-        return f"not a folder that {made} wrote (its {RUN} does not say so)"
+        return f"not a folder that {made} wrote (its {layout.RUN} does not say so)"
     listed = _summed(folder) or record.get("files")
     if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
         return ""  # written before files were listed
-    others = [name for name in there if name not in {*listed, RUN} and Path(name).name not in JUNK]
+    others = [name for name in there if name not in {*listed, layout.RUN} and Path(name).name not in JUNK]
     return f"holds {first_few(others)}, which {made} did not write" if others else ""
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pseudolabel.artefacts import write_json
-from pseudolabel.ownership import RUN, files_in
+from pseudolabel.layout import RUN
+from pseudolabel.ownership import files_in
 
 LARGE_BYTES = 1 << 30  # the checksum of a file beyond it shows progress
 Input = TypeVar("Input", str, Path, None)

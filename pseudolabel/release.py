@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pseudolabel import cli, dry_run
+from pseudolabel import cli, dry_run, layout
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
@@ -297,7 +297,7 @@ def _side(options: DiffOptions, name: str, path: Path, vocabulary, inputs: Input
 def _vocabulary_of(options: DiffOptions) -> str | Path:
     """Return --vocabulary, else that of a release, else the one beside the lists, else AudioSet's."""
     beside = [cli.home(options, path) / VOCABULARY for path in options.lists]
-    paths = (*(path / "classes.csv" for path in options.lists), *beside)
+    paths = (*(path / layout.CLASSES for path in options.lists), *beside)
     return options.vocabulary or next((path for path in paths if path.is_file()), "audioset")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pseudolabel
+from pseudolabel import layout
 from pseudolabel.cli import VERBS
 
 PACKAGE = Path(pseudolabel.__file__).parent
@@ -216,3 +217,21 @@ def test_one_function_removes_folders_and_benchmarks_alone_have_their_own():
         if re.search(r"\brmtree\b|\brmdir\b", path.read_text("utf-8"))
     }
     assert {module for module in users if not module.startswith("benchmarks.")} == {"temporaries", "blocks"}
+
+
+def test_a_file_that_several_modules_use_is_named_in_layout_alone():
+    names = {
+        value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str) and "." in value
+    }
+    repeated = []
+    for module, path in modules_of(PACKAGE).items():
+        if module == "layout" or module.startswith("benchmarks"):  # whose scratch files nobody else opens
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+        repeated += [
+            f"{module}:{node.lineno}: {node.value!r}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and node.value in names and id(node) not in parts
+        ]
+    assert repeated == []

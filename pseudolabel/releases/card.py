@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pseudolabel import layout
 from pseudolabel.formatting import plural
 from pseudolabel.models.lengths import lengths_in_words
 from pseudolabel.releases import citation, texts
@@ -25,7 +26,7 @@ DOCUMENTS = {
     "CITATION.cff": "how to cite (Citation File Format 1.2.0)",
     "LICENSE": "the licence of the labels",
     "LICENSE-ontology": "the licence of the class ids, names and relations of AudioSet",
-    "run.json": "everything that this card says, and the checksums of what the labels were made from",
+    layout.RUN: "everything that this card says, and the checksums of what the labels were made from",
     "SHA256SUMS": "checksums of all files but itself",
 }
 FORMS = {

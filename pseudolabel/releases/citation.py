@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
+from pseudolabel import layout
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.formatting import plural
 from pseudolabel.releases.facts import Facts
@@ -158,7 +159,7 @@ def references(facts: Facts) -> list[dict]:
     """Return the works that a release rests on: its source, the ontology, the rule, and what its further files need."""
     names = [facts.source] if facts.source in SOURCES else []
     names += ["AudioSet", "PSLA"]  # the relations between classes are AudioSet's, the error types PSLA's
-    if facts.rule.evidence not in (None, "clip") or facts.file("targets.h5"):
+    if facts.rule.evidence not in (None, "clip") or facts.file(layout.TARGETS):
         names.append("PSL")
     if facts.file("sampling_weights.csv.gz"):
         names.append("balancing")

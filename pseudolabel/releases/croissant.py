@@ -10,6 +10,7 @@ import json
 from importlib.resources import files
 from typing import NamedTuple
 
+from pseudolabel import layout
 from pseudolabel.releases.citation import (
     KEYWORDS,
     abstract,
@@ -80,7 +81,7 @@ TABLES = (
     ),
     Table(
         "thresholds",
-        "thresholds.csv",
+        layout.THRESHOLDS,
         "The threshold of each class.",
         ("class_id",),
         (
@@ -93,7 +94,7 @@ TABLES = (
     ),
     Table(
         "classes",
-        "classes.csv",
+        layout.CLASSES,
         "The classes, in the order of every matrix, and how many labels each has.",
         ("class_id",),
         (

@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
+from pseudolabel import layout
 from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.options import check_types, type_hints
 from pseudolabel.records import sha256
@@ -271,7 +272,7 @@ class Facts(Typed):
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **said}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any], place: object = "run.json") -> Facts:
+    def from_json(cls, record: Mapping[str, Any], place: object = layout.RUN) -> Facts:
         """Return the facts that run.json says.
 
         Raises:

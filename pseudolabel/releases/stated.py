@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pseudolabel import __version__
+from pseudolabel import __version__, layout
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import ERROR_NAMES
 from pseudolabel.layout import MISSING, THRESHOLDS
@@ -172,7 +172,7 @@ def verify_documents(
     stated, same = {row.name: row for row in described}, True
     if stated and set(stated) != set(texts):
         names = first_few(sorted(set(stated) ^ set(texts)))
-        raise InputError(f"documents are not those of a release: {names}", folder / "run.json", GET_AGAIN)
+        raise InputError(f"documents are not those of a release: {names}", folder / layout.RUN, GET_AGAIN)
     for name, text in texts.items():
         path, expected = folder / name, text.encode("utf-8")
         alike = path.stat().st_size == len(expected) and path.read_bytes() == expected
