@@ -253,7 +253,9 @@ def _write_model(options: AverageWeightsOptions, out: Path) -> None:
         save_model(folder, tagger)
         digest = sha256(folder / layout.WEIGHTS)
         if seen is not None:  # clips of --list were seen too
-            write_csv(folder / layout.SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])])
+            write_csv(
+                folder / layout.SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])]
+            )
         run = run_record("average", asdict(options), inputs, earlier.get("seed"))  # runs of one row differ in it
         write_run_record(folder, {**record, "sha256": digest, **run})
     print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
