@@ -69,7 +69,10 @@ def options_of(verb: str) -> frozenset[str]:
 @cache
 def known_anywhere() -> frozenset[str]:
     """Return the options of all verbs, and of the Python files beside the recipes."""
-    own = {option for path in RECIPES.glob("*.py") for option in re.findall(r'"(--[a-z-]+)"', path.read_text())}
+    texts = [path.read_text() for path in RECIPES.glob("*.py")]
+    own = {option for text in texts for option in re.findall(r'"(--[a-z-]+)"', text)}
+    fields = {field for text in texts for field in re.findall(r"^    (\w+): .* = option\(", text, re.MULTILINE)}
+    own |= {f"--{field.replace('_', '-')}" for field in fields}
     return frozenset(own | {"--plan"}).union(*(options_of(verb) for verb in VERBS))  # --plan: of recipes themselves
 
 

@@ -44,7 +44,11 @@ class ThresholdRule:
             return self.constant
         if self.percent is not None:
             return float(np.percentile(values, self.percent))
-        return float(np.median(values)) if self.text == "median" else math.fsum(values.tolist()) / len(values)
+        return float({"mean": _mean, "median": np.median}[self.text](values))
+
+
+def _mean(values: np.ndarray) -> float:
+    return math.fsum(values.tolist()) / len(values)
 
 
 def _ordinal(number: float) -> str:

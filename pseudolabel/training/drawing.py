@@ -16,6 +16,7 @@ from scipy import sparse
 from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import (
     DEFAULT_BETA,
+    MAX_RULE,
     REPEAT,
     ROUND_ROBIN,
     SHUFFLE,
@@ -74,8 +75,11 @@ def epochs_of(sampling: SamplingOptions, labels: sparse.csr_array, clip: np.ndar
         return Epochs(len(repeated), lambda rng: rng.permutation(repeated))
     if rule == ROUND_ROBIN:
         return Epochs(len(clip), _round_robin(labels, clip))
-    weights = balanced_weights(labels) if rule == SUM_RULE else max_rule_weights(labels, beta, "--beta")
-    return weighted(weights[clip])
+    if rule == SUM_RULE:
+        return weighted(balanced_weights(labels)[clip])
+    if rule == MAX_RULE:
+        return weighted(max_rule_weights(labels, beta, "--beta")[clip])
+    raise InputError("no epochs are drawn by this rule", f"--sampling {rule}")
 
 
 def weighted(weights: np.ndarray) -> Epochs:
