@@ -17,8 +17,15 @@ from scipy import sparse
 from pseudolabel.errors import InputError
 
 SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN = "shuffle", "sum-rule", "max-rule", "repeat", "round-robin"
-SAMPLINGS = (SHUFFLE, SUM_RULE, MAX_RULE, REPEAT, ROUND_ROBIN)  # how an epoch can be drawn (training/drawing.py)
-DEFAULT_BETA = 0.5  # exponent of MAX_RULE and REPEAT
+SAMPLINGS = {  # how an epoch can be drawn (training/drawing.py), and what --help says of it
+    SHUFFLE: "every clip once",
+    SUM_RULE: "PSLA's balanced sampling",
+    MAX_RULE: "Moore et al.'s, by drawing",
+    REPEAT: "Moore et al.'s, by repeating clips",
+    ROUND_ROBIN: "class after class",
+}
+WITH_BETA = (MAX_RULE, REPEAT)
+DEFAULT_BETA = 0.5  # exponent of these
 MOORE_BETAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # Moore et al., Table 2
 LARGEST_FACTOR = 1e9  # an epoch that repeats a clip more often is a slip of beta
 

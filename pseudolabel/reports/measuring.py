@@ -12,7 +12,7 @@ import numpy as np
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.balancing import DEFAULT_BETA, MAX_RULE, REPEAT, SHUFFLE
+from pseudolabel.labels.balancing import DEFAULT_BETA, SHUFFLE, WITH_BETA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.layout import RUN, SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
@@ -73,7 +73,7 @@ def beta_of(record: Mapping, source: Path | str = "") -> float | None:
     sampling, beta = options.get("sampling"), options.get("beta")
     if sampling == SHUFFLE:
         return 0.0
-    if sampling not in (REPEAT, MAX_RULE):
+    if sampling not in WITH_BETA:
         return None
     beta = DEFAULT_BETA if beta is None else beta
     if not isinstance(beta, int | float) or not 0 <= beta < math.inf:

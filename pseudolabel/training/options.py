@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.balancing import DEFAULT_BETA, MAX_RULE, REPEAT, SAMPLINGS, SHUFFLE
+from pseudolabel.labels.balancing import DEFAULT_BETA, SAMPLINGS, SHUFFLE, WITH_BETA
 from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, SHARE, WHOLE, Options, nested, option
 
@@ -19,8 +19,6 @@ MEAN_OF_LAST = f"metric_mean_of_last_{LAST}"  # its name in run.json; the metric
 OPTIMIZERS = ("adam", "adamw")
 STEPS, RUNNING = "steps", "running"  # headings of --help
 AUGMENTATION, VALIDATION = "augmentation, in batches on the device", "validation, and which weights are kept"
-SAMPLING_HELP = """sum-rule: PSLA's balanced sampling; max-rule, repeat: Moore et al.'s, by drawing or by repeating;
-round-robin: class after class"""
 SMOOTH_HELP = "average the metric over N evaluations and take the weights at their centre (Moore et al.: 7)"
 EMA_HELP = "evaluate and keep the weights' exponential moving average; 0: none"
 PRECISION_HELP = """auto: bf16 on a GPU; config.json keeps float32, so that validation, scoring and evaluation
@@ -35,13 +33,18 @@ WORDS = f"{{auto,{','.join(PRECISIONS)}}}"
 class SamplingOptions(Options):
     """Which pieces of clips an epoch has."""
 
-    rule: str = option(SHUFFLE, SAMPLING_HELP, choices=SAMPLINGS, flag="--sampling")
-    beta: float | None = option(None, f"exponent of max-rule and repeat (default: {DEFAULT_BETA})", NON_NEGATIVE)
+    rule: str = option(
+        SHUFFLE,
+        "; ".join(f"{rule}: {meaning}" for rule, meaning in SAMPLINGS.items()),
+        choices=SAMPLINGS,
+        flag="--sampling",
+    )
+    beta: float | None = option(None, f"of {' and '.join(WITH_BETA)} (default: {DEFAULT_BETA})", NON_NEGATIVE)
     crop: str = option("random", "part of longer clips, or their start (PSLA)", choices=("random", "start"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta is not None and self.rule not in (MAX_RULE, REPEAT):
+        if self.beta is not None and self.rule not in WITH_BETA:
             raise InputError(f"has no meaning for the sampling {self.rule!r}", "--beta", "Give --sampling max-rule.")
 
 
