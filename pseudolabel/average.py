@@ -1,14 +1,14 @@
-"""Make one of several: one model of the weights of checkpoints or runs, one score store of the scores of several.
+"""Average models or scores: the weights of checkpoints or runs into one model, several score stores into one.
 
     python -m pseudolabel.average weights work/runs/teacher --epochs 16-30   # train with --keep-checkpoints all
     python -m pseudolabel.average weights work/runs/a work/runs/b --out work/runs/ab
     python -m pseudolabel.average scores a.h5 b.h5 --weights 1 2 --out ab.h5
 
-Weights are averaged in float64, and the statistics of batch-norm layers are estimated again on the training clips: the
-means of statistics are not the statistics of the mean. Runs must have started from the same weights; of models that
-did not, average the scores. Scores are matched by clip id and class id, whatever their order; their mean is one of
-probabilities, in float64, stored as `score` does, or as float32 where one store has it so. A clip or class that one
-store lacks is an error; --common leaves it out and lists it in NAME.missing.csv.
+Weights are averaged in float64, and batch-norm statistics are estimated again on the training clips, because the mean
+of the statistics is not the statistics of the mean. Average the weights only of runs that started from the same
+weights; for others, average the scores. Scores are matched by clip id and class id, in any order. Their mean is a mean
+of probabilities, computed in float64 and stored as `score` stores it, or as float32 if one of the stores is float32. A
+clip or class missing from one store is an error; --common leaves it out and lists it in NAME.missing.csv.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from pseudolabel.training.run_folder import checkpoint_files, chosen_epochs
 
 
 def parse_epochs(text: str) -> tuple[int, int]:
-    """Return the first and the last epoch of `16-30`, or of `16` alone.
+    """Return the first and last epoch of `16-30`, or of `16` alone.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the text has another form.
     """
     first, dash, last = text.partition("-")
     if not all(part.isascii() and part.isdigit() for part in (first, last if dash else first)):
@@ -54,7 +54,7 @@ NORM = "batch-norm statistics of the averaged weights"
 
 @dataclass(frozen=True, kw_only=True)
 class AverageWeightsOptions(VerbOptions, DeviceOptions):
-    """Which weights are averaged, and on which clips the statistics of batch-norm layers are estimated."""
+    """Which weights to average, and which clips to estimate batch-norm statistics on."""
 
     runs: tuple[Path, ...] = option((), "run folders; one alone: its checkpoints", metavar="RUN", positional=True)
     epochs: tuple[int, int] | None = option(
@@ -91,7 +91,7 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageScoresOptions(VerbOptions):
-    """Which score stores are averaged."""
+    """Which score stores to average."""
 
     stores: tuple[Path, ...] = option((), "score stores, two or more", metavar="STORE", positional=True)
     weights: tuple[float, ...] = option((), "one each (default: equal)", NON_NEGATIVE, metavar="W")
@@ -106,7 +106,7 @@ class AverageScoresOptions(VerbOptions):
 
 
 def check_weights(weights: Sequence[float], n: int) -> None:
-    """Raise InputError where weights are not as many as the n models or stores (0: not known yet), or all 0."""
+    """Raise InputError unless there is a weight for each of the n models or stores (n = 0: unknown yet), not all 0."""
     if weights and ((n and len(weights) != n) or sum(weights) == 0):
         raise InputError(f"{weights} does not fit {n} models or stores", "--weights", "Give one each, not all 0.")
 
@@ -120,7 +120,7 @@ def ensemble_store(options: AverageScoresOptions) -> Path:
 
 
 def average_stores(options: AverageScoresOptions) -> None:
-    """Write the store of the mean scores."""
+    """Write the store of mean scores."""
     out = ensemble_store(options)
     refuse_input_as_output(out, options.stores)
     with only_run(out):
@@ -152,7 +152,7 @@ def _write_mean(options: AverageScoresOptions, out: Path) -> None:
 
 
 def averaged_tagger(options: AverageWeightsOptions, device):
-    """Return the model of the mean weights, its statistics not estimated yet, and what was averaged, in words."""
+    """Return the model with the mean weights, its statistics not yet estimated, and what was averaged, in words."""
     from pseudolabel.models import load_model
     from pseudolabel.models.files import read_config
     from pseudolabel.models.tagger import build_tagger
@@ -178,7 +178,7 @@ def averaged_tagger(options: AverageWeightsOptions, device):
 
 
 def trained_clips(runs: Sequence[Path]) -> list[str] | None:
-    """Return the clips that any of the runs was trained on; None where a run does not say."""
+    """Return the clips that any of the runs was trained on; None if a run does not record them."""
     paths = [run / layout.SEEN_CLIPS for run in runs]
     if not all(path.is_file() for path in paths):
         return None
@@ -188,7 +188,7 @@ def trained_clips(runs: Sequence[Path]) -> list[str] | None:
 def estimate_statistics(
     options: AverageWeightsOptions, tagger, trained_on: list[str] | None, device, inputs: Inputs
 ) -> list[str]:
-    """Estimate batch-norm statistics on clips of --list, or on those trained on; return the clips."""
+    """Estimate batch-norm statistics on the clips of --list, or on the training clips; return the clips used."""
     from pseudolabel.training.averaging import estimate_batch_norm, read_pieces, statistics_pieces
 
     if options.list is None and trained_on is None:
@@ -214,7 +214,7 @@ def estimate_statistics(
 
 
 def output_folder(options: AverageWeightsOptions) -> Path:
-    """Return the folder to write: --out, else beside the one run a name with its epochs, else runs/averaged."""
+    """Return the folder to write: --out; else a name with the epochs, beside the one run; else runs/averaged."""
     out, run = options.out or cli.home(options, *options.runs) / "runs" / "averaged", options.runs[0]
     if len(options.runs) == 1 and not options.out:
         out = run.with_name(run.name + ("-epochs{}-{}".format(*options.epochs) if options.epochs else "-averaged"))
@@ -252,11 +252,11 @@ def _write_model(options: AverageWeightsOptions, out: Path) -> None:
     with whole_folder(out, options.overwrite, "average") as folder:
         save_model(folder, tagger)
         digest = sha256(folder / layout.WEIGHTS)
-        if seen is not None:  # clips of --list were seen too
+        if seen is not None:  # the clips of --list were seen too
             write_csv(
                 folder / layout.SEEN_CLIPS, ("clip_id",), [(clip,) for clip in dict.fromkeys([*seen, *estimated])]
             )
-        run = run_record("average", asdict(options), inputs, earlier.get("seed"))  # runs of one row differ in it
+        run = run_record("average", asdict(options), inputs, earlier.get("seed"))  # differs within a row
         write_run_record(folder, {**record, "sha256": digest, **run})
     print(f"wrote {out}: mean weights of {what}, sha256 {digest}")
 
@@ -265,7 +265,7 @@ def _write_model(options: AverageWeightsOptions, out: Path) -> None:
 
 
 def plan_stores(options: AverageScoresOptions) -> str:
-    """Return what a dry run says of the store, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the store."""
     out = ensemble_store(options)
     dry_run.refuse_absent(*options.stores)
     refuse_input_as_output(out, options.stores)
@@ -275,7 +275,7 @@ def plan_stores(options: AverageScoresOptions) -> str:
 
 
 def plan_weights(options: AverageWeightsOptions) -> str:
-    """Return what a dry run says of the run folder, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the run folder."""
     out, runs = output_folder(options), options.runs
     dry_run.refuse_absent(*(run / name for run in runs for name in (layout.WEIGHTS, layout.CONFIG)), options.list)
     if len(runs) == 1:
@@ -292,7 +292,7 @@ def plan_weights(options: AverageWeightsOptions) -> str:
 
 
 def refuse_epochs(run: Path, epochs: tuple[int, int] | None) -> None:
-    """Raise InputError where `epochs` names some of which no checkpoint is there, or will be kept."""
+    """Raise InputError if `epochs` includes one that has no checkpoint, or will have none."""
     said = dry_run.promised(run)
     if said:
         last, kept = said.get("epochs", 0), said.get("kept", 0)

@@ -4,10 +4,10 @@
     python -m pseudolabel.balance --labels balanced_train_segments.csv unbalanced_train_segments.csv.xz --rule max
     python -m pseudolabel.balance --labels dev.csv --enhanced enhanced-25p --validation-clips 5
 
-Written into WORK/balance/: statistics.csv (a row for each list), classes.csv (count and prior of each class), betas.csv
-(oversampling by Moore et al.'s max rule, a row for each exponent beta), all of them in balance.json, as text in
-balance.txt and drawn in balance.png; run.json. On request: weights.csv (--rule sum, PSLA's rule) or factors.csv
-(--rule max), for each enhanced list too; validation.csv and training.csv (--validation-clips).
+Writes into WORK/balance/: statistics.csv (one row per list), classes.csv (count and prior of each class), betas.csv
+(oversampling by Moore et al.'s max rule, one row per exponent beta), all of them together as balance.json, as text in
+balance.txt and as a figure in balance.png; run.json. On request: weights.csv (--rule sum, PSLA's rule) or factors.csv
+(--rule max), also for each enhanced list; validation.csv and training.csv (--validation-clips).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_lists, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
 
-GIVEN = "labels"  # the name of the list as given, before enhancement
+GIVEN = "labels"  # name of the list as given, before enhancement
 TRAINING = "training.csv"
-LISTED = {  # heading: key and format, of the table of lists
+LISTED = {  # table of lists: heading -> (key, format)
     "list": ("list", ""),
     "clips": ("clips", ","),
     "labels": ("labels", ","),
@@ -59,7 +59,7 @@ LISTED = {  # heading: key and format, of the table of lists
     "Gini": ("gini", ".3f"),
     "usual form": ("gini_usual", ".3f"),
 }
-OVERSAMPLED = {  # of the table over beta
+OVERSAMPLED = {  # the same for the table over beta
     "beta": ("beta", "g"),
     "ratio": ("imbalance_ratio", ",.0f"),
     "Gini": ("gini", ".3f"),
@@ -73,12 +73,12 @@ LACKING = {
     "classes_without_clips": "classes without a clip, left out",
     "clips_without_labels": "clips without a label",
 }
-LONG_EPOCH = 10  # times the clips: repeating them costs more than drawing with weights
+LONG_EPOCH = 10  # times the number of clips: beyond this, repeating clips costs more than drawing them by weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceOptions(VerbOptions, ListOptions):
-    """Which lists are measured, and what is written beside the tables."""
+    """Which lists to measure, and what to write beside the tables."""
 
     labels: tuple[Path, ...] = option((), "label lists, taken together (default: WORK/labels.csv)", metavar="LIST")
     enhanced: tuple[Path, ...] = option(
@@ -105,7 +105,7 @@ class BalanceOptions(VerbOptions, ListOptions):
 
     @property
     def named(self) -> tuple[Path, ...]:
-        """The files and folders that are named."""
+        """The files and folders that the options name."""
         return (*self.labels, *self.enhanced)
 
     @property
@@ -150,7 +150,7 @@ def _measure(options: BalanceOptions, out: Path) -> str:
 
 
 def plan(options: BalanceOptions) -> str:
-    """Return what a dry run says of the folder, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the folder."""
     out, paths, enhanced = options.folder, options.lists, options.enhanced
     dry_run.refuse_absent(*paths, *enhanced)
     dry_run.refuse_folder(out, options.overwrite, "balance")
@@ -166,10 +166,10 @@ def plan(options: BalanceOptions) -> str:
 
 
 def names_of(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return list name -> file of label lists, or of folders that `enhance` wrote; a labels.csv is named by its folder.
+    """Return {list name: file} for label lists or folders written by `enhance`; a labels.csv takes its folder's name.
 
     Raises:
-        InputError: two have the same name.
+        InputError: two lists have the same name.
     """
     files: dict[str, Path] = {}
     for path in paths:
@@ -182,11 +182,11 @@ def names_of(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def read_enhanced(paths: Sequence[Path], labels: LabelTable, options: ListOptions) -> dict[str, LabelTable]:
-    """Return list name -> the enhanced labels of the same clips, in the order of `labels`.
+    """Return {list name: enhanced labels} for the same clips, in the order of `labels`.
 
     Args:
-        paths: label lists, or folders that `enhance` wrote.
-        options: what to do with unknown labels.
+        paths: label lists, or folders written by `enhance`.
+        options: how to treat unknown labels.
 
     Raises:
         ClipMismatch: a list lacks clips of `labels`, or has others.
@@ -234,7 +234,7 @@ def statistics(labels: LabelTable) -> dict[str, object]:
 
 
 def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) -> str:
-    """Return the tables as text: the lists, then for each list the table over beta."""
+    """Return the tables as text: first the lists, then one table over beta for each list."""
     parts = [_aligned(LISTED, ({"list": name, **row} for name, row in figures.items()))]
     for name, row in figures.items():
         lacking = "".join(f"; {what}: {row[key]:,}" for key, what in LACKING.items() if row[key])
@@ -251,7 +251,7 @@ def text_report(figures: dict[str, dict], tables: dict[str, list[Oversampled]]) 
 
 
 def _aligned(columns: dict[str, tuple[str, str]], rows: Iterable[dict]) -> str:
-    """Return rows as text in columns: {heading: (key, format)}."""
+    """Return rows as text in aligned columns; `columns` is {heading: (key, format)}."""
     from pseudolabel.reports.text_tables import Table
 
     return Table([*columns], [[format(row[key], form) for key, form in columns.values()] for row in rows]).aligned()
@@ -294,7 +294,7 @@ def write_balance(folder: Path, lists: dict[str, LabelTable], betas: Sequence[fl
 
 
 def write_drawing(folder: Path, lists: dict[str, LabelTable], rules: Sequence[str], beta: float) -> list[str]:
-    """Write the weight or factor of every clip of every list; return the names of the files."""
+    """Write the weight or factor of every clip of every list; return the file names."""
     names = []
     for name, labels in lists.items():
         suffix = "" if name == GIVEN else f"-{name}"
@@ -311,7 +311,7 @@ def write_drawing(folder: Path, lists: dict[str, LabelTable], rules: Sequence[st
 
 
 def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> str:
-    """Write validation.csv, and training.csv with all other clips; return what was done."""
+    """Write validation.csv, and training.csv with the other clips; return a summary."""
     drawn = held_out_rows(labels, min_clips, seed)
     rest = np.setdiff1d(np.arange(len(labels)), drawn, assume_unique=True)
     for name, rows in ((VALIDATION, drawn), (TRAINING, rest)):

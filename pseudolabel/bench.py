@@ -1,4 +1,4 @@
-"""What this machine can do, stage by stage.
+"""Measure what this machine can do, stage by stage.
 
     python -m pseudolabel.bench labels
     python -m pseudolabel.bench labels --labels balanced_train_segments.csv unbalanced_train_segments.csv
@@ -6,21 +6,21 @@
     python -m pseudolabel.bench score --models mobilenetv2 --width 0.25
     python -m pseudolabel.bench train --teachers efficientnet_b2
 
-labels reads label lists (none: a list of the size of AudioSet is drawn), draws scores for them once, and times
-reading, thresholds, proposals and writing beside a plain loop over the clips. What was drawn stays in the folder
-WORK/bench/labels for the next run: 4.4 GB of scores for two million clips.
+`labels` reads label lists (by default it draws one the size of AudioSet), draws scores for them once, and times
+reading, thresholds, proposals and writing beside a plain loop over the clips. Drawn files stay in WORK/bench/labels
+for the next run: 4.4 GB of scores for two million clips.
 
-audio times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore, and
-`prepare` beside decoding and resampling alone. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and removes
-them.
+`audio` times both front ends beside torchaudio's, ClipStore beside one HDF5 object per clip, rows of a ScoreStore, and
+`prepare` beside decoding and resampling alone. It draws up to 1.3 GB at a time in WORK/bench/audio/drawn, and deletes
+it afterwards.
 
-score scores drawn clips with untrained models at every scale, beside the models alone with everything in memory, and
-shows that memory does not depend on how many clips there are.
+`score` scores drawn clips with untrained models at every scale, beside the models alone with everything in memory, and
+shows that memory does not grow with the number of clips.
 
-train times training steps with stored targets beside steps that run the teacher, the training loop and how long it
-waits for audio of each codec, and whole models beside the rate at which the device multiplies matrices.
+`train` times training steps with stored targets beside steps that run the teacher, the training loop and its waits for
+audio of each codec, and whole models beside the device's rate of matrix multiplication.
 
-A table goes to the terminal, the same as JSON to WORK/bench/NAME/report.json.
+The table is printed, and written as JSON to WORK/bench/NAME/report.json.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.records import run_record
 from pseudolabel.temporaries import scratch_folder
 
-ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # networks measured by themselves
+ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # networks measured alone
 CLIPS = {"cpu": 48, "cuda": 2_064}
 STEPS = {"cpu": 16, "cuda": 200}
 REPORT = begins_with('{\n  "benchmark"'), "a report"
@@ -52,14 +52,14 @@ REPORT = begins_with('{\n  "benchmark"'), "a report"
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(VerbOptions):
-    """What every benchmark takes."""
+    """Options of every benchmark."""
 
     out: Path | None = option(None, "where the figures go (default: WORK/bench/NAME/report.json)", metavar="JSON")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsBenchOptions(BenchOptions):
-    """Which label lists are read and enhanced."""
+    """Which label lists to read and enhance."""
 
     labels: tuple[Path, ...] = option((), "label lists (default: one is drawn)", metavar="LIST")
     clips: int = option(2_063_949, "size of a drawn list", COUNT, metavar="N")
@@ -76,7 +76,7 @@ class LabelsBenchOptions(BenchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBenchOptions(BenchOptions):
-    """How much audio is drawn."""
+    """How much audio to draw."""
 
     clips: int = option(2_000, "clips of 10 s in each store, and ten times as many of 1 s", COUNT, metavar="N")
     threads: tuple[int, ...] = option((1, 2), "CPU threads of the front ends, one number after the other", COUNT)
@@ -84,7 +84,7 @@ class AudioBenchOptions(BenchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelBenchOptions(BenchOptions, DeviceOptions):
-    """Which networks run where."""
+    """Which networks to run, and where."""
 
     models: tuple[str, ...] = option(
         (), "networks measured by themselves (default: mobilenetv2; on a GPU also efficientnet_b2 and ast_base)"
@@ -94,14 +94,14 @@ class ModelBenchOptions(BenchOptions, DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreBenchOptions(ModelBenchOptions):
-    """How many clips are scored."""
+    """How many clips to score."""
 
     clips: int | None = option(None, "clips that are drawn (default: 48; on a GPU 2064)", COUNT, metavar="N")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBenchOptions(ModelBenchOptions):
-    """How long is trained, and which teachers make targets in the step."""
+    """How long to train, and which teachers make targets within the step."""
 
     teachers: tuple[str, ...] = option(("efficientnet_b2", "mobilenetv2"), "networks that make targets in the step")
     steps: int | None = option(None, "of an epoch of the loop (default: 16; on a GPU 200)", COUNT, metavar="N")
@@ -126,7 +126,7 @@ def bench_audio(options: AudioBenchOptions) -> Report:
 
 
 def bench_score(options: ScoreBenchOptions) -> Report:
-    """Time the scoring of clips beside the models alone, and stored targets beside a teacher at work."""
+    """Time scoring beside the models alone, and stored targets beside a teacher at work."""
     device = choose_device(options.device, options.threads)
     from pseudolabel.benchmarks.score import ScoreBenchmark
 
@@ -137,7 +137,7 @@ def bench_score(options: ScoreBenchOptions) -> Report:
 
 
 def bench_train(options: TrainBenchOptions) -> Report:
-    """Time training steps beside those with a teacher in them, and beside what the device can do."""
+    """Time training steps beside steps that run a teacher, and beside what the device can do."""
     device = choose_device(options.device, options.threads)
     from pseudolabel.benchmarks.train import TrainBenchmark
 
@@ -155,7 +155,7 @@ def output_of(name: str, options: BenchOptions) -> Path:
 
 
 def plan(name: str, options: BenchOptions) -> str:
-    """Return what a dry run says of the report, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the report."""
     path = output_of(name, options)
     if isinstance(options, LabelsBenchOptions):
         dry_run.refuse_absent(*options.labels, options.ontology)
@@ -169,7 +169,7 @@ def plan(name: str, options: BenchOptions) -> str:
 
 
 def bench(name: str, measure: Callable[[BenchOptions], Report], options: BenchOptions) -> None:
-    """Run a benchmark, print its table, write it as JSON."""
+    """Run a benchmark, print its table and write it as JSON."""
     path = output_of(name, options)
     refuse_foreign_file(path, options.overwrite, *REPORT)
     report = measure(options)

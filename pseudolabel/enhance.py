@@ -6,14 +6,14 @@
     python -m pseudolabel.enhance apply reviewed.csv
     python -m pseudolabel.enhance undo work/enhanced-25p/ledger.parquet
 
-A class is added to a clip when a label of the clip proposes it (its child: Type I; its parent or ancestor: Type II),
-the clip lacks it, and the teacher's score is above the class's threshold. What will be added is counted and printed
-first, then written block by block into WORK/enhanced-RULE/: labels.csv, ledger.parquet and ledger.csv.gz (every added
-label and why), thresholds.csv, missing.csv, outside.csv (what ontology nodes outside the vocabulary do), summary.json,
-run.json; with --soft also targets.h5 and mask.csv. --errors II --type2 closure takes no scores
-(WORK/enhanced-closure/). `sweep` only counts what several thresholds would add (WORK/sweep/sweep.csv). `apply` adds to
-the labels what a reviewer found right: a ledger as CSV with the further column decision (right, wrong, unsure). `undo`
-takes all additions of a ledger back (WORK/labels-undone.csv).
+A class is added to a clip if one of the clip's labels proposes it (a child of the label: Type I; its parent or
+ancestor: Type II), the clip lacks it, and the teacher's score is above the class's threshold. The additions are
+counted, and the counts printed, before anything is written. Then WORK/enhanced-RULE/ is written block by block:
+labels.csv, ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, outside.csv (what
+ontology nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv.
+--errors II --type2 closure needs no scores (WORK/enhanced-closure/). `sweep` only counts what several thresholds would
+add (WORK/sweep/sweep.csv). `apply` adds the labels that a reviewer found right; it reads a ledger as CSV with an extra
+column `decision` (right, wrong, unsure). `undo` removes all additions of a ledger (WORK/labels-undone.csv).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ __all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_e
 
 REVIEWED = ("clip_id", "class_id", "error", "decision")
 UNDONE = "labels-undone.csv"
-NOTHING = "nothing written"  # what dry runs say in place of the output
+NOTHING = "nothing written"  # dry runs say this in place of the output
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(VerbOptions, ListOptions):
-    """Which files are searched for missing labels, and by which rules."""
+    """Where to search for missing labels, and by which rules."""
 
     labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
     scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
@@ -75,27 +75,27 @@ class SearchOptions(VerbOptions, ListOptions):
 
     @property
     def thresholds(self) -> tuple[str, ...]:
-        """The threshold rules that are used."""
+        """The threshold rules in use."""
         return (self.rules.threshold,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceFilesOptions(SearchOptions):
-    """What is enhanced, and what is written."""
+    """What to enhance, and what to write."""
 
     soft: bool = option(False, "also write targets with the teacher's scores of unsure labels, and a mask")
     out: Path | None = option(None, "folder to write (default: WORK/enhanced-RULE)")
 
     @property
     def name(self) -> str:
-        """The default name of the folder."""
+        """The folder's default name."""
         profile = "psla-" if self.rules.profile == "psla" else ""
         return f"enhanced-{'closure' if self.rules.only_by_rule else profile + self.rules.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(SearchOptions):
-    """Which thresholds are compared."""
+    """Which thresholds to compare."""
 
     compared: tuple[str, ...] = option((), "thresholds to compare, as of --threshold", positional=True, metavar="RULE")
     out: Path | None = option(None, "folder to write (default: WORK/sweep)")
@@ -109,13 +109,13 @@ class SweepOptions(SearchOptions):
 
     @property
     def thresholds(self) -> tuple[str, ...]:
-        """The threshold rules that are compared."""
+        """The threshold rules to compare."""
         return self.compared
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyOptions(VerbOptions, ListOptions):
-    """Which decisions of a reviewer are applied."""
+    """Which of a reviewer's decisions to apply."""
 
     decisions: Path = option(help="reviewed ledger with the column decision", positional=True)
     labels: Path | None = option(None, "label list before the additions (default: the one that was enhanced)")
@@ -124,7 +124,7 @@ class ApplyOptions(VerbOptions, ListOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class UndoOptions(VerbOptions, ListOptions):
-    """Which additions are taken back."""
+    """Which additions to undo."""
 
     ledger: Path = option(help="ledger whose additions are taken back", positional=True)
     labels: Path | None = option(None, "enhanced label list (default: the one beside the ledger)")
@@ -135,7 +135,7 @@ class UndoOptions(VerbOptions, ListOptions):
 
 
 def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
-    """Read, count and write an enhancement; return its summary. With `counting` nothing is written."""
+    """Read, count and write an enhancement; return its summary. With `counting`, write nothing."""
     if counting and dry_run.of_recipe():
         return _planned(options)
     rules, inputs = options.rules, Inputs()
@@ -168,7 +168,7 @@ def sweep_files(options: SweepOptions, counting: bool = False) -> str:
 
 
 def _planned(options: EnhanceFilesOptions) -> str:
-    """Return what the dry run of a recipe says, after checking what can be known without counting."""
+    """Check what can be checked without counting; return what the dry run of a recipe says."""
     named = options.labels, options.scores
     out = default_output(options, options.name, *named)
     labels, scores = _search_paths(options)
@@ -183,7 +183,7 @@ def _planned(options: EnhanceFilesOptions) -> str:
 
 
 def _search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
-    """Return the label list, and the score store; None where all is added by rule and none is named."""
+    """Return the label list and the score store, None if no store is named and all additions are by rule."""
     folder = base(options, options.labels, options.scores)
     labels, scores = options.labels or folder / LABELS, options.scores or folder / SCORES
     if options.scores is None and options.rules.only_by_rule:
@@ -196,7 +196,7 @@ def _search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
 def _read_search(
     options: SearchOptions, inputs: Inputs
 ) -> tuple[LabelTable, ScoreStore | None, Ontology, Scored | None]:
-    """Return the labels, the scores, the ontology, and what thresholds are made from, or None."""
+    """Return the labels, the scores (or None), the ontology, and what thresholds are made from (or None)."""
     named = options.labels, options.scores
     labels_path, scores_path = _search_paths(options)
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
@@ -210,7 +210,7 @@ def _read_search(
     scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
     for store in filter(None, (scores, pair and pair[1])):
         store.refuse_without(parse_window(options.rules.evidence), "--evidence")
-    if scores and options.rules.evidence != "clip":  # a window that begins where its clip has ended is no evidence
+    if scores and options.rules.evidence != "clip":  # a window that begins after its clip's end is no evidence
         clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
         compare_windows(scores, clips_path and ClipStore.open(clips_path))
     labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
@@ -218,19 +218,19 @@ def _read_search(
 
 
 def _recorded(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
-    """Return what run.json records of the options."""
+    """Return what run.json records about the options."""
     return {**asdict(options.rules), "unknown_labels": options.unknown_labels, "labels_left_out": labels.left_out}
 
 
 def _output_folder(options: VerbOptions, name: str, counting: bool, *named: Path | None) -> Path:
-    """Return the folder to write, which does not exist, or may be replaced and is one that this verb wrote."""
+    """Return the folder to write: a new one, or one that this verb wrote and that may be replaced."""
     refuse = dry_run.refuse_folder if counting else refuse_foreign
     return refuse(default_output(options, name, *named), options.overwrite, "enhance")
 
 
 @contextlib.contextmanager
 def _writing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Hold the lock of an output folder, and yield the folder to write into."""
+    """Lock an output folder, and yield the folder to write into."""
     with only_run(out), whole_folder(out, overwrite, "enhance") as folder:
         yield folder
 
@@ -239,7 +239,7 @@ def _writing(out: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def apply_files(options: ApplyOptions, counting: bool = False) -> str:
-    """Write the labels with the additions that a reviewer found right, and the ledger of these; return the counts."""
+    """Write the labels with the additions that a reviewer found right, and a ledger of those; return the counts."""
     path, inputs = options.decisions, Inputs()
     out = _output_folder(options, "enhanced-reviewed", counting, options.labels, path)
     if not path.is_file():
@@ -266,14 +266,14 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
 
 
 def _list_before(options: ApplyOptions) -> Path:
-    """Return the list that a reviewed ledger belongs to: the recorded one, else that of its work folder.
+    """Return the list that a reviewed ledger belongs to: the recorded one, or else that of its work folder.
 
     Raises:
-        InputError: it is recorded, and no longer there with the same bytes.
+        InputError: the recorded list was changed or removed.
     """
     path = options.decisions
     folder, record = base(options, path), read_run(path.absolute().parent)
-    if ledger := input_in_role(record, "ledger"):  # `review` wrote it
+    if ledger := input_in_role(record, "ledger"):  # written by `review`
         record = read_run((recorded_input(record, ledger) or path).absolute().parent)
     recorded = input_in_role(record, "labels")
     before = recorded_input(record, recorded, folder) if recorded else folder / LABELS
@@ -283,7 +283,7 @@ def _list_before(options: ApplyOptions) -> Path:
 
 
 def undo_files(options: UndoOptions, counting: bool = False) -> str:
-    """Write the label list as it was before the additions of a ledger; return how many were taken back."""
+    """Write the label list as it was before the additions of a ledger; return how many were removed."""
     ledger, labels_path = options.ledger, options.labels or options.ledger.parent / LABELS
     out = default_output(options, UNDONE, options.labels, ledger)
     check = partial(refuse_foreign_file, out, options.overwrite, begins_with(",".join(LABEL_COLUMNS)), "a label list")
@@ -302,7 +302,7 @@ def undo_files(options: UndoOptions, counting: bool = False) -> str:
 
 
 def _command(kind: type, function: Callable[..., str]) -> Command:
-    """Return the command that prints what a function returns; its dry run counts."""
+    """Return the command that prints what a function returns; its dry run only counts."""
     return Command(kind, lambda options: print(function(options)), partial(function, counting=True))
 
 

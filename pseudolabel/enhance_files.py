@@ -1,4 +1,4 @@
-"""The files of an enhancement, written block by block: what is held in memory does not grow with the additions."""
+"""The files of an enhancement, written block by block, in memory that does not grow with the additions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from pseudolabel.scores.windows import CLIP
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192
-SAMPLE_ROWS = 1 << 15  # of the ledger, from which its size is estimated
+SAMPLE_ROWS = 1 << 15  # rows of the ledger that its size is estimated from
 
 
 def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
-    """Write all that `enhance` found, but not run.json, into a folder that is there."""
+    """Write all results of `enhance` except run.json into an existing folder."""
     enhancement.labels.write(folder / layout.LABELS)
     write_ledger(enhancement.ledger, folder)
     _write_tables(enhancement.summary, enhancement.missing, enhancement.outside, folder)
@@ -42,13 +42,13 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
 
 
 def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool = False) -> None:
-    """Write the same files without holding more than a block of clips.
+    """Write the same files while holding only one block of clips.
 
     Args:
-        counted: how many labels will be added, by `enhancing.count()`.
+        counted: the additions to expect, from `enhancing.count()`.
 
     Raises:
-        InputError: others are added now: the scores changed in the meantime.
+        InputError: the additions differ from those counted: the scores have changed in the meantime.
     """
     written = enhancing.new_tally()
     blocks = _through_files(enhancing.blocks(written, soft), len(counted), folder)
@@ -63,7 +63,7 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
 
 
 def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Iterator[Block]:
-    """Write labels and ledger of each block, then yield it."""
+    """Write each block's labels and ledger, then yield the block."""
     with (
         whole_file(folder / layout.LABELS) as temporary,
         open(temporary, "wb") as lines,
@@ -79,16 +79,16 @@ def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Itera
 def write_soft_targets(
     labels: LabelTable, blocks: Iterable[tuple[sparse.csr_array, sparse.csr_array]], folder: Path
 ) -> None:
-    """Write what a student learns from: 1 for labels, the teacher's score for unsure candidates, 0 for the rest.
+    """Write a student's targets: 1 for labels, the teacher's score for unsure candidates, 0 for the rest.
 
-    targets.h5 is a score store, `clip` (N, K) float16; mask.csv a label list of the unsure candidates, which a loss can
-    leave out: E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing labels
-    in large-scale sound event recognition using a teacher-student framework with loss masking", 2020.
+    targets.h5 is a score store, `clip` (N, K) float16. mask.csv is a label list of the unsure candidates, which a loss
+    can ignore: E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing
+    labels in large-scale sound event recognition using a teacher-student framework with loss masking", 2020.
 
     Args:
         labels: the clips and their vocabulary.
-        blocks: enhanced labels (n, K) of consecutive clips, and float32 with an explicit entry for each candidate that
-            was not added: its score, NaN for none, which makes the target 0.
+        blocks: enhanced labels (n, K) of consecutive clips, and float32 scores with an explicit entry for each
+            candidate that was not added; NaN means no score, and makes the target 0.
     """
     class_ids = labels.vocabulary.class_ids
     with whole_file(folder / MASK) as temporary, open(temporary, "wb") as mask:
@@ -126,7 +126,7 @@ def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = Fals
     """Return one line: what will be added, and how large the files will be.
 
     Raises:
-        InputError: the disk has less room than that.
+        InputError: the disk has too little room.
     """
     n_clips, n_before = len(enhancing.labels), enhancing.labels.matrix.nnz
     n_ledger, n_all = _expected_bytes(enhancing, counted, soft)
@@ -142,7 +142,7 @@ def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = Fals
 
 
 def _expected_bytes(enhancing: Enhancing, counted: Tally, soft: bool) -> tuple[int, int]:
-    """Return how large the ledger's two files, and all files, will be, as the block with most additions has it."""
+    """Return the bytes of the ledger's two files, and of all files, estimated from the block with most additions."""
     block = enhancing.fullest(counted, soft)
     n_clips, share = len(enhancing.labels), len(enhancing.labels) / max(len(block.clip_ids), 1)
     n_labels = int(share * len(label_lines(block.clip_ids, block.labels, block.class_ids)))

@@ -1,4 +1,4 @@
-"""Measure runs against true and noisy labels, and what enhancement added against the truth.
+"""Measure runs against true and noisy labels, and an enhancement's additions against the truth.
 
     python -m pseudolabel.evaluate                                  # every folder in WORK/runs -> WORK/evaluation
     python -m pseudolabel.evaluate --scores scores.h5 --labels eval.csv --out evaluation-scores
@@ -6,11 +6,11 @@
     python -m pseudolabel.evaluate --vocabulary esc50 --labels meta/esc50.csv --class-map esc50 --metrics map accuracy
     python -m pseudolabel.evaluate combine work-0 work-1 work-2     # one table over several corpora
 
-Whole clips of the --labels list are scored and compared with that list (the noisy labels) and, where WORK/truth.csv
-exists, with the true ones. What belongs to a list, run or store outside WORK is looked for beside it, not in WORK. Runs
-of one row that differ in their seed are one line: mean and spread. Written into WORK/evaluation/: report.html,
-metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and betas.csv with --betas; with the default
-output also WORK/results.md.
+The whole clips of the --labels list are scored and compared with that list (the noisy labels) and, if WORK/truth.csv
+exists, with the true labels. The companions of a list, run or store outside WORK are looked up beside it, not in WORK.
+Runs of one row that differ only in their seed share a line: mean and spread. Writes into WORK/evaluation/: report.html,
+metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas betas.csv; if the output is
+the default, also WORK/results.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ NOTHING_TO_MEASURE = "Train one, or give --runs or --scores STORE."
 
 @dataclass(frozen=True, kw_only=True)
 class CombineOptions(VerbOptions):
-    """Which evaluations are put together in one table."""
+    """Which evaluations to combine in one table."""
 
     evaluations: tuple[Path, ...] = option((), "evaluated work folders", metavar="WORK", positional=True)
     out: Path | None = option(None, "file to write the table to as Markdown (default: none)")
@@ -88,7 +88,7 @@ class CombineOptions(VerbOptions):
 
 
 def evaluate(options: EvaluateOptions) -> None:
-    """Measure what is there, write the evaluation and print its table."""
+    """Run the measurements, write the evaluation and print its table."""
     out = output_of(options)
     with only_run(out):
         refuse_foreign(out, options.overwrite, "evaluate")
@@ -150,10 +150,10 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is measured: runs, which score the clips of a store, and score stores.
+    """What to measure: runs, which score the clips of a store, and score stores.
 
     Args:
-        classes: which of their classes stand for the evaluated ones.
+        classes: which model classes stand for the evaluated classes.
     """
 
     folders: list[Path]
@@ -163,22 +163,22 @@ class Subjects:
 
     @property
     def sources(self) -> list[KeyedByClip]:
-        """The stores that every evaluated clip must be in."""
+        """The stores that must hold every evaluated clip."""
         return [*([self.clips] if self.folders else []), *self.stores]
 
     def read_from(self, sources: Sequence[KeyedByClip]) -> Subjects:
-        """Return these subjects with `sources` in place of their stores, in the order of `sources`."""
+        """Return these subjects with their stores replaced by `sources`, in the same order."""
         n_clips = len(sources) - len(self.stores)
         return replace(self, clips=sources[0] if n_clips else self.clips, stores=list(sources[n_clips:]))
 
     def answers(self, clip_ids: Sequence[str], options: EvaluateOptions) -> Iterator[Answer]:
-        """Yield every store and run, once for each scale, and its scores of these clips."""
+        """Yield every store and run, once for each scale, with its scores of these clips."""
         yield from answers_of_stores(self.stores, clip_ids, self.classes, options.scales)
         if self.folders:
             yield from answers_of_runs(self.folders, self.clips, clip_ids, self.classes, options)
 
     def rows(self, options: EvaluateOptions) -> list[Row]:
-        """Return the rows that there will be, without metrics, so that errors in them come before scoring."""
+        """Return the expected rows without metrics, so that errors in them surface before scoring."""
         runs = [
             *(run_of_store(store.path) for store in self.stores),
             *(run_of_folder(folder, ()) for folder in self.folders),
@@ -192,7 +192,7 @@ class Subjects:
 def subjects_of(
     options: EvaluateOptions, lists: EvaluationLists, vocabulary: Vocabulary, inputs: Inputs, out: Path
 ) -> Subjects:
-    """Return the runs and score stores to measure; InputError where there are none."""
+    """Return the runs and score stores to measure; InputError if there are none."""
     from pseudolabel.audio.clips import ClipStore
 
     folders = [] if options.scores and not options.runs else find_runs(lists.runs, options.runs or None)
@@ -210,7 +210,7 @@ def subjects_of(
 def class_map(
     options: EvaluateOptions, vocabulary: Vocabulary, stores: Sequence[ScoreStore], folders: Sequence[Path]
 ) -> ClassMap:
-    """Return which classes of the models stand for the evaluated ones."""
+    """Return which model classes stand for the evaluated classes."""
     if options.class_map is None:
         return ClassMap.identity(vocabulary)
     answered = [set(store.class_ids) for store in stores]
@@ -227,7 +227,7 @@ def class_map(
 def answers_of_runs(
     folders: Sequence[Path], clips: ClipStore, clip_ids: Sequence[str], classes: ClassMap, options: EvaluateOptions
 ) -> Iterator[Answer]:
-    """Yield each run and its scores of whole clips, or of their windows, on the device of the options."""
+    """Yield each run and its scores of whole clips, or of their windows, computed on the chosen device."""
     device = cli.choose_device(options.device, options.threads)
     yield from answers_of_models(folders, clips, clip_ids, classes, options.batch_size, device, options.scales)
 
@@ -235,7 +235,7 @@ def answers_of_runs(
 def planned_sweep(
     options: EvaluateOptions, references: References, vocabulary: Vocabulary, subjects: Subjects, inputs: Inputs
 ) -> BetaSweep | None:
-    """Return which rows --betas compares, and the priors of the classes they were trained on."""
+    """Return the rows that --betas compares, with the class priors of their training list."""
     rows = subjects.rows(options)
     if not options.betas:
         return None
@@ -248,8 +248,8 @@ def planned_sweep(
 
 
 def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
-    """Write the evaluation and the copy of its results, and print them."""
-    if copy:  # before the folder: once that exists, all is written
+    """Write the evaluation and the copy of its results, and print the results."""
+    if copy:  # before the folder: once the folder exists, everything is written
         write_text(copy, results_markdown(evaluation))
     write_evaluation(out, evaluation, record, overwrite)
     print(results_terminal(evaluation))
@@ -260,7 +260,7 @@ def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, 
 
 
 def plan_evaluation(options: EvaluateOptions) -> str:
-    """Return what a dry run says of the evaluation, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
     dry_run.refuse_absent(*listed, *stores, options.ontology)
@@ -286,7 +286,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
 
 
 def combine(options: CombineOptions) -> None:
-    """Print one table over several evaluations, and write it where --out says."""
+    """Print one table over several evaluations, and write it to --out if given."""
     corpora = [read_metrics(folder) for folder in options.evaluations]
     table = combined_table(corpora)
     print(f"{table.aligned()}\n\n{additions_sentence(corpora)}")
@@ -296,7 +296,7 @@ def combine(options: CombineOptions) -> None:
 
 
 def plan_combination(options: CombineOptions) -> str:
-    """Return what a dry run says of the table, after checking that every evaluation is there, or will be."""
+    """Check that every evaluation exists or will exist; return what a dry run says about the table."""
     for folder in options.evaluations:
         if not dry_run.there(folder / METRICS):
             dry_run.refuse_absent(folder / OUTPUT / METRICS)

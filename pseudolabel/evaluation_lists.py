@@ -1,4 +1,4 @@
-"""The options of `evaluate`, the lists that they mean (sets, truth, enhanced folders), and the clips that all have."""
+"""The options of `evaluate`, the lists they stand for (sets, truth, enhanced folders), and the clips common to all."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from pseudolabel.training.out_of_fold import read_seen
 
 
 def named_list(text: str) -> tuple[str, Path]:
-    """Return the name of a set of labels and its list, from `original=eval.csv`.
+    """Return name and list of a set of labels, from `original=eval.csv`.
 
     Raises:
-        ValueError: it has another form, or a name with another meaning.
+        ValueError: the text has another form, or the name is reserved.
     """
     name, equals, path = text.partition("=")
     if not (equals and path) or not re.fullmatch(r"[\w.%+-]+", name):
@@ -46,7 +46,7 @@ def named_list(text: str) -> tuple[str, Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
-    """What is measured, against which labels, and what the tables show."""
+    """What to measure, against which labels, and what the tables show."""
 
     runs: tuple[Path, ...] = option((), "run folders (default: all in WORK/runs)")
     scores: tuple[Path, ...] = option((), "score stores instead of runs, each a row of its own")
@@ -95,12 +95,12 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
 
 @dataclass(frozen=True)
 class EvaluationLists:
-    """Which files an evaluation reads: what options name, else what belongs to that, else those of WORK.
+    """The files that an evaluation reads: those that options name, else those that belong to them, else those of WORK.
 
     Args:
         sets: lists to evaluate on, by name. own: no option named them.
         runs, clips: the folder of runs; the clip store.
-        enhanced, train_labels: folders to judge, and the list that was enhanced.
+        enhanced, train_labels: folders to judge, and the list that they enhanced.
     """
 
     sets: dict[str, Path]
@@ -116,8 +116,8 @@ class EvaluationLists:
     def of(cls, options: EvaluateOptions) -> EvaluationLists:
         """Return the files that the options mean.
 
-        Truth and vocabulary belong to the lists; enhanced folders and their list to lists and models; lists, runs and
-        clips that are not named to whatever is.
+        Truth and vocabulary belong to the lists; enhanced folders and their list belong to lists and models; lists,
+        runs and clips that no option names belong to whatever is named.
         """
         models = [*options.scores, *(path for path in options.runs if path.exists())]
         named_folders = options.enhanced or ()
@@ -126,7 +126,7 @@ class EvaluationLists:
         lists, base = list(sets.values()), cli.base(options, *sets.values(), *models, *others)
         work = cli.home(options, *lists, *models, options.train_labels, *named_folders)
         enhanced, truth = options.enhanced, options.truth
-        if enhanced is None and options.class_map is None:  # these have the models' classes, not the mapped ones
+        if enhanced is None and options.class_map is None:  # these have the models' classes, not mapped ones
             enhanced = sorted(path.parent for path in work.glob(f"enhanced-*/{LEDGER_CSV}"))
         if truth is None and options.class_map is None:
             truth = cli.default_file(options, None, TRUTH, *lists, what="true labels")
@@ -143,7 +143,7 @@ class EvaluationLists:
 
 
 def _list_of(folders: Sequence[Path]) -> Path | None:
-    """Return the list that the first of these folders enhanced; None where it was changed or removed."""
+    """Return the list that the first of these folders enhanced; None if it was changed or removed."""
     for folder in folders[:1]:
         record = read_run(folder)
         listed = input_in_role(record, "labels")
@@ -152,7 +152,7 @@ def _list_of(folders: Sequence[Path]) -> Path | None:
 
 
 def set_paths(options: EvaluateOptions, *named: Path | None) -> dict[str, Path]:
-    """Return the lists to evaluate on by name: of --labels-set, else `noisy`: --labels, or that of what is named."""
+    """Return {name: list} to evaluate on: --labels-set, else `noisy`: --labels, or the list of what is named."""
     if not options.labels_set:
         return {NOISY_SET: cli.needed_file(options, options.labels, EVALUATION, "--labels", *named)}
     return dict(options.labels_set)
@@ -161,12 +161,13 @@ def set_paths(options: EvaluateOptions, *named: Path | None) -> dict[str, Path]:
 def evaluated_clips(
     references: References, sources: Iterable[KeyedByClip], lists: EvaluationLists, strict: bool
 ) -> tuple[tuple[str, ...], list[tuple[str, str]], list[KeyedByClip]]:
-    """Return the clips of any set that every source has, (clip id, reason) of what is missing, and the sources.
+    """Return the clips of any set that every source has, (clip id, reason) for the missing ones, and the sources.
 
-    These take the clips' ids as they are listed.
+    The returned sources accept clip ids as the lists write them.
 
     Raises:
-        ClipMismatch: a source has none of them, none is left of a set, or none has true labels; with --strict: not all.
+        ClipMismatch: a source has none of the clips, a set has none left, or none has true labels; with --strict, a
+            clip is missing.
     """
     clip_ids = tuple(dict.fromkeys(clip_id for labels in references.sets.values() for clip_id in labels.clip_ids))
     missing, truth = list(references.lost), references.truth
@@ -190,9 +191,9 @@ def evaluated_clips(
 def training_priors(
     options: EvaluateOptions, vocabulary: Vocabulary, folders: Sequence[Path], inputs: Inputs
 ) -> tuple[np.ndarray, Path]:
-    """Return each class's prior (K,) among the clips that the runs were trained on, and their list.
+    """Return the prior (K,) of each class in the runs' training list, and that list.
 
-    It is --train-labels, else what the runs recorded.
+    The list is --train-labels, or else the one that the runs recorded.
 
     Raises:
         InputError: the runs recorded different lists, or one that was changed or removed.
@@ -211,7 +212,7 @@ def training_priors(
 
 
 def trained_on(folder: Path, work: Path) -> Path:
-    """Return the label list of a run: where it was read, or with the same bytes in the run's work folder.
+    """Return a run's label list: at its recorded path, or with the same bytes in the run's work folder.
 
     Raises:
         InputError: it was changed or removed.
@@ -230,10 +231,10 @@ def trained_on(folder: Path, work: Path) -> Path:
 def judge_folders(
     options: EvaluateOptions, lists: EvaluationLists, vocabulary: Vocabulary, truth: LabelTable | None, inputs: Inputs
 ) -> dict[str, dict]:
-    """Return the judgement of every enhanced folder by its name.
+    """Return {folder name: judgement} of every enhanced folder.
 
-    A folder that no option named and that enhances another list than the training list is left out, which a line says.
-    Where no training clip has true labels, additions are counted and not judged.
+    A folder that no option names and that enhances another list than the training list is left out, with a note.
+    If no training clip has true labels, additions are counted but not judged.
     """
     if not lists.enhanced:
         return {}

@@ -1,4 +1,4 @@
-"""Decode recordings of any format into one clip store that training and scoring read at the speed of memory.
+"""Decode recordings of any format into one clip store, which training and scoring read at memory speed.
 
     python -m pseudolabel.prepare                                   # WORK/scenes -> WORK/clips.h5
     python -m pseudolabel.prepare --audio audioset/audio --eval eval_segments.csv
@@ -7,16 +7,16 @@
     python -m pseudolabel.prepare --audio audioset/audio --add                          # new recordings only
     python -m pseudolabel.prepare --stats kaldi_fbank               # mean and std that `train --front-end` takes
 
-Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively, of recordings of any
-format and of tar shards (.tar); with --segments its recordings are long ones, and the table lists the seconds that
-are clips. A recording that cannot be used is skipped and listed in skipped.csv with the reason; a labelled clip without
-audio keeps its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says;
-where the two differ by more than 2 %, it is kept and skipped.csv says so. A recording whose name identifies a listed
-clip (Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists of any known form are written beside the store
-as labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for
-them; --overwrite replaces such a list only where it is as prepare wrote it.
-A killed run continues when it is started again. --add decodes only what a finished store lacks and rewrites it: the
-result is that of preparing everything at once.
+Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively for recordings of any
+format and tar shards (.tar); with --segments it holds long recordings, and the table lists which seconds of them are
+clips. An unusable recording is skipped and listed in skipped.csv with the reason; a labelled clip without audio keeps
+its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; if the two
+differ by more than 2 %, the clip is kept and skipped.csv says so. A recording whose name identifies a listed clip
+(Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists in any known form are written beside the store as
+labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them;
+--overwrite replaces such a list only if it is as prepare wrote it.
+A killed run continues when it is started again. --add decodes only what a finished store lacks and rewrites the store;
+the result is the same as preparing everything at once.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ from pseudolabel.records import Inputs, run_record, sha256
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
-PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its segments; segments a block
+PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its segments; segments per block
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(ListOptions, VerbOptions):
-    """Which recordings become clips, how, and which lists speak of them."""
+    """Which recordings become clips, how, and which lists label them."""
 
     audio: Path | None = option(None, "folder of recordings and tar shards (default: WORK/scenes)", metavar="FOLDER")
     segments: Path | None = option(
@@ -91,7 +91,7 @@ class PrepareOptions(ListOptions, VerbOptions):
     sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
     codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
     limit_seconds: float | None = option(None, "only the first N seconds of a recording", POSITIVE, metavar="N")
-    # In a script, more than one needs `if __name__ == "__main__":` around the call, as they import the script.
+    # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
     processes: int = option(
         rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
     )
@@ -124,12 +124,12 @@ class PrepareOptions(ListOptions, VerbOptions):
 
     @property
     def lists(self) -> dict[str, tuple[Path, ...]]:
-        """{file name in WORK: the label lists to be written there}."""
+        """{file name in WORK: the label lists to write there}."""
         return {LABELS: self.labels, BALANCED: self.balanced, VALIDATION: self.validation, EVALUATION: self.eval}
 
     @property
     def uses_own_lists(self) -> bool:
-        """Whether the label lists are those that are in WORK, beside its recordings."""
+        """Whether the label lists are those in WORK, beside its recordings."""
         return self.audio is None and not any(self.lists.values())
 
     @property
@@ -139,12 +139,12 @@ class PrepareOptions(ListOptions, VerbOptions):
 
     @property
     def only_stats(self) -> bool:
-        """Whether the store is finished and stays as it is."""
+        """Whether the store is finished and stays unchanged."""
         return bool(self.stats) and self.store.exists() and not self.replaces
 
 
 def prepare(options: PrepareOptions) -> None:
-    """Make the clip store, and beside it the lists, skipped.csv and missing.csv, as the only run that does."""
+    """Make the clip store and, beside it, the lists, skipped.csv and missing.csv; refuse to run twice at once."""
     out = options.store
     with only_run(out):
         if not options.replaces:
@@ -157,7 +157,7 @@ def prepare(options: PrepareOptions) -> None:
 
 
 def make_store(options: PrepareOptions) -> None:
-    """Decode, write the lists, and the store last."""
+    """Decode, then write the lists, and the store last."""
     inputs, out, audio = Inputs(), options.store, options.recordings
     reports = Reports(out)
     sources = listed_recordings(options, inputs)
@@ -193,7 +193,7 @@ def make_store(options: PrepareOptions) -> None:
     table = write_clip_store(
         options, old, decoded, blocks, recordings.groups(decoded.clip_ids, groups, options.segments)
     )
-    blocks.remove()  # the store comes last: where it is, all of it is
+    blocks.remove()  # the store is written last: if it exists, everything does
     print_result(table, decoded, old, without_audio, reports)
 
 
@@ -207,7 +207,7 @@ def listed_recordings(options: PrepareOptions, inputs: Inputs) -> dict[str, Audi
 
 
 def label_lists(options: PrepareOptions, inputs: Inputs) -> dict[str, LabelTable]:
-    """Return {file name: label list} of those that are given, or are in WORK beside its recordings."""
+    """Return {file name: label list} for the lists that are given, or that are in WORK beside its recordings."""
     own, given = options.uses_own_lists, options.lists
     vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(options, None if own else options.out)))
     if own:
@@ -219,7 +219,7 @@ def label_lists(options: PrepareOptions, inputs: Inputs) -> dict[str, LabelTable
 
 
 def store_to_extend(options: PrepareOptions) -> ClipStore | None:
-    """Return the finished store that --add extends, where there is one.
+    """Return the finished store that --add extends, if there is one.
 
     Raises:
         InputError: its sample rate or codec differs.
@@ -240,7 +240,7 @@ def store_to_extend(options: PrepareOptions) -> ClipStore | None:
 
 
 def note_changed(sources: dict[str, AudioSource], old: ClipStore | None) -> None:
-    """Say which recordings changed after their clips were made: --add does not decode them again."""
+    """Name the recordings that changed after their clips were made: --add does not decode them again."""
     if old is None:
         return
     made = old.path.stat().st_mtime
@@ -262,16 +262,16 @@ def decode_recordings(
     """Decode the recordings that the old store lacks.
 
     Raises:
-        InputError: a recording is unusable or has a defect and `strict`, or not one can be used.
+        InputError: no recording can be used, or with `strict` one is unusable or has a defect.
     """
     form = ClipOptions(options.sample_rate, options.codec, options.limit_seconds)
     if old is not None:
         form = replace(form, full_scale=old.full_scale)
     files = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
-    # segments: larger blocks, as each block reads a recording from its beginning
+    # segments: larger blocks, because each block reads a recording from its beginning
     size = max(BLOCK_SIZE, min(len(files) // PASSES, MOST_SEGMENTS)) if options.segments else BLOCK_SIZE
     settings = {**asdict(form), "files": sources_sha256(files), "audio_start": audio_start(), **decoders()}
-    # What --add finds half made belongs to a run that ended, or to recordings that have changed: the store is whole.
+    # Blocks that --add finds belong to a run that ended, or to recordings that have changed: the store is whole.
     blocks = Blocks(options.store, len(files), size, settings, restart=options.overwrite or old is not None)
     decode_all(files, blocks, form, options.processes)
     decoded = collect(blocks)
@@ -287,7 +287,7 @@ def decode_recordings(
 def write_clip_store(
     options: PrepareOptions, old: ClipStore | None, decoded: Decoded, blocks: Blocks, groups: list[str]
 ) -> ClipTable:
-    """Write the store of the decoded clips, with those of the old one; return its table.
+    """Write the store of the decoded clips and those of the old store; return its table.
 
     Args:
         groups: of the decoded clips.
@@ -307,7 +307,7 @@ def write_clip_store(
 def print_result(
     table: ClipTable, decoded: Decoded, old: ClipStore | None, without_audio: str, reports: Reports
 ) -> None:
-    """Print what the store holds, and what was left out."""
+    """Print what the store holds and what was left out."""
     hours = sum(table.n_samples) / table.sample_rate / 3600
     added = "" if old is None else f" ({len(decoded.clip_ids)} of them added)"
     print(

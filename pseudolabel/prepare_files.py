@@ -1,4 +1,4 @@
-"""The files beside a clip store: label lists and groups that `prepare` reads, and what it writes of them."""
+"""The files beside a clip store: label lists and groups that `prepare` reads, and those that it writes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pseudolabel.tables import read_csv
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
-LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION)  # that prepare writes beside a store
+LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION)  # lists that prepare writes beside a store
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
-    """Read `clip_id,group` from a CSV file; a clip without a group is a group of its own."""
+    """Read `clip_id,group` from a CSV file; a clip without a group forms a group of its own."""
     groups: dict[str, str] = {}
     for row in read_csv(path, ("clip_id", "group")) if path else ():
         if not row["clip_id"]:
@@ -52,12 +52,12 @@ def in_nfc(table: LabelTable, name: str) -> LabelTable:
 
 @dataclass
 class NamedRecordings:
-    """Recordings with the clip ids of the lists.
+    """Recordings under the clip ids of the lists.
 
     Args:
         files: {clip id: recording}, by clip id.
         aliases: {clip id in a list: clip id of the recording's own name}.
-        elsewhere: {clip id in a list: clip id} of those whose recording has the id of an earlier list.
+        elsewhere: {clip id in a list: clip id} for recordings that have the id of an earlier list.
     """
 
     files: dict[str, AudioSource]
@@ -65,7 +65,7 @@ class NamedRecordings:
     elsewhere: dict[str, str]
 
     def groups(self, clip_ids: Iterable[str], listed: dict[str, str], segments: Path | None) -> list[str]:
-        """Return each clip's group: as listed by clip id or file name, else the recording of a segment, or the clip."""
+        """Return each clip's group: that of its clip id or file name, else its segment's recording, else the clip."""
         groups = []
         for clip_id in clip_ids:
             stem = self.files[clip_id].stem
@@ -74,7 +74,7 @@ class NamedRecordings:
 
 
 def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable], folder: Path) -> NamedRecordings:
-    """Give each recording the id of the clip that it is; where the lists differ, the first one's.
+    """Give each recording the id of the listed clip that it is; if the lists differ, the id of the first.
 
     Raises:
         ClipMismatch: two recordings may be one clip, or a list has one recording twice.
@@ -94,9 +94,9 @@ def name_recordings(files: dict[str, AudioSource], lists: dict[str, LabelTable],
 
 
 def recorded_lists(folder: Path) -> dict[str, set[str]]:
-    """Return {list: checksums of what runs of prepare wrote}, from their records beside the stores.
+    """Return {list: checksums that runs of prepare wrote}, from the run records beside the stores.
 
-    Records of earlier versions list none: where simulate wrote no lists, theirs are those that their options name.
+    Records of earlier versions name no lists: unless simulate wrote the lists, those that their options name count.
     """
     checksums: dict[str, set[str]] = {name: set() for name in LISTS}
     for path in folder.glob("*.run.json"):
@@ -115,7 +115,7 @@ def recorded_lists(folder: Path) -> dict[str, set[str]]:
 
 
 def lists_written(folder: Path, names: Iterable[str], recorded: dict[str, set[str]]) -> dict[str, str]:
-    """Return {list: checksum} of the lists in a folder that this run wrote, `names`, or an earlier one did."""
+    """Return {list: checksum} of the lists in a folder written by this run (`names`) or an earlier one."""
     present = {name: sha256(folder / name) for name in LISTS if (folder / name).is_file()}
     return {name: digest for name, digest in present.items() if name in names or digest in recorded[name]}
 
@@ -123,10 +123,10 @@ def lists_written(folder: Path, names: Iterable[str], recorded: dict[str, set[st
 def lists_to_write(
     folder: Path, lists: dict[str, LabelTable], overwrite: bool, inputs: Inputs, recorded: dict[str, set[str]]
 ) -> list[str]:
-    """Return the lists that a folder lacks; an existing one that differs needs `overwrite`.
+    """Return the lists that a folder lacks; replacing an existing one that differs needs `overwrite`.
 
     Args:
-        recorded: of `recorded_lists`; what prepare did not write is not replaced.
+        recorded: from `recorded_lists`; lists that prepare did not write are never replaced.
     """
     from pseudolabel.labels.table import LabelTable  # slow to import: not in every process that decodes
 
@@ -154,7 +154,7 @@ def missing_clips(
     elsewhere: dict[str, str],
     audio: Path,
 ) -> list[tuple[str, str, str]]:
-    """Return (clip id, list, reason) of labelled clips that are not stored, neither under an id `elsewhere`."""
+    """Return (clip id, list, reason) of labelled clips that are not stored, not even under an id in `elsewhere`."""
     reasons = {row[0]: row[2] for row in skipped}
     missing = [
         (clip_id, name, elsewhere.get(clip_id, clip_id))
@@ -169,10 +169,10 @@ def missing_clips(
 
 
 def check_missing(lists: dict[str, LabelTable], missing: list[tuple[str, str, str]], audio: Path, strict: bool) -> str:
-    """Return how many labelled clips have no audio, in words.
+    """Return a sentence on how many labelled clips have no audio.
 
     Raises:
-        ClipMismatch: a whole list has none, or `strict` and one clip has none.
+        ClipMismatch: no clip of a list has audio, or with `strict` one has none.
     """
     labelled = {clip_id for table in lists.values() for clip_id in table.clip_ids}
     silent = dict.fromkeys(row[0] for row in missing)
@@ -187,7 +187,7 @@ def check_missing(lists: dict[str, LabelTable], missing: list[tuple[str, str, st
 
 @dataclass
 class Reports:
-    """The files beside a store that say what was left out of it, and how it was made."""
+    """The files beside a store that say what was left out, and how the store was made."""
 
     out: Path
 
@@ -196,7 +196,7 @@ class Reports:
         self.run = self.out.with_name(f"{self.out.stem}.run.json")
 
     def refuse_foreign(self, inputs: Inputs) -> None:
-        """Raise InputError where one of them, or the store, is an input or was not written by prepare."""
+        """Raise InputError if one of them, or the store, is an input or was not written by prepare."""
         for path, head, what in (
             (self.skipped, "clip_id,file,reason", "a list of skipped recordings"),
             (self.missing, "clip_id,list,reason", "a list of missing clips"),
@@ -207,7 +207,7 @@ class Reports:
         refuse_input_as_output(self.out, inputs.sha256)
 
     def with_earlier(self, skipped: list[tuple[str, str, str]], old: ClipStore | None) -> list[tuple[str, str, str]]:
-        """Return the rows of skipped.csv, with the earlier ones of clips that the old store had."""
+        """Return the rows of skipped.csv, including earlier ones about clips of the old store."""
         if old is None or not self.skipped.exists():
             return skipped
         rows = [(row["clip_id"], row["file"], row["reason"]) for row in read_csv(self.skipped)]

@@ -1,4 +1,4 @@
-"""Release enhanced labels, or a model, as a folder that others can use and check; verify releases, compare lists.
+"""Release enhanced labels or a model as a folder that others can use and check; verify releases, compare lists.
 
     python -m pseudolabel.release                                   # the only WORK/enhanced-* -> WORK/release-*
     python -m pseudolabel.release --enhanced work/enhanced-25p --precision work/review-result/precision.json
@@ -7,15 +7,16 @@
     python -m pseudolabel.release model work/runs/student
 
 A release (`make`, which may be omitted) holds the enhanced list in the form of its source (segments.csv, fsd50k.csv,
-esc50.csv), as psla.json, CSV and Parquet, the list before, the ledger (added_labels), thresholds, sampling weights
-after relabelling, with --soft the teacher's scores, and a data card, croissant.json, CITATION.cff, licences, run.json
-and SHA256SUMS. It has the same bytes wherever and whenever it is made, and is verified before it takes its name.
+esc50.csv) and as psla.json, CSV and Parquet, the list before enhancement, the ledger (added_labels), thresholds,
+sampling weights after relabelling, with --soft the teacher's scores, and a data card, croissant.json, CITATION.cff,
+licences, run.json and SHA256SUMS. Its bytes do not depend on where or when it is made, and it is verified before it
+gets its name.
 
-`verify` checks bytes, ids, classes, that ledger and original list make the enhanced one, thresholds, scores, and every
+`verify` checks bytes, ids, classes, that original list and ledger give the enhanced list, thresholds, scores, and every
 figure in run.json and the documents, whichever version wrote them. Links are refused; what hosting sites add (.git,
-.gitattributes, .DS_Store) is listed and not read. A release is not signed: whoever replaces all of its files, with
+.gitattributes, .DS_Store) is listed but not read. A release is not signed: whoever replaces all of its files, with
 labels, ledger, figures and checksums that fit each other, has made another release; and words without figures, authors,
-teacher and precision are its makers' word. Compare SHA256SUMS with a copy from a source that you trust.
+teacher and precision rest on the makers' word. Compare SHA256SUMS with a copy from a source that you trust.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from pseudolabel.scores.windows import CLIP, parse_window
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentOptions(Options):
-    """What the documents of a release say of it beside its figures."""
+    """What the documents of a release say beside its figures."""
 
     name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
     title: str | None = option(None, "one line for people")
@@ -64,7 +65,7 @@ class DocumentOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class MakeOptions(VerbOptions):
-    """What a release of labels is made from, and what it holds."""
+    """What to make a release of labels from, and what it holds."""
 
     enhanced: Path | None = option(None, "what enhance wrote (default: the only WORK/enhanced-*)")
     out: Path | None = option(None, "folder to write (default: release-RULE beside what is released)")
@@ -127,20 +128,20 @@ class MakeOptions(VerbOptions):
 
     @property
     def named(self) -> tuple[Path | None, ...]:
-        """The files that options name."""
+        """The files that the options name."""
         return (self.labels, *self.lists, self.scores, self.precision, self.evaluation, *self.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions(VerbOptions):
-    """Which release of labels, or of a model, is checked."""
+    """Which release, of labels or of a model, to check."""
 
     folder: Path = option(help="the release", positional=True, metavar="RELEASE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffOptions(VerbOptions, ListOptions):
-    """Which label lists are compared."""
+    """Which label lists to compare."""
 
     lists: tuple[Path, Path] = option(
         help="release, folder that enhance wrote, or label list", positional=True, metavar="LIST"
@@ -151,7 +152,7 @@ class DiffOptions(VerbOptions, ListOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(VerbOptions):
-    """Which model is released."""
+    """Which model to release."""
 
     run: Path = option(help="run folder that train wrote", positional=True, metavar="RUN")
     out: Path | None = option(None, "folder to write (default: release-NAME in the run's WORK)")
@@ -169,7 +170,7 @@ class ModelOptions(VerbOptions):
 
 
 def make_release(options: MakeOptions) -> None:
-    """Gather the contents, write them into a temporary folder, verify it, and name it."""
+    """Gather the contents, write them into a temporary folder, verify it, and rename it."""
     from pseudolabel.releases.enhanced import read_enhanced
     from pseudolabel.releases.folder import not_a_release, write_release
     from pseudolabel.releases.listing import values_of_their_kind
@@ -188,7 +189,7 @@ def make_release(options: MakeOptions) -> None:
     del enhanced
     with only_run(out), whole_folder(out, options.overwrite, reason_not_to=not_a_release) as temporary:
         counts = write_release(contents, temporary).counts
-        del contents  # of millions of clips, it is large
+        del contents  # large for millions of clips
         lines = verify_release(temporary)
     n_clips, n_before, n_added = counts.clips, counts.labels_before, counts.added.labels_added
     said = f"{out}: {n_clips:,} clips, {n_before:,} labels and {n_added:,} added; verified"
@@ -196,7 +197,7 @@ def make_release(options: MakeOptions) -> None:
 
 
 def _contents(options: MakeOptions, enhanced):
-    """Return what is to be written, after checking that labels, lists and scores are those of the enhancement."""
+    """Check that labels, lists and scores are those of the enhancement; return what to write."""
     from pseudolabel.releases import gather
     from pseudolabel.releases.folder import Contents
 
@@ -224,7 +225,7 @@ def _contents(options: MakeOptions, enhanced):
 
 
 def _evaluation_touched(options: MakeOptions, enhanced, inputs: Inputs) -> bool | None:
-    """Return whether labels of evaluation clips were changed; None where there is no list of these."""
+    """Return whether labels of evaluation clips were changed; None if there is no evaluation list."""
     from pseudolabel.labels.table import LabelTable
     from pseudolabel.releases.gather import touches
 
@@ -256,7 +257,7 @@ def verify(options: VerifyOptions) -> None:
 
 
 def compare(options: DiffOptions) -> None:
-    """Compare two label lists; with --out also write what differs as tables."""
+    """Compare two label lists; with --out, also write the differences as tables."""
     from pseudolabel.labels.ontology import Ontology
     from pseudolabel.labels.vocabulary import Vocabulary
     from pseudolabel.releases import difference
@@ -285,7 +286,7 @@ def compare(options: DiffOptions) -> None:
 
 
 def _side(options: DiffOptions, name: str, path: Path, vocabulary, inputs: Inputs):
-    """Return a label list, or the labels and the ledger of a release or of a folder that `enhance` wrote."""
+    """Return a label list; of a release, or a folder written by `enhance`, the labels and the ledger."""
     from pseudolabel.labels.ledger import read_ledger
     from pseudolabel.releases.difference import Side, files_of
 
@@ -318,7 +319,7 @@ def release_model(options: ModelOptions) -> None:
 
 
 def plan_release(options: MakeOptions) -> str:
-    """Return what a dry run says of a release of labels, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about a release of labels."""
     from pseudolabel.releases.enhanced import refuse_incomplete
     from pseudolabel.releases.folder import not_a_release
     from pseudolabel.releases.gather import read_precision
@@ -336,19 +337,19 @@ def plan_release(options: MakeOptions) -> str:
 
 
 def plan_verify(options: VerifyOptions) -> str:
-    """Return what a dry run says of a check."""
+    """Return what a dry run says about a check."""
     dry_run.refuse_absent(options.folder)
     return f"would verify {options.folder}"
 
 
 def plan_compare(options: DiffOptions) -> str:
-    """Return what a dry run says of a comparison."""
+    """Return what a dry run says about a comparison."""
     dry_run.refuse_absent(*options.lists, options.ontology)
     return f"would compare {' and '.join(map(str, options.lists))}"
 
 
 def plan_model(options: ModelOptions) -> str:
-    """Return what a dry run says of a release of a model, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about a release of a model."""
     from pseudolabel.releases.model import not_a_model_release, refuse_model
 
     if options.onnx:

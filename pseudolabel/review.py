@@ -1,21 +1,21 @@
-"""Make a page to listen to added labels and judge them; turn judgements into an estimate of how many are right.
+"""Make a page for judging added labels by ear; turn the judgements into an estimate of how many are right.
 
     python -m pseudolabel.review page --ledger work/enhanced-25p/ledger.parquet
     python -m pseudolabel.review page --per-class 2 --budget 400 --embed
     python -m pseudolabel.review page --blind --decoys 0.3
     python -m pseudolabel.review estimate anna.csv ben.csv --target-precision 0.9
 
-`page` draws a sample of the ledger, stratified by class, type and score band, and writes into WORK/review/ the page
-index.html (audio/ and pictures/ beside it, or all in one file with --embed), sample.csv and sample.json (the key that
-turns judgements back into estimates: keep both), run.json, and with --label-studio also label_studio.json and
-label_studio.xml. --blind shows only clip and class, and mixes in decoys: labels that the original list has, and classes
-that are not there, so that the judge is measured too. --per-class gives small classes more than their share, which
-widens the overall interval; with a larger --budget the rest is spread in proportion.
+`page` draws a sample of the ledger, stratified by class, type and score band, and writes into WORK/review/: the page
+index.html (with audio/ and pictures/ beside it, or all in one file with --embed), sample.csv and sample.json (the key
+that turns judgements back into estimates: keep both), run.json, and with --label-studio also label_studio.json and
+label_studio.xml. --blind shows only clip and class, and mixes in decoys, labels that the original list has and classes
+that are not present, to measure the judge as well. --per-class gives small classes more than their share, which widens
+the overall interval; with a larger --budget, the rest is spread in proportion.
 
-`estimate` reads what the page downloaded (or Label Studio's export as JSON) and writes into WORK/review-result/:
+`estimate` reads the files that the page downloaded (or Label Studio's JSON export) and writes into WORK/review-result/:
 precision.json and .csv (overall, per type, score band and class, with 95 % intervals), curve.csv and .png (precision
-over thresholds), reviewed.csv (for `enhance apply`), run.json; with --target-precision also thresholds.csv, the
-lowest that reach it (for `enhance --threshold FILE`).
+over thresholds), reviewed.csv (for `enhance apply`), run.json; with --target-precision also thresholds.csv, the lowest
+thresholds that reach it (for `enhance --threshold FILE`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PageOptions(VerbOptions, ListOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateOptions(VerbOptions):
-    """Which judgements are turned into estimates and thresholds."""
+    """Which judgements to turn into estimates and thresholds."""
 
     judgements: tuple[Path, ...] = option(
         (), "what judges downloaded from the page, or Label Studio's export", metavar="FILE", positional=True
@@ -132,7 +132,7 @@ class EstimateOptions(VerbOptions):
 
 
 def make_page(options: PageOptions) -> None:
-    """Draw a sample of a ledger, and write the page that asks about it."""
+    """Draw a sample of a ledger, and write a page that asks about it."""
     out = cli.default_output(options, PAGE, options.ledger)
     with only_run(out):
         refuse_foreign(out, options.overwrite, "review")
@@ -140,7 +140,7 @@ def make_page(options: PageOptions) -> None:
 
 
 def plan_page(options: PageOptions) -> str:
-    """Return what a dry run says of the page, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the page."""
     out = cli.default_output(options, PAGE, options.ledger)
     dry_run.refuse_folder(out, options.overwrite, "review")
     ledger = options.ledger or _only_ledger(options.work)
@@ -154,15 +154,15 @@ def plan_page(options: PageOptions) -> str:
 
 
 def with_files(options: PageOptions, ledger: Path) -> PageOptions:
-    """Return the options with all files that they leave open: those that belong to the ledger.
+    """Return the options with every file that they leave open filled in from the ledger.
 
-    These are the inputs that run.json beside it recorded, if unchanged, else files in the ledger's work folder.
+    These are the inputs recorded in the run.json beside it, if unchanged, else files in the ledger's work folder.
 
     Raises:
         InputError: the list before the additions was changed or removed.
     """
     work, record = cli.home(options, ledger), read_run(ledger.absolute().parent)
-    if origin := input_in_role(record, "ledger"):  # a ledger that was reviewed already
+    if origin := input_in_role(record, "ledger"):  # the ledger was reviewed before
         record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
     labels, scores = cli.beside(options, LABELS, ledger), cli.beside(options, SCORES, ledger)
     clips = options.clips or cli.beside(options, CLIPS, ledger)
@@ -177,7 +177,7 @@ def with_files(options: PageOptions, ledger: Path) -> PageOptions:
 
 
 def _labels_of(record: dict, work: Path) -> Path | None:
-    """Return the list that was enhanced; None where nothing was recorded."""
+    """Return the list that was enhanced; None if none was recorded."""
     recorded = input_in_role(record, "labels")
     path = recorded and recorded_input(record, recorded, work)
     if recorded and not path:
@@ -186,7 +186,7 @@ def _labels_of(record: dict, work: Path) -> Path | None:
 
 
 def _scores_of(record: dict, work: Path) -> Path | None:
-    """Return the scores that decided; None, with a note, where they were changed or removed."""
+    """Return the scores that decided; None, with a note, if they were changed or removed."""
     recorded = input_in_role(record, "scores")
     path = recorded and recorded_input(record, recorded, work)
     if recorded and not path:
@@ -195,7 +195,7 @@ def _scores_of(record: dict, work: Path) -> Path | None:
 
 
 def _is_segment_list(options: PageOptions) -> bool:
-    """Return whether --labels gives for each clip where in its video it is."""
+    """Return whether --labels says where in its video each clip is."""
     from pseudolabel.labels.readers import FORMATS, read_label_rows
 
     return options.labels is not None and read_label_rows(options.labels, options.format)[1] is FORMATS["audioset"]
@@ -229,7 +229,7 @@ def _make_page(options: PageOptions, out: Path) -> None:
 
 
 def _check_same_list(labels: LabelTable, ledger: pa.Table, path: Path) -> None:
-    """Refuse a ledger that could not be added to these labels."""
+    """Raise InputError if the ledger's additions cannot have been made to these labels."""
     undecided = pa.array([""] * len(ledger), pa.string())
     ledger = ledger.drop_columns([name for name in ledger.column_names if name == "decision"])
     apply_decisions(labels, ledger.append_column("decision", undecided), path)
@@ -238,7 +238,7 @@ def _check_same_list(labels: LabelTable, ledger: pa.Table, path: Path) -> None:
 def draw_sample(
     ledger: pa.Table, ledger_sha256: str, labels: LabelTable, ontology: Ontology, options: PageOptions
 ) -> Sample:
-    """Return the sample that the options ask for: additions, and decoys in the share that was asked for, shuffled."""
+    """Return the sample that the options ask for: additions and the requested share of decoys, shuffled."""
     budget, seed = options.budget or (None if options.per_class else BUDGET), options.seed
     edges = band_edges(float_column(ledger, "score"), options.bands)
     drawn = draw(ledger, edges, budget, options.per_class, seed)
@@ -253,7 +253,7 @@ def draw_sample(
 
 
 def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSources:
-    """Return what the page shows; InputError where sound, scores and ledger do not belong together."""
+    """Return what the page shows; InputError if sound, scores and ledger do not belong together."""
     from pseudolabel.labels.readers import read_segments
     from pseudolabel.verification import compare_windows, refuse_late_onsets
 
@@ -282,7 +282,7 @@ def _only_ledger(work: Path) -> Path:
 
 
 def estimate(options: EstimateOptions) -> None:
-    """Turn judgements into estimates, a reviewed ledger and, where asked for, thresholds."""
+    """Turn judgements into estimates, a reviewed ledger and, if requested, thresholds."""
     out = cli.default_output(options, RESULT, options.ledger, options.sample)
     with only_run(out):
         refuse_foreign(out, options.overwrite, "review")
@@ -290,7 +290,7 @@ def estimate(options: EstimateOptions) -> None:
 
 
 def plan_estimate(options: EstimateOptions) -> str:
-    """Return what a dry run says of the result, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the result."""
     out = cli.default_output(options, RESULT, options.ledger, options.sample)
     dry_run.refuse_folder(out, options.overwrite, "review")
     sample = _sample_of(options)

@@ -1,4 +1,4 @@
-"""Score every clip with a model: the whole clip and windows of 10, 5 and 2 s, into one score store.
+"""Score every clip with a model, whole and in windows of 10, 5 and 2 s, into one score store.
 
     python -m pseudolabel.score                                     # WORK/runs/teacher on every clip -> WORK/scores.h5
     python -m pseudolabel.score --run runs/a runs/b --list labels.csv --windows clip 2s --out scores.h5
@@ -11,18 +11,18 @@
     python -m pseudolabel.score merge a.h5 b.h5 --out scores.h5     # of other clips, or of other scales
     python -m pseudolabel.score verify work/scores.h5               # compare a store with its checksums
 
-Several runs are averaged (mean of probabilities); of --folds, those that were not trained on a clip's group. The work
-is done in blocks of clips: killed and run again it makes only the missing ones, and the store has the same bytes as
-that of an uninterrupted run.
+The scores of several runs are averaged (mean of probabilities); with --folds, over the runs that were not trained on a
+clip's group. Clips are scored in blocks: a killed run, started again, scores only the missing blocks, and its store has
+the same bytes as that of an uninterrupted run.
 
 `import` takes the scores of any other model instead: probabilities (clips, classes), or (clips, windows, classes) with
---window-s. Rows of shorter clips may be filled up with 0, NaN or numbers outside [0, 1]. Windows that end within their
-clip are real, and of those that its end cuts, the ones up to the last with a score above 0; none begins where its clip
-has ended. Lengths are those of --lengths, --clips, the clips.h5 beside the file, the times in --ids, or --clip-s; where
-a clip has none and its row ends in windows without a score above 0, the import is refused.
+--window-s. Rows of shorter clips may be padded with 0, NaN or numbers outside [0, 1]. Windows that end within their
+clip are real; so are windows cut by the clip's end, up to the last with a score above 0; no window begins after its
+clip's end. Lengths come from --lengths, --clips, the clips.h5 beside the file, the times in --ids, or --clip-s. If a
+clip has no length and its row ends in windows without a score above 0, the import is refused.
 
-Clips and runs are those of WORK. Where an option names one of them elsewhere, and --work is not given, the others are
-those of that folder, and the store is written there.
+Clips and runs are those of WORK. If an option names one of them elsewhere and --work is not given, the others are taken
+from that folder, and the store is written there.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
     from pseudolabel.models.tagger import Tagger
     from pseudolabel.training.score_blocks import Work
 
-BLOCK_SIZE = 256  # clips a block
-LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # of a config: how clips are filled and cut
+BLOCK_SIZE = 256  # clips per block
+LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # keys of a config: how clips are padded and cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +107,13 @@ class ScoreOptions(VerbOptions, DeviceOptions):
         super().__post_init__()
         if self.runs and self.folds:
             raise InputError("--run and --folds both name the models", "--folds", "Name them once.")
-        windows = (parse_window(str(window)) for window in self.windows)  # by name or length
+        windows = (parse_window(str(window)) for window in self.windows)  # by name or by length
         object.__setattr__(self, "windows", tuple(dict.fromkeys(windows)))
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The files that the options name, or that are the default beside these."""
+    """The files that the options name, or their defaults."""
 
     runs: tuple[Path, ...]
     clips: Path
@@ -122,7 +122,7 @@ class Paths:
 
     @classmethod
     def of(cls, options: ScoreOptions) -> Paths:
-        """Return the paths of options."""
+        """Return the paths that the options give."""
         named = [*(options.folds or options.runs), options.clips, options.list]
         folder = cli.base(options, *named)
         runs = options.folds or options.runs or (folder / RUNS / TEACHER,)
@@ -132,7 +132,7 @@ class Paths:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The clips to score: their ids as the list has them, their rows in the clip store, and those without audio."""
+    """The clips to score: their ids as the list writes them, their rows in the clip store, and those without audio."""
 
     clips: ClipStore
     ids: Sequence[str]
@@ -142,7 +142,7 @@ class Chosen:
 
     @classmethod
     def of(cls, options: ScoreOptions, paths: Paths) -> Chosen:
-        """Open the clip store and match the list with it."""
+        """Open the clip store and match the list against it."""
         if not paths.clips.is_file():
             raise InputError("no such file", paths.clips, "Give --clips.")
         clips = ClipStore.open(paths.clips)
@@ -157,7 +157,7 @@ class Chosen:
 
 
 def make_scores(options: ScoreOptions) -> None:
-    """Make the score store, or take part in that as one of several processes."""
+    """Make the score store, or take part as one of several processes."""
     paths, ranks = Paths.of(options), Ranks.from_environment()
     with ranks.joined(), only_run(paths.out) if ranks.leads else contextlib.nullcontext():
         if ranks.size == 1 and finished_before(paths.out):
@@ -167,7 +167,7 @@ def make_scores(options: ScoreOptions) -> None:
 
 
 def finished_before(out: Path) -> bool:
-    """Return whether a run that made this store was killed before it had removed its blocks, and remove them."""
+    """Remove the blocks of a run that was killed after it had made this store; return whether there was one."""
     settings = parts_of(out) / SETTINGS
     if not (out.is_file() and settings.is_file()):
         return False
@@ -232,10 +232,10 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device: torch.device) -
 
 
 def describe_models(runs: Sequence[Path], taggers: Sequence[Tagger], chosen: Chosen) -> dict[str, object]:
-    """Return the store's attributes about its models: names, checksums of weights, what they were trained on.
+    """Return the store's attributes about its models: names, checksums of weights, training clips.
 
-    `out_of_fold` is true where each run records the clips that it was trained on and none of the scored ones, nor one
-    of their groups, is among them.
+    `out_of_fold` is true if each run records its training clips, and they include no scored clip and no clip of the
+    same group.
     """
     trained_on = [run / SEEN_CLIPS for run in runs]
     seen = [seen_by(run, chosen.clips) for run in runs]
@@ -251,7 +251,7 @@ def describe_models(runs: Sequence[Path], taggers: Sequence[Tagger], chosen: Cho
 
 
 def describe_scoring(options: ScoreOptions, taggers: Sequence[Tagger], device: torch.device) -> dict[str, object]:
-    """Return the store's attributes about what else decides the last bits of scores."""
+    """Return the store's attributes about what else affects the last bits of the scores."""
     from pseudolabel.training.scoring import precision_on
 
     own = [precision_on(device, options.precision or tagger.config["precision"]) for tagger in taggers]
@@ -278,7 +278,7 @@ def describe_blocks(options: ScoreOptions, chosen: Chosen, device: torch.device)
 def share_blocks(
     out: Path, n_clips: int, settings: Mapping[str, object], restart: bool, ranks: Ranks
 ) -> tuple[Blocks, list[int]]:
-    """Return the blocks, which the leader claims before the others join, and the numbers of the unfinished ones."""
+    """Return the blocks, claimed by the leader before the others join, and the numbers of the unfinished ones."""
     blocks = Blocks(out, n_clips, BLOCK_SIZE, settings, restart) if ranks.leads else None
     unfinished = np.zeros(-(-n_clips // BLOCK_SIZE), np.int64)
     if blocks is not None:
@@ -299,7 +299,7 @@ def join_blocks(
     work: Work,
     inputs: Inputs,
 ) -> None:
-    """Join the blocks to the store, and print what was done."""
+    """Join the blocks into the store, and print a summary."""
     from pseudolabel.training.score_blocks import merged_blocks
 
     blocks.await_all()
@@ -335,7 +335,7 @@ def join_blocks(
 
 
 def plan_score(options: ScoreOptions) -> str:
-    """Return what a dry run says of the store, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the store."""
     paths = Paths.of(options)
     inputs = [paths.clips, options.list, *(run / name for run in paths.runs for name in (WEIGHTS, CONFIG))]
     classes = classes_of_runs(paths.runs, paths.clips)

@@ -1,4 +1,4 @@
-"""Scores of another model become a score store: `score import`."""
+"""Turn another model's scores into a score store: `score import`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pseudolabel.verification import lengths_in
 
 
 def at_scale(kind: Callable[[str], object]) -> Callable[[str], tuple[Scale | None, object]]:
-    """Return a parser of `VALUE`, or of `2s=VALUE`, which gives a scale (None: not named) and the value."""
+    """Return a parser of `VALUE` or `2s=VALUE` that gives (scale, value); the scale is None if not named."""
 
     def parse(text: str) -> tuple[Scale | None, object]:
         scale, equals, value = text.partition("=")
         try:
             named = parse_window(scale) if equals else None
-        except InputError:  # a name with a =
+        except InputError:  # a file name that contains =
             named = None
         return named, kind(text if named is None else value)
 
@@ -46,9 +46,9 @@ def _seconds(text: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions(VerbOptions):
-    """Which files hold another model's scores, and of which clips, classes and windows.
+    """Which files hold another model's scores, and for which clips, classes and windows.
 
-    Of `arrays`, (scale, path) pairs, a path alone is one whose scale is not named.
+    `arrays` holds (scale, path) pairs, or a path alone if its scale is not named.
     """
 
     arrays: tuple[tuple[Scale | None, Path], ...] = option(
@@ -105,7 +105,7 @@ class ImportOptions(VerbOptions):
 
     @property
     def files(self) -> list[Path]:
-        """The files of scores, each once."""
+        """The score files, each once."""
         return list(dict.fromkeys(path for _, path in self.arrays))
 
     @property
@@ -115,7 +115,7 @@ class ImportOptions(VerbOptions):
 
 
 def import_answers(options: ImportOptions) -> None:
-    """Make the score store of another model's scores."""
+    """Make a score store from another model's scores."""
     out = options.output
     with only_run(out):
         refuse_foreign_store(out, options.overwrite)
@@ -150,7 +150,7 @@ def _import(options: ImportOptions, out: Path) -> None:
 
 
 def plan_import(options: ImportOptions) -> str:
-    """Return what a dry run says of the store, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the store."""
     out, arrays = options.output, named_arrays(options)
     files = list(dict.fromkeys(path for _, path, _ in arrays))
     inputs = [*files, options.ids, options.clips, options.lengths]
@@ -170,7 +170,7 @@ def _vocabulary(options: ImportOptions) -> str | Path:
 def open_import(
     options: ImportOptions, vocabulary: Vocabulary, read: Callable[[Path], Path] = Path
 ) -> tuple[list[Part], Lengths | None]:
-    """Return the scores at each scale and the lengths of the clips (`gather_lengths`); no score is read yet."""
+    """Return the scores at each scale and the lengths of the clips (`gather_lengths`), before any score is read."""
     parts = open_parts(options, vocabulary)
     unknown = unknown_classes(parts, vocabulary)
     if unknown and options.strict:
@@ -179,14 +179,14 @@ def open_import(
 
 
 def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
-    """Return a remark on classes that are not in the vocabulary, if there are any."""
+    """Return a remark on classes outside the vocabulary, if there are any."""
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
     remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
     return [remark] if unknown else []
 
 
 def _remarks(imported: Imported) -> list[str]:
-    """Return what the user must know of an import."""
+    """Return what the user should know about an import."""
     remarks = []
     for scale, real in imported.real.items():
         fewest, most = int(real.counts.min()), int(real.counts.max())
@@ -204,10 +204,10 @@ def _remarks(imported: Imported) -> list[str]:
 
 
 def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
-    """Open the scores at each scale that options name.
+    """Open the scores at each scale that the options name.
 
     Raises:
-        InputError: scales are not named, named twice or of no use; a file is refused (`open_answers`).
+        InputError: a scale is missing, named twice or useless; a file is refused (`open_answers`).
     """
     hops_s = by_scale(options.hop_s, "--hop-s")
     parts: list[Part] = []
@@ -233,7 +233,7 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
 
 
 def named_arrays(options: ImportOptions) -> list[tuple[Scale | None, Path, str | None]]:
-    """Return scale (None: not named), file and name of the array of each one that is to be imported."""
+    """Return scale (None: not named), file, and array name of each array to import."""
     datasets, files = by_scale(options.dataset, "--dataset"), options.arrays
     if len(files) == 1 and files[0][0] is None and any(datasets):
         arrays = [(scale, files[0][1], name) for scale, name in options.dataset]
@@ -253,7 +253,7 @@ def named_arrays(options: ImportOptions) -> list[tuple[Scale | None, Path, str |
 
 
 def by_scale(given: Sequence[tuple[Scale | None, object]], option: str) -> dict[str | None, object]:
-    """Return {name of the scale, None where none is named: value} of an option; InputError where one is there twice."""
+    """Return {scale name (None: not named): value} for an option; InputError if a scale occurs twice."""
     values: dict[str | None, object] = {}
     for scale, value in given:
         name = None if scale is None else window_name(scale)
@@ -267,13 +267,13 @@ def by_scale(given: Sequence[tuple[Scale | None, object]], option: str) -> dict[
 
 
 def gather_lengths(options: ImportOptions, parts: Sequence[Part], read: Callable[[Path], Path]) -> Lengths | None:
-    """Return the lengths of the clips, and say in a line where they are from; None where there are no windows.
+    """Return the lengths of the clips, and print where they come from; None if there are no windows.
 
-    That is --lengths; or a clip store, given or of the work folder of the scores; or the times in the list of clip
-    ids; or --clip-s. The length of a clip that none of them has stays unknown.
+    They come from --lengths; or a clip store, given or in the work folder of the scores; or the times in the list of
+    clip ids; or --clip-s. A clip that has none of these keeps an unknown length.
 
     Args:
-        read: called with the path of a clip store before that is opened (`Inputs.read`); returns it.
+        read: called with the path of a clip store before it is opened (`Inputs.read`); returns the path.
     """
     clip_ids, scales = parts[0].answers.clip_ids, [part.scale for part in parts if part.window_s is not None]
     if options.lengths and not scales:

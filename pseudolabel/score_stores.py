@@ -1,4 +1,4 @@
-"""Score stores that exist: merged (`score merge`), verified (`score verify`), and the files beside each."""
+"""Merge score stores (`score merge`), verify them (`score verify`), and manage the files beside them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.verification import verify_store
 
 RECORDS = ('{\n  "verb": "score"', '{\n  "verb": "average"')  # how the records beside a store begin
-MISSING_LISTS = ("clip_id,reason\n", "kind,id,missing_in\n")  # and the lists of what it lacks
+MISSING_LISTS = ("clip_id,reason\n", "kind,id,missing_in\n")  # how the lists of missing clips and classes begin
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeOptions(VerbOptions):
-    """Which stores of one model become one: of other clips, or of other scales."""
+    """Which stores of one model to merge, of other clips or of other scales."""
 
     stores: tuple[Path, ...] = option((), "score stores, two or more", metavar="STORE", positional=True)
     name: str | None = option(None, "name of the model (default: the one in the stores)")
@@ -40,14 +40,14 @@ class MergeOptions(VerbOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyStoreOptions(VerbOptions):
-    """Which store is read and compared with its checksums."""
+    """Which store to read and compare with its checksums."""
 
     file: Path = option(help="store of scores or clips", positional=True)
     clips: Path | None = option(None, "clip store that windows are compared with (default: clips.h5 beside the store)")
 
 
 def merge_stores(options: MergeOptions) -> None:
-    """Make one store of several."""
+    """Merge several stores into one."""
     out = _merged(options)
     refuse_input_as_output(out, options.stores)
     with only_run(out):
@@ -66,7 +66,7 @@ def merge_stores(options: MergeOptions) -> None:
 
 
 def plan_merge(options: MergeOptions) -> str:
-    """Return what a dry run says of the merged store, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the merged store."""
     out = _merged(options)
     dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
     refuse_input_as_output(out, options.stores)
@@ -81,12 +81,12 @@ def _merged(options: MergeOptions) -> Path:
 
 
 def verify_file(options: VerifyStoreOptions) -> None:
-    """Read all of a store and print whether it is good."""
+    """Read all of a store and print whether it is intact."""
     print(verify_store(options.file, cli.default_file(options, options.clips, CLIPS, options.file)))
 
 
 def plan_verify_store(options: VerifyStoreOptions) -> str:
-    """Return what a dry run says of a store that is to be verified."""
+    """Return what a dry run says about verifying a store."""
     dry_run.refuse_absent(options.file)
     return f"would verify {options.file}"
 
@@ -99,12 +99,12 @@ VERIFY = Command(VerifyStoreOptions, verify_file, plan_verify_store)
 
 
 def files_beside(out: Path) -> tuple[Path, Path]:
-    """Return the files that belong to a store: the record of its run, and what it lacks."""
+    """Return the files beside a store: the record of its run, and the list of what it lacks."""
     return out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.missing.csv")
 
 
 def refuse_foreign_store(out: Path, overwrite: bool) -> None:
-    """Raise InputError where a store or a file beside it may not be replaced, or was not written by this package."""
+    """Raise InputError if a store or a file beside it may not be replaced, or was not written by this package."""
     refuse_foreign_file(out, overwrite, has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS), "a score store")
     record, missing = files_beside(out)
     refuse_foreign_file(record, True, begins_with(*RECORDS), "the record of a run")
@@ -112,7 +112,7 @@ def refuse_foreign_store(out: Path, overwrite: bool) -> None:
 
 
 def write_beside(out: Path, record: Mapping[str, object], header: Sequence[str] = (), missing: Sequence = ()) -> None:
-    """Write the files that belong to a store, the second where there is a header; the store comes after them."""
+    """Write the files beside a store, before the store itself; the second only if there is a header."""
     of_run, of_missing = files_beside(out)
     write_json(of_run, record)
     if header:

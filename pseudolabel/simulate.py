@@ -1,22 +1,22 @@
-"""Mix a corpus whose truth is known, and label it as a careless annotator would.
+"""Mix a corpus with known truth, and label it as a careless annotator would.
 
     python -m pseudolabel.simulate
     python -m pseudolabel.simulate --scenes 5000 --classes all --seed 7
     python -m pseudolabel.simulate --sounds ESC-50/audio --sound-labels ESC-50/meta/esc50.csv
 
-Isolated sounds, synthesised or recorded, become scenes of a few events against background noise. Training scenes fall
-into five pools that share no source, so that a teacher can be cross-validated by `group`; validation and eval share
-none with them either. Written to --work:
+Isolated sounds, synthesised or recorded, are mixed into scenes of a few events over background noise. Training scenes
+fall into five pools that share no source, so a teacher can be cross-validated by `group`; validation and eval share no
+source with them either. Written to --work:
 
   scenes/*.flac, clips.csv      the scenes; clip_id,file,group,list
-  sources.csv, events.csv       which sound went into which part, and what sounds when in which scene
+  sources.csv, events.csv       which sound went into which part, and which sounds occur when in which scene
   vocabulary.csv, truth.csv     the classes with all their ancestors in AudioSet, and every true label
-  labels.csv, balanced.csv      what a careless annotator gave: the full training list, and a fifth of it, drawn evenly
+  labels.csv, balanced.csv      the careless annotator's labels of the full training list, and an evenly drawn fifth
   validation.csv, eval.csv      the same annotator's labels of the other two lists
   dropped.csv, annotator.csv    why each wrong label is wrong; the probabilities behind it, class by class
   skipped_sounds.csv, run.json  recordings that could not be used; how this corpus was made
 
-A killed run that is started again makes only the missing scenes.
+A killed run, started again, makes only the missing scenes.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ from pseudolabel.options import COUNT, VerbOptions, nested, option
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import Inputs, run_record
 
-# One stream of random numbers for each purpose; a scene's own is [seed, list number, scene number].
+# One stream of random numbers per purpose; each scene has its own, [seed, list number, scene number].
 SYNTHESIS, DIVISION, PRIORS, ANNOTATOR, BALANCE = range(100, 105)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateOptions(VerbOptions):
-    """How many scenes of what make a corpus."""
+    """How many scenes to make, of what."""
 
     sounds: Path | None = option(None, "folder of isolated recordings (default: synthesised sounds)", metavar="FOLDER")
     sound_labels: Path | None = option(None, "their classes: ESC-50's table, or file,class[,source]", metavar="CSV")
@@ -78,10 +78,10 @@ class SimulateOptions(VerbOptions):
     eval: int = option(400, "evaluation scenes", COUNT, metavar="N")
     sources: int = option(40, "synthesised sources a class", COUNT, metavar="N")
     min_sources: int = option(len(PARTS), "leave out recorded classes with fewer sources", COUNT, metavar="N")
-    # z of the class priors rank ** -z; in validation and eval they are even
+    # z of the class priors rank ** -z; priors in validation and eval are even
     imbalance: float = option(0.7, "exponent of the class priors of the full list; 0 is even", metavar="N")
     seed: int = option(0, "decides everything that is random (default: 0)", metavar="N")
-    # In a script, more than one needs `if __name__ == "__main__":` around the call, as they import the script.
+    # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
     processes: int = option(
         rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
     )
@@ -117,12 +117,12 @@ class SimulateOptions(VerbOptions):
 
 
 def simulate(options: SimulateOptions) -> Corpus:
-    """Write a corpus into the work folder; the bytes are the same whatever the number of processes.
+    """Write a corpus into the work folder; its bytes do not depend on the number of processes.
 
     Raises:
-        OutputExists: one of the outputs exists and may not be overwritten.
-        InputError: a wrong class table, not one class with enough sources, or, where `strict`, a recording that is
-            missing or damaged.
+        OutputExists: an output exists and may not be overwritten.
+        InputError: the class table is wrong, no class has enough sources, or, with `strict`, a recording is missing or
+            damaged.
     """
     work, inputs = options.work, Inputs()
     with only_run(work / "simulate"):
@@ -222,7 +222,7 @@ def run(options: SimulateOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m pseudolabel.simulate`."""
+    """Run the verb."""
     return run_command("simulate", __doc__, Command(SimulateOptions, run, plan), argv)
 
 

@@ -1,4 +1,4 @@
-"""Train a model on weak labels, on enhanced labels, or on the soft targets of windows: teachers and students alike.
+"""Train a teacher or a student: on weak labels, on enhanced labels, or on the soft targets of windows.
 
     python -m pseudolabel.train --row teacher --labels work/labels.csv
     python -m pseudolabel.train --row teacher --fold 1/5                   # leaves the first of five folds out
@@ -7,10 +7,10 @@
 
     torchrun --nproc-per-node=2 -m pseudolabel.train --row teacher         # several processes, GPUs or machines
 
-RUN/history.csv has one line an evaluation. Killed and run again with the same command, training continues after the
-last checkpoint: the end of an epoch, or with --checkpoint-every a step within. The run folder holds model.safetensors
-and config.json (enough to use the model), train_clips.csv (which clips it saw), history.csv, learning_curve.png,
-run.json, checkpoints/. A validation list that shares clips with the evaluation list is refused.
+RUN/history.csv has one line per evaluation. If killed, run the same command again: training continues from the last
+checkpoint, at the end of an epoch or, with --checkpoint-every, at a step within one. The run folder holds
+model.safetensors and config.json (enough to use the model), train_clips.csv (the clips it was trained on), history.csv,
+learning_curve.png, run.json, checkpoints/. A validation list that shares clips with the evaluation list is refused.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def run_folder(options: RunOptions) -> Path:
 
 
 def train(options: RunOptions) -> None:
-    """Make the run folder; under torchrun by several processes."""
+    """Make the run folder, under torchrun with several processes."""
     folder, sources = run_folder(options), find_sources(options)
     refuse_input_as_output(folder, sources.paths.values())
     if not options.overwrite:
@@ -74,7 +74,7 @@ def _device(options: RunOptions, ranks: Ranks):
 
 
 def _train_together(options: RunOptions, sources: Sources, folder: Path, ranks: Ranks) -> None:
-    """Do what one process of a run does; the leading one writes."""
+    """Do the work of one process of a run; only the leader writes."""
     material = Material.open(options, sources)
     listed = material.training_list()
     chosen = material.without_fold(listed) if options.fold else listed
@@ -83,7 +83,7 @@ def _train_together(options: RunOptions, sources: Sources, folder: Path, ranks: 
         if ranks.leads:
             trainer.on_row = tensorboard(folder) if options.tensorboard else None
             claim(folder, options.overwrite, trainer.settings)
-        ranks.from_leader(np.zeros(1))  # the folder is there
+        ranks.from_leader(np.zeros(1))  # wait until the leader has made the folder
         started = time.monotonic()
         trainer.run()
         if ranks.leads:
@@ -94,7 +94,7 @@ def _train_together(options: RunOptions, sources: Sources, folder: Path, ranks: 
 
 
 def _trainer(material: Material, chosen: TrainingList, folder: Path, ranks: Ranks):
-    """Return the training loop, with nothing written yet."""
+    """Return the training loop, before anything is written."""
     options, device = material.options, _device(material.options, ranks)
     examples = material.examples(chosen)
     validation = material.validation(chosen)
@@ -105,7 +105,7 @@ def _trainer(material: Material, chosen: TrainingList, folder: Path, ranks: Rank
 
     drawn = {"sampling": options.sampling.rule, "beta": options.sampling.beta, "crop": options.sampling.crop}
     same = {name: getattr(options, name) for name in ("threads", "alpha", "class_weights")}
-    settings = {  # another command does not continue an unfinished run
+    settings = {  # a different command does not continue an unfinished run
         "config": tagger.config,
         "pretrained": bool(options.pretrained),
         "inputs": material.sources.checksums(),
@@ -120,7 +120,7 @@ def _trainer(material: Material, chosen: TrainingList, folder: Path, ranks: Rank
 
 
 def new_tagger(material: Material, window_s: float, ranks: Ranks):
-    """Return the model to train; its random weights follow from --seed, the others from --pretrained."""
+    """Return the model to train: random weights follow from --seed, others come from --pretrained."""
     import torch
 
     from pseudolabel.models.files import start_from
@@ -154,7 +154,7 @@ def new_tagger(material: Material, window_s: float, ranks: Ranks):
 
 
 def tensorboard(folder: Path) -> Callable[[dict], None]:
-    """Return a function that writes a row of the history for TensorBoard."""
+    """Return a function that writes one row of the history for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -171,7 +171,7 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
 
 
 def _write_run(material: Material, folder: Path, trainer, chosen: TrainingList, elapsed_s: float) -> None:
-    """Write what a finished run leaves; run.json comes last and says that it is finished."""
+    """Write the results of a finished run; run.json comes last and marks it as finished."""
     from pseudolabel.models import save_model
 
     save_model(folder, trainer.evaluated)
@@ -194,7 +194,7 @@ def _write_run(material: Material, folder: Path, trainer, chosen: TrainingList, 
 
 
 def _record(material: Material, trainer, chosen: TrainingList) -> dict[str, object]:
-    """Return what run.json says."""
+    """Return the content of run.json."""
     from pseudolabel.models.networks import n_parameters
 
     options, history, network = material.options, trainer.history, trainer.evaluated.network
@@ -222,11 +222,11 @@ def _record(material: Material, trainer, chosen: TrainingList) -> dict[str, obje
     }
 
 
-# ---- what of a training can be checked before anything is loaded or written -------------------------------------
+# ---- checks of a training before anything is loaded or written --------------------------------------------------
 
 
 def plan(options: RunOptions) -> str:
-    """Return what a dry run says of the run folder, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the run folder."""
     folder, paths = run_folder(options), find_sources(options).paths
     refuse_input_as_output(folder, paths.values())
     dry_run.refuse_absent(*(path for role, path in paths.items() if role != "vocabulary" and str(path) != "imagenet"))

@@ -1,4 +1,4 @@
-"""`train import`: a run folder from weights that the authors of PSLA, AST or PSL published."""
+"""`train import`: make a run folder from weights that the authors of PSLA, AST or PSL published."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERB, CARD = "train import", "README.md"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions(VerbOptions):
-    """Which published weights become a run folder, and how it treats clips of any length."""
+    """Which published weights to import, and how the model treats clips of any length."""
 
     file: Path = option(help="weights of PSLA, AST or PSL", positional=True)
     out: Path | None = option(None, "run folder (default: WORK/runs/teacher)")
@@ -43,7 +43,7 @@ class ImportOptions(VerbOptions):
 
 
 def plan_import(options: ImportOptions) -> str:
-    """Return what a dry run says of the run folder, after checking what can be known."""
+    """Check what can be checked beforehand; return what a dry run says about the run folder."""
     dry_run.refuse_absent(options.file)
     refuse_input_as_output(options.folder, (options.file, options.vocabulary))
     from pseudolabel.models.published import check_frames
@@ -60,7 +60,7 @@ def plan_import(options: ImportOptions) -> str:
 
 
 def import_model(options: ImportOptions) -> None:
-    """Write a run folder from a published file."""
+    """Make a run folder from a published file."""
     out = options.folder
     refuse_input_as_output(out, (options.file, options.vocabulary))
     refuse_foreign(out, options.overwrite, VERB)

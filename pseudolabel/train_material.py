@@ -1,4 +1,4 @@
-"""What `train` learns from and is measured on: its files, the training list, the examples, the held-out clips.
+"""The material of `train`: its files, the training list, the examples, the held-out clips.
 
 Files that no option names belong to those that are named: the validation list is the one beside the labels.
 """
@@ -32,22 +32,22 @@ HOLD_OUT = "Hold clips of the training list out instead (`balance --hold-out`), 
 
 @dataclass(frozen=True)
 class Sources:
-    """Which files a run reads: {what a file is to it: its path}; `inputs` has the checksums of those that were read."""
+    """The files of a run, {role: path}; `inputs` holds the checksums of those that were read."""
 
     paths: dict[str, str | Path]
     inputs: Inputs = field(default_factory=Inputs)
 
     def read(self, role: str) -> str | Path | None:
-        """Return the path of a file, just before it is read; None where there is none."""
+        """Register a file as read just before it is opened; return its path, None if there is none."""
         return self.inputs.read(self.paths.get(role), role)
 
     def checksums(self) -> dict[str, str]:
-        """Return {what a file is: its checksum} of those that were read."""
+        """Return {role: checksum} of the files that were read."""
         return {role: self.inputs.sha256[path] for role, path in self.inputs.roles.items()}
 
 
 def find_sources(options: RunOptions) -> Sources:
-    """Return the files that the options name, and for the others those that belong to them."""
+    """Return the files that the options name, and the files that belong to those."""
     others = options.targets, options.list, options.mask, options.validation, options.eval
     labels = cli.needed_file(options, options.labels, LABELS, "--labels", options.clips, *others)
     clips = cli.needed_file(options, options.clips, CLIPS, "--clips", options.labels, *others)
@@ -67,10 +67,10 @@ def find_sources(options: RunOptions) -> Sources:
 
 @dataclass
 class TrainingList:
-    """Which clips are trained on, with what labels, and which of the list could not be used.
+    """The clips to train on, their labels, and the listed clips that could not be used.
 
-    `rows` are those of the clip store, `scores` the score store by the ids of `labels`; `aliases` says which clips have
-    another id there or in the score store.
+    `rows` are rows of the clip store, `scores` the score store under the ids of `labels`; `aliases` maps clips to
+    their ids in the clip store or the score store, if different.
     """
 
     labels: LabelTable
@@ -93,7 +93,7 @@ class Material:
 
     @classmethod
     def open(cls, options: RunOptions, sources: Sources) -> Material:
-        """Open what the sources name."""
+        """Open the sources."""
         vocabulary, clips = Vocabulary.load(sources.read("vocabulary")), ClipStore.open(sources.read("clips"))
         scores = ScoreStore.open(sources.read("targets")) if options.targets else None
         return cls(options, sources, vocabulary, clips, scores)
@@ -102,7 +102,7 @@ class Material:
         return cli.read_labels(self.options, self.sources.read(role), self.vocabulary, own=own)
 
     def training_list(self) -> TrainingList:
-        """Return the labelled clips that --list names and that have audio and, where needed, soft targets."""
+        """Return the labelled clips named by --list that have audio and, if needed, soft targets."""
         options, source = self.options, self.sources.paths["labels"]
         labels = self._labels("labels", options.labels is None)
         aliases, listed = {}, labels.clip_ids
@@ -120,7 +120,7 @@ class Material:
         return TrainingList(labels.select(listed), clips.rows(listed), missing, aliases, left_out, *scores)
 
     def without_fold(self, chosen: TrainingList) -> TrainingList:
-        """Return the clips of all folds but --fold; whole groups of the clip store are left out."""
+        """Return the clips outside --fold; whole groups of the clip store are left out."""
         options, groups = self.options, [self.clips.groups[row] for row in chosen.rows]
         labels = chosen.labels.matrix if options.stratify else None
         kept = np.flatnonzero(fold_numbers(groups, options.fold.of, options.train.seed, labels) != options.fold.number)
@@ -140,7 +140,7 @@ class Material:
         return window_examples(clips, chosen.rows, labels.matrix, length, soft, options.sampling, mask)
 
     def _loss_mask(self, chosen: TrainingList) -> sparse.csr_array | None:
-        """Return what the loss ignores, (n, K) bool in the order of the training list; clips not in --mask: nothing."""
+        """Return what the loss ignores, (n, K) bool in the training list's order; nothing for clips outside --mask."""
         if self.options.mask is None:
             return None
         mask, clip_ids = self._labels("mask", own=True), chosen.labels.clip_ids
@@ -153,11 +153,11 @@ class Material:
         return sparse.csr_array(taken @ mask.matrix)
 
     def validation(self, chosen: TrainingList):
-        """Return the held-out clips with their labels, or None; a clip that is trained on must not be among them.
+        """Return the held-out clips with their labels, or None; a training clip must not be among them.
 
-        That holds for a clip with another id too: one whose name says that it is or may be the same (aliases.py), one
-        with the same audio, and, where folds are left out, one of the same group. Held-out clips without audio are
-        added to the `missing` of `chosen`.
+        A clip also counts as a training clip if its id says that it is or may be the same (aliases.py), if it has the
+        same audio, or, with folds, if it belongs to the same group. Held-out clips without audio are added to
+        `chosen.missing`.
         """
         from pseudolabel.training.validation import Validation
 
@@ -181,7 +181,7 @@ class Material:
         return Validation(self.clips, rows, held_out)
 
     def _refuse_same_audio(self, held_out: Mapping[str, int], chosen: TrainingList, source: Path) -> None:
-        """Raise InputError where clips {held-out clip: its row} are trained on, or with folds one of their group."""
+        """Raise InputError if a clip of {held-out clip: its row} is trained on or, with folds, one of its group."""
         trained_as = dict(zip(chosen.rows.tolist(), chosen.labels.clip_ids, strict=True))
         refuse_shared({clip_id: trained_as[row] for clip_id, row in held_out.items() if row in trained_as}, source)
         if self.options.fold:
@@ -194,7 +194,7 @@ class Material:
 
 
 def refuse_absent_classes(vocabulary: Vocabulary, scored: Collection[str], source: Path) -> None:
-    """Raise InputError where a store of soft targets lacks classes of the vocabulary."""
+    """Raise InputError if a store of soft targets lacks classes of the vocabulary."""
     scored = set(scored)
     absent = [class_id for class_id in vocabulary.class_ids if class_id not in scored]
     if absent:
@@ -205,7 +205,7 @@ def refuse_absent_classes(vocabulary: Vocabulary, scored: Collection[str], sourc
 def refuse_shared(
     shared: dict[str, str], source: Path, rule: str = "are also trained on", remedy: str = "Hold them out."
 ) -> None:
-    """Raise InputError where {held-out clip: the same clip elsewhere} has any."""
+    """Raise InputError unless {held-out clip: the same clip elsewhere} is empty."""
     if shared:
         named = sorted(clip_id if clip_id == other else f"{clip_id} is {other}" for clip_id, other in shared.items())
         raise InputError(f"{len(shared)} clips {rule}: {first_few(named)}", source, remedy)

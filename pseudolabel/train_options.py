@@ -1,4 +1,4 @@
-"""The options of `train`: what a model learns from, which model it is, and how it is run."""
+"""The options of `train`: what a model learns from, which model it is, and how it runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MIN_FRAMES = "fill clips and windows up to F frames (PSLA: 1056; default: what t
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(VerbOptions, ListOptions, DeviceOptions):
-    """What a run is made from."""
+    """What to make a run from."""
 
     out: Path | None = option(None, "run folder (default: WORK/runs/teacher, WORK/runs/ROW-seedSEED)")
     row: str = option("run", "name of the run in tables: teacher, weak, psl_2s", group=MATERIAL)
@@ -88,16 +88,16 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
             raise InputError(rule, "--no-validation", "Leave one out.")
 
     def refuse_without_validation(self, there: bool) -> None:
-        """Raise InputError where an option needs a validation set and there is none."""
+        """Raise InputError if an option needs a validation set and there is none."""
         if self.train.needs_validation and not there:
             rule = f"{self.train.needs_validation} needs a validation set"
             raise InputError(rule, self.work, "Give --validation LIST.")
 
     def front_end_at(self, sample_rate: int) -> tuple[dict[str, object], str]:
-        """Return what --front-end asks for, in seconds at a sample rate, and a line on what was given in samples.
+        """Return the front end of --front-end in seconds at a sample rate, and a note on values given in samples.
 
         Raises:
-            InputError: it asks for another sample rate than that of the clips.
+            InputError: it asks for another sample rate than the clips'.
         """
         given, line = lengths_in_seconds(dict(self.front_end), sample_rate)
         if given.get("sample_rate", sample_rate) != sample_rate:
@@ -106,7 +106,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
         return {"sample_rate": sample_rate, **given}, line
 
     def recorded(self) -> dict[str, object]:
-        """Return all options by the names of their flags, as run.json lists them."""
+        """Return all options by flag name, as run.json lists them."""
         train, sampling = asdict(self.train), asdict(self.sampling)
         schedule, augment = train.pop("schedule"), train.pop("augment")
         outer = {name: value for name, value in vars(self).items() if name not in ("train", "sampling")}
@@ -118,7 +118,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
 
 @contextlib.contextmanager
 def options_of_a_model() -> Iterator[None]:
-    """Turn what a value of the wrong kind or size raises, as in width=wide, into an InputError."""
+    """Turn errors from values of the wrong kind or size, such as width=wide, into an InputError."""
     try:
         yield
     except (TypeError, RuntimeError, OverflowError) as error:

@@ -1,8 +1,8 @@
-"""The path from audio to features, measured: front ends beside torchaudio's, stores beside one HDF5 object per clip.
+"""Measure the path from audio to features: front ends beside torchaudio's, stores beside one HDF5 object per clip.
 
-Rivals take turns, several rounds each, and the best round of each counts, so that what else the machine does
-falls on both. Files are read from the system's cache, into which they were just written: what is measured is the cost
-of finding and copying a clip, not the disk.
+Rivals take turns for several rounds, and the best round of each counts, so that other load on the machine affects all
+of them. Files are read from the system's cache, where they have just been written: this measures the cost of finding
+and copying a clip, not the disk.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pseudolabel.scores.store import ScoreStore
 
 RATE = 16_000  # Hz
 CLIP_S = 10.0
-SHORT_S, N_SHORT = 1.0, 10  # the short clips, and how many there are for each whole one
-BATCH = 16  # clips that go through a front end together
-PREPARED = 2  # recordings of 10 s for `prepare`, for each clip of 10 s in the stores
-SHORT_FOR_MEMORY = 4  # one clip in so many is drawn as a short recording, for its memory
+SHORT_S, N_SHORT = 1.0, 10  # length of short clips; how many there are for each whole clip
+BATCH = 16  # clips per batch through a front end
+PREPARED = 2  # 10 s recordings for `prepare` per 10 s clip in the stores
+SHORT_FOR_MEMORY = 4  # a quarter as many short recordings are drawn to measure memory
 ROUNDS = 7
 COPIED_BYTES = 1 << 28
 SEED = 0
@@ -36,12 +36,11 @@ SEED = 0
 
 @dataclass(frozen=True)
 class AudioBenchmark:
-    """What is measured.
+    """What to measure.
 
     Args:
-        folder: where files are drawn; empty.
-        n_clips: clips of 10 s in the stores that are compared; there are ten times as many clips of 1 s, and of rows
-            of scores.
+        folder: empty folder for drawn files.
+        n_clips: number of 10 s clips in the compared stores; there are ten times as many 1 s clips and rows of scores.
         threads: numbers of CPU threads for the front ends.
     """
 
@@ -71,7 +70,7 @@ class AudioBenchmark:
         return report
 
     def _clip_stores(self, report: Report, n_clips: int, seconds: float) -> None:
-        """Read the same clips from a store and from a file with one dataset per clip: (T,) float32 of each."""
+        """Read the same clips, (T,) float32, from a store and from a file with one dataset per clip."""
         ids = [f"clip{number:08d}" for number in range(n_clips)]
         what = f"{n_clips:,} clips of {seconds:g} s"
         store_path, objects_path, length = self.folder / "clips.h5", self.folder / "objects.h5", round(seconds * RATE)
@@ -118,7 +117,7 @@ class AudioBenchmark:
 
 
 def _front_ends(report: Report, threads: str) -> None:
-    """Compare both front ends, batch against clip by clip, and show what the FFT alone takes."""
+    """Compare both front ends, in batches and clip by clip, and show what the FFT alone takes."""
     waveforms = 0.1 * torch.randn(BATCH, round(CLIP_S * RATE), generator=torch.Generator().manual_seed(SEED))
     to_power = torchaudio.transforms.MelSpectrogram(RATE, n_fft=512, hop_length=160, n_mels=64)
     to_decibels = torchaudio.transforms.AmplitudeToDB(top_db=120)
@@ -156,7 +155,7 @@ def _fft_alone(front_end: FrontEnd, waveforms: torch.Tensor) -> Callable[[], obj
 
 
 def _drawn_pcm(n_clips: int, length: int) -> Iterator[np.ndarray]:
-    """Yield clips (T,) int16: pieces of the same noise, as drawing is not what is measured."""
+    """Yield clips (T,) int16, pieces of the same noise: drawing is not what is measured."""
     rng = np.random.default_rng(SEED)
     pcm = rng.integers(-3_000, 3_000, 2 * length, dtype=np.int16)
     for start in rng.integers(0, length, n_clips):
@@ -164,7 +163,7 @@ def _drawn_pcm(n_clips: int, length: int) -> Iterator[np.ndarray]:
 
 
 def _bandwidth() -> str:
-    """Return how fast memory is copied, bytes read and bytes written together."""
+    """Return the speed of copying memory, counting bytes read and bytes written."""
     source, target = np.ones(COPIED_BYTES, np.uint8), np.empty(COPIED_BYTES, np.uint8)
     seconds = []
     for _ in range(ROUNDS):

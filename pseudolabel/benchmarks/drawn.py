@@ -1,4 +1,4 @@
-"""Drawn label lists and scores: as large as the real ones, where the real ones are not at hand."""
+"""Drawn label lists and scores, as large as the real ones, for machines without the real ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores.writing import ScoreLayout, write_scores
 
-LOW, HIGH = 0.5, 0.9  # scores of the clips that carry a label lie evenly between these
+LOW, HIGH = 0.5, 0.9  # scores of the clips that carry a label are uniform between these
 LEVELS = 1 << 16  # quantiles that scores are drawn from
 BLOCK_CLIPS = 8192
 SEED = 0
 
 
 def draw_labels(n_clips: int, vocabulary: Vocabulary) -> LabelTable:
-    """Return clips of one to four labels; the k-th class is as frequent as 1 / (k + 1), about as in AudioSet."""
+    """Return clips with one to four labels; the k-th class is as frequent as 1 / (k + 1), roughly as in AudioSet."""
     rng = np.random.default_rng(SEED)
     frequency = 1 / np.arange(1, len(vocabulary) + 1)
     n_labels = rng.integers(1, 5, n_clips)
@@ -33,10 +33,10 @@ def draw_labels(n_clips: int, vocabulary: Vocabulary) -> LabelTable:
 
 
 def draw_scores(path: Path, labels: LabelTable, ontology: Ontology, share: float, made_from: str) -> None:
-    """Write a score store in which the threshold 25p adds about `share` labels for each that is there.
+    """Write a score store in which the threshold 25p adds about `share` labels for each existing label.
 
-    A label's score is even in [LOW, HIGH], so that the 25th percentile is known; any other class's score passes it with
-    the probability that makes the additions so many. The store's attribute `labels_sha256` is `made_from`.
+    A label's score is uniform in [LOW, HIGH], so the 25th percentile is known; the scores of other classes exceed it
+    with the probability that gives this share. The store's attribute `labels_sha256` is `made_from`.
     """
     relations, blocks = (
         Relations(EnhanceOptions().relations(ontology, labels.vocabulary)),

@@ -1,7 +1,7 @@
-"""How fast labels are read, thresholds and proposals made and results written, beside a plain loop over the clips.
+"""Time reading labels, making thresholds and proposals, and writing results, beside a plain loop over the clips.
 
-The scores are drawn so that the threshold 25p adds a given share of labels, 37.3 % unless another is asked for (PSLA,
-Table IX, full AudioSet): additions are what writing costs. They are drawn once and kept for the next run.
+Scores are drawn so that the threshold 25p adds a given share of labels, 37.3 % by default (PSLA, Table IX, full
+AudioSet), because additions are what writing costs. They are drawn once and kept for the next run.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.writing import STORED
 
 OPTIONS = EnhanceOptions("25p")
-SAMPLE = 20_000  # clips that the plain loop takes, and the smallest set whose rate is measured
+SAMPLE = 20_000  # clips for the plain loop, and the smallest set whose rate is measured
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class LabelsBenchmark:
-    """What is measured.
+    """What to measure.
 
     Args:
-        lists: label lists; none: one is drawn.
+        lists: label lists; if none, one is drawn.
         vocabulary, ontology: of the lists.
-        folder: where the drawn scores are kept and results are written.
-        share: labels that the threshold 25p adds, for each label that is there.
-        n_clips: size of the list that is drawn where none is given.
+        folder: for drawn scores, which are kept, and for results.
+        share: labels that the threshold 25p adds for each existing label.
+        n_clips: size of the drawn list.
     """
 
     lists: Sequence[Path]
@@ -82,7 +82,7 @@ class LabelsBenchmark:
         return path
 
     def _scores(self, report: Report, labels: LabelTable, lists: Sequence[Path]) -> Path:
-        """Return the drawn scores of these labels, which may be there from an earlier run."""
+        """Return drawn scores for these labels, reusing those of an earlier run."""
         path, made_from = self.folder / "scores.h5", " ".join([*map(sha256, lists), f"{self.share:g}", STORED[0]])
         try:
             drawn = ScoreStore.open(path).attributes.get("labels_sha256") == made_from
@@ -110,7 +110,7 @@ class LabelsBenchmark:
             write_ledger(found.ledger, self.folder / "enhanced")
 
     def _plain(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
-        """Enhance a sample both ways; the additions must be the same ones."""
+        """Enhance a sample both ways; the additions must be the same."""
         some, values = _middle(labels, scores, SAMPLE)
         relations = OPTIONS.relations(self.ontology, self.vocabulary)
         with report.stage("a plain loop over a sample of the clips", len(some)) as plain:
@@ -140,7 +140,7 @@ class LabelsBenchmark:
         stages[1].note = f"{differing:,} clips get other labels, of half the bytes"
 
     def _sizes(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
-        """Measure whether the time grows with the number of clips and no faster."""
+        """Measure whether the time grows in proportion to the number of clips."""
         sizes, each = [n for n in (SAMPLE, 10 * SAMPLE) if n < len(labels)] + [len(labels)], []
         for size in sizes:
             some, values = _middle(labels, scores, size)
@@ -167,7 +167,7 @@ class LabelsBenchmark:
 
 
 def _middle(labels: LabelTable, scores: ScoreStore, size: int) -> tuple[LabelTable, np.ndarray]:
-    """Return `size` consecutive clips and their scores (size, K), which stay in the file."""
+    """Return `size` consecutive clips and their scores (size, K), left in the file."""
     size = min(size, len(labels))
     first = (len(labels) - size) // 2
     rows = slice(first, first + size)

@@ -1,4 +1,4 @@
-"""Measure: seconds and memory of one stage of the work after the other, as a table and as JSON."""
+"""Measure the time and memory of successive stages of work; report them as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SAMPLE_S = 0.01
 
 @dataclass
 class Stage:
-    """What a stage took.
+    """One measured stage.
 
     Args:
         name: what was done.
-        items: how many of `unit` it did.
+        items: number of items done, in `unit`.
         unit: what is counted, in the plural.
         seconds: wall-clock time.
-        peak_bytes: the most memory of the process itself (files mapped into memory do not count) above what it had when
-            the stage began; None where the system does not tell.
-        ratio: how many times as fast it is as the stage named by `than`.
-        note: what else is to be said.
+        peak_bytes: peak memory of the process itself (memory-mapped files do not count) above its level when the stage
+            began; None if the system does not report it.
+        ratio: how many times as fast as the stage named by `than`.
+        note: any other remark.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Items a second."""
+        """Items per second."""
         return self.items / self.seconds if self.seconds else float("inf")
 
     def compare(self, other: Stage) -> None:
-        """Say how many times as fast this stage is as the other, item for item."""
+        """Record how many times as fast this stage is as the other, per item."""
         self.ratio, self.than = self.rate / other.rate, other.name
 
 
 @dataclass
 class Report:
-    """The stages of one benchmark, and facts that hold for all."""
+    """The stages of one benchmark, and facts that apply to all."""
 
     benchmark: str
     facts: dict[str, object] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Report:
 
     @contextlib.contextmanager
     def stage(self, name: str, items: int = 0, unit: str = "clips") -> Iterator[Stage]:
-        """Measure the block; the stage may be changed within it and after it."""
+        """Measure the block; the stage may be changed within the block and after it."""
         print(f"{self.benchmark}: {name} ...", file=sys.stderr, flush=True)
         stage = Stage(name, items, unit)
         with PeakMemory() as memory:
@@ -75,7 +75,7 @@ class Report:
         self.stages.append(stage)
 
     def as_json(self) -> dict[str, object]:
-        """Return all that was measured, and the machine it was measured on."""
+        """Return all measurements, and the machine they were made on."""
         stages = [{**asdict(stage), "rate": stage.rate} for stage in self.stages]
         return {"benchmark": self.benchmark, "machine": machine(), "facts": self.facts, "stages": stages}
 
@@ -96,7 +96,7 @@ def rivals(
     rounds: int,
     warm_up: bool = False,
 ) -> list[Stage]:
-    """Run functions in turns, and report the best stage of each: what else the machine does falls on all.
+    """Run functions in turns, and report the best stage of each, so that other load on the machine affects all.
 
     Args:
         warm_up: begin with a turn that does not count.
@@ -115,7 +115,7 @@ def rivals(
 
 
 class PeakMemory:
-    """Watches how much memory the process itself holds while a block runs (Linux; elsewhere it says nothing)."""
+    """Watch how much memory the process itself holds while a block runs (Linux only; elsewhere nothing is reported)."""
 
     def __enter__(self) -> PeakMemory:
         self.before = self.most = _own_bytes()
@@ -136,12 +136,12 @@ class PeakMemory:
 
     @property
     def peak_bytes(self) -> int | None:
-        """Most bytes above those at the start."""
+        """Peak bytes above the level at the start."""
         return None if self.before is None else self.most - self.before
 
 
 def _own_bytes() -> int | None:
-    """Return the bytes of memory that belong to the process alone, without files mapped into it."""
+    """Return the bytes of memory private to the process, without memory-mapped files."""
     with contextlib.suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("RssAnon:"):

@@ -9,7 +9,7 @@ from scipy import sparse
 
 
 def thresholds_in_a_loop(labels: sparse.csr_array, scores: np.ndarray, percent: float) -> list[float | None]:
-    """Return a percentile of the scores of the clips that carry each class; None where no clip does."""
+    """Return each class's threshold, a percentile of the scores of the clips that carry it; None if no clip does."""
     found = [[] for _ in range(labels.shape[1])]
     for clip in range(labels.shape[0]):
         for label in labels.indices[labels.indptr[clip] : labels.indptr[clip + 1]]:
@@ -23,7 +23,7 @@ def additions_in_a_loop(
     relations: Mapping[str, sparse.csr_array],
     thresholds: list[float | None],
 ) -> set[tuple[int, int]]:
-    """Return the (clip, class) that are added."""
+    """Return the (clip, class) pairs to add."""
     related = [relation.tolil().rows for relation in relations.values()]
     added = set()
     for clip in range(labels.shape[0]):
@@ -33,6 +33,6 @@ def additions_in_a_loop(
                 for other in rows[label]:
                     if other in carried or thresholds[other] is None:
                         continue
-                    if float(scores[clip, other]) > thresholds[other]:  # a float16 would round the threshold
+                    if float(scores[clip, other]) > thresholds[other]:  # comparing as float16 would round the threshold
                         added.add((clip, other))
     return added

@@ -1,7 +1,7 @@
-"""`prepare` beside its bound: the same recordings decoded and resampled by as many processes and nothing else.
+"""`prepare` beside its bound: as many processes that only decode and resample the same recordings.
 
-Both start their processes anew each time, and the time that takes is in both. This module imports nothing slow, as each
-process that decodes alone imports it.
+Both start their processes each time, and both timings include it. This module imports nothing slow, because each
+process that only decodes imports it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from pseudolabel.audio.files import AudioSource
 from pseudolabel.benchmarks.measure import Report, rivals
 from pseudolabel.blocks import Blocks
 
-RATE, FILE_RATE = 16_000, 44_100  # Hz: of the store, and of most files that are decoded for it
-N_DIFFERENT = 16  # recordings; the others are other names of these
+RATE, FILE_RATE = 16_000, 44_100  # Hz: of the store, and of most files decoded for it
+N_DIFFERENT = 16  # different recordings; the rest are links to these
 N_PROCESSES = 2
-LONG_S, SHORT_S = 10.0, 0.5  # of the recordings that are timed, and of those whose number only memory could follow
+LONG_S, SHORT_S = 10.0, 0.5  # of the timed recordings, and of those whose number is what might affect memory
 ROUNDS = 3
 SEED = 0
 
 
 def draw_recordings(folder: Path, n_files: int, seconds: float) -> list[Path]:
-    """Return FLAC files, N_DIFFERENT of them drawn and the others links to these."""
+    """Return FLAC files: N_DIFFERENT drawn ones, and links to them."""
     folder.mkdir(parents=True)
     paths, rng = [folder / f"{number:06d}.flac" for number in range(n_files)], np.random.default_rng(SEED)
     for number, path in enumerate(paths):
         if number < N_DIFFERENT:
-            samples = np.cumsum(rng.standard_normal(round(seconds * FILE_RATE)))  # brown: compressed as recordings are
+            samples = np.cumsum(rng.standard_normal(round(seconds * FILE_RATE)))  # brown: compresses like recordings
             soundfile.write(path, 0.5 * samples / np.abs(samples).max(), FILE_RATE, subtype="PCM_16")
             continue
         try:
@@ -51,20 +51,20 @@ def draw_recordings(folder: Path, n_files: int, seconds: float) -> list[Path]:
 
 
 def decode(paths: Sequence[Path]) -> None:
-    """Decode recordings and resample them from FILE_RATE to RATE; forget them."""
+    """Decode recordings and resample them from FILE_RATE to RATE; discard the result."""
     for path in paths:
         soxr.resample(soundfile.read(path, dtype="float32")[0], FILE_RATE, RATE)
 
 
 def decode_alone(paths: Sequence[Path], n_processes: int) -> None:
-    """Decode recordings by several processes, in blocks as `prepare` does it."""
+    """Decode recordings with several processes, in blocks as `prepare` does."""
     blocks = [paths[start : start + BLOCK_SIZE] for start in range(0, len(paths), BLOCK_SIZE)]
     with ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(decode, blocks))
 
 
 def decode_beside_prepare(report: Report, folder: Path, n_clips: int) -> None:
-    """Compare both commands from the shell; what they take on hardly any audio shows their start-up."""
+    """Compare both commands from the shell; their time on hardly any audio shows the cost of starting up."""
     few = draw_recordings(folder / "few", BLOCK_SIZE + 1, SHORT_S)[0].parent  # two blocks: as many processes start
     many = draw_recordings(folder / "many", n_clips, LONG_S)[0].parent
     work, processes = folder / "work", str(N_PROCESSES)
@@ -102,7 +102,7 @@ def decode_beside_prepare(report: Report, folder: Path, n_clips: int) -> None:
 
 
 def memory_of_prepare(report: Report, folder: Path, n_clips: int) -> None:
-    """Make a store of `n_clips` and one of four times as many, by one process, whose memory is watched."""
+    """Make stores of `n_clips` and of four times as many clips, in one process whose memory is watched."""
     for number, title in ((n_clips, ""), (n_clips, "memory: prepare"), (4 * n_clips, "memory: prepare")):
         paths = draw_recordings(folder / "short", number, SHORT_S)
         with report.stage(f"{title} {number:,} clips of {SHORT_S:g} s", number):
@@ -113,12 +113,12 @@ def memory_of_prepare(report: Report, folder: Path, n_clips: int) -> None:
             sizes = found.n_samples, found.n_bytes
             complete_store(blocks, ClipTable(found.clip_ids, found.clip_ids, *sizes, RATE, crc32=found.crc32))
         shutil.rmtree(folder)
-    del report.stages[-3]  # the first run takes what later ones use again
+    del report.stages[-3]  # the first run allocates what later runs reuse
     flat(report)
 
 
 def flat(report: Report) -> None:
-    """Say in the last stage how its memory and that of the stage before, with a quarter of its clips, compare."""
+    """Compare, in the last stage's note, its memory with that of the stage before, which had a quarter of the clips."""
     few, many = report.stages[-2:]
     if few.peak_bytes is not None:
         more = (many.peak_bytes - few.peak_bytes) / 1e6

@@ -1,6 +1,6 @@
-"""How fast clips are scored: the whole pipeline beside the models alone; and whether memory depends on their number.
+"""Time scoring: the whole pipeline beside the models alone, and whether memory depends on the number of clips.
 
-The clips are noise, the models untrained: neither changes how long anything takes.
+The clips are noise and the models untrained; neither affects the time.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from pseudolabel.training.score_blocks import ScoringStats, count_windows, merge
 from pseudolabel.training.scoring import Portion, Scorer, autocast, batches_of, read_portions, ready_to_score
 
 SAMPLE_RATE, CLIP_S, N_CLASSES = 16_000, 10, 527
-BURST_S = 0.5  # noise of another loudness
+BURST_S = 0.5  # length of noise bursts that differ in loudness
 SCALES = (CLIP, 10, 5, 2)
-BLOCK_SIZE = 24  # clips; smaller than the verb's, so that few clips make several blocks
+BLOCK_SIZE = 24  # clips; fewer than the verb's, so that a small number of clips makes several blocks
 BATCH_SIZE = 32
-ROUNDS = 3  # of which the fastest counts: other work on the machine only ever takes time
+ROUNDS = 3  # the fastest round counts: other work on the machine only adds time
 MEMORY_CLIPS, MEMORY_CLIP_S, MEMORY_WIDTH = 480, 1, 0.1
 SEED = 0
 
 
 def draw_clips(path: Path, n_clips: int, seconds: float, codec: str = "pcm16") -> ClipStore:
-    """Return a store of clips: bursts of noise, each of another loudness; made once."""
+    """Return a store of noise clips, bursts that differ in loudness; it is made once."""
     if not path.exists():
         rng, n_samples = np.random.default_rng(SEED), round(seconds * SAMPLE_RATE)
         clip_ids, burst = [f"clip{number:06d}" for number in range(n_clips)], round(BURST_S * SAMPLE_RATE)
@@ -59,7 +59,7 @@ def draw_clips(path: Path, n_clips: int, seconds: float, codec: str = "pcm16") -
 
 
 def untrained(name: str, width: float) -> Tagger:
-    """Return an untrained model; `width` is that of a MobileNetV2."""
+    """Return an untrained model; `width` applies to a MobileNetV2."""
     torch.manual_seed(SEED)
     options = {"width": width} if name == "mobilenetv2" else {}
     return build_tagger({"name": name, "class_ids": [f"class{k:03d}" for k in range(N_CLASSES)], "options": options})
@@ -67,14 +67,14 @@ def untrained(name: str, width: float) -> Tagger:
 
 @dataclass(frozen=True)
 class ScoreBenchmark:
-    """What is measured.
+    """What to measure.
 
     Args:
-        folder: where clips, models and scores are written; empty.
-        n_clips: clips of 10 s.
+        folder: empty folder for clips, models and scores.
+        n_clips: number of 10 s clips.
         models: names of networks.
         width: of MobileNetV2.
-        device, threads: where they run; on the CPU, threads.
+        device, threads: where to run; threads apply to the CPU.
     """
 
     folder: Path
@@ -110,7 +110,7 @@ class ScoreBenchmark:
         return tagger
 
     def _beside_the_model_alone(self, report: Report, name: str, tagger: Tagger, clips: ClipStore) -> None:
-        """Compare the pipeline at all scales with the same batches that lie ready in the device's memory."""
+        """Compare the pipeline at all scales with the same batches already in the device's memory."""
         scorer, works = Scorer([tagger], self.device, BATCH_SIZE), []
         waveforms = [batch for portion in self._blocks_of(clips) for batch in self._batches(scorer, portion)]
         with torch.inference_mode():
@@ -120,7 +120,7 @@ class ScoreBenchmark:
             f"front end and {name}, waveforms in memory": lambda: self._forward(tagger, waveforms),
             f"score with {name}, all scales": lambda: works.append(self._pipeline(tagger, clips, SCALES)),
         }
-        self._forward(tagger, waveforms[:1])  # the first call of all prepares more than later ones do
+        self._forward(tagger, waveforms[:1])  # warm up: the first call is slower
         network, model, whole = rivals(report, self.n_clips, "clips", tasks, ROUNDS)
         whole.compare(model)
         shares = [f"{100 * whole.rate / stage.rate:.1f} % of the rate of {stage.name}" for stage in (network, model)]
@@ -169,7 +169,7 @@ class ScoreBenchmark:
         return work
 
     def _memory(self, report: Report) -> None:
-        """Score some short clips with a very small model, and four times as many."""
+        """Score a few short clips with a very small model, then four times as many."""
         tagger = self._model("mobilenetv2", MEMORY_WIDTH)
         for number, title in ((MEMORY_CLIPS, ""), (MEMORY_CLIPS, "memory: score"), (4 * MEMORY_CLIPS, "memory: score")):
             path = self.folder / "short.h5"
@@ -178,7 +178,7 @@ class ScoreBenchmark:
             with report.stage(f"{title} {number:,} clips of {MEMORY_CLIP_S:g} s", number):
                 self._pipeline(tagger, clips, SCALES)
             path.unlink()
-        del report.stages[-3]  # the first run takes what later ones use again
+        del report.stages[-3]  # the first run allocates what later runs reuse
         flat(report)
 
     def _command(self, report: Report, clips: ClipStore) -> None:

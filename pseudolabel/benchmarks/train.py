@@ -1,6 +1,6 @@
-"""How fast models learn: stored targets beside a teacher at work, waiting for audio, the device's own matrix rate.
+"""Time training: stored targets beside a teacher at work, waits for audio, the device's own matrix rate.
 
-The clips are noise, the targets drawn, the models untrained: none of that changes how long anything takes.
+The clips are noise, the targets drawn, the models untrained; none of this affects the time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pseudolabel.training.options import TrainOptions
 from pseudolabel.training.scoring import autocast, ready_to_score
 
 STUDENT, WINDOW_S = "mobilenetv2", 2  # PSL-2s
-BATCH_SIZE = 32  # windows a step
-ROUNDS, ROUND_STEPS = 3, 4  # of which the fastest round counts; its steps are these, or fewer where --steps are
-EPOCHS = 2  # the loop's second is reported: in the first, threads and memory are still new
-WHOLE_CLIPS = {"cpu": 4, "cuda": 64}  # a step, where a model's rate is compared with the device's
+BATCH_SIZE = 32  # windows per step
+ROUNDS, ROUND_STEPS = 3, 4  # the fastest round counts; each has this many steps, or --steps if fewer
+EPOCHS = 2  # the second is reported: in the first, threads and memory are still being set up
+WHOLE_CLIPS = {"cpu": 4, "cuda": 64}  # per step, for comparing a model's rate with the device's
 MATRIX = {"cpu": 1_024, "cuda": 8_192}  # rows and columns
 MATRIX_TIMES = 8
 SEED = 0
@@ -39,16 +39,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class TrainBenchmark:
-    """What is measured.
+    """What to measure.
 
     Args:
-        folder: where clips, targets and checkpoints are written; empty.
-        n_steps: steps of an epoch of the training loop.
-        teachers: networks that make targets in the step.
-        models: networks whose rate is compared with that of the device.
-        compiled: train each of these also compiled.
+        folder: empty folder for clips, targets and checkpoints.
+        n_steps: steps per epoch of the training loop.
+        teachers: networks that make targets within the step.
+        models: networks whose rate is compared with the device's.
+        compiled: also train each of these compiled.
         width: of every MobileNetV2.
-        device, threads: where they run; on the CPU, threads.
+        device, threads: where to run; threads apply to the CPU.
     """
 
     folder: Path
@@ -97,7 +97,7 @@ class TrainBenchmark:
         return tagger
 
     def _beside_teachers(self, report: Report, examples: Examples) -> None:
-        """Compare steps whose targets are stored with steps in which a teacher makes them."""
+        """Compare steps with stored targets and steps in which a teacher makes them."""
         student, n_steps = self._tagger(STUDENT).train(), min(self.n_steps, ROUND_STEPS)
         optimizer = torch.optim.Adam(student.parameters())
 
@@ -128,7 +128,7 @@ class TrainBenchmark:
             report.stages.insert(report.stages.index(stage) + 1, beside)
 
     def _loop(self, report: Report, codec: str) -> None:
-        """Train through the loop that `train` runs, and say how long its steps waited for audio and targets."""
+        """Train through the loop that `train` uses, and report how long its steps waited for audio and targets."""
         examples, folder = self._examples(codec), self.folder / "run"
         options = TrainOptions(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=1e-4)
         trainer = Trainer(untrained(STUDENT, self.width), examples, options, self.device, folder)
@@ -140,7 +140,7 @@ class TrainBenchmark:
         shutil.rmtree(folder)
 
     def _beside_the_device(self, report: Report) -> None:
-        """Compare what training steps compute in a second with what products of large matrices do."""
+        """Compare the computing rate of training steps with that of products of large matrices."""
         most = self._matrix_rate(report)
         batch = WHOLE_CLIPS[self.device.type]
         for name in self.models:
@@ -167,7 +167,7 @@ class TrainBenchmark:
             report.facts["compiled"] = "measured on a GPU only"
 
     def _matrix_rate(self, report: Report) -> float:
-        """Return the floating-point operations a second of a matrix product, in the precision of training."""
+        """Return the rate of a matrix product in floating-point operations per second, in the precision of training."""
         size, on_gpu = MATRIX[self.device.type], self.device.type == "cuda"
         matrix = torch.randn(size, size, device=self.device, dtype=torch.bfloat16 if on_gpu else torch.float32)
         product = torch.empty_like(matrix)
@@ -183,10 +183,10 @@ class TrainBenchmark:
         return 2 * size**3 * stage.rate
 
     def _flops(self, tagger: Tagger, waveforms: Tensor) -> int:
-        """Return the operations of a step in the network: three times those of an answer, each product and each sum.
+        """Return the operations in one training step of the network: three times the forward pass, products and sums.
 
-        Going back takes two products for each one on the way; counted there, convolutions in groups would be taken for
-        whole ones.
+        The backward pass takes two products for each forward one; counting it directly would count grouped convolutions
+        as ungrouped.
         """
         features = tagger.features(waveforms)
         with FlopCounterMode(display=False) as counter, torch.no_grad(), autocast(self.device):
@@ -202,6 +202,6 @@ class TrainBenchmark:
         optimizer.step()
 
     def _wait(self) -> None:
-        """Return when the device has done all that it was given."""
+        """Wait until the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

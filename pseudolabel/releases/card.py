@@ -1,6 +1,6 @@
 """README.md of a release, of labels (card.md.j2) or of a model (model_card.md.j2), with the hub's YAML header.
 
-The header lets the Hugging Face hub load the folder as a data set: each table of croissant.json is a configuration.
+The header lets the Hugging Face hub load the folder as a data set; each table of croissant.json is a configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pseudolabel.releases.croissant import tables_of
 from pseudolabel.releases.facts import Facts
 from pseudolabel.templates import render
 
-FEW_CLASSES = 30  # more are folded, below a table of those with the most additions
+FEW_CLASSES = 30  # more classes are folded, below a table of those with the most additions
 MOST_ADDED = 20
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 LARGEST = "10M<n<100M"
@@ -36,7 +36,7 @@ FORMS = {
     "all categories of a clip (`category` is the published one: code that reads only that sees no additions)",
     "psla.json": "code for PSLA reads `psla.json`",
 }
-TRAINING = {  # options of `train` that a reader asks for first, in words
+TRAINING = {  # the options of `train` that readers look for first, in words
     "epochs": "epochs",
     "batch_size": "clips or pieces a step",
     "optimizer": "optimiser",
@@ -94,7 +94,7 @@ def card(facts: Facts) -> str:
 
 
 def header(facts: Facts) -> str:
-    """Return the YAML header of the card, without the lines `---`."""
+    """Return the card's YAML header, without the `---` lines."""
     tags = ["audio", "audio-tagging", "sound-event-recognition", "missing-labels", "label-enhancement", "croissant"]
     source = facts.source.lower()
     configs = [

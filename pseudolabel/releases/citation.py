@@ -1,7 +1,7 @@
-"""Who is owed what for a release: licences, CITATION.cff (Citation File Format 1.2.0), BibTeX, the works it rests on.
+"""Credit and licences of a release: LICENSE texts, CITATION.cff (Citation File Format 1.2.0), BibTeX, cited works.
 
-The legal text of a licence is long and belongs to those who keep it: files here have its name, its SPDX id and its
-address, and what every such licence asks for: who made what, and what was changed.
+The full legal text of a licence stays with its publisher. The files here give its name, SPDX id and address, and what
+every such licence requires: who made what, and what was changed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ KEYWORDS = ["audio tagging", "sound event recognition", "missing labels", "weak 
 
 
 class Licence(NamedTuple):
-    """A licence for labels: its name and address, and what the Hugging Face hub calls it."""
+    """A licence for labels: name, address, and id on the Hugging Face hub."""
 
     name: str
     url: str
     hub_id: str
-    attribution: bool = True  # it asks to name who made the work
+    attribution: bool = True  # whether it requires naming the authors
     commercial: bool = True
 
 
 class Source(NamedTuple):
-    """A data set that labels come from: who made it, the licence of its labels (SPDX id), where it is."""
+    """A data set that labels come from: its authors, address, and the licence of its labels (SPDX id)."""
 
     creators: str
     licence: str
@@ -98,10 +98,10 @@ SOURCES = {
 
 
 def licence_of(spdx_id: str) -> Licence:
-    """Return the licence of an SPDX id.
+    """Return the licence with an SPDX id.
 
     Raises:
-        InputError: none that labels are commonly under.
+        InputError: labels are not commonly published under it.
     """
     if spdx_id not in LICENCES:
         like = nearest(spdx_id, LICENCES)
@@ -112,7 +112,7 @@ def licence_of(spdx_id: str) -> Licence:
 
 
 def usual_licence(source: str) -> str:
-    """Return the SPDX id that labels derived from a source can be under without taking back what it reserves."""
+    """Return an SPDX id for labels derived from a source that keeps the rights the source reserves."""
     reserved = source in SOURCES and not LICENCES[SOURCES[source].licence].commercial
     return "CC-BY-NC-4.0" if reserved else "CC-BY-4.0"
 
@@ -130,7 +130,7 @@ def source_terms(facts: Facts) -> str:
 
 
 def licence_text(facts: Facts) -> str:
-    """Return the file LICENSE: what the labels are under, whom to name, and what was changed.
+    """Return the file LICENSE: the licence of the labels, whom to name, and what was changed.
 
     Raises:
         InputError: `facts.licence` is not a known SPDX id.
@@ -140,7 +140,7 @@ def licence_text(facts: Facts) -> str:
 
 
 def ontology_licence_text() -> str:
-    """Return the file LICENSE-ontology: the AudioSet ontology's attribution and what was changed in it."""
+    """Return the file LICENSE-ontology: attribution of the AudioSet ontology, and what was changed in it."""
     return wrapped(render(PACKAGE, "ontology_licence.txt.j2", licences=LICENCES))
 
 
@@ -151,14 +151,14 @@ def model_licence_text(record: Mapping) -> str:
 
 @cache
 def works() -> dict[str, dict]:
-    """Return the works that releases rest on, as CITATION.cff has them."""
+    """Return the works that releases cite, as entries of CITATION.cff."""
     return yaml.safe_load(files(PACKAGE).joinpath("works.yaml").read_text(encoding="utf-8"))
 
 
 def references(facts: Facts) -> list[dict]:
-    """Return the works that a release rests on: its source, the ontology, the rule, and what its further files need."""
+    """Return the works that a release cites: its source, the ontology, the rule, and those its other files need."""
     names = [facts.source] if facts.source in SOURCES else []
-    names += ["AudioSet", "PSLA"]  # the relations between classes are AudioSet's, the error types PSLA's
+    names += ["AudioSet", "PSLA"]  # the class relations are AudioSet's, the error types PSLA's
     if facts.rule.evidence not in (None, "clip") or facts.file(layout.TARGETS):
         names.append("PSL")
     if facts.file("sampling_weights.csv.gz"):
@@ -167,7 +167,7 @@ def references(facts: Facts) -> list[dict]:
 
 
 def abstract(facts: Facts) -> str:
-    """Return what a release is, in plain sentences."""
+    """Return a plain description of a release."""
     counts = facts.counts
     return (
         f"Labels of {plural(counts.clips, 'clip')} and {plural(counts.classes, 'class')}: "
@@ -216,7 +216,7 @@ def bibtex(facts: Facts) -> str:
 
 
 def work_text(work: Mapping) -> str:
-    """Return a work as one line of plain text: authors, title, where it was published, year."""
+    """Return a work as one line of plain text: authors, title, venue, year."""
     authors = [f"{author['family-names']}, {author['given-names']}" for author in work["authors"]]
     named = "; ".join([*authors[:3], *(["et al."] if len(authors) > 3 else [])])
     published = work["journal"] if "journal" in work else work["conference"]["name"]
@@ -224,12 +224,12 @@ def work_text(work: Mapping) -> str:
 
 
 def address_of(work: Mapping) -> str:
-    """Return where a work is."""
+    """Return a work's address."""
     return f"https://doi.org/{work['doi']}" if "doi" in work else work["url"]
 
 
 def is_person(name: str) -> bool:
-    """Return whether an author is a person, written `Family, Given`; others are groups."""
+    """Return whether an author is a person, written `Family, Given`; the others are groups."""
     family, comma, given = name.partition(",")
     return bool(comma and family.strip() and given.strip())
 

@@ -1,6 +1,6 @@
-"""Count what label lists, ledger and thresholds of a release say together, and find the classes that are weak.
+"""Count what a release's label lists, ledger and thresholds hold together, and find its weak classes.
 
-Making a release and verifying it count with the same functions, from the files alone.
+Making and verifying a release use the same functions, on the files alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pseudolabel.labels.summary import figures
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.tables import read_csv
 
-FEW_POSITIVES = 20  # a threshold that is a statistic of fewer scores says little
+FEW_POSITIVES = 20  # a threshold computed from fewer scores says little
 LOW_PRECISION, LEAST_JUDGED = 0.5, 5
 
 
 def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return whether each clip carries each class, (M,) bool; no clip carries the class -1.
+    """Return whether each clip carries each class, (M,) bool; False for the class -1.
 
     Args:
         labels: (N, K) csr bool.
@@ -34,11 +34,11 @@ def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) ->
 
 
 def count(original: LabelTable, added: Additions, errors: Sequence[str], n_missing: int) -> dict:
-    """Return the counts that a card states (PSLA, Table VIII): of clips, of labels before, added and after.
+    """Return the counts on the card (PSLA, Table VIII): of clips, and of labels before, added and after.
 
     Args:
-        errors: the types that were looked for.
-        n_missing: clips that have no scores.
+        errors: the types that were searched for.
+        n_missing: number of clips without scores.
     """
     n_before, n_classes = original.matrix.nnz, len(original.vocabulary)
 
@@ -59,14 +59,14 @@ def count(original: LabelTable, added: Additions, errors: Sequence[str], n_missi
 
 
 def _by_class(added: Additions, errors: Iterable[str], n_classes: int) -> np.ndarray:
-    """Return the additions of any of these types by class, (K,)."""
+    """Return the number of additions of these types by class, (K,)."""
     return np.bincount(added.classes[added.of_type(errors)], minlength=n_classes)
 
 
 def count_by_class(
     original: LabelTable, added: Additions, errors: Sequence[str], thresholds: Mapping[str, dict]
 ) -> tuple[dict, ...]:
-    """Return a row for each class, vocabulary order; `thresholds` as `read_threshold_table` returns them."""
+    """Return a row for each class in vocabulary order; `thresholds` is from `read_threshold_table`."""
     ids, names, n_classes = original.vocabulary.class_ids, original.vocabulary.names, len(original.vocabulary)
     before = np.bincount(original.matrix.indices, minlength=n_classes).tolist()
     every = _by_class(added, TYPE_BITS, n_classes).tolist()
@@ -87,10 +87,10 @@ def count_by_class(
 
 
 def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
-    """Return {class id: threshold, scored_positives, reason} of thresholds.csv; nothing where there is no such file.
+    """Return {class id: threshold, scored_positives, reason} from thresholds.csv; empty if there is no such file.
 
     Raises:
-        InputError: other classes than the vocabulary's, or something that is not a number.
+        InputError: the classes are not the vocabulary's, or a value is not a number.
     """
     if not path.exists():
         return {}
@@ -109,12 +109,12 @@ def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
 
 
 def weak_classes(by_class: Sequence[Mapping], scored: bool, precision: Mapping | None) -> tuple[dict, ...]:
-    """Return the classes whose additions deserve a second look, each with the reason.
+    """Return the classes whose additions need a second look, each with the reason.
 
     Args:
         by_class: rows of `count_by_class`.
         scored: whether a teacher's scores were compared with thresholds.
-        precision: what judgements say (precision.json), where there are any.
+        precision: estimates from judgements (precision.json), if there are any.
     """
     judged = {row.get("class_id"): row for row in (precision or {}).get("by_class") or ()}
     reasons = ((row, _weaknesses(row, scored, judged.get(row["class_id"], {}))) for row in by_class)
@@ -124,7 +124,7 @@ def weak_classes(by_class: Sequence[Mapping], scored: bool, precision: Mapping |
 
 
 def _weaknesses(row: Mapping, scored: bool, estimate: Mapping) -> list[str]:
-    """Return why the additions to a class deserve a second look."""
+    """Return why the additions to a class need a second look."""
     why = []
     if scored and row["threshold"] is None:
         why.append(f"no threshold: {row['reason']}" if row["reason"] else "no threshold")

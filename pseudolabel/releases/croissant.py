@@ -1,7 +1,7 @@
-"""croissant.json of a release: the files and their tables as machines read them (Croissant 1.1, mlcommons.org).
+"""croissant.json of a release: a machine-readable description of its files and tables (Croissant 1.1, mlcommons.org).
 
-Each file of labels, ledger, thresholds and classes is a record set: the `mlcroissant` library and whatever else reads
-the format loads its rows from the files beside croissant.json.
+Each file of labels, ledger, thresholds and classes is a record set: the `mlcroissant` library, and other readers of the
+format, load its rows from the files beside croissant.json.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pseudolabel.releases.facts import DataFile, Facts
 from pseudolabel.releases.texts import evaluation_text, fold_text, precision_text, rule_lines, teacher_text
 
 CROISSANT = "http://mlcommons.org/croissant/"
-CONTEXT = "croissant_context.json"  # the standard one of Croissant 1.1, without which readers complain
+CONTEXT = "croissant_context.json"  # Croissant 1.1's standard context, without which readers complain
 PARQUET = "application/vnd.apache.parquet"
-FURTHER_TYPES = {PARQUET: [PARQUET, "application/x-parquet"]}  # mlcroissant reads the second
+FURTHER_TYPES = {PARQUET: [PARQUET, "application/x-parquet"]}  # mlcroissant reads the second one
 TEXT, NUMBER, WHOLE = "sc:Text", "sc:Float", "sc:Integer"
 
 
 class Column(NamedTuple):
-    """A column of a table: what it is, its type, whether it is a list, or what joins the items of one."""
+    """A column of a table: its meaning, its type, and whether it is a list, or what joins the items of a cell."""
 
     name: str
     description: str
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A record set: its file, its columns, and those that tell its rows apart."""
+    """A record set: its file, its columns, and the key columns of its rows."""
 
     name: str
     file: str
@@ -110,7 +110,7 @@ TABLES = (
 
 
 def tables_of(facts: Facts) -> tuple[Table, ...]:
-    """Return the tables whose files the release has."""
+    """Return the tables whose files are in the release."""
     return tuple(table for table in TABLES if facts.file(table.file))
 
 

@@ -1,7 +1,7 @@
 """Compare two label lists: what the second adds, removes and confirms, and where each contradicts the ontology.
 
-Neither list is the truth. Where one of them is a second annotation of the same clips, the share of an enhancement's
-additions that it also has is a second opinion on their precision, and no more than that.
+Neither list is the truth. If one of them is a second annotation of the same clips, the share of an enhancement's
+additions that it confirms is a second opinion on their precision, no more.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pseudolabel.layout import LABELS, LEDGER
 from pseudolabel.ownership import files_in, not_ours
 from pseudolabel.releases.counts import carried
 
-N_BANDS = 4  # of score, each with as many additions
-N_NAMED = 5  # classes that the terminal names
-LEDGERS = ("added_labels.parquet", LEDGER)  # of a release, of a folder that enhance wrote
+N_BANDS = 4  # score bands, with equally many additions each
+N_NAMED = 5  # classes named on the terminal
+LEDGERS = ("added_labels.parquet", LEDGER)  # of a release, of a folder written by `enhance`
 DIFFERENCE, BY_CLASS, VIOLATED, CONFIRMED = "difference.json", "by_class.csv", "violated_pairs.csv", "confirmed.csv"
 WRITTEN = (DIFFERENCE, BY_CLASS, VIOLATED, CONFIRMED)
 NOT_A_DIFFERENCE = "not a folder that release diff wrote"
@@ -38,9 +38,9 @@ class Side:
     """One of the two lists.
 
     Args:
-        name: what it is called.
+        name: display name.
         labels: (N, K) of all its clips.
-        ledger: its additions, where it is an enhancement (labels/ledger.py).
+        ledger: its additions, if it is an enhancement (labels/ledger.py).
     """
 
     name: str
@@ -52,7 +52,7 @@ class Side:
 
 
 def files_of(path: Path) -> tuple[Path, Path | None]:
-    """Return the label list and the ledger (None: none) of a list, a release or a folder that `enhance` wrote."""
+    """Return the label list and the ledger (None: none) of a list, a release or a folder written by `enhance`."""
     if not path.is_dir():
         return path, None
     if not (path / LABELS).is_file():
@@ -61,19 +61,19 @@ def files_of(path: Path) -> tuple[Path, Path | None]:
 
 
 def distinct_names(first: Path, second: Path) -> list[str]:
-    """Return names for two files or folders, each with as many parent folders as it takes to tell them apart."""
+    """Return names for two files or folders, with as many parent folders as it takes to tell them apart."""
     parts = [Path(os.path.abspath(path)).parts for path in (first, second)]
     n = next((n for n in range(1, max(map(len, parts))) if parts[0][-n:] != parts[1][-n:]), 0)
     return ["/".join(of_path[-n:]).replace("//", "/") for of_path in parts]
 
 
 def common_clips(first: Side, second: Side) -> tuple[LabelTable, LabelTable, int]:
-    """Return both lists limited to the clips of both, in the order of the first, and how many ids differ in form.
+    """Return both lists restricted to their common clips, in the order of the first, and how many ids differ in form.
 
-    Ids that differ in form match (labels/aliases.py); each table has its own.
+    Ids that differ in form match (labels/aliases.py); each table keeps its own.
 
     Raises:
-        ClipMismatch: they have no clip in common, or one clip twice.
+        ClipMismatch: they have no clip in common, or a clip twice.
     """
     matched = match_clips(first.labels.clip_ids, second.labels.row_of, second.name)
     if not matched.found:
@@ -85,7 +85,7 @@ def common_clips(first: Side, second: Side) -> tuple[LabelTable, LabelTable, int
 
 
 def list_difference(first: Side, second: Side, ontology: Ontology) -> dict:
-    """Return what difference.json says, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
+    """Return the content of difference.json, with the rows of `by_class`, `violated_pairs` and `confirmed`."""
     ours, theirs, n_renamed = common_clips(first, second)
     ancestors = ontology.ancestors(ours.vocabulary)
     tables = {first.name: ours, second.name: theirs}
@@ -116,12 +116,12 @@ def list_difference(first: Side, second: Side, ontology: Ontology) -> dict:
 
 
 def minus(first: sparse.csr_array, second: sparse.csr_array) -> sparse.csr_array:
-    """Return the labels of `first` that `second` lacks, csr bool."""
+    """Return the labels of `first` that are not in `second`, csr bool."""
     return sparse.csr_array(first > second)
 
 
 def reached(labels: sparse.csr_array, ancestors: sparse.csr_array) -> sparse.csr_array:
-    """Return the (N, K) ancestors of the labels, csr bool; `ancestors` is [class, ancestor]."""
+    """Return the ancestors of the labels, (N, K) csr bool; `ancestors` is [class, ancestor]."""
     return sparse.csr_array(labels.astype(np.int32) @ ancestors.astype(np.int32)).astype(bool)
 
 
@@ -140,7 +140,7 @@ def _label_counts(first: sparse.csr_array, second: sparse.csr_array, implied: sp
 
 
 def violated_pairs(labels: sparse.csr_array, ancestors: sparse.csr_array) -> list[tuple[int, int, int]]:
-    """Return (class, ancestor, clips with the class but without the ancestor), most clips first, none with 0."""
+    """Return (class, ancestor, number of clips with the class but not the ancestor), largest first, without zeros."""
     counts = sparse.csr_array(labels.T.astype(np.int64) @ labels.astype(np.int64))
     n_clips = counts.diagonal()
     pairs = sparse.coo_array(ancestors)
@@ -160,8 +160,8 @@ def _violated_rows(name: str, labels: LabelTable, ancestors: sparse.csr_array) -
 def kappa(both: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
     """Return Cohen's kappa (1960) of two raters who marked `first` and `second` of `n` items, `both` of them together.
 
-    NaN where both marked all items or none, so that there was nothing to agree on. (scikit-learn's function takes one
-    entry an item, which for millions of clips and 527 classes does not fit into memory; the tests compare with it.)
+    NaN if both marked all items or none, which leaves nothing to agree on. (scikit-learn's function takes one entry per
+    item, which for millions of clips and 527 classes does not fit into memory; the tests compare with it.)
     """
     p, q = first / n, second / n
     observed = 1 - (first + second - 2 * both) / n
@@ -171,7 +171,7 @@ def kappa(both: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np
 
 
 def agreement(first: sparse.csr_array, second: sparse.csr_array) -> dict:
-    """Return the share of clips with the same labels, the mean Jaccard index (1 where both have none), Cohen's kappa.
+    """Return the share of clips with equal labels, the mean Jaccard index (1 if both have none), and Cohen's kappa.
 
     `kappa` is over all clips and classes together; `kappa_of_classes` is the mean over classes that either list has.
     """
@@ -189,13 +189,13 @@ def agreement(first: sparse.csr_array, second: sparse.csr_array) -> dict:
 
 
 def class_counts(first: sparse.csr_array, second: sparse.csr_array) -> tuple[np.ndarray, ...]:
-    """Return (K,) labels that both have, that the first has, that the second has."""
+    """Return the number of labels by class in both lists, in the first, and in the second, (K,) each."""
     matrices = (sparse.csr_array(first.multiply(second)), first, second)
     return tuple(np.bincount(matrix.indices, minlength=matrix.shape[1]) for matrix in matrices)
 
 
 def by_class(ours: LabelTable, theirs: LabelTable) -> list[dict]:
-    """Return a row a class: labels in either list, kept, added, removed, kappa."""
+    """Return a row per class: labels in either list, kept, added, removed, kappa."""
     both, first, second = class_counts(ours.matrix, theirs.matrix)
     columns = {
         "class_id": ours.vocabulary.class_ids,
@@ -211,7 +211,7 @@ def by_class(ours: LabelTable, theirs: LabelTable) -> list[dict]:
 
 
 def second_opinion(side: Side, own: LabelTable, other: LabelTable) -> list[dict]:
-    """Return what `confirmed` counts; nothing for a list without ledger, or compared with the list before it."""
+    """Return the rows of `confirmed`; none for a list without a ledger, or if the other list is the one before it."""
     rows = [] if side.ledger is None else confirmed(side.ledger, own, other.matrix)
     n_added = rows[0]["in_both"] if rows else 0
     is_before = other.matrix.nnz + n_added == own.matrix.nnz and minus(own.matrix, other.matrix).nnz == n_added
@@ -219,10 +219,10 @@ def second_opinion(side: Side, own: LabelTable, other: LabelTable) -> list[dict]
 
 
 def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> list[dict]:
-    """Return how many additions the other list has: together, by type, by band of score.
+    """Return how many additions the other list has: in total, by type, by score band.
 
     Args:
-        own: (N, K) the clips that both lists have, with the ids of the ledger; additions to others are left out.
+        own: (N, K) the common clips, under the ledger's ids; additions to other clips are left out.
         other: (N, K) labels of the other list.
     """
     clips = index_in(ledger["clip_id"], own.clip_ids)
@@ -245,7 +245,7 @@ def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> lis
 
 
 def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return (name, which additions) of N_BANDS bands with equally many scores each, and of those without a score."""
+    """Return (name, mask of additions) for N_BANDS bands with equally many scores each, and for additions without a score."""
     scored = ~np.isnan(scores)
     if not scored.any():
         return []
@@ -262,11 +262,11 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-# ---- what is shown and written ----------------------------------------------------------------------------------
+# ---- output -----------------------------------------------------------------------------------------------------
 
 
 def difference_lines(found: dict) -> list[str]:
-    """Return what the terminal shows."""
+    """Return the lines for the terminal."""
     clips, labels, agreed = found["clips"], found["labels"], found["agreement"]
     kappas = ["-" if agreed[name] is None else f"{agreed[name]:.3f}" for name in ("kappa", "kappa_of_classes")]
     lines = [
@@ -297,7 +297,7 @@ def difference_lines(found: dict) -> list[str]:
 
 
 def _most(found: dict, change: str) -> str:
-    """Return the classes that a change concerns most."""
+    """Return the classes with most labels of a kind of change."""
     rows = sorted(found["by_class"], key=lambda row: -row[change])[:N_NAMED]
     return "; ".join(f"{row['name']} {row[change]:,}" for row in rows if row[change]) or "nothing"
 
@@ -314,7 +314,7 @@ def write_difference(found: dict, folder: Path) -> None:
 
 
 def not_a_difference(folder: Path) -> str:
-    """Return why a folder is not one that `release diff` wrote; empty where it is (earlier ones have no run.json)."""
+    """Return why a folder was not written by `release diff`, or "" if it was (earlier versions wrote no run.json)."""
     if folder.is_symlink() or not folder.is_dir():
         return NOT_A_DIFFERENCE
     there = files_in(folder)

@@ -1,4 +1,4 @@
-"""A folder that `enhance` wrote, read and checked: what a release is made of."""
+"""Read and check a folder written by `enhance`, from which a release is made."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from pseudolabel.releases.listing import refuse_for_memory
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.tables import read_csv, read_json
 
-RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # in the summary
-LARGEST_OBJECT = 1 << 26  # bytes of summary.json, run.json and the like
+RULE = ("threshold", "errors", "adds", "min_positives", "floor", "rounds", "evidence", "profile")  # keys of the summary
+LARGEST_OBJECT = 1 << 26  # bytes of summary.json, run.json and other JSON files
 NO_FOLDER = "Give a folder that enhance wrote."
 
 
 @dataclass(frozen=True, eq=False)
 class Enhanced:
-    """What a folder of `enhance` holds.
+    """The contents of a folder written by `enhance`.
 
     Args:
         labels, original: (N, K) with the additions, and without those of the ledger.
         ledger, added: the additions, as a table and as numbers.
-        summary, record: summary.json and run.json; `enhance apply` writes other ones.
-        missing: ids of the clips that have no scores.
-        work: the work folder, which may hold inputs that are no longer where they were.
+        summary, record: summary.json and run.json; those of `enhance apply` have other keys.
+        missing: ids of the clips without scores.
+        work: the work folder, which may hold inputs that have been moved.
     """
 
     folder: Path
@@ -53,12 +53,12 @@ class Enhanced:
 
     @property
     def reviewed(self) -> bool:
-        """Whether `enhance apply` wrote it, from a reviewer's decisions."""
+        """Whether `enhance apply` wrote the folder, from a reviewer's decisions."""
         return "decisions" in self.summary
 
     @property
     def scored(self) -> bool:
-        """Whether scores were compared with thresholds, as far as the folder says."""
+        """Whether scores were compared with thresholds, as far as the folder records it."""
         return self.summary.get("evidence") is not None
 
     @cached_property
@@ -73,7 +73,7 @@ class Enhanced:
         return self.record["options"].get("unknown_labels", "error")
 
     def label_list(self) -> Path | None:
-        """Return the list that `enhance` read; None where it is gone, or no longer has the original labels."""
+        """Return the list that `enhance` read; None if it is gone, or no longer has the original labels."""
         path = self._input("labels")
         with contextlib.suppress(InputError):  # the first input of an early version may be another file
             if path and LabelTable.read(path, self.labels.vocabulary, None, self.unknown_labels) == self.original:
@@ -81,7 +81,7 @@ class Enhanced:
         return None
 
     def score_store(self) -> ScoreStore | None:
-        """Return the scores that `enhance` read; None where there were none, or they are gone."""
+        """Return the scores that `enhance` read; None if there were none, or they are gone."""
         path = self._input("scores")
         return ScoreStore.open(path) if path else None
 
@@ -90,19 +90,19 @@ class Enhanced:
         return path and recorded_input(self.record, path, self.work, self.folder.parent)
 
     def is_input(self, path: Path) -> bool:
-        """Return whether a file has the bytes of an input, whatever its path."""
+        """Return whether a file has the same bytes as an input, whatever its path."""
         return path.is_file() and sha256(path) in self.inputs.values()
 
 
 def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None) -> Enhanced:
-    """Read a folder that `enhance` wrote.
+    """Read a folder written by `enhance`.
 
     Args:
         work: folder that may hold inputs and a vocabulary.csv.
-        vocabulary: its classes; None: the fitting one of run.json's, WORK/vocabulary.csv and the built-in ones.
+        vocabulary: its classes; None: the first that fits of run.json's, WORK/vocabulary.csv and the built-in ones.
 
     Raises:
-        InputError: a file is missing or damaged, or ledger, labels and summary are not of one run.
+        InputError: a file is missing or damaged, or ledger, labels and summary are not from one run.
     """
     refuse_incomplete(folder)
     summary, record = (read_object(folder / name) for name in (SUMMARY, RUN))
@@ -122,14 +122,14 @@ def read_enhanced(folder: Path, work: Path, vocabulary: str | Path | None = None
 
 
 def refuse_incomplete(folder: Path) -> None:
-    """Raise InputError where a folder lacks a file that `enhance` writes."""
+    """Raise InputError if a folder lacks a file that `enhance` writes."""
     for name in (LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN):
         if not there(folder / name):
             raise InputError(f"there is no {name}", folder, NO_FOLDER)
 
 
 def _refuse_other_records(folder: Path, summary: Mapping, record: Mapping) -> None:
-    """Raise InputError where run.json or summary.json lacks what `enhance` writes."""
+    """Raise InputError if run.json or summary.json lacks a key that `enhance` writes."""
     parts = [record.get(name) for name in ("options", "inputs")]
     if record.get("verb") != "enhance" or not all(isinstance(part, dict) and part for part in parts):
         raise InputError("not the record of a run of enhance", folder / RUN, NO_FOLDER)
@@ -139,7 +139,7 @@ def _refuse_other_records(folder: Path, summary: Mapping, record: Mapping) -> No
 
 
 def _refuse_large_ledger(ledger: Path) -> None:
-    """Raise InputError where a release of this ledger takes more memory than there is."""
+    """Raise InputError if releasing this ledger would take more memory than there is."""
     try:
         n_rows = pq.read_metadata(ledger).num_rows
     except (pa.ArrowException, OSError) as error:
@@ -148,7 +148,7 @@ def _refuse_large_ledger(ledger: Path) -> None:
 
 
 def read_object(path: Path) -> dict:
-    """Return the object in a JSON file; InputError where it holds another value, or is far larger than verbs write."""
+    """Return the object in a JSON file; InputError if it holds another value, or is far larger than what verbs write."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
         raise InputError(f"larger than {LARGEST_OBJECT:,} bytes", path, "Is it what a verb wrote?")
     value = read_json(path)
@@ -158,14 +158,14 @@ def read_object(path: Path) -> dict:
 
 
 def _vocabularies(folder: Path, record: Mapping, work: Path) -> list[str | Path]:
-    """Return the vocabularies that may be the enhancement's: those it read, that of the work folder, built-in ones."""
+    """Return the vocabularies that the enhancement may have used: those it read, the work folder's, the built-in ones."""
     names = [path for path in record["inputs"] if Path(path).name.startswith("vocabulary")]
     paths = [*(recorded_input(record, name, work, folder.parent) for name in names), work / VOCABULARY]
     return [*(path for path in paths if path and path.is_file()), *BUILT_IN]
 
 
 def _read_labels(folder: Path, summary: Mapping, sources: Sequence[str | Path]) -> LabelTable:
-    """Read the labels with the vocabulary that has the classes of the summary, or that has all labels."""
+    """Read the labels with the vocabulary that has the summary's classes, or else one that has all labels."""
     classes = tuple(row["class_id"] for row in summary["by_class"]) if "by_class" in summary else None
     failure = None
     for source in sources:

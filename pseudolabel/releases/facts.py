@@ -1,7 +1,7 @@
-"""Facts: what the documents of a release say, gathered once and kept in its run.json.
+"""Facts: everything the documents of a release state, gathered once and stored in its run.json.
 
-Every document is a pure function of these facts. So a card is true where it has the same bytes when it is written again
-from the facts in run.json, and these agree with the files.
+Every document is a pure function of these facts. A card is therefore true if writing it again from the facts in
+run.json gives the same bytes, and the facts agree with the files.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pseudolabel.options import check_types, type_hints
 from pseudolabel.records import sha256
 
 FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
-PATTERNS = {  # of texts, what is wrong with others, and the remedy
+PATTERNS = {  # of texts: what other values get wrong, and the remedy
     "name": (r"[A-Za-z0-9][\w.-]*", "cannot be the name of a release", "Use letters, digits, '.', '_' and '-'."),
     "version": (r"\d+\.\d+\.\d+", "is not a version", "Give three numbers such as 1.0.0."),
     "url": (r"(https?://\S+)?", "is not a web address", "It starts with https://"),
     "wav": (r"(.*\{clip_id\}.*)?", "names one recording for all clips", ""),
 }
-OVERALL = ("precision", "low", "high", "judged")  # of an estimate; `precision` may be None
+OVERALL = ("precision", "low", "high", "judged")  # keys of an estimate; `precision` may be None
 Kind = TypeVar("Kind")
 
 
 class Typed:
-    """A dataclass that takes only what it declares; nested ones may be given as JSON has them."""
+    """A dataclass that checks the types of its fields; nested values may be given as JSON objects."""
 
     def __post_init__(self) -> None:
         for name, hint in type_hints(type(self)).items():
@@ -41,12 +41,12 @@ class Typed:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(Typed):
-    """What decided which labels were added: options of `enhance`, or a reviewer.
+    """The rule that decided which labels were added: options of `enhance`, or a reviewer.
 
     Args:
-        reviewed: {decision: how many}, of additions that a reviewer decided.
-        threshold, evidence: None where no score was compared with a threshold.
-        adds: {type: what it looks for, in words}.
+        reviewed: {decision: count} of the additions that a reviewer decided.
+        threshold, evidence: None if no score was compared with a threshold.
+        adds: {type: what it searches for, in words}.
     """
 
     reviewed: Mapping | None = None
@@ -66,7 +66,7 @@ class Rule(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher(Typed):
-    """The models that scored the clips, several joined by `; `; `precision` is that of their arithmetic."""
+    """The models that scored the clips, joined by `; `; `precision` is that of their arithmetic."""
 
     name: str | None = None
     sha256: str | None = None
@@ -80,7 +80,7 @@ class Teacher(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Typed):
-    """How many labels were added, to how many classes; percent of the labels before."""
+    """How many labels were added, to how many classes, and as a percentage of the labels before."""
 
     classes_touched: int
     labels_added: int
@@ -89,7 +89,7 @@ class Figures(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts(Typed):
-    """What was counted over all clips and classes; `added_by_type` is {type: its figures}."""
+    """Counts over all clips and classes; `added_by_type` is {type: its figures}."""
 
     clips: int
     clips_changed: int
@@ -104,7 +104,7 @@ class Counts(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class OfClass(Typed):
-    """The labels of a class; `threshold` is None where it has none, for the `reason` given."""
+    """The labels of one class; `threshold` is None if it has none, for the given `reason`."""
 
     class_id: str
     name: str
@@ -120,7 +120,7 @@ class OfClass(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class WeakClass(Typed):
-    """A class whose additions deserve a second look, and why."""
+    """A class whose additions need a second look, and why."""
 
     class_id: str
     name: str
@@ -129,7 +129,7 @@ class WeakClass(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Typed):
-    """A file that the labels were made from; its name without folders."""
+    """A file that the labels were made from, named without folders."""
 
     name: str
     sha256: str
@@ -148,7 +148,7 @@ class DataFile(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class Document(Typed):
-    """A file that says in words or to machines what the others hold."""
+    """A file that describes the others, in words or for machines."""
 
     name: str
     bytes: int
@@ -156,33 +156,33 @@ class Document(Typed):
 
     @classmethod
     def of(cls, path: Path) -> Document:
-        """Describe a document that is written."""
+        """Describe a written document."""
         return cls(name=path.name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
 @dataclass(frozen=True)
 class Facts(Typed):
-    """What a release says of itself; nested values may be given as run.json has them.
+    """What a release says about itself; nested values may be given as in run.json.
 
     Args:
         name: id of the release and its folder, letters, digits, `.`, `_`, `-`: `audioset-balanced-enhanced-25p`.
         title: one line for people.
         by_class: in vocabulary order.
-        files, documents: `documents` say nothing of themselves; both are empty until they are written.
+        files, documents: empty until they are written; `documents` does not affect the documents' texts.
         wav: path of a recording in psla.json, with `{clip_id}` in it; "" in earlier releases.
         version: three numbers, `1.0.0`.
         released: day of the release, `2026-01-31`, or "".
         licence: SPDX id of the labels.
         source: the data set that the labels come from: AudioSet, FSD50K, ESC-50, or "" for another.
         url: where the release will be, or "".
-        authors: persons (`Family, Given`) or groups (without a comma); empty where nobody was named.
-        teacher: None where no score was compared with a threshold.
-        out_of_fold: whether the teacher never saw the clips that it scored; None where nobody recorded it.
-        evaluation_touched: whether labels of an evaluation list were changed; None where nobody checked.
-        precision: precision.json of `review`, None where nobody listened; its `overall` has `precision`, `low`,
-            `high`, `judged`, and may have `level` (0.95) and `method`.
-        ontology: figures of what ontology nodes outside the vocabulary do, or empty.
-        pseudolabel, commit: the version and commit of the program that made the release.
+        authors: persons (`Family, Given`) or groups (without a comma); empty if none are named.
+        teacher: None if no score was compared with a threshold.
+        out_of_fold: whether the teacher never saw the clips that it scored; None if not recorded.
+        evaluation_touched: whether labels of an evaluation list were changed; None if not checked.
+        precision: precision.json of `review`, None if nobody judged; its `overall` has `precision`, `low`, `high`,
+            `judged`, and may have `level` (0.95) and `method`.
+        ontology: figures on what ontology nodes outside the vocabulary do, or empty.
+        pseudolabel, commit: version and commit of the program that made the release.
     """
 
     name: str
@@ -230,7 +230,7 @@ class Facts(Typed):
                 raise InputError(f"{text!r} is not one line of text", name)
 
     def _check_sums(self) -> None:
-        """Raise InputError where the counts contradict each other."""
+        """Raise InputError if the counts contradict each other."""
         counts = self.counts
         sums = [("counts", counts.labels_before, counts.added.labels_added, counts.labels_after)]
         sums += [(f"by_class, {row.class_id}", row.before, row.added, row.after) for row in self.by_class]
@@ -249,34 +249,34 @@ class Facts(Typed):
 
     @property
     def makers(self) -> tuple[str, ...]:
-        """Who made the release, also where nobody was named."""
+        """The makers of the release, even if no authors are named."""
         return self.authors or (f"The makers of {self.name}",)
 
     @property
     def original(self) -> str:
-        """What the list that labels were added to is called in a sentence."""
+        """How a sentence names the list before the additions."""
         return self.source or "the original list"
 
     @property
     def asked_teacher(self) -> bool:
-        """Whether scores of a model were compared with thresholds."""
+        """Whether a model's scores were compared with thresholds."""
         return self.rule.evidence is not None
 
     def file(self, name: str) -> DataFile | None:
-        """Return the entry of a data file, or None where the release has no such file."""
+        """Return the entry of a data file; None if the release has no such file."""
         return next((row for row in self.files if row.name == name), None)
 
     def to_json(self) -> dict:
-        """Return what run.json says: plain lists and dicts, in the order of the fields."""
+        """Return the content of run.json: plain lists and dicts, in the order of the fields."""
         said = {column.name: _plain(getattr(self, column.name), column.name) for column in fields(self)}
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **said}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], place: object = layout.RUN) -> Facts:
-        """Return the facts that run.json says.
+        """Return the facts in run.json.
 
         Raises:
-            InputError: a key is missing or unknown, a value has another type, or counts contradict each other.
+            InputError: a key is missing or unknown, a value has the wrong type, or counts contradict each other.
         """
         record = dict(_object(record, str(place)))
         made = record.get("format", FORMAT), record.get("format_version", FORMAT_VERSION)  # absent in earlier releases
@@ -291,11 +291,11 @@ class Facts(Typed):
         return typed(cls, said, str(place), ", ")
 
 
-REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # in releases of every version
+REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # keys in releases of every version
 
 
 def _nested(value: Any, hint: Any, place: str) -> Any:
-    """Return a value with every object of JSON in it as the dataclass that a type hint names there."""
+    """Return a value with each JSON object in it turned into the dataclass that the type hint names."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_nested(item, inner[0], f"{place}[{number}]") for number, item in enumerate(value))
@@ -309,7 +309,7 @@ def typed(kind: type[Kind], row: object, place: str, separator: str = ".") -> Ki
     """Return an object of run.json as a dataclass.
 
     Raises:
-        InputError: a key is missing or unknown, or a value has another type.
+        InputError: a key is missing or unknown, or a value has the wrong type.
     """
     if isinstance(row, kind):
         return row
@@ -324,12 +324,12 @@ def typed(kind: type[Kind], row: object, place: str, separator: str = ".") -> Ki
         return kind(**row)
     except InputError as error:
         inside = error.place.removeprefix(f"{kind.__name__}.")
-        remedy = error.remedy if inside == error.place else ""  # that of `check_types` is for callers
+        remedy = error.remedy if inside == error.place else ""  # the remedy of `check_types` is for callers
         raise InputError(error.message, f"{place}{separator}{inside}", remedy) from error
 
 
 def check_precision(precision: Mapping[str, Any], place: object) -> None:
-    """Raise InputError where a figure that the card states is missing in precision.json, or cannot be."""
+    """Raise InputError if precision.json lacks a figure that the card states, or has an impossible one."""
     parts = [("overall", precision.get("overall"), OVERALL)]
     for part, key in (("by_error", "error"), ("by_band", "band"), ("by_class", "class_id")):
         rows = precision.get(part) or ()
@@ -356,7 +356,7 @@ def _is_day(text: str) -> bool:
 
 
 def _check_figures(value: object, place: str) -> None:
-    """Raise InputError where a value in a tree of figures is neither a number nor a list of ids."""
+    """Raise InputError if a value in a tree of figures is neither a number nor a list of ids."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _check_figures(inner, f"{place}.{key}")
@@ -374,7 +374,7 @@ def _object(row: object, place: str) -> Mapping[str, Any]:
 
 
 def _plain(value: Any, place: str) -> Any:
-    """Return `value` as JSON has it: lists for tuples, what is None by default left out; numbers must be finite."""
+    """Return `value` as plain JSON: tuples as lists, fields that default to None left out; numbers must be finite."""
     if is_dataclass(value):
         columns = [(c.name, getattr(value, c.name), c.default) for c in fields(value)]
         value = {name: inner for name, inner, default in columns if inner is not None or default is not None}

@@ -43,7 +43,7 @@ from pseudolabel.scores.windows import CLIP
 
 ADDED, ADDED_CSV, ORIGINAL = "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz"
 PSLA, WEIGHTS = "psla.json", "sampling_weights.csv.gz"
-SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the exponent follows the second name
+SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the second name ends with the exponent
 CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
 DATA_FILES = {  # in this order in every document
     LABELS: ("the enhanced list: clip_id, labels joined by `;`", CSV),
@@ -70,10 +70,10 @@ DATA_FILES = {  # in this order in every document
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a release is written from.
+    """What to write a release from.
 
     Args:
-        facts: all but `files` and `documents`, which are described when they are written.
+        facts: all but `files` and `documents`, which are described as they are written.
         form, lists: the source's form and its own lists; None: only the forms that need no list.
         wav: path of a recording in psla.json, with `{clip_id}` in it.
         scores, soft, scales: the teacher's store, the type of soft targets, and which scales; None: no soft targets.
@@ -92,7 +92,7 @@ class Contents:
 
 
 def write_release(contents: Contents, folder: Path) -> Facts:
-    """Write all files into a folder that is there and empty; return what the documents say."""
+    """Write all files into an existing, empty folder; return the facts stated in the documents."""
     _write_labels(contents, folder)
     for source, name in ((LEDGER, ADDED), (LEDGER_CSV, ADDED_CSV), (THRESHOLDS, THRESHOLDS)):
         if (contents.enhanced.folder / source).is_file():
@@ -119,7 +119,7 @@ def write_release(contents: Contents, folder: Path) -> Facts:
 
 
 def documents(facts: Facts) -> dict[str, str]:
-    """Return the text of every document; the facts alone decide it."""
+    """Return the text of every document, which depends on the facts alone."""
     return {
         "README.md": card(facts),
         "croissant.json": json.dumps(croissant(facts), indent=2, ensure_ascii=False) + "\n",
@@ -130,7 +130,7 @@ def documents(facts: Facts) -> dict[str, str]:
 
 
 def described_files(folder: Path) -> tuple[DataFile, ...]:
-    """Return what the documents say of each file that holds labels, scores or weights."""
+    """Return the documents' description of each file that holds labels, scores or weights."""
     return tuple(
         DataFile(description=description, encodingFormat=encoding, **vars(Document.of(folder / name)))
         for name, (description, encoding) in DATA_FILES.items()
@@ -139,7 +139,7 @@ def described_files(folder: Path) -> tuple[DataFile, ...]:
 
 
 def not_a_release(folder: Path) -> str:
-    """Return why a folder is not a release of labels that may be replaced; empty where it is one."""
+    """Return why a folder is not a replaceable release of labels, or "" if it is one."""
     return why_not_replaced(folder, _is_release, {*DATA_FILES, *DOCUMENTS})
 
 
@@ -179,7 +179,7 @@ def _write_weights(labels: LabelTable, beta: float, path: Path) -> None:
 
 @contextlib.contextmanager
 def packed_csv(path: Path) -> Iterator:
-    """Yield a CSV writer into a .csv.gz file without a time stamp."""
+    """Yield a CSV writer for a .csv.gz file without a time stamp."""
     with packed_file(path, 6) as packed:
         text = io.TextIOWrapper(packed, encoding="utf-8", newline="")
         yield csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Facts of a release, gathered from an enhanced folder, its inputs and what the user says of it."""
+"""Gather the facts of a release from an enhanced folder, its inputs and what the user states."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def facts_of(
     precision: Mapping | None = None,
     evaluation_touched: bool | None = None,
 ) -> Facts:
-    """Return the facts of a release, all but `files` and `documents`, which are known when they are written.
+    """Return the facts of a release, without `files` and `documents`, which are known once they are written.
 
     Args:
-        documents: `name`, `title`, `licence`, `source` and more of what the user says of it; None: the usual.
-        inputs: the files that were read beside those of the enhancement.
+        documents: `name`, `title`, `licence`, `source` and other statements by the user; None: the default.
+        inputs: the files read beside those of the enhancement.
         form: a key of SOURCE_FORMS; None: the lists have another form.
-        scores, teachers: the teacher's, and run folders that may be its own.
+        scores, teachers: the teacher's scores, and run folders that may be the teacher's.
         precision: precision.json of the review.
         evaluation_touched: whether labels of an evaluation list were changed; None: there is no such list.
     """
@@ -82,21 +82,21 @@ def facts_of(
     )
 
 
-# ---- what enhance read ------------------------------------------------------------------------------------------
+# ---- inputs of enhance ------------------------------------------------------------------------------------------
 
 
 def source_lists(
     enhanced: Enhanced, labels: Path | None, lists: Sequence[Path], format: str | None, inputs: Inputs
 ) -> tuple[str | None, Sequence[Path]]:
-    """Return the form of the source's lists and these lists.
+    """Return the form of the source's lists, and the lists.
 
     Args:
-        labels: a list that must have the original labels; None: the one that `enhance` read, if it is still there.
-        lists: the source's own; empty: the list of the original labels.
-        format: form of the lists that are given; None: what each looks like.
+        labels: a list that must have the original labels; None: the one that `enhance` read, if it still exists.
+        lists: the source's own lists; empty: the list of the original labels.
+        format: form of the given lists; None: detected for each.
 
     Raises:
-        InputError: other labels, or lists of several or of unknown forms.
+        InputError: the labels differ, or the lists have different or unknown forms.
     """
     original = labels or enhanced.label_list()
     if original is None:
@@ -117,7 +117,7 @@ def source_lists(
 
 
 def scores_of(enhanced: Enhanced, path: Path | None) -> ScoreStore | None:
-    """Return the teacher's scores, from a given store or the one that `enhance` read; None: none, or they are gone."""
+    """Return the teacher's scores, from a given store or the one that `enhance` read; None if there are none, or no longer."""
     if path is None:
         store = enhanced.score_store()
         if store is None and enhanced.scored:
@@ -132,7 +132,7 @@ def scores_of(enhanced: Enhanced, path: Path | None) -> ScoreStore | None:
 
 
 def rule_name(enhanced: Enhanced) -> str:
-    """Return what folders call the rule: `25p`, `psla-mean`, `closure`, `reviewed`."""
+    """Return the rule's name in folder names: `25p`, `psla-mean`, `closure`, `reviewed`."""
     if enhanced.reviewed:
         return "reviewed"
     if not enhanced.scored:
@@ -142,7 +142,7 @@ def rule_name(enhanced: Enhanced) -> str:
 
 
 def rule_of(enhanced: Enhanced) -> dict:
-    """Return the options of `enhance` that decided what was added; of reviewed additions, what their ledger says."""
+    """Return the options of `enhance` that decided the additions; for reviewed additions, what their ledger says."""
     if enhanced.reviewed:
         windows = pc.drop_null(enhanced.ledger["window_s"])
         scored = not np.isnan(enhanced.added.scores).all()
@@ -161,7 +161,7 @@ def rule_of(enhanced: Enhanced) -> dict:
 
 
 def errors_of(enhanced: Enhanced) -> list[str]:
-    """Return the types that were looked for; of reviewed additions those that they have."""
+    """Return the types that were searched for; for reviewed additions, the types that occur."""
     if "errors" in enhanced.summary:
         return list(enhanced.summary["errors"])
     return [error for error in TYPE_BITS if enhanced.added.of_type([error]).any()]
@@ -171,10 +171,10 @@ def errors_of(enhanced: Enhanced) -> list[str]:
 
 
 def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
-    """Return who made the scores: name and checksum of each model, what it was trained on, its front end.
+    """Return a description of the teacher: name and checksum of each model, its training data, its front end.
 
     Args:
-        runs: run folders that may be the teacher's; they have the lists of the clips that it was trained on.
+        runs: run folders that may be the teacher's; they hold the lists of its training clips.
     """
     said = {name: _plain(value) for name, value in scores.attributes.items()}
     models = [_name_and_digest(text) for text in str(said.get("model", "")).split("; ") if text]
@@ -193,13 +193,13 @@ def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
 
 
 def out_of_fold(scores: ScoreStore) -> bool | None:
-    """Return whether no model was trained on the clips that it scored; None where the store does not say."""
+    """Return whether every clip was scored by models not trained on it; None if the store does not say."""
     value = scores.attributes.get("out_of_fold")
     return None if value is None else bool(value)
 
 
 def _n_clips_trained_on(digests: Sequence[str], runs: Sequence[Path]) -> int | None:
-    """Return how many clips the models were trained on, where the run folders have the lists of these checksums."""
+    """Return how many clips the models were trained on, if the run folders have the lists with these checksums."""
     lists = {sha256(run / SEEN_CLIPS): run / SEEN_CLIPS for run in runs if (run / SEEN_CLIPS).is_file()}
     if not set(digests) <= set(lists):
         return None
@@ -212,7 +212,7 @@ def _name_and_digest(text: str) -> tuple[str, str]:
 
 
 def _front_end(text: object) -> object:
-    """Return the front end that all models have, as an object; a list where they have several."""
+    """Return the front end shared by all models as an object, or a list if they have several."""
     try:
         front_ends = json.loads(text) if isinstance(text, str) else None
     except ValueError:
@@ -237,10 +237,10 @@ def touches(enhanced: Enhanced, evaluation: Sequence[str]) -> bool:
 
 
 def read_precision(path: Path, folder: Path) -> dict:
-    """Return what judgements of the ledger in a folder say (precision.json of `review`).
+    """Return the precision.json of `review` for the ledger in a folder.
 
     Raises:
-        InputError: it is not such an estimate, or one of another ledger.
+        InputError: the file is not such an estimate, or is of another ledger.
     """
     precision = read_object(path)
     overall = precision.get("overall")

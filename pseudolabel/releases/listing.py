@@ -1,6 +1,6 @@
 """The files of a release, their checksums and sizes; links and special files are never followed.
 
-Sizes are checked before memory is taken: what files hold unpacked, and whether it fits.
+Before memory is taken, sizes are checked: how much files hold when unpacked, and whether it fits.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ RECORD, SUMS = RUN, "SHA256SUMS"
 SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 MOST_SUMS_BYTES = 1 << 20
 PIECE = 1 << 20
-LARGEST_TABLE = 1 << 26  # bytes of tables of one row a class: classes.csv, thresholds.csv
+LARGEST_TABLE = 1 << 26  # bytes of a table with one row per class: classes.csv, thresholds.csv
 PACKED_SLACK = 1 << 16  # bytes of a Parquet file beside its values: counts, statistics
-ROW_BYTES = 500  # of memory that a release of a ledger takes for each added label, at most
+ROW_BYTES = 500  # upper bound on the memory that releasing a ledger takes per added label
 UNEXPECTED = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, EOFError, MemoryError)
 UNEXPECTED_BY_LIBRARIES = (zlib.error, struct.error, pa.ArrowException)
-# what version control, hosting sites and file browsers put into a folder; never opened
+# files that version control, hosting sites and file browsers put into a folder; never opened
 ADDED_BY_OTHERS = {
     ".git",
     ".gitattributes",
@@ -51,10 +51,10 @@ ADDED_BY_OTHERS = {
 
 @contextlib.contextmanager
 def values_of_their_kind(place: Path, message: str = "a file holds a value of another kind") -> Iterator[None]:
-    """Turn what libraries raise for unexpected values in files from elsewhere into an InputError."""
+    """Turn library errors about unexpected values in files from elsewhere into an InputError."""
     try:
         yield
-    except InputError:  # a ValueError that says already what is wrong
+    except InputError:  # a ValueError that already says what is wrong
         raise
     except (*UNEXPECTED, *UNEXPECTED_BY_LIBRARIES) as error:
         raise InputError(f"{message} ({' '.join(str(error).split())[:200]})", place, GET_AGAIN) from error
@@ -62,7 +62,7 @@ def values_of_their_kind(place: Path, message: str = "a file holds a value of an
 
 @contextlib.contextmanager
 def with_a_remedy() -> Iterator[None]:
-    """Give an InputError without a remedy the one for releases that do not verify."""
+    """Give an InputError without a remedy the remedy for releases that fail verification."""
     try:
         yield
     except InputError as error:
@@ -79,10 +79,10 @@ class Listing(NamedTuple):
 
 
 def list_files(folder: Path) -> Listing:
-    """Return all files in a folder; an empty folder in it is listed too, with `/` at its end.
+    """Return all files in a folder; an empty subfolder is listed too, with a final `/`.
 
     Raises:
-        InputError: no such folder, a link, or something that is neither a file nor a folder.
+        InputError: the folder does not exist, or holds a link or something that is neither a file nor a folder.
     """
     if not folder.is_dir():
         raise InputError("no such folder", folder, "Give the folder of a release.")
@@ -109,7 +109,7 @@ def list_files(folder: Path) -> Listing:
 
 
 def verify_bytes(folder: Path) -> list[str]:
-    """Compare every file of a release, of labels or of a model, with its checksum; return what holds, a line each.
+    """Compare every file of a release, of labels or of a model, with its checksum; return what holds, one line each.
 
     Raises:
         InputError: a file is missing, not listed, changed, or a link.
@@ -127,7 +127,7 @@ def verify_bytes(folder: Path) -> list[str]:
 
 
 def refuse_others(folder: Path, expected: Collection[str], there: Collection[str]) -> None:
-    """Raise InputError where one of the expected files is missing, or there is another one."""
+    """Raise InputError if an expected file is missing, or there is an unexpected one."""
     missing, further = sorted({*expected} - {*there}), sorted({*there} - {*expected})
     if missing:
         raise InputError(f"missing: {first_few(missing)}", folder, GET_AGAIN)
@@ -136,17 +136,17 @@ def refuse_others(folder: Path, expected: Collection[str], there: Collection[str
 
 
 def checksums(folder: Path) -> str:
-    """Return the lines of SHA256SUMS, which `sha256sum --check` reads: all files but itself, by name."""
+    """Return the lines of SHA256SUMS, which `sha256sum --check` reads: every file but itself, by name."""
     names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
     return "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
 
 
 def why_not_replaced(folder: Path, is_release: Callable[[dict], bool], names: Collection[str]) -> str:
-    """Return why a folder is not a release that may be replaced; empty where it is one and holds nothing else.
+    """Return why a folder is not a replaceable release, or "" if it is one and holds nothing else.
 
     Args:
         is_release: whether the content of run.json is that of such a release.
-        names: those that its files may have.
+        names: allowed file names.
     """
     if folder.is_symlink() or not folder.is_dir():
         return "not a release"
@@ -176,13 +176,13 @@ def _read_sums(path: Path) -> dict[str, str]:
 
 
 def refuse_larger(path: Path, most: int) -> None:
-    """Raise InputError where a file has more bytes than it can have."""
+    """Raise InputError if a file has more bytes than it can have."""
     if path.stat().st_size > most:
         raise InputError(f"larger than the {most:,} bytes that it can have", path, GET_AGAIN)
 
 
 def refuse_unpacked(path: Path, most: int) -> None:
-    """Raise InputError where a .gz file holds more bytes than it can, or is damaged."""
+    """Raise InputError if a .gz file holds more bytes than it can have, or is damaged."""
     n_bytes = 0
     try:
         with gzip.open(path) as file:
@@ -197,14 +197,14 @@ def refuse_unpacked(path: Path, most: int) -> None:
 def refuse_parquet(
     path: Path, schema: Mapping[str, pa.DataType], n_rows: int, n_values: int, most: int
 ) -> tuple[int, int]:
-    """Return the rows of a Parquet file and the bytes of all its texts; refuse other columns, and more than can be.
+    """Return a Parquet file's number of rows and bytes of text; refuse other columns, and more than is possible.
 
-    Texts are counted by their numbers in the file's dictionaries: a long one that is repeated takes no memory here.
+    Texts are counted by their numbers in the file's dictionaries, so a long repeated text takes no memory here.
 
     Args:
         schema: its columns.
-        n_rows, n_values: at most how many rows it has, and values in a column.
-        most: bytes that the texts have at most.
+        n_rows, n_values: upper bounds on its rows, and on the values in a column.
+        most: upper bound on the bytes of text.
     """
     try:
         rows, chunks = read_footer(path)
@@ -248,6 +248,6 @@ def _text_bytes(column: pa.Array) -> int:
 
 
 def refuse_for_memory(n_added: int, place: Path) -> None:
-    """Raise InputError where a release of so many additions takes more memory than there is."""
+    """Raise InputError if a release with so many additions takes more memory than there is."""
     remedy = "Enhance with a higher --threshold, or release on a larger machine."
     refuse_more_than_fits(n_added * ROW_BYTES, f"{n_added:,} additions", place, remedy)

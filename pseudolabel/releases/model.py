@@ -1,4 +1,4 @@
-"""A released model: its folder, made from a run folder, and verified.
+"""A released model: make its folder from a run folder, and verify it.
 
 | file | |
 |---|---|
@@ -10,7 +10,7 @@
 | `run.json` | all that the card says |
 | `SHA256SUMS` | of all files but itself |
 
-Nothing here loads PyTorch before a model is loaded.
+PyTorch is not imported until a model is loaded.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ OTHER_WORDS = "card and licence have the checksums of run.json; their words are 
 
 
 def is_model_release(folder: Path) -> bool:
-    """Return whether a folder is a release of a model, by its run.json; links are refused."""
+    """Return whether run.json says that a folder is a release of a model; links are refused."""
     return RECORD in list_files(folder).files and read_object(folder / RECORD).get("format") == FORMAT
 
 
 def not_a_model_release(folder: Path) -> str:
-    """Return why a folder is not a release of a model that may be replaced; empty where it is one."""
+    """Return why a folder is not a replaceable release of a model, or "" if it is one."""
     return why_not_replaced(folder, lambda record: record.get("format") == FORMAT, {*DATA_FILES, *DOCUMENTS})
 
 
 def refuse_model(run: Path, out: Path, licence: str) -> None:
-    """Raise InputError for an unknown licence, a run folder that lacks a file, or one that would be replaced."""
+    """Raise InputError if the licence is unknown, the run folder lacks a file, or the output is the run folder."""
     licence_of(licence)
     refuse_input_as_output(out, [run])
     for name in (WEIGHTS, CONFIG, RECORD, SEEN_CLIPS):
@@ -75,10 +75,10 @@ def refuse_model(run: Path, out: Path, licence: str) -> None:
 
 
 def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: bool = False) -> list[str]:
-    """Write the release of the model in a run folder into an empty folder; return what to say of it, a line each.
+    """Write the release of a run folder's model into an empty folder; return the lines to report.
 
     Raises:
-        InputError: a damaged model, an unknown licence, an ONNX file whose scores differ from PyTorch's.
+        InputError: a damaged model, an unknown licence, or an ONNX file whose scores differ from PyTorch's.
     """
     from pseudolabel.models.files import load_model
 
@@ -107,7 +107,7 @@ def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: 
 
 
 def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: str) -> dict:
-    """Return all that the documents say but the files: without host, time and paths."""
+    """Return all that the documents say, except about files; without host, time and paths."""
     config, options = tagger.config, run.get("options", {})
     measured = {"mAP": run.get("validation_map"), "d'": run.get("validation_d_prime")}
     row = run.get("row") or folder.resolve().name
@@ -132,7 +132,7 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
 
 
 def _of_the_model(tagger) -> dict:
-    """Return what the documents say of a model that it says itself."""
+    """Return the part of the documents' facts that comes from the model itself."""
     from pseudolabel.models.lengths import lengths_of
 
     config = tagger.config
@@ -154,7 +154,7 @@ def _files(paths: Iterable[Path]) -> list[dict]:
 
 
 def model_documents(record: Mapping) -> dict[str, str]:
-    """Return the text of README.md and LICENSE; the record alone decides it."""
+    """Return the texts of README.md and LICENSE, which depend on the record alone."""
     return {CARD: model_card(record), LICENCE: model_licence_text(record)}
 
 
@@ -162,11 +162,11 @@ def model_documents(record: Mapping) -> dict[str, str]:
 
 
 def verify_model(folder: Path) -> list[str]:
-    """Return what holds, a line each.
+    """Verify a released model; return what holds, one line each.
 
     Raises:
-        InputError: a file is missing, further or changed, the model cannot be built from the files, or the documents
-            say something else than run.json.
+        InputError: a file is missing, unexpected or changed, the model cannot be built from the files, or the documents
+            contradict run.json.
     """
     from pseudolabel.models.files import load_model
     from pseudolabel.models.lengths import lengths_of
@@ -177,7 +177,7 @@ def verify_model(folder: Path) -> list[str]:
         raise InputError(message, folder / RECORD, GET_AGAIN)
     with values_of_their_kind(folder / RECORD, "something is missing or of another kind"):
         tagger = load_model(folder)
-        record = {**lengths_of(tagger), **record}  # which releases of earlier versions do not state
+        record = {**lengths_of(tagger), **record}  # releases of earlier versions do not state these
         _verify_model(folder, record, tagger)
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
         lines.append(f"the model is built from its files: {said}")
@@ -189,7 +189,7 @@ def verify_model(folder: Path) -> list[str]:
 
 
 def _verify_model(folder: Path, record: Mapping, tagger) -> None:
-    """Compare what run.json says with the model itself and with the files; count the clips it was trained on."""
+    """Compare run.json with the model itself and with the files; count its training clips."""
     classes = [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)]
     if record.get("classes") != classes:
         raise InputError("its classes are not those of config.json", folder / RECORD, GET_AGAIN)
@@ -206,7 +206,7 @@ def _verify_model(folder: Path, record: Mapping, tagger) -> None:
 
 
 def _verify_files(folder: Path, record: Mapping) -> None:
-    """Compare the files with those that run.json names: new checksums do not hide what else was changed."""
+    """Compare the files with those named in run.json: new checksums do not hide other changes."""
     stated = {row["name"]: row for row in _rows(folder, record, "files", None)}
     refuse_others(folder, {*stated, *DOCUMENTS}, list_files(folder).files)
     changed = [name for name, row in stated.items() if row != _files([folder / name])[0]]
@@ -215,7 +215,7 @@ def _verify_files(folder: Path, record: Mapping) -> None:
 
 
 def _rows(folder: Path, record: Mapping, key: str, default: object) -> list[dict]:
-    """Return what run.json says of files; InputError where it names none."""
+    """Return the entries of run.json about files; InputError if there are none."""
     rows = record.get(key, default)
     if not isinstance(rows, list | tuple) or not all(
         isinstance(row, dict) and isinstance(row.get("name"), str) and {"bytes", "sha256"} <= {*row} for row in rows

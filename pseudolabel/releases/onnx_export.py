@@ -1,8 +1,8 @@
 """Export a model to ONNX, for runtimes without PyTorch, and compare its scores with PyTorch's.
 
-Two files where the network takes any length: `model.onnx` takes waveforms, has the front end (frames, FFT, mel bands,
-logarithm) inside, and pads short clips as the model does; `network.onnx` takes features. A network with a fixed time
-extent (AST) has only the second, for features of exactly that extent.
+There are two files if the network takes any length: `model.onnx` takes waveforms, includes the front end (frames, FFT,
+mel bands, logarithm), and pads short clips as the model does; `network.onnx` takes features. A network with a fixed
+time extent (AST) has only the second, for features of exactly that extent.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pseudolabel.models.tagger import Tagger
 from pseudolabel.progress import note
 
 WHOLE, NETWORK = "model.onnx", "network.onnx"
-TOLERANCE = 1e-4  # of a score in [0, 1]; float32 sums in another order differ by some 1e-6
-TRIED_S = (3.0, 1.7)  # seconds of noise that both score; the second length is not the one of the export
+TOLERANCE = 1e-4  # of a score in [0, 1]; float32 sums in another order differ by about 1e-6
+TRIED_S = (3.0, 1.7)  # seconds of noise that both score; the export uses another length than the second
 SEED = 0
 
 
 class _FromWaveforms(nn.Module):
-    """A tagger of operations that export; those of a front end that write into memory do not."""
+    """A tagger made of operations that export: front ends that write into memory do not."""
 
     def __init__(self, tagger: Tagger):
         super().__init__()
@@ -60,7 +60,7 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
         InputError: the extra `export` is not installed, or scores differ by more than TOLERANCE.
     """
     check_packages("--onnx", "export", "onnx", "onnxscript")
-    if tagger.config["options"].get("padding") == "dynamic":  # its export with a time axis of any size does not end
+    if tagger.config["options"].get("padding") == "dynamic":  # its export with a time axis of any size does not finish
         remedy = "Take a model with static padding, or release it without --onnx."
         raise InputError("a network whose padding depends on the input does not export", "--onnx", remedy)
     tagger = tagger.cpu().eval()
@@ -82,10 +82,10 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
 def _one(
     module: nn.Module, path: Path, name: str, shape: tuple[str | int, ...], tried: tuple[Tensor, ...], least: int = 1
 ) -> Exported:
-    """Export one module by the first of the inputs, and compare it on all of them.
+    """Export one module with the first of the inputs, and compare it on all of them.
 
     Args:
-        shape: of the input; axes that have a name may have any size, the second at least `least`.
+        shape: of the input; a named axis may have any size, the second at least `least`.
     """
     named = [axis for axis, size in enumerate(shape) if isinstance(size, str)]
     sizes = {axis: torch.export.Dim(shape[axis], min=1 if axis == 0 else least) for axis in named}
@@ -96,7 +96,7 @@ def _one(
         )
     model = program.model_proto
     for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
-        del node.metadata_props[:]  # paths and lines of the code, on this machine
+        del node.metadata_props[:]  # paths and lines of the code on this machine
         node.doc_string = ""
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -104,10 +104,10 @@ def _one(
 
 
 def _difference(module: nn.Module, path: Path, name: str, tried: tuple[Tensor, ...]) -> float | None:
-    """Return the largest difference from PyTorch's scores; None where onnxruntime is not installed.
+    """Return the largest difference from PyTorch's scores; None if onnxruntime is not installed.
 
     Raises:
-        InputError: it is larger than TOLERANCE.
+        InputError: the difference is larger than TOLERANCE.
     """
     try:
         import onnxruntime
@@ -130,7 +130,7 @@ def _difference(module: nn.Module, path: Path, name: str, tried: tuple[Tensor, .
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence what the exporter logs, warns and prints."""
+    """Silence the exporter's logs, warnings and prints."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A release read from its folder: labels after and before, the ledger, and the facts of run.json."""
+"""Read a release from its folder: labels after and before, the ledger, and the facts of run.json."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from pseudolabel.tables import read_csv
 
 PARQUET = "labels.parquet"
 ALWAYS = (LABELS, PARQUET, files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
-CELL = 32  # bytes of a number as CSV files have it, and a comma
+CELL = 32  # bytes of a number in a CSV file, with its comma
 
 
 @dataclass(frozen=True, eq=False)
 class Released:
-    """What the files of a release say."""
+    """The contents of a release's files."""
 
     folder: Path
     labels: LabelTable
@@ -52,7 +52,7 @@ class Released:
     facts: Facts
 
     def clip_lengths(self) -> np.ndarray:
-        """Return the length of each clip in seconds, (N,) float64, by segments.csv; NaN where it is not there."""
+        """Return the length of each clip in seconds from segments.csv, (N,) float64; NaN if unknown."""
         path, lengths = self.folder / "segments.csv", np.full(len(self.labels), np.nan)
         if path.is_file():
             segments = read_segments(path)
@@ -64,11 +64,11 @@ class Released:
 
 
 def read_release(folder: Path) -> Released:
-    """Read labels, ledger and facts, which must fit each other.
+    """Read labels, ledger and facts, which must agree.
 
     Raises:
-        InputError: a file is missing, further, changed or too large, or the labels without those of the ledger are not
-            the original ones.
+        InputError: a file is missing, unexpected, changed or too large, or the labels without the ledger's additions are
+            not the original ones.
     """
     facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
     stated = {row.name: row for row in facts.files}
@@ -99,7 +99,7 @@ def read_release(folder: Path) -> Released:
 
 
 def _refuse_large_ledger(folder: Path, labels: LabelTable) -> None:
-    """Raise InputError where the ledger is larger, in one of its forms, than additions to these labels can be."""
+    """Raise InputError if the ledger, in either form, is larger than additions to these labels can make it."""
     n_labels, longest = labels.matrix.nnz, max(len(clip_id.encode()) for clip_id in labels.clip_ids)
     longest_class = max(len(class_id.encode()) for class_id in labels.vocabulary.class_ids) + 1
     because = int(np.diff(labels.matrix.indptr).max(initial=0)) * longest_class

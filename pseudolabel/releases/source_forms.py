@@ -1,10 +1,10 @@
-"""The enhanced list in the form of its source, so that code made for the source reads it unchanged.
+"""The enhanced list in its source's form, so that code made for the source reads it unchanged.
 
 | source | file | what is kept from the source's own list |
 |---|---|---|
 | AudioSet | `segments.csv` | start and end of each segment, three comment lines |
 | FSD50K | `fsd50k.csv` | every column but `labels` and `mids` (`split`) |
-| ESC-50 | `esc50.csv` | every column; `labels` is a further one, all categories joined by `;` |
+| ESC-50 | `esc50.csv` | every column; an extra one, `labels`, has all categories joined by `;` |
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SOURCE_FORMS = {
     "esc50": SourceForm("ESC-50", "esc50.csv"),
 }
 CLIP_COLUMN = {"fsd50k": ("fname",), "esc50": ("filename", "file")}
-ALL_LABELS = "labels"  # the further column of esc50.csv
+ALL_LABELS = "labels"  # extra column of esc50.csv
 
 
 def form_of(path: Path, format: str | None = None) -> str | None:
-    """Return `audioset`, `fsd50k` or `esc50` where a label list has the form of one of these, else None.
+    """Return the form of a label list, `audioset`, `fsd50k` or `esc50`, or None if it has another.
 
     Args:
-        format: what the user calls the list's form; None: what its first rows look like.
+        format: the form stated by the user; None: detected from the first rows.
     """
     if format is None:
         ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in OPENERS), "")
@@ -59,7 +59,7 @@ def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, fold
 
     Args:
         form: a key of SOURCE_FORMS.
-        lists: the source's lists, which have every clip; ids are written as they have them.
+        lists: the source's lists, which must have every clip; ids are written as they have them.
 
     Raises:
         ClipMismatch: a clip is in none of the lists.
@@ -84,7 +84,7 @@ def write_source_form(form: str, lists: Sequence[Path], labels: LabelTable, fold
 
 
 def read_source_form(path: Path, vocabulary: Vocabulary, form: str) -> LabelTable:
-    """Return the labels of a file that `write_source_form` wrote; of esc50.csv, those of the further column."""
+    """Return the labels in a file written by `write_source_form`; for esc50.csv, those of the extra column."""
     if form != "esc50":
         return LabelTable.read(path, vocabulary, form)
     header, rows = _read_rows([path], CLIP_COLUMN[form])
@@ -96,12 +96,12 @@ def read_source_form(path: Path, vocabulary: Vocabulary, form: str) -> LabelTabl
 
 
 def fsd50k_name(name: str) -> str:
-    """Return a class name as FSD50K writes it: `Male speech, man speaking` is `Male_speech_and_man_speaking`."""
+    """Return a class name as FSD50K writes it: `Male speech, man speaking` becomes `Male_speech_and_man_speaking`."""
     return name.replace(", and ", " and ").replace(", ", " and ").replace(" ", "_")
 
 
 def _audioset_comments(labels: LabelTable) -> tuple[str, str]:
-    """Return the two lines above that of the columns: much code skips three lines, whatever they hold."""
+    """Return the two lines above the column names: much code skips three lines, whatever they hold."""
     n_clips, n_occurring = len(labels), len(set(labels.matrix.indices.tolist()))
     return (
         "# Segments csv with labels that were added to those published",
@@ -111,7 +111,7 @@ def _audioset_comments(labels: LabelTable) -> tuple[str, str]:
 
 
 def _aliases(labels: LabelTable, listed: dict, lists: Sequence[Path]) -> dict[str, str]:
-    """Return {clip id: its id in the source's lists} where these differ."""
+    """Return {clip id: its id in the source's lists} for ids that differ."""
     matched = match_clips(labels.clip_ids, listed, first_few(lists))
     if matched.absent:
         message = f"{len(matched.absent)} clips are not in the source's list: {first_few(matched.absent)}"
@@ -120,7 +120,7 @@ def _aliases(labels: LabelTable, listed: dict, lists: Sequence[Path]) -> dict[st
 
 
 def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the header, and each clip's row, of lists that have the same columns."""
+    """Return the header, and each clip's row, of lists with the same columns."""
     header, row_of = None, {}
     for path in lists:
         rows = text_rows(path)
@@ -146,7 +146,7 @@ def _fsd50k_columns(labels: LabelTable) -> dict[str, Iterator[str]]:
 
 
 def _with_columns(header: list[str], rows: Iterable[list[str]], columns: Mapping[str, Iterable[str]]) -> Iterator:
-    """Yield header and rows of a table with other values in these columns; new ones come last."""
+    """Yield a table's header and rows with these columns replaced; new columns come last."""
     names = header + [name for name in columns if name not in header]
     positions = [names.index(name) for name in columns]
     yield names

@@ -1,13 +1,13 @@
-"""Whether run.json and the documents of a release say what its files say, whichever version wrote them.
+"""Check that run.json and the documents of a release agree with its files, whichever version wrote them.
 
-Every figure of run.json is counted again from the files. A document of this version has the very bytes that this
-version writes from run.json. One of another version must have the checksum that run.json holds, and its figures must be
-true: every line with a digit in it has the figures of a line that this version writes, in the same order; a row of a
-table those of the row that begins alike; the lines that name licence, version and title are the same, and no other web
-address is named. What machines read (croissant.json without its free texts, the header of README.md) and the sections
-of README.md that say how labels were added, which, and how many are right must be as this version writes them: in other
-words they may be true, but cannot be compared, and are not believed. Other sentences without figures are not compared:
-a release is not signed, so whoever can change all of its files can also change what run.json says of them.
+Every figure in run.json is counted again from the files. A document of this version must have exactly the bytes that
+this version writes from run.json. A document of another version must have the checksum in run.json, and its figures
+must be true: every line with a digit must have the figures of a line that this version writes, in the same order (a row
+of a table: those of the row with the same first cell); the lines on licence, version and title must be the same, and no
+other web address may be named. What machines read (croissant.json without its free texts, the header of README.md) and
+the sections of README.md on how labels were added, which, and how many are right must be as this version writes them:
+other wording may be true, but cannot be compared, so it is refused. Other sentences without figures are not compared: a
+release is not signed, so whoever can change all of its files can also change what run.json says about them.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from pseudolabel.tables import parse_json, read_csv, text_rows
 FIGURE = re.compile(r"\S*\d\S*")
 MARKS = "*_`|()[]{}<>,.;:!?\"'"  # around a figure
 CELLS = re.compile(r"(?<!\\)\|")
-SAME = (  # how lines begin that no version words otherwise
+SAME = (  # beginnings of lines that every version words the same way
     "# ", "license:", "title:", "version:", "date-released:", "url:", "family-names:", "given-names:", "name:",
     "SPDX-License-Identifier:", '"license":', '"version":', '"alternateName":',
 )  # fmt: skip
 ADDRESS = re.compile(r"(?i)(?:[\w&;:]*\\?/\\?/|www\.)[^\s\"'<>)\]}`|]+")
-FREE = ("description", "citeAs")  # texts of croissant.json that a version may word otherwise
+FREE = ("description", "citeAs")  # texts of croissant.json that a version may word differently
 WORD_BY_WORD = ("## How the labels were added", "## What was added", "## How many additions are right")
 VERSION = re.compile(r"[\w.+!-]{1,80}")
-MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a document may be
-Signature = tuple[str, tuple[str, ...]]  # the first cell of a table's row, the figures
+MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a document may be, as a factor and in bytes
+Signature = tuple[str, tuple[str, ...]]  # first cell of a table's row, figures
 
 
 def verify_facts(released: Released) -> str:
@@ -85,7 +85,7 @@ def verify_facts(released: Released) -> str:
 
 
 def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str, ...], beside: str) -> None:
-    """Compare columns of a table of one row a class with what was counted; it has class ids, and one more column."""
+    """Compare a per-class table's columns with the counts; the table also has class ids and one more column."""
     header = _header(path)
     if set(header) != {"class_id", beside, *columns}:
         raise InputError(f"its columns are {', '.join(header)}", path, GET_AGAIN)
@@ -95,7 +95,7 @@ def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str,
 
 
 def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
-    """Compare what run.json says of the rule with the ledger: types, rounds, what was compared with thresholds."""
+    """Compare the rule in run.json with the ledger: types, rounds, what was compared with thresholds."""
     rule, ledger, place = released.facts.rule, released.ledger, released.folder / files.RECORD
     if rule.errors != errors:
         raise InputError(f"rule.errors are {list(rule.errors)}, the counts are of {list(errors)}", place, GET_AGAIN)
@@ -111,7 +111,7 @@ def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
 
 
 def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None:
-    """Compare what judgements of the additions say with the ledger: its checksum, how many additions of each part."""
+    """Compare the precision in run.json with the ledger: its checksum, the number of additions of each part."""
     facts, place = released.facts, f"{released.folder / files.RECORD}, precision"
     if facts.precision is None:
         return
@@ -141,7 +141,7 @@ def as_json(value: object) -> str:
 
 
 def first_difference(stated: object, counted: object) -> str:
-    """Return where two values of JSON first differ, in words; "" where they do not."""
+    """Return where two JSON values first differ, in words; "" if they do not."""
     if as_json(stated) == as_json(counted):
         return ""
     if isinstance(stated, dict) and isinstance(counted, dict):
@@ -159,15 +159,16 @@ def verify_documents(
     made_by: str,
     needed: Iterable[int],
 ) -> bool:
-    """Compare documents with what the facts say; return whether they are byte for byte as this version writes them.
+    """Compare documents with the facts; return whether they are byte for byte as this version writes them.
 
     Args:
         texts: {name: text} as this version writes them.
-        described: what run.json says of the documents, nothing in releases of earlier versions.
+        described: what run.json says about the documents, empty in releases of earlier versions.
         made_by: the version that wrote them.
         needed: figures that README.md must have.
+
     Raises:
-        InputError: a document says something else than the facts, or figures that cannot be counted again.
+        InputError: a document contradicts the facts, or has figures that cannot be counted again.
     """
     stated, same = {row.name: row for row in described}, True
     if stated and set(stated) != set(texts):
@@ -189,7 +190,7 @@ def verify_documents(
 
 
 def _verify_words(path: Path, text: str, remedy: str, needed: Iterable[int]) -> str:
-    """Compare figures and addresses of a document with those of `text`, as this version writes it; return its text."""
+    """Compare a document's figures and addresses with those of `text`, this version's; return the document's text."""
     if path.stat().st_size > MOST_LARGER * len(text.encode("utf-8")) + MOST_BYTES:
         raise InputError("far longer than this version writes it", path, remedy)
     try:
@@ -218,7 +219,7 @@ def _verify_words(path: Path, text: str, remedy: str, needed: Iterable[int]) -> 
 
 
 def _verify_parts(path: Path, written: str, text: str, remedy: str) -> None:
-    """Raise InputError where a part that must be as this version writes it, of JSON or Markdown, is not."""
+    """Raise InputError if a part of JSON or Markdown that must be as this version writes it differs."""
     if path.suffix not in (".json", ".md"):
         return
     parts_of = _json_parts if path.suffix == ".json" else _markdown_parts
@@ -230,7 +231,7 @@ def _verify_parts(path: Path, written: str, text: str, remedy: str) -> None:
 
 
 def _json_parts(text: str) -> dict[str, str]:
-    """Return each value of a JSON object as text in which true, 1 and 1.0 differ, free texts left out."""
+    """Return each value of a JSON object as text in which true, 1 and 1.0 differ, without free texts."""
     content = parse_json(text, "")
     return {key: json.dumps(_without_free({key: value}), sort_keys=True) for key, value in content.items()}
 
@@ -247,7 +248,7 @@ def _without_free(value: object) -> object:
 
 
 def _markdown_parts(text: str) -> dict[str, list[str]]:
-    """Return the YAML header and the sections of WORD_BY_WORD, each as all texts that have this title."""
+    """Return the YAML header and the sections of WORD_BY_WORD, each as a list of all texts with that title."""
     header, _, body = text.partition("\n---\n")
     parts = {"the header": [header]}
     for section in re.split(r"^(?=## )", body, flags=re.MULTILINE):
@@ -258,7 +259,7 @@ def _markdown_parts(text: str) -> dict[str, list[str]]:
 
 
 def _lines(path: Path, text: str) -> list[str]:
-    """Return the lines of a document: of JSON as it is indented, of plain text whole paragraphs."""
+    """Return the lines of a document: of JSON as indented, of plain text by paragraphs."""
     if path.suffix == ".json":
         content = parse_json(text, path, remedy=GET_AGAIN)
         if not isinstance(content, dict):
@@ -274,6 +275,6 @@ def _beginning(begin: str, lines: Iterable[str]) -> set[str]:
 
 
 def _signature(line: str) -> Signature:
-    """Return what must be true of a line: its figures, and what they are of where it is the row of a table."""
+    """Return what must be true of a line: its figures and, for a table's row, what they describe."""
     figures = tuple(figure.strip(MARKS) for figure in FIGURE.findall(line))
     return (CELLS.split(line)[1].strip() if line.lstrip().startswith("|") and "|" in line[1:] else ""), figures

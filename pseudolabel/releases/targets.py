@@ -1,4 +1,4 @@
-"""targets.h5 of a release: the teacher's scores of each clip, small, readable with h5py and nothing else.
+"""targets.h5 of a release: the teacher's scores of each clip, compact, readable with h5py alone.
 
     clip_id      (M,)       str       the clips that the teacher scored, in the order of the label list
     class_id     (K,)       str       the scored classes, vocabulary order
@@ -8,9 +8,10 @@
     crc32_clip   (M / 1024,) uint32   checksum of every 1,024 rows as they are stored; crc32_2s ...
     attributes: format="pseudolabel-scores", format_version=1, scale, reading, vocabulary, window_rule, tables_crc32
 
-This is a score store (scores/store.py), which `ScoreStore` opens too. Scores are in chunks of whole clips, packed by
-gzip after shuffling bytes, which every HDF5 library reads. Fewer bits are rounded to the nearest value: with 16, no
-score is more than 1 / 4096 from the teacher's, with 8, 1 / 510; 32 are the teacher's own, which reproduce all labels.
+This is a score store (scores/store.py), which `ScoreStore` opens too. Chunks hold the scores of whole clips, with
+shuffled bytes packed by gzip, which every HDF5 library reads. Rounding to fewer bits is to the nearest value: with 16
+bits, no score differs by more than 1 / 4096 from the teacher's, with 8, by 1 / 510; with 32 they are the teacher's own,
+which reproduce all labels.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
 from pseudolabel.scores.writing import note_hop, row_ends
 from pseudolabel.stores import fixed_length_text, write_hdf5
 
-TYPES = {"float32": 1.0, "float16": 1.0, "uint8": 1 / 255}  # and the scale of each
+TYPES = {"float32": 1.0, "float16": 1.0, "uint8": 1 / 255}  # and their scales
 BLOCK_CLIPS = 4096
 CHUNK_BYTES, GZIP_LEVEL = 1 << 16, 4
 READING = "score = value * scale"
@@ -41,15 +42,15 @@ READING = "score = value * scale"
 def write_targets(
     path: Path, labels: LabelTable, scores: ScoreStore, kind: str, scales: Sequence[str | float] = (CLIP,)
 ) -> int:
-    """Write the scores of the clips of `labels` that have any; return how many these are.
+    """Write the scores of those clips of `labels` that have any; return the number of clips written.
 
     Args:
         kind: one of TYPES.
         scales: `clip`, or lengths of windows in seconds, which the store must have.
 
     Raises:
-        ClipMismatch: not one clip has scores.
-        InputError: a scale that the store lacks, or a score outside [0, 1].
+        ClipMismatch: no clip has scores.
+        InputError: the store lacks a scale, or a score is outside [0, 1].
     """
     for scale in scales:
         scores.refuse_without(scale, "--soft-windows")
@@ -64,7 +65,7 @@ def write_targets(
         file["clip_id"] = fixed_length_text(clip_ids)
         file["class_id"] = fixed_length_text([labels.vocabulary.class_ids[k] for k in classes.tolist()])
         for scale in scales:
-            packed = _create(file, taken, scale, kind)  # open until the next is there: closing decides on file offsets
+            packed = _create(file, taken, scale, kind)  # open until the next exists: closing decides on file offsets
             _fill(file, packed, taken, scale)
         ScoreStore.seal(file)
     return len(clips)
@@ -72,7 +73,7 @@ def write_targets(
 
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    """What is written of a store: some of its rows and columns, in another order."""
+    """The part of a store to write: some of its rows and columns, in another order."""
 
     scores: ScoreStore
     clip_ids: list[str]
@@ -80,7 +81,7 @@ class _Taken:
     columns: np.ndarray
 
     def blocks(self, scale: str | float, step: int) -> Iterator[np.ndarray]:
-        """Yield the scores of `step` clips after the other; InputError where one is not in [0, 1]."""
+        """Yield the scores of `step` clips at a time; InputError if one is not in [0, 1]."""
         stored = self.scores.clip_scores() if scale == CLIP else self.scores.scores(scale)
         all_columns = np.array_equal(self.columns, np.arange(stored.shape[-1]))
         columns = slice(None) if all_columns else self.columns  # a slice is not copied
@@ -98,7 +99,7 @@ class _Taken:
 
 
 def _create(file: h5py.File, taken: _Taken, scale: str | float, kind: str) -> h5py.Dataset:
-    """Create the data set of a scale, packed in chunks of whole clips, and the number of windows of each clip."""
+    """Create a scale's data set, packed in chunks of whole clips, and each clip's number of windows."""
     name, scores, n_clips = window_name(scale), taken.scores, len(taken.rows)
     windows = () if scale == CLIP else (scores.scores(scale).shape[1],)
     if windows:
@@ -129,12 +130,12 @@ def _fill(file: h5py.File, packed: h5py.Dataset, taken: _Taken, scale: str | flo
 
 
 def _step(chunk_clips: int) -> int:
-    """Return how many clips are written or read at once: whole chunks, about BLOCK_CLIPS."""
+    """Return how many clips to write or read at once: whole chunks, about BLOCK_CLIPS."""
     return max(BLOCK_CLIPS // chunk_clips, 1) * chunk_clips
 
 
 def as_stored(scores: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Return scores as a file of this type has them."""
+    """Return scores as a file of this type stores them."""
     return np.rint(scores.astype(np.float32) * 255).astype(kind) if kind == np.uint8 else scores.astype(kind)
 
 

@@ -1,6 +1,6 @@
-"""Facts in words, Markdown and YAML: the rule, the teacher, how far its scores can be trusted, what was judged.
+"""Facts in words, Markdown and YAML: the rule, the teacher, how far to trust its scores, what was judged.
 
-Sentences are plain text, for the card, croissant.json and everything else that says what was done.
+Sentences are plain text, for the card, croissant.json and other descriptions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN_CLIPS = ", trained on clips that were not recorded"
 
 
 def rule_lines(facts: Facts) -> list[str]:
-    """Return the rule, a sentence or two an entry."""
+    """Return the rule as a list of entries of one or two sentences."""
     rule = facts.rule
     if rule.reviewed is not None:
         decisions = ", ".join(f"{n:,} {decision}" for decision, n in rule.reviewed.items())
@@ -56,7 +56,7 @@ def evidence_text(facts: Facts) -> str:
 
 
 def threshold_text(facts: Facts) -> str:
-    """Return where a class's threshold comes from, in words."""
+    """Return how a class's threshold is computed, in words."""
     rule = facts.rule
     from_file = f"the one in the file {rule.threshold_file}"
     text = from_file if rule.threshold_file else parse_rule(str(rule.threshold)).words
@@ -68,7 +68,7 @@ def threshold_text(facts: Facts) -> str:
 
 
 def teacher_text(facts: Facts) -> str:
-    """Return which model was asked and what it was trained on, or that no model was asked."""
+    """Return which model scored the clips and what it was trained on, or that none did."""
     teacher = facts.teacher
     if teacher is None and facts.rule.reviewed is not None:
         return "The ledger says what proposed each label, and with which score."
@@ -97,7 +97,7 @@ def front_end_text(facts: Facts) -> str:
 
 
 def fold_text(facts: Facts) -> str:
-    """Return whether the teacher had seen the clips that it scored, and what follows from it."""
+    """Return whether the teacher had seen the clips that it scored, and what that implies."""
     if facts.teacher is None and not facts.asked_teacher:
         return ""
     if facts.out_of_fold:
@@ -145,28 +145,28 @@ def interval_text(row: Mapping) -> str:
 
 
 def share(part: float, whole: float, signed: bool = False) -> str:
-    """Return `12.3 %`, or `+12.3 %`; "-" where there is no whole."""
+    """Return `12.3 %`, or `+12.3 %`; "-" if the whole is 0."""
     return percent(100 * part / whole if whole else None, signed)
 
 
 def wrapped(text: str) -> str:
-    """Return plain text with lines of at most WIDTH characters; line ends stay, addresses are not cut."""
+    """Return plain text wrapped to at most WIDTH characters; line breaks are kept, addresses are not cut."""
     lines = text.split("\n")
     return "\n".join(textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 
 def markdown(text: str) -> str:
-    """Return Markdown that GitHub shows as `text`, also in the cell of a table."""
+    """Return Markdown that GitHub renders as `text`, also in a table cell."""
     text = " ".join(text.split())
     text = re.sub(r"([\\`*_{}\[\]<>|~$])", r"\\\1", text)
     text = re.sub(r"&(?=#?\w+;)", r"\\&", text)
-    text = re.sub(r"(https?)://", r"\1:\\//", text)  # not a link by accident
+    text = re.sub(r"(https?)://", r"\1:\\//", text)  # no accidental link
     text = re.sub(r"^(?=[#+=-])", r"\\", text)
     return re.sub(r"^(\d+)(?=[.)](?:\s|$))", r"\1\\", text)
 
 
 def code(text: str) -> str:
-    """Return `text` as a Markdown code span, also for the cell of a table."""
+    """Return `text` as a Markdown code span, also for a table cell."""
     if not text:
         return ""
     if "`" in text or "\\|" in text:
@@ -188,12 +188,12 @@ _Blocks.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:y
 
 
 def yaml_text(value: Mapping[str, object]) -> str:
-    """Return a mapping as YAML, without what is None or empty."""
+    """Return a mapping as YAML, without entries that are None or empty."""
     return yaml.dump(_given(value), Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=math.inf)
 
 
 def _given(value: object) -> object:
-    """Return a value without the entries of mappings in it that are None or empty."""
+    """Return a value without the entries of its mappings that are None or empty."""
     if isinstance(value, Mapping):
         inner = {key: _given(item) for key, item in value.items()}
         return {key: item for key, item in inner.items() if item not in (None, "", [], {})}

@@ -1,6 +1,6 @@
 """Verify a release from its own files alone: bytes, labels, ledger, thresholds, scores, and what its card says.
 
-Cheap checks come first; the first that fails ends in one line that names the file and what is wrong. A release is not
+Cheap checks come first; the first failure gives one line that names the file and what is wrong. A release is not
 signed: whoever changes a file and its line in SHA256SUMS contradicts run.json, the other forms of the labels or the
 counts; whoever replaces all of them has made another release.
 """
@@ -42,10 +42,10 @@ TOLERANCE = 1e-9  # relative, of weights: sums of thousands of floats
 
 
 def verify_release(folder: Path) -> list[str]:
-    """Return what holds, a line each.
+    """Verify a release of labels; return what holds, one line each.
 
     Raises:
-        InputError: something does not hold: the message names the file, and what is wrong with it.
+        InputError: something does not hold; the message names the file, and what is wrong with it.
     """
     checks = (verify_forms, verify_ledger, verify_windows, verify_targets, verify_weights, verify_facts)
     with values_of_their_kind(folder), Progress("verify", 2 + len(checks), "check") as progress:
@@ -60,16 +60,16 @@ def verify_release(folder: Path) -> list[str]:
 
 
 def _first(released: Released, rows: np.ndarray) -> str:
-    """Return `/m/bark of clip-1`, the label in the first of these rows of the ledger."""
+    """Return `/m/bark of clip-1`, the label in the first of these ledger rows."""
     clip_id, class_id = (released.ledger[name][int(rows[0])].as_py() for name in ("clip_id", "class_id"))
     return f"{class_id} of {clip_id}"
 
 
-# ---- the list in its forms --------------------------------------------------------------------------------------
+# ---- forms of the list ------------------------------------------------------------------------------------------
 
 
 def verify_forms(released: Released) -> str:
-    """Read the list in each of its forms, and the ledger in both of its; they must say the same."""
+    """Read the list in each of its forms, and the ledger in both of its forms; they must agree."""
     folder, labels = released.folder, released.labels
     checks = {PARQUET: _same_parquet, files.PSLA: _same_psla if released.facts.documents else _same_form}
     checks |= {source.file: _same_form for source in SOURCE_FORMS.values()}
@@ -101,7 +101,7 @@ def _same_parquet(released: Released, path: Path) -> bool:
 
 
 def _same_psla(released: Released, path: Path) -> bool:
-    """Return whether psla.json has exactly these labels, each clip with the path that run.json gives."""
+    """Return whether psla.json has exactly these labels, each clip with the path from run.json."""
     content = read_json(path, GET_AGAIN)
     entries = content.get("data") if isinstance(content, dict) and len(content) == 1 else None
     if not isinstance(entries, list):
@@ -139,7 +139,7 @@ def _same_rows(one: pa.Table, other: pa.Table) -> bool:
 
 
 def verify_ledger(released: Released) -> str:
-    """Check each row: score above threshold, the class's threshold, and that what proposed it is on the clip."""
+    """Check each row: the score is above the threshold, the threshold is the class's, the proposing label is on the clip."""
     added = released.added
 
     def refuse(wrong: np.ndarray, message: str) -> None:
@@ -164,9 +164,9 @@ def verify_ledger(released: Released) -> str:
 
 
 def _proposed_by_nothing(released: Released) -> np.ndarray:
-    """Return which rows of the ledger name a label under `because` that their clip does not carry, (M,) bool.
+    """Return which ledger rows name a label under `because` that their clip does not carry, (M,) bool.
 
-    Rows of later rounds may have been proposed by labels of earlier ones.
+    Rows of later rounds may be proposed by labels added in earlier rounds.
     """
     because = pc.split_pattern(pc.fill_null(released.ledger["because"], "").combine_chunks(), ";")
     rows, names = pc.list_parent_indices(because).to_numpy(), pc.list_flatten(because)
@@ -180,9 +180,9 @@ def _proposed_by_nothing(released: Released) -> np.ndarray:
 
 
 def verify_windows(released: Released) -> str:
-    """Check that the windows of the ledger are in their clips, where the release says how long these are.
+    """Check that the ledger's windows are within their clips, if the release has the clips' lengths.
 
-    As in every score store, no window begins where its clip has ended; the clip's end may cut the last ones.
+    As in every score store, no window begins after its clip's end, but the end may cut the last ones.
     (`verify_targets` checks those of targets.h5.)
     """
     windows, onsets = (pc.cast(released.ledger[name], pa.float64()).to_numpy() for name in ("window_s", "onset_s"))
@@ -210,7 +210,7 @@ def beyond_the_end(onset_s: np.ndarray, window_s: np.ndarray | float, length_s: 
 
 
 def verify_targets(released: Released) -> str:
-    """Compare the soft targets, where there are any, with clips, classes and the scores of the ledger."""
+    """Compare the soft targets, if there are any, with clips, classes and the ledger's scores."""
     path, labels = released.folder / files.TARGETS, released.labels
     if not path.is_file():
         return ""
@@ -233,7 +233,7 @@ def verify_targets(released: Released) -> str:
 
 
 def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5py.Dataset) -> int:
-    """Return how many scores of the ledger a scale has; raise InputError where one differs or is missing."""
+    """Return how many of the ledger's scores a scale has; InputError if one differs or is missing."""
     path, scores, ledger = store.path, released.added.scores, released.ledger
     block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
     refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_AGAIN)
@@ -259,7 +259,7 @@ def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5p
 
 
 def verify_weights(released: Released) -> str:
-    """Compute the sampling weights again, from the labels after the additions."""
+    """Compute the sampling weights again from the labels after the additions."""
     path, labels = released.folder / files.WEIGHTS, released.labels
     ids = sum(2 * len(clip_id.encode()) + 2 for clip_id in labels.clip_ids)
     refuse_unpacked(path, ids + 4 * CELL * (len(labels) + 1))

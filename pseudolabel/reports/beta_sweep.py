@@ -88,8 +88,8 @@ class BetaSweep:
     def regression(self, against: str) -> dict[str, float]:
         """Return slope, intercept, r and two-sided p of the change of AP over log10 of the prior, and its mean.
 
-        Only classes with AP that occur in the training list count; with fewer than three of them, or all of one prior,
-        there is no line: NaN.
+        Only classes that have AP and occur in the training list count; with fewer than three of them, or with equal
+        priors, there is no line: NaN.
         """
         from scipy.stats import linregress
 
@@ -171,7 +171,7 @@ def beta_pictures(sweep: BetaSweep) -> list[Picture]:
 
 
 def _metric_figure(sweep: BetaSweep, metric: Metric) -> tuple[Figure, str, str]:
-    """Change of a metric over beta against each set, from its value at the lowest beta (Moore et al., Fig. 1 and 2)."""
+    """Draw the change of a metric over beta, from its value at the lowest, for each set (Moore et al., Fig. 1, 2)."""
     figure, (axes,) = panels_of(4.2)
     lowest = f"β = {sweep.betas[0]:g}"
     for i, (against, word) in enumerate(sweep.against.items()):

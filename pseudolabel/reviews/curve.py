@@ -122,11 +122,11 @@ def thresholds_for(
 ) -> tuple[dict[str, NewThreshold], Point]:
     """Return the new threshold of every class, and the point of the pooled floor.
 
-    A class with `own_judged` judged items has a floor of its own, or none of its additions where none reaches the
-    target; all others have the lowest floor at which they reach it together. Thresholds only rise.
+    A class with `own_judged` judged items gets its own floor, or loses all its additions if no floor reaches the
+    target; the others share the lowest floor at which they reach it together. Thresholds only rise.
 
     Args:
-        before: threshold of every class of the vocabulary, None where it has none.
+        before: threshold of every class of the vocabulary, None if it has none.
         class_of, scores: (M,) of all additions.
 
     Raises:

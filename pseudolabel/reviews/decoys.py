@@ -101,9 +101,9 @@ def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
 
 
 def reliability(sample: Sample, decisions: Mapping[str, str]) -> dict[str, dict] | None:
-    """Return {sensitivity, false_alarm}: share found right among given and absent decoys, with Wilson's interval.
+    """Return {sensitivity, false_alarm}: share judged right among given and absent decoys, with Wilson's interval.
 
-    None where the sample has no decoys. Unsure ones are left out and counted; `share` is None where none is decided.
+    None if the sample has no decoys. Unsure ones are counted but left out of `share`, which is None if none is decided.
     """
     if not sample.decoys:
         return None

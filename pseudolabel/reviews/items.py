@@ -27,11 +27,11 @@ NUMBERS = ("score", "threshold", "window_s", "onset_s", "weight")
 
 @dataclass(frozen=True)
 class Item:
-    """One question: does the clip hold the class?
+    """One question: does the clip contain the class?
 
-    `item` is its number on the page ("0001", ...), in the shuffled order in which it is asked. `kind` is `added` for a
-    row of the ledger; decoys are `given`, a label that the original list has, or `absent`, a class that neither the
-    list nor the ledger gives the clip and that no label of it could propose. `stratum` and `weight` (the additions
+    `item` is its number on the page ("0001", ...), in the shuffled order of the questions. `kind` is `added` for a row
+    of the ledger; decoys are `given`, a label of the original list, or `absent`, a class that neither the list nor the
+    ledger gives the clip and that none of its labels could propose. `stratum` and `weight` (the number of additions
     that the item stands for, N_h / n_h) are empty and 0 for decoys, as are `error`, `because`, `score`, `threshold`.
     """
 
@@ -80,10 +80,10 @@ def _number(text: str, name: str, source: str) -> float | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """The items of a page, and what they are a sample of.
+    """The items of a page, and what they were sampled from.
 
-    `page` names the page: 12 hexadecimal digits of a digest of all the rest. `strata` gives the additions in each
-    stratum (N_h), similar ones next to each other; `bands` the inner edges of the score bands.
+    `page` names the page: 12 hexadecimal digits of a digest of everything else. `strata` gives the number of additions
+    in each stratum (N_h), similar strata next to each other; `bands` the inner edges of the score bands.
     """
 
     items: tuple[Item, ...]

@@ -41,11 +41,11 @@ def _majority(votes: Counter) -> str:
 def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
     """Read the CSV files of one or more judges, or Label Studio's export (.json).
 
-    The judge of rows without one is named after the file. Spreadsheets write item 0001 as 1, which is accepted.
+    Rows without a judge belong to one named after the file. Spreadsheets write item 0001 as 1, which is accepted.
 
     Raises:
-        InputError: of another page, an unknown item, another clip or class than the item's, another decision, an item
-            that the same judge decided twice, or no judgement at all.
+        InputError: another page, an unknown item, a clip or class that is not the item's, an unknown decision, an item
+            that one judge decided twice, or no judgement at all.
     """
     items, by_judge, first = {item.item: item for item in sample.items}, {}, {}
     for path in map(Path, paths):
@@ -99,9 +99,9 @@ def _decision(text: str, source: str) -> str:
 
 
 def agreement_of_judges(judgements: Judgements) -> list[dict]:
-    """Return for each two judges on how many common items they agree, and Cohen's kappa (1960) over three decisions.
+    """Return, for each pair of judges, agreement on their common items and Cohen's kappa (1960) over three decisions.
 
-    kappa is None where both always gave one and the same decision: chance alone explains it.
+    kappa is None if both always gave the same single decision: chance alone explains it.
     """
     rows = []
     for (one, first), (other, second) in combinations(judgements.by_judge.items(), 2):

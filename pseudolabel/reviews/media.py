@@ -20,7 +20,7 @@ FLAC_FRAME = 4096  # samples, as libFLAC packs them
 WATCH = "https://www.youtube.com/watch?v={video}&t={second}s"
 
 N_MELS, WIDEST = 72, 640  # pixels; the page stretches them
-RANGE_DB, LEVELS = 70.0, 64  # points so far below the loudest one of the clip are black
+RANGE_DB, LEVELS = 70.0, 64  # points this many dB below the clip's loudest are black; colours
 WINDOW_S, HOP_S = 0.064, 0.010
 F_MIN, F_MAX = 50.0, 16_000.0  # Hz
 TICKS = (100, 300, 1_000, 3_000, 8_000)  # Hz, written beside the picture

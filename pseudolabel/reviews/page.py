@@ -125,7 +125,7 @@ def clip_numbers(sample: Sample) -> dict[str, int]:
 
 
 def with_sound(sample: Sample, sources: PageSources) -> tuple[PageSources, tuple[str, ...]]:
-    """Return sources whose clip store knows the sample's ids, and the clips that it has, in the order of the items."""
+    """Return sources whose clip store accepts the sample's ids, and the clips that it has, in order of the items."""
     if sources.clips is None:
         return sources, ()
     matched = match_clips(list(clip_numbers(sample)), sources.clips.index, sources.clips.path)

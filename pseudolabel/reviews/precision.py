@@ -1,16 +1,16 @@
-"""Precision: the share of all additions that are right, from the judged ones of a stratified sample.
+"""Precision: the share of all additions that are right, estimated from judged ones of a stratified sample.
 
-Each judged item stands for the additions of its stratum that were not judged: weight N_h / m_h, m_h decided right or
-wrong (unsure and unjudged items are taken as missing at random inside a stratum). The estimate is the weighted share
-of right ones (Hajek's ratio, so that it also holds for a type, a band, a class).
+Each decided item also stands for the undecided additions of its stratum: its weight is N_h / m_h, with m_h items
+decided right or wrong (unsure and unjudged items are taken as missing at random within a stratum). The estimate is the
+weighted share of right ones (Hajek's ratio, so that it also holds for a type, a band, a class).
 
 The interval is Wilson's score interval (1927) on the effective sample size, the number of items of a simple random
-sample of like precision (Korn and Graubard 1998). It is the smaller of two: p (1 - p) / V with the stratified variance
-V (residuals inside strata, finite population correction), and 1 / sum of W_i^2 (1 - f_i), which only the weights make
-small. V alone is too small where a stratum with much weight has few items, all right by chance: in simulations its
-95 % intervals cover the truth in as few as half of all samples, those of the smaller size in 93 to 99 % (of a type or
-band, 92 to 98 %). They stay honest at 0 and 100 %, shrink to a point where every addition was judged, and are as wide
-as of a simple random sample where strata have their share.
+sample of equal precision (Korn and Graubard 1998). This is the smaller of two: p (1 - p) / V with the stratified
+variance V (residuals within strata, finite population correction), and 1 / sum of W_i^2 (1 - f_i), which only the
+weights reduce. V alone is too small if a stratum with much weight has few items, all right by chance: in simulations
+its 95 % intervals cover the truth in as few as half of all samples, those of the smaller size in 93 to 99 % (for a type
+or band, 92 to 98 %). The intervals stay honest at 0 and 100 %, shrink to a point if every addition was judged, and are
+as wide as for a simple random sample if strata are sampled in proportion.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Estimate:
 class Weighed:
     """The n decided items: `right` (n,) 0 or 1, `weights` (n,) additions that each stands for, `groups` (n,) int.
 
-    Groups are strata, or neighbours together where one has too few; `fractions` (n,) is their share that was decided.
+    Groups are strata, or neighbouring strata joined if one has too few items; `fractions` (n,) is their decided share.
     """
 
     items: tuple[Item, ...]

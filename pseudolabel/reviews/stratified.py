@@ -125,7 +125,7 @@ def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.n
     if floors.sum() > total:
         raise InputError(f"{total} items are fewer than the {floors.sum()} that {least} of each need", "--budget")
     low, high = 0.0, 1.0
-    for _ in range(60):  # the rate at which larger strata are sampled
+    for _ in range(60):  # bisect the rate at which larger strata are sampled
         rate = (low + high) / 2
         low, high = (rate, high) if np.maximum(floors, rate * sizes).sum() <= total else (low, rate)
     wanted = np.maximum(floors, low * sizes)
@@ -141,13 +141,13 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
 
     Args:
         ledger: the additions, at least one.
-        edges: of the score bands, `band_edges`.
-        budget: items in all; None where `per_class` alone decides.
-        per_class: classes are the strata, each with so many items (or all its additions); a larger budget is spread
-            in proportion, and types and bands are spread inside.
+        edges: of the score bands, from `band_edges`.
+        budget: total number of items; None if `per_class` alone decides.
+        per_class: makes the classes strata with this many items each (or all their additions); a larger budget is
+            spread in proportion, and types and bands are spread within them.
 
     Raises:
-        InputError: an empty ledger, or a budget below what `per_class` asks for.
+        InputError: an empty ledger, or a budget below what `per_class` requires.
     """
     if not len(ledger):
         raise InputError("the ledger has no additions to review")
