@@ -126,7 +126,7 @@ class EvaluationLists:
         lists, base = list(sets.values()), cli.base(options, *sets.values(), *models, *others)
         work = cli.home(options, *lists, *models, options.train_labels, *named_folders)
         enhanced, truth = options.enhanced, options.truth
-        if enhanced is None and options.class_map is None:  # these have the models' classes, not mapped ones
+        if enhanced is None and options.class_map is None:  # these have the models' classes, unmapped
             enhanced = sorted(path.parent for path in work.glob(f"enhanced-*/{LEDGER_CSV}"))
         if truth is None and options.class_map is None:
             truth = cli.default_file(options, None, TRUTH, *lists, what="true labels")

@@ -112,7 +112,7 @@ def licence_of(spdx_id: str) -> Licence:
 
 
 def usual_licence(source: str) -> str:
-    """Return an SPDX id for labels derived from a source that keeps the rights the source reserves."""
+    """Return the SPDX id of a licence for labels from a source that grants nothing the source reserves."""
     reserved = source in SOURCES and not LICENCES[SOURCES[source].licence].commercial
     return "CC-BY-NC-4.0" if reserved else "CC-BY-4.0"
 

@@ -245,7 +245,7 @@ def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> lis
 
 
 def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return (name, mask of additions) for N_BANDS bands with equally many scores each, and for additions without a score."""
+    """Return (name, mask of additions) for N_BANDS equally full bands of scores, and for additions without a score."""
     scored = ~np.isnan(scores)
     if not scored.any():
         return []

@@ -148,7 +148,7 @@ def _refuse_large_ledger(ledger: Path) -> None:
 
 
 def read_object(path: Path) -> dict:
-    """Return the object in a JSON file; InputError if it holds another value, or is far larger than what verbs write."""
+    """Return the object in a JSON file; InputError if it holds another value, or is far too large for one."""
     if path.is_file() and path.stat().st_size > LARGEST_OBJECT:
         raise InputError(f"larger than {LARGEST_OBJECT:,} bytes", path, "Is it what a verb wrote?")
     value = read_json(path)
@@ -158,7 +158,7 @@ def read_object(path: Path) -> dict:
 
 
 def _vocabularies(folder: Path, record: Mapping, work: Path) -> list[str | Path]:
-    """Return the vocabularies that the enhancement may have used: those it read, the work folder's, the built-in ones."""
+    """Return vocabularies that the enhancement may have used: those it read, the work folder's, the built-in ones."""
     names = [path for path in record["inputs"] if Path(path).name.startswith("vocabulary")]
     paths = [*(recorded_input(record, name, work, folder.parent) for name in names), work / VOCABULARY]
     return [*(path for path in paths if path and path.is_file()), *BUILT_IN]

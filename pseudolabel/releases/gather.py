@@ -117,7 +117,7 @@ def source_lists(
 
 
 def scores_of(enhanced: Enhanced, path: Path | None) -> ScoreStore | None:
-    """Return the teacher's scores, from a given store or the one that `enhance` read; None if there are none, or no longer."""
+    """Return the teacher's scores, from a given store or the one that `enhance` read; None if there are none."""
     if path is None:
         store = enhanced.score_store()
         if store is None and enhanced.scored:

@@ -63,7 +63,7 @@ def not_a_model_release(folder: Path) -> str:
 
 
 def refuse_model(run: Path, out: Path, licence: str) -> None:
-    """Raise InputError if the licence is unknown, the run folder lacks a file, or the output is the run folder."""
+    """Raise InputError if the licence is unknown, the run folder lacks a file, or the output would replace it."""
     licence_of(licence)
     refuse_input_as_output(out, [run])
     for name in (WEIGHTS, CONFIG, RECORD, SEEN_CLIPS):

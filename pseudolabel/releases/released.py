@@ -67,8 +67,8 @@ def read_release(folder: Path) -> Released:
     """Read labels, ledger and facts, which must agree.
 
     Raises:
-        InputError: a file is missing, unexpected, changed or too large, or the labels without the ledger's additions are
-            not the original ones.
+        InputError: a file is missing, unexpected, changed or too large, or the labels without the ledger's additions
+            are not the original ones.
     """
     facts = Facts.from_json(read_object(folder / files.RECORD), folder / files.RECORD)
     stated = {row.name: row for row in facts.files}

@@ -139,7 +139,7 @@ def _same_rows(one: pa.Table, other: pa.Table) -> bool:
 
 
 def verify_ledger(released: Released) -> str:
-    """Check each row: the score is above the threshold, the threshold is the class's, the proposing label is on the clip."""
+    """Check each row: score above threshold, the class's own threshold, and that the proposing label is on the clip."""
     added = released.added
 
     def refuse(wrong: np.ndarray, message: str) -> None:

@@ -1,7 +1,7 @@
-"""Runs that differ in the oversampling exponent beta, compared and drawn as in Moore et al. 2023 (section 4).
+"""Compare and draw runs that differ in the oversampling exponent beta, as in Moore et al. 2023 (section 4).
 
-Metrics over beta against each set of labels, and the change of each class's AP, from the lowest beta to the highest,
-over the logarithm of its prior in the training list, with the least-squares line.
+Shows the metrics over beta against each set of labels, and the change of each class's AP, from the lowest beta to the
+highest, over the logarithm of its prior in the training list, with the least-squares line.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class BetaSweep:
     """Rows that differ in beta.
 
     Args:
-        rows: one for each beta, lowest beta first.
-        against: the sets of labels, name -> what a reader calls it.
-        priors: (K,) share of the clips of the training list that have the class.
-        training_list: where that list is.
+        rows: one per beta, lowest first.
+        against: the sets of labels, {name: display name}.
+        priors: (K,) share of the training list's clips that have the class.
+        training_list: path of that list.
         left_out: rows without a recorded beta.
     """
 
@@ -47,10 +47,10 @@ class BetaSweep:
 
     @classmethod
     def of(cls, rows: Sequence[Row], against: dict[str, str], priors: np.ndarray, training_list: str) -> BetaSweep:
-        """Return the sweep among some rows.
+        """Return the sweep among the rows.
 
         Raises:
-            InputError: fewer than two exponents, two rows of one exponent, or a row of several.
+            InputError: fewer than two exponents, two rows with the same one, or a row with several.
         """
         by_beta: dict[float, Row] = {}
         for row in rows:
@@ -71,7 +71,7 @@ class BetaSweep:
         return cls(used, against, np.asarray(priors, np.float64), training_list, left_out)
 
     def measured(self, rows: Sequence[Row]) -> BetaSweep:
-        """Return the same sweep with rows that have been measured."""
+        """Return the same sweep with measured rows."""
         by_name = {row.name: row for row in rows}
         return replace(self, rows=tuple(by_name[row.name] for row in self.rows))
 
@@ -81,7 +81,7 @@ class BetaSweep:
         return [row.recorded("beta")[0] for row in self.rows]
 
     def changes(self, against: str) -> np.ndarray:
-        """Return the change of each class's AP (K,) from the lowest beta to the highest; NaN where there is no AP."""
+        """Return the change of each class's AP (K,) from the lowest beta to the highest; NaN for a class without AP."""
         first, last = (row.class_mean(against, "ap") for row in (self.rows[0], self.rows[-1]))
         return last - first
 
@@ -104,7 +104,7 @@ class BetaSweep:
         return counted | dict(zip(("slope", "intercept", "r", "p"), map(float, values), strict=True))
 
     def table(self) -> Table:
-        """Return mAP and d' against each set, a line for each beta."""
+        """Return mAP and d' against each set, one line per beta."""
         header = [f"{metric.heading} {word}" for word in self.against.values() for metric in SHOWN]
         lines = []
         for beta, row in zip(self.betas, self.rows, strict=True):
@@ -128,7 +128,7 @@ class BetaSweep:
         return " ".join(texts)
 
     def _best(self, against: str) -> list[tuple[Metric, float]]:
-        """Return each metric that a row has, with the beta at which it is highest."""
+        """Return each metric that the rows have, with the beta at which it is highest."""
         means = {metric: [row.spread(against, metric.key).mean for row in self.rows] for metric in SHOWN}
         return [
             (metric, self.betas[int(np.nanargmax(values))])
@@ -137,7 +137,7 @@ class BetaSweep:
         ]
 
     def record(self) -> dict[str, object]:
-        """Return the sweep as metrics.json has it."""
+        """Return the sweep as stored in metrics.json."""
         return {
             "betas": self.betas,
             "rows": [row.name for row in self.rows],
@@ -195,7 +195,7 @@ def _metric_figure(sweep: BetaSweep, metric: Metric) -> tuple[Figure, str, str]:
 
 
 def _classes_figure(sweep: BetaSweep) -> tuple[Figure, str, str]:
-    """Change of each class's AP over its prior, the mean and the regression line (Moore et al., Fig. 3)."""
+    """Draw the change of each class's AP over its prior, the mean and the regression line (Moore et al., Fig. 3)."""
     figure, panels = panels_of(4.4, len(sweep.against), sharey=True)
     for i, (axes, against) in enumerate(zip(panels, sweep.against, strict=True)):
         _draw_classes(axes, sweep, against, SET_COLOURS[i % len(SET_COLOURS)])

@@ -1,6 +1,6 @@
-"""Several corpora in one table: each metric's mean over them, its spread, and each row's gain over `weak`, paired.
+"""Combine several corpora in one table: each metric's mean and spread, and each row's paired gain over `weak`.
 
-Corpora differ in difficulty more than rows do, so the gain is taken within each corpus and its spread over corpora.
+Corpora differ in difficulty more than rows do, so the gain is computed within each corpus; its spread is over corpora.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHOWN_OF_MAIN = (*SHOWN, METRICS["f1_micro"])  # against the first set of labels
 
 
 def read_metrics(evaluation: Path) -> dict:
-    """Return metrics.json of an evaluation folder, or of the work folder that holds one."""
+    """Return metrics.json of an evaluation folder, or of the evaluation in a work folder."""
     for path in (evaluation / layout.METRICS, evaluation / "evaluation" / layout.METRICS):
         if path.is_file():
             return read_json(path, "Evaluate again.")
@@ -44,7 +44,7 @@ def records_of(corpora: Sequence[dict], name: str) -> list[dict]:
 
 
 def combined_table(corpora: Sequence[dict]) -> Table:
-    """Return the table over corpora: rows and sets of labels that all of them have."""
+    """Return the table over corpora, of the rows and sets of labels that all of them have."""
     names, candidates = common_rows(corpora), (TRUE_SET, NOISY_SET, *corpora[0].get("sets", ()))
     sets = [name for name in candidates if all(name in row for corpus in corpora for row in corpus["rows"])]
     if not sets:
@@ -73,7 +73,7 @@ def _gain(rows: Sequence[dict], baseline: Sequence[dict], against: str) -> str:
 
 
 def additions_sentence(corpora: Sequence[dict]) -> str:
-    """Return how many labels were added and how many of them are right, over all corpora, or an empty string."""
+    """Return how many labels were added over all corpora, and how many of them are right; "" if none."""
     texts = []
     for name in dict.fromkeys(name for corpus in corpora for name in corpus["enhanced"]):
         lists = [corpus["enhanced"][name] for corpus in corpora if name in corpus["enhanced"]]
@@ -94,5 +94,5 @@ def additions_sentence(corpora: Sequence[dict]) -> str:
 
 
 def _spread(values: Iterable[float | None]) -> Spread:
-    """Return the spread of the numbers among these: an enhancement that added nothing has no precision."""
+    """Return the spread of the values that are numbers: an enhancement that added nothing has no precision."""
     return Spread.of([value for value in values if value is not None])

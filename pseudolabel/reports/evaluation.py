@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: rows, sets of labels, metrics; every report is written from it alone."""
+"""The outcome of an evaluation: rows, sets of labels, metrics. Every report is written from it alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
 
-NOISY_SET, TRUE_SET = "noisy", "truth"  # sets of labels that the user has not named
+NOISY_SET, TRUE_SET = "noisy", "truth"  # names of the sets that the user did not name
 USUAL = ("map", "d_prime")  # columns against every set
-USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # further columns against the first set
+USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # more columns against the first set
 SIDE_BY_SIDE = ("map", "auc", "d_prime")  # columns against each of several sets (PSLA, Table IX)
 
 
@@ -31,15 +31,15 @@ class Evaluation:
     """The outcome of an evaluation.
 
     Args:
-        rows: rows of the table, in its order.
-        enhanced: folder name -> `judge_additions` of it, and its `folder`.
-        n_clips: evaluated clips. missing: (clip id, reason) of clips of the list that were left out.
+        rows: rows of the table, in order.
+        enhanced: {folder name: its `judge_additions`, and its `folder`}.
+        n_clips: number of evaluated clips. missing: (clip id, reason) of listed clips that were left out.
         work, out: the work folder, and the folder of the evaluation.
-        lists: set of labels beside the truth (`noisy`, or the names of --labels-set) -> its list.
-        truth: the list of true labels; None where they are unknown.
+        lists: {set of labels other than the truth (`noisy`, or the names of --labels-set): its list}.
+        truth: the list of true labels; None if they are unknown.
         command: the command that repeats the evaluation.
-        metrics: what --metrics names; None: the usual columns.
-        scales: the scales that were scored, `clip`, `10s`, ...
+        metrics: the names in --metrics; None: the usual columns.
+        scales: the scored scales, `clip`, `10s`, ...
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
         remarks: what else a reader of the tables must know.
@@ -63,7 +63,7 @@ class Evaluation:
     remarks: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row | None:
-        """Return a row by name."""
+        """Return a row by name; None if there is none."""
         return next((row for row in self.rows if row.name == name), None)
 
     @property
@@ -73,7 +73,7 @@ class Evaluation:
 
     @property
     def against(self) -> list[str]:
-        """Every set of labels, in the order of the tables: the truth where it is known, then `lists`."""
+        """Every set of labels, in the order of the tables: the truth if known, then `lists`."""
         return [*([] if self.truth is None else [TRUE_SET]), *self.lists]
 
     @property
@@ -83,11 +83,11 @@ class Evaluation:
 
     @property
     def main(self) -> str:
-        """The set of labels of the headline: `truth` where it is known."""
+        """The headline's set of labels: `truth` if known."""
         return self.against[0]
 
     def word(self, against: str) -> str:
-        """Return what a reader calls a set of labels: true, noisy, given where no truth is known, or its name."""
+        """Return a set's display name: true, noisy, given if no truth is known, or its own name."""
         if against == TRUE_SET:
             return "true"
         return "given" if against == NOISY_SET and self.truth is None else against

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASSES_SHOWN = 40
-LONGEST_NAME = 28  # of a class beside a bar
+LONGEST_NAME = 28  # of a class name beside a bar
 
 
 def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
-    """Draw every figure that the evaluation has numbers for, and write them as PNG into `folder`."""
+    """Draw every figure that the evaluation has numbers for, and write them to `folder` as PNG."""
     pictures = []
     if evaluation.rows:
         pictures.append(draw_picture("map", _rows_figure, evaluation))
@@ -55,7 +55,7 @@ def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
 
 
 def _rows_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
-    """Bars of mAP a row against each set of labels, whiskers of one standard deviation, a dot for every run."""
+    """Draw each row's mAP against each set of labels: bars, whiskers of one standard deviation, a dot per run."""
     sets, rows = evaluation.measured_against, evaluation.rows
     figure, (axes,) = panels_of(3.8)
     width = 0.8 / len(sets)
@@ -94,7 +94,7 @@ def _compared(evaluation: Evaluation) -> list[Row]:
 
 
 def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
-    """Change of each class's AP against the weak row, one panel a student row, classes by mean change."""
+    """Draw the change of each class's AP against the weak row, one panel per student row, classes by mean change."""
     against, rows = evaluation.main, _compared(evaluation)
     base = evaluation.row("weak").class_mean(against, "ap")
     changes = np.stack([row.class_mean(against, "ap") - base for row in rows])
@@ -123,7 +123,7 @@ def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
 
 
 def _labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
-    """Labels of each class before and after; where the truth is known, right and wrong ones and how many are true."""
+    """Draw each class's labels before and after; if the truth is known, right and wrong ones and how many are true."""
     with_truth = "labels_before" in judged
     size = "true" if with_truth else "before"
     classes = _largest(judged["by_class"], lambda row: row[size] + row["added"])
@@ -145,7 +145,7 @@ def _labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
 
 
 def _label_bars(classes: Sequence[dict], with_truth: bool) -> list[tuple[np.ndarray, str, str]]:
-    """Return (length for each class, colour, legend) of the parts of the bars, from left to right."""
+    """Return (length for each class, colour, legend) for each part of the bars, from left to right."""
 
     def counts(key: str) -> np.ndarray:
         return np.array([row[key] for row in classes], dtype=float)
@@ -161,7 +161,7 @@ def _label_bars(classes: Sequence[dict], with_truth: bool) -> list[tuple[np.ndar
 
 
 def _additions_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
-    """Precision and recall of the additions of each class with any added or missing."""
+    """Draw precision and recall of the additions, for each class with any added or missing."""
     candidates = [row for row in judged["by_class"] if row["added"] or row["missing"]]
     classes = _largest(candidates, lambda row: row["missing"] + row["added"])
     figure, panels, heights = _class_panels(_names(classes), 1.3 + 0.23 * len(classes), 2)
@@ -189,7 +189,7 @@ def _additions_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
 def _class_panels(
     names: Sequence[str], height_in: float, n: int = 1, **options: object
 ) -> tuple[Figure, list[Axes], np.ndarray]:
-    """Return a figure whose panels have a line for each class, and the heights of the lines, the first at the top."""
+    """Return a figure, its panels with one line per class, and the heights of the lines, the first at the top."""
     figure, panels = panels_of(height_in, n, sharey=True, **options)
     heights = np.arange(len(names))[::-1]
     panels[0].set_yticks(heights, names, fontsize=8.5)
@@ -204,7 +204,7 @@ def _names(classes: Sequence[dict]) -> list[str]:
 
 
 def _largest(classes: list[dict], size: Callable[[dict], float]) -> list[dict]:
-    """Return the largest classes, largest first; equal ones in vocabulary order; without empty ones."""
+    """Return the largest classes, largest first, ties in vocabulary order, without empty ones."""
     return sorted(filter(size, classes), key=lambda row: -size(row))[:CLASSES_SHOWN]
 
 

@@ -1,4 +1,4 @@
-"""Figures: how all are drawn, and those of `train` (learning curve) and `balance` (class frequencies).
+"""Drawing of all figures; the learning curve of `train` and the class frequencies of `balance`.
 
 The same numbers give the same PNG bytes, whatever the user's matplotlib settings. Colours are Okabe and Ito's, which
 colour-blind readers can tell apart. The Agg canvas needs no display.
@@ -25,7 +25,7 @@ SET_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
 LIST_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 MARKERS = "osD^vPX"
 WIDTH_IN, DPI = 9.0, 150  # 1350 pixels, sharp when shown 900 wide
-MANY_POINTS = 60  # a line of more points is drawn without markers
+MANY_POINTS = 60  # a line with more points is drawn without markers
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -41,7 +41,7 @@ VALIDATION = (("validation_map", "mAP", BLUE), ("validation_d_prime", "d'", GREE
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on a page: file name without its ending, heading, caption, PNG bytes."""
+    """A figure on a page: file name without suffix, heading, caption, PNG bytes."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ def draw_picture(name: str, draw: Callable[..., tuple[Figure, str, str]], *argum
 
 
 def panels_of(height_in: float, n_columns: int = 1, n_rows: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
-    """Return a figure as wide as all others, and its panels row by row."""
+    """Return a figure of the common width, and its panels row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
@@ -69,7 +69,7 @@ def panels_of(height_in: float, n_columns: int = 1, n_rows: int = 1, **options: 
 
 
 def learning_curve(history: Sequence[Mapping[str, object]], selected_step: int) -> Picture:
-    """Draw loss and validation metrics of history.csv over the steps; the step whose weights were kept is marked."""
+    """Draw loss and validation metrics of history.csv over the steps, and mark the step whose weights were kept."""
     return draw_picture("learning_curve", _curves, history, selected_step)
 
 
@@ -87,11 +87,11 @@ def _curves(history: Sequence[Mapping[str, object]], selected_step: int) -> tupl
 
 
 def balance_figure(priors: Mapping[str, np.ndarray], tables: Mapping[str, Sequence[Oversampled]]) -> Picture:
-    """Draw the class priors by rank, and imbalance ratio, Gini coefficient and size of an epoch over beta.
+    """Draw the class priors by rank, and imbalance ratio, Gini coefficient and epoch size over beta.
 
     Args:
-        priors: list name -> (K,) share of the clips that have the class.
-        tables: the same names -> one row for each beta.
+        priors: {list name: (K,) share of the clips that have the class}.
+        tables: {list name: one row per beta}.
     """
     return draw_picture("balance", _balance, priors, tables)
 
@@ -124,7 +124,7 @@ def _balance(priors: Mapping[str, np.ndarray], tables: Mapping[str, Sequence[Ove
 
 
 def _show_decades(axes: Axes) -> None:
-    """Let a logarithmic axis span whole decades, at least one, with a plain number at each."""
+    """Make a logarithmic axis span whole decades, at least one, with a plain number at each."""
     from matplotlib.ticker import NullFormatter
 
     drawn = np.concatenate([line.get_ydata() for line in axes.lines])

@@ -1,4 +1,4 @@
-"""Scores of runs and score stores for the evaluated clips, at every scale, and their metrics."""
+"""Score the evaluated clips with runs and score stores, at every scale, and compute metrics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Answer = tuple[RunResult, np.ndarray]  # a run, and its scores (N, targets) of t
 
 
 def find_runs(folder: Path, named: Sequence[Path] | None) -> list[Path]:
-    """Return run folders: those named by path or by name in `folder`, or, with None, all in it that have a model."""
+    """Return run folders: those named by path or by name in `folder`, or with None all in it that hold a model."""
     if named is None:
         return sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
     runs = [path if (path / WEIGHTS).is_file() else folder / path for path in named]
@@ -44,12 +44,12 @@ def find_runs(folder: Path, named: Sequence[Path] | None) -> list[Path]:
 
 
 def absent_run(run: Path, folder: Path) -> InputError:
-    """Return the error of a named run that is neither a path nor in the folder of runs."""
+    """Return the error for a named run that is neither a path nor in the folder of runs."""
     return InputError(f"no run {str(run)!r} with a {WEIGHTS}", "--runs", f"Name folders, or names in {folder}.")
 
 
 def read_record(folder: Path) -> dict:
-    """Return run.json of a run folder, {} where there is none."""
+    """Return run.json of a run folder, {} if there is none."""
     path = folder / RUN
     record = read_json(path) if path.is_file() else {}
     if not isinstance(record, dict) or not isinstance(record.get("options") or {}, dict):
@@ -58,7 +58,7 @@ def read_record(folder: Path) -> dict:
 
 
 def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
-    """Return a run folder as run.json describes it, and how many of `clip_ids` it was trained on."""
+    """Return a run folder as run.json describes it, with the number of `clip_ids` that it was trained on."""
     record, n_seen = read_record(folder), None
     if (folder / SEEN_CLIPS).is_file():
         n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
@@ -68,7 +68,7 @@ def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
 
 
 def beta_of(record: Mapping, source: Path | str = "") -> float | None:
-    """Return the oversampling exponent of a run: 0 where clips were only shuffled, None where another rule drew."""
+    """Return a run's oversampling exponent: 0 if clips were only shuffled, None if another rule drew them."""
     options = record.get("options") or {}
     sampling, beta = options.get("sampling"), options.get("beta")
     if sampling == SHUFFLE:
@@ -82,7 +82,7 @@ def beta_of(record: Mapping, source: Path | str = "") -> float | None:
 
 
 def last_evaluations(record: Mapping) -> dict[str, float]:
-    """Return the metric of a run and its mean over the last five evaluations, where run.json has them."""
+    """Return the metric of a run, averaged over its last five evaluations, if run.json has it."""
     metric, mean = (record.get("options") or {}).get("metric"), record.get(MEAN_OF_LAST)
     return {metric: float(mean)} if metric in METRICS and isinstance(mean, int | float) else {}
 
@@ -136,17 +136,17 @@ def answers_of_models(
 
 
 def _of_clips(scores: np.ndarray, n_windows: np.ndarray | None) -> np.ndarray:
-    """Return scores of whole clips (N, K) from (N, W, K): the only window of a clip, or the mean over its windows."""
+    """Return clip scores (N, K) from (N, W, K): the only window of a clip, or the mean over its windows."""
     return scores[:, 0] if n_windows is None else mean_over_windows(scores, n_windows)
 
 
 def measured(clip_ids: Sequence[str], sets: Mapping[str, LabelTable], answers: Iterator[Answer]) -> list[RunResult]:
-    """Return runs with their metrics against each set of labels, on the clips that the set has.
+    """Return runs with their metrics against each set of labels, on the clips of the set.
 
     Args:
         clip_ids: (N,) the evaluated clips.
-        sets: name -> labels of some or all of these clips.
-        answers: each run and its scores (N, K), clips in the order of `clip_ids`, classes in that of the sets.
+        sets: {name: labels of some or all of these clips}.
+        answers: each run and its scores (N, K), clips in the order of `clip_ids`, classes in the order of the sets.
     """
     references = {}
     for name, labels in sets.items():

@@ -1,4 +1,4 @@
-"""References: the labels that scores are measured against, under the ids of the evaluated clips."""
+"""References: the labels that scores are compared with, under the ids of the evaluated clips."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pseudolabel.scores.class_map import ClassMap
 
 @dataclass(frozen=True)
 class References:
-    """Sets of labels, and the truth where it is known.
+    """Sets of labels, and the truth if known.
 
     Args:
-        sets: name -> labels of some or all evaluated clips.
-        aliases: {clip: its id in the list of true labels} where these differ.
-        lost: (clip id, reason) of clips that have no label any more, because no class of the models stands for one.
+        sets: {name: labels of some or all evaluated clips}.
+        aliases: {clip: its id in the list of true labels}, if different.
+        lost: (clip id, reason) of clips left without labels, because no model class stands for any of theirs.
     """
 
     sets: dict[str, LabelTable]
@@ -49,19 +49,19 @@ class References:
 
     @property
     def by_name(self) -> dict[str, LabelTable]:
-        """Every reference by its name, the truth first."""
+        """Every reference by name, the truth first."""
         return self.sets if self.truth is None else {TRUE_SET: self.truth, **self.sets}
 
 
 def renamed_truth(truth: LabelTable, clip_ids: Sequence[str], path: Path) -> tuple[LabelTable, dict[str, str]]:
-    """Return the true labels under the ids of these clips, and {clip: id in the truth} where these differ."""
+    """Return the true labels under the ids of these clips, and {clip: id in the truth} if different."""
     matched = match_clips(clip_ids, truth.row_of, path)
     note(matched.report(f"true labels in {path}"))
     return truth.renamed({other: clip_id for clip_id, other in matched.aliases.items()}), matched.aliases
 
 
 def restricted(labels: LabelTable, classes: ClassMap) -> LabelTable:
-    """Return the labels of the target classes alone."""
+    """Return the labels of the target classes only."""
     vocabulary = labels.vocabulary.subset(classes.classes_of)
     columns = np.array([labels.vocabulary.index[class_id] for class_id in vocabulary.class_ids])
     return replace(labels, matrix=labels.matrix[:, columns], vocabulary=vocabulary)
@@ -70,9 +70,9 @@ def restricted(labels: LabelTable, classes: ClassMap) -> LabelTable:
 def mapped_sets(
     sets: Mapping[str, LabelTable], classes: ClassMap
 ) -> tuple[dict[str, LabelTable], list[tuple[str, str]]]:
-    """Return every set with the target classes alone, and (clip id, reason) of clips that no set has any more.
+    """Return every set with the target classes only, and (clip id, reason) of clips that no set has any more.
 
-    A clip all of whose labels have no counterpart is left out: no answer for it can be right (PSLA evaluates on
+    A clip whose labels all lack a counterpart is left out, because no answer for it can be right (PSLA evaluates on
     ESC-50's clips of the classes that overlap). A clip without any label stays.
     """
     mapped, lost = {}, {}
@@ -89,7 +89,7 @@ def mapped_sets(
 
 
 def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str], paths: Mapping[str, Path]) -> None:
-    """Raise InputError where a clip of a set has no label or several: accuracy is of the one right class."""
+    """Raise InputError unless each clip of a set has exactly one label: accuracy is about the one right class."""
     for name, labels in sets.items():
         evaluated = [clip_id for clip_id in clip_ids if clip_id in labels.row_of]
         sizes = np.diff(labels.select(evaluated).matrix.indptr)
@@ -101,10 +101,10 @@ def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str
 
 
 def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str, sparse.csr_array] | None:
-    """Return for each error type which labels the given ones propose, (N, K); None outside AudioSet's ontology.
+    """Return which labels the given ones propose, {error type: (N, K)}; None outside AudioSet's ontology.
 
     Raises:
-        InputError: an ontology that was named cannot be read, or has none of the classes.
+        InputError: a named ontology cannot be read, or has none of the classes.
     """
     try:
         ontology = Ontology.load(path)

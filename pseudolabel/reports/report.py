@@ -42,7 +42,7 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
 
 
 def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: str) -> str:
-    """Return report.html: one file without scripts that loads nothing."""
+    """Return report.html, a single file without scripts that loads nothing."""
     main = evaluation.word(evaluation.main)
     folded_tables = [
         (f"Every metric against the {evaluation.word(against)} labels", every_metric_table(evaluation, against))
@@ -90,7 +90,7 @@ def metrics_record(evaluation: Evaluation) -> dict[str, object]:
 
 
 def write_per_class(path: Path, evaluation: Evaluation) -> None:
-    """Write AP and AUC of every row and class, means over runs, empty where a class has no positive clip."""
+    """Write AP and AUC by row and class, means over runs, empty if a class has no positive clip."""
     sets = evaluation.measured_against
     header = ["row", "class_id", "class_name"]
     header += [f"{metric}_{name}" for name in sets for metric in ("n_positive", "ap", "auc")]
@@ -106,7 +106,7 @@ def write_per_class(path: Path, evaluation: Evaluation) -> None:
 
 
 def write_betas(path: Path, evaluation: Evaluation) -> None:
-    """Write the prior of every class and its change of AP against each set, empty where it has no AP."""
+    """Write each class's prior and change of AP against each set, empty if it has no AP."""
     sweep = evaluation.betas
     header = ("class_id", "class_name", "prior", *(f"ap_change_{against}" for against in sweep.against))
     changes = [_cells(sweep.changes(against)) for against in sweep.against]
@@ -119,7 +119,7 @@ def _cells(values: np.ndarray) -> list[str]:
 
 
 def finite(value: object) -> object:
-    """Return a value that JSON can hold: NaN and infinity become null, paths text."""
+    """Return a value that JSON can hold: null for NaN and infinity, text for paths."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -17,7 +17,7 @@ TYPE_WORDS = {"I": "Type I (missing child)", "II": "Type II (missing parent)", "
 
 
 class Titled(NamedTuple):
-    """A table with its heading, a remark, and the beginning of the names of the figures that belong to it."""
+    """A table with a heading, a remark, and the prefix of the names of its figures."""
 
     heading: str
     table: Table
@@ -39,7 +39,7 @@ def rows_table(evaluation: Evaluation) -> Table:
 
 
 def scales_table(evaluation: Evaluation) -> Table:
-    """Return mAP and d' of every row with a column for each scale, against the main set of labels.
+    """Return mAP and d' of every row, with a column per scale, against the main set of labels.
 
     A clip's score at a scale is the mean over its windows (PSL, evaluated on 10, 5 and 2 s).
     """
@@ -58,9 +58,9 @@ def scales_table(evaluation: Evaluation) -> Table:
 
 
 def row_difference(row: Row, reference: Row, against: str, key: str) -> Spread:
-    """Return the row's metric minus the reference's: mean and spread of the differences between runs of one seed.
+    """Return the row's metric minus the reference's: mean and spread of the differences between runs of the same seed.
 
-    With fewer than two seeds in common it is the difference of the means, with the spread of both.
+    With fewer than two common seeds, it is the difference of the means, with the combined spread.
     """
     ours, theirs = (
         {run.seed: run.metrics[against][key] for run in one.runs if run.seed is not None and against in run.metrics}
@@ -75,7 +75,7 @@ def row_difference(row: Row, reference: Row, against: str, key: str) -> Spread:
 
 
 def ablation_table(evaluation: Evaluation) -> Table:
-    """Return every row with its difference to the reference row, which comes first (PSLA, Table XII)."""
+    """Return every row with its difference from the reference row, which comes first (PSLA, Table XII)."""
     reference = named_row(evaluation.rows, evaluation.ablation, "--ablation")
     others = [row for row in evaluation.rows if row.name != reference.name and row.scale == reference.scale]
     metrics = [metric for option in evaluation.metrics or ("map",) for metric in metrics_of(option)]
@@ -94,7 +94,7 @@ def ablation_table(evaluation: Evaluation) -> Table:
 
 
 def further_tables(evaluation: Evaluation) -> list[Titled]:
-    """Return the tables that options ask for beside the table of rows."""
+    """Return the tables that options request beside the table of rows."""
     word, tables = evaluation.word(evaluation.main), []
     if len(evaluation.scales) > 1:
         remark = f"Against the {word} labels; a clip's score is the mean over its windows of that length."
@@ -131,7 +131,7 @@ def every_class_table(evaluation: Evaluation) -> Table:
 
 
 def additions_table(evaluation: Evaluation) -> Table:
-    """Return additions by list and type, also of types that added nothing."""
+    """Return additions by list and type, including types that added nothing."""
     judged = any("labels_before" in judgement for judgement in evaluation.enhanced.values())
     header = ["list", "type", "added", *(["right", "missing", "precision", "recall"] if judged else [])]
     lines = []

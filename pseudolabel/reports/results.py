@@ -19,7 +19,7 @@ from pseudolabel.templates import render, render_paragraphs
 
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
-FEW = 3  # seeds a row below which nothing is said about chance
+FEW = 3  # with fewer seeds per row, nothing is said about chance
 TERMINAL_WIDTH = 100
 FORMATTERS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
 
@@ -27,7 +27,7 @@ RESULTS_HEAD = "# Results"  # the first line of results.md
 
 
 def contents(evaluation: Evaluation) -> dict[str, object]:
-    """Return what results.md and report.html are filled with."""
+    """Return the values that fill the templates of results.md and report.html."""
     return {
         "headline": headline(evaluation),
         "enhancement_sentences": enhancement_sentences(evaluation),
@@ -100,7 +100,7 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def _n_clips(evaluation: Evaluation, against: str) -> int:
-    """Return how many clips a set has: with named sets each has its own."""
+    """Return how many clips a set has; named sets have their own clips."""
     if against in (TRUE_SET, NOISY_SET):
         return evaluation.n_clips
     return int(evaluation.rows[0].runs[0].metrics[against]["n_clips"])
@@ -157,7 +157,7 @@ def _train_clips(rows: Sequence[Row], names: Sequence[str]) -> list[int]:
 
 
 def _last_evaluations(rows: Sequence[Row]) -> list[tuple[Metric, list[tuple[str, Spread]]]]:
-    """Return the mean over the last evaluations of each row that has it: no choice of an epoch improves it."""
+    """Return each row's mean over the last evaluations, if it has one: choosing an epoch cannot improve it."""
     means = {row.base: row.last_evaluations() for row in rows if row.scale == rows[0].scale}
     by_option = {
         option: [(name, spreads[option]) for name, spreads in means.items() if option in spreads]
@@ -167,7 +167,7 @@ def _last_evaluations(rows: Sequence[Row]) -> list[tuple[Metric, list[tuple[str,
 
 
 def _unscored_classes(evaluation: Evaluation) -> list[tuple[str, int, int]]:
-    """Return (labels, classes without a positive clip, classes) of each set that has such classes."""
+    """Return (labels, classes without a positive clip, classes) for each set that has such classes."""
     runs = [run for row in evaluation.rows for run in row.runs]
     unscored = []
     for against in evaluation.measured_against:
@@ -191,7 +191,7 @@ def files(evaluation: Evaluation) -> list[tuple[str, Path]]:
 
 
 def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return what to try next as (why, command)."""
+    """Return suggested next steps as (why, command)."""
     work, steps = shlex.quote(str(evaluation.work)), []
     threshold = next((rule for rule in THRESHOLDS if f"enhanced-{rule}" not in evaluation.enhanced), None)
     if threshold and (evaluation.work / layout.SCORES).exists():
@@ -208,7 +208,7 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return the training command of the student that the headline is about, with the next seed."""
+    """Return the training command of the headline's student, with the next seed."""
     student = _student(evaluation)
     last = student.runs[-1] if student else None
     if last is None or last.command is None or last.seed is None or not last.command.startswith("python -m "):

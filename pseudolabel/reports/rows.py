@@ -1,4 +1,4 @@
-"""Rows of the results table: runs that differ only in their seed, with their mean and spread."""
+"""Rows of the results table: runs that differ only in their seed, with mean and spread."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ TRAINED_ON = {
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run, or one score store, and how it did on the evaluated clips.
+    """One run or score store, and its results on the evaluated clips.
 
     Args:
         run: name of the run folder or of the store.
-        row: the row of the table that it belongs to.
-        command: what made it, from run.json.
-        epoch: set where the run is the model of that one epoch.
-        n_seen: how many of the evaluated clips it was trained on; None where its training list is unknown.
-        scale: which scores: `clip`, or the mean over windows of that length, whose row is NAME@2s.
-        beta: the oversampling exponent of its training, 0 where clips were only shuffled.
-        last_evaluations: metric -> mean over the last five evaluations of its validation list.
-        metrics: name of a set of labels (`truth`, `noisy`, ...) -> metrics (`summary_and_classes`).
-        classes: the same names -> per-class arrays (K,): `ap`, `auc`, `n_positive`.
+        row: its row in the table.
+        command: the command that made it, from run.json.
+        epoch: set if the run is the model of that one epoch.
+        n_seen: how many of the evaluated clips it was trained on; None if its training list is unknown.
+        scale: which scores: `clip`, or the mean over windows of that length, in the row NAME@2s.
+        beta: the oversampling exponent of its training, 0 if clips were only shuffled.
+        last_evaluations: {metric: mean over the last five evaluations of its validation list}.
+        metrics: {set of labels (`truth`, `noisy`, ...): metrics (`summary_and_classes`)}.
+        classes: {set of labels: per-class arrays (K,): `ap`, `auc`, `n_positive`}.
     """
 
     run: str
@@ -62,11 +62,11 @@ class RunResult:
     classes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
-        """Return the run as metrics.json has it: everything but the per-class arrays."""
+        """Return the run as stored in metrics.json, without the per-class arrays."""
         return {name: value for name, value in vars(self).items() if name != "classes"}
 
     def at_scale(self, scale: str) -> RunResult:
-        """Return the same run, not yet measured, scored at a scale that its row then has in its name."""
+        """Return the same run at another scale, which its row's name includes, not yet measured."""
         if scale == CLIP:
             return self
         return replace(self, row=f"{self.row}@{scale}", scale=scale, metrics={}, classes={})
@@ -74,7 +74,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean over runs and the sample standard deviation, None with fewer than two runs."""
+    """Mean over runs, and sample standard deviation, None for fewer than two runs."""
 
     mean: float
     sd: float | None
@@ -82,25 +82,25 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return the spread of some values; NaN where there are none."""
+        """Return the spread of some values; NaN if there are none."""
         if not len(values):
             return cls(math.nan, None, 0)
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
 
     def text(self, digits: int = 3) -> str:
-        """Return `.412 ± .010`, or the mean alone where one run has no spread."""
+        """Return `.412 ± .010`, or the mean alone if there is no spread."""
         mean = fraction(self.mean, digits)
         return mean if self.sd is None or mean == "-" else f"{mean} ± {fraction(self.sd, digits)}"
 
     def signed(self, digits: int = 3) -> str:
-        """Return the text of a difference: `+.012 ± .004`, `-.012`."""
+        """Return a difference as text: `+.012 ± .004`, `-.012`."""
         text = self.text(digits)
         return text if text.startswith("-") else f"+{text}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """All runs of one row, in order of their seeds."""
+    """All runs of one row, by seed."""
 
     name: str
     runs: tuple[RunResult, ...]
@@ -132,12 +132,12 @@ class Row:
         return np.mean([run.classes[against][metric] for run in self.runs], axis=0)
 
     def recorded(self, attribute: str) -> list:
-        """Return an attribute of the runs that have it."""
+        """Return an attribute of each run that has it."""
         values = (getattr(run, attribute) for run in self.runs)
         return [value for value in values if value is not None]
 
     def last_evaluations(self) -> dict[str, Spread]:
-        """Return metric -> spread over the runs of their mean over the last evaluations."""
+        """Return {metric: spread over the runs of their mean over the last evaluations}."""
         means = [mean for run in self.runs for mean in run.last_evaluations.items()]
         return {
             name: Spread.of([value for metric, value in means if metric == name])
@@ -145,7 +145,7 @@ class Row:
         }
 
     def record(self) -> dict[str, object]:
-        """Return the row as metrics.json has it: every metric as mean, sd and number of runs."""
+        """Return the row as stored in metrics.json: every metric as mean, sd and number of runs."""
         seconds = Spread.of(self.recorded("train_seconds"))
         return {
             "row": self.name,
@@ -166,8 +166,8 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
     """Return the rows in the table's order: teacher, the standard students, then others by name.
 
     Raises:
-        InputError: two runs of a row have the same seed and are not models of different epochs: counted as two
-            samples they would understate the spread.
+        InputError: two runs of a row have the same seed and are not models of different epochs; counting them as two
+            samples would understate the spread.
     """
     by_name: dict[str, list[RunResult]] = {}
     for run in runs:
@@ -185,7 +185,7 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
 
 
 def named_row(rows: Sequence[Row], name: str, option: str) -> Row:
-    """Return a row by name; InputError names the nearest one where there is none of that name."""
+    """Return a row by name; if there is none, InputError names the nearest one."""
     for row in rows:
         if row.name == name:
             return row

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """A header and lines of text cells; the first `n_text` columns are words, the others numbers, aligned right."""
+    """A header and rows of text cells; the first `n_text` columns are words, the others right-aligned numbers."""
 
     header: Sequence[str]
     lines: Sequence[Sequence[str]]
@@ -20,7 +20,7 @@ class Table:
         return "\n".join("  ".join(self._padded(line, widths)).rstrip() for line in (self.header, *self.lines))
 
     def folded(self, width: int = 105) -> str:
-        """Return the table as `aligned`, wider than `width` as several, each of which repeats the columns of words."""
+        """Return the table as `aligned` does; if wider than `width`, in parts that each repeat the columns of words."""
         widths, parts, first = self._widths(), [], self.n_text
         of_words = sum(width + 2 for width in widths[: self.n_text])
         while first < len(self.header):
@@ -32,7 +32,7 @@ class Table:
         return "\n\n".join(parts)
 
     def markdown(self) -> str:
-        """Return the table as Markdown, padded so that it can be read as plain text too."""
+        """Return the table as Markdown, padded to be readable as plain text."""
         widths = [max(3, width) for width in self._widths()]
         rule = ["-" * width if k < self.n_text else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
         header, *lines = (self._padded(line, widths) for line in (self.header, *self.lines))
@@ -46,13 +46,13 @@ class Table:
         return [cell.ljust(width) if k < self.n_text else cell.rjust(width) for k, (cell, width) in cells]
 
     def _part(self, first: int, stop: int) -> Table:
-        """Return the columns of words and the columns of numbers from `first` to before `stop`."""
+        """Return the columns of words, and the columns of numbers from `first` up to `stop`."""
         header, *lines = ([*line[: self.n_text], *line[first:stop]] for line in (self.header, *self.lines))
         return Table(header, lines, self.n_text)
 
 
 def count_range(values: Sequence[float]) -> str:
-    """Return a count with thousands separators, a range where values differ, `-` where there are none."""
+    """Return a count with thousands separators, a range if values differ, `-` if there are none."""
     if not len(values):
         return "-"
     low, high = (f"{round(value):,}" for value in (min(values), max(values)))

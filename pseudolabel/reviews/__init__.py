@@ -1,1 +1,1 @@
-"""Reviews: a page to judge a sample of the additions, and the precision of all of them from the judgements."""
+"""Reviews: a page for judging a sample of the additions, and the precision of all additions from the judgements."""

@@ -1,10 +1,10 @@
-"""Curve: precision over thresholds, and the lowest threshold with which additions are as precise as wanted.
+"""Precision over thresholds, and the lowest threshold that gives additions the wanted precision.
 
-A floor raises every class's threshold to it: additions with score > floor stay. Additions by rule have no score, no
-floor takes them away, and the curve leaves them out. A floor is chosen by the judgements that then estimate it: it
-meets the target on average, and falls a little short in half of all samples (in two thirds, by 0.02 on average, where
-hardly a floor could reach it). Where the interval's low end has to reach it, few fall short (2 to 4 % in simulations,
-a fifth where hardly a floor could reach it).
+A floor raises every class's threshold to at least its value: additions with score > floor stay. Additions by rule have
+no score, so no floor removes them, and the curve leaves them out. The judgements that choose a floor also estimate it:
+it meets the target on average, and falls a little short in half of all samples (in two thirds, by 0.02 on average, if
+hardly any floor could reach the target). If the interval's low end has to reach the target, few fall short (2 to 4 % in
+simulations, a fifth if hardly any floor could reach it).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pseudolabel.reviews.precision import Estimate, Weighed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MIN_JUDGED = 10  # fewer judged items above a floor: the estimate is too rough to choose it by
-OWN_JUDGED = 30  # a class with so many judged items gets a floor of its own
+MIN_JUDGED = 10  # with fewer judged items above a floor, the estimate is too rough to choose it by
+OWN_JUDGED = 30  # a class with this many judged items gets its own floor
 POOLED, OWN, NONE_REACHES, UNCHANGED = "pooled floor", "own floor", "no floor reaches it", "as before"
 
 
@@ -44,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True)
 class NewThreshold:
-    """The threshold of a class, None for no additions; `rule` says why it is that."""
+    """A class's new threshold, None for no additions; `rule` gives the reason."""
 
     threshold: float | None
     rule: str
@@ -52,22 +52,22 @@ class NewThreshold:
 
 @dataclass(frozen=True)
 class Target:
-    """The precision that a floor has to reach: by its estimate or, to be `sure`, by the low end of its interval."""
+    """The precision that a floor must reach: by its estimate or, if `sure`, by the low end of its interval."""
 
     precision: float
     sure: bool = False
 
     def value(self, point: Point) -> float:
-        """Return what of a point is compared with the target."""
+        """Return the value of a point that is compared with the target."""
         return point.estimate.low if self.sure else point.estimate.precision
 
     def lowest_floor(self, points: Sequence[Point]) -> Point | None:
-        """Return the first point that reaches the target and has enough judged items."""
+        """Return the first point that reaches the target with enough judged items."""
         usable = (point for point in points if point.estimate.judged >= MIN_JUDGED)
         return next((point for point in usable if self.value(point) >= self.precision), None)
 
     def out_of_reach(self, points: Sequence[Point]) -> InputError:
-        """Return the error of a target that none of these points reaches."""
+        """Return the error for a target that none of these points reaches."""
         usable = [point for point in points if point.estimate.judged >= MIN_JUDGED]
         message = f"fewer than {MIN_JUDGED} additions with a score are judged: no floor can be chosen"
         if usable:
@@ -80,7 +80,7 @@ class Target:
 
 
 def thresholds_before(path: Path, ledger: pa.Table, vocabulary: Vocabulary) -> dict[str, float | None]:
-    """Return the threshold of every class, None where it has none: as `enhance` wrote them, else from the ledger."""
+    """Return every class's threshold, None if it has none: as `enhance` wrote it, or else from the ledger."""
     beside = path.with_name(THRESHOLDS)
     if beside.is_file():
         values = read_thresholds(beside, vocabulary).tolist()
@@ -95,8 +95,8 @@ def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | N
     """Return the precision at floor 0 (all scored additions) and at every judged score below the highest.
 
     Args:
-        scores: of all additions that the judged ones represent, NaN where added by rule.
-        chosen: (n,) bool, the judged items that count; all by default.
+        scores: of all additions that the judged ones represent, NaN if added by rule.
+        chosen: (n,) bool, the judged items that count; by default all.
     """
     judged = _scores_of(weighed)
     counted = ~np.isnan(judged) if chosen is None else chosen & ~np.isnan(judged)
@@ -137,7 +137,7 @@ def thresholds_for(
     classes, counts = np.unique(item_class[scored], return_counts=True)
     own = classes[counts >= own_judged].tolist()
     rest = scored & ~np.isin(item_class, own)
-    if rest.sum() < MIN_JUDGED:  # too few for the other classes: use all
+    if rest.sum() < MIN_JUDGED:  # too few for the other classes alone: use all
         pooled = precision_curve(weighed, scores)
     else:
         pooled = precision_curve(weighed, scores[~np.isin(class_of, own)], rest)
@@ -156,7 +156,7 @@ def thresholds_for(
 
 
 def _raised(threshold: float | None, reached: Point | None, rule: str) -> NewThreshold:
-    """Return a threshold lifted to a floor; `reached` is None where no floor reaches the target."""
+    """Return a threshold raised to a floor; `reached` is None if no floor reaches the target."""
     if threshold is None:
         return NewThreshold(None, UNCHANGED)
     if reached is None:
@@ -165,7 +165,7 @@ def _raised(threshold: float | None, reached: Point | None, rule: str) -> NewThr
 
 
 def curve_figure(points: Sequence[Point]) -> Picture:
-    """Draw the precision with its interval, and the additions that are left, over the floor of the thresholds."""
+    """Draw the precision with its interval, and the remaining additions, over the floor."""
     return draw_picture("curve", _curve, points)
 
 

@@ -1,16 +1,16 @@
-"""Decoys: questions whose answer is known, how well a judge answers them, and the precision with a perfect judge.
+"""Decoys: questions with a known answer, the judge's reliability on them, and the precision a perfect judge would find.
 
 `given`: a label of the original list. `absent`: a class that neither the list nor the ledger gives the clip, and that
-is neither a descendant nor an ancestor of any of its labels. Both have the classes and clips of the additions, so that
-a judge cannot tell them apart. The original list may be wrong and the clip may hold an absent class after all, so the
-judge is at least as reliable as measured.
+is neither a descendant nor an ancestor of any of its labels. Both use the classes and clips of the additions, so that
+a judge cannot tell them apart. The original list may be wrong, and the clip may contain an absent class after all, so
+the judge is at least as reliable as measured.
 
-With sensitivity s (share of right things found right) and false alarm f (share of wrong things found right), a share
-p of right answers means (p - f) / (s - f) right things (Rogan and Gladen 1978). The interval adds up the uncertainty
-of p, s and f after Lang and Reiczigel (2014): adjusted shares, so that it is honest at 0 and 100 %.
-Where some given labels are wrong, or absent classes present, s is too low and f too high. The first raises the
-corrected share, the second lowers it: with 4 % of both and a judge who never errs, 86 % become 89 %. Only the share as
-a whole is corrected, not what a judge does differently in its parts.
+With sensitivity s (share of right items judged right) and false alarm f (share of wrong items judged right), a share p
+judged right means that (p - f) / (s - f) are right (Rogan and Gladen 1978). The interval combines the uncertainty of p,
+s and f after Lang and Reiczigel (2014), with adjusted shares that keep it honest at 0 and 100 %.
+Wrong given labels make s too low, and absent classes that are present make f too high. The first raises the corrected
+share, the second lowers it: with 4 % of both and a judge who never errs, 86 % become 89 %. Only the overall share is
+corrected, not the judge's different behaviour in its parts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pseudolabel.reviews.items import ABSENT, GIVEN, Item, Sample
 from pseudolabel.reviews.judgements import RIGHT, UNSURE, WRONG
 from pseudolabel.reviews.precision import Estimate, Z, wilson
 
-TRIES = 256  # clips that are looked at for one absent class
+TRIES = 256  # clips tried for one absent class
 
 
 def n_decoys(n_additions: int, share: float) -> int:
@@ -41,10 +41,10 @@ def n_decoys(n_additions: int, share: float) -> int:
 def draw_decoys(
     additions: Sequence[Item], labels: LabelTable, ledger: pa.Table, ontology: Ontology, n: int, seed: int
 ) -> list[Item]:
-    """Return up to `n` decoys, as many `given` as `absent`; fewer where there are not enough pairs of clip and class.
+    """Return up to `n` decoys, half `given`, half `absent`; fewer if there are not enough pairs of clip and class.
 
     Args:
-        additions: the sampled items, whose classes the decoys have.
+        additions: the sampled items, whose classes the decoys use.
         labels: the original list, with every clip of the ledger.
         ledger: all additions.
     """
@@ -55,7 +55,7 @@ def draw_decoys(
     related = _related(ontology, labels)
 
     def pick(n: int, clips_for: Callable[[int], np.ndarray], kind: str) -> list[Item]:
-        """Return n free pairs of clip and class, going through the classes in random order, again and again."""
+        """Return n unused pairs of clip and class, cycling through the classes in random order."""
         picked, waiting = [], rng.permutation(columns).tolist()
         while waiting and len(picked) < n:
             fruitful = []
@@ -94,7 +94,7 @@ def _related(ontology: Ontology, labels: LabelTable) -> sparse.csc_array:
 
 
 def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
-    """Return the items in the random order of the page, numbered `0001` and on."""
+    """Return the items in random order for the page, numbered from `0001`."""
     order = np.random.default_rng([seed, 2]).permutation(len(items)).tolist()
     width = max(4, len(str(len(items))))
     return [replace(items[i], item=f"{number:0{width}d}") for number, i in enumerate(order, 1)]
@@ -118,9 +118,9 @@ def reliability(sample: Sample, decisions: Mapping[str, str]) -> dict[str, dict]
 
 
 def corrected(estimate: Estimate, measured: Mapping[str, Mapping] | None) -> dict[str, float] | None:
-    """Return {precision, low, high} for a judge without errors; None where decoys do not allow it.
+    """Return {precision, low, high} for a judge without errors; None if the decoys do not allow it.
 
-    They do not where there are none of one kind, or the judge finds absent classes as often as given ones.
+    They do not if one kind is missing, or if the judge accepts absent classes as often as given ones.
     """
     if not measured or estimate.precision is None or not all(row["judged"] for row in measured.values()):
         return None
@@ -147,6 +147,6 @@ def _clipped(share: float) -> float:
 
 
 def _nearer(row: Mapping) -> tuple[float, float]:
-    """Return the share and number after one right and one wrong answer were added."""
+    """Return share and number after adding one right and one wrong answer."""
     n = row["judged"] + 2
     return (row["share"] * row["judged"] + 1) / n, n

@@ -1,4 +1,4 @@
-"""Histograms of a class's scores: clips that carry its label beside clips that do not, as numbers that a page draws.
+"""Histograms of a class's scores, for clips with and without its label, as numbers that a page draws.
 
 Bins are equally wide in log-odds, log(p / (1 - p)): most scores are near 0 or 1, where a linear axis shows nothing.
 """
@@ -25,10 +25,10 @@ def class_histograms(
     """Return {class id: {"with": counts, "without": counts}}, N_BINS each, over all clips that have scores.
 
     Args:
-        labels: (N, K) the labels that the thresholds were made with.
-        scores: of any clips; each is matched by its id.
-        class_ids: the classes wanted; those that the scores do not have are left out.
-        window_s: the best window of this length counts; None: the whole clip's score.
+        labels: (N, K) the labels that the thresholds were made from.
+        scores: of any clips; matched by clip id.
+        class_ids: the classes wanted; classes without scores are left out.
+        window_s: count the best window of this length; None: the whole clip's score.
     """
     evidence = Evidence.match(labels, scores, scale=CLIP if window_s is None else window_name(window_s))
     wanted = [labels.vocabulary.index[class_id] for class_id in class_ids]
@@ -48,7 +48,7 @@ def class_histograms(
 
 
 def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the scores (rows, columns) float64, of the best real window where there are windows."""
+    """Return the scores (rows, columns) float64, of the best real window if there are windows."""
     scores = np.asarray(evidence.scores[rows])[..., columns].astype(np.float64)
     if evidence.window_s is None:
         return scores
@@ -56,7 +56,7 @@ def _best(evidence: Evidence, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
 
 
 def _bin_of(scores: np.ndarray) -> np.ndarray:
-    """Return the bin of each score; the lowest where it is not in [0, 1]."""
+    """Return the bin of each score; the lowest if it is not in [0, 1]."""
     odds = np.fmin(np.fmax(logit(scores), LOWEST), HIGHEST)  # NaN, outside [0, 1], becomes LOWEST
     bins = ((odds - LOWEST) / (HIGHEST - LOWEST) * N_BINS).astype(np.int64)
     return np.minimum(bins, N_BINS - 1)

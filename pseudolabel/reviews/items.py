@@ -1,7 +1,7 @@
-"""Items: the questions of a review page, and the sample of a ledger that they are.
+"""Items: the questions of a review page, sampled from a ledger.
 
-`sample.csv` has one row an item and `sample.json` the rest. Together they turn judgements back into estimates, so
-the reader checks that they belong together: the page's name is a digest of all of them.
+`sample.csv` has one row per item, `sample.json` the rest. Together they turn judgements back into estimates, so the
+reader checks that they belong together: the page's name is a digest of both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pseudolabel.tables import read_csv, read_json
 ADDED, GIVEN, ABSENT = KINDS = ("added", "given", "absent")
 TABLE, REST = "sample.csv", "sample.json"
 FORMAT, FORMAT_VERSION = "pseudolabel-sample", 1
-BY_RULE = "by rule"  # the band of the additions that no score decided
+BY_RULE = "by rule"  # the band of additions without a score
 NUMBERS = ("score", "threshold", "window_s", "onset_s", "weight")
 
 
@@ -55,7 +55,7 @@ class Item:
 
     @classmethod
     def of(cls, row: dict[str, str], source: str) -> Item:
-        """Return the item of a row of sample.csv; InputError where it cannot be one."""
+        """Return the item in a row of sample.csv; InputError if it is not valid."""
         if row["kind"] not in KINDS:
             raise InputError(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}", source)
         values = {name: _number(row[name], name, source) if name in NUMBERS else row[name] for name in COLUMNS}
@@ -136,7 +136,7 @@ def read_sample(folder: str | Path) -> Sample:
     """Read what `write_sample` wrote; `folder` may also name its sample.csv or sample.json.
 
     Raises:
-        InputError: a file is missing or has another form, or the two do not belong together or were changed.
+        InputError: a file is missing or malformed, or the two do not belong together or were changed.
     """
     folder = Path(folder)
     folder = folder.parent if folder.name in (TABLE, REST) else folder

@@ -19,12 +19,12 @@ RIGHT, WRONG, UNSURE = DECISIONS
 
 @dataclass(frozen=True)
 class Judgements:
-    """What each judge decided: {judge: {item: decision}}, judges in the order of the files."""
+    """Each judge's decisions: {judge: {item: decision}}, judges in the order of the files."""
 
     by_judge: Mapping[str, Mapping[str, str]]
 
     def combined(self) -> dict[str, str]:
-        """Return one decision an item: what most judges who were sure say, `unsure` on a tie."""
+        """Return one decision per item: that of most judges who were sure, `unsure` on a tie."""
         votes: dict[str, Counter] = {}
         for decisions in self.by_judge.values():
             for item, decision in decisions.items():
@@ -63,7 +63,7 @@ def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the location of each judgement, and its columns."""
+    """Yield the source of each judgement, and its columns."""
     if path.suffix == ".json":
         from pseudolabel.reviews.label_studio import read_label_studio_export
 
@@ -75,7 +75,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _item(row: Mapping[str, str], sample: Sample, items: Mapping[str, Item], source: str) -> str:
-    """Return the item that a row is about; InputError where the page has no such item."""
+    """Return the item that a row is about; InputError if the page has no such item."""
     if row["page"] != sample.page:
         message = f"judged on the page {row['page']!r}, the sample is of {sample.page!r}"
         raise InputError(message, source, "Give the --sample of the page on which it was judged.")

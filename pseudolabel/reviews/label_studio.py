@@ -1,6 +1,6 @@
 """The same questions for Label Studio: tasks and labelling interface to import, and its export read back.
 
-`label_studio.json` has the tasks, `label_studio.xml` the interface. The sound is served by Label Studio from the folder
+`label_studio.json` has the tasks, `label_studio.xml` the interface. Label Studio serves the sound from the folder
 (LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=the folder of the page).
 """
 
@@ -22,7 +22,7 @@ ANOTHER_EXPORT = "Export the project as JSON."
 
 
 def write_label_studio(folder: str | Path, sample: Sample, sources: PageSources, served_at: str = LOCAL_FILES) -> None:
-    """Write `label_studio.json`, `label_studio.xml`, and the clips' sound under `audio/` where it is not there yet.
+    """Write `label_studio.json`, `label_studio.xml`, and the missing sound files of the clips under `audio/`.
 
     Args:
         served_at: the address of the folder from which Label Studio takes the sound.
@@ -40,7 +40,7 @@ def write_label_studio(folder: str | Path, sample: Sample, sources: PageSources,
 
 
 def tasks(sample: Sample, content: dict, served_at: str = LOCAL_FILES) -> list[dict]:
-    """Return one task an item; `content` is what `questions` returns: a blind task holds no more than a blind page."""
+    """Return one task per item; `content` is from `questions`: a blind task shows no more than a blind page."""
     made = []
     for shown in content["items"]:
         clip = content["clips"][shown["clip"]]
@@ -60,10 +60,9 @@ def interface(blind: bool, sound: bool) -> str:
 
 
 def read_label_studio_export(path: str | Path) -> list[dict[str, str]]:
-    """Return the judgements of Label Studio's JSON export, one row an item and judge with judgements.COLUMNS.
+    """Return the judgements in Label Studio's JSON export, one row per item and judge, with judgements.COLUMNS.
 
-    Of several annotations of a task by one judge the last one counts; cancelled ones and tasks without any
-    are left out.
+    Of several annotations of a task by one judge, the last counts; cancelled ones and tasks without any are left out.
 
     Raises:
         InputError: not such an export, or tasks that `write_label_studio` did not write.

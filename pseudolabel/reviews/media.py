@@ -1,4 +1,4 @@
-"""Sound and pictures of the clips on a review page, and where to listen to clips without sound."""
+"""Sound and pictures of the clips on a review page, and links to the videos of clips without sound."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ N_MELS, WIDEST = 72, 640  # pixels; the page stretches them
 RANGE_DB, LEVELS = 70.0, 64  # points this many dB below the clip's loudest are black; colours
 WINDOW_S, HOP_S = 0.064, 0.010
 F_MIN, F_MAX = 50.0, 16_000.0  # Hz
-TICKS = (100, 300, 1_000, 3_000, 8_000)  # Hz, written beside the picture
+TICKS = (100, 300, 1_000, 3_000, 8_000)  # Hz, labelled beside the picture
 COLOURS = "magma"
 
 
 def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
-    """Return the sound of a clip (an id or alias of the store) as a FLAC file, which every browser plays.
+    """Return a clip's sound (by id or alias in the store) as a FLAC file, which every browser plays.
 
     Three frames of silence follow the clip: Chromium (FFmpeg) cannot seek into the last two.
     """
@@ -39,14 +39,14 @@ def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
 def video_of(
     clip_id: str, segments: Mapping[str, tuple[float, float]] | None, guess: bool
 ) -> tuple[str, float | None] | None:
-    """Return the YouTube id that a clip was cut from, and the second of the video at which it begins, None if unknown.
+    """Return the id of a clip's YouTube video, and the second at which the clip begins in it (None: unknown).
 
     Args:
         segments: {clip id: (start, end)}, seconds, of an AudioSet segment list.
-        guess: take an id that looks like a video's for one, though nothing says where the clip begins.
+        guess: accept an id that looks like a video's, though nothing says where the clip begins.
 
     Returns:
-        None where the id does not name a video.
+        None if the id does not name a video.
     """
     name, segments = clip_name(clip_id), segments or {}
     if not YOUTUBE.fullmatch(name.bare_id):
@@ -60,12 +60,12 @@ def video_of(
 
 
 def watch_url(video: str, second: float) -> str:
-    """Return the address at which a video plays from a second on."""
+    """Return the address that plays a video from a given second."""
     return WATCH.format(video=video, second=math.floor(second))
 
 
 def log_mel_png(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Return the log-mel picture of a clip as PNG bytes: N_MELS high, low tones at the bottom, at most WIDEST wide.
+    """Return a clip's log-mel picture as PNG bytes: N_MELS high, low frequencies at the bottom, at most WIDEST wide.
 
     Args:
         samples: (T,) float32 in [-1, 1]; short clips are padded with zeros.
@@ -79,7 +79,7 @@ def log_mel_png(samples: np.ndarray, sample_rate: int) -> bytes:
     padded[: len(samples)] = samples
     decibels = front_end(torch.from_numpy(padded)[None])[0].numpy()  # (F, mel)
     edges = np.linspace(0, len(decibels), min(len(decibels), WIDEST), endpoint=False).astype(np.int64)
-    columns = np.maximum.reduceat(decibels, edges, axis=0)  # short clicks stay visible
+    columns = np.maximum.reduceat(decibels, edges, axis=0)  # keeps short clicks visible
     relative = 1 + (columns - columns.max()) / RANGE_DB
     levels = np.round(np.clip(relative, 0, 1) * (LEVELS - 1)).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(levels.T[::-1]))
@@ -90,7 +90,7 @@ def log_mel_png(samples: np.ndarray, sample_rate: int) -> bytes:
 
 
 def frequency_ticks(sample_rate: int) -> list[tuple[float, int]]:
-    """Return (height, Hz) of frequencies to write beside a picture; the height runs from 0, its bottom, to 1."""
+    """Return (height, Hz) of frequencies to label beside a picture; heights run from 0 at the bottom to 1."""
     low, high = _mel(F_MIN), _mel(_highest(sample_rate))
     heights = (((_mel(hertz) - low) / (high - low), hertz) for hertz in TICKS)
     return [(round(height, 4), hertz) for height, hertz in heights if height < 0.97]

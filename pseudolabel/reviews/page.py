@@ -1,8 +1,8 @@
-"""The review page: one HTML file that asks about every item of a sample and keeps what a person answers.
+"""The review page: one HTML file that asks about every item of a sample and keeps a person's answers.
 
 The page is text, script and style from this package, and the items as JSON; names and ids are only ever shown as text.
-A blind page holds of each item nothing but the clip and the class: no type, score, threshold or histogram, and not the
-clip's labels, which would tell the controls from the additions.
+A blind page holds only the clip and the class of each item: no type, score, threshold or histogram, and not the clip's
+labels, which would distinguish decoys from additions.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ SCRIPTS = ("judgements.js", "histogram.js", "player.js", "review.js")
 
 @dataclass(frozen=True)
 class PageSources:
-    """Where a page finds what it shows.
+    """The sources of what a page shows.
 
     Args:
         vocabulary: names of the classes.
-        labels: the original labels; they make the histograms, too.
-        clips: the sound; None: none, only links to the source videos.
-        scores: what the histograms show; None: no histograms.
-        segments: {clip id: (start, end)}, seconds, where in their videos the clips are (AudioSet).
-        embed: sound and pictures are in the page itself, not in folders beside it.
+        labels: the original labels, also used for the histograms.
+        clips: the sound; None: only links to the source videos.
+        scores: for the histograms; None: no histograms.
+        segments: {clip id: (start, end)}, seconds, where the clips are in their videos (AudioSet).
+        embed: whether sound and pictures are in the page itself, not in folders beside it.
         title: heading of the page.
     """
 
@@ -56,7 +56,7 @@ class PageSources:
 
 
 def write_page(folder: str | Path, sample: Sample, sources: PageSources) -> Path:
-    """Write `index.html` into `folder`, and `audio/` and `pictures/` where these are not embedded; return its path.
+    """Write `index.html` into `folder`, with `audio/` and `pictures/` unless embedded; return its path.
 
     Raises:
         InputError: an item's class is not in the vocabulary, or its clip not in the label list.
@@ -84,7 +84,7 @@ def write_page(folder: str | Path, sample: Sample, sources: PageSources) -> Path
 
 
 def _media(sample: Sample, sources: PageSources, sounding: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield file name and bytes of the sound and the picture of each clip."""
+    """Yield file name and bytes of each clip's sound and picture."""
     numbers = clip_numbers(sample)
     for clip_id in progress_over(sounding, "clips of the page", len(sounding)):
         samples = sources.clips.read(clip_id)
@@ -93,7 +93,7 @@ def _media(sample: Sample, sources: PageSources, sounding: Sequence[str]) -> Ite
 
 
 def _embedded(media: Iterable[tuple[str, bytes]], folder: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield name and base64 text of each file that the page holds; with a folder, write all files there instead."""
+    """Yield name and base64 text of each file embedded in the page; with a folder, write all files there instead."""
     for name, content in media:
         if folder is None:
             yield name, _base64(content)
@@ -111,7 +111,7 @@ def _package_text(name: str) -> str:
 
 
 def script_json(value: object) -> str:
-    """Return JSON that may be in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
+    """Return JSON that is safe in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -119,7 +119,7 @@ def script_json(value: object) -> str:
 
 
 def clip_numbers(sample: Sample) -> dict[str, int]:
-    """Return the number of each clip in file names: 1, 2, ... in the order of the items."""
+    """Return each clip's number in file names: 1, 2, ... in the order of the items."""
     clip_ids = dict.fromkeys(item.clip_id for item in sample.items)
     return {clip_id: number for number, clip_id in enumerate(clip_ids, 1)}
 
@@ -133,7 +133,7 @@ def with_sound(sample: Sample, sources: PageSources) -> tuple[PageSources, tuple
 
 
 def page_content(sample: Sample, sources: PageSources, sounding: Iterable[str]) -> dict[str, object]:
-    """Return what the script of the page reads; `sounding` are the clips that have sound."""
+    """Return what the page's script reads; `sounding` are the clips that have sound."""
     content: dict[str, object] = {"page": sample.page, "blind": sample.blind, "embedded": sources.embed}
     content |= questions(sample, sources, sounding)
     if sources.clips is not None:
@@ -159,7 +159,7 @@ def questions(sample: Sample, sources: PageSources, sounding: Iterable[str]) -> 
 
 
 def _item(item: Item, clip: int, sample: Sample) -> dict[str, object]:
-    """Return an item as the page holds it; a blind one shows a window only where every item has one."""
+    """Return an item as the page holds it; a blind one shows a window only if every item has one."""
     shown: dict[str, object] = {"item": item.item, "clip": clip, "class_id": item.class_id}
     all_have_windows = all(other.window_s is not None for other in sample.items)
     if item.window_s is not None and item.onset_s is not None and (all_have_windows or not sample.blind):
@@ -190,7 +190,7 @@ def _ordered(class_ids: set[str], vocabulary: Vocabulary) -> list[str]:
 
 
 def check_sample(sample: Sample, sources: PageSources) -> None:
-    """Raise InputError where an item's class is not in the vocabulary or its clip not in the label list."""
+    """Raise InputError if an item's class is not in the vocabulary or its clip not in the label list."""
     for item in sample.items:
         for class_id in (item.class_id, *item.because):
             if class_id not in sources.vocabulary.index:

@@ -32,7 +32,7 @@ MIN_DECIDED = 2  # items of a stratum; strata with fewer join their neighbour
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with its 95 % interval, the items judged, and the size of a simple random sample of like precision."""
+    """A share with its 95 % interval, the items judged, and the size of a simple random sample of equal precision."""
 
     precision: float | None
     low: float
@@ -55,7 +55,7 @@ class Weighed:
     fractions: np.ndarray
 
     def estimate(self, chosen: np.ndarray | None = None) -> Estimate:
-        """Return the estimate for all additions, or for those of which (n,) bool `chosen` marks the items."""
+        """Return the estimate for all additions, or for those whose items `chosen` (n,) bool marks."""
         chosen = np.ones(len(self.items), bool) if chosen is None else chosen
         n, total = int(chosen.sum()), float(self.weights[chosen].sum())
         if not n:
@@ -70,7 +70,7 @@ class Weighed:
         return Estimate(p, *wilson(p, size), n, size)
 
     def _variance(self, residuals: np.ndarray) -> float:
-        """Return the stratified variance of the sum of residuals, strata of one item left out."""
+        """Return the stratified variance of the sum of residuals, without strata of one item."""
         counts = np.bincount(self.groups)
         means = np.bincount(self.groups, residuals) / np.maximum(counts, 1)
         squares = np.bincount(self.groups, (1 - self.fractions) * (residuals - means[self.groups]) ** 2)
@@ -97,11 +97,11 @@ def weigh(sample: Sample, decisions: Mapping[str, str], unsure_as: str | None = 
     """Return the decided additions of a sample with their weights.
 
     Args:
-        decisions: {item: right, wrong or unsure}; items that are missing were not judged.
-        unsure_as: `right` or `wrong`: what unsure ones count as; by default they are left out.
+        decisions: {item: right, wrong or unsure}; missing items were not judged.
+        unsure_as: count unsure items as `right` or `wrong`; by default they are left out.
 
     Raises:
-        InputError: not one addition was decided.
+        InputError: no addition was decided.
     """
     decided = []
     for item in sample.additions:
@@ -122,10 +122,10 @@ def weigh(sample: Sample, decisions: Mapping[str, str], unsure_as: str | None = 
 
 
 def _neighbours(strata: Mapping[str, int], of_items: list[str]) -> tuple[dict[str, int], np.ndarray]:
-    """Return the group of each stratum and the (G,) additions of each group.
+    """Return the group of each stratum and the number of additions in each group, (G,).
 
-    A group is a stratum where two items or all of its additions were decided, else it is joined with those after it
-    until that is so; what is left at the end joins the last group.
+    A stratum is a group if two of its items, or all its additions, were decided; otherwise it is joined with the strata
+    after it until that holds. What is left at the end joins the last group.
     """
     decided = dict.fromkeys(strata, 0)
     for name in of_items:

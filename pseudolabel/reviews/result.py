@@ -20,13 +20,13 @@ from pseudolabel.reviews.precision import METHOD, Estimate, weigh
 from pseudolabel.reviews.stratified import band_names, band_numbers, levels_of
 from pseudolabel.templates import render
 
-PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, and their keys
+PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, with their keys
 PART_COLUMNS = ("part", "name", "additions", "judged", "unsure", "precision", "low", "high", "effective_n")
 CURVE_COLUMNS = ("floor", "additions", "judged", "precision", "low", "high")
 
 
 def estimates(sample: Sample, judgements: Judgements, ledger: pa.Table, vocabulary: Vocabulary) -> dict:
-    """Return precision.json: overall, by type, by score band, by class, and of the judges.
+    """Return the content of precision.json: overall, by type, by score band, by class, and by judge.
 
     Args:
         ledger: the one that the sample was drawn from.
@@ -57,7 +57,7 @@ def _overall(sample: Sample, decisions: Mapping[str, str], n_additions: int, mea
 def _parts(
     sample: Sample, decisions: Mapping[str, str], ledger: pa.Table, vocabulary: Vocabulary
 ) -> dict[str, list[dict]]:
-    """Return the estimates by type, score band and class; of classes only those with a judged item."""
+    """Return the estimates by type, score band and class, the latter only for classes with a judged item."""
     weighed, unsure = weigh(sample, decisions), _unsure(sample, decisions)
     levels, band_of = levels_of(ledger, sample.bands), dict(zip(sample.additions, _bands(sample), strict=True))
 
@@ -96,7 +96,7 @@ def _row(estimate: Estimate, n_unsure: int) -> dict:
 
 
 def _judge(name: str, sample: Sample, decisions: Mapping[str, str]) -> dict:
-    """Return how a judge decided, how precise the additions are in this judge's eyes, and how reliable these are."""
+    """Return a judge's decisions, the precision of the additions according to them, and the judge's reliability."""
     of_additions = [decisions[item.item] for item in sample.additions if item.item in decisions]
     counts = {decision: of_additions.count(decision) for decision in DECISIONS}
     estimate = (
@@ -134,7 +134,7 @@ def write_curve(folder: Path, curve: Sequence[Point]) -> None:
 
 
 def write_reviewed(path: Path, ledger: pa.Table, decided: Mapping[tuple[str, str], str]) -> None:
-    """Write the ledger with the column `decision`, empty where no one decided, for `enhance apply`."""
+    """Write the ledger with the column `decision`, empty if undecided, for `enhance apply`."""
     ledger = ledger.select([field.name for field in SCHEMA if field.name in ledger.column_names])
     pairs = zip(ledger["clip_id"].to_pylist(), ledger["class_id"].to_pylist(), strict=True)
     rows = ((*row, decided.get(pair, "")) for row, pair in zip(csv_rows(ledger), pairs, strict=True))
@@ -142,7 +142,7 @@ def write_reviewed(path: Path, ledger: pa.Table, decided: Mapping[tuple[str, str
 
 
 def write_thresholds(path: Path, new: Mapping[str, NewThreshold], vocabulary: Vocabulary) -> None:
-    """Write the new threshold of every class and why it is that: what `enhance --threshold FILE` takes."""
+    """Write the new threshold of every class with its reason, for `enhance --threshold FILE`."""
     names = dict(zip(vocabulary.class_ids, vocabulary.names, strict=True))
     rows = [(class_id, names[class_id], exact(row.threshold), row.rule) for class_id, row in new.items()]
     write_csv(path, ("class_id", "name", "threshold", "rule"), rows)
@@ -155,7 +155,7 @@ def result_text(
     target: Target | None,
     thresholds: Path,
 ) -> str:
-    """Return the estimates and, where there are any, the new thresholds for the terminal."""
+    """Return the estimates and, if there are any, the new thresholds as text for the terminal."""
     rules = [row.rule for row in (new or {}).values()]
     counts = {"n_own": rules.count(OWN), "n_none": rules.count(NONE_REACHES)}
     facts = {"point": point, "target": target, "thresholds": thresholds, "by_rule": BY_RULE, **counts}

@@ -1,10 +1,10 @@
-"""Stratified sampling: which additions of a ledger are judged, so that precision can be estimated for all.
+"""Stratified sampling: choose the additions of a ledger to judge, so that precision can be estimated for all.
 
-Additions differ by class, type and score band, and so does how often they are right. Strata are as fine as the budget
-gives them four items on average: class x type x band, else type x band, else type, else one. The other levels order
-the rows inside a stratum, and rows are taken at equal steps from a random start (systematic sampling), so that classes
-are spread as they are in the ledger. Every addition of a stratum is drawn with the probability n_h / N_h, known and
-above 0; an item stands for N_h / n_h additions.
+Additions differ by class, type and score band, and so does how often they are right. Strata are as fine as possible
+while the budget gives them four items on average: class x type x band, else type x band, else type, else one. The
+remaining levels order the rows within a stratum, and rows are taken at equal steps from a random start (systematic
+sampling), so that classes are spread as they are in the ledger. Every addition of a stratum is drawn with the
+probability n_h / N_h, known and above 0; an item stands for N_h / n_h additions.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pseudolabel.reviews.items import ADDED, BY_RULE, Item
 
 TYPES = ERROR_NAMES[1:]
 NEEDED = ("error", "because", "score", "threshold", "window_s", "onset_s")
-LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average, weights grow uneven
-EVEN_SHARE = 4  # a quarter of the budget may go to strata that would get less by their size
+LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average, weights become uneven
+EVEN_SHARE = 4  # up to a quarter of the budget may go to strata that would get less by size
 EDGE_DIGITS = 2
 FINENESS = (("type", "band", "class"), ("type", "band"), ("type",), ())  # of strata, finest first
 
 
 class Level(NamedTuple):
-    """A division of a ledger's rows: the number (M,) of each row's part, and the names of the parts."""
+    """A division of a ledger's rows: the number of each row's part (M,), and the names of the parts."""
 
     numbers: np.ndarray
     names: tuple[str, ...]
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of rows of each part that has any."""
+        """Return the number of rows of each non-empty part."""
         counts = np.bincount(self.numbers, minlength=len(self.names)).tolist()
         return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
@@ -54,9 +54,9 @@ class Drawn:
 
 
 def band_edges(scores: np.ndarray, n_bands: int) -> tuple[float, ...]:
-    """Return the inner edges of score bands that hold about as many additions each, to two significant digits.
+    """Return the inner edges of score bands with about equally many additions, to two significant digits.
 
-    NaN, added by rule, does not count. Bands that would hold nothing are left out: there may be fewer.
+    NaN, added by rule, does not count. Bands that would be empty are left out, so there may be fewer.
     """
     scores = scores[~np.isnan(scores)]
     if not len(scores):
@@ -81,7 +81,7 @@ def band_names(edges: Sequence[float]) -> tuple[str, ...]:
 
 
 def float_column(ledger: pa.Table, name: str) -> np.ndarray:
-    """Return a column as (M,) float64, NaN where it is empty; InputError where there is no such column."""
+    """Return a column as (M,) float64, NaN for empty cells; InputError if there is no such column."""
     _check_columns(ledger, (name,), "--ledger")
     return pc.fill_null(ledger[name].cast(pa.float64()), float("nan")).to_numpy()
 
@@ -93,7 +93,7 @@ def _check_columns(ledger: pa.Table, needed: Sequence[str], source: object) -> N
 
 
 def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> dict[str, Level]:
-    """Return `type`, `band` and `class` of every addition; bands count up with the score, the last is `by rule`.
+    """Return `type`, `band` and `class` of every addition; bands are numbered by rising score, the last is `by rule`.
 
     Raises:
         InputError: a column is missing, or an error type is not one of I, II and I+II.
@@ -114,10 +114,10 @@ def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> 
 def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.ndarray:
     """Return how many of `total` items each stratum gets: in proportion to its rows (H,), but at least `least`.
 
-    A stratum of fewer rows than `least` gets them all; the others share the rest.
+    A stratum with fewer rows than `least` gets them all; the others share the rest.
 
     Raises:
-        InputError: `total` is smaller than what `least` needs.
+        InputError: `total` is smaller than `least` requires.
     """
     sizes = np.asarray(sizes, np.int64)
     floors = np.minimum(sizes, least)
@@ -130,7 +130,7 @@ def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.n
         low, high = (rate, high) if np.maximum(floors, rate * sizes).sum() <= total else (low, rate)
     wanted = np.maximum(floors, low * sizes)
     counts = np.floor(wanted + 1e-9).astype(np.int64)
-    while (left := total - int(counts.sum())) > 0:  # largest remainders, the first stratum where they are equal
+    while (left := total - int(counts.sum())) > 0:  # largest remainders; the first stratum on a tie
         open_ = np.flatnonzero(counts < sizes)
         counts[open_[np.argsort(-(wanted - counts)[open_], kind="stable")][:left]] += 1
     return counts
@@ -156,7 +156,7 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
     sizes = np.bincount(groups)
     counts = _counts(sizes, budget, per_class)
     rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(ledger))  # inside a stratum by type, band and class, then in random order
+    shuffled = rng.permutation(len(ledger))  # within a stratum by type, band and class, then in random order
     order = np.lexsort((shuffled, *(levels[level].numbers for level in ("class", "band", "type")), groups))
     starts, first = rng.random(len(sizes)), np.cumsum(sizes) - sizes
     picked = [
@@ -193,13 +193,13 @@ def _strata(levels: dict[str, Level], by: Sequence[str]) -> tuple[np.ndarray, li
 
 
 def _finest(levels: dict[str, Level], budget: int) -> tuple[np.ndarray, list[str]]:
-    """Return the finest strata that the budget gives enough items on average."""
+    """Return the finest strata that get enough items on average from the budget."""
     strata = (_strata(levels, by) for by in FINENESS)
     return next((groups, names) for groups, names in strata if MEAN * len(names) <= budget or names == ["all"])
 
 
 def items_of(ledger: pa.Table, drawn: Drawn) -> list[Item]:
-    """Return the drawn rows as items without a number, in the order of the ledger."""
+    """Return the drawn rows as items, not yet numbered, in the order of the ledger."""
     rows = ledger.take(pa.array(drawn.rows)).to_pylist()
     numbers = ("score", "threshold", "window_s", "onset_s")
     return [
