@@ -168,7 +168,7 @@ def sweep_files(options: SweepOptions, counting: bool = False) -> str:
 
 
 def _planned(options: EnhanceFilesOptions) -> str:
-    """Check what can be checked without counting; return what the dry run of a recipe says."""
+    """Check what can be checked without counting; return the dry run's text in a recipe."""
     named = options.labels, options.scores
     out = default_output(options, options.name, *named)
     labels, scores = _search_paths(options)

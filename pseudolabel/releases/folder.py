@@ -1,17 +1,17 @@
-"""The folder of a release: every file that is written, from the labels to the checksums.
+"""The folder of a release: write every file, from the labels to the checksums.
 
 | file | |
 |---|---|
 | `labels.csv`, `labels.parquet` | the enhanced list |
-| `original_labels.csv.gz` | the list before |
+| `original_labels.csv.gz` | the list before enhancement |
 | `segments.csv`, `fsd50k.csv`, `esc50.csv`, `psla.json` | the enhanced list in forms that other code reads |
 | `added_labels.csv.gz`, `added_labels.parquet` | the ledger: every added label and why |
 | `thresholds.csv`, `classes.csv`, `missing.csv` | by class; clips without scores |
-| `targets.h5` | the teacher's scores, where asked for |
+| `targets.h5` | the teacher's scores, if requested |
 | `sampling_weights.csv.gz` | how often to draw each clip, after relabelling |
-| `README.md`, `croissant.json`, `CITATION.cff`, `LICENSE`, `LICENSE-ontology` | what it is, for people and machines |
-| `run.json` | all that the documents say, and checksums of what went in |
-| `SHA256SUMS` | of all files but itself |
+| `README.md`, `croissant.json`, `CITATION.cff`, `LICENSE`, `LICENSE-ontology` | description, for people and machines |
+| `run.json` | all that the documents say, and checksums of the inputs |
+| `SHA256SUMS` | checksums of all files but itself |
 """
 
 from __future__ import annotations

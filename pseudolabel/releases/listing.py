@@ -248,6 +248,6 @@ def _text_bytes(column: pa.Array) -> int:
 
 
 def refuse_for_memory(n_added: int, place: Path) -> None:
-    """Raise InputError if a release with so many additions takes more memory than there is."""
+    """Raise InputError if a release with this many additions takes more memory than there is."""
     remedy = "Enhance with a higher --threshold, or release on a larger machine."
     refuse_more_than_fits(n_added * ROW_BYTES, f"{n_added:,} additions", place, remedy)

@@ -5,10 +5,10 @@
 | `model.safetensors`, `config.json` | the model: `load_model` takes the folder |
 | `classes.csv` | class ids and names in the order of the scores |
 | `train_clips.csv` | the clips that it was trained on |
-| `model.onnx`, `network.onnx` | the same for other runtimes, where asked for |
+| `model.onnx`, `network.onnx` | the same for other runtimes, if requested |
 | `README.md`, `LICENSE` | a model card, and the licence of the weights |
 | `run.json` | all that the card says |
-| `SHA256SUMS` | of all files but itself |
+| `SHA256SUMS` | checksums of all files but itself |
 
 PyTorch is not imported until a model is loaded.
 """

@@ -49,7 +49,7 @@ def rule_lines(facts: Facts) -> list[str]:
 
 
 def evidence_text(facts: Facts) -> str:
-    """Return what is compared with thresholds."""
+    """Return which score is compared with thresholds, in words."""
     if facts.rule.evidence == "clip":
         return "the teacher's score of the whole clip"
     return f"the teacher's best score of the clip's windows of {str(facts.rule.evidence).removesuffix('s')} s"
@@ -138,7 +138,7 @@ def precision_text(facts: Facts) -> str:
 
 
 def interval_text(row: Mapping) -> str:
-    """Return `0.873 [0.810, 0.920]`, or `-` where nothing was judged."""
+    """Return `0.873 [0.810, 0.920]`, or `-` if nothing was judged."""
     if row["precision"] is None or not row["judged"]:
         return "-"
     return f"{row['precision']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
