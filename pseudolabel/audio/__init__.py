@@ -1,1 +1,1 @@
-"""Audio: recordings of any format, the clip store that they become, and front ends."""
+"""Audio: recordings in any format, the clip store made from them, and front ends."""

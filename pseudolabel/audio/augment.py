@@ -1,6 +1,6 @@
-"""Augmentation of whole batches on their device: gain, shift, mixup of waveforms or of energies, masks.
+"""Augment whole batches on their device: gain, shift, mixup of waveforms or of energies, masks.
 
-What is drawn comes in as numpy arrays (training/drawing.py), so that one seed gives the same batch on any device.
+Random draws arrive as numpy arrays (training/drawing.py), so one seed gives the same batch on any device.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 def on_device(numbers: np.ndarray, beside: Tensor) -> Tensor:
-    """Return numbers on the device of a tensor, without waiting for its unfinished work."""
+    """Copy an array to the device of `beside` without waiting for pending work on that device."""
     return torch.from_numpy(numbers).to(beside.device, non_blocking=True)
 
 
 def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
-    """Return mixtures (n, ...): `share` of each of the first n values, the rest from its partner.
+    """Mix each of the first n values with its partner; return (n, ...).
 
     Args:
-        values: (R, ...) waveforms, targets or powers, the first n of which are mixed.
-        partner: (n,) row of the value that each is mixed with.
-        share: (n,) float32, its own weight.
+        values: (R, ...) waveforms, targets or powers; the first n are mixed.
+        partner: (n,) row of each value's partner.
+        share: (n,) float32 weight of the value itself; its partner has the rest.
     """
     n = len(partner)
     if (share == 1).all():
@@ -31,15 +31,15 @@ def mix(values: Tensor, partner: np.ndarray, share: np.ndarray) -> Tensor:
 
 
 def change_gain(waveforms: Tensor, gain: np.ndarray) -> Tensor:
-    """Multiply each waveform of (B, T) by its factor of `gain` (B,) float32."""
+    """Multiply each waveform (B, T) by its factor in `gain` (B,) float32."""
     return waveforms * on_device(gain, waveforms)[:, None]
 
 
 def shift_in_time(waveforms: Tensor, shift: np.ndarray, n_samples: np.ndarray) -> Tensor:
-    """Turn each waveform of (B, T) by `shift` (B,) samples, later if positive; its end moves to its beginning.
+    """Rotate each waveform (B, T) by `shift` (B,) samples, later if positive; the end wraps to the beginning.
 
     Args:
-        n_samples: (B,) length of its own sound, 1 or more; what follows stays.
+        n_samples: (B,) length of each clip's own sound, 1 or more; samples after it stay in place.
     """
     position, own = np.arange(waveforms.shape[1]), n_samples[:, None]
     turned = np.where(position < own, (position - shift[:, None]) % own, position)
@@ -51,10 +51,10 @@ def mask_span(features: Tensor, axis: int, longest: int, draws: np.ndarray, fill
 
     Args:
         features: (B, F, mel).
-        longest: the span's length is uniform in 0 .. `longest` - 1 (as PSLA's program draws it), its start uniform
-            among those where it fits.
+        longest: the length is uniform in 0 .. `longest` - 1 (as in PSLA's code), the start uniform over the positions
+            where the span fits.
         draws: (B, 2) in [0, 1), length and start.
-        fill: the value of the span, the same as that of a tagger's padding (`Tagger.config["fill"]`).
+        fill: the same value as the tagger's padding (`Tagger.config["fill"]`).
     """
     size = features.shape[axis]
     length = np.floor(draws[:, :1] * min(longest, size + 1)).astype(np.int64)

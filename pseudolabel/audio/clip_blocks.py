@@ -1,4 +1,4 @@
-"""Blocks of a clip store: recordings are decoded by several processes, each block once, and become the store."""
+"""Decode recordings into blocks in several processes, each block once, and turn the blocks into a clip store."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pseudolabel.progress import Progress
 from pseudolabel.stores import fixed_length_text, read_text, refuse_claims, store_contents, whole_number
 from pseudolabel.workers import CONTEXT, process_pool, with_begun
 
-BLOCK_SIZE = 64  # clips a block: a second of work to lose at most
+BLOCK_SIZE = 64  # clips; at most a second of work is lost
 Sources = list[tuple[str, AudioSource]]  # clip id, recording
-KEPT = "kept: "  # begins the reason of a recording that is a clip although something is wrong with it
-COLUMNS = {"n_samples": np.int64, "n_bytes": np.int64, "crc32": np.uint32}  # of a block's clips
+KEPT = "kept: "  # prefix of the reason for a recording that became a clip despite a defect
+COLUMNS = {"n_samples": np.int64, "n_bytes": np.int64, "crc32": np.uint32}  # one row per clip of a block
 SKIPPED = ("skipped_id", "skipped_file", "skipped_reason")
 
 
 @dataclass
 class Decoded:
-    """Decoded clips, a row for each; (id, file, reason) of what was skipped or kept with a defect.
+    """Decoded clips, one row each, and (id, file, reason) of recordings skipped or kept with a defect.
 
     Attributes:
-        scaled: number of clips that were scaled down.
+        scaled: number of clips scaled down.
     """
 
     clip_ids: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Decoded:
 
 
 def decode_block(pile: Pile, files: Sources, options: ClipOptions) -> Decoded:
-    """Decode and encode the recordings of one block into a pile; segments of a recording in the order of time."""
+    """Decode and encode the recordings of one block into a pile; read segments of one recording in time order."""
     outcomes: dict[int, Encoded | UnreadableAudio] = {}
     pile.clear()
     tape, piece_of = Tape(), {}
@@ -78,12 +78,12 @@ def decode_block(pile: Pile, files: Sources, options: ClipOptions) -> Decoded:
 
 
 def _time_key(source: AudioSource) -> tuple[str, str, float]:
-    """Return what sorts segments of one recording by time, after whole recordings in any order."""
+    """Return a sort key: whole recordings first, in any order, then the segments of each recording by time."""
     return ("", "", 0.0) if source.end_s is None else (str(source.path), source.member, source.start_s)
 
 
 def _write_block(audio: GrowingAudio, blocks: Blocks, number: int, decoded: Decoded, pile: Pile) -> None:
-    """Write one block: first its audio, then its tables, so that where a block is, its audio is too."""
+    """Write one block, its audio before its tables: an existing block always has its audio."""
     n_bytes = sum(pile.sizes)
     start = audio.append(number, pile.pieces(), n_bytes)
 
@@ -105,7 +105,7 @@ def _tables_crc32(file: h5py.File) -> np.uint32:
 
 @contextlib.contextmanager
 def _opened_block(blocks: Blocks, block: int) -> Iterator[h5py.File]:
-    """Yield a finished block; InputError where it is damaged."""
+    """Open a finished block; raise InputError if it is damaged."""
     path = blocks.path(block)
     with store_contents(path), h5py.File(path, "r") as file:
         refuse_claims(file, path)
@@ -115,7 +115,7 @@ def _opened_block(blocks: Blocks, block: int) -> Iterator[h5py.File]:
 
 
 def collect(blocks: Blocks) -> Decoded:
-    """Read the tables, not the audio, of all blocks."""
+    """Read the tables of all blocks, without their audio."""
     decoded = Decoded()
     for block in range(len(blocks)):
         with _opened_block(blocks, block) as file:
@@ -133,7 +133,7 @@ def audio_beside(blocks: Blocks) -> Path:
 
 
 def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
-    """Return (start, end) of the audio of each finished block; remove those that are damaged, or whose audio is."""
+    """Return {block: (start, end) of its audio}; remove blocks that are damaged or whose audio is."""
     path, finished = audio_beside(blocks), {}
     for block in sorted(set(range(len(blocks))) - set(blocks.unfinished())):
         try:
@@ -153,14 +153,14 @@ def _finished(blocks: Blocks) -> dict[int, tuple[int, int]]:
 
 
 def decode_all(files: Sources, blocks: Blocks, options: ClipOptions, n_processes: int) -> None:
-    """Make every unfinished block, by several processes."""
+    """Make every unfinished block, in up to `n_processes` processes."""
     finished = _finished(blocks)
     n_processes = min(n_processes, len(blocks) - len(finished))
     n_done = sum(len(blocks.span(block)) for block in finished)
     with Progress("prepare", len(files), start=n_done) as progress:
         if n_processes > 1:
             _decode_side_by_side(files, blocks, finished, options, n_processes, progress)
-        unfinished = blocks.unfinished()  # all, or what another process could not write: the error is raised here
+        unfinished = blocks.unfinished()  # all, or those a worker could not write: the error is raised here
         if unfinished:
             finished = _finished(blocks) if n_processes > 1 else finished
             audio, pile = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished), Pile(blocks.folder)
@@ -179,7 +179,7 @@ def _decode_side_by_side(
     n_processes: int,
     progress: Progress,
 ) -> None:
-    """Make the unfinished blocks in several processes; what one cannot write is left unfinished."""
+    """Make the unfinished blocks in several processes; leave unfinished any that a process cannot write."""
     audio = GrowingAudio(audio_beside(blocks), audio_start(), len(blocks), finished, CONTEXT)
     with process_pool(n_processes, _Worker, (audio, blocks, options)) as pool:
         try:
@@ -190,16 +190,16 @@ def _decode_side_by_side(
             pool.shutdown(cancel_futures=True)
         except BaseException:
             audio.fail()
-            pool.shutdown(wait=False, cancel_futures=True)  # else every block is made before the error is seen
+            pool.shutdown(wait=False, cancel_futures=True)  # otherwise every block is made before the error shows
             raise
 
 
 class NotWritten(Exception):
-    """A block could not be written by the process that decoded it."""
+    """The process that decoded a block could not write it."""
 
 
 class _Worker:
-    """A process that decodes a block while the one before is written: a write waits for the disk, and for its turn."""
+    """Decodes one block while writing the previous one: a write waits for the disk and for its turn."""
 
     def __init__(self, audio: GrowingAudio, blocks: Blocks, options: ClipOptions):
         self.audio, self.blocks, self.options = audio, blocks, options
@@ -224,7 +224,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def _wakes_others(self) -> Iterator[None]:
-        """Wake the processes that wait for a block of this one, if it fails."""
+        """On failure, wake the processes that wait for a block from this one."""
         try:
             yield
         except BaseException:
@@ -233,7 +233,7 @@ class _Worker:
 
 
 def complete_store(blocks: Blocks, table: ClipTable) -> None:
-    """Turn the audio of all blocks, in its place, into the store; `table` describes it."""
+    """Turn the file with the audio of all blocks into the store, in place; `table` describes the clips."""
     audio, n_bytes = audio_beside(blocks), sum(table.n_bytes)
     if n_bytes < LEAST_IN_PLACE:
         write_clips(blocks.output, table, read_span(audio, audio_start(), n_bytes), overwrite=True)
@@ -245,11 +245,11 @@ def complete_store(blocks: Blocks, table: ClipTable) -> None:
 def extended(
     old: ClipStore, decoded: Decoded, groups: Sequence[str], blocks: Blocks
 ) -> tuple[ClipTable, Iterator[np.ndarray]]:
-    """Return the table and the encoded audio of the clips of a store and of those of `blocks`, by clip id.
+    """Merge the clips of a store with those of `blocks`; return table and encoded audio, sorted by clip id.
 
     Args:
-        old: sorted by clip id, as are the decoded clips.
-        groups: of the decoded clips.
+        old: the store, sorted by clip id, as are the decoded clips.
+        groups: group of each decoded clip.
     """
     clip_ids, n_bytes = [*old.clip_ids, *decoded.clip_ids], [*np.diff(old.offsets).tolist(), *decoded.n_bytes]
     n_old, n_all = len(old), len(clip_ids)
@@ -262,7 +262,7 @@ def extended(
         return [both[row] for row in order]
 
     def encoded() -> Iterator[np.ndarray]:
-        for is_old, rows in itertools.groupby(order, lambda row: row < n_old):  # neighbours in their file too
+        for is_old, rows in itertools.groupby(order, lambda row: row < n_old):  # also contiguous in their file
             rows = list(rows)
             path = old.path if is_old else audio_beside(blocks)
             yield from read_span(path, starts[rows[0]], sum(n_bytes[row] for row in rows))
@@ -282,15 +282,15 @@ def extended(
 
 
 def decoders() -> dict[str, str]:
-    """Return the versions of the libraries that decode: others may give other samples."""
+    """Return the versions of the decoding libraries; another version may give other samples."""
     return {name: metadata.version(name) for name in ("soundfile", "av", "soxr")}
 
 
 def sources_sha256(files: Sources) -> str:
-    """Return a checksum of the recordings: id, size, time of change and segment of each."""
+    """Return a SHA-256 over the id, size, modification time and segment of each recording."""
     digest = hashlib.sha256()
     for clip_id, source in files:
-        if not source.path.exists():  # named in a table; it is skipped for that reason
+        if not source.path.exists():  # named in a table; skipped later as missing
             digest.update(f"{clip_id}\tabsent\n".encode())
             continue
         status = source.path.stat()

@@ -1,13 +1,13 @@
 """ClipStore: the audio of many clips in one file (clips.h5) that any number of processes read without locks.
 
 clip_id    (N,)      str     unique
-group      (N,)      str     recordings of one group stay in one fold; the clip id where it has none
+group      (N,)      str     recordings of one group stay in one fold; the clip id if it has no group
 n_samples  (N,)      int64   length of each clip
 offset     (N + 1,)  int64   clip i is bytes[offset[i]:offset[i + 1]]
-bytes      (total,)  uint8   contiguous, so that it can be mapped into memory
+bytes      (total,)  uint8   contiguous, so it can be memory-mapped
 crc32      (N,)      uint32  checksum of each clip's bytes (optional on reading)
 attributes: format="pseudolabel-clips", format_version=1, sample_rate (Hz), codec ("pcm16" or "flac"), source,
-full_scale (what a sample of 1 is in 16 bits: 32768; absent in stores of earlier versions: 32767),
+full_scale (the 16-bit value of a sample of 1: 32768; stores of earlier versions lack it and mean 32767),
 tables_crc32 (optional on reading)
 """
 
@@ -37,25 +37,25 @@ from pseudolabel.stores import (
 )
 
 CODECS = ("pcm16", "flac")
-LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; HDF5 decides late where fewer go
-FULL_SCALE = 32768  # as decoders have it, so that 16-bit recordings come back bit for bit
-EARLIER_FULL_SCALE = 32767  # of stores that do not say theirs
+LEAST_IN_PLACE = ALIGNED_FROM  # bytes of audio; HDF5 places smaller data sets late
+FULL_SCALE = 32768  # as in the decoders, so 16-bit recordings come back bit for bit
+EARLIER_FULL_SCALE = 32767  # of stores without the attribute
 
 
 def to_pcm16(samples: np.ndarray, full_scale: int = FULL_SCALE) -> np.ndarray:
     """Return float samples (T,) in [-1, 1] as the nearest int16; +1 becomes 32767."""
     scaled = samples * full_scale
-    np.rint(scaled, out=scaled)  # in place: new memory for each step costs more than the step
+    np.rint(scaled, out=scaled)  # in place: allocating memory would cost more than rounding
     return np.clip(scaled, -32768, 32767, out=scaled).astype("<i2")
 
 
 def encode(samples: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
-    """Return one clip (T,), float in [-1, 1], as bytes, uint8."""
+    """Encode one clip (T,), float in [-1, 1], as bytes, uint8."""
     return pack(to_pcm16(samples), codec, sample_rate)
 
 
 def pack(pcm: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
-    """Return one clip (T,) int16 as bytes, uint8."""
+    """Encode one clip (T,) int16 as bytes, uint8."""
     if codec == "pcm16":
         return pcm.astype("<i2", copy=False).view(np.uint8)
     import soundfile
@@ -66,7 +66,7 @@ def pack(pcm: np.ndarray, codec: str, sample_rate: int) -> np.ndarray:
 
 
 class ClipStore(KeyedByClip):
-    """Read-only view of clips.h5; it may be pickled into worker processes."""
+    """Read-only view of clips.h5; can be pickled into worker processes."""
 
     FORMAT, FORMAT_VERSION, HOLDS, LARGE = "pseudolabel-clips", 1, "audio", "bytes"
 
@@ -88,7 +88,7 @@ class ClipStore(KeyedByClip):
                 path,
             )
         self._bytes: np.ndarray | None = None
-        self.audio_start = self._start or 0  # byte of the file
+        self.audio_start = self._start or 0  # byte offset in the file
         self.crc32 = file["crc32"][:] if "crc32" in file else None
         self._check()
 
@@ -121,7 +121,7 @@ class ClipStore(KeyedByClip):
         return {**self.__dict__, "_bytes": None}
 
     def encoded(self, row: int) -> np.ndarray:
-        """Return a row's bytes as they are stored, uint8, mapped into memory."""
+        """Return a row's stored bytes, uint8, memory-mapped."""
         self.check_unchanged()
         if self._bytes is None:
             if self._size:
@@ -131,7 +131,7 @@ class ClipStore(KeyedByClip):
         return self._bytes[self.offsets[row] : self.offsets[row + 1]]
 
     def read_pcm16(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return samples [start, stop) of a row as int16, cut at the clip's end; no copy where the codec allows it."""
+        """Return samples [start, stop) of a row as int16, cut at the clip's end; without a copy if the codec allows."""
         stored = self.encoded(row)
         if self.codec == "pcm16":
             return stored.view("<i2")[start:stop]
@@ -139,7 +139,7 @@ class ClipStore(KeyedByClip):
 
         with soundfile.SoundFile(io.BytesIO(stored.tobytes())) as file:
             first, end, _ = slice(start, stop).indices(file.frames)
-            file.seek(first)  # what comes before is not decoded
+            file.seek(first)  # skips decoding what comes before
             return file.read(max(end - first, 0), dtype="int16")
 
     def read(self, clip_id: str) -> np.ndarray:
@@ -147,16 +147,16 @@ class ClipStore(KeyedByClip):
         return self.read_pcm16(int(self.rows([clip_id])[0])).astype(np.float32) / self.full_scale
 
     def left(self, rows: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-        """Return how many samples of each piece that `batch` returns are the clip's, (B,) int64, at least 1."""
+        """Return how many samples of each piece from `batch` belong to the clip, (B,) int64, at least 1."""
         return np.clip(self.n_samples[rows] - start, 1, length)
 
     def batch(self, rows: Sequence[int], start: Sequence[int] | int, length: int) -> np.ndarray:
-        """Return a piece of each row as one array (B, length) float32, zeros after a clip's end.
+        """Return a piece of each row as one array (B, length) float32, zero-padded after the clip's end.
 
         Args:
             rows: (B,) rows of the store.
-            start: (B,) first sample of each piece, or one for all, 0 or more; beyond the clip's end there are zeros.
-            length: samples a piece.
+            start: (B,) first sample of each piece, or one for all; 0 or more, even beyond the clip's end.
+            length: samples per piece.
         """
         pieces = np.zeros((len(rows), length), np.int16)
         starts = np.broadcast_to(start, len(rows))
@@ -170,15 +170,15 @@ class ClipStore(KeyedByClip):
 
 @dataclass(frozen=True)
 class ClipTable:
-    """What a store says of its N clips: everything but their audio.
+    """Everything in a store of N clips but their audio.
 
     Attributes:
         clip_ids, groups: (N,) texts.
-        n_samples, n_bytes: (N,) length of each clip in samples and encoded.
+        n_samples, n_bytes: (N,) length of each clip in samples and in encoded bytes.
         sample_rate: Hz.
         codec, source: attributes of the file.
-        crc32: (N,) checksum of each clip's bytes; None where they are not known yet.
-        full_scale: what a sample of 1 is in 16 bits.
+        crc32: (N,) checksum of each clip's bytes; None if not known yet.
+        full_scale: 16-bit value of a sample of 1.
     """
 
     clip_ids: Sequence[str]
@@ -192,7 +192,7 @@ class ClipTable:
     full_scale: int = FULL_SCALE
 
     def write(self, file: h5py.File) -> None:
-        """Write everything but the audio into a store, which is then complete."""
+        """Complete a store that holds the audio: write everything else."""
         file.attrs["format"], file.attrs["format_version"] = ClipStore.FORMAT, ClipStore.FORMAT_VERSION
         for name in ("sample_rate", "codec", "full_scale", "source"):
             file.attrs[name] = getattr(self, name)
@@ -203,14 +203,14 @@ class ClipTable:
 
 
 def write_clips(path: str | Path, table: ClipTable, chunks: Iterable[np.ndarray], overwrite: bool = False) -> None:
-    """Write a store from encoded bytes that arrive in clip order, never all in memory.
+    """Write a store from encoded bytes that arrive in clip order and are never all in memory.
 
     Args:
-        table: with checksums where the bytes must have them.
+        table: its checksums, if any, are compared with those of the bytes.
         chunks: uint8 arrays of any size whose concatenation is the encoded clips.
 
     Raises:
-        InputError: too few bytes came, or their checksums differ.
+        InputError: too few bytes arrived, or their checksums differ.
     """
     n_bytes, checksums = sum(table.n_bytes), SpanChecksums(np.cumsum(table.n_bytes, dtype=np.int64))
     with write_hdf5(path, overwrite) as file:
@@ -231,15 +231,15 @@ def write_clips(path: str | Path, table: ClipTable, chunks: Iterable[np.ndarray]
 
 
 def complete_clips(path: Path, table: ClipTable) -> None:
-    """Turn a file that holds the encoded audio into a store, without moving the audio; the result of `write_clips`.
+    """Turn a file of encoded audio into the store `write_clips` would make, without moving the audio.
 
     Args:
-        path: the audio begins at byte `audio_start()`, and has LEAST_IN_PLACE bytes or more.
+        path: file whose audio begins at byte `audio_start()` and has LEAST_IN_PLACE bytes or more.
         table: with checksums.
     """
     start, n_bytes = audio_start(), sum(table.n_bytes)
     with open(path, "rb+") as file:
-        file.write(bytes(start))  # over what an earlier attempt left
+        file.write(bytes(start))  # clears what an earlier attempt left
         file.truncate(start + n_bytes)
     with complete_hdf5(path) as file:
         position = _audio_in(file, n_bytes).id.get_offset()
@@ -249,13 +249,13 @@ def complete_clips(path: Path, table: ClipTable) -> None:
 
 
 def audio_start() -> int:
-    """Return the byte at which the audio begins in a store that the HDF5 library of this machine writes."""
+    """Return the byte at which this machine's HDF5 library begins the audio of a store."""
     with h5py.File(io.BytesIO(), "w", alignment_threshold=ALIGNED_FROM, alignment_interval=ALIGNMENT) as file:
         return _audio_in(file, LEAST_IN_PLACE).id.get_offset()
 
 
 def _audio_in(file: h5py.File, n_bytes: int) -> h5py.Dataset:
-    """Create the data set of the audio and allocate it at once: the first in a file, so always at the same byte."""
+    """Create and allocate the audio data set; it is the first in the file, hence always at the same byte."""
     kind = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     kind.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     kind.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

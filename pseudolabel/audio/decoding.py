@@ -1,7 +1,7 @@
-"""Decoding: the sound of a recording in blocks, by soundfile or by PyAV (FFmpeg), to its end.
+"""Decode a recording to its end, block by block, with soundfile or PyAV (FFmpeg).
 
-soundfile reads formats that state their own length reliably: WAV, FLAC, Ogg Vorbis, AIFF and others. PyAV reads mp3,
-m4a, mp4, webm, AAC, Opus, and whatever soundfile refuses or would cut. FFmpeg may open no other file than this one.
+soundfile reads formats that state their length reliably: WAV, FLAC, Ogg Vorbis, AIFF and others. PyAV reads mp3, m4a,
+mp4, webm, AAC, Opus, and whatever soundfile refuses or would cut. FFmpeg may open no file but the recording.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 from pseudolabel.audio.files import StoredAudio, header_of
 from pseudolabel.audio.headers import TAIL_BYTES, Header, read_header
 
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header that states another one is damaged
-BLOCK_SAMPLES = 1 << 20  # decoded at a time, so that a header's claim never decides how much memory is taken
-GLANCE = 1000  # samples that are looked at first
-AV_SAMPLES = 1 << 17  # a block of PyAV, whose frames are joined
-FORMATS = (  # containers that FFmpeg may open: of sound, and none that names other files
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header with a rate outside is damaged
+BLOCK_SAMPLES = 1 << 20  # decoded at a time, so memory use never depends on a header's claim
+GLANCE = 1000  # samples checked for sound before all are
+AV_SAMPLES = 1 << 17  # samples at which joined PyAV frames become a block
+FORMATS = (  # containers that FFmpeg may open: only of sound, none that refers to other files
     "mp3,aac,ac3,eac3,dts,amr,mov,matroska,ogg,flac,wav,w64,aiff,au,caf,asf,avi,flv,mpeg,mpegts,ape,wv,tta,tak,mpc,"
     "mpc8,loas,oma,dsf,iff,voc,nistsphere,gsm,rm,xwma,truehd,mlp,sox,ircam"
 )
-STATES_LENGTH = ("mov", "matroska", "asf", "avi", "flv", "wv", "tta", "ape")  # of others, FFmpeg estimates the length
+STATES_LENGTH = ("mov", "matroska", "asf", "avi", "flv", "wv", "tta", "ape")  # FFmpeg estimates the length of others
 
 
 class Undecodable(Exception):
-    """A library cannot read a recording, or not to its end; the text says why."""
+    """A library cannot read a recording, or cannot read it to its end; the text says why."""
 
 
 class Unusable(Exception):
@@ -38,7 +38,7 @@ class Unusable(Exception):
 
 
 class SoundBlock(NamedTuple):
-    """A block of a recording: the mean of its channels (n,) float32, its rate in Hz, whether any channel has sound."""
+    """A block of a recording: mean of the channels (n,) float32, rate in Hz, and whether any channel has sound."""
 
     samples: np.ndarray
     rate: int
@@ -47,11 +47,11 @@ class SoundBlock(NamedTuple):
 
 @dataclass
 class Findings:
-    """What reading a recording has shown.
+    """Facts found while reading a recording.
 
     Attributes:
-        stated_s: length of the whole recording in its header; None where it states none.
-        damaged: packets that could not be decoded.
+        stated_s: length of the whole recording according to its header; None if it states none.
+        damaged: number of packets that could not be decoded.
     """
 
     stated_s: float | None = None
@@ -59,7 +59,7 @@ class Findings:
 
 
 def check_rate(rate: int) -> int:
-    """Return a sample rate in Hz; Unusable where no recording has it."""
+    """Return a sample rate in Hz; raise Unusable if it is implausible."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise Unusable(f"states a sample rate of {rate} Hz")
     return rate
@@ -67,7 +67,7 @@ def check_rate(rate: int) -> int:
 
 @contextlib.contextmanager
 def _soundfile_failures() -> Iterator[None]:
-    """Raise Undecodable where soundfile fails, in libsndfile's words without the file name before them."""
+    """Turn failures of soundfile into Undecodable, with libsndfile's message but without its file name prefix."""
     import soundfile
 
     try:
@@ -78,7 +78,7 @@ def _soundfile_failures() -> Iterator[None]:
 
 
 def _as_soundfile(opened: BinaryIO):
-    """Return an open file as a soundfile; the number of an open file is the fastest way, where there is one."""
+    """Open a file object with soundfile, by its descriptor if it has one, which is fastest."""
     import soundfile
 
     return soundfile.SoundFile(opened.fileno() if isinstance(opened, io.FileIO) else opened, closefd=False)
@@ -87,10 +87,10 @@ def _as_soundfile(opened: BinaryIO):
 def soundfile_blocks(
     stored: StoredAudio, start_s: float, stop_s: float | None, findings: Findings
 ) -> Iterator[SoundBlock]:
-    """Yield the sound between two seconds of a recording.
+    """Yield the sound of a recording from `start_s` to `stop_s`.
 
     Raises:
-        Undecodable: soundfile does not read it.
+        Undecodable: soundfile cannot read it.
         Unusable: its sample rate is impossible, or it ends before `start_s`.
     """
     header = header_of(stored)
@@ -116,7 +116,7 @@ def soundfile_blocks(
 
 
 def _parts(stored: StoredAudio, header: Header, findings: Findings) -> Iterator[SoundBlock]:
-    """Yield the sound of recordings that follow each other in one file; its stated length is that of the first."""
+    """Yield the sound of recordings concatenated in one file; the stated length is that of the first."""
     with stored.view() as whole:
         for start, n_bytes in header.parts:
             with whole.part(start, n_bytes) as part:
@@ -132,7 +132,7 @@ def _parts(stored: StoredAudio, header: Header, findings: Findings) -> Iterator[
 def _read(file, n_frames: int) -> Iterator[SoundBlock]:
     """Yield the next frames of an open soundfile, without its seek after each block.
 
-    In a damaged Ogg file that seek goes back to sound that has been read.
+    In a damaged Ogg file that seek would return to sound already read.
     """
     file.seekable = lambda: False
     n_block, n_read = max(BLOCK_SAMPLES // file.channels, 1), 0
@@ -145,14 +145,14 @@ def _read(file, n_frames: int) -> Iterator[SoundBlock]:
 
 
 def ends_before(start_s: float, length_s: float) -> Unusable:
-    """Return the error of a recording that ends before the segment begins."""
+    """Return the error for a recording that ends before the segment begins."""
     return Unusable(f"is {length_s:.3f} s long and ends before {start_s:g} s")
 
 
 def mono(samples: np.ndarray, rate: int) -> SoundBlock:
-    """Return samples (n, C) float32 as one channel, their mean."""
+    """Mix samples (n, C) float32 down to one channel, their mean."""
     mean = samples[:, 0]
-    if samples.shape[1] > 1:  # channel by channel: 20 times as fast as `mean`
+    if samples.shape[1] > 1:  # channel by channel: 20 times faster than `mean`
         mean = mean.copy()
         with np.errstate(invalid="ignore", over="ignore"):  # the sum is checked later
             for channel in samples.T[1:]:
@@ -165,7 +165,7 @@ def mono(samples: np.ndarray, rate: int) -> SoundBlock:
 def between(
     blocks: Iterable[SoundBlock], start_s: float, stop_s: float | None, position_s: float = 0.0
 ) -> Iterator[SoundBlock]:
-    """Yield what is between two seconds of a sound that begins at `position_s`.
+    """Yield the part from `start_s` to `stop_s` of a sound that begins at `position_s`.
 
     Raises:
         Unusable: it ends before `start_s`.
@@ -185,16 +185,16 @@ def between(
 
 
 class Tape:
-    """One recording that PyAV reads from its beginning on, for segments that follow each other: each is decoded once.
+    """Reads successive segments of one recording with PyAV, from its beginning, decoding everything only once.
 
-    It keeps the latest segment, within which the next one may begin.
+    It keeps the latest segment, since the next one may begin within it.
     """
 
     def __init__(self):
         self._stored: StoredAudio | None = None
 
     def blocks(self, stored: StoredAudio, start_s: float, findings: Findings) -> tuple[Iterator[SoundBlock], float]:
-        """Return the sound from `start_s` or a little earlier on, and the second at which it begins."""
+        """Return the sound from `start_s`, or a little before, and the second at which it begins."""
         if stored != self._stored or start_s < self._begins():
             self._stored, self._findings = stored, findings
             self._coming, self._kept, self._position_s = av_blocks(stored, findings), deque(), 0.0
@@ -216,10 +216,10 @@ class Tape:
 
 
 def av_blocks(stored: StoredAudio, findings: Findings) -> Iterator[SoundBlock]:
-    """Yield the whole sound of a recording as FFmpeg decodes it; damaged packets are left out and counted.
+    """Decode a whole recording with FFmpeg; leave out and count damaged packets.
 
     Raises:
-        Undecodable: FFmpeg does not read it, or it has no sound.
+        Undecodable: FFmpeg cannot read it, or it has no sound.
     """
     import av
 
@@ -246,7 +246,7 @@ def av_blocks(stored: StoredAudio, findings: Findings) -> Iterator[SoundBlock]:
 
 
 def _counted(stored: StoredAudio) -> float | None:
-    """Return the seconds that the last page of an Ogg file counts; None where soundfile does not find it."""
+    """Return the length in seconds from the last page of an Ogg file; None if soundfile cannot find it."""
     try:
         with _soundfile_failures(), stored.opened() as opened, _as_soundfile(opened) as file:
             return file.frames / file.samplerate
@@ -255,7 +255,7 @@ def _counted(stored: StoredAudio) -> float | None:
 
 
 def _stated(container, stream) -> float | None:
-    """Return the seconds that a container states, None where FFmpeg would estimate them."""
+    """Return the length in seconds stated by a container; None if FFmpeg would only estimate it."""
     if container.format.name.split(",")[0] not in STATES_LENGTH:
         return None
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
@@ -290,7 +290,7 @@ def _frames(container, stream, findings: Findings) -> Iterator:
 
 
 def _joined(frames: Iterable) -> Iterator[SoundBlock]:
-    """Yield frames in larger blocks, of one rate and layout each."""
+    """Join frames into larger blocks, each of one rate and layout."""
     waiting, kind, n_samples = [], None, 0
     for frame in frames:
         of_frame = check_rate(frame.sample_rate), frame.format.name, len(frame.layout.channels)
@@ -305,7 +305,7 @@ def _joined(frames: Iterable) -> Iterator[SoundBlock]:
 
 
 def _samples(frame) -> np.ndarray:
-    """Return the channels (C, n) float32 of a frame; integers are scaled to full scale 1, as soundfile does."""
+    """Return a frame's channels (C, n) float32; integers are scaled to full scale 1, as in soundfile."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, len(frame.layout.channels)).T

@@ -1,4 +1,4 @@
-"""Encoding: a recording becomes the bytes of a clip, in memory where it is short, through a file where it is long."""
+"""Encode a recording as the bytes of a clip: in memory if it is short, through a file if it is long."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pseudolabel.audio.files import AudioSource, UnreadableAudio
 from pseudolabel.audio.streams import SoundStream, joined, scaled_down, streams
 from pseudolabel.options import Options
 
-SHORTEST_S = 0.1  # less is shorter than any front end's window of analysis with its overlap
-LONG_SAMPLES = 1 << 23  # a recording of more, 8.7 minutes at 16 kHz, is not held in memory
-MOST_PILE_BYTES = 1 << 27  # of encoded clips in memory; further ones are in a file
+SHORTEST_S = 0.1  # anything shorter is below any front end's analysis window with its overlap
+LONG_SAMPLES = 1 << 23  # 8.7 minutes at 16 kHz; longer recordings are not held in memory
+MOST_PILE_BYTES = 1 << 27  # of encoded clips in memory; further clips go to a file
 PIECE_BYTES = 1 << 22  # copied at a time
-LEAST_AUDIBLE = 0.001  # share of samples that are not 0; a recording scaled down to less has lost its sound
+LEAST_AUDIBLE = 0.001  # share of non-zero samples; a recording scaled down below it has lost its sound
 
 
 @dataclass(frozen=True)
 class ClipOptions(Options):
-    """How a recording becomes a clip."""
+    """Options for turning a recording into a clip."""
 
     sample_rate: int = 16000
     codec: str = "pcm16"
@@ -38,10 +38,10 @@ class ClipOptions(Options):
 
 
 class Pile:
-    """Encoded clips in memory that a process uses for all its blocks, and in a file without a name beyond that.
+    """Encoded clips, in memory that a process reuses for all its blocks; what does not fit goes to an unnamed file.
 
     Args:
-        folder: of that file; None: where the system keeps temporary files.
+        folder: folder of that file; None: the system's folder of temporary files.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -84,13 +84,13 @@ class Pile:
         self.checksums.append(checksum)
 
     def arrange(self, order: list[int]) -> None:
-        """Put the clips into another order; `order` holds their present numbers."""
+        """Reorder the clips; `order` holds their present numbers."""
         self._starts, self.sizes, self.checksums = (
             [values[number] for number in order] for values in (self._starts, self.sizes, self.checksums)
         )
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Yield the bytes of all clips, uint8, in their order."""
+        """Yield the bytes of all clips, uint8, in order."""
         for (store, start), size in zip(self._starts, self.sizes, strict=True):
             for position in range(start, start + size, PIECE_BYTES):
                 store.seek(position)
@@ -98,7 +98,7 @@ class Pile:
 
 
 class Encoded(NamedTuple):
-    """A clip whose bytes are in a pile: its length, whether it was scaled down, how its length differs."""
+    """A clip whose bytes are in a pile: its length, whether it was scaled down, how it differs from its header."""
 
     n_samples: int
     scaled: bool
@@ -109,7 +109,7 @@ def encode_into(pile: Pile, source: AudioSource, options: ClipOptions, tape: Tap
     """Decode a recording and add its encoded sound to a pile.
 
     Raises:
-        UnreadableAudio: it cannot be used; the pile is as before.
+        UnreadableAudio: it cannot be used; the pile is unchanged.
     """
     for stream in streams(source, options.sample_rate, options.limit_s, tape):
         blocks, coming, n_samples = [], iter(stream), 0
@@ -138,11 +138,11 @@ def _encode_short(pile: Pile, samples: np.ndarray, stream: SoundStream, options:
 
 
 def refuse_inaudible(n_audible: int, n_before: int, n_samples: int, stream: SoundStream) -> None:
-    """Raise UnreadableAudio where 16 bits keep nothing of a recording.
+    """Raise UnreadableAudio if next to nothing of a recording survives at 16 bits.
 
     Args:
-        n_audible: samples that are not 0 in 16 bits.
-        n_before: samples that were not 0 before.
+        n_audible: number of non-zero samples at 16 bits.
+        n_before: number of non-zero samples before.
     """
     if not n_audible:
         raise UnreadableAudio("is silent at 16 bits", stream.source)
@@ -151,7 +151,8 @@ def refuse_inaudible(n_audible: int, n_before: int, n_samples: int, stream: Soun
 
 
 def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, options: ClipOptions) -> Encoded:
-    """Encode a recording block by block; one that is too loud is read twice, as only its end shows its peak."""
+    """Encode a recording block by block; one above full scale is read twice, since its peak is known only at the end.
+    """
     with tempfile.TemporaryFile(dir=pile.folder) as file:
         counts = _write_long(file, blocks, options, 1.0)
         if stream.peak > 1:
@@ -164,7 +165,8 @@ def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, 
 
 
 def _write_long(file: BinaryIO, blocks: Iterable[np.ndarray], options: ClipOptions, peak: float) -> tuple[int, ...]:
-    """Write encoded sound; return the number of samples that are not 0 in 16 bits, that were not 0 before, and all."""
+    """Write encoded sound; return the numbers of non-zero samples at 16 bits, of non-zero samples before, and of all.
+    """
     import soundfile
 
     n_audible = n_before = n_samples = 0

@@ -1,6 +1,6 @@
-"""Files: where the bytes of a recording are, in a file of its own or in a tar shard, and how to read them.
+"""Locate and read the bytes of a recording, in a file of its own or in a tar shard.
 
-A `View` reads parts of a file as if they were a file: a member of a shard, or a recording whose header is corrected.
+A `View` presents parts of a file as a file: a member of a shard, or a recording with a corrected header.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUFFIXES = """
     .mpg .mpeg .ogv .ogx .sph .nist .voc
 """
 AUDIO_SUFFIXES = tuple(SUFFIXES.split())
-IN_MEMORY_BYTES = 1 << 24  # a smaller member of a shard is read at once
+IN_MEMORY_BYTES = 1 << 24  # a shard member up to this size is read at once
 
 
 class UnreadableAudio(InputError):
@@ -35,14 +35,14 @@ class UnreadableAudio(InputError):
 
 @dataclass(frozen=True)
 class AudioSource:
-    """Where the sound of a clip comes from: a file, a member of a tar shard, or a segment of either.
+    """The source of a clip's sound: a file, a member of a tar shard, or a segment of either.
 
     Args:
         path: the recording, or the shard that contains it.
         start_s, end_s: the segment in seconds; None: to the end.
-        member, offset, size: name of the shard's member, and its bytes in the shard.
-        spans: of a sparse member, (position in it, offset in the shard, length); the rest is zeros.
-        problem: why it cannot be read, where the listing has shown that.
+        member, offset, size: name of the shard's member, and where its bytes are in the shard.
+        spans: for a sparse member, (position in it, offset in the shard, length); the rest is zeros.
+        problem: why it cannot be read, if the listing found out.
     """
 
     path: Path
@@ -55,18 +55,18 @@ class AudioSource:
     problem: str = ""
 
     def __str__(self) -> str:
-        """Return its name in reports."""
+        """Return the name used in reports."""
         segment = f" from {self.start_s:g} s" if self.start_s else ""
         segment += f" to {self.end_s:g} s" if self.end_s is not None else ""
         return f"{self.path}{f':{self.member}' if self.member else ''}{segment}"
 
     @property
     def stem(self) -> str:
-        """Name of the recording without folder and suffix."""
+        """Name of the recording without its folder and suffix."""
         return Path(self.member or self.path).stem
 
     def stored(self) -> StoredAudio:
-        """Return its bytes; UnreadableAudio where there are none."""
+        """Return its bytes; raise UnreadableAudio if there are none."""
         if self.problem:
             raise UnreadableAudio(self.problem, self)
         if not self.path.is_file():
@@ -86,9 +86,9 @@ class StoredAudio:
     """The bytes of a recording.
 
     Args:
-        n_bytes: its size.
+        n_bytes: size of the recording.
         spans: (position in the recording, offset in the file, length); None: the whole file.
-        changed: when the file was last changed; a cached header of an earlier one does not count.
+        changed: modification time of the file; it keeps a cached header from outliving a change.
     """
 
     path: Path
@@ -97,11 +97,11 @@ class StoredAudio:
     changed: int
 
     def view(self) -> View:
-        """Return them as a file."""
+        """Return the bytes as a file."""
         return View(self.path, self.n_bytes, self.spans or [(0, 0, self.n_bytes)])
 
     def opened(self, header: Header | None = None) -> BinaryIO:
-        """Return a file for soundfile, with its header corrected; where possible the file itself, which is fastest."""
+        """Open the bytes for soundfile, with the header corrected; if possible the file itself, which is fastest."""
         has_corrections = header and (header.pieces or header.corrections)
         if not self.spans and not has_corrections:
             return open(self.path, "rb", buffering=0)
@@ -119,13 +119,13 @@ def header_of(stored: StoredAudio) -> Header:
 
 
 class View(io.RawIOBase):
-    """A read-only file made of parts of another one; bytes of no part are zeros.
+    """A read-only file made of parts of another; bytes that no part covers are zeros.
 
     Args:
         path: the other file.
         size: length of the view in bytes.
         spans: (position in the view, offset in the file, length), sorted, without overlaps.
-        corrections: (position in the view, bytes to return instead).
+        corrections: (position in the view, bytes to return there).
     """
 
     def __init__(
@@ -141,15 +141,15 @@ class View(io.RawIOBase):
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def part(self, start: int, size: int) -> View:
-        """Return a view of `size` bytes of this one."""
+        """Return a view of `size` bytes of this view."""
         return self.joined([(start, size)])
 
     def corrected(self, header: Header) -> View:
-        """Return this recording with the corrections of its header."""
+        """Return this recording with the header's corrections applied."""
         return self.joined(header.pieces or ((0, self.size),), header.corrections)
 
     def joined(self, pieces: Sequence[tuple[int, int]], corrections: Sequence[tuple[int, bytes]] = ()) -> View:
-        """Return a view of pieces (start, bytes) of this one, one after the other."""
+        """Return a view of pieces (start, bytes) of this view, one after the other."""
         spans, end = [], 0
         for start, size in pieces:
             for position, offset, length in self._spans:
@@ -180,7 +180,7 @@ class View(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: object) -> int:
-        """Fill `buffer` from the position on; return the number of bytes."""
+        """Fill `buffer` from the current position; return the number of bytes."""
         target, start = memoryview(buffer).cast("B"), self._position
         stop = max(min(start + len(target), self.size), start)
         target[: stop - start] = bytes(stop - start)
@@ -188,7 +188,7 @@ class View(io.RawIOBase):
             first, end = max(position, start), min(position + length, stop)
             content = os.pread(self._file, end - first, offset + first - position) if first < end else b""
             target[first - start : first - start + len(content)] = content
-            if len(content) < end - first:  # the file has become shorter
+            if len(content) < end - first:  # the file has shrunk
                 stop = first + len(content)
                 break
         for position, content in self._corrections:

@@ -1,4 +1,4 @@
-"""Frames: what single frames and pages of FLAC, Ogg and MP3 files tell about the length of the whole.
+"""Infer the length of FLAC, Ogg and MP3 files from single frames and pages.
 
 Formats: RFC 9639 (FLAC), RFC 3533 (Ogg), ID3v2, the Xing, VBRI and LAME tags of MP3.
 """
@@ -13,7 +13,7 @@ MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def page_is_whole(file: BinaryIO, position: int, n_bytes: int) -> bool:
-    """Return whether an Ogg page has its checksum: that of zlib over mirrored bits, begun and ended with 0."""
+    """Return whether an Ogg page matches its checksum: zlib's CRC-32 over mirrored bits, without its inversions."""
     file.seek(position)
     page = file.read(n_bytes)
     crc = zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -21,7 +21,7 @@ def page_is_whole(file: BinaryIO, position: int, n_bytes: int) -> bool:
 
 
 def next_page(file: BinaryIO, position: int, size: int) -> int:
-    """Return where the next Ogg page begins; after the last one, the size of the file."""
+    """Return where the next Ogg page begins, or `size` if there is none."""
     while position < size:
         file.seek(position)
         piece = file.read(PIECE_BYTES)
@@ -33,7 +33,7 @@ def next_page(file: BinaryIO, position: int, size: int) -> int:
 
 
 def last_flac_sample(tail: bytes, block: int) -> int:
-    """Return the number of samples up to the end of the last FLAC frame in `tail`; 0 where it has none."""
+    """Return the number of samples up to the end of the last FLAC frame in `tail`; 0 if there is none."""
     position = len(tail)
     while (position := tail.rfind(b"\xff", 0, position)) >= 0:
         end = _flac_frame_end(tail[position : position + 16], block)
@@ -43,10 +43,10 @@ def last_flac_sample(tail: bytes, block: int) -> int:
 
 
 def _flac_frame_end(frame: bytes, block: int) -> int:
-    """Return the number of the sample after the FLAC frame whose head this is; 0 if it is none (RFC 9639, 9.1).
+    """Return the number of the sample after the FLAC frame that starts here; 0 if none does (RFC 9639, 9.1).
 
     Args:
-        block: samples in a frame, where all have the same number.
+        block: samples per frame, if all frames have the same number.
     """
     if len(frame) < 6 or frame[1] not in (0xF8, 0xF9) or not frame[2] >> 4 or frame[3] & 1:
         return 0
@@ -81,7 +81,7 @@ def _crc8(content: bytes) -> int:
 
 
 def end_of_id3(file: BinaryIO) -> int:
-    """Return where the ID3 tags at the beginning end."""
+    """Return where the leading ID3 tags end."""
     position = 0
     while True:
         file.seek(position)
@@ -92,7 +92,7 @@ def end_of_id3(file: BinaryIO) -> int:
 
 
 def stated_by_mp3(file: BinaryIO, position: int) -> float | None:
-    """Return the seconds in the Xing, Info or VBRI header of an MP3's first frame, less the encoder's padding."""
+    """Return the length in seconds from the Xing, Info or VBRI header of an MP3's first frame, without padding."""
     file.seek(position)
     start = file.read(4)
     version, layer, rate = start[1] >> 3 & 3, start[1] >> 1 & 3, start[2] >> 2 & 3

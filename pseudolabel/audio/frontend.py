@@ -1,16 +1,15 @@
 """Front ends: waveforms to log-mel features, in batches, on the device of the model.
 
 `LogMel` is PSL's front end, `KaldiFbank` that of PSLA and AST. Both take `(B, T)` samples in [-1, 1] and return
-`(B, F, mel)`, always in float32, and the features of a clip depend on that clip alone: not on its neighbours in a batch
-and, on the CPU, not on the number of threads.
+`(B, F, mel)`, always float32. The features of a clip depend on that clip alone: not on its neighbours in a batch and,
+on the CPU, not on the number of threads.
 
-Lengths are in seconds and Hz, and a sound has nearly the same features at any sample rate: window and hop are rounded
+Options are in seconds and Hz, and a sound has nearly the same features at any sample rate: window and hop are rounded
 to whole samples, and levels and pre-emphasis are those at `reference_rate`.
 
-Windows of clips: where a frame's features depend on the frame's samples alone, a window that begins at a multiple of
-the hop has exactly the frames of the whole clip at that time, so `windows` cuts them out of the clip's features
-(`KaldiFbank`). Elsewhere it computes each window by itself: `LogMel` mirrors the ends and measures its floor from the
-clip's maximum.
+Windows of clips: if a frame's features depend only on its own samples (`KaldiFbank`), a window that begins at a
+multiple of the hop has exactly the clip's frames at that time, so `windows` cuts them out of the clip's features.
+Otherwise it computes each window separately: `LogMel` mirrors the ends and sets its floor by the clip's maximum.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ from pseudolabel.audio.frontend_options import (
 )
 from pseudolabel.errors import InputError
 
-POWER_FLOOR = 1e-10  # LogMel: -100 dB, the answer to digital silence
-KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: log -> -15.94, the same
-CHUNK_SAMPLES = 1 << 24  # on an accelerator, samples per step: bounds the memory that the spectra take
+POWER_FLOOR = 1e-10  # LogMel: digital silence is -100 dB
+KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: digital silence is log(eps) = -15.94
+CHUNK_SAMPLES = 1 << 24  # on an accelerator, samples per step: bounds the memory of the spectra
 PIECE_FRAMES = 1024  # on the CPU, frames per step: their spectra fit the cache
-WHOLE_ROWS = 64  # matrix products have a multiple of so many rows; some libraries round an odd end in another way
-GROUP_MELS = 16  # bands that are summed together over the few bins that they need
+WHOLE_ROWS = 64  # matrix products use a multiple of this many rows; some libraries round leftover rows differently
+GROUP_MELS = 16  # bands multiplied together, over only the bins they need
 FILLS = ("silence", "psla")
 
 
 class FrontEnd(nn.Module):
-    """What both front ends share: checks, float32 under autocast, spectra, mel bands, normalisation, windows.
+    """Base of both front ends: checks, float32 under autocast, spectra, mel bands, normalisation, windows.
 
-    A subclass defines which samples have frames (`_with_ends`), what a frame is before its spectrum (`_windowed`, and
-    `_windowed_into`, the same operations on allocated memory), and what becomes of the mel powers (`_compress`, which
-    may overwrite them, and its inverse `_expand`).
+    A subclass defines how the ends are padded (`_with_ends`), how a frame is prepared for its spectrum (`_windowed`,
+    and `_windowed_into`, the same operations on allocated memory), and how mel powers are compressed (`_compress`,
+    which may overwrite them, and its inverse `_expand`).
 
     Attributes:
-        min_samples: the shortest input that gives a frame.
-        n_fft: samples of a spectrum.
-        cuts_exactly: whether the features of a window are those of its clip, cut out.
+        min_samples: length of the shortest input that gives a frame.
+        n_fft: length of the FFT in samples.
+        cuts_exactly: whether the features of a window can be cut out of its clip's.
     """
 
     silence_value: float  # the feature of digital silence before normalisation
@@ -60,17 +59,17 @@ class FrontEnd(nn.Module):
         self.n_fft = options.fft_size(options.window)
 
     def _keep(self, window: Tensor, banks: Tensor) -> None:
-        """Keep the analysis window and the mel banks (n_fft / 2 + 1, mel), which are not weights."""
+        """Register the analysis window and the mel banks (n_fft / 2 + 1, mel) as buffers that are not saved."""
         if self.settings.sample_rate != self.settings.reference_rate:
             banks = (banks.double() * self._levels()[:, None]).to(banks.dtype)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel", banks, persistent=False)
-        self._groups = list(_groups(banks))  # for the CPU alone
+        self._groups = list(_groups(banks))  # for the CPU only
 
     def _levels(self) -> Tensor:
-        """Return (n_fft / 2 + 1,) float64: the power of a sound at the reference rate over that at this rate.
+        """Return (n_fft / 2 + 1,) float64: a sound's power at the reference rate divided by its power at this rate.
 
-        A window of the same seconds has more samples at a higher rate, and so a larger sum; and where bins are closer
+        At a higher rate, a window of equal duration has more samples and so a larger sum, and where bins are closer
         together, a mel band has more of them.
         """
         o = self.settings
@@ -80,30 +79,30 @@ class FrontEnd(nn.Module):
         return torch.full((self.n_fft // 2 + 1,), level, dtype=torch.float64)
 
     def options(self) -> dict[str, object]:
-        """Return the plain dict from which `build_frontend` makes this front end again."""
+        """Return the plain dict from which `build_frontend` rebuilds this front end."""
         return {"name": self.name, **asdict(self.settings)}
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of the waveforms."""
+        """Sample rate of the waveforms in Hz."""
         return self.settings.sample_rate
 
     @property
     def n_mels(self) -> int:
-        """Mel bands, the last axis of the features."""
+        """Number of mel bands, the last axis of the features."""
         return self.settings.n_mels
 
     @property
     def silence(self) -> float:
-        """The feature value of digital silence, normalised as the features are: what fills the ends of short clips."""
+        """The normalised feature value of digital silence; it fills the ends of short clips."""
         return self._normalised(self.silence_value)
 
     def fill_value(self, fill: str | float | None = None) -> float:
-        """Return the feature value of masks and of what a short clip lacks.
+        """Return the feature value that fills masks and the missing end of a short clip.
 
         Args:
-            fill: `silence` (or None), that of digital silence; `psla`, as in PSLA's code, 0 before normalisation, which
-                is (0 - mean) / std after it, louder than most sounds; or the value itself.
+            fill: `silence` (or None), the value of digital silence; `psla`, as in PSLA's code, 0 before normalisation,
+                so (0 - mean) / std after it, louder than most sounds; or the value itself.
         """
         if fill is None or fill == "silence":
             return self.silence
@@ -143,15 +142,15 @@ class FrontEnd(nn.Module):
     def windows(
         self, waveforms: Tensor, bounds: Iterable[Iterable[int]], features: Tensor | None = None
     ) -> list[Tensor]:
-        """Return the features `(B, F_w, mel)` of windows of waveforms `(B, T)`, as if each were a waveform by itself.
+        """Return the features `(B, F_w, mel)` of windows of waveforms `(B, T)`, as if each window were a waveform.
 
-        On the CPU they are equal to those to the last bit, on an accelerator to rounding.
+        They match the features of separate waveforms to the last bit on the CPU, and up to rounding on an accelerator.
 
         Args:
-            bounds: (W, 2) first sample and end of each window (`pseudolabel.scores.windows.window_bounds`). One that is
-                shorter than `min_samples` gets zeros at its end.
-            features: those of the whole waveforms, if computed before; several scales may share them. Only a front end
-                that cuts exactly uses them, or the whole waveforms.
+            bounds: (W, 2) first sample and end of each window (`pseudolabel.scores.windows.window_bounds`). Windows
+                shorter than `min_samples` are zero-padded.
+            features: features of the whole waveforms, if already computed; several scales may share them. Only a front
+                end that cuts exactly needs them.
         """
         windows = []
         for start, end in (map(int, pair) for pair in bounds):
@@ -166,7 +165,7 @@ class FrontEnd(nn.Module):
         return windows
 
     def to_power(self, features: Tensor) -> Tensor:
-        """Return the mel powers `(B, F, mel)` that features were made from; those under the floor are the floor."""
+        """Invert features to their mel powers `(B, F, mel)`; powers below the floor come back as the floor."""
         o = self.settings
         return self._expand(features.float() if o.mean is None else features.float() * o.std + o.mean)
 
@@ -175,13 +174,13 @@ class FrontEnd(nn.Module):
         return self._finished(power.float().clone())
 
     def _mel_power(self, waveforms: Tensor) -> Tensor:
-        """Return mel powers (B, F, mel): on any device, differentiable."""
+        """Return mel powers (B, F, mel); works on any device and is differentiable."""
         frames = self._with_ends(waveforms).unfold(1, len(self.window), self.settings.hop)
         parts = torch.view_as_real(torch.fft.rfft(self._windowed(frames), n=self.n_fft)).square()
         return (parts[..., 0] + parts[..., 1]) @ self.mel
 
     def _in_place(self, waveforms: Tensor) -> Tensor:
-        """Return features (B, F, mel) by the same operations on memory that every clip uses again."""
+        """Return features (B, F, mel) by the same operations, in memory reused for every clip."""
         n_frames = self.n_frames(waveforms.shape[1])
         features = waveforms.new_empty(len(waveforms), n_frames, self.n_mels)
         memory = _Memory(n_frames, len(self.window), self.n_fft, self.n_mels)
@@ -203,7 +202,7 @@ class FrontEnd(nn.Module):
             torch.mm(memory.power[:rows, bins], weights, out=mel[:rows, bands])
 
     def _finished(self, power: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return features (B, F, mel) of mel powers, which may be overwritten; in `out` if given."""
+        """Return the features (B, F, mel) of mel powers, which may be overwritten; in `out` if given."""
         features, options = self._compress(power, out), self.settings
         if options.mean is None:
             return features
@@ -215,14 +214,14 @@ class FrontEnd(nn.Module):
 
 
 class LogMel(FrontEnd):
-    """PSL: Hann window, power spectrum, mel bands, decibels with a floor `top_db` under the clip's maximum.
+    """PSL's front end: Hann window, power spectrum, mel bands, decibels floored `top_db` below the clip's maximum.
 
-    The published code takes that maximum over the batch, so that a score can depend on its neighbours; here it is the
-    clip's own. Frames are centred: frame f looks at the samples around `f * hop`, mirrored at the ends.
+    The published code takes the maximum over the batch, so a score can depend on the clip's neighbours; here it is the
+    clip's own. Frames are centred: frame f covers the samples around `f * hop`, mirrored at the ends.
     """
 
     silence_value = 10.0 * math.log10(POWER_FLOOR)
-    cuts_exactly = False  # the ends are mirrored, and the floor is the clip's
+    cuts_exactly = False  # the ends are mirrored, and the floor depends on the whole clip
 
     def __init__(self, options: LogMelOptions | None = None):
         from torchaudio.functional import melscale_fbanks
@@ -230,7 +229,7 @@ class LogMel(FrontEnd):
         o = options or LogMelOptions()
         super().__init__(o)
         self.min_samples = -(-self.n_fft // 2) + 1
-        self.ends = (self.n_fft // 2, self.min_samples - 1)  # samples that are mirrored, left and right
+        self.ends = (self.n_fft // 2, self.min_samples - 1)  # samples mirrored, left and right
         banks = melscale_fbanks(self.n_fft // 2 + 1, o.f_min, o.f_max or o.sample_rate / 2, o.n_mels, o.sample_rate)
         self._keep(torch.hann_window(self.n_fft), banks)
 
@@ -258,18 +257,18 @@ class LogMel(FrontEnd):
 
 
 class KaldiFbank(FrontEnd):
-    """Kaldi's filter-bank features as PSLA and AST use them: `(B, 1 + (T - window) // hop, mel)` natural logarithms.
+    """Kaldi's filter-bank features as used by PSLA and AST: `(B, 1 + (T - window) // hop, mel)` natural logarithms.
 
-    Per frame: mean removed, pre-emphasis, symmetric Hann window, FFT at the next power of two, power, mel bands
-    (HTK formula), logarithm. No energy, no dither, no padding.
+    Per frame: mean removal, pre-emphasis, symmetric Hann window, FFT at the next power of two, power, mel bands
+    (HTK formula), logarithm. No energy, dither or padding.
 
-    A band that is far quieter than its neighbours holds little but the rounding of the samples before the FFT. So each
-    of those steps rounds where torchaudio's does: the mean leaves every frame before its pre-emphasis, although the two
-    commute, and the product of the latter is rounded before it is subtracted (`sub` with `alpha` would not).
+    A band far quieter than its neighbours contains little but rounding errors of the samples before the FFT. Each step
+    therefore rounds as torchaudio's does: the mean is removed from every frame before pre-emphasis, although the two
+    commute, and the pre-emphasis product is rounded before it is subtracted (`sub` with `alpha` would not).
     """
 
     silence_value = math.log(KALDI_FLOOR)
-    cuts_exactly = True  # at multiples of the hop: no frame looks beyond its own samples
+    cuts_exactly = True  # at multiples of the hop: a frame depends only on its own samples
 
     def __init__(self, options: KaldiFbankOptions | None = None):
         from torchaudio.compliance.kaldi import get_mel_banks
@@ -317,7 +316,7 @@ class KaldiFbank(FrontEnd):
 
 
 class _Memory:
-    """Memory for each step of a clip of `n_frames` frames; what is not written stays 0."""
+    """Memory for each step of a clip of `n_frames` frames; the padding of FFT frames and matrix rows stays 0."""
 
     def __init__(self, n_frames: int, window: int, n_fft: int, n_mels: int):
         n, n_bins = min(n_frames, PIECE_FRAMES), n_fft // 2 + 1
@@ -326,7 +325,7 @@ class _Memory:
 
 
 def _emphasis(coefficient: float, cycles: Tensor) -> Tensor:
-    """Return the power gain of x[t] - coefficient * x[t - 1] for tones of so many cycles a sample."""
+    """Return the power gain of x[t] - coefficient * x[t - 1] for tones of `cycles` cycles per sample."""
     return 1 + coefficient**2 - 2 * coefficient * torch.cos(2 * math.pi * cycles)
 
 
@@ -335,7 +334,7 @@ def _whole_rows(n: int) -> int:
 
 
 def _groups(banks: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield (bins, bands, weights): neighbouring bands, the bins that any of them needs, and that part of the banks."""
+    """Yield (bins, bands, weights): neighbouring bands, the bins they need, and that part of the banks."""
     for first in range(0, banks.shape[1], GROUP_MELS):
         bands = slice(first, min(first + GROUP_MELS, banks.shape[1]))
         needed = banks[:, bands].any(dim=1).nonzero()
@@ -347,12 +346,12 @@ FRONT_ENDS = {LogMelOptions: LogMel, KaldiFbankOptions: KaldiFbank}
 
 
 def build_frontend(options: Mapping[str, object]) -> FrontEnd:
-    """Return the front end that `options` describes: `name` and any field of its options class.
+    """Build the front end that `options` describes: `name` and any fields of its options class.
 
-    Lengths in samples (`hop`, `n_fft`, `window`), from configs of earlier versions, give their features.
+    Lengths in samples (`hop`, `n_fft`, `window`), from configs of earlier versions, reproduce their features.
 
     Raises:
-        InputError: the name or a field is unknown, or values do not fit together.
+        InputError: the name or a field is unknown, or the values are inconsistent.
     """
     settings = front_end_options(options)
     return FRONT_ENDS[type(settings)](settings)

@@ -1,4 +1,4 @@
-"""Options of the front ends: lengths in seconds, rates and frequencies in Hz; and how earlier versions gave them."""
+"""Front-end options: lengths in seconds, rates and frequencies in Hz; lengths in samples from earlier versions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import ClassVar
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.options import Options
 
-LONGEST_S = 1.0  # of windows and hops: a larger number was meant in samples
+LONGEST_S = 1.0  # of windows and hops; a larger number was probably meant in samples
 HIGHEST_RATE = 1_000_000  # Hz
 MOST_WEIGHTS = 1 << 26  # of mel banks: 256 MiB
 
 
 class _FrontEndOptions(Options):
-    """What the options of both front ends share: checks, and lengths in whole samples."""
+    """Base of both front ends' options: checks, and lengths in whole samples."""
 
     name: ClassVar[str]
     in_samples: ClassVar[dict[str, tuple[str, int]]]  # of earlier versions: {option: (present name, default)}
@@ -28,12 +28,12 @@ class _FrontEndOptions(Options):
 
     @property
     def window(self) -> int:
-        """Samples of a window, rounded."""
+        """Window length in samples, rounded."""
         return round(self.window_s * self.sample_rate)
 
     @property
     def hop(self) -> int:
-        """Samples from one frame to the next, rounded."""
+        """Samples between frames, rounded."""
         return round(self.hop_s * self.sample_rate)
 
 
@@ -53,10 +53,10 @@ class LogMelOptions(_FrontEndOptions):
     top_db: float | None = 120.0  # floor under the clip's own maximum; None: no floor
     mean: float | None = None  # with `std`: features are (x - mean) / std
     std: float | None = None
-    reference_rate: int = 16_000  # levels are those of a sound at this rate
+    reference_rate: int = 16_000  # levels are those of the sound at this rate
 
     def fft_size(self, window: int) -> int:
-        """Return the length of the FFT of a window of so many samples: the same."""
+        """Return the FFT length for a window of that many samples: the same."""
         return window
 
 
@@ -76,15 +76,15 @@ class KaldiFbankOptions(_FrontEndOptions):
     preemphasis: float = 0.97  # of samples at `reference_rate`
     mean: float | None = None  # with `std`: features are (x - mean) / std
     std: float | None = None
-    reference_rate: int = 16_000  # levels and pre-emphasis are those of a sound at this rate
+    reference_rate: int = 16_000  # levels and pre-emphasis are those of the sound at this rate
 
     def fft_size(self, window: int) -> int:
-        """Return the length of the FFT of a window of so many samples: the next power of two."""
+        """Return the FFT length for a window of that many samples: the next power of two."""
         return 1 << (window - 1).bit_length()
 
 
 def _check(options: LogMelOptions | KaldiFbankOptions) -> None:
-    """Raise InputError where options are not finite, or do not fit together."""
+    """Raise InputError if options are not finite, out of range or inconsistent."""
     name = options.name
     for field, value in vars(options).items():
         if value is not None and not math.isfinite(value):
@@ -117,7 +117,7 @@ OPTIONS = {kind.name: kind for kind in (LogMelOptions, KaldiFbankOptions)}
 
 
 def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
-    """Return options in seconds for those in samples; levels and pre-emphasis are then those at their own rate."""
+    """Convert options in samples to seconds; levels and pre-emphasis then refer to their own sample rate."""
     kind, rate = OPTIONS[options["name"]], options.get("sample_rate", LogMelOptions.sample_rate)
     mixed = {new for new, _ in kind.in_samples.values()} & options.keys()
     if mixed or not _is_number(rate) or rate <= 0:
@@ -129,10 +129,10 @@ def of_an_earlier_version(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFbankOptions:
-    """Return the options of the front end that `options` describes, as `build_frontend` takes it.
+    """Return the options object for a mapping as `build_frontend` takes it.
 
     Raises:
-        InputError: the name or a field is unknown, or values do not fit together.
+        InputError: the name or a field is unknown, or the values are inconsistent.
     """
     name = options.get("name")
     if name not in OPTIONS:
@@ -149,7 +149,7 @@ def front_end_options(options: Mapping[str, object]) -> LogMelOptions | KaldiFba
 
 
 def lengths_in_seconds(options: Mapping[str, object], sample_rate: int) -> tuple[dict[str, object], str]:
-    """Return a user's options with all lengths in seconds, and a line about those that were given in samples."""
+    """Return a user's options with all lengths in seconds, and a message about lengths given in samples."""
     names = {old: new for kind in OPTIONS.values() for old, (new, _) in kind.in_samples.items()}
     given = {old: options[old] for old in names if old in options}
     taken = {old: value / sample_rate if _is_number(value) else value for old, value in given.items()}

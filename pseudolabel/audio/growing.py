@@ -1,8 +1,7 @@
-"""GrowingAudio: the encoded audio of a store under construction, each byte written once, where it stays.
+"""GrowingAudio: the encoded audio of a store under construction, each byte written once to its final place.
 
-Several processes decode blocks of clips; the position of a block is known when the blocks before it are decoded, by
-whichever process. So no process waits for the writing of another, and nothing is copied at the end: the file becomes
-the store.
+Several processes decode blocks of clips. A block's position is known once the blocks before it are decoded, by any
+process. So no process waits for another's writes, and nothing is copied at the end: the file becomes the store.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ import numpy as np
 
 from pseudolabel.errors import InputError
 
-UNKNOWN, FAILED = -1, -2  # instead of the byte at which a block ends
+UNKNOWN, FAILED = -1, -2  # in place of the byte at which a block ends
 PIECE_BYTES = 1 << 22  # read at a time
 PATIENCE_S = 10.0  # for what takes microseconds
 
 
 class GrowingAudio:
-    """The audio of N blocks, one after the other, from byte `first` of a file on.
+    """The audio of N blocks, one after the other, starting at byte `first` of a file.
 
     Args:
-        path: the file; it is made with the first block.
-        first: where the first block begins.
-        n_blocks: number of blocks to come.
-        finished: {block: (start, end)} of those that an earlier run wrote.
-        context: of the processes that share the work; None for one process.
+        path: the file, created with the first block.
+        first: byte at which the first block begins.
+        n_blocks: N.
+        finished: {block: (start, end)} of blocks that an earlier run wrote.
+        context: multiprocessing context of the processes that share the work; None for one process.
     """
 
     def __init__(
@@ -43,20 +42,20 @@ class GrowingAudio:
         context: BaseContext | None = None,
     ):
         self.path, self._finished = path, dict(finished)
-        ends = [UNKNOWN] * n_blocks + [first]  # the last one is that of block -1
+        ends = [UNKNOWN] * n_blocks + [first]  # the last one stands in for block -1
         for block, (_, end) in self._finished.items():
             ends[block] = end
         self._ends = context.RawArray(ctypes.c_int64, ends) if context else ends
         self._changed = context.Condition() if context else threading.Condition()
 
     def append(self, block: int, pieces: Iterable[np.ndarray], n_bytes: int) -> int:
-        """Write a block's bytes, once the blocks before are decoded, and flush them; return where they begin.
+        """Write and flush a block's bytes once the blocks before it are decoded; return where they begin.
 
         Args:
-            pieces: uint8 arrays, `n_bytes` together.
+            pieces: uint8 arrays, `n_bytes` in total.
 
         Raises:
-            InputError: an earlier run wrote the next block, and this one would not end where that begins.
+            InputError: an earlier run wrote the next block, and this one would not end where it begins.
         """
         position = start = self._reserve(block, n_bytes)
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
@@ -67,7 +66,7 @@ class GrowingAudio:
                     n_written = os.pwrite(file, rest, position)
                     rest, position = rest[n_written:], position + n_written
             os.fsync(file)
-            if hasattr(os, "posix_fadvise"):  # the recordings to come need the memory more
+            if hasattr(os, "posix_fadvise"):  # the next recordings need the memory more
                 os.posix_fadvise(file, start, n_bytes, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(file)
@@ -89,8 +88,8 @@ class GrowingAudio:
         return start
 
     def fail(self) -> None:
-        """Wake the processes that wait for blocks that will not come."""
-        if self._changed.acquire(timeout=PATIENCE_S):  # a process that was killed may have held it
+        """Wake processes waiting for blocks that will not come."""
+        if self._changed.acquire(timeout=PATIENCE_S):  # a killed process may have held it
             for block, end in enumerate(self._ends[:-1]):
                 self._ends[block] = FAILED if end == UNKNOWN else end
             self._changed.notify_all()
@@ -98,7 +97,7 @@ class GrowingAudio:
 
 
 def read_span(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:
-    """Yield bytes of a file, uint8, through one buffer: a piece is valid until the next one."""
+    """Yield bytes of a file, uint8, through one buffer: each piece is valid only until the next."""
     if not n_bytes:
         return
     buffer = np.empty(min(PIECE_BYTES, n_bytes), np.uint8)

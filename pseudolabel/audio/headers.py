@@ -1,11 +1,11 @@
-"""Headers: what a recording states about its own length, and which library reads it to its end.
+"""Read how long a recording claims to be, check the claim, and choose the library that reads it to its end.
 
-| container | what it states | what is checked |
+| container | states | checked |
 |---|---|---|
 | WAV, RF64, W64, AIFF, AU, CAF | bytes of sound | against the bytes in the file |
 | FLAC | samples | against the number of its last frame |
-| Ogg | samples so far, in each page | that no page is damaged or missing; streams that follow each other; a last page |
-| MP3 | frames, at best, in a Xing, Info or VBRI header | nothing: of joined files it is the header of one part |
+| Ogg | samples so far, in each page | damaged or missing pages; concatenated streams; a last page |
+| MP3 | frames, at best, in a Xing, Info or VBRI header | nothing: in joined files the header is that of one part |
 
 Formats: Microsoft's RIFF and EBU Tech 3306 (RF64), AIFF-C, RFC 9639 (FLAC), RFC 3533 (Ogg).
 """
@@ -20,28 +20,28 @@ from typing import BinaryIO
 
 from pseudolabel.audio.frames import end_of_id3, last_flac_sample, next_page, page_is_whole, stated_by_mp3
 
-NO_STATEMENT = 0x7FFFF000  # bytes; programs that do not know the size yet state this or more, and write fewer
-TRIFLE = 0.02  # share of a recording that may be missing or follow its stated end without a closer look
+NO_STATEMENT = 0x7FFFF000  # bytes; programs that do not yet know the size state this or more
+TRIFLE = 0.02  # share of a recording that may be missing, or follow its stated end, without a closer look
 MOST_PARTS = 10_000
 TAIL_BYTES = 1 << 16
-FLAC_START = b"fLaC\0\0\0\x22"  # with the head of its STREAMINFO: another recording follows
+FLAC_START = b"fLaC\0\0\0\x22"  # with the head of its STREAMINFO: another recording begins
 RIFF_NAMES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a recording states.
+    """Facts about a recording's length, and how to read it.
 
     Args:
         reader: the library to try first: "soundfile" or "av".
-        stated_s: seconds that it states; None where it states none, or states bytes.
-        share: bytes of sound in the file for each byte that is stated; None where no bytes are stated.
-        parts: (start, bytes) of recordings that follow each other in one file; empty where it is one.
-        corrections: (position, bytes) of size fields that are too small, corrected.
-        pieces: (start, bytes) to be joined to one file before corrections; empty where it is whole.
-        cut: its end is missing.
-        counted: its last Ogg page counts the samples of the whole.
-        holes: places where Ogg pages are damaged or missing.
+        stated_s: stated length in seconds; None if the header states none, or states bytes.
+        share: bytes of sound in the file divided by the bytes stated; None if no bytes are stated.
+        parts: (start, bytes) of recordings concatenated in one file; empty if there is only one.
+        corrections: (position, bytes) that replace wrong size fields.
+        pieces: (start, bytes) to join into one file before the corrections; empty if the file is whole.
+        cut: whether the end is missing.
+        counted: whether the last Ogg page counts the samples of the whole.
+        holes: number of places where Ogg pages are damaged or missing.
     """
 
     reader: str = "soundfile"
@@ -56,7 +56,7 @@ class Header:
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
-    """Return the header of a recording of `size` bytes; a damaged one states nothing."""
+    """Read the header of a recording of `size` bytes; a damaged header states nothing."""
     containers = {b"riff": _w64, b"caff": _caf, b".snd": _au, b"fLaC": _flac, b"OggS": _ogg}
     try:
         if _is_wave(file, 0):
@@ -81,7 +81,7 @@ def _from_to(starts: list[int], size: int) -> tuple[tuple[int, int], ...]:
 
 
 def _chunks(file: BinaryIO, position: int, size: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (name, where its content begins, stated size) of the chunks of a file."""
+    """Yield (name, start of its content, stated size) of each chunk of a file."""
     n_bytes = struct.calcsize(form)
     while position + n_bytes <= size:
         name, stated = _read(file, position, form)
@@ -103,7 +103,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _riff_parts(file: BinaryIO, size: int) -> Header:
-    """Return the header of one RIFF file, or of several that follow each other."""
+    """Return the header of one RIFF file, or of several concatenated ones."""
     starts, start = [], 0
     while len(starts) < MOST_PARTS:
         header, end = _riff(file, start, size)
@@ -115,9 +115,9 @@ def _riff_parts(file: BinaryIO, size: int) -> Header:
 
 
 def _riff(file: BinaryIO, start: int, size: int) -> tuple[Header, int]:
-    """Return the header of the RIFF file that begins at `start`, and where another one follows it; 0: nowhere."""
+    """Return the header of the RIFF file that begins at `start`, and where the next one begins (0: there is none)."""
     order = ">" if _read(file, start, "4s")[0] == b"RIFX" else "<"
-    wide = 0  # position of a 64-bit size of the sound
+    wide = 0  # position of the 64-bit size of the sound
     for name, position, stated in _chunks(file, start + 12, size, f"{order}4sI"):
         if name == b"ds64":
             wide = position + 8
@@ -132,7 +132,7 @@ def _riff(file: BinaryIO, start: int, size: int) -> tuple[Header, int]:
         if stated >= stored:
             return Header(share=None if stated >= NO_STATEMENT and not wide else stored / max(stated, 1)), 0
         more = _more_sound(file, position + stated + (stated & 1), size, order)
-        if more:  # soundfile and FFmpeg would read the last of them alone
+        if more:  # soundfile and FFmpeg would read only the last chunk
             pieces = ((0, position + stated), *more)
             n_sound = stated + sum(n_bytes for _, n_bytes in more)
             corrections = _riff_sizes(start, position, wide, order, n_sound)
@@ -149,14 +149,14 @@ def _riff(file: BinaryIO, start: int, size: int) -> tuple[Header, int]:
 
 
 def _riff_sizes(start: int, position: int, wide: int, order: str, n_bytes: int) -> tuple[tuple[int, bytes], ...]:
-    """Return the size fields of a RIFF file with `n_bytes` of sound from `position` to its end."""
+    """Return corrected size fields for a RIFF file with `n_bytes` of sound from `position` to its end."""
     end = position + n_bytes
     sizes = ((wide - 8, end - 8), (wide, n_bytes)) if wide else ((start + 4, end - start - 8), (position - 4, n_bytes))
     return tuple((at, struct.pack("<Q" if wide else f"{order}I", value)) for at, value in sizes)
 
 
 def _more_sound(file: BinaryIO, position: int, size: int, order: str) -> tuple[tuple[int, int], ...]:
-    """Return (start, bytes) of further chunks of sound from `position` on; empty ones count."""
+    """Return (start, bytes) of further chunks of sound after `position`, empty ones included."""
     more = []
     for number, (name, start, stated) in enumerate(_chunks(file, position, size, f"{order}4sI")):
         if name in RIFF_NAMES[:3] or number == MOST_PARTS or not _is_name(name):
@@ -167,7 +167,7 @@ def _more_sound(file: BinaryIO, position: int, size: int, order: str) -> tuple[t
 
 
 def _first_of_last_chunks(file: BinaryIO, position: int, size: int, order: str) -> int:
-    """Return where the chunks after sound of unstated size begin; without such chunks, the size of the file."""
+    """Return where the chunks after sound of unstated size begin; the size of the file if there are none."""
     first = max(size - TAIL_BYTES, position)
     file.seek(first)
     tail = file.read(size - first)
@@ -179,7 +179,7 @@ def _first_of_last_chunks(file: BinaryIO, position: int, size: int, order: str) 
 
 
 def _no_sound_follows(file: BinaryIO, position: int, size: int, order: str) -> bool:
-    """Return whether only chunks, a tag or zeros follow the stated end of the sound."""
+    """Return whether nothing but chunks, a tag or zeros follows the stated end of the sound."""
     for first in (position, position + 1):
         file.seek(first)
         if file.read(3) in (b"TAG", b"ID3"):
@@ -197,7 +197,7 @@ def _no_sound_follows(file: BinaryIO, position: int, size: int, order: str) -> b
 
 
 def _aiff(file: BinaryIO, size: int) -> Header:
-    """AIFF: `COMM` counts the frames, the sound is in `SSND`, and `FORM` has the size of the whole."""
+    """AIFF: `COMM` counts the frames, `SSND` holds the sound, `FORM` states the size of the whole."""
     end = 8 + _read(file, 4, ">I")[0]
     if size - end >= 12 and _read(file, end, ">4s4x3s") == (b"FORM", b"AIF"):
         return Header(parts=((0, end), (end, size - end)))
@@ -241,15 +241,15 @@ def _w64(file: BinaryIO, size: int) -> Header:
 def _au(file: BinaryIO, size: int) -> Header:
     start, stated = _read(file, 4, ">II")
     unsized, stored = stated in (0, 0xFFFFFFFF), max(size - start, 0)
-    if unsized or stored > (1 + TRIFLE) * stated:  # nothing else follows the sound
+    if unsized or stored > (1 + TRIFLE) * stated:  # nothing but sound follows
         return Header(share=None if unsized else stored / stated, corrections=((8, b"\xff" * 4),))
     return Header(share=min(stored / stated, 1.0))
 
 
 def _flac(file: BinaryIO, size: int) -> Header:
-    """RFC 9639, 8.2: the stated samples; soundfile reads no more, and nothing where none are stated."""
+    """RFC 9639, 8.2: soundfile reads only the stated samples, and nothing if none are stated."""
     file.seek(4)
-    if file.read(1)[0] & 0x7F:  # the first block is another one
+    if file.read(1)[0] & 0x7F:  # the first block is not STREAMINFO
         return Header("av")
     _, block, frame_bytes, packed = _read(file, 8, ">HH6sQ")
     rate, total = packed >> 44, packed & ((1 << 36) - 1)
@@ -258,12 +258,12 @@ def _flac(file: BinaryIO, size: int) -> Header:
     n_tail = max(2 * int.from_bytes(frame_bytes[3:], "big"), TAIL_BYTES)
     file.seek(max(size - n_tail, 0))
     tail = file.read(n_tail)
-    is_whole = last_flac_sample(tail, block) == total and FLAC_START not in tail  # reading shows a longer one
+    is_whole = last_flac_sample(tail, block) == total and FLAC_START not in tail  # a longer one shows when read
     return Header("soundfile" if is_whole else "av", stated_s=total / rate)
 
 
 def _ogg(file: BinaryIO, size: int) -> Header:
-    """RFC 3533, 6: pages; one that begins a stream after sound begins another recording."""
+    """RFC 3533, 6: a page that begins a stream after sound begins another recording."""
     position, starts, numbers, last, kinds = 0, [], {}, 0, []
     beginning, together, holes = False, False, 0
     while position + 27 <= size and holes < MOST_PARTS:
@@ -285,7 +285,7 @@ def _ogg(file: BinaryIO, size: int) -> Header:
         holes += not last & 2 and number != numbers.get(serial, number)
         numbers[serial], beginning, position = number + 1, bool(last & 2), end
     cut = position > size or not last & 4
-    # soundfile would seek by counts that are wrong where pages are missing
+    # soundfile would seek by sample counts, which are wrong where pages are missing
     by_soundfile = not together and all(kind.startswith((b"\x01vorbis", b"\x7fFLAC")) for kind in kinds)
     counted = len(kinds) == 1 and (by_soundfile or kinds[0].startswith(b"OpusHead"))
     if holes or not by_soundfile or not 1 < len(starts) <= MOST_PARTS:
@@ -295,7 +295,7 @@ def _ogg(file: BinaryIO, size: int) -> Header:
 
 
 def _other(file: BinaryIO, size: int) -> Header:
-    """Return the header of what soundfile reads badly or not at all; it may try what is unknown."""
+    """Return the header of formats that soundfile reads badly or not at all; unknown formats go to it first."""
     file.seek(0)
     head, end = file.read(8), end_of_id3(file)
     file.seek(end)

@@ -1,7 +1,7 @@
-"""Listing: which recordings there are, in a folder and its tar shards, or in a table of segments of longer ones.
+"""List recordings: those in a folder and its tar shards, or segments of longer ones named in a table.
 
-Ids are compared in Unicode NFC, whatever form a disk or a table writes names in. Links are followed; a folder or file
-that is reached twice counts once. Files that are already known to be unusable are listed with the reason.
+Ids are compared in Unicode NFC, whatever form the disk or the table uses. Links are followed; a folder or file reached
+twice counts once. Files already known to be unusable are listed with the reason.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ SEGMENT_COLUMNS = ("file", "start", "end")
 
 
 def nfc(text: str) -> str:
-    """Return an id or a name as ids are compared: in Unicode NFC."""
+    """Return an id or a name in Unicode NFC, the form in which ids are compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def find_audio(path: str | Path) -> dict[str, AudioSource]:
-    """Return {clip id: source} of every recording below a folder and in its tar shards, or in one shard.
+    """Return {clip id: source}, sorted, of every recording below a folder and in its tar shards, or in one shard.
 
-    The clip id is the name of the file or member without folder and suffix; the result is sorted by it.
+    The clip id is the name of the file or member without its folder and suffix.
 
     Raises:
-        InputError: there is no such folder, a name is not UTF-8 text, two recordings have one id, or a shard is packed
-            or damaged.
+        InputError: the folder does not exist, a name is not UTF-8, two recordings share an id, or a shard is
+            compressed or damaged.
     """
     path = Path(path)
     if not path.is_dir() and not (path.is_file() and path.suffix == SHARD_SUFFIX):
@@ -53,7 +53,7 @@ def find_audio(path: str | Path) -> dict[str, AudioSource]:
 
 
 def _is_same_file(first: AudioSource, second: AudioSource) -> bool:
-    """Return whether two sources are one file, reached twice."""
+    """Return whether two sources are the same file, reached twice."""
     if first.member or second.member or first.problem or second.problem:
         of_first, of_second = ((source.path.resolve(), source.member, source.offset) for source in (first, second))
         return of_first == of_second
@@ -61,7 +61,7 @@ def _is_same_file(first: AudioSource, second: AudioSource) -> bool:
 
 
 def other_files(folder: Path, clip_ids: Collection[str]) -> dict[str, Path]:
-    """Return {clip id: file} of files in a folder that have the names of these clips but no suffix of recordings."""
+    """Return {clip id: file} of files in a folder that are named after these clips but lack an audio suffix."""
     if not folder.is_dir():
         return {}
     named = {nfc(path.stem): path for path in _files_below(folder) if path.suffix.lower() not in AUDIO_SUFFIXES}
@@ -69,7 +69,7 @@ def other_files(folder: Path, clip_ids: Collection[str]) -> dict[str, Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, each folder once, none that is hidden.
+    """Yield the files below a folder that are not hidden, visiting each folder once.
 
     Raises:
         OSError: a folder cannot be read.
@@ -81,7 +81,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
     seen = set()
     for path, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:  # by another link, or one that leads back here
+        if (status.st_dev, status.st_ino) in seen:  # through another link, or a cycle
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -90,7 +90,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
-    """Yield (clip id, source) of a file: a recording, those of a shard, or none."""
+    """Yield (clip id, source) of a recording, or of each in a shard; nothing for other files."""
     if path.suffix.lower() in AUDIO_SUFFIXES:
         _refuse_odd_name(str(path))
         yield nfc(path.stem), AudioSource(path, problem=_broken(path))
@@ -101,23 +101,23 @@ def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
 
 
 def _broken(path: Path) -> str:
-    """Return what is wrong with a link that leads nowhere; empty for any other file."""
+    """Return what is wrong with a broken link; an empty string for any other file."""
     if not path.is_symlink():
         return ""
     try:
         path.stat()
-    except OSError:  # no such file, or a circle
+    except OSError:  # no such file, or a cycle
         return f"is a link to a missing file ({os.readlink(path)})"
     return ""
 
 
 def shard_members(path: Path) -> Iterator[tuple[str, AudioSource]]:
-    """Yield (clip id, source) of the recordings in a tar shard; only its headers are read.
+    """Yield (clip id, source) of the recordings in a tar shard, reading only its headers.
 
     A member that is a link has the bytes of its target.
 
     Raises:
-        InputError: it is damaged, or a name is not UTF-8 text.
+        InputError: the shard is damaged, or a name is not UTF-8.
     """
     try:
         with tarfile.open(path, "r:") as shard:
@@ -136,7 +136,7 @@ def shard_members(path: Path) -> Iterator[tuple[str, AudioSource]]:
 
 
 def _refuse_rest(path: Path, end: int) -> None:
-    """Raise InputError where anything but zeros follows the last member: it would be lost."""
+    """Raise InputError if anything but zeros follows the last member, since it would be lost."""
     with open(path, "rb") as file:
         file.seek(end)
         while piece := file.read(1 << 20):
@@ -146,7 +146,7 @@ def _refuse_rest(path: Path, end: int) -> None:
 
 
 def _member(path: Path, member: tarfile.TarInfo, members: dict[str, tarfile.TarInfo]) -> AudioSource:
-    """Return the source of a member, or of its target where it is a link."""
+    """Return the source of a member, or of its target if it is a link."""
     name, target, n_links = member.name, member, 0
     while target is not None and (target.issym() or target.islnk()):
         linked = target.linkname if target.islnk() else posixpath.join(posixpath.dirname(target.name), target.linkname)
@@ -169,13 +169,13 @@ def _member(path: Path, member: tarfile.TarInfo, members: dict[str, tarfile.TarI
 
 
 def read_segment_table(table: str | Path, folder: str | Path) -> dict[str, AudioSource]:
-    """Return {clip id: source} of a CSV table `file,start,end` and optionally `clip_id`, sorted by clip id.
+    """Return {clip id: source}, sorted, of a CSV table with columns `file,start,end` and optionally `clip_id`.
 
-    Files are relative to `folder`; start and end are seconds, an empty end is the end of the recording. A segment
-    without an id is called `<name>_<start>_<end>`, as in copies of AudioSet.
+    Files are relative to `folder`. Start and end are in seconds; an empty end means the end of the recording. A
+    segment without an id is called `<name>_<start>_<end>`, as in copies of AudioSet.
 
     Raises:
-        InputError: a missing column, a start or end that is not a time, two segments with one id.
+        InputError: a column is missing, a start or end is not a time, or two segments share an id.
     """
     sources: dict[str, AudioSource] = {}
     line_of: dict[str, str] = {}
@@ -198,7 +198,7 @@ def read_segment_table(table: str | Path, folder: str | Path) -> dict[str, Audio
 
 
 def _path_in(folder: Path, name: str, names_in: Callable[[Path], dict[str, str]]) -> Path:
-    """Return a file of a folder, by whatever Unicode form its name has on the disk."""
+    """Return the path of a file in a folder, whatever Unicode form its name has on disk."""
     if name.isascii() or (folder / name).exists():
         return folder / name
     for part in Path(name).parts:

@@ -1,6 +1,6 @@
 """Mean and standard deviation of a data set's features, for the `mean` and `std` of a front end.
 
-All feature values of all clips count: no padding, no masks, nothing drawn at random.
+They cover all feature values of all clips, without padding, masks or random draws.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class FeatureStatistics:
     """Mean and standard deviation of features.
 
     Args:
-        mean, std: of all values, before any normalisation; std divides by their number.
-        n_clips, n_frames: that count.
-        n_too_short: clips without a frame.
+        mean, std: of all values before normalisation; std divides by their number.
+        n_clips, n_frames: numbers of clips and frames included.
+        n_too_short: number of clips too short for a frame.
     """
 
     mean: float
@@ -46,11 +46,11 @@ def feature_statistics(
     """Return mean and standard deviation of a store's features, summed in float64, one batch in memory at a time.
 
     Args:
-        front_end: its own `mean` and `std` do not count.
-        rows: of the store (default: all), in any order; the order changes the last digits alone.
+        front_end: its own `mean` and `std` are ignored.
+        rows: rows of the store (default: all), in any order; the order changes only the last digits.
 
     Raises:
-        InputError: another sample rate, or no clip has a frame.
+        InputError: the sample rates differ, or no clip is long enough for a frame.
     """
     if clips.sample_rate != front_end.sample_rate:
         rule = f"the clips have {clips.sample_rate} Hz, the front end {front_end.sample_rate} Hz"
@@ -74,7 +74,7 @@ def feature_statistics(
 
 
 class _Moments:
-    """Mean and sum of squared deviations, batch after batch, without the difference of two large sums.
+    """Running mean and sum of squared deviations, without subtracting two large sums.
 
     Source: Chan, Golub, LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances.
     """
@@ -93,7 +93,7 @@ class _Moments:
 
 
 def _batches(n_samples: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield neighbouring rows of equal length together, up to BATCH_SAMPLES."""
+    """Yield batches of consecutive rows of equal length, up to BATCH_SAMPLES samples."""
     first = 0
     while first < len(rows):
         length = int(n_samples[rows[first]])

@@ -1,7 +1,7 @@
-"""Streams: any recording, of any rate, channels and sample format, as mono float32 at one rate.
+"""Read any recording, whatever its rate, channels and sample format, as mono float32 at one rate.
 
-What a model must never see is refused with its reason: files that cannot be decoded, empty ones, NaN, digital silence.
-Decoding goes on to the end of the sound, whatever a header states; where the two differ, the recording has a note.
+Recordings that a model must never see are refused with a reason: undecodable or empty files, NaN, digital silence.
+Decoding continues to the end of the sound, whatever the header states; if the two differ, the recording gets a note.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pseudolabel.audio.decoding import Findings, SoundBlock, Tape, Undecodable
 from pseudolabel.audio.files import AudioSource, StoredAudio, UnreadableAudio, header_of
 from pseudolabel.audio.headers import TRIFLE
 
-PADDING_S = 0.05  # what encoders may add to the length that is stated
+PADDING_S = 0.05  # that encoders may add to the stated length
 
 
 class Recording(NamedTuple):
@@ -27,8 +27,8 @@ class Recording(NamedTuple):
 
     Args:
         samples: (T,) float32 within [-1, 1].
-        scaled: whether a louder one was scaled down.
-        note: how its length differs from the stated one; empty where it does not.
+        scaled: whether it was louder and had to be scaled down.
+        note: how its length differs from the stated one; empty if it does not.
     """
 
     samples: np.ndarray
@@ -47,12 +47,12 @@ def read_audio(
     Args:
         source: any format of libsndfile or FFmpeg.
         sample_rate: of the result, in Hz.
-        limit_s: decode only the first so many seconds.
-        tape: for segments of one recording that are read one after the other.
+        limit_s: decode only this many seconds from the start.
+        tape: shared between calls that read successive segments of one recording.
 
     Raises:
-        UnreadableAudio: the file is missing or cannot be decoded, holds no samples, NaN, infinity or digital silence,
-            or ends before the segment begins.
+        UnreadableAudio: the file is missing, undecodable or empty, holds NaN, infinity or digital silence, or ends
+            before the segment begins.
     """
     source = source if isinstance(source, AudioSource) else AudioSource(Path(source))
     for stream in streams(source, sample_rate, limit_s, tape):
@@ -66,12 +66,12 @@ def read_audio(
 
 
 def joined(blocks: list[np.ndarray]) -> np.ndarray:
-    """Return blocks as one array, without a copy where it is one."""
+    """Concatenate blocks; a single block is not copied."""
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def scaled_down(samples: np.ndarray, peak: float) -> np.ndarray:
-    """Return samples float32 over their peak, where that is above 1."""
+    """Divide float32 samples by their peak if it exceeds 1."""
     return (samples / np.float32(peak)).astype(np.float32, copy=False) if peak > 1 else samples
 
 
@@ -81,7 +81,7 @@ def streams(
     """Yield the ways to decode a recording, to be tried in turn until one does not raise Undecodable.
 
     Raises:
-        UnreadableAudio: none of them did.
+        UnreadableAudio: all of them failed.
     """
     stored = source.stored()
     try:
@@ -98,12 +98,12 @@ def streams(
 
 
 class SoundStream:
-    """A recording as blocks (n,) float32 at one rate, none of them scaled; iterate once.
+    """A recording as unscaled blocks (n,) float32 at one rate; iterate once.
 
     Attributes:
-        peak: largest absolute value of all blocks that have been read.
-        decoded_s: seconds of the file that have been decoded.
-        failure: why it could not be read; empty where it held nothing.
+        peak: largest absolute value of the blocks read so far.
+        decoded_s: seconds of the file decoded so far.
+        failure: why it could not be read; empty if it held nothing.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class SoundStream:
         """Yield the blocks.
 
         Raises:
-            Undecodable: this way of reading it fails, perhaps after some blocks.
-            UnreadableAudio: it can be read but not used.
+            Undecodable: this reader fails, perhaps after some blocks.
+            UnreadableAudio: the recording can be read but not used.
         """
         try:
             yield from self._resampled()
@@ -135,7 +135,7 @@ class SoundStream:
             raise UnreadableAudio(str(error), self.source) from error
 
     def again(self) -> SoundStream:
-        """Return the same recording from its beginning."""
+        """Return a new stream of the same recording, from its beginning."""
         return SoundStream(self.source, self.stored, self.reader, self.sample_rate, self.limit_s)
 
     def _resampled(self) -> Iterator[np.ndarray]:
@@ -150,14 +150,14 @@ class SoundStream:
             raise UnreadableAudio(f"is too short to resample from {rate} to {self.sample_rate} Hz", self.source)
 
     def _run_resampled(self, blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-        """Yield blocks of one rate at the rate of the result."""
+        """Resample blocks of one rate to the target rate."""
         if rate == self.sample_rate:
             yield from blocks
             return
         import soxr
 
         waiting, coming = next(blocks), next(blocks, None)
-        if coming is None:  # the usual case: all at once, which is faster and gives the same
+        if coming is None:  # the usual case: at once, which is faster and gives the same samples
             yield soxr.resample(waiting, rate, self.sample_rate)
             return
         stream = soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32")
@@ -167,11 +167,11 @@ class SoundStream:
         yield stream.resample_chunk(waiting, last=True)
 
     def _checked(self) -> Iterator[SoundBlock]:
-        """Yield the decoded blocks; refuse what no model may see."""
+        """Yield the decoded blocks; refuse what no model must see."""
         peak, audible = 0.0, False
         for block in self._decoded():
             of_block = _peak(block.samples)
-            if not np.isfinite(of_block):  # one channel is not, or they are too loud to add
+            if not np.isfinite(of_block):  # a channel is not finite, or the sum of channels overflowed
                 raise UnreadableAudio("holds NaN or infinite samples", self.source)
             peak, audible = max(peak, of_block), audible or block.audible
             self.decoded_s += len(block.samples) / block.rate
@@ -194,7 +194,7 @@ class SoundStream:
         return decoding.between(decoding.av_blocks(self.stored, self.findings), start_s, stop_s)
 
     def note(self) -> str:
-        """Return how the decoded length differs from the stated one; empty where they agree."""
+        """Return how the decoded length differs from the stated one; empty if they agree."""
         source, stated_s = self.source, self.findings.stated_s
         asked_s = None if source.end_s is None else source.end_s - source.start_s
         expected_s = asked_s if asked_s is not None else stated_s and max(stated_s - source.start_s, 0.0)
@@ -216,5 +216,5 @@ class SoundStream:
 
 
 def _peak(samples: np.ndarray) -> float:
-    """Return the largest absolute value; NaN where one of them is NaN."""
+    """Return the largest absolute value; NaN if any is NaN."""
     return max(float(samples.max()), -float(samples.min()))

@@ -1,1 +1,1 @@
-"""Corpora with known truth: sources of sound, scenes mixed from them, and a careless annotator of the scenes."""
+"""Corpora with known truth: isolated sounds, scenes mixed from them, and a careless annotator who labels the scenes."""

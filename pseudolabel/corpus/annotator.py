@@ -1,9 +1,10 @@
-"""A careless annotator: leaves out labels that are true, class by class, as the annotators of AudioSet did.
+"""A careless annotator: omits true labels, class by class, as the annotators of AudioSet did.
 
-Four slips, each with its own probability for every class: *missing child* (only an ancestor of the class is named),
-*missing parent* (an ancestor is not given although its descendant is), *missed event* (nothing of it is noticed) and
-*false label* (a class that is absent). Their probabilities are drawn from a wide distribution, because real omissions
-are uneven: 96 % of AudioSet's speech clips lack the label of the speaker, while other classes are nearly complete.
+It makes four slips, each with its own probability for every class: *missing child* (only an ancestor of the class is
+named), *missing parent* (an ancestor is not given although its descendant is), *missed event* (the event goes
+unnoticed) and *false label* (an absent class is given). The probabilities are drawn from a wide distribution, because
+real omissions are uneven: 96 % of AudioSet's speech clips lack the label of the speaker, while other classes are nearly
+complete.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from scipy import sparse, special
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import SHARE, Options, option
 
-# The smaller parameter of the Beta distribution that probabilities are drawn from. Below 1 the density piles up at that
-# end: at a mean of a half both parameters are .35, a U whose arms are "nearly complete" and "nearly all missing".
+# Smaller parameter of the Beta distribution of the probabilities. Below 1, the density piles up at that end: at a mean
+# of 0.5 both parameters are 0.35, and the density is a U whose arms are "nearly complete" and "nearly all missing".
 SPREAD = 0.35
 WHY = ("child", "parent", "branch", "false")
 
@@ -33,20 +34,20 @@ def _slip(mean: float, name: str) -> float:
 
 @dataclass(frozen=True)
 class AnnotatorOptions(Options):
-    """Mean probability of each slip over the classes; with the defaults about a third of all true labels is missing."""
+    """Mean probability of each slip over the classes; the defaults leave out about a third of all true labels."""
 
-    # An event is given as one of the ancestors of its class only, per clip and class.
+    # An event is given only as an ancestor of its class, per clip and class.
     missing_child: float = _slip(0.35, "missing child")
     # An ancestor is not given beside its descendant, per clip and ancestor.
     missing_parent: float = _slip(0.3, "missing parent")
-    # The events of a class go unnoticed, and with them every ancestor that no other event supports.
+    # The events of a class go unnoticed, and so does every ancestor that no other event supports.
     missed_event: float = _slip(0.06, "missed event")
     # An absent class is given, per clip and absent class.
     false_label: float = _slip(0.002, "false label")
 
 
 class Annotation(NamedTuple):
-    """The labels of one clip: true and given class ids in vocabulary order, and (class id, why) of every slip.
+    """The labels of one clip: true and given class ids in vocabulary order, and the (class id, why) of every slip.
 
     `given` = truth - {dropped for child, parent, branch} | {dropped for false}, exactly.
     """
@@ -58,13 +59,13 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotator:
-    """An annotator with fixed habits; the same clip id and events always get the same labels.
+    """An annotator with fixed habits: the same clip id and events always get the same labels.
 
     Attributes:
         vocabulary: K classes.
-        ancestors: for each class the positions of all its ancestors in the vocabulary, ascending.
+        ancestors: for each class, the ascending positions of all its ancestors in the vocabulary.
         rates: {slip: (K,) float64 probabilities}, NaN where the slip cannot happen.
-        seed: with the clip id it decides every draw.
+        seed: decides every draw, together with the clip id.
     """
 
     vocabulary: Vocabulary
@@ -81,7 +82,7 @@ class Annotator:
         options: AnnotatorOptions,
         seed: int,
     ) -> Annotator:
-        """Draw the habits: one probability a slip and class.
+        """Draw the habits: one probability per slip and class.
 
         Args:
             ancestors: (K, K) bool [class, ancestor], as `Ontology.ancestors(vocabulary)` returns it.
@@ -105,16 +106,16 @@ class Annotator:
         return cls(vocabulary, above, rates, seed)
 
     def annotate(self, clip_id: str, event_classes: Iterable[str]) -> Annotation:
-        """Return the labels of a clip in which events of these classes sound.
+        """Return the labels of a clip that contains events of these classes.
 
-        An event's class that goes unnamed is replaced by one ancestor, a near one more often: the weight halves with
-        every ancestor in between. AudioSet lists no clip without a label, so where not one event is noticed and no
-        false label is given, the class that this annotator omits most rarely is noticed and named all the same.
+        If an event's class goes unnamed, one ancestor replaces it, preferably a near one: the weight halves with every
+        ancestor in between. AudioSet lists no clip without labels, so if no event is noticed and no false label is
+        given, the class that this annotator omits most rarely is noticed and named after all.
         """
         n_classes = len(self.vocabulary)
         rng = np.random.default_rng([self.seed, *hashlib.sha256(clip_id.encode()).digest()[:8]])
         below = dict(zip(self.rates, rng.random((len(self.rates), n_classes)), strict=True))
-        which = rng.random(n_classes)  # always drawn, so that the slips of a class do not depend on other classes
+        which = rng.random(n_classes)  # always drawn, to keep the slips of a class independent of other classes
         slips = {slip: below[slip] < rates for slip, rates in self.rates.items()}  # NaN compares as False
 
         events = sorted({self.vocabulary.index[class_id] for class_id in event_classes})
@@ -140,8 +141,8 @@ class Annotator:
         )
 
     def tally(self, annotations: Iterable[Annotation]) -> list[dict[str, object]]:
-        """Return a row a class: its probability of each slip ('' where it cannot happen), then how many of its labels
-        were true, given, and wrong for each reason of WHY.
+        """Return one row per class: its probability of each slip ('' if impossible), then how many of its labels were
+        true, given, and wrong for each reason in WHY.
         """
         true, given, wrong = Counter(), Counter(), Counter()
         for annotation in annotations:
@@ -160,22 +161,22 @@ class Annotator:
         return {one for k in classes for one in (k, *self.ancestors[k])}
 
     def _coarser(self, k: int, uniform: float) -> int:
-        """Return the ancestor that is named in place of class k."""
+        """Return the ancestor named in place of class k."""
         candidates = self.ancestors[k]
         weights = [0.5 ** sum(one in self.ancestors[other] for other in candidates) for one in candidates]
         return candidates[int(np.searchsorted(np.cumsum(weights) / sum(weights), uniform, side="right"))]
 
     def _difficulty(self, k: int) -> tuple[float, int]:
-        """Return the probability that class k itself goes unnamed."""
+        """Return the probability that class k goes unnamed, and k to break ties."""
         child, missed = self.rates["missing_child"][k], self.rates["missed_event"][k]
         return 1 - (1 - missed) * (1 - np.nan_to_num(child)), k
 
 
 def draw_rates(mean: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw n probabilities (n,) with a given mean from a Beta distribution with a width of SPREAD.
+    """Draw probabilities (n,) with a given mean from a Beta distribution whose width is SPREAD.
 
-    One is drawn from each of n equal slices of the distribution: with few classes, too, the mean stays near what was
-    asked for, and there is always a class that is nearly complete and one that lacks nearly everything.
+    One is drawn from each of n equal slices of the distribution. Even with few classes, the mean stays near the one
+    requested, one class is nearly complete and one lacks nearly everything.
     """
     if mean in (0.0, 1.0) or not n:
         return np.full(n, float(mean))

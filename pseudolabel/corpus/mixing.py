@@ -1,4 +1,4 @@
-"""Mix the scenes of a corpus block by block, in any number of processes; a killed run continues where it stopped."""
+"""Mix the scenes of a corpus block by block, in any number of processes; a killed run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pseudolabel.workers import process_pool, with_begun
 
 LISTS = ("full", "validation", "eval")
 CLIP_IDS = {"full": "full-{:06d}", "validation": "validation-{:05d}", "eval": "eval-{:05d}"}
-BLOCK = 32  # scenes made, and recorded as done, together
+BLOCK = 32  # scenes made and recorded as done together
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Recipe:
 
     Attributes:
         sounds: isolated sounds, each with its part.
-        folder: of recordings; None for synthesised sounds.
+        folder: folder of the recordings; None for synthesised sounds.
         class_ids: (K,) classes of the sounds.
         priors: {list: (K,) probability of each class}.
         sizes: {list: number of scenes}.
@@ -48,7 +48,7 @@ class Recipe:
     seed: int
 
     def make(self, library: SoundLibrary, list_name: str, number: int) -> tuple[np.ndarray, list[Event]]:
-        """Return one scene (T,) float32 and its events: they depend on the seed, the list and the number only."""
+        """Return one scene (T,) float32 and its events, which depend only on the recipe, the list and the number."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, LISTS.index(list_name), number]))
         part, priors = part_of(list_name, number), self.priors[list_name]
         return make_scene(lambda rng: library.draw(rng, part, self.class_ids, priors), rng, self.scene)
@@ -62,7 +62,7 @@ class Recipe:
         ]
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what must be equal for two runs to make the same scenes, as JSON values."""
+        """Return the JSON values that must be equal for two runs to make the same scenes."""
         from pseudolabel import __version__
 
         sizes = [(self.folder / sound.file).stat().st_size for sound in self.sounds if sound.file]
@@ -70,18 +70,18 @@ class Recipe:
 
 
 def part_of(list_name: str, number: int) -> str:
-    """Return the part whose sources a scene uses; training scenes take the five pools in turn."""
+    """Return the part whose sources a scene uses; training scenes cycle through the five pools."""
     return POOLS[number % len(POOLS)] if list_name == "full" else list_name
 
 
 def class_priors(n: int, exponent: float, seed: int) -> list[float]:
-    """Return the prior of each of n classes, summing to 1: Zipf's law, rank ** -exponent, over a random order."""
+    """Return the priors of n classes, summing to 1: Zipf's law, rank ** -exponent, with ranks in random order."""
     weights = (1.0 + np.random.default_rng(seed).permutation(n)) ** -exponent
     return [float(weight) for weight in weights / weights.sum()]
 
 
 def open_unfinished(folder: Path, recipe: Recipe) -> Path:
-    """Return `folder`, ready for the unfinished work of this recipe; that of another recipe is removed."""
+    """Prepare `folder` for the unfinished work of this recipe and return it; work of another recipe is removed."""
     mark, fingerprint = folder / RECIPE, recipe.fingerprint()
     if not (mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == fingerprint):
         remove(folder, not_unfinished)
@@ -92,7 +92,7 @@ def open_unfinished(folder: Path, recipe: Recipe) -> Path:
 
 
 def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, list[Event]]:
-    """Write the missing scenes to `parts`/scenes; return {clip id: events} of all, in order."""
+    """Write the missing scenes to `parts`/scenes; return {clip id: events} of all scenes, in order."""
     blocks = recipe.blocks()
     missing = [block for block in blocks if not _events_path(parts, block).is_file()]
     n_scenes = sum(recipe.sizes.values())
@@ -110,7 +110,7 @@ def make_scenes(recipe: Recipe, parts: Path, processes: int = 1) -> dict[str, li
 
 
 def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrary, parts: Path) -> int:
-    """Write the scenes of a block, then the list of their events: its presence means that the block is complete."""
+    """Write the scenes of a block, then the list of their events, which marks the block as complete."""
     import soundfile
 
     list_name, first, stop = block
@@ -118,7 +118,7 @@ def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrar
     for number in range(first, stop):
         clip_id = CLIP_IDS[list_name].format(number)
         scene, in_scene = recipe.make(library, list_name, number)
-        encoded = io.BytesIO()  # soundfile waits for the disk after each file that it writes
+        encoded = io.BytesIO()  # in memory: soundfile would wait for the disk after each file
         soundfile.write(encoded, to_pcm16(scene), recipe.scene.sample_rate, format="FLAC", subtype="PCM_16")
         (parts / SCENES / f"{clip_id}.flac").write_bytes(encoded.getbuffer())
         events[clip_id] = [asdict(event) for event in in_scene]
@@ -131,7 +131,7 @@ def _events_path(parts: Path, block: tuple[str, int, int]) -> Path:
 
 
 def _run(blocks: list[tuple[str, int, int]], recipe: Recipe, parts: Path, processes: int) -> Iterator[int]:
-    """Make blocks, and yield the number of scenes of each."""
+    """Make blocks; yield the number of scenes in each."""
     if processes <= 1:
         begun = _begin(recipe, parts)
         yield from (_make(begun, block) for block in blocks)

@@ -1,4 +1,4 @@
-"""Outputs of a simulation: its files, what may be replaced, and how unfinished work becomes the finished corpus."""
+"""Outputs of a simulation: its files, which of them may be replaced, and how unfinished work becomes the corpus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pseudolabel.layout import BALANCED, EVALUATION, GROUPS, LABELS, RUN, SCENES
 from pseudolabel.ownership import files_in, output_exists, read_run, refuse_existing, refuse_foreign
 from pseudolabel.temporaries import is_temporary, remove
 
-LABEL_FILES = {"full": LABELS, "validation": VALIDATION, "eval": EVALUATION}  # of each list of scenes
+LABEL_FILES = {"full": LABELS, "validation": VALIDATION, "eval": EVALUATION}  # one per list of scenes
 SOURCES, EVENTS, DROPPED, ANNOTATOR = "sources.csv", "events.csv", "dropped.csv", "annotator.csv"
 SKIPPED_SOUNDS = "skipped_sounds.csv"
 TABLES = (GROUPS, SOURCES, VOCABULARY, TRUTH, EVENTS, LABELS, BALANCED, VALIDATION, EVALUATION, DROPPED, ANNOTATOR,
@@ -24,7 +24,7 @@ PART = re.compile(rf"({SCENES}|{OLD_SCENES})/{SCENE.pattern}|blocks/.+\.json|{RE
 
 
 def not_scenes(folder: Path) -> str:
-    """Return why a folder holds more than simulated scenes; empty where it does not."""
+    """Return why a folder is not just simulated scenes; an empty string if it is."""
     if folder.is_symlink() or not folder.is_dir():
         return "not a folder of scenes"
     others = [name for name in files_in(folder) if not SCENE.fullmatch(name)]
@@ -32,7 +32,7 @@ def not_scenes(folder: Path) -> str:
 
 
 def not_unfinished(folder: Path) -> str:
-    """Return why a folder holds more than unfinished work of simulate; empty where it does not, or is empty."""
+    """Return why a folder is not just unfinished work of simulate; an empty string if it is, or is empty."""
     if folder.is_symlink() or not folder.is_dir():
         return "not a folder of unfinished work"
     names = [name for name in files_in(folder) if not is_temporary(Path(name))]
@@ -52,10 +52,10 @@ def refuse_other_outputs(work: Path, overwrite: bool, clear: bool = True) -> Non
     """Raise InputError for outputs that may not be replaced, or that no simulation made.
 
     Args:
-        clear: remove what a run left that was killed when all was done.
+        clear: remove what is left of a run that was killed after publishing everything.
     """
     parts = work / PARTS_FOLDER
-    publishing = (parts / RUN).exists()  # killed while it gave the outputs their names: go on
+    publishing = (parts / RUN).exists()  # killed while publishing: continue
     if clear and not publishing and is_left_of_finished(parts):
         remove(parts, not_unfinished)
     present = [name for name in (SCENES, *TABLES) if os.path.lexists(work / name)]
@@ -72,10 +72,10 @@ def refuse_other_outputs(work: Path, overwrite: bool, clear: bool = True) -> Non
 
 
 def publish_corpus(parts: Path, work: Path) -> None:
-    """Give every finished output its name in `work`, scenes and run.json last, and remove the folder of parts.
+    """Move every finished output into `work`, scenes and run.json last, and remove the folder of parts.
 
-    A run that is killed in between continues when it is started again: it makes the tables once more, and leaves
-    scenes that have moved in place.
+    If killed in between, the run can be restarted: it makes the tables again and leaves scenes that have already moved
+    in place.
     """
     for name in TABLES:
         if name != RUN:

@@ -1,4 +1,4 @@
-"""Scenes: isolated sounds mixed with background noise, so that what sounds when and how loud is known exactly."""
+"""Mix scenes from isolated sounds and background noise, so it is known exactly what sounds when and how loud."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pseudolabel.errors import InputError
 from pseudolabel.options import COUNT, Options, option
 
 SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
-REPEATED_BELOW_S = 1.5  # a sound shorter than this may sound several times in one event: a dog barks more than once
+REPEATED_BELOW_S = 1.5  # a shorter sound may be repeated within one event: a dog barks more than once
 MOST_REPEATS, GAP_S = 4, (0.1, 0.8)
 FADE_IN_S, FADE_OUT_S = 0.01, 0.05  # raised cosine; short at the start, where the attack tells classes apart
 BACKGROUND_DB = (-55.0, -30.0)  # RMS of the background in dB below full scale
 PEAK = 0.95  # a scene with a higher peak is scaled down as a whole, which keeps every SNR
-SILENCE = 1e-4  # of the peak (-80 dB): what lies below at either end of a recording is trimmed
+SILENCE = 1e-4  # of the peak (-80 dB); either end of a recording is trimmed where it is quieter
 
 
 @dataclass(frozen=True)
 class SceneOptions(Options):
-    """What every scene of a corpus has in common."""
+    """Options shared by all scenes of a corpus."""
 
     duration_s: float = option(10.0, "seconds a scene", flag="--duration", metavar="N")
     sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
-    # Fewest and most events, and lowest and highest level of an event in dB; both are drawn uniformly.
+    # Ranges of the number of events and of an event's level in dB; both are drawn uniformly.
     events: tuple[int, int] = option((1, 4), "events a scene", metavar=("LOW", "HIGH"))
     snr_db: tuple[float, float] = option(
         (5.0, 25.0), "dB of an event over the background", flag="--snr", metavar=("LOW", "HIGH")
@@ -50,17 +50,17 @@ class SceneOptions(Options):
 
 
 def trim_silence(samples: np.ndarray) -> np.ndarray:
-    """Return samples (T,) without the silence (80 dB below the peak, or digital) at either end."""
+    """Trim silence (80 dB below the peak, or digital) from both ends of samples (T,)."""
     loud = np.flatnonzero(np.abs(samples) > SILENCE * np.abs(samples).max(initial=0))
     return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
 
 
 def cut_event(sound: np.ndarray, rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
-    """Return one event (T,) float32, no longer than the scene, made from an isolated sound.
+    """Make one event (T,) float32, no longer than the scene, from an isolated sound.
 
-    A random crop of random length between half a second and the whole sound, faded at both ends; one below 1.5 s may
-    sound up to four times. A crop that hits a pause of the sound (mean power 10 dB below the whole sound's) is drawn
-    again; after eight draws it is placed around the sound's peak.
+    The event is a random crop between half a second and the whole sound, faded at both ends; a crop below 1.5 s may be
+    repeated, up to four times in all. A crop that falls in a pause (mean power 10 dB below that of the whole sound) is
+    drawn again; after eight draws it is placed around the sound's peak.
     """
     rate, longest = options.sample_rate, min(len(sound), options.n_samples)
     shortest = min(round(SHORTEST_CROP_S * rate), longest)
@@ -85,7 +85,7 @@ def cut_event(sound: np.ndarray, rng: np.random.Generator, options: SceneOptions
 
 
 def fade(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return a copy (T,) float32 with raised-cosine fades, each at most a quarter of the whole."""
+    """Return a copy (T,) float32 with raised-cosine fades at both ends, each at most a quarter of the whole."""
     faded = np.array(samples, dtype=np.float32)
     for seconds, part in ((FADE_IN_S, faded), (FADE_OUT_S, faded[::-1])):
         n = min(round(seconds * sample_rate), len(faded) // 4)
@@ -96,14 +96,13 @@ def fade(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 def mix_events(
     background: np.ndarray, events: Sequence[np.ndarray], onsets: Sequence[int], snr_db: Sequence[float]
 ) -> np.ndarray:
-    """Return the scene (T,) float32: every event at its SNR over the background, the peak at most PEAK.
+    """Return the scene (T,) float32 with every event at its SNR over the background and a peak of at most PEAK.
 
-    The SNR of an event is the mean power of the event, from its onset to its offset, over the mean power of the whole
-    background, in dB.
+    An event's SNR is its mean power, from onset to offset, over the mean power of the whole background, in dB.
 
     Args:
         background: (T,) noise at its own level.
-        events: sounds of any level, each of which fits into the scene at its onset.
+        events: sounds of any level, each short enough to fit into the scene at its onset.
         onsets: first sample of each event.
         snr_db: level of each event.
     """
@@ -118,7 +117,7 @@ def mix_events(
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a scene; times in seconds from the scene's start."""
+    """One event of a scene; times are in seconds from the scene's start."""
 
     onset_s: float
     offset_s: float
@@ -128,12 +127,12 @@ class Event:
 
 
 def make_scene(draw_sound, rng: np.random.Generator, options: SceneOptions) -> tuple[np.ndarray, list[Event]]:
-    """Draw and mix one scene; everything random in it comes from `rng`.
+    """Draw and mix one scene; all randomness comes from `rng`.
 
     Args:
         draw_sound: function of `rng` that returns (class id, source, sound (T,) float32).
     Returns:
-        The scene (options.n_samples,) float32 and its events by onset.
+        The scene (options.n_samples,) float32 and its events sorted by onset.
     """
     rate = options.sample_rate
     level_db = rng.uniform(*BACKGROUND_DB)

@@ -1,4 +1,4 @@
-"""Sources: isolated sounds for scenes, synthesised or recorded, divided so that no two parts share a source."""
+"""Isolated sounds for scenes, synthesised or recorded, divided so that no two parts share a source."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pseudolabel.tables import is_file, read_csv
 POOLS = tuple(f"pool{number}" for number in range(5))
 PARTS = (*POOLS, "validation", "eval")
 EVAL_SHARE, VALIDATION_SHARE = 0.2, 0.1
-LONGEST_SOUND_S = 30.0  # of a longer recording only the beginning is used
-CACHE_BYTES = 400_000_000  # sounds that one process keeps; further ones are made again when they are drawn
+LONGEST_SOUND_S = 30.0  # only the beginning of a longer recording is used
+CACHE_BYTES = 400_000_000  # of sounds kept per process; others are made again each time they are drawn
 ESC_NAME = re.compile(r"\d+-(?P<freesound>\d+)-[A-Z]+-\d+")  # fold-freesound-take-target
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One isolated sound: a file, or the seed of a synthesiser. Several files may come from one source."""
+    """One isolated sound: a file, or a seed for the synthesiser. Several files may come from one source."""
 
     source: str
     class_id: str
@@ -41,7 +41,7 @@ class Sound:
 
 @dataclass
 class SoundTable:
-    """The sounds of a folder, and what of it could not be used: classes (name: reason) and files (file, reason)."""
+    """The sounds of a folder, and its unusable classes {name: reason} and files (file, reason)."""
 
     sounds: list[Sound]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class SoundTable:
 
 
 def synthesised_sounds(names: dict[str, str], n_sources: int, seed: int) -> list[Sound]:
-    """Return `n_sources` sounds of each class {id: name}, each with a seed that its class and number alone decide."""
+    """Return `n_sources` sounds per class {id: name}, with seeds that depend only on `seed`, class and number."""
     sounds = []
     for class_id, name in names.items():
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -60,16 +60,16 @@ def synthesised_sounds(names: dict[str, str], n_sources: int, seed: int) -> list
 
 
 def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bool = False) -> SoundTable:
-    """Read which recording of `folder` is a sound of which class.
+    """Read the table that assigns recordings in `folder` to classes.
 
     The table is ESC-50's (`filename` or `file`, `category`) or a plain one (`file,class[,source]`). A class is an
-    ESC-50 category, an AudioSet id or an AudioSet name. Files of one source stay together: the source is the column,
-    else the Freesound number in a name of ESC-50's form, else the file itself.
+    ESC-50 category, an AudioSet id or an AudioSet name. Files of one source stay together. The source is taken from its
+    column, or from the Freesound number in an ESC-50 file name, or else is the file itself.
 
     Raises:
-        InputError: no such folder or table, a missing column, a file twice, no file exists, or `strict` and one is
-            missing.
-        UnknownClass: a class of another kind.
+        InputError: the folder or table does not exist, a column is missing, a file is listed twice, no file exists, or
+            `strict` and one is missing.
+        UnknownClass: a class is none of the three.
     """
     if not folder.is_dir():
         raise InputError("no such folder of sounds", folder, "Give --sounds FOLDER.")
@@ -97,7 +97,7 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
 
 
 def _file_and_class_columns(columns: list[str], table: Path) -> list[str]:
-    """Return the names of both columns; InputError where one is missing."""
+    """Return the names of both columns; raise InputError if one is missing."""
     pairs = ("file", "filename"), ("class", "category")
     present = [next((name for name in pair if name in columns), "") for pair in pairs]
     if not all(present):
@@ -109,15 +109,15 @@ def _file_and_class_columns(columns: list[str], table: Path) -> list[str]:
 
 
 def source_of(file: str) -> str:
-    """Return the Freesound number in a file name of ESC-50's form, else the path without its suffix."""
+    """Return the Freesound number in an ESC-50 file name, or the path without its suffix for any other name."""
     match = ESC_NAME.fullmatch(Path(file).stem)
     return match["freesound"] if match else Path(file).with_suffix("").as_posix()
 
 
 def check_recordings(table: SoundTable, folder: Path, options: SceneOptions, strict: bool = False) -> SoundTable:
-    """Decode every recording once; return the table without those that cannot be used, each listed with its reason.
+    """Decode every recording once; return the table without unusable ones, which are listed with their reasons.
 
-    A recording that is kept although its length differs from its header is listed too.
+    A recording kept although its length differs from its header is listed too.
 
     Raises:
         UnreadableAudio: `strict`, and one cannot be used.
@@ -137,7 +137,7 @@ def check_recordings(table: SoundTable, folder: Path, options: SceneOptions, str
 
 
 def load_sound(sound: Sound, folder: Path | None, options: SceneOptions) -> np.ndarray:
-    """Return the samples (T,) float32 of one sound without the silence at its ends."""
+    """Load or synthesise one sound; return its samples (T,) float32, trimmed of silence."""
     if sound.file:
         return trim_silence(read_audio(folder / sound.file, options.sample_rate, LONGEST_SOUND_S).samples)
     import soxr
@@ -150,14 +150,14 @@ def load_sound(sound: Sound, folder: Path | None, options: SceneOptions) -> np.n
 
 
 def divide(sounds: Sequence[Sound], min_sources: int, seed: int) -> tuple[list[Sound], dict[str, str]]:
-    """Give every source one part: about a fifth to eval, a tenth to validation, the rest evenly to the five pools.
+    """Assign every source to one part: about a fifth to eval, a tenth to validation, the rest evenly to five pools.
 
-    A source that has sounds of several classes gets one part for all of them. Classes with the fewest sources choose
+    A source with sounds of several classes gets the same part for all of them. Classes with the fewest sources choose
     first.
 
     Returns:
-        The sounds with their part, and {class id: reason} of the classes left out: fewer than `min_sources` sources,
-        or a part that would have none.
+        The sounds with their parts, and {class id: reason} of the classes left out because they have fewer than
+        `min_sources` sources or because a part would have none.
     """
     sources: dict[str, set[str]] = defaultdict(set)
     for sound in sounds:
@@ -186,7 +186,10 @@ def divide(sounds: Sequence[Sound], min_sources: int, seed: int) -> tuple[list[S
 
 
 def part_sizes(n_sources: int, first_pool: int = 0) -> dict[str, int]:
-    """Return how many of a class's sources each part gets, at least one of seven; the first pools get the remainder."""
+    """Return how many of a class's sources each part gets; seven or more give every part at least one.
+
+    Pools from `first_pool` on, in turn, get one more each until the remainder is used up.
+    """
     n_eval = max(round(EVAL_SHARE * n_sources), 1)
     n_validation = max(round(VALIDATION_SHARE * n_sources), 1)
     n_each, n_more = divmod(n_sources - n_eval - n_validation, len(POOLS))
@@ -195,7 +198,7 @@ def part_sizes(n_sources: int, first_pool: int = 0) -> dict[str, int]:
 
 
 class SoundLibrary:
-    """Draws sounds of one part of the corpus and keeps what it made or decoded."""
+    """Draws sounds from one part of the corpus and caches what it made or decoded."""
 
     def __init__(self, sounds: Iterable[Sound], folder: Path | None, options: SceneOptions):
         self.folder, self.options = folder, options
@@ -208,7 +211,8 @@ class SoundLibrary:
     def draw(
         self, rng: np.random.Generator, part: str, class_ids: Sequence[str], priors: Sequence[float]
     ) -> tuple[str, str, np.ndarray]:
-        """Return (class id, source, samples): a class by its prior, then a source, then one of its sounds, evenly."""
+        """Draw a class by its prior, then a source and one of its sounds uniformly; return (class id, source, samples).
+        """
         class_id = class_ids[int(rng.choice(len(class_ids), p=priors))]
         sources = self.by_part[part, class_id]
         takes = sources[list(sources)[int(rng.integers(len(sources)))]]

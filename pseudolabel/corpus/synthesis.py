@@ -1,7 +1,7 @@
-"""Synthesised isolated sounds of AudioSet classes, and background noise, for corpora whose truth is known.
+"""Synthesise isolated sounds of AudioSet classes, and background noise, for corpora whose truth is known.
 
 One seed is one source: the voice of one bird, one bell, one engine. Two seeds differ in pitch, resonances, rates,
-envelopes, number of events and room, so that evaluation has other sources than training.
+envelopes, number of events and room, so training and evaluation have different sources.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pseudolabel.corpus import synthesis_things as things
 from pseudolabel.corpus.synthesis_take import Take, in_a_room, level
 from pseudolabel.errors import InputError, UnknownClass, nearest
 
-LOWEST_RATE = 16_000  # Hz; below it the small bells would be silent
+LOWEST_RATE = 16_000  # Hz; at lower rates the small bells would be silent
 SHORTEST_S = 0.1  # a shorter source could be nothing but its own fade
 
 
@@ -26,8 +26,8 @@ class Synthesiser:
     """How one class sounds.
 
     Args:
-        voice: draws one individual of the class and lets it sound for a whole `Take`.
-        shortest_s, longest_s: range of the durations that are drawn where none is given.
+        voice: draws one individual of the class and renders it for a whole `Take`.
+        shortest_s, longest_s: range from which the duration is drawn if none is given.
         wettest: highest ratio of reverberant to direct amplitude in its rooms.
     """
 
@@ -58,7 +58,7 @@ SYNTHESISERS: dict[str, Synthesiser] = {
     "/m/09f96": Synthesiser(living.mosquito, 1.0, 5.0, 0.2),
     "/m/07st88b": Synthesiser(living.croak, 0.4, 5.0),
     "/m/07rpkh9": Synthesiser(living.moo, 1.0, 5.0),
-    # Music, and bells, which are things as well
+    # Music, and bells, which are also things
     "/m/03w41f": Synthesiser(music.church_bell, 1.5, 6.0),
     "/m/027m70_": Synthesiser(music.jingle_bell, 0.5, 5.0),
     "/m/0gy1t2s": Synthesiser(music.bicycle_bell, 0.6, 3.5),
@@ -103,7 +103,7 @@ SYNTHESISERS: dict[str, Synthesiser] = {
 }
 
 # Ten leaves with 18 ancestors among AudioSet's 527 classes, on five branches: two sirens and two bells that share
-# Alarm, two birds, two waters, thumps that are easily taken for each other, long sounds and short ones.
+# Alarm, two birds, two waters, thumps that are easily confused, long sounds and short ones.
 DEMO_CLASSES: tuple[str, ...] = (
     "/m/04qvtq",  # Police car (siren): Emergency vehicle, Motor vehicle (road), Vehicle, Siren, Alarm
     "/m/0dgbq",  # Civil defense siren: Siren, Alarm
@@ -121,17 +121,17 @@ DEMO_CLASSES: tuple[str, ...] = (
 def synthesise(
     class_id: str, rng: np.random.Generator, sample_rate: int, duration_s: float | None = None
 ) -> np.ndarray:
-    """Return one source of a class: (T,) float32 whose highest absolute sample is 1.
+    """Return one source of a class, (T,) float32 with a peak of 1.
 
     Args:
         class_id: a key of `SYNTHESISERS`.
-        rng: its state is the source: the same state gives the same bytes.
+        rng: its state decides the source: the same state gives the same bytes.
         sample_rate: Hz.
-        duration_s: T / sample_rate; drawn from the range of the class when None.
+        duration_s: T / sample_rate; None: drawn from the range of the class.
 
     Raises:
         UnknownClass: no synthesiser has this id.
-        InputError: the duration or the sample rate is too small to hold a sound.
+        InputError: the duration or the sample rate is too small for a sound.
     """
     if class_id not in SYNTHESISERS:
         hint = nearest(class_id, SYNTHESISERS)
@@ -150,12 +150,12 @@ def synthesise(
     sound = in_a_room(take, kind.voice(take), kind.wettest)
     edge_s = min(0.02, duration_s / 8)
     edges = np.clip(np.minimum(take.time_s / 0.002, (duration_s - take.time_s) / edge_s), 0, 1)
-    sound = (sound - np.average(sound, weights=edges)) * edges  # no direct current is left, fades included
+    sound = (sound - np.average(sound, weights=edges)) * edges  # zero mean, fades included
     return (sound / np.abs(sound).max()).astype(np.float32)
 
 
 def background_noise(rng: np.random.Generator, n_samples: int, sample_rate: int) -> np.ndarray:
-    """Return background noise (T,) float32 of unit RMS, between white and brown, gently coloured and moving.
+    """Return background noise (T,) float32 of unit RMS, between white and brown, gently coloured and fluctuating.
 
     Args:
         rng: its state decides everything.

@@ -1,4 +1,4 @@
-"""Synthesised sounds of people and animals: each function draws one individual and lets it sound for a whole take."""
+"""Synthesise people and animals: each function draws one individual and renders it for a whole take."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pseudolabel.corpus.synthesis_take import Take, level
 
 
 def rolloff(count: int, slope: float) -> np.ndarray:
-    """Return (count,) strengths of harmonics that fall as a power of their order."""
+    """Return (count,) strengths of harmonics, falling as a power of their order."""
     return np.arange(1.0, count + 1) ** -slope
 
 
 def roughness(take: Take, rate_hz: float, depth: float) -> np.ndarray:
-    """Return factors around 1 that shake a pitch: jitter of a voice."""
+    """Return factors around 1 that perturb a pitch, like the jitter of a voice."""
     return np.exp(depth * take.wander(rate_hz))
 
 
@@ -26,7 +26,7 @@ def every(take: Take, period_s: float, jitter: float = 0.12, start_s: float = 0.
 
 
 def clapping(take: Take) -> np.ndarray:
-    """One to three people, each with a pace and cupped hands of their own."""
+    """One to three people, each with their own pace and cupped hands."""
     sound = np.zeros(take.n_samples)
     for _ in range(take.rng.integers(1, 4)):
         onsets_s = take.beats(take.log_uniform(1.8, 5), 0.04, take.uniform(0.01, 0.2))
@@ -140,7 +140,7 @@ def meow(take: Take) -> np.ndarray:
 
 
 def purr(take: Take) -> np.ndarray:
-    """Pulses at 22 to 32 a second, stronger breathing out than in."""
+    """Pulses at 22 to 32 Hz, stronger when breathing out than in."""
     breath = np.sin(2 * np.pi * (take.uniform(0.35, 0.7) * take.time_s + take.rng.random()))
     rate_hz = take.uniform(22, 32) * (1 + 0.04 * breath + 0.02 * take.wander(6))
     pulses = take.tone(rate_hz, rolloff(50, 0.3)) * (1 + 0.3 * take.wander(25))
@@ -151,7 +151,7 @@ def purr(take: Take) -> np.ndarray:
 
 
 def hoot(take: Take) -> np.ndarray:
-    """An owl's soft, nearly pure notes, in a rhythm of its own."""
+    """An owl's soft, nearly pure notes, in its own rhythm."""
     pitch_hz, length_s = take.log_uniform(260, 620), take.log_uniform(0.15, 0.5)
     phrase = length_s * np.r_[take.rng.choice([1.4, 1.8, 2.4], take.rng.integers(1, 5)), take.uniform(2, 4)]
     onsets_s = 0.02 + np.cumsum(np.r_[0.0, np.resize(phrase, int(take.duration_s / length_s))])
@@ -199,7 +199,7 @@ def chirp_tweet(take: Take) -> np.ndarray:
 
 
 def cricket(take: Take) -> np.ndarray:
-    """Scraped wings: a carrier near 4 kHz in pulses of some 20 ms, a few pulses a chirp; sometimes a second one."""
+    """Scraped wings: a carrier near 4 kHz in pulses of about 20 ms, a few per chirp; sometimes a second cricket."""
     sound = np.zeros(take.n_samples)
     for distance in (1.0, take.uniform(0, 0.6))[: take.rng.integers(1, 3)]:
         pulse_hz, chirp_s = take.log_uniform(20, 45), take.log_uniform(0.12, 0.4)
@@ -211,7 +211,7 @@ def cricket(take: Take) -> np.ndarray:
 
 
 def mosquito(take: Take) -> np.ndarray:
-    """A whine of wings that passes by: pitch and loudness wander."""
+    """The whine of passing wings: pitch and loudness wander."""
     pitch = take.log_uniform(380, 720) * np.exp(take.uniform(0.02, 0.08) * take.wander(1.5) + 0.01 * take.wander(12))
     near = np.exp(take.uniform(0.5, 1.1) * take.wander(take.uniform(0.5, 2)))
     wings = take.tone(pitch, rolloff(12, take.uniform(0.5, 1.3)))

@@ -1,4 +1,4 @@
-"""Synthesised musical instruments and bells: modes with decays of their own, plucked strings, drawbars, breath."""
+"""Synthesise musical instruments and bells: modes with individual decays, plucked strings, drawbars, breath."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DRAWBARS = np.array([1, 3, 2, 4, 6, 8, 10, 12, 16])  # harmonics of the note an 
 
 
 def struck(take: Take, onsets_s: np.ndarray, gains: np.ndarray, hardness_s: float) -> np.ndarray:
-    """Return an excitation: clicks as wide as the beater is soft, in seconds."""
+    """Return an excitation: one click per onset, `hardness_s` seconds wide (wider for a softer beater)."""
     width = max(1, int(hardness_s * take.sample_rate))
     return np.convolve(take.impulses(onsets_s, gains), np.hanning(width + 2)[1:-1])[: take.n_samples]
 
@@ -21,7 +21,7 @@ def struck(take: Take, onsets_s: np.ndarray, gains: np.ndarray, hardness_s: floa
 
 
 def church_bell(take: Take) -> np.ndarray:
-    """One bell, struck now and then; each partial is a pair that beats."""
+    """One bell, struck now and then; each partial is a beating pair."""
     prime_hz = take.log_uniform(170, 620)
     modes_hz = prime_hz * CHURCH_BELL * take.vary(10, 0.012)
     decays_s = take.log_uniform(1.2, 3) * (prime_hz / 300) ** -0.3 * CHURCH_BELL**-0.9 * take.vary(10, 0.2)
@@ -33,7 +33,7 @@ def church_bell(take: Take) -> np.ndarray:
 
 
 def jingle_bell(take: Take) -> np.ndarray:
-    """A bunch of small bells, shaken: many short high modes, hit at random within each shake."""
+    """A shaken bunch of small bells: many short high modes, hit at random within each shake."""
     count, shake_hz = take.rng.integers(8, 16), take.log_uniform(2.5, 8)
     shakes_s = take.beats(shake_hz, 0.04)
     onsets_s = (shakes_s[:, None] + take.rng.exponential(0.02, (len(shakes_s), 12))).ravel()
@@ -112,7 +112,7 @@ def hi_hat(take: Take) -> np.ndarray:
 
 
 def plucked(take: Take, onsets_s: np.ndarray, notes_hz: np.ndarray, string: tuple[float, float, float]) -> np.ndarray:
-    """Return notes on as many strings as there are pitches; a string is (decay_s, damping, pluck_at)."""
+    """Return plucked notes, one string per pitch; `string` is (decay_s, damping, pluck_at)."""
     sound, force = np.zeros(take.n_samples), take.vary(len(onsets_s), 0.2)
     for note_hz in np.unique(notes_hz):
         played = notes_hz == note_hz
@@ -160,7 +160,7 @@ def hammond_organ(take: Take) -> np.ndarray:
 def bars(
     take: Take, notes_hz: np.ndarray, onsets_s: np.ndarray, modes: tuple[Values, Values, Values], soft_s: float
 ) -> np.ndarray:
-    """Return bars struck one after the other, all with the same modes (ratios, decays, gains); low bars ring longer."""
+    """Return bars struck in turn, all with the same modes (ratios, decays, gains); low bars ring longer."""
     ratios, decays_s, gains = modes
     sound = np.zeros(take.n_samples)
     for note_hz in np.unique(notes_hz):
@@ -171,7 +171,7 @@ def bars(
 
 
 def marimba(take: Take) -> np.ndarray:
-    """Wooden bars tuned two octaves apart, soft mallets, short decays."""
+    """Wooden bars whose first overtone is two octaves up, soft mallets, short decays."""
     onsets_s = take.beats(take.log_uniform(2.5, 8), 0.03)
     ratios = np.array([1, 3.95, 9.6]) * take.vary(3, 0.02)
     decays_s = take.log_uniform(0.07, 0.3) * np.array([1, 0.3, 0.12])
@@ -190,7 +190,7 @@ def glockenspiel(take: Take) -> np.ndarray:
 
 
 def flute(take: Take) -> np.ndarray:
-    """A slow tune: few harmonics, vibrato that grows, breath about the note."""
+    """A slow tune: few harmonics, vibrato, breath around the note."""
     length_s = take.log_uniform(0.25, 1.1)
     onsets_s = take.beats(1 / length_s, 0.04)
     notes_hz = take.melody(len(onsets_s), 330, 900)

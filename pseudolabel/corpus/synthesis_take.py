@@ -1,7 +1,7 @@
 """Building blocks of synthesised sounds: oscillators, resonators, noise, strokes, calls and a room.
 
 A `Take` is one recording in the making: a random generator, a length and a sample rate. Every block returns (T,)
-float64, as long as the take, so that blocks add and multiply. Partials above the Nyquist frequency are left out.
+float64, as long as the take, so blocks can be added and multiplied. Partials near or above Nyquist are left out.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import fftconvolve, lfilter
 
-HIGHEST = 0.47  # of the sample rate: tones and modes above are left out, so that nothing folds back
-TABLE_LENGTH = 4096  # samples of one period in the oscillator's table
+HIGHEST = 0.47  # of the sample rate; tones and modes above it are left out to avoid aliasing
+TABLE_LENGTH = 4096  # samples per period in the oscillator's table
 Values = Sequence[float] | np.ndarray
 
 
@@ -22,7 +22,7 @@ class Take:
     """One sound in the making.
 
     Args:
-        rng: everything random comes from here, in a fixed order.
+        rng: source of all randomness, used in a fixed order.
         n_samples: T.
         sample_rate: Hz.
     """
@@ -39,7 +39,7 @@ class Take:
         return float(self.rng.uniform(low, high))
 
     def log_uniform(self, low: float, high: float) -> float:
-        """Return a number between `low` and `high`, as likely in each octave: for frequencies, times and rates."""
+        """Return a log-uniform number between `low` and `high`, for frequencies, times and rates."""
         return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
 
     def vary(self, count: int, spread: float) -> np.ndarray:
@@ -59,14 +59,14 @@ class Take:
         return np.clip(np.sort(beats_s), 0, self.duration_s * 0.999)
 
     def scatter(self, rate_hz: float) -> np.ndarray:
-        """Return (M,) onsets of a Poisson process; at least one."""
+        """Return (M,) onsets of a Poisson process, at least one."""
         count = max(1, self.rng.poisson(rate_hz * self.duration_s))
         return np.sort(self.rng.uniform(0, self.duration_s, count))
 
     # Control signals
 
     def wander(self, rate_hz: float) -> np.ndarray:
-        """Return a slow random walk about 0 with unit variance at its knots, `rate_hz` knots a second."""
+        """Return smooth noise around 0 through random knots of unit variance, `rate_hz` knots per second."""
         knots = self.rng.standard_normal(int(np.ceil(self.duration_s * rate_hz)) + 2)
         where = self.time_s * rate_hz + self.rng.random()
         left = np.minimum(where.astype(np.int64), len(knots) - 2)
@@ -74,11 +74,11 @@ class Take:
         return knots[left] + (knots[left + 1] - knots[left]) * ease
 
     def contour(self, knots: Values) -> np.ndarray:
-        """Return the line through `knots`, equally spaced over the whole take."""
+        """Interpolate linearly between `knots`, equally spaced over the whole take."""
         return np.interp(self.time_s, np.linspace(0, self.duration_s, len(knots)), knots)
 
     def impulses(self, onsets_s: np.ndarray, gains: Values | float = 1.0) -> np.ndarray:
-        """Return single samples of height `gains` at the onsets within the take."""
+        """Return single-sample impulses of height `gains` at the onsets within the take."""
         where = (np.asarray(onsets_s) * self.sample_rate).astype(np.int64)
         inside = (where >= 0) & (where < self.n_samples)
         gains = np.broadcast_to(gains, where.shape)
@@ -93,7 +93,7 @@ class Take:
         return lfilter([1.0], [1.0, -fall], hits) - lfilter([1.0], [1.0, -rise], hits)
 
     def gate(self, onsets_s: Values, lengths_s: Values | float, edge_s: float = 0.01) -> np.ndarray:
-        """Return 1 while a sound is on and 0 elsewhere, with edges of `edge_s`."""
+        """Return 1 while a sound is on and 0 elsewhere, with edges `edge_s` long."""
         onsets_s = np.asarray(onsets_s, float)
         switch = self.impulses(onsets_s) - self.impulses(onsets_s + lengths_s)
         return uniform_filter1d(np.minimum(np.cumsum(switch), 1.0), max(1, int(edge_s * self.sample_rate)))
@@ -101,14 +101,14 @@ class Take:
     def calls(
         self, onsets_s: np.ndarray, length_s: float, pitch_hz: Values, loudness: Values, spread: float = 0.03
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return pitch (T,) in Hz and loudness (T,) of one call repeated at every onset, never twice quite the same.
+        """Return pitch (T,) in Hz and loudness (T,) of one call repeated at every onset with random variation.
 
         Args:
             onsets_s: (M,) where a call begins.
             length_s: of one call.
             pitch_hz: knots of the pitch contour, equally spaced over the call.
-            loudness: knots of the loudness contour; begin and end with 0.
-            spread: relative variation of pitch from call to call; length varies twice, loudness five times as much.
+            loudness: knots of the loudness contour, from 0 to 0.
+            spread: relative variation of pitch between calls; length varies twice as much, loudness five times.
         """
         pitch, level = np.full(self.n_samples, float(pitch_hz[0])), np.zeros(self.n_samples)
         for onset_s in onsets_s:
@@ -125,7 +125,7 @@ class Take:
     # Sources
 
     def noise(self, *points: tuple[float, float]) -> np.ndarray:
-        """Return noise of unit RMS whose level follows `points`, pairs of (Hz, dB); white without points."""
+        """Return noise of unit RMS whose spectrum follows `points`, pairs of (Hz, dB); white without points."""
         length = next_fast_len(self.n_samples, real=True)
         spectrum = self.rng.standard_normal((length // 2 + 1, 2)) @ np.array([1, 1j])
         if points:
@@ -139,7 +139,7 @@ class Take:
     def tone(self, frequency_hz: np.ndarray | float, partials: Values = (1.0,)) -> np.ndarray:
         """Return a periodic sound of unit RMS with harmonics 1, 2, ... of the given strengths, all in cosine phase.
 
-        Harmonics in phase make pulses, as vocal folds, engines and horns do.
+        In-phase harmonics form pulses, like those of vocal folds, engines and horns.
         """
         frequency_hz = np.broadcast_to(np.minimum(frequency_hz, HIGHEST * self.sample_rate), self.n_samples)
         partials = np.array(partials, float)
@@ -154,7 +154,7 @@ class Take:
         return table[left] + (table[left + 1] - table[left]) * (where - left)
 
     def ring(self, excitation: np.ndarray, modes_hz: Values, decays_s: Values, gains: Values) -> np.ndarray:
-        """Return what modes answer to an excitation: an impulse of 1 gives `gain` * sin, falling to 1/e in `decay`."""
+        """Return the response of modes to an excitation; a unit impulse gives `gain` * sin, down to 1/e after `decay`."""
         answer = np.zeros(self.n_samples)
         for mode_hz, decay_s, gain in zip(modes_hz, decays_s, gains, strict=True):
             if mode_hz < HIGHEST * self.sample_rate:
@@ -163,7 +163,7 @@ class Take:
         return answer
 
     def formants(self, source: np.ndarray, peaks_hz: Values, widths_hz: Values, gains: Values) -> np.ndarray:
-        """Return `source` through parallel resonances of the given bandwidths; a gain is what holds at its peak."""
+        """Filter `source` through parallel resonances of the given bandwidths; each gain is the one at the peak."""
         decays_s = 1 / (np.pi * np.asarray(widths_hz, float))
         peak = 2 * (1 - np.exp(-1 / (decays_s * self.sample_rate)))
         return self.ring(source, peaks_hz, decays_s, np.asarray(gains, float) * peak)
@@ -171,13 +171,13 @@ class Take:
     def string(
         self, onsets_s: np.ndarray, gains: Values, pitch_hz: float, decay_s: float, damping: float, pluck_at: float
     ) -> np.ndarray:
-        """Return one string plucked at every onset: the Karplus-Strong loop, solved by frequency so that it is in tune.
+        """Return one string plucked at every onset: Karplus-Strong, solved in the frequency domain to stay in tune.
 
         Args:
-            onsets_s: (M,) of the plucks.
-            gains: (M,) their strengths.
+            onsets_s: (M,) times of the plucks.
+            gains: (M,) strengths of the plucks.
             pitch_hz: fundamental.
-            decay_s: until the fundamental has fallen to 1/e.
+            decay_s: time in which the fundamental falls to 1/e.
             damping: how much faster high partials fall, 0 to 1.
             pluck_at: where the string is plucked, 0 to 1: partials with a node there are missing.
         """
@@ -191,7 +191,7 @@ class Take:
         return irfft(rfft(plucks, length) * comb / (1 - loss * turn), length)[: self.n_samples]
 
     def melody(self, count: int, low_hz: float, high_hz: float) -> np.ndarray:
-        """Return (count,) pitches in Hz: a walk on a pentatonic scale whose first note is drawn from the range."""
+        """Return (count,) pitches in Hz: a random walk on a pentatonic scale whose root is drawn from the range."""
         scale = np.array([0, 2, 4, 7, 9])
         steps = np.cumsum(self.rng.integers(-2, 3, count))
         semitones = scale[steps % 5] + 12 * (steps // 5)
@@ -204,9 +204,9 @@ def level(signal: np.ndarray) -> np.ndarray:
 
 
 def in_a_room(take: Take, signal: np.ndarray, wettest: float) -> np.ndarray:
-    """Return the signal as recorded in a random room: reverberation, a gentle colour, nothing below 25 Hz.
+    """Return the signal as recorded in a random room: reverberation, gentle coloration, little below 25 Hz.
 
-    The room is noise that dies away, the high frequencies faster, with a reverberation time of .15 to 1.5 s.
+    The room is decaying noise, high frequencies faster, with a reverberation time of 0.15 to 1.5 s.
     `wettest` is the highest ratio of reverberant to direct amplitude.
     """
     t60_s, wet = take.log_uniform(0.15, 1.5), wettest * take.uniform(0, 1) ** 2

@@ -1,4 +1,4 @@
-"""Synthesised things, natural sounds, sounds of no clear source, and channel noise."""
+"""Synthesise things, natural sounds, sounds without a clear source, and channel noise."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pseudolabel.corpus.synthesis_take import Take, level
 
 
 def horn(take: Take, pitch_hz: np.ndarray, slope: float) -> np.ndarray:
-    """Return a harmonic tone through the resonances of a loudspeaker horn."""
+    """Return a harmonic tone filtered by the resonances of a loudspeaker horn."""
     driver = take.tone(pitch_hz, rolloff(14, slope))
     peaks_hz = (take.log_uniform(600, 1300), take.log_uniform(1500, 3200))
     return driver + take.uniform(0.3, 1.5) * take.formants(driver, peaks_hz, (300, 700), (1, 0.7))
 
 
 def police_siren(take: Take) -> np.ndarray:
-    """Wail or yelp of an electronic siren, or one after the other, between some 550 and 1,500 Hz."""
+    """Wail, yelp, or one after the other, of an electronic siren, between about 550 and 1,500 Hz."""
     wail_hz, yelp_hz = take.log_uniform(0.18, 0.5), take.log_uniform(2.2, 5)
     yelping = take.time_s > take.rng.choice([0, take.uniform(0.3, 0.7) * take.duration_s, 1e9], p=[0.35, 0.3, 0.35])
     cycles = np.cumsum(np.where(yelping, yelp_hz, wail_hz)) / take.sample_rate + take.rng.random()
@@ -39,7 +39,7 @@ def ambulance_siren(take: Take) -> np.ndarray:
 
 
 def civil_defense_siren(take: Take) -> np.ndarray:
-    """A motor siren: rotor that runs up and down slowly, two choppers a minor third apart."""
+    """A motor siren: a rotor that slowly speeds up and slows down, two choppers a minor third apart."""
     turn = np.sin(2 * np.pi * (take.time_s * take.log_uniform(0.06, 0.2) + take.rng.random()))
     run = take.log_uniform(260, 520) * (1 + take.uniform(0.05, 0.45) * turn) * np.exp(0.003 * take.wander(3))
     pitch = run * (1 - take.uniform(0, 0.8) * np.exp(-take.time_s / take.uniform(0.3, 1.5)))
@@ -50,7 +50,7 @@ def civil_defense_siren(take: Take) -> np.ndarray:
 
 
 def cadence(take: Take, on_s: float, off_s: float) -> np.ndarray:
-    """Return 1 while a repeated tone is on, starting somewhere in its period."""
+    """Return 1 while a repeated tone is on and 0 elsewhere, starting at a random point of its period."""
     place_s = (take.time_s + take.rng.random() * on_s) % (on_s + off_s)
     return uniform_filter1d((place_s < on_s).astype(float), max(1, int(0.004 * take.sample_rate)))
 
@@ -66,7 +66,7 @@ def smoke_detector(take: Take) -> np.ndarray:
 
 
 def telephone_bell(take: Take) -> np.ndarray:
-    """A hammer between two gongs, in rings of a second or two."""
+    """A hammer between two gongs, ringing for a second or two at a time."""
     hammer_hz, gong_hz = take.uniform(17, 27), take.log_uniform(800, 2000)
     blows_s = take.beats(hammer_hz, 0.02)
     ringing = cadence(take, take.uniform(0.8, 2), take.uniform(0.5, 2.5))
@@ -81,7 +81,7 @@ def telephone_bell(take: Take) -> np.ndarray:
 
 
 def busy_signal(take: Take) -> np.ndarray:
-    """Line tones of several countries, half a second on and off or quicker, through an earpiece."""
+    """Line tones of several countries, half a second on and off or faster, through an earpiece."""
     tones_hz = [(480, 620), (425, 425), (400, 400), (440, 480)][take.rng.integers(4)]
     on_s = take.uniform(0.2, 0.55)
     line = sum(take.tone(tone_hz * take.uniform(0.98, 1.02), (1, take.uniform(0, 0.1))) for tone_hz in tones_hz)
@@ -92,7 +92,7 @@ def busy_signal(take: Take) -> np.ndarray:
 
 
 def reversing_beeps(take: Take) -> np.ndarray:
-    """A lorry's beeper: one note between 900 and 1,500 Hz, even beats, and its engine beneath."""
+    """A lorry's beeper: one note between 900 and 1,500 Hz, evenly spaced, over its engine."""
     on_s = take.log_uniform(0.3, 0.65)
     beep = take.tone(take.log_uniform(900, 1500), rolloff(6, take.uniform(0.8, 2.5)) * take.rng.uniform(0.3, 1, 6))
     return beep * cadence(take, on_s, on_s * take.uniform(0.7, 1.2)) + take.uniform(0, 0.15) * idling(take)
@@ -115,7 +115,7 @@ def ding_dong(take: Take) -> np.ndarray:
 
 
 def firing(take: Take, rate_hz: np.ndarray | float, cylinders: int, unevenness: float) -> np.ndarray:
-    """Return one impulse each time a cylinder fires; cylinders differ from each other, and each time a little."""
+    """Return one impulse per firing of a cylinder; cylinders differ, and each varies a little from firing to firing."""
     turns = np.cumsum(np.broadcast_to(rate_hz, take.n_samples)) / take.sample_rate
     onsets_s = np.searchsorted(turns, np.arange(1, int(turns[-1]) + 1)) / take.sample_rate
     gains = np.resize(take.vary(cylinders, unevenness), len(onsets_s)) * take.vary(len(onsets_s), unevenness / 2)
@@ -148,7 +148,7 @@ def chainsaw(take: Take) -> np.ndarray:
 
 
 def helicopter(take: Take) -> np.ndarray:
-    """Blade slap ten to twenty-five times a second, a turbine, passing by."""
+    """Blade slap 10 to 25 times a second, and a turbine, passing by."""
     rate_hz = take.log_uniform(10, 24)
     slaps_s = take.beats(rate_hz, 0.01)
     slap = take.strokes(slaps_s, take.vary(len(slaps_s), 0.15), take.uniform(0.15, 0.4) / rate_hz, 0.004)
@@ -173,7 +173,7 @@ def machine_gun(take: Take) -> np.ndarray:
 
 
 def tick_tock(take: Take) -> np.ndarray:
-    """A clock: two clicks in turn, each with modes of its own, in a case."""
+    """A clock: two alternating clicks, each with its own modes, in a case."""
     beats_s = take.beats(take.log_uniform(1, 5), 0.004, take.uniform(0.01, 0.2))
     case_hz, tick_hz = take.log_uniform(300, 900), take.log_uniform(1600, 3800)
     case = take.ring(take.impulses(beats_s), (case_hz,), (0.012,), (take.uniform(0.1, 0.7),))
@@ -203,7 +203,7 @@ def computer_keyboard(take: Take) -> np.ndarray:
 
 
 def rain_on_surface(take: Take) -> np.ndarray:
-    """Drops on a roof or a tent, dense and random, each a tap of the surface, over hiss."""
+    """Dense random drops on a roof or a tent, each a tap on the surface, over hiss."""
     drops_s = take.scatter(take.log_uniform(40, 350))
     force = take.rng.exponential(1, len(drops_s)) ** 1.5
     taps = take.strokes(drops_s, force, take.log_uniform(0.0015, 0.006)) * take.noise()
@@ -214,7 +214,7 @@ def rain_on_surface(take: Take) -> np.ndarray:
 
 
 def stream(take: Take) -> np.ndarray:
-    """Bubbles: thousands of short tones that rise as they shrink, over the murmur of the water."""
+    """Bubbles: thousands of short tones that rise as they shrink, over the murmur of water."""
     bubbles_s = take.scatter(take.log_uniform(50, 140))
     count, length = len(bubbles_s), int(0.06 * take.sample_rate)
     time_s = np.arange(length) / take.sample_rate
@@ -229,7 +229,7 @@ def stream(take: Take) -> np.ndarray:
 
 
 def waves(take: Take) -> np.ndarray:
-    """Surf: each wave swells dark, breaks bright and runs out hissing."""
+    """Surf: each wave swells darkly, breaks brightly and runs out hissing."""
     onsets_s = take.beats(take.log_uniform(0.18, 0.5), 0.1, take.uniform(-1, 0.5))
     swell = take.strokes(onsets_s, take.vary(len(onsets_s), 0.3), take.uniform(0.7, 1.6), take.uniform(0.3, 0.6))
     foam = take.strokes(onsets_s + 0.5, take.vary(len(onsets_s), 0.3), take.uniform(0.5, 1.8), 0.25)
@@ -239,7 +239,7 @@ def waves(take: Take) -> np.ndarray:
 
 
 def thunder(take: Take) -> np.ndarray:
-    """A crack, then claps that roll on lower and lower."""
+    """A crack, then claps that roll on, lower and lower."""
     claps_s = np.r_[0.03, take.rng.exponential(take.duration_s / 3, take.rng.integers(3, 9))]
     roll = take.strokes(claps_s, take.rng.uniform(0.3, 1, len(claps_s)), take.uniform(0.3, 1.1), 0.04)
     low = take.noise((30, 0), (take.log_uniform(70, 180), -2), (900, -24), (4000, -45))
@@ -250,7 +250,7 @@ def thunder(take: Take) -> np.ndarray:
 
 
 def wind_in_microphone(take: Take) -> np.ndarray:
-    """Gusts that buffet the membrane: rough noise below some hundred Hz, overdriven at its peaks."""
+    """Gusts that buffet the membrane: rough noise below a few hundred Hz, overdriven at its peaks."""
     gusts = np.exp(take.uniform(0.4, 0.9) * take.wander(take.log_uniform(0.5, 1.5)))
     buffets = np.exp(take.uniform(0.3, 0.8) * take.wander(take.uniform(6, 15)))
     rumble = take.noise((25, 0), (take.log_uniform(60, 160), -3), (700, -28), (5000, -55)) * gusts * buffets
@@ -259,7 +259,7 @@ def wind_in_microphone(take: Take) -> np.ndarray:
 
 
 def crackle(take: Take) -> np.ndarray:
-    """Burning wood: sparse snaps of very different strength, and a faint roar."""
+    """Burning wood: sparse snaps of widely varying strength, and a faint roar."""
     sound = np.zeros(take.n_samples)
     for rate_hz, decay_s in (
         (take.log_uniform(4, 14), take.log_uniform(0.002, 0.008)),
@@ -272,11 +272,11 @@ def crackle(take: Take) -> np.ndarray:
     return np.tanh(sound / 3) + take.uniform(0.01, 0.12) * roar
 
 
-# Sounds of no clear source, and the channel
+# Sounds without a clear source, and the channel
 
 
 def chirp_tone(take: Take) -> np.ndarray:
-    """A sine that sweeps, up or down, once or again and again."""
+    """A sine that sweeps up or down, once or repeatedly."""
     ends_hz = np.log(np.array([take.log_uniform(120, 900), take.log_uniform(1800, 6800)])[:: take.rng.choice([1, -1])])
     phase = (take.time_s / take.duration_s * take.rng.integers(1, 5)) % 1
     phase = phase ** take.log_uniform(0.6, 1.7)
@@ -284,7 +284,7 @@ def chirp_tone(take: Take) -> np.ndarray:
 
 
 def boing(take: Take) -> np.ndarray:
-    """A spring or a ruler let go: a twang whose pitch quivers ever less."""
+    """A released spring or ruler: a twang whose pitch quivers less and less."""
     onsets_s = take.beats(1 / take.uniform(0.6, 1.4), 0.1)
     since_s = take.time_s - onsets_s[np.maximum(np.searchsorted(onsets_s, take.time_s, "right") - 1, 0)]
     since_s = np.maximum(since_s, 0)
@@ -296,7 +296,7 @@ def boing(take: Take) -> np.ndarray:
 
 
 def mains_hum(take: Take) -> np.ndarray:
-    """50 or 60 Hz and its harmonics, the even ones strong, with the hiss of an amplifier."""
+    """50 or 60 Hz with harmonics, the even ones strong, and the hiss of an amplifier."""
     partials = np.exp(take.rng.normal(0, 0.8, 30)) * rolloff(30, take.uniform(0.5, 1.6))
     partials[::2] *= take.uniform(0.05, 0.7)
     hum = take.tone(take.rng.choice([50.0, 60.0]) * (1 + 0.001 * take.wander(0.5)), partials)
@@ -304,7 +304,7 @@ def mains_hum(take: Take) -> np.ndarray:
 
 
 def static(take: Take) -> np.ndarray:
-    """A badly tuned radio: hiss that breaks off, clicks, a whistle that wanders."""
+    """A badly tuned radio: intermittent hiss, clicks, a wandering whistle."""
     flow = np.clip(0.5 + take.uniform(0.5, 2) * take.wander(take.log_uniform(3, 30)), 0.1, 1)
     hiss = take.noise((200, -12), (take.log_uniform(700, 3000), 0), (take.log_uniform(5000, 9000), -8)) * flow
     clicks_s = take.scatter(take.log_uniform(10, 120))

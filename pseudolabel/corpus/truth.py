@@ -1,4 +1,4 @@
-"""Truth: every event and true label of a simulated corpus, what its annotator gave instead, and why the two differ."""
+"""The truth of a simulated corpus: every event and true label, the labels its annotator gave, and why they differ."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Corpus:
     """A simulated corpus: events and labels of every clip, by clip id.
 
     Attributes:
-        sounds: isolated sounds that it was mixed from, and those that were left out.
+        sounds: isolated sounds that it was mixed from, and those left out.
         events: {clip id: events}.
         annotations: {clip id: true and given labels}.
-        annotator: who gave them.
+        annotator: the annotator who gave them.
         balanced: clips of the balanced list.
     """
 
@@ -74,7 +74,7 @@ class Corpus:
         write_csv(folder / SKIPPED_SOUNDS, ("file", "reason"), self.sounds.skipped)
 
     def summary(self, folder: Path, duration_s: float) -> list[str]:
-        """Return what a user wants to know of a corpus in `folder`, of scenes of `duration_s`, in a few lines."""
+        """Summarise the corpus in a few lines for the user; `folder` holds it, and its scenes last `duration_s`."""
         annotations, n_classes = self.annotations.values(), len(self.annotator.vocabulary)
         n_true, n_given = (sum(len(getattr(one, which)) for one in annotations) for which in ("truth", "given"))
         why = Counter(reason for one in annotations for _, reason in one.dropped)
