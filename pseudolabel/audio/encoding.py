@@ -151,8 +151,7 @@ def refuse_inaudible(n_audible: int, n_before: int, n_samples: int, stream: Soun
 
 
 def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, options: ClipOptions) -> Encoded:
-    """Encode a recording block by block; one above full scale is read twice, since its peak is known only at the end.
-    """
+    """Encode a recording block by block; one above full scale is read twice: its peak is known only at the end."""
     with tempfile.TemporaryFile(dir=pile.folder) as file:
         counts = _write_long(file, blocks, options, 1.0)
         if stream.peak > 1:
@@ -165,8 +164,7 @@ def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, 
 
 
 def _write_long(file: BinaryIO, blocks: Iterable[np.ndarray], options: ClipOptions, peak: float) -> tuple[int, ...]:
-    """Write encoded sound; return the numbers of non-zero samples at 16 bits, of non-zero samples before, and of all.
-    """
+    """Write encoded sound; return the counts of samples non-zero at 16 bits, of samples non-zero before, and of all."""
     import soundfile
 
     n_audible = n_before = n_samples = 0

@@ -13,7 +13,7 @@ MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def page_is_whole(file: BinaryIO, position: int, n_bytes: int) -> bool:
-    """Return whether an Ogg page matches its checksum: zlib's CRC-32 over mirrored bits, without its inversions."""
+    """Return whether an Ogg page matches its checksum: zlib's CRC over mirrored bits, starting and ending with 0."""
     file.seek(position)
     page = file.read(n_bytes)
     crc = zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF

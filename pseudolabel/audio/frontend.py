@@ -33,7 +33,7 @@ KALDI_FLOOR = torch.finfo(torch.float32).eps  # KaldiFbank: digital silence is l
 CHUNK_SAMPLES = 1 << 24  # on an accelerator, samples per step: bounds the memory of the spectra
 PIECE_FRAMES = 1024  # on the CPU, frames per step: their spectra fit the cache
 WHOLE_ROWS = 64  # matrix products use a multiple of this many rows; some libraries round leftover rows differently
-GROUP_MELS = 16  # bands multiplied together, over only the bins they need
+GROUP_MELS = 16  # bands per matrix product, which covers only the bins they need
 FILLS = ("silence", "psla")
 
 
@@ -149,8 +149,8 @@ class FrontEnd(nn.Module):
         Args:
             bounds: (W, 2) first sample and end of each window (`pseudolabel.scores.windows.window_bounds`). Windows
                 shorter than `min_samples` are zero-padded.
-            features: features of the whole waveforms, if already computed; several scales may share them. Only a front
-                end that cuts exactly needs them.
+            features: features of the whole waveforms, if already computed; several scales may share them. Ignored
+                unless the front end cuts exactly.
         """
         windows = []
         for start, end in (map(int, pair) for pair in bounds):

@@ -19,7 +19,7 @@ from pseudolabel.errors import InputError
 
 UNKNOWN, FAILED = -1, -2  # in place of the byte at which a block ends
 PIECE_BYTES = 1 << 22  # read at a time
-PATIENCE_S = 10.0  # for what takes microseconds
+PATIENCE_S = 10.0  # for a lock normally held for microseconds
 
 
 class GrowingAudio:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from pseudolabel.audio.frames import end_of_id3, last_flac_sample, next_page, page_is_whole, stated_by_mp3
 
-NO_STATEMENT = 0x7FFFF000  # bytes; programs that do not yet know the size state this or more
+NO_STATEMENT = 0x7FFFF000  # bytes; programs that do not yet know the size state this or more, and write less
 TRIFLE = 0.02  # share of a recording that may be missing, or follow its stated end, without a closer look
 MOST_PARTS = 10_000
 TAIL_BYTES = 1 << 16

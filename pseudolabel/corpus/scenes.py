@@ -11,10 +11,10 @@ from pseudolabel.corpus.synthesis import background_noise
 from pseudolabel.errors import InputError
 from pseudolabel.options import COUNT, Options, option
 
-SHORTEST_CROP_S = 0.5  # shorter sounds are taken whole
+SHORTEST_CROP_S = 0.5  # shorter sounds are used whole
 REPEATED_BELOW_S = 1.5  # a shorter sound may be repeated within one event: a dog barks more than once
 MOST_REPEATS, GAP_S = 4, (0.1, 0.8)
-FADE_IN_S, FADE_OUT_S = 0.01, 0.05  # raised cosine; short at the start, where the attack tells classes apart
+FADE_IN_S, FADE_OUT_S = 0.01, 0.05  # raised cosine; short at the start, because the attack distinguishes classes
 BACKGROUND_DB = (-55.0, -30.0)  # RMS of the background in dB below full scale
 PEAK = 0.95  # a scene with a higher peak is scaled down as a whole, which keeps every SNR
 SILENCE = 1e-4  # of the peak (-80 dB); either end of a recording is trimmed where it is quieter

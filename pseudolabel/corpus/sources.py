@@ -211,8 +211,7 @@ class SoundLibrary:
     def draw(
         self, rng: np.random.Generator, part: str, class_ids: Sequence[str], priors: Sequence[float]
     ) -> tuple[str, str, np.ndarray]:
-        """Draw a class by its prior, then a source and one of its sounds uniformly; return (class id, source, samples).
-        """
+        """Draw a class by its prior, then uniformly a source and a sound of it; return (class id, source, samples)."""
         class_id = class_ids[int(rng.choice(len(class_ids), p=priors))]
         sources = self.by_part[part, class_id]
         takes = sources[list(sources)[int(rng.integers(len(sources)))]]

@@ -154,7 +154,7 @@ class Take:
         return table[left] + (table[left + 1] - table[left]) * (where - left)
 
     def ring(self, excitation: np.ndarray, modes_hz: Values, decays_s: Values, gains: Values) -> np.ndarray:
-        """Return the response of modes to an excitation; a unit impulse gives `gain` * sin, down to 1/e after `decay`."""
+        """Return the response of modes to an excitation: a unit impulse gives `gain` * sin, at 1/e after `decay`."""
         answer = np.zeros(self.n_samples)
         for mode_hz, decay_s, gain in zip(modes_hz, decays_s, gains, strict=True):
             if mode_hz < HIGHEST * self.sample_rate:

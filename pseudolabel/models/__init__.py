@@ -1,4 +1,4 @@
-"""Networks, and taggers made of them: waveforms to the scores of classes."""
+"""Networks, and taggers built on them: waveforms to class scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 
 
 def __getattr__(name: str) -> object:
-    """Return `load_model` or `save_model`; importing the room imports no torch."""
+    """Import `load_model` or `save_model` on first use, so that importing the package does not import torch."""
     if name in ("load_model", "save_model"):
         return getattr(importlib.import_module("pseudolabel.models.files"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

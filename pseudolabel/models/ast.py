@@ -1,4 +1,4 @@
-"""AST: a distilled vision transformer (DeiT) on patches of a log-mel spectrogram of a fixed extent."""
+"""AST: a distilled vision transformer (DeiT) on patches of a log-mel spectrogram of fixed extent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import clamped, in_float32
 
-PATCH = 16  # frames and mel bands a patch spans
-# size -> side of the images that the downloaded weights were trained on: AST starts from these
+PATCH = 16  # frames and mel bands per patch
+# size -> side of the images on which AST's initial weights were trained
 IMAGE_SIZES = {"tiny": 224, "small": 224, "base": 384}
 
 
@@ -21,7 +21,7 @@ def n_patches(length: int, stride: int) -> int:
 
 
 class Patches(nn.Module):
-    """Overlapping patches as tokens, in place of the `PatchEmbed` of timm's transformer."""
+    """Overlapping patches as tokens; replaces the `PatchEmbed` of timm's transformer."""
 
     def __init__(self, img_size, patch_size, in_chans, embed_dim, stride: int, **_: object):
         super().__init__()
@@ -40,15 +40,16 @@ class AST(nn.Module):
     Args:
         n_classes: K.
         size: `tiny`, `small` or `base` DeiT.
-        stride: of the 16 x 16 patches on both axes; 10 overlaps (1212 patches of 128 x 1024), 16 does not (512).
-        n_frames: the time extent F. A network trained on 10 s does badly on 2 s: give each length its own.
-        n_mels: the other extent.
-        frozen: only the last LayerNorm and linear layer learn; the transformer keeps its weights.
+        stride: of the 16 x 16 patches on both axes; at 10 they overlap (1212 patches of 128 x 1024), at 16 they do not
+            (512).
+        n_frames: the time extent F. A network trained on 10 s does badly on 2 s: train one per length.
+        n_mels: the frequency extent.
+        frozen: train only the last LayerNorm and linear layer; the transformer keeps its weights.
 
-    Attention is fused (torch's scaled_dot_product_attention) wherever timm finds it, which is every torch in use.
+    Attention is fused (torch's scaled_dot_product_attention) if timm finds it, as it does in every torch in use.
     """
 
-    frame_stride = None  # it has one answer for its whole extent
+    frame_stride = None  # there is one set of scores for the whole extent
     first_weight = "patch_embed.proj.weight"
 
     def __init__(
@@ -64,7 +65,7 @@ class AST(nn.Module):
         if min(n_frames, n_mels) < PATCH or not 1 <= stride <= PATCH:
             rule = f"n_frames and n_mels must be {PATCH} or more, stride 1 to {PATCH}"
             raise InputError(f"{rule}, not {n_frames}, {n_mels}, {stride}", f"ast_{size}")
-        import timm  # seconds of start-up: only who builds an AST pays them
+        import timm  # takes seconds to import, so only when an AST is built
 
         self.options = {"stride": stride, "n_frames": n_frames, "n_mels": n_mels, "frozen": frozen}
         self.n_frames, self.min_frames, self.n_mels = n_frames, n_frames, n_mels
@@ -84,7 +85,7 @@ class AST(nn.Module):
         """Return scores `(B, K)` float32 of features `(B, n_frames, n_mels)`.
 
         Raises:
-            InputError: features of another extent.
+            InputError: the features have another extent.
         """
         if features.shape[1:] != (self.n_frames, self.n_mels):
             expected = f"{self.n_frames} frames x {self.n_mels} mel bands"
@@ -95,13 +96,13 @@ class AST(nn.Module):
             return clamped(self.linear(pooled).sigmoid())
 
     def imagenet_url(self) -> str:
-        """Return where timm's weights are."""
+        """Return the URL of timm's weights."""
         from timm.models import get_pretrained_cfg
 
         return get_pretrained_cfg(self.image_model).url
 
     def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `layers`, given timm's of `deit_*_distilled_patch16_*` for images of any size."""
+        """Convert timm's tensors of `deit_*_distilled_patch16_*`, for images of any size, to those of `layers`."""
         state = {key: value for key, value in state.items() if not key.startswith(("head.", "head_dist."))}
         embedding = state.get("pos_embed")
         if embedding is not None and embedding.ndim == 3:
@@ -113,9 +114,9 @@ class AST(nn.Module):
 
 
 def fitted_positions(embedding: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
-    """Return position embeddings `(1, 2 + new, D)` of `(1, 2 + old, D)`; per axis cut (centred) or interpolated.
+    """Fit position embeddings `(1, 2 + old, D)` to a new grid; return `(1, 2 + new, D)`.
 
-    AST's rule: a shorter axis takes the middle of the old one, a longer one is interpolated linearly.
+    As in AST, a shorter axis takes the middle of the old one, and a longer one is interpolated linearly.
     """
     tokens, grid = embedding[:, :2], embedding[:, 2:]
     grid = grid.transpose(1, 2).unflatten(2, old_grid)  # (1, D, mel, time)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from pseudolabel.errors import InputError
 from pseudolabel.models.pooling import Convolutional, build_head, in_float32
 
-# The image size for which the library computes its static padding by default, and the width of the features.
+# Image size for which the library computes its static padding by default.
 IMAGE_SIZES = {"b0": 224, "b2": 260}
-# padding -> the image size that the library is given
+# padding -> image size passed to the library
 PADDINGS = {"dynamic": None, "static224": 224, "static260": 260, "symmetric": 224}
 N_FEATURES = {"b0": 1280, "b2": 1408}
 
@@ -20,16 +20,16 @@ N_FEATURES = {"b0": 1280, "b2": 1408}
 class EfficientNet(Convolutional):
     """EfficientNet on one channel; mean over the frequency rows; attention heads over time (PSLA, section III).
 
-    Static padding of another size may round the number of frame scores down.
+    Static padding for another size may round the number of frame scores down.
 
     Args:
         n_classes: K.
         variant: `b0` or `b2`.
         heads: attention heads; 4 is the published model, 1 its single-head variant, 0 mean pooling.
         padding: `static224`, `static260`: as efficientnet_pytorch 0.7.1 pads an image of that size, whatever the input
-            (its default, 224 for B0 and 260 for B2); `symmetric`: half a kernel on every side, which is what version
-            0.7.0 does at any image size, and so what PSLA's published weights were trained with; `dynamic`:
-            TensorFlow's SAME for the input at hand. The same weights give other answers under another padding.
+            (its defaults are 224 for B0 and 260 for B2); `symmetric`: half a kernel on every side, as in version 0.7.0
+            at any image size, and thus as PSLA's published weights were trained; `dynamic`: TensorFlow's SAME for the
+            input at hand. The same weights give different scores under another padding.
     """
 
     first_weight = "_conv_stem.weight"
@@ -54,7 +54,7 @@ class EfficientNet(Convolutional):
 
     def maps(self, features: Tensor) -> Tensor:
         """Return `(B, C, mel / 32, F / 32)` of features `(B, F, mel)`."""
-        layers = self.layers  # as its `extract_features`, but for the precision of the first convolution
+        layers = self.layers  # as its `extract_features`, except for the precision of the first convolution
         x = layers._swish(layers._bn0(in_float32(layers._conv_stem, features.transpose(1, 2).unsqueeze(1))))
         for number, block in enumerate(layers._blocks):
             rate = layers._global_params.drop_connect_rate * (number / len(layers._blocks))
@@ -62,22 +62,22 @@ class EfficientNet(Convolutional):
         return layers._swish(layers._bn1(layers._conv_head(x)))
 
     def imagenet_url(self) -> str:
-        """Return where efficientnet_pytorch's weights are."""
+        """Return the URL of efficientnet_pytorch's weights."""
         from efficientnet_pytorch.utils import url_map
 
         return url_map[f"efficientnet-{self.variant}"]
 
     def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `layers`, given efficientnet_pytorch's, or timm's of `tf_efficientnet_*`."""
+        """Convert tensors of efficientnet_pytorch, or of timm's `tf_efficientnet_*`, to those of `layers`."""
         if "conv_stem.weight" in state:
             state = _renamed_from_timm(state, self.layers.state_dict(), self.variant)
         return {key: value for key, value in state.items() if not key.startswith("_fc.")}
 
 
 def pad_symmetrically(layers: nn.Module) -> None:
-    """Pad before every convolution on both sides with the larger half of what is missing, as version 0.7.0 does.
+    """Pad both sides before every convolution by the larger half of the total padding, as version 0.7.0 does.
 
-    Version 0.7.1 puts the larger half on the right and below only.
+    Version 0.7.1 puts the larger half only on the right and below.
     """
     for module in layers.modules():
         if isinstance(module, nn.ZeroPad2d):
@@ -86,7 +86,7 @@ def pad_symmetrically(layers: nn.Module) -> None:
 
 
 def _renamed_from_timm(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], variant: str) -> dict[str, Tensor]:
-    """Rename timm's tensors. They are the same in the same order, which safetensors does not keep: a model has it."""
+    """Rename timm's tensors by position; the order comes from a model, because safetensors does not keep it."""
     import timm
 
     with torch.device("meta"):

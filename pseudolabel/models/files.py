@@ -1,4 +1,4 @@
-"""Model folders: `model.safetensors` and `config.json`, which rebuild a model, and models that start from one."""
+"""Model folders (`model.safetensors` and `config.json`): save a model, load it, start a new one from its weights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pseudolabel.models.weights import check_state, load_state
 from pseudolabel.tables import read_json
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
-LAST_LAYERS = ("head.", "linear.")  # prefixes of the layers that answer the classes
+LAST_LAYERS = ("head.", "linear.")  # prefixes of the layers with one output per class
 POSITIONS = "layers.pos_embed"  # depends on the time extent
-SMALL_WEIGHTS = 10_000_000  # numbers that take no memory to speak of
-FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # that may change between two trainings of the same weights
+SMALL_WEIGHTS = 10_000_000  # numbers; their memory is negligible
+FREE_OPTIONS = ("dropout", "frozen", "n_frames")  # may change between two trainings of the same weights
 
 
 def save_model(folder: str | Path, tagger: Tagger) -> None:
-    """Write a tagger's weights and config into `folder` (made where absent), each file whole or not at all.
+    """Write a tagger's weights and config into `folder`, creating it if needed; each file is written atomically.
 
     The same weights give the same bytes.
     """
@@ -45,14 +45,14 @@ def save_model(folder: str | Path, tagger: Tagger) -> None:
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger:
-    """Return the tagger that `save_model` wrote into `folder`, in eval mode, on `device`.
+    """Load the tagger that `save_model` wrote into `folder`, in eval mode, on `device`.
 
     Raises:
-        InputError: a file is missing or damaged, of another format, or its tensors are not those of the config.
+        InputError: a file is missing, damaged or of another format, or its tensors do not match the config.
     """
     folder = Path(folder)
     config, state = read_config(folder / CONFIG), load_state(folder / WEIGHTS)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; leave the caller's seed alone
+    with torch.random.fork_rng(devices=[]):  # initial weights are replaced; keep the caller's random state
         try:
             _refuse_larger(config, state)
             tagger = build_tagger(config)
@@ -64,10 +64,10 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger
 
 
 def _refuse_larger(config: Mapping, state: Mapping[str, Tensor]) -> None:
-    """Raise InputError, before memory is taken, where the config's network has far more weights than the file."""
+    """Raise InputError, before allocating memory, if the config's network has far more weights than the file."""
     options, class_ids = config.get("options"), config.get("class_ids")
     if not (isinstance(options, Mapping) and isinstance(class_ids, list)):
-        return  # build_tagger refuses it
+        return  # build_tagger will refuse it
     with torch.device("meta"):
         network = build_model(config.get("name"), len(class_ids), **options)
     needed, held = (sum(value.numel() for value in weights.values()) for weights in (network.state_dict(), state))
@@ -77,14 +77,14 @@ def _refuse_larger(config: Mapping, state: Mapping[str, Tensor]) -> None:
 
 @dataclass(frozen=True)
 class Started:
-    """What `start_from` took from a run folder.
+    """The result of `start_from`: what was taken from a run folder.
 
     Args:
         folder: the run folder.
-        loaded: names of the tensors that were taken.
-        fresh: names of those that kept their random values: the last layers, where the classes differ.
-        fitted: names of those that were fitted to another time extent (position embeddings).
-        notes: how else the two models differ, in words: their front end, their window.
+        loaded: names of the tensors taken.
+        fresh: names of the tensors that kept their random values: the last layers, if the classes differ.
+        fitted: names of the tensors fitted to another time extent (position embeddings).
+        notes: other differences between the two models, such as front end and window, in words.
     """
 
     folder: Path
@@ -102,17 +102,17 @@ class Started:
 
 
 def start_from(tagger: Tagger, folder: str | Path) -> Started:
-    """Give a new tagger the weights of a trained one (PSL's transfer), and return what was taken.
+    """Give a new tagger the weights of a trained one (PSL's transfer); return what was taken.
 
-    All layers but the last are taken, with their batch-norm statistics. The last ones are taken too where the classes
-    are the same in the same order. Position embeddings are fitted to another time extent as AST does it.
+    All layers but the last are taken, with their batch-norm statistics; the last ones too if the classes are the same
+    in the same order. Position embeddings are fitted to another time extent as in AST.
 
     Args:
         tagger: untrained, of the same network with the same options; vocabulary, window and front end may differ.
         folder: a run folder.
 
     Raises:
-        InputError: no model folder, or the model of another network or with other options.
+        InputError: the folder holds no model, or one of another network or with other options.
     """
     folder = Path(folder)
     config, state = read_config(folder / CONFIG), load_state(folder / WEIGHTS)
@@ -152,10 +152,10 @@ def _fitted(embedding: Tensor, options: Mapping, network: nn.Module) -> Tensor:
 
 
 def _differences(theirs: Mapping, ours: Mapping) -> Iterator[str]:
-    """Yield, in words, how the model that the weights were trained in differs from the new one."""
+    """Yield the differences, in words, between the model that the weights come from and the new one."""
     then, now = theirs.get("front_end"), ours["front_end"]
     if isinstance(then, Mapping):
-        then = build_frontend(then).options()  # in seconds, whatever version wrote it
+        then = build_frontend(then).options()  # in seconds, whichever version wrote it
         other = [f"{name} {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name]]
         if other:
             yield f"trained with another front end ({', '.join(other)})"
@@ -170,7 +170,7 @@ def _differences(theirs: Mapping, ours: Mapping) -> Iterator[str]:
 
 
 def read_config(path: str | Path) -> dict[str, object]:
-    """Return a model's config without its format marks."""
+    """Read a model's config, without `format` and `format_version`."""
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file: not a model folder", path, "Give the folder that training wrote.")

@@ -1,4 +1,4 @@
-"""What a tagger does with clips that are shorter or longer than those it was trained on."""
+"""Describe what a tagger does with clips shorter or longer than those it was trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def lengths_of(tagger: Tagger) -> dict[str, int | None]:
-    """Return the frames that decide: `least_frames` of a whole clip, `max_frames`, the network's extent `n_frames`."""
+    """Return the limits in frames: `least_frames` of a whole clip, `max_frames`, the network's extent `n_frames`."""
     return {
         "least_frames": tagger.least_frames(),
         "max_frames": tagger.config["max_frames"],
@@ -22,7 +22,7 @@ def lengths_in_words(record: Mapping) -> str:
     """Return a sentence for a model card.
 
     Args:
-        record: what `lengths_of` returns, and `fill` and `front_end` of `Tagger.config`.
+        record: the result of `lengths_of`, plus `fill` and `front_end` of `Tagger.config`.
     """
     hop_s, extent = record["front_end"]["hop_s"], record["n_frames"]
 

@@ -1,4 +1,4 @@
-"""MobileNetV2: PSL's annotator and student, and the smallest network that PSLA trains."""
+"""MobileNetV2: PSL's annotator and student, and PSLA's smallest network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 
 
 class _ChannelsLast(Convolutional):
-    """Convolutions of which most work on one channel each: on a CPU twice as fast with the channels last."""
+    """Mostly depthwise convolutions, which run twice as fast on a CPU in channels-last order."""
 
     def maps(self, features: Tensor) -> Tensor:
         """Return `(B, C, mel / 32, F / 32)` of features `(B, F, mel)`."""
@@ -25,7 +25,7 @@ class _ChannelsLast(Convolutional):
 
 
 def scaled_channels(channels: int, width: float) -> int:
-    """Return `channels * width` as the nearest multiple of 8, at least 8 and never below 90 % of the product."""
+    """Round `channels * width` to a multiple of 8, at least 8 and never below 90 % of the product."""
     exact = channels * width
     rounded = max(8, int(exact + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * exact else rounded + 8
@@ -37,7 +37,7 @@ def _convolution(n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; the input is added where the shape allows it."""
+    """Expand, filter each channel, project; add the input if the shapes match."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, expansion: int):
         super().__init__()
@@ -58,13 +58,13 @@ class MobileNetV2(_ChannelsLast):
     Args:
         n_classes: K.
         width: factor on all channel counts; 1 is the published model (2.90 M parameters at 527 classes).
-        last_channels: size of the last convolution; None is the published rule 1280 * max(1, width), which a narrow
-            network may want to undercut.
+        last_channels: size of the last convolution; None: the published rule, 1280 * max(1, width). A narrow network
+            may want fewer.
         dropout: before the last layer.
-        input_norm: `none` as published (decibels go in as they are), or `batch`: batch normalisation of each mel band.
-        n_mels: mel bands of the features; only `input_norm="batch"` depends on it.
+        input_norm: `none` as published (decibels are used unchanged), or `batch`: batch normalisation of each mel band.
+        n_mels: mel bands of the features; matters only for `input_norm="batch"`.
 
-    Convolutions start Xavier uniform, as in PSL.
+    Convolutions are initialised Xavier uniform, as in PSL.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class MobileNetV2(_ChannelsLast):
 class MBNet(_ChannelsLast):
     """MobileNetV2 on one channel; mean over rows and frames, linear, sigmoid (PSLA, Table XIII: 2.90 M parameters).
 
-    PSL's MobileNetV2 has the same layers, but answers frame by frame and takes the mean of the answers.
+    PSL's MobileNetV2 has the same layers, but scores each frame and averages the scores.
 
     Args:
         n_classes: K.
@@ -134,7 +134,7 @@ class MBNet(_ChannelsLast):
         return clamped(in_float32(self.linear, features).sigmoid())
 
     def frame_scores(self, features: Tensor) -> Tensor:
-        """Return scores `(B, F / 32 rounded up, K)` of features `(B, F, mel)`: as if each frame were a clip."""
+        """Return scores `(B, F / 32 rounded up, K)` of features `(B, F, mel)`, as if each frame were a clip."""
         return self._answers(self.sequence(features))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -142,13 +142,13 @@ class MBNet(_ChannelsLast):
         return self._answers(self.sequence(features).float().mean(dim=1))
 
     def imagenet_url(self) -> str:
-        """Return where torchvision's first weights are, those of PSLA."""
+        """Return the URL of torchvision's first weights, which PSLA used."""
         from torchvision.models import MobileNet_V2_Weights
 
         return MobileNet_V2_Weights.IMAGENET1K_V1.url
 
     def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `layers`, given torchvision's of `mobilenet_v2`."""
+        """Convert torchvision's tensors of `mobilenet_v2` to those of `layers`."""
         return {
             key.removeprefix("features."): value for key, value in state.items() if not key.startswith("classifier.")
         }

@@ -1,4 +1,4 @@
-"""The networks by name: for each its class, its options and the front end that it was published with."""
+"""Networks by name, each with its class, options and published front end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pseudolabel.errors import InputError, nearest, nearest_or_all
 if TYPE_CHECKING:
     from torch import nn
 
-PRECISIONS = ("float32", "bf16")  # that a model computes in
-# Published front ends: what differs from the defaults of their kind. In seconds, so the same at any sample rate.
+PRECISIONS = ("float32", "bf16")  # in which a model computes
+# Published front ends, as differences from the defaults of their kind. In seconds, so valid at any sample rate.
 PSL_FRONT_END = {"name": "log_mel"}  # 64 mel bands, decibels, no normalisation
 PSLA_FRONT_END = {"name": "kaldi_fbank", "mean": -4.6476, "std": 4.5699}
 AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677393, "std": 2 * 4.5689974}
@@ -21,13 +21,13 @@ AST_FRONT_END = {"name": "kaldi_fbank", "mean": -4.2677393, "std": 2 * 4.5689974
 
 @dataclass(frozen=True)
 class Network:
-    """What belongs to the name of a network.
+    """The definition of a named network.
 
     Args:
-        module, class_name: where its class is; nothing slow is imported before one is built.
-        front_end: the published one.
+        module, class_name: location of its class, imported only when a network is built.
+        front_end: the published front end.
         options: arguments of the class that a user may choose.
-        fixed: arguments of the class that the name decides.
+        fixed: arguments of the class that the name implies.
         imagenet: whether it can start from ImageNet weights (`weights.start_from_imagenet`).
     """
 
@@ -39,7 +39,7 @@ class Network:
     imagenet: bool = True
 
     def build(self, n_classes: int, options: Mapping[str, object]) -> nn.Module:
-        """Return the network, untrained."""
+        """Build the untrained network."""
         module = importlib.import_module(f"pseudolabel.models.{self.module}")
         return getattr(module, self.class_name)(n_classes, **self.fixed, **options)
 
@@ -67,7 +67,7 @@ IMAGENET_OPTIONS = ("pretrained", "stem", "sha256")
 
 
 def find_network(name: str) -> Network:
-    """Return what belongs to a name; raise InputError where no network has it."""
+    """Return the network of that name; raise InputError if there is none."""
     if name not in NETWORKS:
         close = nearest(str(name), NETWORKS)
         all_names = f"Known: {', '.join(NETWORKS)}."
@@ -76,28 +76,28 @@ def find_network(name: str) -> Network:
 
 
 def network_options(name: str) -> tuple[str, ...]:
-    """Return the names of the options that `build_model` takes for a network."""
+    """Return the names of the options that `build_model` accepts for a network."""
     network = find_network(name)
     return network.options + (IMAGENET_OPTIONS if network.imagenet else ())
 
 
 def with_published_front_end(name: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Return the front end of a network: its published one with what is given, or another one that `given` names."""
+    """Update a network's published front end with `given`; if `given` names another kind, return it unchanged."""
     published = find_network(name).front_end
     return {**published, **given} if given.get("name", published["name"]) == published["name"] else dict(given)
 
 
 def build_model(name: str, n_classes: int, **options: object) -> nn.Module:
-    """Return a network: features `(B, F, mel)` to scores `(B, n_classes)`.
+    """Build a network: features `(B, F, mel)` to scores `(B, n_classes)`.
 
-    Its `options` attribute is the plain dict that builds the same network again (without pretrained weights).
+    Its `options` attribute is the plain dict that rebuilds the same network (without pretrained weights).
 
     Args:
-        options: those of the network's class, and where it takes ImageNet weights those of
+        options: those of the network's class and, if it can start from ImageNet weights, those of
             `weights.start_from_imagenet`: `pretrained`, `stem` and `sha256`.
 
     Raises:
-        InputError: the name or an option is unknown, or a value breaks the network's rules.
+        InputError: the name or an option is unknown, or a value is invalid.
     """
     allowed = network_options(name)
     for option in options:
@@ -115,5 +115,5 @@ def build_model(name: str, n_classes: int, **options: object) -> nn.Module:
 
 
 def n_parameters(network: nn.Module, learnable: bool = False) -> int:
-    """Return the number of a network's parameters; with `learnable` only of those that are not frozen."""
+    """Return the number of a network's parameters; with `learnable`, only those not frozen."""
     return sum(value.numel() for value in network.parameters() if value.requires_grad or not learnable)

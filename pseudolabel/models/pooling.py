@@ -1,7 +1,8 @@
-"""What networks share: heads that pool the frames of a clip, and what stays in float32 under autocast.
+"""Shared parts of networks: heads that pool a clip's frames, and layers that stay in float32 under autocast.
 
-bfloat16 has 8 bits. Near -80 dB its numbers are half a decibel apart, so features stay in float32 through a network's
-first convolution. Between .9 and 1 it has 27 numbers, so the last layer, its sigmoid and the pooling never run in it.
+bfloat16 has 8 significant bits. Near -80 dB its numbers are half a decibel apart, so features stay in float32 through a
+network's first convolution. It has 27 numbers between 0.9 and 1, so the last layer, its sigmoid and the pooling never
+run in it.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from torch import Tensor, nn
 
 from pseudolabel.errors import InputError
 
-EPSILON = 1e-7  # scores are in [EPSILON, 1 - EPSILON]: a binary cross-entropy stays finite
+EPSILON = 1e-7  # scores are in [EPSILON, 1 - EPSILON], which keeps the binary cross-entropy finite
 
 
 def clamped(scores: Tensor) -> Tensor:
-    """Return `scores` within [EPSILON, 1 - EPSILON]."""
+    """Clamp `scores` to [EPSILON, 1 - EPSILON]."""
     return scores.clamp(EPSILON, 1.0 - EPSILON)
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return `layer(x)` in float32, under autocast too."""
+    """Compute `layer(x)` in float32, even under autocast."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())
 
 
 class Convolutional(nn.Module):
-    """A network of convolutions that takes features of any length: `maps`, their mean over frequency, `head`."""
+    """A convolutional network for features of any length: `maps`, mean over frequency, `head`."""
 
     n_frames = None  # any length
     min_frames = frame_stride = 32  # stride of the whole network, on both axes
@@ -49,7 +50,7 @@ class Convolutional(nn.Module):
 
 
 def build_head(n_features: int, n_classes: int, heads: int) -> nn.Module:
-    """Return attention pooling with that many heads, or mean pooling for 0 (PSLA, Table XIII)."""
+    """Return attention pooling with `heads` heads, or mean pooling if it is 0 (PSLA, Table XIII)."""
     return AttentionPooling(n_features, n_classes, heads) if heads else MeanPooling(n_features, n_classes)
 
 
@@ -59,7 +60,7 @@ class MeanPooling(nn.Module):
     def __init__(self, n_features: int, n_classes: int):
         super().__init__()
         self.linear = nn.Linear(n_features, n_classes)
-        nn.init.kaiming_uniform_(self.linear.weight, nonlinearity="relu")  # PSLA's; MobileNetV2 has its own
+        nn.init.kaiming_uniform_(self.linear.weight, nonlinearity="relu")  # as in PSLA; MobileNetV2 overrides it
         nn.init.zeros_(self.linear.bias)
 
     def frame_scores(self, sequence: Tensor) -> Tensor:
@@ -72,10 +73,11 @@ class MeanPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """PSLA's attention: each head weighs its frame scores by an attention normalised over time.
+    """PSLA's attention: each head weights its frame scores by an attention normalised over time.
 
     A head has two linear layers with sigmoids, one for the attention and one for the classes. Several heads are summed
-    with learned weights that start at 1 / heads; nothing keeps their sum at 1, hence the clamp. A single head has none.
+    with learned weights that start at 1 / heads and need not keep summing to 1, hence the clamp. A single head has no
+    such weight.
     """
 
     def __init__(self, n_features: int, n_classes: int, heads: int = 4):
@@ -86,7 +88,7 @@ class AttentionPooling(nn.Module):
         self.attention = nn.Linear(n_features, heads * n_classes)
         self.classes = nn.Linear(n_features, heads * n_classes)
         self.head_weights = nn.Parameter(torch.full((heads,), 1.0 / heads)) if heads > 1 else None
-        if heads == 1:  # as PSLA's programs start: He uniform; several heads as torch starts any layer
+        if heads == 1:  # as in PSLA's code, He uniform; several heads keep torch's default
             for layer in (self.attention, self.classes):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
@@ -100,7 +102,7 @@ class AttentionPooling(nn.Module):
         return clamped((per_head * self.head_weights[:, None]).sum(dim=-2))
 
     def frame_scores(self, sequence: Tensor) -> Tensor:
-        """Return the class branch's scores `(B, F, K)`, heads joined, without the attention."""
+        """Return the class branch's scores `(B, F, K)`, heads combined, without the attention."""
         with torch.autocast(sequence.device.type, enabled=False):
             return self._joined(self._per_head(self.classes, sequence.float()))
 

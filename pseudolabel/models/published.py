@@ -1,8 +1,8 @@
-"""Weights that the papers' authors published, as taggers: their tensors as ours, and what belongs around the network.
+"""Convert weights published by the papers' authors to taggers: the network's tensors and everything around it.
 
-PSLA's EfficientNet-B0 and B2 (4 heads, 1 or mean pooling), ResNet-50 and MobileNetV2 (mbnet), for AudioSet and FSD50K;
-AST (tiny, small, base; strides 10 to 16; the authors' own files and those of the transformers library, before and
-since version 5); PSL's MobileNetV2.
+Supported are PSLA's EfficientNet-B0 and B2 (4 heads, 1 head or mean pooling), ResNet-50 and MobileNetV2 (mbnet), for
+AudioSet and FSD50K; AST (tiny, small, base; strides 10 to 16; files of the authors and of the transformers library,
+before and since version 5); PSL's MobileNetV2.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pseudolabel.models.tagger import Tagger, build_tagger
 from pseudolabel.models.weights import check_state, load_state
 
 KINDS = ("psla", "ast", "psl")
-LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # to which clips may be filled
-# classes of a published file -> their vocabulary, and the frames that PSLA's program cuts or fills a clip to
+LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # range of lengths to which clips may be filled
+# number of classes -> vocabulary, and the frames to which PSLA's code cuts or fills a clip
 PUBLISHED_ON = {527: ("audioset", 1056), 200: ("fsd50k", 3000)}
 AST_FRAMES, N_MELS = 1024, 128
-AST_STRIDES = (10, 12, 14, 16)  # of the published ones
-AST_SIZES = {192: "tiny", 384: "small", 768: "base"}  # by the width of the tokens
-# The layers for ImageNet's classes. They are among the published tensors, but contribute to no score.
+AST_STRIDES = (10, 12, 14, 16)  # of the published models
+AST_SIZES = {192: "tiny", 384: "small", 768: "base"}  # by token width
+# Layers for ImageNet's classes: among the published tensors, but not used for any score.
 UNUSED = re.compile(r"(effnet\._fc|v\.head|v\.head_dist)\.(weight|bias)")
 OURS = ("layers.", "head.", "norm.", "linear.")  # prefixes of our own networks' tensors
 TRANSFORMERS = "audio_spectrogram_transformer."
-TRANSFORMERS_NAMES = (  # the transformers library's part of a name, and the authors'; version 5 renamed some
+TRANSFORMERS_NAMES = (  # (part of a name in the transformers library, in the authors' files); version 5 renamed some
     ("embeddings.cls_token", "cls_token"),
     ("embeddings.distillation_token", "dist_token"),
     ("embeddings.position_embeddings", "pos_embed"),
@@ -59,7 +59,7 @@ BRANCH = re.compile(
 
 
 class Converted(NamedTuple):
-    """A published file as ours: the tagger's config without classes, the network's state dict, how many classes."""
+    """A converted file: the tagger's config without classes, the network's state dict, and the number of classes."""
 
     config: dict[str, object]
     weights: dict[str, Tensor]
@@ -74,25 +74,25 @@ def load_published(
     frames: int | None = None,
     cut: bool = False,
 ) -> Tagger:
-    """Return the tagger of a published file of weights, in eval mode on the CPU; every tensor is accounted for.
+    """Load a published file of weights as a tagger, in eval mode on the CPU; every tensor must be accounted for.
 
-    What surrounds the network is as in its authors' programs: PSLA on 1,056 frames, or 3,000 for FSD50K, AST on 1,024,
-    shorter clips filled with 0 before normalisation (+1.02 and +.47 sigma); PSLA's `symmetric` padding of convolutions;
-    PSL on decibels of any length. Two things differ: PSL's `top_db` is under each clip's own maximum, not the batch's;
-    and longer clips are scored to their end, unless `cut`. Scores are computed in float32.
+    Everything around the network is as in its authors' code: PSLA on 1,056 frames (3,000 for FSD50K) and AST on 1,024,
+    with shorter clips filled with 0 before normalisation (+1.02 and +0.47 sigma); PSLA's `symmetric` padding of
+    convolutions; PSL on decibels of any length. Two things differ: PSL's `top_db` is relative to each clip's own
+    maximum, not the batch's; and longer clips are scored to their end, unless `cut`. Scores are computed in float32.
 
     Args:
-        path: a torch or safetensors file, read as plain tensors; nothing in it is run.
-        kind: `psla`, `ast` or `psl`; None: whichever its tensors are.
-        sha256: when given, the file must have this checksum.
-        vocabulary: its classes in its order, anything that `Vocabulary.load` takes. None: `audioset` for 527 classes,
-            `fsd50k` for 200, each in the order of the list that was published with the data.
-        frames: to which shorter clips are filled; for AST the extent that its positions were trained for.
-        cut: ignore the frames beyond, as the authors' programs do.
+        path: a torch or safetensors file, read as plain tensors; nothing in it is executed.
+        kind: `psla`, `ast` or `psl`; None: inferred from the tensors.
+        sha256: if given, the file must have this checksum.
+        vocabulary: the model's classes in its order, as accepted by `Vocabulary.load`. None: `audioset` for 527
+            classes, `fsd50k` for 200, each in the order of the list published with the data.
+        frames: length to which shorter clips are filled; for AST, the extent for which its positions were trained.
+        cut: ignore frames beyond that length, as the authors' code does.
 
     Raises:
-        InputError: another checksum or kind, another number of classes, tensors that are missing, unknown or of
-            another shape; `frames` or `cut` for a network that is trained on clips of any length.
+        InputError: the checksum, kind or number of classes differs; tensors are missing, unknown or misshapen; or
+            `frames` or `cut` is given for a network trained on clips of any length.
     """
     state = load_state(path, sha256)
     actual, reader = _reader(state, path)
@@ -107,7 +107,7 @@ def load_published(
         config["max_frames"] = config.get("min_frames") or config["options"]["n_frames"]
     classes = _classes(vocabulary, n_classes, path)
     identity = {"class_ids": classes.class_ids, "class_names": classes.names, "precision": "float32"}
-    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; leave the caller's seed alone
+    with torch.random.fork_rng(devices=[]):  # initial weights are replaced; keep the caller's random state
         tagger = build_tagger({**config, **identity})
     _check_front_end(tagger, weights, path)
     check_state(tagger.network, weights, path)
@@ -116,7 +116,7 @@ def load_published(
 
 
 def check_frames(frames: int | None) -> None:
-    """Raise InputError where clips cannot be filled to so many frames."""
+    """Raise InputError if clips cannot be filled to that many frames."""
     if frames is not None and not LEAST_FRAMES <= frames <= MOST_FRAMES:
         raise InputError(f"is {frames}, which must be {LEAST_FRAMES} to {MOST_FRAMES}", "--frames")
 
@@ -136,7 +136,7 @@ def _classes(vocabulary: str | Path | None, n_classes: int, source: object) -> V
 
 
 def _check_front_end(tagger: Tagger, weights: dict[str, Tensor], source: object) -> None:
-    """Take the front end's own tensors out of `weights`; refuse a file with another front end."""
+    """Remove the front end's tensors from `weights`; refuse a file with another front end."""
     for name, part in {"front_end.0.spectrogram.window": "window", "front_end.0.mel_scale.fb": "mel"}.items():
         if name not in weights:
             continue
@@ -146,7 +146,7 @@ def _check_front_end(tagger: Tagger, weights: dict[str, Tensor], source: object)
 
 
 def _reader(state: Mapping[str, Tensor], source: object) -> tuple[str, Callable]:
-    """Return whose tensors they are by their names, and what converts them."""
+    """Identify the kind of weights by the tensors' names; return it and the function that converts them."""
     if any(name.startswith(TRANSFORMERS) for name in state):
         return "ast", _ast
     for marks, kind, reader in MARKS:
@@ -159,9 +159,9 @@ def _reader(state: Mapping[str, Tensor], source: object) -> tuple[str, Callable]
 def _converted(
     state: Mapping[str, Tensor], source: object, frames: int | None, kind: str, reader: Callable
 ) -> Converted:
-    """Return published tensors as those of our network; `frames`: to which clips are filled, AST's extent."""
+    """Convert published tensors to those of our network; clips are filled to `frames`, which is AST's extent."""
     state = {name: value for name, value in state.items() if not UNUSED.fullmatch(name)}
-    unknown = [name for name in state if name.startswith(OURS)]  # it would overwrite a renamed one
+    unknown = [name for name in state if name.startswith(OURS)]  # would overwrite a renamed tensor
     if unknown:
         raise InputError(f"looks like {kind}, but has {len(unknown)} unknown tensors ({first_few(unknown)})", source)
     try:
@@ -187,7 +187,7 @@ def _efficientnet(state, frames):
 
 
 def _resnet(state, frames):
-    """ResNet-50: its program expects 33 steps in time from the network, so not clips of 30 s."""
+    """ResNet-50: PSLA's code expects 33 time steps from the network, which rules out clips of 30 s."""
     weights = _renamed(state, ("model.", "layers."))
     heads, last = _take_attention(weights)
     return _psla("resnet50", {"heads": heads}, weights, len(last) // max(1, heads), frames or PUBLISHED_ON[527][1])
@@ -210,10 +210,12 @@ def _psla(name, options, weights, n_classes, frames):
 
 
 def _take_attention(weights):
-    """Join the heads' 1 x 1 convolutions to one linear layer per branch; return the number of heads and that layer."""
+    """Join the heads' 1 x 1 convolutions into one linear layer per branch; return the number of heads and the weight of
+    the class branch.
+    """
     heads = sum(re.fullmatch(r"attention\.cla\.\d+\.weight", name) is not None for name in weights)
     numbers = [f"{head}." for head in range(heads)] or [""]
-    heads = heads or int("attention.att.weight" in weights)  # one head has no number; mean pooling has no attention
+    heads = heads or int("attention.att.weight" in weights)  # one head is unnumbered; mean pooling has no attention
     branches = {"att": "head.attention", "cla": "head.classes"} if heads else {"cla": "head.linear"}
     for theirs, ours in branches.items():
         kernels = [weights.pop(f"attention.{theirs}.{number}weight").squeeze((2, 3)) for number in numbers]
@@ -228,7 +230,7 @@ def _take_attention(weights):
 
 
 def _ast(state, frames):
-    """AST: the transformer has timm's names; the stride follows from the number of positions."""
+    """AST: the transformer uses timm's names; the stride follows from the number of positions."""
     state, frames = _named_by_authors(state), frames or AST_FRAMES
     positions, width = state["v.pos_embed"].shape[1] - 2, state["v.pos_embed"].shape[2]
     grids = {stride: n_patches(N_MELS, stride) * n_patches(frames, stride) for stride in AST_STRIDES}
@@ -249,7 +251,7 @@ def _ast(state, frames):
 
 
 def _named_by_authors(state):
-    """Return AST's tensors under their authors' names, given those or the names of the transformers library."""
+    """Return AST's tensors under the authors' names, given those or the names of the transformers library."""
     renamed, parts = {}, {}
     for name, value in state.items():
         branch = BRANCH.fullmatch(name)
@@ -269,17 +271,17 @@ def _named_by_authors(state):
 
 
 def _psl(state, frames):
-    """MobileNetV2: torchvision's names; its front end is in the file and must be ours."""
+    """MobileNetV2: torchvision's names; the file contains a front end, which must match ours."""
     weights = {_psl_name(name): value for name, value in state.items()}
     return Converted({"name": "mobilenetv2", "front_end": PSL_FRONT_END}, weights, len(weights["head.linear.weight"]))
 
 
 def _psl_name(name):
-    """Within a block, only our last convolution and its normalisation have an inner number."""
+    """Rename a tensor of PSL; within a block, the last convolution and its normalisation gain an inner number."""
     last = re.fullmatch(r"features\.(\d+)\.conv\.(\d+)\.([a-z_]+)", name)
     if last:
         block, layer = int(last[1]), int(last[2])
-        before = 1 if block == 1 else 2  # layers before it: the first block does not expand
+        before = 1 if block == 1 else 2  # layers before the last convolution; the first block does not expand
         return f"layers.{block}.layers.{before}.{layer - before}.{last[3]}"
     name = re.sub(r"^features\.(\d+)\.conv\.", r"layers.\1.layers.", name)
     return _with_prefix(name, (("features.", "layers."), ("classifier.1.", "head.linear.")))
@@ -300,7 +302,7 @@ def _zero_before_normalisation(front_end):
     return (0.0 - front_end["mean"]) / front_end["std"]
 
 
-MARKS = (  # tensors that a file has, its kind, and what converts it
+MARKS = (  # (tensors that identify a file, its kind, the function that converts it)
     (("effnet._conv_stem.weight",), "psla", _efficientnet),
     (("model.conv1.weight",), "psla", _resnet),
     (("features.0.0.weight", "classifier.weight"), "psla", _mbnet),

@@ -1,4 +1,4 @@
-"""ResNet-50 with attention over time: the larger network that PSLA compares its own with."""
+"""ResNet-50 with attention over time: the larger network to which PSLA compares its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ResNet50(Convolutional):
 
         self.options = {"heads": heads}
         self.layers = resnet50()
-        self.layers.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)  # starts as torch has it, which is PSLA's way
+        self.layers.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)  # with torch's default initialisation, as in PSLA
         self.layers.avgpool = self.layers.fc = nn.Identity()  # an unused layer would break distributed training
         self.head = build_head(N_FEATURES, n_classes, heads)
 
@@ -39,11 +39,11 @@ class ResNet50(Convolutional):
         return layers.layer4(layers.layer3(layers.layer2(layers.layer1(x))))
 
     def imagenet_url(self) -> str:
-        """Return where torchvision's first weights are, those of PSLA."""
+        """Return the URL of torchvision's first weights, which PSLA used."""
         from torchvision.models import ResNet50_Weights
 
         return ResNet50_Weights.IMAGENET1K_V1.url
 
     def from_imagenet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `layers`, given torchvision's or timm's of `resnet50`."""
+        """Convert torchvision's or timm's tensors of `resnet50` to those of `layers`."""
         return {key: value for key, value in state.items() if not key.startswith("fc.")}

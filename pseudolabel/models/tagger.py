@@ -1,4 +1,4 @@
-"""A tagger: front end and network in one, from waveforms to scores; its config rebuilds it."""
+"""Tagger: front end and network in one, from waveforms to scores, rebuilt from its config."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pseudolabel.models.networks import (
 )
 from pseudolabel.models.pooling import clamped
 
-MOST_FRAMES = 1_000_000  # to which short features are filled: hours
+MOST_FRAMES = 1_000_000  # to which short features may be filled: hours
 CONFIG_KEYS = (
     *("name", "class_ids", "class_names", "options", "front_end", "sample_rate"),
     *("window_s", "fill", "min_frames", "max_frames", "precision"),
@@ -29,15 +29,15 @@ CONFIG_KEYS = (
 
 
 class Tagger(nn.Module):
-    """Waveforms `(B, T)` at `sample_rate` to scores `(B, K)`; make one with `build_tagger`.
+    """Waveforms `(B, T)` at `sample_rate` to scores `(B, K)`; created by `build_tagger`.
 
     Attributes:
         config: plain dict with all defaults: `name`, `class_ids`, `class_names`, `options` of the network,
-            `front_end`, `sample_rate` (Hz), `window_s` (the length it was trained on, to which shorter clips are
-            filled; None: they are not), `fill` (the feature value of masks and of padding), `min_frames` (to which
-            clips and windows are filled; by default what the network needs), `max_frames` (to which longer ones are
-            cut; None: they are not), `precision` (`float32`, `bf16`; None: bf16 on a GPU, float32 elsewhere).
-        front_end, network: the two parts. Only the network has weights.
+            `front_end`, `sample_rate` (Hz), `window_s` (length of the training clips, to which shorter clips are
+            filled; None: not filled), `fill` (feature value of masks and padding), `min_frames` (to which clips and
+            windows are filled; default: the least the network accepts), `max_frames` (to which longer ones are cut;
+            None: not cut), `precision` (`float32`, `bf16`; None: bf16 on a GPU, float32 elsewhere).
+        front_end, network: the two parts; only the network has weights.
     """
 
     def __init__(self, front_end: nn.Module, network: nn.Module, config: dict[str, object]):
@@ -46,23 +46,23 @@ class Tagger(nn.Module):
 
     @property
     def class_ids(self) -> list[str]:
-        """The classes, in the order of the scores."""
+        """Class ids in the order of the scores."""
         return self.config["class_ids"]
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second of the waveforms."""
+        """Sample rate of the waveforms in Hz."""
         return self.config["sample_rate"]
 
     def features(self, waveforms: Tensor, n_samples: np.ndarray | None = None, fill: float | None = None) -> Tensor:
-        """Return features `(B, F, mel)` float32 of waveforms `(B, T)`, F as many frames as T samples have.
+        """Return features `(B, F, mel)` float32 of waveforms `(B, T)`; F is the number of frames of T samples.
 
-        A row's own frames are those of the row alone, to the last bit on a CPU. Only a waveform shorter than one window
-        of the front end gets zeros at its end.
+        A row's own frames do not depend on other rows (to the last bit on a CPU). Only waveforms shorter than one
+        window of the front end are zero-padded.
 
         Args:
-            n_samples: (B,) how many samples each row has; those after them are not used. None: T.
-            fill: the value of frames beyond a row's own (default: `config["fill"]`).
+            n_samples: (B,) number of samples in each row; later ones are ignored. None: T.
+            fill: value of the frames after a row's own (default: `config["fill"]`).
         """
         front_end, length = self.front_end, waveforms.shape[-1]
         if n_samples is not None and waveforms.ndim == 2 and (np.asarray(n_samples) < length).any():
@@ -81,16 +81,16 @@ class Tagger(nn.Module):
             return self.beyond(features, n_samples, fill)
 
     def beyond(self, features: Tensor, n_samples: np.ndarray, fill: float | None = None) -> Tensor:
-        """Return features `(B, F, mel)` with `fill` after the frames of `n_samples` (B,) samples, as in `features`."""
+        """Overwrite with `fill` the frames of features `(B, F, mel)` after those of `n_samples` (B,) samples."""
         front_end = self.front_end
         own = np.array([front_end.n_frames(max(n, front_end.min_samples)) for n in n_samples.tolist()])
         return fitted(features, self.config["fill"] if fill is None else fill, own)
 
     def least_frames(self, whole: bool = True) -> int:
-        """Return to how many frames a clip is filled, or, where not `whole`, a window of a longer clip.
+        """Return the number of frames to which a clip is filled or, unless `whole`, a window of a longer clip.
 
-        A clip is filled to the length that the model was trained on, as shorter ones were in training. Windows are
-        filled only to `min_frames`: PSL's annotator answers 2 s of a clip as they are.
+        Clips are filled to the training length, as shorter ones were in training. Windows are filled only to
+        `min_frames`: PSL's annotator scores 2 s of a clip without padding.
         """
         window_s, least = self.config["window_s"], self.config["min_frames"]
         if not whole or window_s is None:
@@ -98,14 +98,14 @@ class Tagger(nn.Module):
         return max(least, self.front_end.n_frames(round(window_s * self.sample_rate)))
 
     def fitted(self, features: Tensor, whole: bool = True) -> Tensor:
-        """Return features `(B, F, mel)` as the network takes them: filled and cut as the config says."""
+        """Fill and cut features `(B, F, mel)` for the network, according to the config."""
         return fitted(features, self.config["fill"], None, self.least_frames(whole), self.config["max_frames"])
 
     def from_features(self, features: Tensor, whole: bool = True) -> Tensor:
-        """Return scores `(B, K)` of features of any length, those of whole clips or of windows (`least_frames`).
+        """Return scores `(B, K)` of features of any length; `whole` as in `least_frames`.
 
-        A network with a fixed time extent takes longer features as consecutive pieces, the last one aligned to the
-        end, and answers the mean of its probabilities.
+        A network with a fixed time extent scores longer features in consecutive pieces, the last one aligned to the
+        end, and averages its probabilities.
         """
         features = self.fitted(features, whole)
         extent, n_frames = self.network.n_frames, features.shape[1]
@@ -121,7 +121,7 @@ class Tagger(nn.Module):
 
     @property
     def frame_s(self) -> float:
-        """Seconds that one of `frame_scores` covers: score f is that of [f * frame_s, (f + 1) * frame_s).
+        """Seconds per frame score: score f covers [f * frame_s, (f + 1) * frame_s).
 
         Raises:
             InputError: the network has no frame scores.
@@ -133,43 +133,43 @@ class Tagger(nn.Module):
         return stride * self.front_end.settings.hop / self.sample_rate
 
     def frame_scores(self, waveforms: Tensor) -> Tensor:
-        """Return the scores `(B, frames, K)` float32 of stretches of `frame_s` seconds, for detection.
+        """Return scores `(B, frames, K)` float32 of consecutive stretches of `frame_s` seconds, for event detection.
 
-        With mean pooling `forward` is their mean; with attention they are the class branch's scores, unweighted.
+        With mean pooling, `forward` is their mean; with attention, they are the class branch's unweighted scores.
 
         Raises:
             InputError: the network has no frame scores.
         """
         stride = round(self.frame_s * self.sample_rate / self.front_end.settings.hop)
         features = self.features(waveforms)
-        n_scores = -(-features.shape[1] // stride)  # without the frames that were filled in
+        n_scores = -(-features.shape[1] // stride)  # without the filled frames
         return self.network.frame_scores(self.fitted(features))[:, :n_scores]
 
 
 def fitted(
     features: Tensor, fill: float, own: np.ndarray | None = None, least: int = 0, most: int | None = None
 ) -> Tensor:
-    """Return features `(B, F, mel)` with `fill` in all frames beyond a clip's own; nothing else fills.
+    """Return features `(B, F, mel)` with `fill` in all frames beyond a clip's own; all filling is done here.
 
     Args:
-        own: (B,) how many frames of its own each row has; None: all of them.
-        least, most: numbers of frames to which rows are filled, and cut (None: not cut).
+        own: (B,) number of each row's own frames; None: all of them.
+        least, most: numbers of frames to which rows are filled and cut (None: not cut).
     """
     if own is not None:
         features = torch.where(_first(own, features.shape[1], features)[..., None], features, fill)
     if most is not None:
         features = features[:, :most]
-    missing = torch.sym_max(least - features.shape[1], 0)  # max() would fix the length when a model is exported
+    missing = torch.sym_max(least - features.shape[1], 0)  # max() would fix the length in an exported model
     return nn.functional.pad(features, (0, 0, 0, missing), value=fill)
 
 
 def _first(counts: np.ndarray, length: int, beside: Tensor) -> Tensor:
-    """Return (B, length) bool: the first `counts` (B,) of each row, on the device of a tensor."""
+    """Return (B, length) bool, True for the first `counts` (B,) of each row, on the device of `beside`."""
     return torch.from_numpy(np.arange(length) < np.asarray(counts)[:, None]).to(beside.device, non_blocking=True)
 
 
 def _row_by_row(front_end: nn.Module, waveforms: Tensor, n_samples: np.ndarray) -> Tensor:
-    """Return features (B, F, mel) of the first samples of each row alone; frames beyond them are not set."""
+    """Return features (B, F, mel) of only the first `n_samples` of each row; later frames are uninitialised."""
     features = waveforms.new_empty(len(waveforms), front_end.n_frames(waveforms.shape[1]), front_end.n_mels)
     for length in np.unique(n_samples).tolist():
         rows = torch.from_numpy(np.flatnonzero(n_samples == length)).to(waveforms.device)
@@ -178,16 +178,16 @@ def _row_by_row(front_end: nn.Module, waveforms: Tensor, n_samples: np.ndarray) 
 
 
 def build_tagger(config: Mapping[str, object], **untrained: object) -> Tagger:
-    """Return an untrained tagger from a config of which only `name` and `class_ids` are needed.
+    """Build an untrained tagger from a config, of which only `name` and `class_ids` are required.
 
     Args:
-        config: keys as in `Tagger.config`. `front_end` may hold only what differs from the published one of the network
-            (`{"hop_s": 0.02}`), or another front end by `name`. `fill` may be a word: `silence`, the default, or `psla`
-            (see `FrontEnd.fill_value`); its value is kept.
+        config: keys as in `Tagger.config`. `front_end` may hold only differences from the network's published one
+            (`{"hop_s": 0.02}`), or name another. `fill` may also be `silence` (the default) or `psla` (see
+            `FrontEnd.fill_value`); the config keeps the resulting value.
         untrained: options that are not part of a finished model: those of `weights.start_from_imagenet`.
 
     Raises:
-        InputError: an unknown key, name or option; repeated or absent classes; parts that do not fit together.
+        InputError: a key, name or option is unknown; classes are repeated or missing; or parts do not match.
     """
     _check_keys(config)
     name = config["name"]
@@ -239,7 +239,7 @@ def _classes(config: Mapping[str, object]) -> tuple[list[str], list[str]]:
 
 
 def _window_frames(config: Mapping[str, object], front_end: nn.Module) -> int:
-    """Return how many frames a window has that the model is trained on, 0 where its length is not given."""
+    """Return the number of frames in a training window, 0 if its length is not given."""
     sample_rate, window_s = config.get("sample_rate") or front_end.sample_rate, config.get("window_s")
     if sample_rate != front_end.sample_rate:
         rule = f"sample_rate is {sample_rate} Hz, but the front end's is {front_end.sample_rate} Hz"
@@ -253,7 +253,7 @@ def _window_frames(config: Mapping[str, object], front_end: nn.Module) -> int:
 
 
 def _options(config: Mapping[str, object], front_end: nn.Module, window_frames: int) -> dict[str, object]:
-    """Return the network's options, with those that follow from the front end and the window."""
+    """Return the network's options, completed by those that follow from the front end and the window."""
     options, known = dict(config.get("options") or {}), network_options(config["name"])
     if "n_mels" in known and options.setdefault("n_mels", front_end.n_mels) != front_end.n_mels:
         raise InputError(f"the network has {options['n_mels']} mel bands, the front end {front_end.n_mels}", "config")
@@ -263,7 +263,7 @@ def _options(config: Mapping[str, object], front_end: nn.Module, window_frames: 
 
 
 def _lengths(config: Mapping[str, object], least_of_network: int, window_frames: int) -> dict[str, int | None]:
-    """Return `min_frames` and `max_frames`, checked."""
+    """Check `min_frames` and `max_frames` and return them with their defaults."""
     for key in ("min_frames", "max_frames"):
         if not isinstance(config.get(key) or 0, int):
             raise InputError(f"{key} is {config[key]!r}, not a whole number", "config")

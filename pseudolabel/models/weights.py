@@ -1,4 +1,4 @@
-"""Weights from elsewhere: state dicts as they circulate, what wrappers add to their names, ImageNet's for one channel.
+"""Read weights from elsewhere: state dicts in any common wrapping, and ImageNet weights adapted to one channel.
 
 Weights are data: safetensors, or `torch.load(weights_only=True)`. Nothing in a file is ever executed.
 """
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.records import sha256 as checksum
 
-HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a checkpoint under which its weights are
-DEEPEST = 8  # holders in holders
-WRAPPER = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")  # parts of names that DataParallel and torch.compile add
+HOLDERS = ("state_dict", "model_state_dict", "model")  # keys under which a checkpoint keeps its weights
+DEEPEST = 8  # levels of nested holders
+WRAPPER = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")  # added by DataParallel and torch.compile
 STEMS = ("sum", "mean", "random")
 
 
 def check_sha256(path: str | Path, sha256: str | None) -> None:
-    """Raise InputError where a file has another checksum than the given one."""
+    """Raise InputError if a file's checksum is not the given one; None: no check."""
     if sha256 and checksum(path) != sha256.lower():
         raise InputError(f"sha256 is {checksum(path)}, expected {sha256}", path, "Fetch the file again.")
 
@@ -32,12 +32,12 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     """Return the tensors of a `.safetensors` file, or of a state dict saved by torch, on the CPU.
 
     Args:
-        path: a file; a torch file may hold the tensors under `state_dict`, `model_state_dict` or `model`, also nested,
+        path: a file; a torch file may hold the tensors under `state_dict`, `model_state_dict` or `model`, even nested,
             and with the prefixes of DataParallel, torch.compile and Lightning (see `bare_names`).
-        sha256: when given, the file must have this checksum.
+        sha256: if given, the file must have this checksum.
 
     Raises:
-        InputError: no such file, another checksum, or no plain tensors in it.
+        InputError: the file does not exist, has another checksum, or holds anything but plain tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,17 +51,17 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file of any kind
-        # The first sentence: the next of torch's explain how to run what is in the file all the same.
+        # Only the first sentence: torch goes on to explain how to execute the file's contents anyway.
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(f"cannot be read as plain tensors ({reason})", path) from error
     return _unwrapped(state, path)
 
 
 def download_state(url: str) -> dict[str, Tensor]:
-    """Return the tensors of a torch file on the web, whose name carries its checksum; torch caches it.
+    """Download a torch file whose name contains its checksum, and return its tensors; torch caches the file.
 
     Raises:
-        InputError: it cannot be downloaded, or has another checksum.
+        InputError: the download fails, or the checksum differs.
     """
     try:
         state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
@@ -72,8 +72,8 @@ def download_state(url: str) -> dict[str, Tensor]:
 
 
 def _unwrapped(state: object, source: object) -> dict[str, Tensor]:
-    """Return the tensors that a file holds, by their bare names; InputError where it does not hold just tensors."""
-    for _ in range(DEEPEST):  # a damaged file may hold itself
+    """Return a file's tensors by their bare names; raise InputError if it holds anything else."""
+    for _ in range(DEEPEST):  # a damaged file may contain itself
         held = [key for key in HOLDERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
         if not held:
             break
@@ -97,9 +97,9 @@ def _unwrapped(state: object, source: object) -> dict[str, Tensor]:
 
 
 def bare_names(names: Sequence[str]) -> list[str]:
-    """Return names of tensors without what wrappers add: `module.`, `_orig_mod.`, and `model.` where all begin with it.
+    """Strip the prefixes of wrappers from names: `module.`, `_orig_mod.`, and `model.` if all names begin with it.
 
-    DataParallel and torch.compile may wrap just a part of a network, Lightning wraps all of it.
+    DataParallel and torch.compile may wrap only part of a network; Lightning wraps all of it.
     """
     names = [WRAPPER.sub("", name) for name in names]
     while names and all(name.startswith("model.") for name in names):
@@ -108,7 +108,7 @@ def bare_names(names: Sequence[str]) -> list[str]:
 
 
 def check_state(network: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
-    """Raise InputError where names or shapes of `state` are not those of `network`, or a number is not finite."""
+    """Raise InputError if names or shapes in `state` do not match `network`, or a number is not finite."""
     expected = network.state_dict()
     absent = [name for name in expected if name not in state]
     unknown = [name for name in state if name not in expected]
@@ -130,17 +130,18 @@ def check_state(network: nn.Module, state: Mapping[str, Tensor], source: object)
 
 
 def start_from_imagenet(network: nn.Module, pretrained: str, stem: str = "sum", sha256: str | None = None) -> None:
-    """Give the layers of a network, which take one channel, ImageNet weights.
+    """Load ImageNet weights into the layers of a network that takes one channel.
 
     Args:
-        network: with `first_weight`, the name of the weight that has three channels there; `imagenet_url()`, where the
-            usual weights are; and `from_imagenet(state)`, which names tensors as those of its `layers`.
-        pretrained: a local file of weights, or `imagenet`, which downloads the usual ones.
-        stem: how three channels become one: `sum` (AST), `mean`, or `random`, as the layer started (PSLA).
+        network: has `first_weight`, the name of the weight that takes three channels in ImageNet's network;
+            `imagenet_url()`, the URL of the usual weights; and `from_imagenet(state)`, which renames tensors to those
+            of its `layers`.
+        pretrained: a local file of weights, or `imagenet` to download the usual ones.
+        stem: how three channels become one: `sum` (AST), `mean`, or `random`, the layer's initial values (PSLA).
         sha256: checksum of the file.
 
     Raises:
-        InputError: no such file or download, or its tensors are not those of this network.
+        InputError: the file or download is missing, or its tensors do not match the network.
     """
     given = download_state(network.imagenet_url()) if pretrained == "imagenet" else load_state(pretrained, sha256)
     layers, first = network.layers, network.first_weight
@@ -155,7 +156,7 @@ def start_from_imagenet(network: nn.Module, pretrained: str, stem: str = "sum", 
 
 
 def one_channel(weight: Tensor, initial: Tensor, stem: str) -> Tensor:
-    """Return a first convolution's weight `(C, 3, h, w)` as `(C, 1, h, w)`: `sum`, `mean`, or `random`: `initial`."""
+    """Reduce a first convolution's weight `(C, 3, h, w)` to `(C, 1, h, w)`: `sum`, `mean`, or `random` (`initial`)."""
     if stem not in STEMS:
         raise InputError(f"stem is {stem!r}; known: {', '.join(STEMS)}", "model")
     if stem == "random":

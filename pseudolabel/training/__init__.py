@@ -1,1 +1,1 @@
-"""Training: from clips and targets to a model."""
+"""Training: clips and targets become a model."""

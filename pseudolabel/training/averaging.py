@@ -1,4 +1,4 @@
-"""Average the weights of several models in float64, and estimate batch-norm statistics for the mean (PSLA, VI-A)."""
+"""Average the weights of several models in float64, and re-estimate the batch-norm statistics (PSLA, VI-A)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ State = Mapping[str, Tensor]
 
 
 def mean_state(states: Iterable[State], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
-    """Return the weighted mean of state dicts, each counted once; one at a time is in memory.
+    """Return the weighted mean of state dicts (equal weights by default), holding one at a time in memory.
 
-    Sums are float64 and rounded once, to each tensor's own type. Tensors of whole numbers (counters) are the last's.
+    Sums are float64, rounded once to each tensor's own type. Integer tensors (counters) are taken from the last state.
 
     Raises:
         InputError: a tensor holds NaN or infinite numbers.
@@ -51,10 +51,10 @@ def mean_state(states: Iterable[State], weights: Sequence[float] | None = None) 
 def checkpoint_states(
     run: Path, first: int | None = None, last: int | None = None
 ) -> tuple[dict[str, object], list[int], Callable[[], Iterator[State]]]:
-    """Return the config of a run's model, the epochs from `first` to `last`, and what yields their weights in order.
+    """Return a run's model config, the epochs from `first` to `last`, and a function yielding their weights in order.
 
     Raises:
-        InputError: there are no checkpoints, or not one of each epoch in the range; one is damaged.
+        InputError: there are no checkpoints, one in the range is missing, or one is damaged.
     """
     files = checkpoint_files(run / CHECKPOINTS)
     epochs = chosen_epochs(run, files, first, last)
@@ -63,7 +63,7 @@ def checkpoint_states(
 
 
 def batch_norms(tagger: nn.Module) -> list[nn.Module]:
-    """Return the layers of a model that have statistics to estimate."""
+    """Return the batch-norm layers of a model that track running statistics."""
     kind = nn.modules.batchnorm._BatchNorm
     return [layer for layer in tagger.modules() if isinstance(layer, kind) and layer.track_running_stats]
 
@@ -71,12 +71,12 @@ def batch_norms(tagger: nn.Module) -> list[nn.Module]:
 def statistics_pieces(
     clips: ClipStore, rows: np.ndarray, length: int, n_pieces: int, batch_size: int, seed: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return rows (B,) and first samples (B,) of batches of pieces, drawn without replacement in a random order.
+    """Draw pieces without replacement in random order; return rows (B,) and first samples (B,) of each batch.
 
     Args:
-        rows: (n,) clips to draw from; each has consecutive pieces of `length` samples, as many as windows.
-        n_pieces: how many at most. An incomplete last batch is omitted unless it is the only one: the mean over batches
-            weighs all of them the same.
+        rows: (n,) clips to draw from; each is divided into consecutive pieces of `length` samples, one per window.
+        n_pieces: how many at most. An incomplete last batch is dropped unless it is the only one, since the mean over
+            batches weights all of them equally.
     """
     counts = n_windows(clips.n_samples[rows], length)
     clip, window = each_window(counts)
@@ -89,7 +89,7 @@ def statistics_pieces(
 def read_pieces(
     clips: ClipStore, batches: Iterable[tuple[np.ndarray, np.ndarray]], length: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the waveforms (B, length) float32 of batches of pieces, and how many samples are each piece's own (B,)."""
+    """Yield for each batch the waveforms (B, length) float32 and the number of each piece's own samples (B,)."""
     for rows, starts in batches:
         yield clips.batch(rows, starts, length), clips.left(rows, starts, length)
 
@@ -100,12 +100,12 @@ def estimate_batch_norm(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> int:
-    """Replace the statistics of all batch-norm layers by the mean over batches, and return the number of batches.
+    """Replace the statistics of all batch-norm layers by their mean over batches; return the number of batches.
 
-    The model runs in train mode without gradients, its draws (dropout) decided by `seed`; it is left in eval mode.
+    The model runs in train mode without gradients, with dropout seeded by `seed`, and is left in eval mode.
 
     Args:
-        batches: waveforms (B, T) float32, and how many samples are each piece's own (B,).
+        batches: waveforms (B, T) float32, and the number of each piece's own samples (B,).
     """
     device, layers = torch.device(device), batch_norms(tagger)
     momenta = [layer.momentum for layer in layers]

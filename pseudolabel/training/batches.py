@@ -1,4 +1,4 @@
-"""From a draw to what a network learns from: audio read ahead, augmented on the device."""
+"""Turn draws into batches for training: read audio ahead and augment it on the device."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """The pieces of a draw: waveforms (R, T), targets (R, K), masked (R, K) bool or None, partners included.
+    """The pieces of a draw, partners included: waveforms (R, T), targets (R, K), masked (R, K) bool or None.
 
-    n_samples (R,): how many samples of its own each piece has; None: T.
+    n_samples (R,): number of each piece's own samples; None: T.
     """
 
     draw: Draw
@@ -35,14 +35,14 @@ class Batch:
     n_samples: np.ndarray | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; from pinned memory the copy overlaps with what the device does."""
+        """Copy the batch to a device; from pinned memory, the copy overlaps with the device's work."""
         masked = None if self.masked is None else self.masked.to(device, non_blocking=True)
         waveforms, targets = (each.to(device, non_blocking=True) for each in (self.waveforms, self.targets))
         return replace(self, waveforms=waveforms, targets=targets, masked=masked)
 
 
 def read_batch(examples: Examples, draw: Draw, pinned: bool = False) -> Batch:
-    """Read what was drawn; `pinned`: into memory from which a GPU copies without waiting."""
+    """Read the pieces of a draw; `pinned`: into memory from which a GPU copies asynchronously."""
     arrays = examples.batch(draw.pieces, draw.start)
     tensors = [array if array is None else torch.from_numpy(array) for array in arrays]
     tensors = [tensor.pin_memory() if pinned and tensor is not None else tensor for tensor in tensors]
@@ -51,10 +51,10 @@ def read_batch(examples: Examples, draw: Draw, pinned: bool = False) -> Batch:
 
 @torch.no_grad()
 def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
-    """Return a batch (n, ...) whose `waveforms` are features (n, F, mel): gain, shift, mixup, front end, fill, masks.
+    """Apply gain, shift, mixup, front end, fill and masks; return a batch (n, ...) with features (n, F, mel).
 
-    A mixture is as long as its first clip: the other is cut, or ends earlier (PSLA). It has both clips' loss masks.
-    Masks of features are drawn over the features as they are filled for the network (PSLA).
+    The features replace `waveforms`. A mixture is as long as its first clip: the other is cut, or ends earlier (PSLA).
+    It has both clips' loss masks. Feature masks are drawn over the features after filling (PSLA).
     """
     draw, waveforms, targets, masked = batch.draw, batch.waveforms, batch.targets, batch.masked
     n_samples = np.full(len(waveforms), waveforms.shape[1]) if batch.n_samples is None else batch.n_samples
@@ -69,11 +69,11 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
         waveforms = mix(waveforms, draw.partner, draw.share)
         features = tagger.features(waveforms, own)
     else:
-        features = tagger.features(waveforms, n_samples, front_end.silence)  # adds nothing to a longer clip
+        features = tagger.features(waveforms, n_samples, front_end.silence)  # silence adds nothing to a longer clip
         mixed = mix(front_end.to_power(features), draw.partner, draw.share)
         mixed = front_end.from_power(tagger.beyond(mixed, own, 0.0))
         unmixed = on_device(draw.share == 1, features)[:, None, None]
-        features = torch.where(unmixed, features[: draw.n], mixed)  # unmixed ones stay as they are, to the last bit
+        features = torch.where(unmixed, features[: draw.n], mixed)  # unmixed clips stay bit-identical
         features = tagger.beyond(features, own)
     features = tagger.fitted(features)
     if options.time_mask_s:
@@ -87,7 +87,7 @@ def augmented(batch: Batch, tagger: Tagger, options: AugmentOptions) -> Batch:
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """Yield `items`, prepared by a thread while the caller works on the ones before."""
+    """Yield `items`, prepared in a thread while the caller works on earlier ones."""
     ready: queue.Queue = queue.Queue(depth)
     stop, end = threading.Event(), object()
 
@@ -105,7 +105,7 @@ def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
                 if stop.is_set():
                     return
             put(end)
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # passed to the consumer, which raises it
             put(error)
 
     thread = threading.Thread(target=produce, daemon=True)

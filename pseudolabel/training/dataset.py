@@ -1,4 +1,4 @@
-"""Training examples: pieces of clips with their targets, drawn in an order that seed and epoch decide."""
+"""Training examples: pieces of clips with their targets, drawn in an order determined by seed and epoch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ CHECKED_AT_ONCE = 1 << 22  # soft targets, 16 MiB
 class Examples:
     """The pieces that a model is trained on.
 
-    row (P,) clip store row of each piece, start (P,) its first sample, slack (P,) by how many samples it may begin
-    later (drawn in each step), `length` its samples at most: where the clip ends earlier, the piece does.
-    targets(pieces) -> (B, K) float32, epochs: which pieces an epoch has, masked(pieces) -> (B, K) bool, what the loss
-    ignores, or None.
+    Attributes:
+        row: (P,) clip store row of each piece.
+        start: (P,) its first sample.
+        slack: (P,) number of samples by which it may begin later, drawn in each step.
+        length: its length in samples, unless the clip ends earlier.
+        targets: pieces -> (B, K) float32.
+        epochs: which pieces make up an epoch.
+        masked: pieces -> (B, K) bool, True where the loss ignores the target; or None.
     """
 
     clips: ClipStore
@@ -41,7 +45,7 @@ class Examples:
 
     @property
     def n_pieces(self) -> int:
-        """Return how many pieces there are; an epoch may draw some of them several times."""
+        """The number of pieces; an epoch may draw some of them several times."""
         return len(self.row)
 
     def __len__(self) -> int:
@@ -57,13 +61,13 @@ class Examples:
         """Return waveforms (B, length) float32, targets (B, K) float32 and masks (B, K) bool of some pieces.
 
         Args:
-            within: (B,) in [0, 1), where in its slack each begins.
+            within: (B,) in [0, 1), where within its slack each piece begins.
         """
         waveforms = self.clips.batch(self.row[pieces], self._starts(pieces, within), self.length)
         return waveforms, self.targets(pieces), self.masked(pieces) if self.masked else None
 
     def n_samples(self, pieces: np.ndarray, within: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return how many of the samples that `batch` returns are a piece's own, (B,) int64; the others are 0."""
+        """Return how many samples from `batch` are each piece's own, (B,) int64; the others are 0."""
         return self.clips.left(self.row[pieces], self._starts(pieces, within), self.length)
 
     def _starts(self, pieces: np.ndarray, within: np.ndarray | float) -> np.ndarray:
@@ -78,7 +82,7 @@ def clip_examples(
     sampling: SamplingOptions = SHUFFLED,
     mask: sparse.csr_array | None = None,
 ) -> Examples:
-    """Whole clips (n,) with hard labels (n, K), longer ones cut to `length` samples; the loss ignores `mask` (n, K)."""
+    """Return whole clips (n,) with labels (n, K), cut to at most `length` samples; the loss ignores `mask` (n, K)."""
     start, slack = np.zeros(len(rows), np.int64), np.maximum(clips.n_samples[rows] - length, 0)
     slack *= sampling.crop == "random"
     epochs, masked = epochs_of(sampling, labels), None if mask is None else _rows_of(mask, bool)
@@ -86,18 +90,19 @@ def clip_examples(
 
 
 def _rows_of(matrix: sparse.csr_array, kind: type, clip: np.ndarray | None = None) -> Callable:
-    """Return a function: pieces (B,) -> their clips' rows of the matrix, dense; the whole is never dense."""
+    """Return a function: pieces (B,) -> their clips' rows of the matrix, dense; the full matrix stays sparse."""
     return lambda pieces: matrix[pieces if clip is None else clip[pieces]].toarray().astype(kind, copy=False)
 
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """The scores that a teacher gave the windows of n clips.
+    """A teacher's scores of the windows of n clips.
 
     Args:
-        rows: (n,) the clips in the score store. columns: (K,) the classes there.
+        rows: (n,) rows of the clips in the score store.
+        columns: (K,) columns of the classes in the score store.
         window_s: length of the windows in seconds, or `clip`.
-        alpha: share of the soft target; 1 - alpha is the hard label's.
+        alpha: weight of the soft target; the hard label has 1 - alpha.
     """
 
     scores: ScoreStore
@@ -112,12 +117,12 @@ class SoftTargets:
         return self.scores.scores(self.window_s)
 
     def of(self, clip: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """Return the soft targets (B, K) float32 of windows (B,) of clips (B,), counted from 0."""
+        """Return the soft targets (B, K) float32 of windows (B,) of clips (B,), both counted from 0."""
         return self.stored[self.rows[clip], window][:, self.columns].astype(np.float32)
 
     def refuse_damaged(self, clip: np.ndarray, window: np.ndarray) -> None:
-        """Raise InputError where a soft target of windows (P,) of clips (P,) is not a number in [0, 1]."""
-        as_stored = np.argsort(self.rows[clip], kind="stable")  # a file is read fastest from front to back
+        """Raise InputError if a soft target of windows (P,) of clips (P,) is not a number in [0, 1]."""
+        as_stored = np.argsort(self.rows[clip], kind="stable")  # files are read fastest from front to back
         step = max(CHECKED_AT_ONCE // max(len(self.columns), 1), 1)
         for first in range(0, len(clip), step):
             pieces = as_stored[first : first + step]
@@ -141,25 +146,26 @@ def window_examples(
     sampling: SamplingOptions = SHUFFLED,
     mask: sparse.csr_array | None = None,
 ) -> Examples:
-    """Every window of every clip (n,) with its own soft targets (PSL): student and teacher answer the same cut.
+    """Return every window of every clip (n,) with its own soft targets (PSL): student and teacher see the same cut.
 
-    The last window of a clip may be shorter or up to half as long again as `length`, and the teacher has answered all
-    of it. The student gets the whole of a shorter one, which is filled, and `length` samples of a longer one. Windows
-    that do not follow each other (`ScoreStore.hop_s`) are never longer, for one more begins; nor are those of another
-    model (`ScoreStore.imported`), of which all that it answered are taken.
+    The last window of a clip may be shorter than `length` or up to half as long again, and the teacher has scored all
+    of it. The student gets a shorter one whole, to be filled, and `length` samples of a longer one. Overlapping windows
+    (`ScoreStore.hop_s`) are never longer, because another one begins instead; nor are those of another model
+    (`ScoreStore.imported`), all of which are taken.
 
     Args:
-        labels: (n, K) hard labels, by which `sampling` draws. mask: (n, K) bool, what the loss ignores.
-        length: samples a window.
+        labels: (n, K) hard labels, by which `sampling` draws.
+        length: samples per window.
+        mask: (n, K) bool, True where the loss ignores the target.
 
     Raises:
-        InputError: a window has no scores, or scores have no window, or a soft target is not a number in [0, 1].
+        InputError: a window has no scores, scores have no window, or a soft target is not a number in [0, 1].
     """
     whole_clips, hop = soft.window_s == CLIP, length
     if not whole_clips:
         stored_hop = soft.scores.hop_s(soft.window_s) * clips.sample_rate
-        hop = length if abs(stored_hop - length) < 1 else stored_hop  # samples; whole ones where windows do not overlap
-    by_rule = hop == length and not soft.scores.imported  # WINDOW_RULE says which windows there are
+        hop = length if abs(stored_hop - length) < 1 else stored_hop  # samples; an integer if windows do not overlap
+    by_rule = hop == length and not soft.scores.imported  # WINDOW_RULE decides the windows
     counts = np.ones(len(rows), np.int64) if whole_clips else _window_counts(clips, rows, soft, length, hop, by_rule)
     clip, window = each_window(counts)
     soft.refuse_damaged(clip, window)
@@ -179,7 +185,7 @@ def window_examples(
 def _window_counts(
     clips: ClipStore, rows: np.ndarray, soft: SoftTargets, length: int, hop: float, by_rule: bool
 ) -> np.ndarray:
-    """Return how many windows each clip has, (n,); InputError where scores are of other windows than the clips'."""
+    """Return how many windows each clip has, (n,); raise InputError if the scores' windows do not fit the clips."""
     scored, n_samples = soft.scores.n_windows(soft.window_s)[soft.rows], clips.n_samples[rows]
     clip_ids, source = [clips.clip_ids[row] for row in rows], soft.scores.path
     remedy = "They are of other recordings: score these clips again."

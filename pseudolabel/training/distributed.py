@@ -1,7 +1,7 @@
-"""The processes of one run that `torchrun` has started: which one this is, and what they exchange.
+"""The processes of a run under `torchrun`: which one this is, and what they exchange.
 
-They exchange a few numbers over gloo, also where they use GPUs; only gradients go from GPU to GPU. When a process dies,
-all others end, as their connection is closed; when torchrun itself is killed, the processes that it started end too.
+They exchange a few numbers over gloo, even when they use GPUs; only gradients go from GPU to GPU. When a process dies,
+all others end because their connection closes; when torchrun itself is killed, the processes it started end too.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pseudolabel.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of what torchrun starts
-LOOKS_EVERY_S = 1.0  # for the process that started this one
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # environment variable that torchrun sets
+LOOKS_EVERY_S = 1.0  # interval of checks that the parent process is alive
 ORPHANED = 1  # exit code
-LONGEST_WAIT = timedelta(days=7)  # for the slowest process; one that dies is noticed at once
+LONGEST_WAIT = timedelta(days=7)  # for the slowest process; a dead one is noticed at once
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of the processes of a run this is: `rank` of `size`, `local_rank` on its machine."""
+    """This process's place in a run: `rank` of `size`, `local_rank` on its machine."""
 
     rank: int = 0
     size: int = 1
@@ -38,7 +38,7 @@ class Ranks:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
-        """Return what RANK, WORLD_SIZE and LOCAL_RANK say, one process alone where they are not set."""
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; without WORLD_SIZE, the run is a single process."""
         if "WORLD_SIZE" not in environment:
             return cls()
         values = {name: environment.get(name, "0") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
@@ -53,11 +53,11 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what one alone must do."""
+        """Whether this is the process that does what only one may do."""
         return self.rank == 0
 
     def device_name(self, name: str) -> str:
-        """Return the device that `--device` means here: under `auto` each process of a machine has a GPU of its own."""
+        """Resolve `--device` for this process: under `auto`, each process on a machine gets its own GPU."""
         if name != "auto" or self.size == 1:
             return name
         import torch
@@ -66,12 +66,12 @@ class Ranks:
 
     @contextlib.contextmanager
     def joined(self, on_gpu: bool = False) -> Iterator[None]:
-        """Connect all processes while the block runs; `on_gpu`: tensors on GPUs are exchanged by NCCL.
+        """Connect all processes while the block runs; `on_gpu`: exchange tensors on GPUs by NCCL.
 
-        From then on a thread ends this process when the torchrun that started it is gone.
+        From then on, a thread ends this process if the torchrun that started it is gone.
 
         Raises:
-            InputError: here, in `from_leader` and in `sum`: another process has ended before its work was done.
+            InputError: here, in `from_leader`, `sum` or `adopt`: another process ended before its work was done.
         """
         if self.size == 1:
             yield
@@ -99,15 +99,15 @@ class Ranks:
             raise InputError(message, f"rank {self.rank}", remedy) from error
 
     def from_leader(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the leader's whole numbers, as many as these; the others wait for it."""
+        """Return the leader's integers, as many as `numbers`; the others wait for it."""
         return self._exchanged(np.array(numbers, np.int64), lambda dist, shared: dist.broadcast(shared, 0))
 
     def sum(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the sums, float64, of the numbers of all processes, which wait for each other."""
+        """Sum numbers over all processes, in float64; the processes wait for each other."""
         return self._exchanged(np.array(numbers, np.float64), lambda dist, shared: dist.all_reduce(shared))
 
     def adopt(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors, in place, with the leader's."""
+        """Overwrite tensors in place with the leader's."""
         if self.size == 1:
             return
         import torch.distributed as dist
@@ -129,7 +129,7 @@ class Ranks:
 
 
 def _end_with(parent: int) -> None:
-    """End this process, whatever it is doing, when the one that started it is gone: nobody else would."""
+    """End this process, whatever it is doing, once its parent is gone: nobody else would."""
     while os.getppid() == parent:
         time.sleep(LOOKS_EVERY_S)
     os._exit(ORPHANED)

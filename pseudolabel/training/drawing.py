@@ -1,8 +1,8 @@
-"""What a training step takes: which pieces in which epoch, and all that is drawn for them.
+"""All random draws of training: the pieces of each epoch, and the augmentation of each step.
 
-Everything is drawn for the whole batch, from the seed, the epoch and the step alone, and then cut to a process's share:
-the shares of all processes together are the batch of one process alone. Each stream of random numbers has its own
-generator, so that an option that is switched on changes no other draw.
+Draws are made for the whole batch, from seed, epoch and step alone, and then cut to a process's share: together, the
+shares of all processes are the batch that a single process would have. Each stream of random numbers has its own
+generator, so switching an option on changes no other draw.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pseudolabel.labels.balancing import (
 )
 from pseudolabel.training.options import AugmentOptions, SamplingOptions
 
-MOST_REPEATED = 1 << 28  # pieces an epoch: 2 GB of numbers
-# Streams of random numbers: no two draws share one.
+MOST_REPEATED = 1 << 28  # pieces per epoch: 2 GB of numbers
+# Streams of random numbers, one for each kind of draw.
 ORDER, CROP, MIX, GAIN, SHIFT, TIME_MASK, MEL_MASK, NETWORK = range(8)
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """How the pieces of an epoch are drawn: `length` of them, by `draw(rng)` -> (length,) int64."""
+    """The rule for drawing the pieces of an epoch: `draw(rng)` returns them, (length,) int64."""
 
     length: int
     draw: Callable[[np.random.Generator], np.ndarray]
@@ -45,20 +45,25 @@ class Epochs:
 
 
 def epochs_of(sampling: SamplingOptions, labels: sparse.csr_array, clip: np.ndarray | None = None) -> Epochs:
-    """Return how epochs are drawn under a sampling rule, which counts the clips' hard labels.
+    """Return the drawing rule for a sampling option, based on the clips' hard labels.
 
-    All pieces of a clip (its windows) are drawn alike. An epoch has as many draws as there are pieces, except under
-    `repeat`, where it has the sum of all repeats. The rules: `shuffle`; `sum-rule`, with replacement, by the sum over
-    the labels of 1 / (clips with the label) (PSLA, Algorithm 1); `max-rule`, with replacement, by the maximum over the
-    labels of (1 / prior)^beta, and `repeat`, each piece as often as that says, rounded (Moore et al., equation 4);
-    `round-robin`, one class after the other in an order that changes with each round, a clip of it at random.
+    All pieces of a clip (its windows) are drawn with equal chance. An epoch has as many draws as there are pieces,
+    except under `repeat`, where it has the sum of all repeats. The rules:
+
+    - `shuffle`: every piece once, in random order.
+    - `sum-rule`: with replacement, weighted by the sum over a clip's labels of 1 / (clips with the label) (PSLA,
+      Algorithm 1).
+    - `max-rule`: with replacement, weighted by the maximum over a clip's labels of (1 / prior)^beta (Moore et al.,
+      equation 4).
+    - `repeat`: each piece as many times as the weight of `max-rule`, rounded (Moore et al., equation 4).
+    - `round-robin`: one class after the other, in a new order each round, with a random clip of the class.
 
     Args:
         labels: (n, K) bool, the labels of each clip.
         clip: (P,) the clip of each piece, ascending; None: each clip is one piece.
 
     Raises:
-        InputError: a far too large beta; no clip has a label to draw it by.
+        InputError: beta is far too large, or no clip has a label to draw it by.
     """
     rule, beta = sampling.rule, DEFAULT_BETA if sampling.beta is None else sampling.beta
     clip = np.arange(labels.shape[0]) if clip is None else np.asarray(clip)
@@ -83,13 +88,13 @@ def epochs_of(sampling: SamplingOptions, labels: sparse.csr_array, clip: np.ndar
 
 
 def weighted(weights: np.ndarray) -> Epochs:
-    """As many draws with replacement as there are pieces, by their weights (P,)."""
+    """Draw with replacement by weights (P,), as many times as there are pieces."""
     ends = np.cumsum(weights, dtype=np.float64)
     last = int(np.flatnonzero(weights)[-1])
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         points = rng.random(len(ends)) * ends[-1]
-        ascending = np.argsort(points)  # looked up from left to right, millions take a third of the time
+        ascending = np.argsort(points)  # in ascending order, looking up millions takes a third of the time
         drawn = np.empty(len(points), np.int64)
         drawn[ascending] = np.searchsorted(ends, points[ascending], side="right")
         return np.minimum(drawn, last)
@@ -115,13 +120,17 @@ def _round_robin(labels: sparse.csr_array, clip: np.ndarray) -> Callable[[np.ran
 
 @dataclass(frozen=True)
 class Draw:
-    """What one process takes in one step: `n` pieces of its own, and the partners that they are mixed with.
+    """One process's part of one step: its own `n` pieces, and the partners they are mixed with.
 
     Args:
-        n: its own pieces; they are the first n of those that are read. n_of_all: those of all processes.
-        pieces, start, gain, shift: (R,) each piece to read, where it begins within its slack (in [0, 1)), the factor of
-            its level, and by which share of its length it is shifted (in (-1, 1)).
-        partner: (n,) which of those that are read each is mixed with. share: (n,) float32, its own weight; 1: unmixed.
+        n: number of its own pieces, which are the first n of those read.
+        n_of_all: number of own pieces of all processes.
+        pieces: (R,) the pieces to read.
+        start: (R,) where each begins within its slack, in [0, 1).
+        gain: (R,) factor of its level.
+        shift: (R,) share of its length by which it is shifted, in (-1, 1).
+        partner: (n,) position among the pieces read of each one's partner.
+        share: (n,) float32 weight of the piece itself; 1: unmixed.
         time_mask, mel_mask: (n, 2) float64 in [0, 1), length and position of a mask.
     """
 
@@ -140,18 +149,18 @@ class Draw:
 def draw_step(
     batch: np.ndarray, n_pieces: int, options: AugmentOptions, seed: int, step: int, rank: int = 0, size: int = 1
 ) -> Draw:
-    """Return what process `rank` of `size` takes of a step's batch.
+    """Draw a step; return the part of process `rank` of `size`.
 
     Args:
         batch: (B,) pieces of the whole step, in drawing order.
-        n_pieces: how many there are to draw a partner from.
+        n_pieces: number of pieces to draw partners from.
         step: number of the step in the run.
     """
     n = len(batch)
     mix = np.random.default_rng([seed, MIX, step])
     share = mix.beta(options.mixup_alpha, options.mixup_alpha, n)
     share = np.where(mix.random(n) < options.mixup_rate, share, 1.0).astype(np.float32)
-    if options.mixup_partner == "uniform":  # the partners are read too: rows n to 2 n
+    if options.mixup_partner == "uniform":  # partners are read too, as rows n to 2 n
         read, partner = np.concatenate([batch, mix.integers(0, n_pieces, n)]), np.arange(n, 2 * n)
     else:
         read, partner = batch, mix.permutation(n)
@@ -163,7 +172,7 @@ def draw_step(
     gain = 10 ** (options.gain_db * (2 * uniform(GAIN, len(read)) - 1) / 20)
     shift = 2 * uniform(SHIFT, len(read)) - 1
     own = np.arange(n * rank // size, n * (rank + 1) // size)
-    partner = np.where(share[own] < 1, partner[own], own)  # what is not mixed needs no partner
+    partner = np.where(share[own] < 1, partner[own], own)  # unmixed pieces need no partner
     taken = np.concatenate([own, np.setdiff1d(partner, own)])
     position = np.full(len(read), -1)
     position[taken] = np.arange(len(taken))

@@ -1,8 +1,8 @@
-"""The training loop: steps on one device or many, evaluated, checkpointed, resumed to the same weights.
+"""The training loop: steps on one device or many, evaluation, checkpoints, and resuming to the same weights.
 
-Whatever is drawn follows from the seed, the epoch and the step, so a run that is resumed after any step does what an
-uninterrupted one would have done. Under torchrun each process takes its share of every batch and the gradients are
-averaged; batch-norm layers see their own share, and the first process's statistics are kept.
+All draws follow from seed, epoch and step, so a run resumed after any step does what an uninterrupted one would have
+done. Under torchrun each process takes its share of every batch and the gradients are averaged; batch-norm layers see
+only their own share, and the first process's statistics are kept.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from pseudolabel.training.validation import Selection, Validation
 
 COLUMNS = ("epoch", "step", "loss", "learning_rate", *METRICS.values(), "seconds", "pieces_per_s", "waiting_share")
 SHOWN_EVERY = 50  # steps
-FREE = ("checkpoint_every", "keep_checkpoints")  # options with which an unfinished run may also continue
+FREE = ("checkpoint_every", "keep_checkpoints")  # options that may change when an unfinished run continues
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Answering(nn.Module):
-    """A tagger as a network from features to scores: this is compiled, and processes share its gradients."""
+    """A tagger as a module from features to scores, to be compiled and wrapped for distributed training."""
 
     def __init__(self, tagger: Tagger):
         super().__init__()
@@ -52,10 +52,10 @@ class Answering(nn.Module):
 
 @dataclass
 class Trainer:
-    """A model, its optimizer and all that a checkpoint must hold.
+    """A model, its optimizer and everything else in a checkpoint.
 
     Args:
-        positive_weights: (K,) by how much more each class's positives count in the loss, or None.
+        positive_weights: (K,) factor of each class's positives in the loss, or None.
         on_row: called with each new row of the history.
     """
 
@@ -70,7 +70,7 @@ class Trainer:
     positive_weights: np.ndarray | None = None
     on_row: Callable[[dict], None] | None = None
     history: list[dict] = field(default_factory=list)
-    step: int = 0  # steps that are done
+    step: int = 0  # steps done
 
     def __post_init__(self) -> None:
         options = self.options
@@ -89,7 +89,7 @@ class Trainer:
         if self.positive_weights is not None:
             self.positive_weights = torch.from_numpy(np.asarray(self.positive_weights, np.float32)).to(self.device)
         whole, rest = divmod(len(self.examples), self.batch_size)
-        # Each process has a piece of the last step too, and no batch norm has one alone.
+        # An incomplete last step is kept if it has a piece for every process, and two or more for batch norm.
         self.steps_per_epoch = whole + (rest >= max(2, self.ranks.size))
         self.n_steps = options.epochs * self.steps_per_epoch
         decided = {name: value for name, value in asdict(options).items() if name not in FREE}
@@ -100,16 +100,16 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """Epochs done."""
         return self.step // self.steps_per_epoch
 
     @property
     def evaluated(self) -> Tagger:
-        """The model that is evaluated and kept: its moving average where there is one."""
+        """The model to evaluate and keep: the moving average if there is one."""
         return self.average.module if self.average is not None else self.tagger
 
     def run(self) -> Tagger:
-        """Train to the end, from the last checkpoint where there is one, and return the selected model."""
+        """Train to the end, from the last checkpoint if there is one; return the selected model."""
         self._resume()
         answering = self._answering()
         name, unit = f"train {self.folder.name}", "step"
@@ -117,7 +117,7 @@ class Trainer:
         with shown as progress:
             while self.step < self.n_steps and not self._out_of_patience():
                 self._train_epoch(answering, progress)
-        if self.ranks.leads:  # the run that wrote the last one may have been killed just then
+        if self.ranks.leads:  # an earlier run may have been killed before removing them
             remove_old_checkpoints(self.folder / CHECKPOINTS, self.options.keep_checkpoints)
         kept = self.evaluated
         if self.selection.weights:
@@ -136,11 +136,11 @@ class Trainer:
         if self.ranks.size == 1:
             return answering
         devices = [self.device] if self.device.type == "cuda" else None
-        # Each process keeps its own batch-norm statistics; the leader's are taken where they matter: in `_add_row`.
+        # Each process keeps its own batch-norm statistics; `_add_row`, where they matter, takes the leader's.
         return nn.parallel.DistributedDataParallel(answering, device_ids=devices, broadcast_buffers=False)
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        """Yield this process's share of every step of an epoch, from step `first` of it."""
+        """Yield this process's share of every step of an epoch, starting at its step `first`."""
         options, size = self.options, self.batch_size
         order = self.examples.order(options.seed, epoch)
         for number in range(first, self.steps_per_epoch):
@@ -150,7 +150,7 @@ class Trainer:
             yield read_batch(self.examples, draw, pinned=self.device.type == "cuda")
 
     def _train_epoch(self, answering: nn.Module, progress: Progress | None) -> None:
-        """Do the remaining steps of an epoch, or fewer where patience ends first."""
+        """Do the remaining steps of an epoch, or fewer if patience runs out."""
         answering.train()
         ready = time.monotonic()
         with contextlib.closing(prefetch(self._batches(self.epoch, self.step % self.steps_per_epoch))) as batches:
@@ -181,7 +181,7 @@ class Trainer:
         batch = augmented(batch.to(self.device), self.tagger, options.augment)
         with autocast(self.device, options.precision):
             scores = answering(batch.waveforms)
-        if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU each step would wait for this
+        if self.device.type == "cpu" and not scores.isfinite().all():  # on a GPU, checking would stall every step
             raise self._diverged()
         loss = soft_bce(scores, batch.targets, batch.masked, self.positive_weights)
         loss = loss * self._share(batch)
@@ -195,7 +195,7 @@ class Trainer:
         return loss.detach()
 
     def _share(self, batch: Batch) -> float:
-        """Return the weight of this process's mean loss with which the mean over processes is that of one alone."""
+        """Return the weight of this process's mean loss that makes the mean over processes that of the whole batch."""
         if self.ranks.size == 1:
             return 1.0
         if batch.masked is None:
@@ -204,7 +204,7 @@ class Trainer:
         return own * self.ranks.size / max(float(self.ranks.sum(np.array([own]))[0]), 1.0)
 
     def _pieces_since_row(self) -> int:
-        """Return how many pieces all processes have learnt from since the last row of the history."""
+        """Return how many pieces all processes have trained on since the last row of the history."""
         an_epoch = min(len(self.examples), self.steps_per_epoch * self.batch_size)
         done = (divmod(step, self.steps_per_epoch) for step in (self.step, self.step - len(self._losses)))
         now, before = (epochs * an_epoch + steps * self.batch_size for epochs, steps in done)
@@ -232,7 +232,7 @@ class Trainer:
         return bool(within) or self.step % self.steps_per_epoch == 0 or self._out_of_patience()
 
     def _add_row(self) -> None:
-        """Evaluate the model and add a row on the steps since the last one to the history."""
+        """Evaluate the model, and add a row to the history about the steps since the last row."""
         seconds = time.monotonic() - self._since
         loss = float(self._all_losses().mean())
         if not np.isfinite(loss):

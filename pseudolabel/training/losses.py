@@ -14,12 +14,13 @@ from pseudolabel.labels.balancing import class_counts
 def soft_bce(
     scores: Tensor, targets: Tensor, masked: Tensor | None = None, positive_weights: Tensor | None = None
 ) -> Tensor:
-    """Return the mean binary cross-entropy (PSL, training objective), over what is not masked.
+    """Return the mean binary cross-entropy (PSL, training objective) of unmasked targets; 0 if all are masked.
 
     Args:
-        scores: (B, K) model scores, clamped inside (0, 1). targets: (B, K) in [0, 1], hard or soft.
-        masked: (B, K) bool, what the loss ignores (Fonseca et al. 2020); 0 where everything is masked.
-        positive_weights: (K,) by how much more a class's positive part counts: w t log(s) + (1 - t) log(1 - s).
+        scores: (B, K) model scores, clamped inside (0, 1).
+        targets: (B, K) in [0, 1], hard or soft.
+        masked: (B, K) bool, True where the target is ignored (Fonseca et al. 2020).
+        positive_weights: (K,) factor w of a class's positive part: w t log(s) + (1 - t) log(1 - s).
     """
     scores, targets = scores.float(), targets.float()
     if masked is None and positive_weights is None:
@@ -27,7 +28,7 @@ def soft_bce(
     losses = functional.binary_cross_entropy(scores, targets, reduction="none")
     if positive_weights is not None:
         ones = torch.ones_like(scores)
-        positive = functional.binary_cross_entropy(scores, ones, reduction="none")  # -log(s), but 100 where s is 0
+        positive = functional.binary_cross_entropy(scores, ones, reduction="none")  # -log(s), or 100 where s is 0
         losses = losses + (positive_weights - 1) * targets * positive
     if masked is None:
         return losses.mean()
@@ -35,9 +36,9 @@ def soft_bce(
 
 
 def inverse_weights(labels: sparse.csr_array) -> np.ndarray:
-    """Return weights (K,) float32 of positives, inverse to how often a class occurs, their mean over all labels 1.
+    """Return weights (K,) float32 of positives, inverse to the class frequency, with a mean of 1 over all labels.
 
-    A class that never occurs gets 1. The document on AST and FSD50K suggests such a loss and does not try it.
+    A class that never occurs gets 1. The document on AST and FSD50K suggests such a loss but does not try it.
 
     Args:
         labels: (n, K) bool.

@@ -1,6 +1,6 @@
-"""The options of training: how pieces are drawn and augmented, the steps, what is measured and which weights are kept.
+"""The options of training: drawing and augmentation of pieces, the steps, validation, and which weights are kept.
 
-Flags of the command line, their help and their rules are made from these fields. Nothing here imports torch.
+Command-line flags, their help and their rules are generated from these fields. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pseudolabel.labels.balancing import DEFAULT_BETA, SAMPLINGS, SHUFFLE, WITH_
 from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, SHARE, WHOLE, Options, nested, option
 
-METRICS = {"map": "validation_map", "d-prime": "validation_d_prime"}  # and their columns in history.csv
-LAST = 5  # evaluations whose mean is reported: PSLA's figures of single models
-MEAN_OF_LAST = f"metric_mean_of_last_{LAST}"  # its name in run.json; the metric is that of the option `metric`
+METRICS = {"map": "validation_map", "d-prime": "validation_d_prime"}  # metric -> column in history.csv
+LAST = 5  # evaluations whose mean is reported, as in PSLA's figures for single models
+MEAN_OF_LAST = f"metric_mean_of_last_{LAST}"  # key in run.json, for the metric chosen by the option `metric`
 OPTIMIZERS = ("adam", "adamw")
 STEPS, RUNNING = "steps", "running"  # headings of --help
 AUGMENTATION, VALIDATION = "augmentation, in batches on the device", "validation, and which weights are kept"
@@ -23,7 +23,7 @@ SMOOTH_HELP = "average the metric over N evaluations and take the weights at the
 EMA_HELP = "evaluate and keep the weights' exponential moving average; 0: none"
 PRECISION_HELP = """auto: bf16 on a GPU; config.json keeps float32, so that validation, scoring and evaluation
 use it too (default: auto)"""
-KEEP_ALL, KEPT = 0, 2  # checkpoints: a damaged last one leaves the one before
+KEEP_ALL, KEPT = 0, 2  # checkpoints; if the last one is damaged, the previous one remains
 CHECKPOINT_HELP = "besides each epoch's end, from which a killed run continues; 0: none"
 KEEP_HELP = "the last K, or all, for `average weights`"
 WORDS = f"{{auto,{','.join(PRECISIONS)}}}"
@@ -31,7 +31,7 @@ WORDS = f"{{auto,{','.join(PRECISIONS)}}}"
 
 @dataclass(frozen=True)
 class SamplingOptions(Options):
-    """Which pieces of clips an epoch has."""
+    """How the pieces of an epoch are chosen."""
 
     rule: str = option(
         SHUFFLE,
@@ -50,7 +50,7 @@ class SamplingOptions(Options):
 
 @dataclass(frozen=True)
 class AugmentOptions(Options):
-    """What is done to a training batch; everything is off by default."""
+    """How a training batch is augmented; everything is off by default."""
 
     mixup_rate: float = option(0.0, "share of clips that are mixed with another one (PSLA: .5, Moore et al.: 1)", SHARE)
     mixup_alpha: float = option(10.0, "a clip's own weight is drawn from Beta(alpha, alpha)", POSITIVE)
@@ -66,8 +66,8 @@ class AugmentOptions(Options):
 class Schedule(Options):
     """The learning rate: linear warm-up, then constant, cosine to zero, or halved repeatedly.
 
-    `halve_after` is the first halving, in epochs (PSLA: 35 of 60 on the balanced set, 10 of 30 on the full one),
-    `halve_every` the epochs from one to the next. With `warmup_every` above 1 the warm-up begins at 0.
+    `halve_after` is the epoch of the first halving (PSLA: 35 of 60 on the balanced set, 10 of 30 on the full one),
+    `halve_every` the number of epochs between halvings. With `warmup_every` above 1, the warm-up begins at 0.
     """
 
     kind: str = option("cosine", "after the warm-up", choices=("constant", "cosine", "halving"), flag="--schedule")
@@ -85,7 +85,7 @@ class Schedule(Options):
             raise InputError(rule, f"--warmup-every {self.warmup_every}", "Give --warmup-steps.")
 
     def factor(self, step: int, n_steps: int, steps_per_epoch: int = 1) -> float:
-        """Return the share of the full learning rate at `step` of `n_steps`, counted from 0."""
+        """Return the fraction of the full learning rate at `step` of `n_steps`, counted from 0."""
         if step < self.warmup_steps:
             at, of = (step + 1, self.warmup_steps + 1) if self.warmup_every == 1 else (step, self.warmup_steps)
             return at // self.warmup_every * self.warmup_every / of
@@ -100,14 +100,14 @@ class Schedule(Options):
 
 
 def parse_precision(text: str) -> str | None:
-    """Return the precision that a text names, None for `auto`."""
+    """Parse a precision; `auto` is None."""
     if text not in ("auto", *PRECISIONS):
         raise ValueError(f"must be auto or {' or '.join(PRECISIONS)}, not {text!r}")
     return None if text == "auto" else text
 
 
 def parse_kept(text: str) -> int:
-    """Return how many checkpoints a text asks to keep, KEEP_ALL for `all`."""
+    """Parse the number of checkpoints to keep; `all` is KEEP_ALL."""
     if text != "all" and not (text.isdecimal() and int(text) >= 1):
         raise ValueError(f"must be a whole number of at least 1, or all, not {text!r}")
     return KEEP_ALL if text == "all" else int(text)
@@ -115,7 +115,7 @@ def parse_kept(text: str) -> int:
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """How a model is trained, from the first step to the weights that are kept."""
+    """How a model is trained, from the first step to the choice of weights."""
 
     epochs: int = option(30, "passes over the pieces", COUNT)
     batch_size: int = option(32, "pieces a step, of all processes", COUNT)
@@ -156,5 +156,5 @@ class TrainOptions(Options):
 
     @property
     def needs_validation(self) -> str:
-        """The option that needs a validation set, or an empty string."""
+        """The given option that needs a validation set, or an empty string."""
         return "--select best" if self.select == "best" else "--patience" if self.patience else ""

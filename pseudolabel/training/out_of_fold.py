@@ -1,4 +1,4 @@
-"""Out-of-fold scores: each clip is scored by only those models that never saw it or its group."""
+"""Out-of-fold scores: each clip is scored only by models that never saw it or its group."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pseudolabel.tables import read_csv
 
 
 def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
-    """Return which clips of a store a model saw in training, (N,) bool; None where its run folder does not say.
+    """Return which clips of a store a model saw in training, (N,) bool; None if its run folder does not say.
 
-    A clip counts as seen when one of its group was, or when a training clip may be the same one under another id. A
-    training clip that the store does not have is its own group.
+    A clip counts as seen if any clip of its group was, or if a training clip may be the same under another id. A
+    training clip that is not in the store is its own group.
     """
     path = run / SEEN_CLIPS
     if not path.is_file():
@@ -31,7 +31,7 @@ def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
 
 
 def read_seen(path: str | Path) -> list[str]:
-    """Return the clips that a run's train_clips.csv lists; InputError where a row names none."""
+    """Read the clip ids in a run's train_clips.csv; raise InputError if one is empty."""
     rows = read_csv(path, ("clip_id",))
     for row in rows:
         if not row["clip_id"].strip():
@@ -40,13 +40,14 @@ def read_seen(path: str | Path) -> list[str]:
 
 
 def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np.ndarray:
-    """Return which model may score which clip, (n, R) bool: it never saw the clip or one of its group.
+    """Return which models may score which clips, (n, R) bool: those that saw neither the clip nor one of its group.
 
     Args:
-        runs: R run folders of a cross-validated teacher. rows: (n,) rows of the clip store.
+        runs: R run folders of a cross-validated teacher.
+        rows: (n,) rows of the clip store.
 
     Raises:
-        InputError: a run does not say what it was trained on or is given twice; every run saw one of the clips.
+        InputError: a run does not say what it was trained on or is given twice, or a clip was seen by every run.
     """
     resolved = [run.resolve() for run in runs]
     again = [run for number, run in enumerate(runs) if resolved[number] in resolved[:number]]
@@ -66,7 +67,7 @@ def unseen_clips(runs: Sequence[Path], clips: ClipStore, rows: np.ndarray) -> np
 
 
 def fold_attributes(unseen: np.ndarray) -> dict[str, object]:
-    """Return the attributes of a store of out-of-fold scores, which follow from (n, R) bool `unseen`."""
+    """Return the attributes of a store of out-of-fold scores, derived from (n, R) bool `unseen`."""
     n_models = np.unique(unseen.sum(axis=1)).tolist()
     return {
         "out_of_fold": True,

@@ -1,6 +1,6 @@
-"""The folder of a run: who may write it, its checkpoints, and the record that says that the run is finished.
+"""The folder of a run: who may write to it, its checkpoints, and the record that marks the run as finished.
 
-A checkpoint holds all that training needs to continue. It is written whole or not at all; the last few are kept.
+A checkpoint holds everything training needs to continue. It is written whole or not at all; the last few are kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pseudolabel.training.options import KEEP_ALL, KEPT
 
 FORMAT, FORMAT_VERSION = "pseudolabel-training", 1
 CHECKPOINTS = "checkpoints"
-MARK = f"{CHECKPOINTS}/settings.json"  # written first: the folder is one of train's, finished or not
-WITHIN = "within-epoch.pt"  # the state within an epoch: one, replaced by the next, removed when the epoch is done
+MARK = f"{CHECKPOINTS}/settings.json"  # written first; shows that train made the folder, finished or not
+WITHIN = "within-epoch.pt"  # the latest state within an epoch, removed when the epoch is done
 NAME = re.compile(r"epoch-(\d{4,})\.pt")
 RUN_FILE = re.compile(
     r"run\.json|model\.safetensors|config\.json|(train_clips|missing|history)\.csv|learning_curve\.png"
@@ -36,11 +36,12 @@ RUN_FILE = re.compile(
 
 
 def claim(folder: Path, overwrite: bool, settings: Mapping[str, object]) -> None:
-    """Make the folder of a run, or leave that of an unfinished one as it is, to continue there.
+    """Create the folder of a run, or leave that of an unfinished run as it is, to continue there.
 
     Raises:
         OutputExists: the folder holds a finished run, and `overwrite` is not given.
-        InputError: it is somebody else's, a file or a link; or what would be replaced holds other files.
+        InputError: it is a file, a link or a folder that train did not write, or it would be replaced but holds other
+            files.
     """
     if os.path.lexists(folder) and not overwrite:
         refuse_finished(folder)
@@ -49,7 +50,7 @@ def claim(folder: Path, overwrite: bool, settings: Mapping[str, object]) -> None
             raise InputError(f"{reason}, so nothing is written there", folder, "Give another --out.")
         if (folder / MARK).exists():
             return
-    if not overwrite and folder.is_dir() and files_in(folder):  # an earlier version's
+    if not overwrite and folder.is_dir() and files_in(folder):  # of an earlier version
         _mark(folder, settings)
         return
     with whole_folder(folder, True, reason_not_to=not_a_run) as new:
@@ -61,7 +62,7 @@ def _mark(folder: Path, settings: Mapping[str, object]) -> None:
 
 
 def refuse_finished(folder: Path) -> None:
-    """Raise OutputExists where a folder holds a finished run; the message names inputs that have changed since."""
+    """Raise OutputExists if a folder holds a finished run; the message names inputs that have changed since."""
     if not (folder / RUN).exists():
         return
     inputs = read_run(folder).get("inputs")
@@ -74,7 +75,7 @@ def refuse_finished(folder: Path) -> None:
 
 
 def not_begun(folder: Path) -> str:
-    """Return why a folder is not one that `train` has begun; empty where it is, or where it holds nothing."""
+    """Return why a folder is not a run that `train` began; an empty string if it is, or holds nothing."""
     if folder.is_symlink() or not folder.is_dir():
         return "not a folder that train wrote"
     if not files_in(folder) or _marked(folder) or _has_checkpoint(folder):
@@ -83,14 +84,14 @@ def not_begun(folder: Path) -> str:
 
 
 def not_a_run(folder: Path) -> str:
-    """Return why a folder is not a run of `train`, or holds more than that; empty where it may be replaced."""
+    """Return why a folder is not just a run of `train`; an empty string if it is and may be replaced."""
     begun = not_ours(folder, ("train",)) if (folder / RUN).exists() else not_begun(folder)
     others = [name for name in files_in(folder) if not is_run_file(name)] if not begun else ()
     return begun or (f"holds {first_few(others)}, which train did not write" if others else "")
 
 
 def is_run_file(name: str) -> bool:
-    """Return whether a path within a run folder is one that `train` writes."""
+    """Return whether `train` writes a file of this name in a run folder."""
     return bool(RUN_FILE.fullmatch(name)) or is_temporary(Path(name))
 
 
@@ -102,7 +103,7 @@ def _marked(folder: Path) -> bool:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    """Return whether a checkpoint is one of ours: earlier versions wrote no mark."""
+    """Return whether a folder holds a checkpoint of ours; earlier versions wrote no mark."""
     for path in checkpoint_paths(folder / CHECKPOINTS):
         try:
             return isinstance(read_checkpoint(path)["settings"], dict)
@@ -112,7 +113,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 
 def write_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write run.json, the last file of a run, which lists those of its files that `train` wrote."""
+    """Write run.json, the last file of a run, with the list of files that `train` wrote."""
     files = [name for name in files_in(folder) if RUN_FILE.fullmatch(name) and name != RUN]
     write_json(folder / RUN, {**record, "files": files})
 
@@ -121,27 +122,27 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """Return the file of the checkpoint written after `epoch` finished epochs."""
+    """Return the path of the checkpoint written after `epoch` finished epochs."""
     return folder / f"epoch-{epoch:04d}.pt"
 
 
 def checkpoint_files(folder: Path) -> dict[int, Path]:
-    """Return the checkpoints of a folder by the number of finished epochs, ascending."""
+    """Return {number of finished epochs: checkpoint}, ascending."""
     named = ((NAME.fullmatch(path.name), path) for path in sorted(folder.glob("epoch-*.pt")))
     return {int(match[1]): path for match, path in named if match}
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the last first; one within an epoch is the last."""
+    """Return the checkpoints of a folder, latest first; one within an epoch is the latest."""
     within = [folder / WITHIN] if (folder / WITHIN).exists() else []
     return [*within, *reversed(checkpoint_files(folder).values())]
 
 
 def chosen_epochs(run: Path, there: Collection[int], first: int | None = None, last: int | None = None) -> list[int]:
-    """Return the epochs from `first` to `last`, all where none is given, of those that have a checkpoint.
+    """Return the epochs from `first` to `last`, or all epochs with a checkpoint if no range is given.
 
     Raises:
-        InputError: there are no checkpoints, or not one of each epoch in the range.
+        InputError: there are no checkpoints, or one in the range is missing.
     """
     if not there:
         raise InputError("no checkpoints", run, "Give the run folder that training wrote.")
@@ -154,12 +155,12 @@ def chosen_epochs(run: Path, there: Collection[int], first: int | None = None, l
 
 
 def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict, kept: int = KEPT) -> None:
-    """Write the state after `epoch` finished epochs, None: within one, and remove all but the last few.
+    """Write the state after `epoch` finished epochs (None: within an epoch), and remove all but the last few.
 
     Args:
-        state: tensors, numbers, lists and dicts of them: what `torch.load(weights_only=True)` reads back.
-        settings: what the run was started with; another run's checkpoint is refused.
-        kept: how many are kept; KEEP_ALL: every one.
+        state: tensors, numbers, and lists and dicts of them, as `torch.load(weights_only=True)` reads them back.
+        settings: settings that the run was started with; `load_checkpoint` refuses others.
+        kept: how many to keep; KEEP_ALL: all.
     """
     import torch
 
@@ -176,18 +177,18 @@ def save_checkpoint(folder: Path, epoch: int | None, state: dict, settings: dict
 
 
 def remove_old_checkpoints(folder: Path, kept: int) -> None:
-    """Remove all but the last `kept` checkpoints of epochs; KEEP_ALL: none."""
+    """Remove all but the last `kept` checkpoints of epochs; KEEP_ALL removes none."""
     if kept != KEEP_ALL:
         for old in list(checkpoint_files(folder).values())[:-kept]:
             old.unlink()
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Return the state that `save_checkpoint` wrote, its settings parsed; InputError where the file is damaged."""
+    """Read the state that `save_checkpoint` wrote, settings parsed; raise InputError if the file is damaged."""
     import torch
 
     try:
-        with zipfile.ZipFile(path) as packed:  # torch.load does not look at its checksums
+        with zipfile.ZipFile(path) as packed:  # torch.load does not check its checksums
             if damaged := packed.testzip():
                 raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -197,7 +198,7 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def load_checkpoint(folder: Path, settings: dict) -> dict | None:
-    """Return the last readable checkpoint's state, or None where there is none.
+    """Return the state of the last readable checkpoint, or None if there is none.
 
     Raises:
         InputError: the checkpoints belong to a run with other settings.
@@ -218,7 +219,7 @@ def load_checkpoint(folder: Path, settings: dict) -> dict | None:
 
 
 def differing(earlier: object, now: object, path: str = "") -> list[str]:
-    """Return the names of the settings that differ, those within others as `config.front_end.hop`."""
+    """Return the names of settings that differ, nested ones as `config.front_end.hop`."""
     if not (isinstance(earlier, dict) and isinstance(now, dict)):
         return [] if earlier == now else [path]
     names = {key: f"{path}.{key}" if path else key for key in {**earlier, **now}}

@@ -1,4 +1,4 @@
-"""Score many clips block by block: reading, scoring and writing overlap. A score store is made of the blocks."""
+"""Score many clips block by block, with overlapping reads, scoring and writes; blocks are merged into a score store."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pseudolabel.training.batches import prefetch
 from pseudolabel.training.distributed import Ranks
 from pseudolabel.training.scoring import Portion, Scorer, by_window, read_portions, widened
 
-AHEAD = 2  # portions that are read, or wait to be read
-CHECKSUM = "crc32"  # of a block's scores at one scale
+AHEAD = 2  # portions read ahead
+CHECKSUM = "crc32"  # attribute of a block's scores at one scale
 
 
 @dataclass
 class ScoringStats:
-    """How much was scored, and how long it took each of several processes and its device."""
+    """How many clips were scored, and how long it took: wall time and busy time of the device, means over processes."""
 
     clips: int
     seconds: float = 0.0
@@ -40,11 +40,11 @@ class ScoringStats:
 
     @property
     def waiting_share(self) -> float:
-        """Share of the time in which the device had nothing to do."""
+        """Share of the time in which the device was idle."""
         return max(0.0, 1 - self.busy_seconds / self.seconds) if self.seconds else 0.0
 
     def of_all(self, ranks: Ranks) -> ScoringStats:
-        """Return what all processes did, once all have done it; seconds are their mean."""
+        """Return the statistics of all processes once all are done; seconds are averaged."""
         clips, *seconds = ranks.sum(np.array([self.clips, self.seconds, self.busy_seconds])).tolist()
         return ScoringStats(int(clips), *(each / ranks.size for each in seconds), ranks.size)
 
@@ -59,13 +59,13 @@ def score_blocks(
     answering: np.ndarray | None = None,
     types: Mapping[str, np.dtype] | None = None,
 ) -> ScoringStats:
-    """Make the blocks of these numbers; a batch never holds clips of two blocks.
+    """Score and write the blocks with these numbers; a batch never mixes clips of two blocks.
 
     Args:
         rows: (N,) clip store rows of all blocks' clips.
         windows: `clip` and lengths in seconds.
-        answering: (N, R) bool: which of the scorer's models answer which clip, at least one each; None: all of them.
-        types: scale name -> type that its scores are stored as; None: `stored_types`.
+        answering: (N, R) bool, which of the scorer's models score which clip, at least one each; None: all models.
+        types: scale name -> storage type of its scores; None: `stored_types`.
     """
     types = types or stored_types(map(window_name, windows))
 
@@ -107,9 +107,10 @@ def write_block(
     clip_ids: Sequence[str],
     types: Mapping[str, np.dtype],
 ) -> int:
-    """Write one block, given for each of its portions the scores of its pieces and their windows; return its clips.
+    """Write one block; return its number of clips.
 
     Args:
+        answers: for each portion of the block, the scores of its pieces and their windows.
         clip_ids: (N,) ids of all blocks' clips.
         types: as for `write_scores`.
     Raises:
@@ -133,7 +134,7 @@ def write_block(
 
 
 def count_windows(windows: Sequence[str | float], n_samples: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-    """Return {scale name: (N,) windows of clips of so many samples}."""
+    """Return {scale name: (N,) number of windows in clips of `n_samples` samples}."""
     return {
         window_name(window_s): np.ones_like(n_samples)
         if window_s == CLIP
@@ -147,7 +148,7 @@ def _crc32(scores: np.ndarray) -> int:
 
 
 def _read_block(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return the scores of a block; InputError where they are not those that were written."""
+    """Read the scores of a block; raise InputError if they are not those that were written."""
     with h5py.File(path, "r") as file, store_contents(path):
         refuse_claims(file, path)
         answers = {name: file[name][:] for name in names}
@@ -157,7 +158,7 @@ def _read_block(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def merged_blocks(blocks: Blocks, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the blocks in clip order, each widened with zeros to the longest clip's number of windows.
+    """Yield the blocks in clip order, zero-padded to the longest clip's number of windows.
 
     Raises:
         InputError: a block is damaged.

@@ -1,7 +1,7 @@
 """Score clips with models: whole clips and all windows of any lengths, in one pass over the audio.
 
-Clips are read once, in portions of consecutive clips, by a thread that is ahead of the models. Pieces that several
-scales have in common are scored once: a clip of 10 s is its own window of 10 s.
+A thread reads the clips once, in portions of consecutive clips, ahead of the models. Pieces shared by several scales
+are scored once: a clip of 10 s is its own window of 10 s.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from pseudolabel.audio.clips import FULL_SCALE, ClipStore
 from pseudolabel.scores.windows import CLIP, each_window, n_windows, window_name, window_samples
 from pseudolabel.training.batches import prefetch
 
-PORTION_SAMPLES = 1 << 26  # of audio in memory at once, at 16 bits: 128 MiB, 70 minutes at 16 kHz
+PORTION_SAMPLES = 1 << 26  # of 16-bit audio in memory at once: 128 MiB, 70 minutes at 16 kHz
 NOMINAL_S = 10  # a batch holds as much audio as `batch_size` clips of this length
 
 
 def precision_on(device: torch.device, precision: str | None) -> str:
-    """Return `precision`; for None bf16 on a GPU, float32 elsewhere."""
+    """Return `precision`, or its default: bf16 on a GPU, float32 elsewhere."""
     return precision or ("bf16" if device.type == "cuda" else "float32")
 
 
 def autocast(device: torch.device, precision: str | None = None) -> torch.autocast:
-    """Return autocast to `precision`, `float32` or `bf16`; None: bf16 on a GPU, float32 elsewhere."""
+    """Return an autocast context for `float32` or `bf16`; None: bf16 on a GPU, float32 elsewhere."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision_on(device, precision) == "bf16")
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The different parts of some clips that are windows of any scale.
+    """The distinct parts of some clips that are windows at any scale.
 
-    clip (P,) position among the clips, start (P,) first sample, length (P,); scale (P,) samples of a whole window, for
-    last ones that the clip's end makes shorter, else 0; windows: scale name -> (n, W) number of each window's piece, -1
-    beyond a clip's last window.
+    Attributes:
+        clip: (P,) position among the clips.
+        start: (P,) first sample.
+        length: (P,) samples.
+        scale: (P,) samples of a full window, for last windows cut short by the clip's end; otherwise 0.
+        windows: scale name -> (n, W) number of each window's piece, -1 after a clip's last window.
     """
 
     clip: np.ndarray
@@ -51,7 +54,7 @@ class Pieces:
 
 
 def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate: int) -> Pieces:
-    """Return the pieces of clips of `n_samples` (n,) samples, sorted by clip, start and length, none twice."""
+    """Return the distinct pieces of clips of `n_samples` (n,) samples, sorted by clip, start and length."""
     n_samples, rows, counts = np.asarray(n_samples, np.int64), [], []
     clips = np.arange(len(n_samples))
     for window_s in windows:
@@ -74,12 +77,12 @@ def pieces_of(n_samples: np.ndarray, windows: Sequence[str | float], sample_rate
 
 
 def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
-    """Yield the numbers of pieces of equal length together, so that no answer depends on another's length.
+    """Yield batches of piece numbers, of equal length so that no score depends on another piece's length.
 
     Args:
-        lengths: (P,) samples of each piece, or (P, C) numbers that are the same within a batch, the largest of which is
-            the length.
-        batch_samples: samples that a batch holds at most, unless a single piece is longer.
+        lengths: (P,) samples of each piece, or (P, C) numbers that must be equal within a batch, the largest being the
+            length.
+        batch_samples: most samples in a batch, unless a single piece is longer.
     """
     different, numbers = np.unique(lengths, axis=0, return_inverse=True)
     for number, length in enumerate(different):
@@ -91,10 +94,13 @@ def batches_of(lengths: np.ndarray, batch_samples: int) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class Portion:
-    """Consecutive clips: their audio (samples,) int16, where each begins in it, and their pieces.
+    """Consecutive clips with their audio and pieces.
 
-    answering (n, R) bool: which of R models score which clip, at least one each; None: all. full_scale: the integer
-    that a sample of 1 is in the audio.
+    Attributes:
+        audio: (samples,) int16.
+        offsets: (n,) where each clip begins in the audio.
+        answering: (n, R) bool, which of R models score which clip, at least one each; None: all.
+        full_scale: integer value of a sample of 1 in the audio.
     """
 
     audio: Tensor
@@ -111,10 +117,10 @@ def read_portions(
     pinned: bool = False,
     answering: np.ndarray | None = None,
 ) -> Iterator[Portion]:
-    """Read rows of a clip store once, as much as PORTION_SAMPLES at a time.
+    """Read rows of a clip store once, at most PORTION_SAMPLES at a time (more for a single longer clip).
 
     Args:
-        pinned: into memory from which a GPU copies while it works.
+        pinned: read into memory from which a GPU copies while it works.
         answering: (n, R), see `Portion`.
     """
     rows = np.asarray(rows, np.int64)
@@ -135,7 +141,7 @@ def read_portions(
 
 
 class BusyTime:
-    """How long the device works: on a GPU by its own clock, as the host does not wait for it."""
+    """Measures how long the device is busy; on a GPU by the GPU's clock, since the host does not wait for it."""
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"
@@ -162,7 +168,7 @@ class BusyTime:
         return event
 
     def settle(self, wait: bool = True) -> float:
-        """Return the seconds so far; with `wait` once the device has done everything that was begun."""
+        """Return the busy seconds so far; with `wait`, after the device has finished everything begun."""
         while self._events and (wait or self._events[0][1].query()):
             started, ended = self._events.popleft()
             ended.synchronize()
@@ -171,7 +177,7 @@ class BusyTime:
 
 
 def ready_to_score(taggers: Sequence[nn.Module], device: torch.device, compiled: bool = False) -> None:
-    """Lay out the networks' weights in the order that is fastest on the device, and compile them where asked to."""
+    """Lay out the networks' weights in the fastest order for the device; compile the networks if `compiled`."""
     for tagger in taggers:
         if device.type == "cuda":
             tagger.network.to(memory_format=torch.channels_last)
@@ -180,11 +186,11 @@ def ready_to_score(taggers: Sequence[nn.Module], device: torch.device, compiled:
 
 
 class Scorer:
-    """Models that answer together, with the mean of their probabilities.
+    """An ensemble of models, scoring with the mean of their probabilities.
 
     Args:
-        taggers: waveforms (B, T) -> scores (B, K), on `device`; set to evaluation mode here.
-        batch_size: clips of 10 s a batch; of shorter pieces, as many as have the same amount of audio.
+        taggers: waveforms (B, T) -> scores (B, K), on `device`; set to eval mode here.
+        batch_size: clips of 10 s per batch; of shorter pieces, as many as hold the same amount of audio.
         precision: `float32` or `bf16` (autocast); None: each model's own, `config["precision"]`.
     """
 
@@ -203,7 +209,7 @@ class Scorer:
 
     @torch.inference_mode()
     def answers(self, portion: Portion) -> Tensor:
-        """Return the scores (P, K) float32 of a portion's pieces, on the device, which may still be computing them."""
+        """Return the scores (P, K) float32 of a portion's pieces, on the device, which may still be computing."""
         pieces, answering = portion.pieces, portion.answering
         audio = portion.audio.to(self.device, non_blocking=True)
         total = torch.zeros(len(pieces.clip), len(self.taggers[0].config["class_ids"]), device=self.device)
@@ -211,8 +217,8 @@ class Scorer:
         for number, tagger in enumerate(self.taggers):
             own = np.arange(len(pieces.clip)) if answering is None else np.flatnonzero(answering[pieces.clip, number])
             features_of_clips = self._whole_features(tagger, portion, audio, own)
-            # Clips shorter than those trained on are filled, and so is the last of windows as long as those; windows of
-            # a shorter scale are not.
+            # Clips shorter than the training clips are filled to their length, and so are last windows of a scale at
+            # least that long; windows of a shorter scale are not.
             trained_on = (tagger.config["window_s"] or np.inf) * tagger.config["sample_rate"]
             whole = is_clip | (pieces.scale >= trained_on)
             least = tagger.front_end.settings.hop * np.where(whole, *map(tagger.least_frames, (True, False)))
@@ -232,7 +238,7 @@ class Scorer:
         return total / on_device(answering.sum(axis=1)[pieces.clip], total)[:, None]
 
     def _whole_features(self, tagger: nn.Module, portion: Portion, audio: Tensor, own: np.ndarray) -> dict | None:
-        """Return clip -> features (F, mel) of whole clips, where several scales can be cut out of them exactly."""
+        """Return clip -> features (F, mel) of whole clips if several scales can be cut out of them exactly, or None."""
         clips = np.unique(portion.pieces.clip[own])
         lengths = np.diff(portion.offsets, append=len(audio))[clips]
         several = portion.pieces.length[own].sum() > lengths.sum()
@@ -247,12 +253,12 @@ class Scorer:
 
 
 def _waveforms(audio: Tensor, begins: np.ndarray, length: int, full_scale: int) -> Tensor:
-    """Return (B, length) float32 in [-1, 1] of the samples from each begin on."""
+    """Return `length` samples from each of `begins` (B,), as (B, length) float32 in [-1, 1]."""
     return torch.stack([audio[begin : begin + length] for begin in begins.tolist()]).float().div_(full_scale)
 
 
 def _cut(whole: dict | None, front_end: nn.Module, clip: np.ndarray, start: np.ndarray, length: int) -> Tensor | None:
-    """Return the features (B, F, mel) of pieces, cut out of those of their clips; None where that is not exact."""
+    """Cut the features (B, F, mel) of pieces out of their clips' features; None if that would not be exact."""
     if whole is None or length < front_end.min_samples or (start % front_end.settings.hop).any():
         return None
     n_frames, firsts = front_end.n_frames(length), (start // front_end.settings.hop).tolist()
@@ -260,12 +266,12 @@ def _cut(whole: dict | None, front_end: nn.Module, clip: np.ndarray, start: np.n
 
 
 def by_window(scores: np.ndarray, windows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return scale name -> (n, W, K) of the scores (P, K) of pieces; windows that a clip lacks are 0."""
+    """Arrange scores (P, K) of pieces as scale name -> (n, W, K); windows that a clip lacks are 0."""
     return {name: np.where((grid < 0)[..., None], 0, scores[grid]) for name, grid in windows.items()}
 
 
 def widened(parts: Sequence[np.ndarray], n_most: int = 0) -> np.ndarray:
-    """Return parts (n, W, K) one after the other, each with zeros up to the most windows, or `n_most`."""
+    """Concatenate parts (n, W, K), zero-padded to the largest number of windows, at least `n_most`."""
     n_most = max([n_most, *(part.shape[1] for part in parts)])
     parts = [np.pad(part, ((0, 0), (0, n_most - part.shape[1]), (0, 0))) for part in parts]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -279,7 +285,7 @@ def score_clips(
     batch_size: int = 32,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Return the model's scores (n, W, K) float32 for some rows of a clip store; windows a clip lacks stay 0.
+    """Return a model's scores (n, W, K) float32 of rows of a clip store; windows that a clip lacks are 0.
 
     Args:
         tagger, batch_size: see `Scorer`.

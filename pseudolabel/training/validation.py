@@ -1,6 +1,6 @@
-"""Validation: a held-out set's metrics while a model trains, and which evaluation's weights are kept.
+"""Validation: metrics on a held-out set during training, and the choice of the evaluation whose weights are kept.
 
-The best evaluation is that of a smoothed series (Moore et al., section 3.2).
+The best evaluation is chosen from a smoothed series (Moore et al., section 3.2).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Validation:
     labels: np.ndarray
 
     def metrics(self, tagger: Tagger, batch_size: int, device: torch.device, ranks: Ranks = ALONE) -> dict[str, float]:
-        """Return macro mAP and d' of a model on whole clips, the same in every process; each clip is scored by one.
+        """Return a model's macro mAP and d' on whole clips, equal in every process; each clip is scored by one process.
 
-        d' is that of the macro AUC, kept half a pair of clips away from 0 and 1: an infinite d' would decide every
-        average that it is part of.
+        d' is computed from the macro AUC, kept half a pair of clips away from 0 and 1: an infinite d' would dominate
+        every average it is part of.
         """
         from pseudolabel.scores.metrics import average_precision, d_prime, roc_auc
 
         own = np.arange(len(self.rows))[ranks.rank :: ranks.size]
         scores = np.zeros(self.labels.shape, np.float32)
         scores[own] = score_clips(tagger, self.clips, self.rows[own], batch_size=batch_size, device=device)[:, 0]
-        scores = ranks.sum(scores)  # of each clip one process has the scores, the others 0: the sum is exact
+        scores = ranks.sum(scores)  # exact: for each clip, all but one process add 0
         auc, n_positive = roc_auc(self.labels, scores), self.labels.sum(axis=0)
         reached = {"map": float(np.nanmean(average_precision(self.labels, scores)))}
         if not np.isfinite(auc).any():
@@ -49,8 +49,8 @@ class Validation:
 def smoothed(values: Sequence[float], n: int) -> np.ndarray:
     """Return the centred moving average over `n` values, as long as the series.
 
-    NaN where one side has fewer than n // 2 values. Where the whole series is shorter than `n`, the average is over the
-    values that there are.
+    It is NaN where either side has fewer than n // 2 values. If the whole series is shorter than `n`, averages are over
+    the values available.
     """
     values, half = np.asarray(values, np.float64), n // 2
     means = np.array([values[max(0, at - half) : at + half + 1].mean() for at in range(len(values))])
@@ -60,20 +60,20 @@ def smoothed(values: Sequence[float], n: int) -> np.ndarray:
 
 
 def best_of(values: Sequence[float], n: int) -> int:
-    """Return the evaluation at the centre of the best average over `n` evaluations; the first of equal ones."""
+    """Return the evaluation at the centre of the best average over `n` evaluations; ties go to the first."""
     means = smoothed(values, n)
     return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
 
 
 @dataclass
 class Selection:
-    """The evaluations so far, and the weights that may yet be chosen.
+    """The evaluations so far, and the weights that may still be chosen.
 
     Args:
-        smooth: over how many evaluations the metric is averaged; odd.
+        smooth: number of evaluations over which the metric is averaged; odd.
         keeps: whether weights are kept at all.
-        values: the metric at each evaluation.
-        weights: evaluation -> weights, of the last `smooth` and of the best.
+        values: metric of each evaluation.
+        weights: evaluation -> weights, for the last `smooth` evaluations and the best.
     """
 
     smooth: int = 1
@@ -82,7 +82,7 @@ class Selection:
     weights: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def add(self, value: float, weights: Mapping[str, Tensor]) -> None:
-        """Add an evaluation; its weights are copied where they may be chosen."""
+        """Add an evaluation; its weights are copied if they may be chosen."""
         self.values.append(value)
         if not self.keeps:
             return
@@ -92,11 +92,11 @@ class Selection:
 
     @property
     def best(self) -> int:
-        """Which evaluation, from 0, is the best so far."""
+        """Number of the best evaluation so far, from 0."""
         return best_of(self.values, self.smooth)
 
     @property
     def waited(self) -> int:
-        """How many evaluations there were since the one that decided for the best."""
+        """Number of evaluations since the one that settled which is best."""
         half = self.smooth // 2 if len(self.values) >= self.smooth else len(self.values) - 1 - self.best
         return len(self.values) - 1 - self.best - half
