@@ -72,11 +72,13 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
         "estimate", "estimate: on clips; mean: of the averaged models' own", choices=("estimate", "mean"), group=NORM
     )
     clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", group=NORM)
-    list: Path | None = option(None, "label list: on its clips (default: the clips trained on)", group=NORM)
+    list: Path | None = option(
+        None, "label list whose clips they are estimated on (default: the training clips)", group=NORM
+    )
     vocabulary: str | None = option(
         None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", group=NORM
     )
-    pieces: int = option(10_000, "at most so many", COUNT, group=NORM)
+    pieces: int = option(10_000, "maximum number of pieces", COUNT, group=NORM)
     batch_size: int = option(32, "pieces a batch", COUNT, group=NORM)
     seed: int = option(0, "which pieces, in which batches", WHOLE, group=NORM)
 
@@ -85,7 +87,11 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
         if not self.runs:
             raise InputError("nothing to average", "", "Name one run whose checkpoints are kept, or several runs.")
         if self.epochs and len(self.runs) > 1:
-            raise InputError("of several runs the final weights are averaged", "--epochs", "Omit it, or name one run.")
+            raise InputError(
+                "applies to the checkpoints of one run; for several runs, the final weights are averaged",
+                "--epochs",
+                "Omit it, or name one run.",
+            )
         check_weights(self.weights, 0 if len(self.runs) == 1 else len(self.runs))
 
 
@@ -101,7 +107,7 @@ class AverageScoresOptions(VerbOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.stores) < 2:
-            raise InputError("one alone has no mean", "average scores", "Name two or more stores.")
+            raise InputError("at least two score stores are needed", "average scores", "Name two or more stores.")
         check_weights(self.weights, len(self.stores))
 
 

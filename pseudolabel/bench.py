@@ -79,7 +79,7 @@ class AudioBenchOptions(BenchOptions):
     """How much audio to draw."""
 
     clips: int = option(2_000, "clips of 10 s in each store, and ten times as many of 1 s", COUNT, metavar="N")
-    threads: tuple[int, ...] = option((1, 2), "CPU threads of the front ends, one number after the other", COUNT)
+    threads: tuple[int, ...] = option((1, 2), "numbers of CPU threads to time the front ends with", COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ class SearchOptions(VerbOptions, ListOptions):
     scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     thresholds_from: tuple[Path, Path] | None = option(
-        None, "thresholds are statistics of these", metavar=("LABELS", "SCORES")
+        None, "label list and score store to compute the thresholds from", metavar=("LABELS", "SCORES")
     )
     rules: EnhanceOptions = nested(EnhanceOptions)
 
@@ -278,7 +278,7 @@ def _list_before(options: ApplyOptions) -> Path:
     recorded = input_in_role(record, "labels")
     before = recorded_input(record, recorded, folder) if recorded else folder / LABELS
     if before is None:
-        raise InputError("the list that was enhanced is not there as it was", recorded, "Give --labels.")
+        raise InputError("the list that was enhanced was changed or removed", recorded, "Give --labels.")
     return before
 
 

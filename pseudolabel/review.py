@@ -76,7 +76,7 @@ class PageOptions(VerbOptions, ListOptions):
         metavar="LIST",
     )
     budget: int | None = option(None, f"items to judge (default: {BUDGET}, none with --per-class)", COUNT, metavar="N")
-    per_class: int | None = option(None, "so many of each class, or all it has", COUNT, metavar="N")
+    per_class: int | None = option(None, "judge N items of each class, or all if it has fewer", COUNT, metavar="N")
     bands: int = option(5, "score bands", COUNT, metavar="N")
     blind: bool = option(False, "show only clip and class, and mix in decoys")
     decoys: float | None = option(

@@ -86,9 +86,7 @@ class ScoreOptions(VerbOptions, DeviceOptions):
         (CLIP, 10, 5, 2), "scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)", parse=parse_window
     )
     vocabulary: str | None = option(None, "to read --list with (default: WORK/vocabulary.csv, else audioset)")
-    batch_size: int = option(
-        32, "clips of 10 s a batch; of windows and shorter clips, as many as are as much audio", COUNT
-    )
+    batch_size: int = option(32, "10 s clips per batch; windows and shorter clips fill the same amount of audio", COUNT)
     precision: str | None = option(
         None,
         "of the networks (default: the model's own, float32 of published weights; else bf16 on a GPU, where scores of "

@@ -63,7 +63,7 @@ class ImportOptions(VerbOptions):
         None, "classes in the file's order: one a line, id2label as JSON, a vocabulary, audioset ..."
     )
     vocabulary: str | None = option(
-        None, "gives names of classes their ids (default: vocabulary.csv beside the file, else audioset)"
+        None, "vocabulary that maps class names to ids (default: vocabulary.csv beside the file, else audioset)"
     )
     window_s: float | None = option(
         None, "length of the windows of an array (clips, windows, classes) whose scale is not named, seconds", POSITIVE
@@ -79,8 +79,8 @@ class ImportOptions(VerbOptions):
     clips: Path | None = option(None, "clip store of these clips (default: clips.h5 beside the file)")
     clip_s: float | None = option(
         None,
-        f"length of the clips that none of these has (default: {DEFAULT_CLIP_S:g} s); no window begins at a clip's end "
-        "or later",
+        f"length of clips for which no other source gives one (default: {DEFAULT_CLIP_S:g} s); no window begins at a "
+        "clip's end or later",
         POSITIVE,
     )
     dataset: tuple[tuple[Scale | None, str], ...] = option(
@@ -225,7 +225,7 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
         parts.append(Part(answers, window_s, hop_s))
     windows = {part.scale for part in parts if part.window_s is not None}
     if hops_s and not windows:
-        raise InputError("is the distance of windows whose length is not given", "--hop-s", "Give --window-s too.")
+        raise InputError("needs the length of the windows", "--hop-s", "Give --window-s too.")
     unused = [scale for scale in hops_s if scale and scale not in windows]
     if unused:
         raise InputError(f"no windows of {unused[0]} are imported", "--hop-s", "Omit it.")

@@ -30,7 +30,7 @@ class ImportOptions(VerbOptions):
     )
     frames: int | None = option(
         None,
-        "frames to which shorter clips are filled (default: as published, PSLA 1056, for FSD50K 3000); AST: its extent "
+        "pad shorter clips to this many frames (default: as published, PSLA 1056, for FSD50K 3000); AST: its extent "
         "(default: 1024)",
         metavar="F",
     )

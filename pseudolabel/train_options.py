@@ -70,7 +70,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     eval: Path | None = option(
         None, "evaluation list, which must not be validated on (default: eval.csv beside --labels)", group=VALIDATION
     )
-    validate_on_evaluation: bool = option(False, "allow it all the same", group=VALIDATION)
+    validate_on_evaluation: bool = option(False, "allow validation on the evaluation list", group=VALIDATION)
     tensorboard: bool = option(False, "write RUN/tensorboard too", group=RUNNING)
 
     def __post_init__(self) -> None:
@@ -82,7 +82,11 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
         if self.stratify and self.fold is None:
             raise InputError("divides into folds", "--stratify", "Give --fold 1/5, or leave it out.")
         if self.pretrained and Path(self.pretrained).is_dir() and "stem" in dict(self.model_options):
-            raise InputError("a run's first layer takes one channel as it is", "--model-options stem", "Leave it out.")
+            raise InputError(
+                "has no effect on weights of a run, whose first layer already takes one channel",
+                "--model-options stem",
+                "Leave it out.",
+            )
         if self.train.needs_validation and self.no_validation:
             rule = f"{self.train.needs_validation} needs a validation set"
             raise InputError(rule, "--no-validation", "Leave one out.")

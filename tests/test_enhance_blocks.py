@@ -498,7 +498,7 @@ def test_apply_takes_the_list_that_was_enhanced(work, other, tmp_path, monkeypat
     assert (tmp_path / "applied/labels.csv").read_bytes() == (other / "enhanced/labels.csv").read_bytes()
     (other / "dev.csv").write_text("clip_id,labels\nx,dog\n")
     assert main(["apply", str(path), "--out", "again"]) == 2
-    assert "the list that was enhanced is not there as it was. Give --labels." in capsys.readouterr().err
+    assert "the list that was enhanced was changed or removed. Give --labels." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -573,7 +573,7 @@ def test_lengths_are_needed_by_windows_alone(here, capsys):
     assert run(*save(here, np.full((2, 2), 0.5), "xy")) == 0
     assert capsys.readouterr().err == ""
     line = refused(capsys, *save(here, np.full((2, 2), 0.5), "xy"), "--hop-s", "2", "--overwrite")
-    assert "--hop-s: is the distance of windows whose length is not given" in line
+    assert "--hop-s: needs the length of the windows" in line
     assert DEFAULT_CLIP_S == 10
 
 
