@@ -1,6 +1,6 @@
 """Find the missing labels of weakly labelled audio, show why, and train a smaller model from them.
 
-Importing this package imports neither torch nor h5py: the classes below are loaded when they are first named.
+Importing the package imports neither torch nor h5py: the classes below are loaded on first use.
 """
 
 from __future__ import annotations

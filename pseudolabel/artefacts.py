@@ -1,4 +1,4 @@
-"""Files and folders that appear only when whole: a temporary name, flush, rename, and the folder flushed too."""
+"""Write files and folders atomically: under a temporary name, flushed, then renamed, and the folder flushed too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pseudolabel.temporaries import temporary_name, temporary_path
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names that a folder holds, to the disk; a folder only where the system can."""
+    """Flush a file, or a folder's entries, to disk; folders only where the system supports it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -29,14 +29,14 @@ def sync(path: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a finished file its name, in place of one that is there, and flush the folder."""
+    """Rename a finished file to `target`, replacing any existing one, and flush the folder."""
     os.replace(source, target)
     sync(target.parent)
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` only when the block ends without an error."""
+    """Yield a temporary path beside `path`; it is renamed to `path` only if the block ends without an error."""
     path = refuse_existing(path, overwrite)
     if path.is_dir():
         raise OutputExists("a folder lies where a file is to be written", path, "Move it, or give another --out.")
@@ -50,10 +50,10 @@ def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
 def whole_folder(
     path: str | Path, overwrite: bool = False, *makers: str, reason_not_to: Callable[[Path], str] | None = None
 ) -> Iterator[Path]:
-    """Yield an empty temporary folder; it takes the name `path` only when the block ends without an error.
+    """Yield an empty temporary folder; it is renamed to `path` only if the block ends without an error.
 
     Args:
-        makers, reason_not_to: what folder that is there may be replaced (`refuse_foreign`).
+        makers, reason_not_to: which existing folders may be replaced (`refuse_foreign`).
     """
     path = refuse_foreign(path, overwrite, *makers, reason_not_to=reason_not_to)
     with temporary_path(path, folder=True) as temporary:
@@ -66,7 +66,7 @@ def whole_folder(
 
 
 def _take_place(temporary: Path, path: Path) -> None:
-    """Name a folder `path`; what is there gets the temporary name, at the same moment where the system can do that."""
+    """Rename a folder to `path`; an existing `path` takes the temporary name, atomically where the system can."""
     if not os.path.lexists(path):
         os.rename(temporary, path)
     elif not _exchange(temporary, path):
@@ -81,7 +81,7 @@ def _take_place(temporary: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths of one file system take each other's names at once; return False where that is not possible."""
+    """Swap two paths on one file system atomically; return False if that is not possible."""
     at_here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
@@ -91,20 +91,20 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def write_text(path: str | Path, text: str, overwrite: bool = True) -> None:
-    """Write UTF-8 text with LF line ends, whole or not at all."""
+    """Write UTF-8 text with LF line endings, all or nothing."""
     with whole_file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: object, overwrite: bool = True) -> None:
-    """Write readable JSON, keys in the order given, whole or not at all."""
+    """Write indented JSON, keys in the order given, all or nothing."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite)
 
 
 def write_csv(
     path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]], overwrite: bool = True
 ) -> None:
-    """Write a CSV file (UTF-8, LF, quotes only where needed), whole or not at all."""
+    """Write a CSV file (UTF-8, LF, quotes only where needed), all or nothing."""
     with whole_file(path, overwrite) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

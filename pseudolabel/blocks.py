@@ -1,8 +1,9 @@
-"""Long work in blocks of consecutive clips: a finished block is a file, so a killed run goes on where it was.
+"""Process clips in blocks of consecutive clips: each finished block is a file, so a killed run resumes where it was.
 
-A block is written to `NAME.parts/block-00017.h5` (temporary name, flush, rename): its presence means it is complete.
-`settings.json` in that folder says what the blocks were made from; blocks of another making are refused, not mixed in.
-One run at a time works on an output: it holds the lock `.NAME.pseudolabel-lock`, which a killed run lets go.
+A block is written to `NAME.parts/block-00017.h5` (temporary name, flush, rename): if the file exists, it is complete.
+`settings.json` in that folder records what the blocks were made from; blocks made with other settings are refused, not
+mixed in. Only one run at a time works on an output: it holds the lock `.NAME.pseudolabel-lock`, which is released if
+the run is killed.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from pseudolabel.ownership import files_in, readable_object
 from pseudolabel.records import sha256
 from pseudolabel.temporaries import clear_leftovers, is_temporary, lock_path, remove
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without locks answer
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # errors from file systems without locks
 
 
-SETTINGS, GROWING = "settings.json", "audio.h5"  # beside the blocks: what they are made from; audio as it grows
+SETTINGS, GROWING = "settings.json", "audio.h5"  # beside the blocks: their settings; audio as it grows
 
 
 @contextlib.contextmanager
 def only_run(output: Path) -> Iterator[None]:
-    """Hold the lock of an output while a run makes it, and remove what killed runs left of it half written.
+    """Hold the lock of an output while a run writes it, and remove what killed runs left unfinished.
 
-    The lock is an empty file beside the output, gone when the run ends; the system lets go of a killed process's lock.
-    Where the file system knows no locks, there is none. Processes that a run starts must not ask for it.
+    The lock is an empty file beside the output, removed when the run ends; the system releases a killed process's lock.
+    On file systems without locks there is none. Subprocesses of a run must not take the lock.
 
     Raises:
-        InputError: another run holds it, or a file of somebody else's has its name.
+        InputError: another run holds the lock, or its name is taken by a file that is not ours.
     """
     here, absolute = Path.cwd(), Path(os.path.abspath(output))
     if absolute in (here, *here.parents) or not absolute.name:
@@ -51,20 +52,20 @@ def only_run(output: Path) -> Iterator[None]:
         clear_leftovers(parts_of(output))
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the lock is let go: whoever waits for this file sees that it is gone
+        path.unlink(missing_ok=True)  # before releasing the lock, so that a waiting process sees that the file is gone
         os.close(lock)
-        with contextlib.suppress(OSError):  # of a run that was refused: nothing was written into them
+        with contextlib.suppress(OSError):  # empty folders of a refused run
             for folder in new:
                 folder.rmdir()
 
 
 def parts_of(output: Path) -> Path:
-    """Return the folder of an output's blocks."""
+    """Return the folder that holds an output's blocks."""
     return output.with_name(output.name + ".parts")
 
 
 def not_parts(folder: Path) -> str:
-    """Return why a folder does not hold blocks alone, with their settings; empty where it does, or holds nothing."""
+    """Return why a folder is not just blocks with their settings; an empty string if it is, or is empty."""
     if folder.is_symlink() or not folder.is_dir():
         return "not a folder of blocks"
     there = files_in(folder)
@@ -78,7 +79,7 @@ def not_parts(folder: Path) -> str:
 
 
 def remove_parts_of_finished(output: Path, record: Path) -> None:
-    """Remove the blocks of an output that is there, where a run was killed when it had only this left to do.
+    """Remove the blocks of a finished output, for a run that was killed just before this last step.
 
     Args:
         record: the JSON file beside the output, whose `settings_sha256` is the checksum of the blocks' settings.
@@ -93,10 +94,10 @@ def _settings_in(folder: Path) -> dict:
 
 
 def _locked(path: Path, output: Path) -> int:
-    """Return the descriptor of a lock file that this process holds, and that lies at `path`."""
+    """Return the descriptor of the lock file at `path`, once this process holds the lock."""
     try:
         import fcntl
-    except ImportError:  # not on this system
+    except ImportError:  # not available on this system
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -117,21 +118,21 @@ def _locked(path: Path, output: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
-        os.close(lock)  # the run that held it removed the file in the meantime
+        os.close(lock)  # meanwhile the run that held it removed the file
 
 
 class Blocks:
-    """The blocks of one file under construction; who makes them holds the lock of the file (`only_run`).
+    """The blocks of one unfinished file; the caller holds the file's lock (`only_run`).
 
     Args:
-        output: the final file; blocks lie beside it in `NAME.parts`.
-        n_items: how many clips there are.
-        block_size: clips a block.
-        settings: all that the content of a block depends on, as JSON values.
-        restart: forget blocks of another making instead of refusing them.
-        join: work on blocks that another process of the same run has claimed already.
+        output: the final file; its blocks are beside it in `NAME.parts`.
+        n_items: number of clips.
+        block_size: clips per block.
+        settings: everything that a block's content depends on, as JSON values.
+        restart: discard blocks made with other settings instead of refusing them.
+        join: share the folder with other processes of the same run.
     Raises:
-        InputError: blocks of another making lie here, and `restart` is not given.
+        InputError: the folder has blocks made with other settings, and `restart` is false.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Blocks:
                 write_json(folder / SETTINGS, self.settings)
 
     def _differing(self) -> list[str]:
-        """Return the names of what these blocks would be made from otherwise than those that lie here."""
+        """Return the names of the settings that differ from those of the blocks already here."""
         earlier = _settings_in(self.folder)
         if not earlier:
             return ["settings"]
@@ -177,18 +178,18 @@ class Blocks:
         return range(start, min(start + self.block_size, self.n_items))
 
     def path(self, block: int) -> Path:
-        """Return the file of a block, finished or not."""
+        """Return the path of a block, finished or not."""
         return self.folder / f"block-{block:05d}.h5"
 
     def unfinished(self) -> list[int]:
-        """Return the blocks that still have to be made."""
+        """Return the numbers of the blocks still to be made."""
         return [block for block in range(len(self)) if not self.path(block).exists()]
 
     def await_all(self, patience_s: float = 120.0) -> None:
-        """Return when all blocks are there: a shared folder may show what another machine wrote a little later.
+        """Wait until all blocks exist: a shared folder may show another machine's files a little late.
 
         Raises:
-            InputError: one is still missing after `patience_s` seconds.
+            InputError: a block is still missing after `patience_s` seconds.
         """
         deadline = time.monotonic() + patience_s
         while missing := self.unfinished():
@@ -198,18 +199,18 @@ class Blocks:
             time.sleep(0.1)
 
     def write(self, block: int, fill: Callable) -> None:
-        """Write one block: `fill(file)` gets an open h5py file, which takes its name when `fill` returns.
+        """Write one block: `fill(file)` fills an open h5py file, which gets its final name when `fill` returns.
 
         Raises:
-            InputError: another run has begun here since; its blocks are not mixed with this one's.
+            InputError: another run has started here meanwhile; the blocks of two runs are never mixed.
         """
         from pseudolabel.stores import write_hdf5
 
         with write_hdf5(self.path(block)) as file:
             fill(file)
-            if self._differing():  # asked when the temporary file is there: a folder that is replaced later takes it
+            if self._differing():  # after the temporary file exists: a folder replaced later takes it along
                 raise InputError("another run has begun here in the meantime", self.folder, "Let only one run work.")
 
     def remove(self) -> None:
-        """Remove the blocks, once the final file is there."""
+        """Remove the blocks once the final file exists."""
         remove(self.folder, not_parts)

@@ -1,4 +1,4 @@
-"""Checksums: CRC-32 of consecutive spans of a stream, so that a damaged store says which part of it is damaged.
+"""Checksums: a CRC-32 for each span of a stream, so that a damaged store can say which part is damaged.
 
 Tables and attributes have one checksum each.
 """
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class SpanChecksums:
-    """CRC-32 of consecutive spans of bytes that come in pieces of any size.
+    """CRC-32 of consecutive spans of a byte stream that arrives in pieces of any size.
 
     Args:
-        ends: (n,) int64, ascending: the byte at which each span ends; the first begins at 0, each other where the one
-            before it ends.
+        ends: (n,) int64, ascending: the byte at which each span ends. The first span begins at 0, each later one where
+            the one before it ends.
     """
 
     def __init__(self, ends: np.ndarray):
@@ -25,7 +25,7 @@ class SpanChecksums:
         self._position = 0
 
     def update(self, piece: np.ndarray) -> None:
-        """Take the next bytes of the stream: an array of any type and shape, its elements in C order."""
+        """Add the next bytes of the stream: an array of any type and shape, read in C order."""
         stream = memoryview(np.ascontiguousarray(piece).reshape(-1).view(np.uint8))
         span = int(np.searchsorted(self.ends, self._position, side="right"))
         taken = 0
@@ -37,21 +37,21 @@ class SpanChecksums:
 
 
 def tables_crc32(tables: Mapping[str, np.ndarray]) -> int:
-    """Return one CRC-32 of the names, types, shapes and values of arrays, in the order of their names."""
+    """Return one CRC-32 over the names, types, shapes and values of arrays, in order of name."""
     crc = 0
     for name, array in sorted(tables.items()):
-        array = array.astype(bytes) if array.dtype.hasobject else array  # texts of any length
+        array = array.astype(bytes) if array.dtype.hasobject else array  # variable-length strings
         crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), crc)
     return crc
 
 
 def attributes_crc32(attributes: Mapping[str, Mapping[str, object]], but: Iterable[str] = ()) -> int:
-    """Return one CRC-32 of the names and values of attributes, the same for texts of either kind.
+    """Return one CRC-32 over the names and values of attributes; `str` and `bytes` give the same value.
 
     Args:
-        attributes: {name of the item: its attributes}; order does not matter.
-        but: attributes of the item "/" that are left out.
+        attributes: {item name: its attributes}, in any order.
+        but: attributes of the item "/" to leave out.
     """
     crc = 0
     for item, of_item in sorted(attributes.items()):
@@ -64,12 +64,12 @@ def attributes_crc32(attributes: Mapping[str, Mapping[str, object]], but: Iterab
 
 
 def _as_bytes(value: object) -> bytes:
-    """Return type, shape and value of an attribute as bytes."""
+    """Return the type, shape and value of an attribute as bytes."""
     if isinstance(value, str | bytes):
         text = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
         return b"text " + text
     array = np.asarray(value)
-    if array.dtype.kind in "OSU":  # texts, or what is no value at all
+    if array.dtype.kind in "OSU":  # strings, or an empty attribute
         return f"texts {array.shape} ".encode() + b"\0".join(
             map(_as_bytes, array.ravel().tolist() if array.ndim else ())
         )

@@ -1,4 +1,4 @@
-"""What the verbs share: options, errors, exit codes, and the `pseudolabel VERB` command."""
+"""Run `pseudolabel VERB`, and resolve the default paths, label lists and devices that the verbs share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LABEL_LISTS = (layout.LABELS, layout.VALIDATION, layout.EVALUATION)  # of a work
 
 
 def import_torch():
-    """Return the module torch; a torch and a torchaudio that were not built for each other end in one line."""
+    """Return the module torch; an InputError if torch and torchaudio were not built for each other."""
     try:
         import torch
         import torchaudio  # noqa: F401
@@ -58,7 +58,7 @@ def import_torch():
 
 
 def choose_device(name: str, threads: int):
-    """Return the torch device that `--device` names, after setting the number of CPU threads."""
+    """Set the number of CPU threads and return the torch device that `--device` names."""
     torch = import_torch()
     torch.set_num_threads(threads)
     if name == "auto":
@@ -76,23 +76,23 @@ def choose_device(name: str, threads: int):
 
 
 def existing(path: Path) -> Path | None:
-    """Return `path` where something is there, else None: for defaults that are used when they exist."""
+    """Return `path` if it exists, else None: for default inputs that are optional."""
     return path if there(path) else None
 
 
 def home(options: VerbOptions, *named: str | Path | None) -> Path:
-    """Return the work folder whose files belong to the paths that options named (None: not named).
+    """Return the work folder that the paths named by options belong to (None: not named).
 
-    That is WORK where all of them lie in it, or none is named; else the work folder of the first that does not: where
-    it lies, or above it where that is an output of a verb (enhanced-25p, runs/teacher). So what was made of other data
-    is never taken for what belongs to a named file.
+    This is WORK if all of them are in it or none is named. Otherwise it is the work folder of the first path outside
+    WORK: the folder that holds it, or the one above if that is a verb's output (enhanced-25p, runs/teacher). So a named
+    file is never combined with files made from other data.
     """
     outside = (Path(path) for path in named if path is not None and not _within(Path(path), options.work))
     return next(map(_work_folder, outside), options.work)
 
 
 def base(options: VerbOptions, *named: str | Path | None) -> Path:
-    """Return the folder of inputs that belong to no other: WORK where --work names it, else `home` of what is named."""
+    """Return the folder of shared inputs: WORK if --work is given, else `home` of the named paths."""
     return home(options, *named) if options.work is DEFAULT_WORK else options.work
 
 
@@ -103,7 +103,7 @@ def _within(path: Path, folder: Path) -> bool:
 
 
 def _work_folder(path: Path) -> Path:
-    """Return the folder above the outputs of verbs that a path lies in; a simulated work folder is none of these."""
+    """Return the folder above any verb outputs that hold a path; a simulated work folder is not counted as output."""
     folder = path if path.is_dir() else path.parent
     while (
         read_run(folder).get("verb") in VERBS.keys() - {"simulate"}
@@ -118,10 +118,10 @@ def _work_folder(path: Path) -> Path:
 def default_file(
     options: VerbOptions, given: Path | None, name: str, *named: str | Path | None, what: str = ""
 ) -> Path | None:
-    """Return a file that an option gives, else the one of this name that belongs to the named paths, if there is one.
+    """Return the file that an option gives, else the one called `name` in the `home` of the named paths, if it exists.
 
     Args:
-        what: what is absent, said in a line where WORK has such a file, which does not belong to these paths.
+        what: what to report as absent if only WORK, which the named paths do not belong to, has such a file.
     """
     if given is not None:
         return given
@@ -132,10 +132,10 @@ def default_file(
 
 
 def needed_file(options: VerbOptions, given: Path | None, name: str, option: str, *named: str | Path | None) -> Path:
-    """Return an input that a verb cannot do without: the given one, else that of the folder of what is named (`base`).
+    """Return a required input: the one given, else `name` in the `base` folder of the named paths.
 
     Raises:
-        InputError: it is not beside the files that are named.
+        InputError: there is no such file beside the named paths.
     """
     folder = base(options, *named)
     if given is None and folder != options.work and not there(folder / name):
@@ -148,7 +148,7 @@ def default_output(options: VerbOptions, name: str, *named: str | Path | None) -
     """Return --out, else `name` in WORK.
 
     Raises:
-        OutputExists: what lies there would be replaced by what is made of files of another work folder, unasked.
+        OutputExists: --overwrite would replace a file of WORK with one made from another work folder's files.
     """
     out, place = options.out or options.work / name, home(options, *named)
     if options.out is None and options.overwrite and base(options, *named) != options.work and os.path.lexists(out):
@@ -158,9 +158,9 @@ def default_output(options: VerbOptions, name: str, *named: str | Path | None) -
 
 
 def vocabulary_source(options: VerbOptions, *named: str | Path | None) -> str | Path:
-    """Return what `Vocabulary.load` takes: --vocabulary, else vocabulary.csv beside what is named, else `audioset`.
+    """Return a source for `Vocabulary.load`: --vocabulary, vocabulary.csv beside the named paths, or `audioset`.
 
-    Where --work names a folder, its vocabulary.csv is taken for what has none beside it.
+    If --work is given, its vocabulary.csv serves named paths that have none beside them.
     """
     found, own = options.vocabulary or beside(options, layout.VOCABULARY, *named), options.work / layout.VOCABULARY
     if not found and own.exists():
@@ -170,7 +170,7 @@ def vocabulary_source(options: VerbOptions, *named: str | Path | None) -> str | 
 
 
 def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path | None:
-    """Return the file of this name that belongs to the named paths, else that of a WORK that --work names."""
+    """Return `name` in the `home` of the named paths, else in WORK if --work is given; None if neither exists."""
     folders = dict.fromkeys((home(options, *named), base(options, *named)))
     return next(filter(None, (existing(folder / name) for folder in folders)), None)
 
@@ -178,10 +178,10 @@ def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path |
 def read_labels(
     options: ListOptions, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
 ) -> LabelTable:
-    """Return a label list, or several as one, read as `ListOptions` says; what is left out is said in a line.
+    """Read one label list, or several as one, as `ListOptions` says; report labels that are left out.
 
     Args:
-        own: no option named it: it is one that the verbs wrote, and --format does not speak of it.
+        own: the list was written by a verb, not named by an option, so --format does not apply.
     """
     from pseudolabel.labels.table import read_lists
 
@@ -195,7 +195,7 @@ def read_labels(
 
 
 def read_clip_ids(path: Path, vocabulary: str | Path, format: str | None = None) -> tuple[str, ...]:
-    """Return the clip ids of a label list of any known form; what it says of them is left aside."""
+    """Return the clip ids of a label list in any known format; labels are ignored."""
     from pseudolabel.labels.table import LabelTable
     from pseudolabel.labels.vocabulary import Vocabulary
 
@@ -205,13 +205,14 @@ def read_clip_ids(path: Path, vocabulary: str | Path, format: str | None = None)
 def match_listed(
     listed: Sequence[str], known: Collection[str], place: Path, what: str, strict: bool = False
 ) -> MatchedClips:
-    """Return which listed clips are known, by their id or another one for the same clip, which is said in a line.
+    """Return which listed clips are known, by the same id or by an alias; report the aliases.
 
     Args:
-        place: the list. what: what known clips have, and where: `audio in work/clips.h5`.
+        place: the list.
+        what: what known clips have, and where: `audio in work/clips.h5`.
 
     Raises:
-        ClipMismatch: not one is known, `strict` and one is not, or ids fit several clips.
+        ClipMismatch: no clip is known, one is unknown and `strict` is set, or an id fits several clips.
     """
     from pseudolabel.labels.aliases import match_clips
 
@@ -227,13 +228,13 @@ def match_listed(
 
 
 def find_in_store(listed: Sequence[str], store: Store, place: Path, strict: bool) -> tuple[MatchedClips, Store]:
-    """Return which listed clips a store has, as `match_listed`, and a view of it that takes their listed ids."""
+    """Return which listed clips a store has, as `match_listed`, and a view of it that accepts their listed ids."""
     matched = match_listed(listed, store.index, place, f"{store.HOLDS} in {store.path}", strict)
     return matched, store.with_aliases(matched.aliases)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `pseudolabel VERB ...`, the same as `python -m pseudolabel.VERB ...`."""
+    """Run `pseudolabel VERB ...`, equivalent to `python -m pseudolabel.VERB ...`."""
     from pseudolabel import __version__
 
     argv = list(sys.argv[1:] if argv is None else argv)

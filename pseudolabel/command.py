@@ -1,4 +1,4 @@
-"""From a command line to the options of a verb, and from what went wrong to one line and an exit code."""
+"""Turn a command line into a verb's options, and errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pseudolabel.options import METADATA, Option, parse_number, type_hints
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 MENDABLE = (InputError, OSError)
-BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run")  # options that may come before a subcommand
+BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run")  # options allowed before a subcommand
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
-    """Add an argument for each `option` of a dataclass, and of those nested in it, in the order of its fields."""
+    """Add an argument for each `option` of a dataclass and of nested ones, in field order."""
     groups = {"": parser}
     for name, each, how, hint in _declared(kind):
         if how.group not in groups:
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[str, Any, Option, Any]]:
-    """Yield name (of nested ones: `a.b`), field, `Option` and type without None of each option of a dataclass."""
+    """Yield the name (`a.b` if nested), field, `Option` and type without None of each option of a dataclass."""
     hints = type_hints(kind)
     for each in fields(kind):
         how, hint = each.metadata.get(METADATA), hints[each.name]
@@ -54,7 +54,7 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
 
 
 def _help(each: Any, how: Option) -> str:
-    """Return the help text of an option; its default is added where the text does not give it."""
+    """Return an option's help text, adding the default if the text does not give it."""
     default = each.default
     if "default:" in how.help or default in (MISSING, None, "", ()) or default is False:
         return how.help.replace("%", "%%")
@@ -63,7 +63,7 @@ def _help(each: Any, how: Option) -> str:
 
 
 def _argument(hint: Any, how: Option) -> dict[str, Any]:
-    """Return what argparse needs to know of a value of a declared type."""
+    """Return the argparse arguments for a value of a declared type."""
     if hint is bool:
         return {"action": "store_true"}
     said: dict[str, Any] = {"metavar": how.metavar} if how.metavar else {}
@@ -81,7 +81,7 @@ def _argument(hint: Any, how: Option) -> dict[str, Any]:
 
 
 def _parser(parse: Any, how: Option) -> Callable[[str], Any]:
-    """Return a function that argparse calls with a text, and that gives its errors as they are."""
+    """Return a parser for argparse that keeps the text of errors."""
 
     def value(text: str) -> Any:
         try:
@@ -93,7 +93,7 @@ def _parser(parse: Any, how: Option) -> Callable[[str], Any]:
 
 
 def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
-    """Return the options of a class from parsed arguments ({field: value}, of nested ones {field.field: value})."""
+    """Return an instance of an options class from parsed arguments ({field: value}; nested: {field.field: value})."""
     given = {}
     for each in fields(kind):
         name, how = f"{above}{each.name}", each.metadata.get(METADATA)
@@ -110,8 +110,8 @@ class Command:
 
     Args:
         options: the class of its options.
-        run: what it does with them.
-        plan: what `--dry-run` does instead: it checks options and inputs, writes nothing, and returns a line.
+        run: the function that does the work.
+        plan: what `--dry-run` calls instead: it checks options and inputs, writes nothing, and returns a line.
     """
 
     options: type
@@ -126,11 +126,11 @@ def run_command(
     argv: Sequence[str] | None,
     needed: bool = False,
 ) -> int:
-    """Run a verb: parse `argv`, call the function of its command, and turn what went wrong into a line and exit code.
+    """Run a verb: parse `argv`, call its command, and turn an error into one line and an exit code.
 
     Args:
-        commands: the subcommands by name; the first is what the verb does where none is named, unless `needed`. Options
-            of all verbs may come before a subcommand.
+        commands: the subcommands by name; the first is the default unless `needed`. Options common to all verbs may
+            come before a subcommand.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"": commands} if isinstance(commands, Command) else commands
@@ -167,7 +167,7 @@ def run_command(
 
 
 def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str, list[str]]:
-    """Return the name of the subcommand, the first where none is named, and the other arguments."""
+    """Return the subcommand's name (the first if none is given) and the other arguments."""
     at = 0
     while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
         at += 2 if argv[at] == "--work" else 1
@@ -177,8 +177,8 @@ def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str, lis
 
 
 def _exit_code(function: Callable[[], object], prog: str, debug: bool) -> int:
-    """Call a function, and turn what went wrong into one line and an exit code."""
-    os.environ.setdefault(*WAITING)  # read when torch is loaded
+    """Call a function, turning an error into one line and an exit code."""
+    os.environ.setdefault(*WAITING)  # torch reads it when loaded
     try:
         function()
     except MENDABLE as error:

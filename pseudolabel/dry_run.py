@@ -1,6 +1,6 @@
-"""What `--dry-run` takes into account: the files that are there, and those that the steps before it would make.
+"""Track which files a dry run may count on: those that exist, and those that earlier steps would write.
 
-A recipe checks all of its steps before it runs the first: what one of them would write is promised to those after it.
+A recipe checks all of its steps before running the first: each step's outputs are promised to the steps after it.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from pathlib import Path
 from pseudolabel.errors import InputError
 from pseudolabel.ownership import output_exists, refuse_foreign
 
-_promised: dict[str, dict[str, object]] = {}  # absolute path: what is said of it
+_promised: dict[str, dict[str, object]] = {}  # absolute path: facts about it
 _of_recipe = False
 
 
 def begin_recipe() -> None:
-    """Check the steps of a recipe from now on: nothing is promised yet, and nothing slow is counted."""
+    """Start checking the steps of a recipe: forget all promises and skip slow counts."""
     global _of_recipe
     _of_recipe = True
     _promised.clear()
 
 
 def end_recipe() -> None:
-    """Check single commands again."""
+    """Go back to checking single commands."""
     global _of_recipe
     _of_recipe = False
     _promised.clear()
 
 
 def of_recipe() -> bool:
-    """Return whether the steps of a recipe are checked."""
+    """Return whether a recipe's steps are being checked."""
     return _of_recipe
 
 
 def there(path: str | Path) -> bool:
-    """Return whether a file or folder is there, or would be."""
+    """Return whether a file or folder exists or is promised."""
     return os.path.exists(path) or os.path.abspath(path) in _promised
 
 
 def holds(folder: Path, name: str) -> bool:
-    """Return whether a folder has a folder with a file of this name in it, or would have."""
+    """Return whether a subfolder of `folder` has, or is promised, a file called `name`."""
     inside = os.path.abspath(folder)
     return any(folder.glob(f"*/{name}")) or any(
         os.path.basename(path) == name and os.path.dirname(os.path.dirname(path)) == inside for path in _promised
@@ -50,14 +50,14 @@ def holds(folder: Path, name: str) -> bool:
 
 
 def promise(path: Path, *names: str, **said: object) -> None:
-    """Take a file or folder for one that will be there, with files of these names in it; `said`: what it will be."""
+    """Promise a file or folder, with files of these names in it; `said` gives facts about it."""
     for made in (path, *(path / name for name in names)):
         keep(made)
     _promised[os.path.abspath(path)] = said
 
 
 def keep(path: Path) -> None:
-    """Take a file and the folders that it lies in for what will be there; what was said of them stays."""
+    """Promise a file and its parent folders, keeping any facts already given."""
     made = os.path.abspath(path)
     while made not in _promised and made != os.path.dirname(made):
         _promised[made] = {}
@@ -65,19 +65,19 @@ def keep(path: Path) -> None:
 
 
 def promised(path: str | Path) -> dict[str, object]:
-    """Return what was said of a file or folder that will be there; nothing of one that no step before makes."""
+    """Return the facts given about a promised file or folder; empty if it is not promised."""
     return _promised.get(os.path.abspath(path), {})
 
 
 def refuse_absent(*paths: str | Path | None, remedy: str = "") -> None:
-    """Raise InputError for the first of these files and folders that is not there, and will not be."""
+    """Raise InputError for the first of these paths that neither exists nor is promised."""
     for path in paths:
         if path is not None and not there(path):
             raise InputError("no such file or folder", path, remedy)
 
 
 def refuse_output(path: Path, overwrite: bool, check: Callable[[], object]) -> Path:
-    """Return the path of an output; raise what `check` would, which alone clears what a killed run left."""
+    """Return the path of an output, or raise as `check` would, but without removing what a killed run left."""
     if os.path.lexists(path) and not overwrite:
         raise output_exists(path)
     check()
@@ -85,12 +85,12 @@ def refuse_output(path: Path, overwrite: bool, check: Callable[[], object]) -> P
 
 
 def refuse_folder(folder: Path, overwrite: bool, *makers: str) -> Path:
-    """Return an output folder; raise InputError where `refuse_foreign` would."""
+    """Return an output folder; raise InputError if `refuse_foreign` would."""
     return refuse_output(folder, overwrite, lambda: refuse_foreign(folder, overwrite, *makers))
 
 
 def check_packages(option: str, extra: str, *packages: str) -> None:
-    """Raise InputError where an option needs a package that is not installed."""
+    """Raise InputError if an option needs a package that is not installed."""
     absent = [name for name in packages if importlib.util.find_spec(name) is None]
     if absent:
         raise InputError(f"{absent[0]} is not installed", option, f"pip install 'pseudolabel[{extra}]'")

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line with the rule, the value, the place and the remedy."""
+"""Errors that the user can fix: one line with the rule, the value, the place and the remedy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterable
 
 LONGEST_VALUE, LONGEST_MESSAGE = 80, 600  # characters
-LONG_VALUE = re.compile(rf"(?<!\w)(['\"])((?:(?!\1)[^\n]){{{LONGEST_VALUE + 1},}})\1(?!\w)")  # in quotes of its own
+LONG_VALUE = re.compile(rf"(?<!\w)(['\"])((?:(?!\1)[^\n]){{{LONGEST_VALUE + 1},}})\1(?!\w)")  # quoted
 
 
 class InputError(ValueError):
-    """Input breaks a rule. Programs print it as one line and end with exit code 2; long values in it are cut.
+    """Input that breaks a rule. Commands print it as one line and exit with code 2; long values are truncated.
 
     Args:
         message: the rule and the offending value.
-        place: where it stands: `file:line`, a clip id, an option.
-        remedy: what to do about it.
+        place: where it is: `file:line`, a clip id, an option.
+        remedy: how to fix it.
     """
 
     def __init__(self, message: str, place: object = "", remedy: str = ""):
@@ -35,7 +35,7 @@ def _cut(message: str) -> str:
 
 
 class ClipMismatch(InputError):
-    """Two files that must speak of the same clips do not."""
+    """Two files that must describe the same clips do not."""
 
 
 class UnknownClass(InputError):
@@ -43,11 +43,11 @@ class UnknownClass(InputError):
 
 
 class OutputExists(InputError):
-    """An output is already there and `--overwrite` was not given."""
+    """An output exists and `--overwrite` was not given."""
 
 
 def first_few(values: Iterable[object], limit: int = 3) -> str:
-    """Return `a, b, c and 12 more`: enough to find the trouble without flooding the terminal."""
+    """Return `a, b, c and 12 more`: enough to find the problem without flooding the terminal."""
     values = [str(value) for value in values]
     more = f" and {len(values) - limit} more" if len(values) > limit else ""
     return ", ".join(values[:limit]) + more

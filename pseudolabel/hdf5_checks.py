@@ -1,6 +1,6 @@
-"""What an HDF5 file may not have, refused before it is read: links, foreign code, false sizes, damaged heaps.
+"""Refuse dangerous HDF5 files before reading them: links, foreign code, false sizes, damaged heaps.
 
-The HDF5 library opens other files, loads code, takes memory and loops for ever where a file tells it to.
+The HDF5 library opens other files, loads code, allocates memory and loops forever if a file tells it to.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import h5py
 
 from pseudolabel.errors import InputError
 
-MOST_PACKED = 1032  # deflate, the tightest filter that HDF5 brings, packs no more into a byte
-MAX_CHUNK_BYTES = 1 << 28  # HDF5 unpacks one chunk at a time, whole
+MOST_PACKED = 1032  # largest ratio of deflate, the tightest filter in HDF5
+MAX_CHUNK_BYTES = 1 << 28  # HDF5 unpacks chunks whole, one at a time
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)  # deflate, shuffle, fletcher32, szip, nbit, scaleoffset, and h5py's lzf
-HEAP, HEAP_HEADER, OBJECT_HEADER = b"GCOL\1\0\0\0", 16, 16  # bytes; sizes are of 8 bytes
+HEAP, HEAP_HEADER, OBJECT_HEADER = b"GCOL\1\0\0\0", 16, 16  # bytes; sizes take 8 bytes
 ATTRIBUTES = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
 DAMAGED = "The file is damaged or cut short: make it again."
 
 
 def claims_too_much(dataset: h5py.Dataset, file_bytes: int) -> bool:
-    """Return whether a data set claims more bytes than what a file of this size holds of it can be unpacked to."""
+    """Return whether a data set claims more bytes than its stored bytes, in a file of this size, can unpack to."""
     held = min(dataset.id.get_storage_size(), file_bytes)
     return dataset.nbytes > held * (MOST_PACKED if dataset.chunks else 1)
 
 
 def refuse_elsewhere(dataset: h5py.Dataset, place: object) -> None:
-    """Raise InputError where values of a data set lie in other files, or need code or types that HDF5 does not bring.
+    """Raise InputError if values of a data set are in other files, or need filters or types that HDF5 lacks.
 
-    Memory is taken for one chunk at a time, so that chunks have a largest size too.
+    Chunk size is limited too, since memory is allocated for a whole chunk.
     """
     if dataset.is_virtual or dataset.external:
         raise InputError("its values lie in other files", place, "Copy them into one data set.")
@@ -50,10 +50,7 @@ def refuse_elsewhere(dataset: h5py.Dataset, place: object) -> None:
 
 
 def refuse_odd_attributes(item: h5py.Group | h5py.Dataset, path: Path) -> None:
-    """Raise InputError where an attribute is neither a number nor text.
-
-    The HDF5 library crashes on some that are damaged.
-    """
+    """Raise InputError if an attribute is neither a number nor text: the HDF5 library crashes on some damaged ones."""
     for number in range(h5py.h5a.get_num_attrs(item.id)):
         attribute = h5py.h5a.open(item.id, index=number)
         if attribute.get_type().get_class() not in ATTRIBUTES:
@@ -61,7 +58,7 @@ def refuse_odd_attributes(item: h5py.Group | h5py.Dataset, path: Path) -> None:
 
 
 def refuse_links(file: h5py.File, path: Path) -> None:
-    """Raise InputError where a name at the top of a file is a link, to another file or within this one."""
+    """Raise InputError if a top-level name is a link, to another file or within this one."""
     for name in file:
         link = file.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -70,10 +67,10 @@ def refuse_links(file: h5py.File, path: Path) -> None:
 
 
 def refuse_claims(file: h5py.File, path: Path) -> None:
-    """Raise InputError before memory is taken for what a store may not have at its top.
+    """Raise InputError, before memory is allocated, if the top level has something that a store may not have.
 
-    That is: links; data sets whose values lie in other files, need foreign code or types, or claim to be larger than
-    what the file holds of them.
+    That is: links, and data sets whose values are in other files, need foreign filters or types, or claim to be larger
+    than their stored bytes allow.
     """
     refuse_links(file, path)
     size = path.stat().st_size
@@ -91,9 +88,9 @@ def refuse_claims(file: h5py.File, path: Path) -> None:
 
 
 def refuse_heaps(file: h5py.File, path: Path) -> None:
-    """Raise InputError where a heap of texts of any length, of data sets or attributes, is damaged.
+    """Raise InputError if a heap of variable-length strings, of data sets or attributes, is damaged.
 
-    One bit of an object's size lets the HDF5 library read the same bytes for ever (HDF5 file format, III.E).
+    One wrong bit in an object's size makes the HDF5 library read the same bytes forever (HDF5 file format, III.E).
     """
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as held:
         for start, stop in _beside_values(file, len(held)):
@@ -103,7 +100,7 @@ def refuse_heaps(file: h5py.File, path: Path) -> None:
 
 
 def _beside_values(file: h5py.File, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the spans of a file that are not the values of a data set at its top that lies in one piece."""
+    """Yield the spans of a file outside the values of contiguous top-level data sets."""
     position, spans = 0, []
     for name in file:
         if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset):
@@ -118,7 +115,7 @@ def _beside_values(file: h5py.File, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_heap(held: mmap.mmap, start: int, path: Path) -> int:
-    """Return where a heap that starts at a byte ends, after a look at the size of each of its objects."""
+    """Return the end of the heap that begins at byte `start`, checking the size of each object."""
     refusal = InputError(f"the texts at byte {start} are damaged", path, DAMAGED)
     if start + HEAP_HEADER > len(held):
         raise refusal

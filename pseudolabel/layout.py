@@ -1,11 +1,11 @@
-"""The name of every file that several modules use, and of the columns of their tables: once."""
+"""Names of the files, and of the table columns, that several modules share."""
 
 from __future__ import annotations
 
-# A work folder: what the verbs make for each other.
+# A work folder: files that verbs write for each other.
 LABELS, BALANCED, VALIDATION, EVALUATION = "labels.csv", "balanced.csv", "validation.csv", "eval.csv"  # label lists
-SCENES, GROUPS = "scenes", "clips.csv"  # recordings of a simulated corpus, and their groups
-TRUTH = "truth.csv"  # of a simulated corpus: what its label lists say where nothing is missing
+SCENES, GROUPS = "scenes", "clips.csv"  # a simulated corpus: its recordings and their groups
+TRUTH = "truth.csv"  # a simulated corpus: its complete labels
 VOCABULARY, ONTOLOGY = "vocabulary.csv", "ontology.csv"
 CLIPS, SCORES, ENSEMBLE = "clips.h5", "scores.h5", "ensemble.h5"
 RUNS, TEACHER = "runs", "teacher"  # folders
@@ -13,7 +13,7 @@ RUNS, TEACHER = "runs", "teacher"  # folders
 # Every output folder.
 RUN, MISSING = "run.json", "missing.csv"
 
-# A run: a model and what it was trained on.
+# A run: a model and its training data.
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SEEN_CLIPS, CLASSES, HISTORY = "train_clips.csv", "classes.csv", "history.csv"
 

@@ -1,4 +1,4 @@
-"""What the machine allows this process: cores, so that threads and processes are no more, and memory."""
+"""How many cores and how much memory this process may use."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from pseudolabel.errors import InputError
 
-GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a container may take
+GROUPS = Path("/sys/fs/cgroup")  # a container's limits on Linux
 OWN_GROUPS = Path("/proc/self/cgroup")
-# Threads that wait for each other let other work have the core: beside it, two threads train a narrow MobileNetV2 25 to
-# 60 times as fast so. Results are the same.
+# Waiting threads give up the core. Next to other work, two threads train a narrow MobileNetV2 25 to 60 times faster
+# this way; results are the same.
 WAITING = ("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def allowed_cores() -> int:
-    """Return how many cores this process may use: those of its affinity, or fewer by the quota of a cgroup."""
+    """Return how many cores this process may use: its CPU affinity, or less if a cgroup has a smaller quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([cores, *_quotas()])))
 
 
 def _quotas() -> Iterator[float]:
-    """Yield the cores that this process's cgroup, and each one above it, may take: of version 2, and of version 1."""
+    """Yield the quota, in cores, of this process's cgroup and each one above it (cgroup v2 and v1)."""
     for line in _text(OWN_GROUPS).splitlines():
         number, controllers, path = line.split(":", 2)
         if number != "0" and "cpu" not in controllers.split(","):
@@ -44,7 +44,7 @@ def _text(path: Path) -> str:
 
 
 def available_bytes() -> int | None:
-    """Return how much memory can be taken without swapping; None where the system does not say."""
+    """Return how many bytes can be allocated without swapping; None if the system does not say."""
     system = _number(Path("/proc/meminfo"), "MemAvailable:")
     limit, used = _number(GROUPS / "memory.max"), _number(GROUPS / "memory.current")
     free = [1024 * system] if system is not None else []
@@ -54,7 +54,7 @@ def available_bytes() -> int | None:
 
 
 def _number(path: Path, label: str = "") -> int | None:
-    """Return the number after a label in a small text file; None where there is none."""
+    """Return the number after `label` in a small text file; None if there is none."""
     try:
         words = path.read_text().split()
         return int(words[words.index(label) + 1] if label else words[0])
@@ -63,7 +63,7 @@ def _number(path: Path, label: str = "") -> int | None:
 
 
 def refuse_more_than_fits(n_bytes: int, what: str, place: object, remedy: str) -> None:
-    """Raise InputError where `what` takes more memory than there is."""
+    """Raise InputError if `what` needs more memory than is free."""
     available = available_bytes()
     if available is not None and n_bytes > available:
         raise InputError(

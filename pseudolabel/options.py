@@ -1,11 +1,11 @@
-"""Options as dataclasses: each field gives its type, default, meaning and rule once, to notebooks and to commands.
+"""Options as dataclasses: each field states its type, default, meaning and rule once, for notebooks and commands.
 
     @dataclass(frozen=True, kw_only=True)
     class AverageOptions(Options):
         weights: tuple[float, ...] = option((), "one for each store (default: equal)", NON_NEGATIVE, metavar="W")
 
-A value of another type, or one that breaks a rule, is an error; it never means something else. `command.add_options`
-makes the command-line options of such a class, `command.options_from` an instance of what was parsed.
+A value of the wrong type, or one that breaks a rule, is an error and is never reinterpreted. `command.add_options` adds
+the command-line options of such a class, and `command.options_from` builds an instance from the parsed arguments.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pseudolabel.machine import allowed_cores
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
 DEFAULT_WORK = Path("work")
-LONGEST = 80  # characters of a value that are shown
+LONGEST = 80  # characters of a value shown in errors
 METADATA = "option"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a number must be, beyond its type."""
+    """What a number must satisfy beyond its type."""
 
     words: str
     allows: Callable[[float], bool]
@@ -49,14 +49,14 @@ class Option:
     """How a field becomes a command-line option.
 
     Args:
-        help: what it means; its default is added where the text does not say "default:".
-        choices: the values that it may have, each of several.
-        parse: makes a value of text where the type alone does not, and raises ValueError with the rule.
-        flag: its name where that is not the field's: `--list`; several are separated by spaces.
-        positional: it has no name.
-        repeat: it may be given several times, and all values count.
-        empty: of several values: it may be given without any.
-        group: heading of --help under which it is listed.
+        help: the help text; the default is appended unless the text says "default:".
+        choices: the allowed values; if the option takes several values, each must be one of them.
+        parse: converts text to a value if the type alone cannot; raises ValueError with the rule.
+        flag: the option's name if it differs from the field's: `--list`; separate several by spaces.
+        positional: the argument has no flag.
+        repeat: the option may be given several times, and all values count.
+        empty: an option of several values may be given without any.
+        group: heading under which --help lists it.
     """
 
     help: str = ""
@@ -72,10 +72,10 @@ class Option:
 
 
 def option(default: Any = MISSING, help: str = "", rule: Rule | None = None, **how: Any) -> Any:
-    """Return a dataclass field that is also a command-line option (`Option`); without a default it must be given.
+    """Return a dataclass field that is also a command-line option (`Option`); it is required if it has no default.
 
     Args:
-        default: the value, or `factory=` for one that is computed.
+        default: the value, or use `factory=` for a computed one.
     """
     given = {"default_factory": how.pop("factory")} if "factory" in how else {"default": default}
     how["choices"] = tuple(how.get("choices", ()))
@@ -83,13 +83,13 @@ def option(default: Any = MISSING, help: str = "", rule: Rule | None = None, **h
 
 
 def nested(kind: type, group: str = "") -> Any:
-    """Return a dataclass field that holds options of another class; commands list these as their own."""
+    """Return a dataclass field that holds another class's options; commands list them as their own."""
     return field(default_factory=kind, metadata={METADATA: Option(group=group)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of options: every value is checked."""
+    """Base class of options; every value is checked."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -97,7 +97,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class VerbOptions(Options):
-    """What every verb takes."""
+    """Options of every verb."""
 
     work: Path = option(DEFAULT_WORK, "folder of all default paths")
     overwrite: bool = option(False, "replace an output that exists")
@@ -106,7 +106,7 @@ class VerbOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Options):
-    """What a verb that runs models takes."""
+    """Options of verbs that run models."""
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     threads: int = option(
@@ -134,12 +134,12 @@ class ListOptions(Options):
 
 
 def check_types(options: object, **choices: Iterable[str]) -> None:
-    """Raise InputError where a field of a dataclass has a value of another type than it declares, or breaks its rule.
+    """Raise InputError if a dataclass field has a value of the wrong type or one that breaks its rule.
 
-    A list is taken as a tuple, a number of NumPy as one of Python; the field then holds that. For `__post_init__`.
+    Call it in `__post_init__`: it also replaces lists by tuples and NumPy numbers by Python ones.
 
     Args:
-        choices: the values that fields of text may have, where `option` does not give them.
+        choices: allowed values of text fields, if `option` does not give them.
     """
     hints = type_hints(type(options))
     for each in fields(options):
@@ -156,7 +156,7 @@ def check_types(options: object, **choices: Iterable[str]) -> None:
 
 
 def _check_values(value: object, choices: tuple[str, ...], rule: Rule | None, place: str) -> None:
-    """Raise InputError for a value, or one of several, that is no choice or breaks the rule; None passes."""
+    """Raise InputError for a value, or any item of a tuple, that is not a choice or breaks the rule; None passes."""
     for each in value if isinstance(value, tuple) else (value,):
         if choices and each is not None and each not in choices:
             raise InputError(f"no such choice: {each!r}", place, f"Give {' or '.join(choices)}.")
@@ -165,10 +165,10 @@ def _check_values(value: object, choices: tuple[str, ...], rule: Rule | None, pl
 
 
 def parse_number(text: str, kind: type, rule: Rule | None) -> float:
-    """Return the whole or real number that a text gives.
+    """Return the whole or real number that a text states.
 
     Raises:
-        ValueError: it is not one, or breaks the rule.
+        ValueError: the text is not a number, or breaks the rule.
     """
     try:
         value = kind(text)
@@ -180,10 +180,10 @@ def parse_number(text: str, kind: type, rule: Rule | None) -> float:
 
 
 def name_value(text: str) -> tuple[str, object]:
-    """Return the name and the value of `width=0.25`: the value as JSON where it is JSON, else as text.
+    """Return the name and value of a text such as `width=0.25`; the value is parsed as JSON if possible, else text.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the text is not NAME=VALUE.
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -196,7 +196,7 @@ def name_value(text: str) -> tuple[str, object]:
 
 @cache
 def type_hints(kind: type) -> dict[str, Any]:
-    """Return the declared types of a class's fields."""
+    """Return the declared field types of a class."""
     return get_type_hints(kind)
 
 
@@ -205,7 +205,7 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a value without NumPy's types, a list as a tuple."""
+    """Return a value with NumPy scalars as Python ones and lists as tuples."""
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         items = tuple(_plain(item) for item in value)
         return value if isinstance(value, tuple) and all(map(_same, items, value)) else items
@@ -217,7 +217,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Return whether a value is of a declared type; types that are not known here fit."""
+    """Return whether a value has a declared type; unsupported types always fit."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, each) for each in inner)
@@ -233,7 +233,7 @@ def _fits(value: object, hint: object) -> bool:
 
 
 def _words(hint: object) -> str:
-    """Return what a declared type is called in an error."""
+    """Return the wording of a declared type in errors."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(map(_words, inner))
@@ -245,7 +245,7 @@ def _words(hint: object) -> str:
 
 
 def _remedy(value: object, hint: object) -> str:
-    """Return what was perhaps meant: text in a tuple, a number as text, text as a number."""
+    """Return a remedy with the value probably meant: text in a tuple, a number as text, text as a number."""
     inner = get_args(hint)
     if get_origin(hint) is tuple and inner[1:] == (...,) and _fits(value, inner[0]):
         return f"Give ({value!r},)."

@@ -1,4 +1,4 @@
-"""What may be replaced: on demand, and only where its content proves that a verb of this package wrote it."""
+"""Decide which files and folders may be replaced: only on request, and only if provably written by this package."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in 
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> Path:
-    """Return `path`; raise OutputExists where something is there that may not be overwritten."""
+    """Return `path`; raise OutputExists if it exists and may not be overwritten."""
     path = Path(path)
     if os.path.lexists(path) and not overwrite:
-        clear_leftovers(path)  # of a run that was killed when all was done
+        clear_leftovers(path)  # left by a run that was killed after finishing
         clear_lock(lock_path(path))
         raise output_exists(path)
     return path
 
 
 def output_exists(path: Path) -> OutputExists:
-    """Return the error that something is there which may not be overwritten."""
+    """Return the error for an output that exists and may not be overwritten."""
     return OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
 
 
 def read_run(folder: Path) -> dict:
-    """Return what the run.json of a folder says; nothing where it has none that can be read."""
+    """Return the content of a folder's run.json; empty if it has no readable one."""
     return readable_object(folder / layout.RUN)
 
 
 def readable_object(path: Path) -> dict:
-    """Return the object in a JSON file; an empty one where there is none that can be read."""
+    """Return the object in a JSON file; empty if there is no readable one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -45,7 +45,7 @@ def readable_object(path: Path) -> dict:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the paths of all files in a folder, relative to it, sorted; links are files, and never followed."""
+    """Return the sorted relative paths of all files in a folder; links count as files and are never followed."""
     found = []
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -54,10 +54,10 @@ def files_in(folder: Path) -> list[str]:
 
 
 def not_ours(folder: Path, makers: Iterable[str]) -> str:
-    """Return why a folder is not one that these verbs wrote, or holds more than they wrote; empty where it is theirs.
+    """Return why a folder was not written by these verbs, or holds other files too; an empty string if it is theirs.
 
     Args:
-        makers: what its run.json says under `verb` or `format`.
+        makers: accepted values of `verb` or `format` in its run.json.
     """
     made = " or ".join(makers) or "a verb"
     if folder.is_symlink() or not folder.is_dir():
@@ -75,7 +75,7 @@ def not_ours(folder: Path, makers: Iterable[str]) -> str:
 
 
 def _summed(folder: Path) -> list[str] | None:
-    """Return the files that SHA256SUMS names, and itself; None where there is no such list."""
+    """Return the files that SHA256SUMS lists, and SHA256SUMS itself; None if there is no such list."""
     try:
         lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -86,13 +86,13 @@ def _summed(folder: Path) -> list[str] | None:
 def refuse_foreign(
     folder: str | Path, overwrite: bool, *makers: str, reason_not_to: Callable[[Path], str] | None = None
 ) -> Path:
-    """Return `folder`, where nothing is there, or what may be overwritten: an empty folder, or one of these verbs.
+    """Return `folder` if it does not exist or may be replaced: an empty folder, or one that these verbs wrote.
 
     Args:
-        reason_not_to: says why a folder may not be replaced, instead of `not_ours`, for folders without run.json.
+        reason_not_to: returns why a folder may not be replaced; replaces `not_ours` for folders without run.json.
     Raises:
-        OutputExists: it may not be overwritten.
-        InputError: it is somebody else's, a link, or holds files that the verb did not write.
+        OutputExists: the folder exists and `overwrite` is false.
+        InputError: it is not ours, is a link, or holds files that the verb did not write.
     """
     folder = refuse_existing(folder, overwrite)
     reason_not_to = reason_not_to or partial(not_ours, makers=makers)
@@ -103,10 +103,10 @@ def refuse_foreign(
 
 
 def refuse_foreign_file(path: str | Path, overwrite: bool, is_ours: Callable[[Path], bool], what: str) -> Path:
-    """Return `path`, where nothing is there, or an empty file, or one that `is_ours` knows and may be overwritten.
+    """Return `path` if it does not exist, is empty, or `is_ours` accepts it and it may be overwritten.
 
     Args:
-        what: what a file of ours is: `a clip store`.
+        what: what errors call a file of ours: `a clip store`.
     """
     path = refuse_existing(path, overwrite)
     if path.is_dir():
@@ -117,7 +117,7 @@ def refuse_foreign_file(path: str | Path, overwrite: bool, is_ours: Callable[[Pa
 
 
 def has_format(*names: str) -> Callable[[Path], bool]:
-    """Return a test of whether a file is HDF5 with one of these `format` attributes."""
+    """Return a function that tests whether a file is HDF5 with one of these `format` attributes."""
 
     def test(path: Path) -> bool:
         import h5py
@@ -137,7 +137,7 @@ def has_format(*names: str) -> Callable[[Path], bool]:
 
 
 def begins_with(*heads: str) -> Callable[[Path], bool]:
-    """Return a test of whether the text of a file begins with one of `heads`."""
+    """Return a function that tests whether a text file begins with one of `heads`."""
 
     def test(path: Path) -> bool:
         encoded = [head.encode("utf-8") for head in heads]
@@ -148,7 +148,7 @@ def begins_with(*heads: str) -> Callable[[Path], bool]:
 
 
 def refuse_input_as_output(out: str | Path, inputs: Iterable[str | Path | None]) -> None:
-    """Raise InputError where an output is one of the inputs, or a folder that holds one, by whatever name."""
+    """Raise InputError if an output is one of the inputs, or a folder that holds one, under any name."""
     out = Path(out)
     resolved = out.resolve()
     for path in filter(None, inputs):

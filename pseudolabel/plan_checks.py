@@ -1,4 +1,4 @@
-"""What dry runs of several verbs check: vocabulary, stores, label lists, ledgers, device."""
+"""Checks shared by the dry runs of several verbs: vocabulary, stores, label lists, ledgers, device."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from pseudolabel.stores import KeyedByClip, store_contents, whole_number
 
 
 def check_vocabulary(source: str | Path | None) -> None:
-    """Raise InputError where a vocabulary is neither built in nor a file that is there, or will be."""
+    """Raise InputError if a vocabulary is neither built in nor a file that exists or is promised."""
     if source is not None and (os.path.exists(source) or not dry_run.there(source)):
         Vocabulary.load(source)
 
 
 def check_stores(kind: type[KeyedByClip], *paths: str | Path | None) -> None:
-    """Raise InputError where a file that is there is no store of this kind; its tables are not read."""
+    """Raise InputError if an existing file is not a store of this kind; its tables are not read."""
     for path in paths:
         if path is not None and os.path.exists(path):
             kind.open_file(path).close()
 
 
 def check_ledger(path: Path, required: Iterable[str]) -> None:
-    """Raise InputError where a ledger that is there cannot be read, or lacks a column; its first rows are read."""
+    """Raise InputError if an existing ledger is unreadable or lacks a column; only its first rows are read."""
     if path.exists():
         next(ledger_pieces(path, required))
 
 
 def check_lists(format: str | None, *paths: str | Path | None) -> None:
-    """Raise InputError where a label list that is there is empty, or --format names no form; no label is read."""
+    """Raise InputError if an existing label list is empty or --format names no known format; no label is read."""
     for path in paths:
         if path is not None and os.path.exists(path):
             read_label_rows(path, format)
 
 
 def sample_rate_of(clips: Path) -> int | None:
-    """Return the sample rate (Hz) that a clip store has, or will have, its tables unread; None where nothing says it.
+    """Return the sample rate (Hz) that a clip store has or will have, without reading its tables; None if unknown.
 
     Raises:
-        InputError: a file that is there is no clip store.
+        InputError: the file exists and is not a clip store.
     """
     if not clips.exists():
         return dry_run.promised(clips).get("sample_rate")
@@ -57,10 +57,10 @@ def sample_rate_of(clips: Path) -> int | None:
 
 
 def classes_of_runs(runs: Sequence[Path], clips: Path) -> list[str] | None:
-    """Return the classes that runs answer, None where they are yet to be trained.
+    """Return the classes that the runs' models score; None if the runs are yet to be trained.
 
     Raises:
-        InputError: a run that is there takes another sample rate than the clip store has, or will have.
+        InputError: an existing run expects another sample rate than the clip store has or will have.
     """
     configs = {run: readable_object(run / CONFIG) for run in runs if (run / CONFIG).is_file()}
     sample_rate = sample_rate_of(clips)
@@ -71,13 +71,13 @@ def classes_of_runs(runs: Sequence[Path], clips: Path) -> list[str] | None:
 
 
 def other_sample_rate(run: Path, expected: int, sample_rate: int) -> InputError:
-    """Return the error of a run that takes clips of another sample rate (Hz)."""
+    """Return the error for a run that expects clips of another sample rate (Hz)."""
     return InputError(f"the model expects {expected} Hz, the clips have {sample_rate} Hz", run,
                       f"Prepare the clips with --sample-rate {expected}.")  # fmt: skip
 
 
 def check_device(device: str, threads: int = 1) -> None:
-    """Raise InputError where --device names none that is here; torch is loaded only to look for a GPU."""
+    """Raise InputError if --device names a device that is not here; torch is loaded only to look for a GPU."""
     if device in ("auto", "cpu"):
         return
     if not re.fullmatch(r"cuda(:\d{1,3})?", device):

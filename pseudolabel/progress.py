@@ -1,4 +1,4 @@
-"""Progress that suits its reader: a bar on a terminal, one line a minute in a log."""
+"""Show progress: a bar on a terminal, one line per minute in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 LOG_EVERY_S = 60.0
-GONE = contextlib.suppress(OSError, ValueError)  # a terminal or pipe that was closed ends no run
+GONE = contextlib.suppress(OSError, ValueError)  # a closed terminal or pipe must not end a run
 
 
 class Progress:
@@ -36,7 +36,7 @@ class Progress:
                 self.bar.close()
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Count `n` more units; keyword values (loss, rate) are shown beside the count."""
+        """Count `n` more units; keyword values (loss, rate) are shown next to the count."""
         self.done += n
         if self.bar is not None:
             with GONE:
@@ -55,7 +55,7 @@ class Progress:
 
 
 def note(line: str) -> None:
-    """Print one line that the user should know of; nothing where it is empty."""
+    """Print one line for the user to stderr; print nothing if it is empty."""
     if line and sys.stderr is not None:
         with GONE:
             print(" ".join(line.split()), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The record of a run: what it was told, what it read with which checksums, and what it was run with."""
+"""Record a run: its command and options, its inputs with their checksums, and its software versions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pseudolabel.artefacts import write_json
 from pseudolabel.layout import RUN
 from pseudolabel.ownership import files_in
 
-LARGE_BYTES = 1 << 30  # the checksum of a file beyond it shows progress
+LARGE_BYTES = 1 << 30  # show progress for the checksums of larger files
 Input = TypeVar("Input", str, Path, None)
 LIBRARIES = ("torch", "torchaudio", "timm", "h5py", "numpy", "networkx", "scikit-learn", "soundfile", "soxr", "av")
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes as hexadecimal digits; of a large file with progress."""
+    """Return the SHA-256 of a file as hexadecimal digits, showing progress for large files."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < LARGE_BYTES:
@@ -42,17 +42,17 @@ def sha256(path: str | Path) -> str:
 
 
 class Inputs:
-    """Which files a run has read, and the checksum that each had then: `read` takes it, just before a file is read."""
+    """The files that a run has read, with their checksums; call `read` just before reading a file."""
 
     def __init__(self) -> None:
         self.sha256: dict[str, str] = {}
         self.roles: dict[str, str] = {}
 
     def read(self, path: Input, role: str = "") -> Input:
-        """Take the checksum of a file, once; return `path`. What is no file (None, `audioset`) has none.
+        """Record the checksum of a file, once, and return `path`; non-files (None, `audioset`) are not recorded.
 
         Args:
-            role: what the file is to the run, for those who look for it later (`recorded_input`): `labels`.
+            role: what the run uses the file for, to find it again later (`input_in_role`): `labels`.
         """
         if path is not None and Path(path).is_file():
             if str(path) not in self.sha256:
@@ -63,7 +63,7 @@ class Inputs:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, marked `-dirty` where it was changed."""
+    """Return the commit of the checkout that this package runs from, with `-dirty` if it has changes."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -78,7 +78,7 @@ def git_commit() -> str | None:
 
 
 def command_of(verb: str) -> str:
-    """Return the command that runs now, as `python -m pseudolabel.VERB ...`."""
+    """Return the running command as `python -m pseudolabel.VERB ...`."""
     arguments = sys.argv[1:]
     if arguments[:1] == [verb]:  # `pseudolabel VERB ...`
         arguments = arguments[1:]
@@ -88,7 +88,7 @@ def command_of(verb: str) -> str:
 def run_record(
     verb: str, options: Mapping[str, object], inputs: Inputs | Iterable[str | Path | None], seed: int | None = None
 ) -> dict:
-    """Return what run.json says: command, options, versions, commit, input checksums, host and time."""
+    """Return the content of run.json: command, options, versions, commit, input checksums, host and time."""
     from pseudolabel import __version__
 
     if not isinstance(inputs, Inputs):
@@ -117,18 +117,18 @@ def run_record(
 
 
 def input_in_role(record: Mapping, role: str) -> str | None:
-    """Return the path that a run.json gives for the input of a role; None where it names none."""
+    """Return the path that run.json gives for the input in a role; None if it gives none."""
     inputs, roles = (record.get(name) if isinstance(record.get(name), dict) else {} for name in ("inputs", "roles"))
     if "roles" in record or record.get("verb") != "enhance":
         return roles.get(role)
-    earlier = {"labels": "", "scores": ".h5"}  # before there were roles: the first input, and the first store
+    earlier = {"labels": "", "scores": ".h5"}  # records without roles: the first input, and the first store
     return next((path for path in inputs if role in earlier and path.endswith(earlier[role])), None)
 
 
 def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:
-    """Return where the bytes of an input of run.json lie: where they were read, or under that name in one of `folders`.
+    """Return where an input of run.json is: its recorded path, or the same file name in one of `folders`.
 
-    None where there is no such file, or it has other bytes by now.
+    None if no such file still has the recorded checksum.
     """
     inputs = record.get("inputs")
     digest = inputs.get(str(path)) if isinstance(inputs, dict) else None
@@ -137,5 +137,5 @@ def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | 
 
 
 def write_run_record(folder: Path, record: Mapping[str, object]) -> None:
-    """Write run.json, the last file of an output folder, which lists the others under `files`."""
+    """Write run.json, the last file of an output folder; it lists the others under `files`."""
     write_json(folder / RUN, {**record, "files": [name for name in files_in(folder) if name != RUN]})

@@ -1,4 +1,4 @@
-"""What the HDF5 stores share: format, version and checksums that are checked, ids as text, clips found by their id."""
+"""What the HDF5 stores share: checks of format, version and checksums, ids as text, lookup of clips by id."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from pseudolabel.records import sha256
 
 VERIFY_BYTES = 1 << 24  # read at a time
 ATTRIBUTES_CRC32 = "attributes_crc32"
-ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets begin at a multiple, so that they can be mapped into memory
+ALIGNED_FROM, ALIGNMENT = 512, 64  # bytes: larger data sets are aligned, so that they can be memory-mapped
 
 
 class _FailureKept(io.FileIO):
-    """A binary file that keeps the first failure to write instead of raising it.
+    """A binary file that keeps the first write error instead of raising it.
 
-    It seems empty at first, so that the HDF5 library makes a new file around the bytes that it has already.
+    It looks empty at first, so that the HDF5 library creates a new file around any bytes already in it.
     """
 
     failure: OSError | None = None
     _end = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position; the end is that of what was written here."""
+        """Go to a position; the end of the file is the end of what was written through this object."""
         if whence == os.SEEK_END:
             offset, whence = offset + self._end, os.SEEK_SET
         return super().seek(offset, whence)
 
     def write(self, piece: object) -> int:
-        """Write all of `piece`, nothing after a failure; return its length."""
+        """Write all of `piece`, or nothing after a failure; return its length."""
         piece, done = memoryview(piece).cast("B"), 0
         try:
             while self.failure is None and done < len(piece):
@@ -53,7 +53,7 @@ class _FailureKept(io.FileIO):
         return len(piece)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length, which takes no space yet but may be more than a file may have."""
+        """Set the length: this takes no space yet, but may exceed the largest file allowed."""
         try:
             return super().truncate(size)
         except OSError as error:
@@ -65,12 +65,12 @@ class _FailureKept(io.FileIO):
 def write_hdf5(
     path: str | Path, overwrite: bool = True, when_written: Callable[[], None] | None = None
 ) -> Iterator[h5py.File]:
-    """Yield an open HDF5 file; it takes the name `path` only when the block ends without an error.
+    """Yield an open HDF5 file; it is renamed to `path` only if the block ends without an error.
 
     Args:
-        when_written: called when all is on the disk, before the file takes its name.
+        when_written: called once everything is on disk, before the file is renamed.
     Raises:
-        OSError: the disk is full, a quota is reached, or the file may not be so large; it names `path`.
+        OSError: the disk is full, a quota is reached, or the file would be too large; the error names `path`.
     """
     with whole_file(path, overwrite) as temporary:
         with _hdf5_in(temporary, "w+", path) as file:
@@ -81,10 +81,10 @@ def write_hdf5(
 
 @contextlib.contextmanager
 def complete_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Yield a new HDF5 file in a file that is there; bytes that nothing is written over stay as they are.
+    """Yield a new HDF5 file inside an existing file; bytes that are not overwritten stay as they are.
 
     Raises:
-        OSError: as `write_hdf5`; the bytes are still there.
+        OSError: as `write_hdf5`; the existing bytes are kept.
     """
     with _hdf5_in(path, "r+", path) as file:
         yield file
@@ -94,10 +94,10 @@ def complete_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def _hdf5_in(file: str | Path, mode: str, path: str | Path) -> Iterator[h5py.File]:
-    """Yield an HDF5 file that is written into `file`; errors call it `path`.
+    """Yield an HDF5 file written into `file`; errors call it `path`.
 
-    The HDF5 library does not survive a full disk: it fails again when the process ends, with a segmentation fault. So
-    it writes to a file that keeps the failure, which is raised here when the library is done.
+    The HDF5 library does not survive a full disk: it fails again at exit, with a segmentation fault. So it writes to a
+    file object that keeps the error, which is raised here when the library is done.
     """
     with _FailureKept(file, mode) as stream:
         try:
@@ -110,27 +110,27 @@ def _hdf5_in(file: str | Path, mode: str, path: str | Path) -> Iterator[h5py.Fil
 
 
 def fixed_length_text(values: Sequence[str]) -> np.ndarray:
-    """Return ids as fixed-length UTF-8 bytes, the form that gives the same file bytes every time."""
+    """Return ids as fixed-length UTF-8 bytes, so that the file's bytes are reproducible."""
     encoded = [value.encode("utf-8") for value in values]
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
 
 def read_text(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """Read ids stored as fixed-length or as variable-length strings; TypeError where they are something else."""
+    """Read ids stored as fixed-length or variable-length strings; TypeError for anything else."""
     if dataset.ndim != 1 or (dataset.dtype.kind != "S" and h5py.check_string_dtype(dataset.dtype) is None):
         raise TypeError(f"{dataset.name} is not a list of texts")
     return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in dataset[:].tolist())
 
 
 def text_attribute(value: object) -> str:
-    """Return the text of an attribute, stored as a string of either kind; TypeError where it is something else."""
+    """Return the text of an attribute stored as `str` or `bytes`; TypeError for anything else."""
     if not isinstance(value, str | bytes):
         raise TypeError(f"{value!r} is not text")
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def whole_number(value: object) -> int:
-    """Return an attribute that is a whole number; ValueError, TypeError or OverflowError where it is not."""
+    """Return an attribute as an int; ValueError, TypeError or OverflowError if it is not a whole number."""
     number = int(value)
     if number != value:
         raise ValueError(f"{value!r} is not a whole number")
@@ -139,10 +139,10 @@ def whole_number(value: object) -> int:
 
 @contextlib.contextmanager
 def store_contents(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong while the tables and attributes of a store are read into an InputError."""
+    """Turn errors while reading a store's tables and attributes into an InputError."""
     try:
         yield
-    except InputError:  # a ValueError whose message is final
+    except InputError:  # a ValueError itself, with its final message
         raise
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError, OverflowError, OSError) as error:
         message = f"a part of the store is missing or of another kind ({error})"
@@ -150,16 +150,16 @@ def store_contents(path: str | Path) -> Iterator[None]:
 
 
 def file_identity(path: str | Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file is replaced or written to: device, inode, size, time of the last change."""
+    """Return device, inode, size and modification time (ns): they change when a file is replaced or written to."""
     stat = os.stat(path)
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h5py.File:
-    """Open an HDF5 file for reading and check what its `format` and `format_version` attributes say.
+    """Open an HDF5 file for reading and check its `format` and `format_version` attributes.
 
     Args:
-        names: the format, or several, of which an error names the first.
+        names: the accepted format, or several; errors name the first.
     """
     names = (names,) if isinstance(names, str) else names
     path = Path(path)
@@ -185,7 +185,7 @@ def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h
 
 
 def _attributes(file: h5py.File) -> dict[str, dict[str, object]]:
-    """Return the attributes of a file ("/") and of the data sets at its top."""
+    """Return the attributes of a file ("/") and of its top-level data sets."""
     items = {"/": file, **{name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}}
     return {name: dict(item.attrs.items()) for name, item in items.items()}
 
@@ -199,37 +199,37 @@ def _tables_crc32(file: h5py.File, large: str) -> np.uint32:
 
 
 def seal(file: h5py.File, large: str) -> None:
-    """Note the checksums of all tables and of all attributes; the last thing that is written into a store.
+    """Write the checksums of all tables and attributes; call it last when writing a store.
 
     Args:
-        large: how the names of the data sets begin that are not tables.
+        large: name prefix of the data sets that are not tables.
     """
     file.attrs["tables_crc32"] = _tables_crc32(file, large)
     file.attrs[ATTRIBUTES_CRC32] = _attributes_crc32(file)
 
 
 class KeyedByClip:
-    """A read-only store whose rows are clips; `clip_ids` (N,) names them. It holds no open file.
+    """A read-only store whose rows are clips, named by `clip_ids` (N,). It keeps no file open.
 
-    A store that is replaced or changed afterwards is noticed when it is read: rows of two files are never mixed.
+    Reading notices if the file was replaced or changed after opening: rows of two files are never mixed.
     """
 
     FORMAT: str
-    EARLIER_FORMATS: tuple[str, ...] = ()  # that are read too
+    EARLIER_FORMATS: tuple[str, ...] = ()  # also accepted
     FORMAT_VERSION: int
-    HOLDS: str  # what a clip that is not here lacks
-    LARGE: str  # the data sets whose names begin so are mapped into memory; the others are tables
+    HOLDS: str  # what errors say a clip lacks: `scores`
+    LARGE: str  # name prefix of the memory-mapped data sets; the others are tables
 
     path: Path
     clip_ids: tuple[str, ...]
-    aliases: Mapping[str, str] = MappingProxyType({})  # {id that a list has for a clip: its id here}
-    attributes_checked: bool = False  # whether there was a checksum of the attributes to compare with
+    aliases: Mapping[str, str] = MappingProxyType({})  # {other id of a clip: its id here}
+    attributes_checked: bool = False  # whether the attributes had a checksum to compare with
     _index: dict[str, int] | None = None
     _identity: tuple[int, int, int, int] | None = None
 
     @classmethod
     def open_file(cls, path: str | Path) -> h5py.File:
-        """Open the file of a store for reading; InputError where it is missing, or of another format or version."""
+        """Open a store's file for reading; InputError if it is missing or has another format or version."""
         return open_format(path, (cls.FORMAT, *cls.EARLIER_FORMATS), cls.FORMAT_VERSION)
 
     @classmethod
@@ -237,7 +237,7 @@ class KeyedByClip:
         """Open a store.
 
         Raises:
-            InputError: the file is missing, damaged, of another format or version, or its tables contradict each other.
+            InputError: the file is missing, damaged or of another format or version, or its tables are inconsistent.
         """
         path = Path(path)
         identity = file_identity(path) if path.is_file() else None
@@ -253,7 +253,7 @@ class KeyedByClip:
         return store
 
     def check_unchanged(self) -> None:
-        """Raise InputError where the file is no longer the one that was opened."""
+        """Raise InputError if the file is no longer the one that was opened."""
         if self._identity is None:
             return
         try:
@@ -266,7 +266,7 @@ class KeyedByClip:
 
     @classmethod
     def seal(cls, file: h5py.File) -> None:
-        """Note the checksums of all tables and attributes of a store (`seal`)."""
+        """Write the checksums of all tables and attributes of a store (`seal`)."""
         seal(file, cls.LARGE)
 
     @classmethod
@@ -276,7 +276,7 @@ class KeyedByClip:
 
     @staticmethod
     def _check_attributes(file: h5py.File, path: Path) -> bool:
-        """Compare the attributes with their checksum; return whether there is one."""
+        """Compare the attributes with their checksum; return False if there is none."""
         if ATTRIBUTES_CRC32 not in file.attrs:
             return False
         if whole_number(file.attrs[ATTRIBUTES_CRC32]) != _attributes_crc32(file):
@@ -286,12 +286,12 @@ class KeyedByClip:
         return True
 
     def verify(self) -> bool:
-        """Read everything and compare it with its checksums; return False where one of them is not there.
+        """Read everything and compare it with its checksums; return False if a checksum is missing.
 
-        Opening the store has checked formats, shapes, ids, offsets and attributes already (`attributes_checked`).
+        Formats, shapes, ids, offsets and attributes were already checked on opening (`attributes_checked`).
 
         Raises:
-            InputError: a part is damaged; the message names the first clip that it holds.
+            InputError: a part is damaged; the message names its first clip.
         """
         self.check_unchanged()
         with h5py.File(self.path, "r") as file, store_contents(self.path):
@@ -318,11 +318,11 @@ class KeyedByClip:
         return True
 
     def _spans(self, name: str, stored: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Return the byte at which each span with a checksum of its own ends, and the first clip of each."""
+        """Return, for each span with a checksum, the byte at which it ends and its first clip."""
         raise NotImplementedError
 
     def content(self) -> str:
-        """Return a checksum of all that the store holds: of its tables where these have the checksums of the rest."""
+        """Return a checksum of the whole store: of its tables alone if they hold checksums of the rest."""
         self.check_unchanged()
         with h5py.File(self.path, "r") as file, store_contents(self.path):
             large = [name for name in file if name.startswith(self.LARGE)]
@@ -348,13 +348,13 @@ class KeyedByClip:
         return self._index
 
     def with_aliases(self, aliases: Mapping[str, str]) -> Self:
-        """Return a view of this store whose `rows` also takes {other id of a clip: its id here}."""
+        """Return a view of this store whose `rows` also accepts aliases, {other id of a clip: its id here}."""
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__, aliases={**self.aliases, **aliases})
         return view
 
     def rows(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Return the row of each clip id or alias, int64; ClipMismatch names the first few that are not here."""
+        """Return the row of each clip id or alias, int64; ClipMismatch names the first few that are absent."""
         clip_ids = [self.aliases.get(clip_id, clip_id) for clip_id in clip_ids]
         absent = [clip_id for clip_id in clip_ids if clip_id not in self.index]
         if absent:

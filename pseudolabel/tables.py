@@ -1,8 +1,8 @@
-"""Text tables (CSV, TSV) and JSON, plain or packed (.gz, .xz), read strictly: no row is lost, no size is believed.
+"""Read text tables (CSV, TSV) and JSON strictly, plain or compressed (.gz, .xz): no row is lost, no size is trusted.
 
-Refused, with the file and the line: a quote that is not closed on its line, a row of another length than the header, a
-column that is listed twice, bytes that are not UTF-8, NUL bytes, a byte-order mark inside the text, a line or a packed
-file that is too large. No field holds a line break: the first line of such a field has an unclosed quote.
+Refused, with file and line: a quote that is not closed on its line, a row whose length differs from the header's, a
+column listed twice, bytes that are not UTF-8, NUL bytes, a byte-order mark inside the text, and lines or compressed
+files that are too large. No field can hold a line break, because its first line would have an unclosed quote.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from pseudolabel.errors import InputError
 
 Fields = tuple[int, list[str]]  # line number, the fields of the row
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
-LONGEST_LINE = 1 << 22  # bytes of a line of text
-LARGEST_JSON = 1 << 30  # bytes of a JSON file, unpacked: it is read as a whole
-SMALL, MOST_UNPACKED = 1 << 26, 50  # a packed file may unpack to so many bytes, or to so many times its size
+LONGEST_LINE = 1 << 22  # bytes
+LARGEST_JSON = 1 << 30  # bytes, uncompressed: JSON is read whole
+SMALL, MOST_UNPACKED = 1 << 26, 50  # a compressed file may expand to SMALL bytes, or MOST_UNPACKED times its size
 PIECE = 1 << 18  # bytes read at a time
 MARK = codecs.BOM_UTF8
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # of a packed file
-ODD = re.compile("[\0\n\r\ufeff\ud800-\udfff]")  # what no id or name may hold, since no table could
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # in JSON; half a character unless two follow each other
+DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # compressed file
+ODD = re.compile("[\0\n\r\ufeff\ud800-\udfff]")  # characters that no table can hold, so no id or name may
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # in JSON; half a character unless part of a pair
 UTF8 = "Save it as UTF-8 text."
 
 
 class _CheckedText(io.RawIOBase):
-    """The bytes of a text file, unpacked, each checked before anybody keeps it."""
+    """The uncompressed bytes of a text file, each checked before it is passed on."""
 
     def __init__(self, path: Path, longest_line: int, largest: int | None):
         self.path, self.longest_line, self.largest = path, longest_line, largest
         self._file = OPENERS.get(path.suffix, open)(path, "rb")
         self._packed = path.stat().st_size if path.suffix in OPENERS else None
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._n_bytes = self._n_line = 0  # so far; of the line that is not finished yet
+        self._n_bytes = self._n_line = 0  # so far; of the current line
         self._ends = {b"\n": 0, b"\r": 0}
         self._tail = b""
 
@@ -69,7 +69,7 @@ class _CheckedText(io.RawIOBase):
             self._decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             raise InputError(f"not UTF-8 text ({error.reason})", self._place(piece, error.start), UTF8) from None
-        joined = self._tail + piece  # a mark may lie across two pieces
+        joined = self._tail + piece  # a mark may span two pieces
         if (at := joined.find(MARK, 1 if self._n_bytes == 0 else 0)) >= 0:
             place = self._place(piece, max(at - len(self._tail), 0))
             raise InputError("a byte-order mark inside the text", place, "Were files joined? Take the mark out.")
@@ -94,22 +94,22 @@ class _CheckedText(io.RawIOBase):
             self._ends[mark] += piece.count(mark)
 
     def _place(self, piece: bytes, at: int) -> str:
-        """Return where byte `at` of a piece stands; lines end with LF, or else with CR."""
+        """Return the file and line of byte `at` of a piece; lines end with LF, or with CR."""
         return f"{self.path}:{max(n + piece.count(mark, 0, at) for mark, n in self._ends.items()) + 1}"
 
 
 def is_file(path: str | Path) -> bool:
-    """Return whether there is such a file; what cannot be a file's name is none."""
+    """Return whether `path` is a file; False if it cannot be a file name."""
     try:
         return Path(path).is_file()
-    except OSError:  # the name is too long, or a folder may not be entered
+    except OSError:  # name too long, or no access to a folder
         return False
 
 
 def open_text(path: str | Path, longest_line: int = LONGEST_LINE, largest: int | None = None) -> io.TextIOWrapper:
-    """Open a text file for reading, plain or packed; whatever is refused is an InputError while it is read.
+    """Open a text file, plain or compressed; reading raises InputError for anything that this module refuses.
 
-    A mark at the beginning is passed over; line ends stay as they are. Damaged packed files raise one of DAMAGED.
+    A leading byte-order mark is skipped; line endings stay as they are. Damaged compressed files raise one of DAMAGED.
     """
     path = Path(path)
     if not is_file(path):
@@ -119,7 +119,7 @@ def open_text(path: str | Path, longest_line: int = LONGEST_LINE, largest: int |
 
 
 def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Yield the number of each line that is not empty, and the line without its end."""
+    """Yield (line number, line without its ending) for each nonempty line."""
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, 1):
@@ -130,15 +130,15 @@ def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
-    """Yield the rows of a table with commas, tabs or semicolons, empty lines left out.
+    """Yield (line number, fields) for each row of a table separated by commas, tabs or semicolons; skip empty lines.
 
-    The first line that is no comment tells the separator. Spaces after commas are passed over.
+    The first line that is not a comment determines the separator. Spaces after commas are skipped.
 
     Args:
-        quoted: quotes hold fields together; else they are characters like all others.
+        quoted: whether quotes enclose fields; otherwise they are ordinary characters.
 
     Raises:
-        InputError: no such file, or one of the faults that this module names; rows of any length are yielded.
+        InputError: no such file, or something that this module refuses, except row lengths, which are not checked.
     """
     path, line = Path(path), 0
     try:
@@ -166,7 +166,7 @@ def _delimiter(file: Iterable[str]) -> str:
 
 
 def refuse_repeated(names: Sequence[str], place: object) -> None:
-    """Raise InputError where a header names a column twice; columns without a name may be many."""
+    """Raise InputError if a header lists a column twice; several columns may be unnamed."""
     again = _first_repeated(name for name in names if name)
     if again is not None:
         raise InputError(f"column {again!r} is listed twice", place, "Keep one.")
@@ -178,16 +178,16 @@ def _first_repeated(names: Iterable[str]) -> str | None:
 
 
 def wrong_length(fields: Sequence[str], width: int, place: object) -> InputError:
-    """Return the error that a row has another length than the header."""
+    """Return the error for a row whose length differs from the header's."""
     message = f"row has {len(fields)} columns, the header {width}"
     return InputError(message, place, "Quote fields that contain the separator of the columns.")
 
 
 def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Read a table with a header; each row also carries its line number under the key `line`.
+    """Read a table with a header; each row also has its line number under the key `line`.
 
     Raises:
-        InputError: as `text_rows`; a required column is missing, one is listed twice, a row has another length.
+        InputError: as `text_rows`; a required column is missing, a column is listed twice, or a row has another length.
     """
     rows, required = text_rows(path), tuple(required)
     line, names = next(rows, (1, []))
@@ -205,10 +205,11 @@ def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, s
 
 
 def read_json(path: str | Path, remedy: str = "") -> object:
-    """Return what a JSON file holds; `remedy` ends the messages.
+    """Return the content of a JSON file; errors end with `remedy`.
 
     Raises:
-        InputError: no such file, not JSON, a key listed twice, NaN, a number of thousands of digits, nested too deeply.
+        InputError: no such file, not JSON, a key listed twice, NaN, a number with thousands of digits, or nested too
+            deeply.
     """
     path = Path(path)
     try:
@@ -220,7 +221,7 @@ def read_json(path: str | Path, remedy: str = "") -> object:
 
 
 def parse_json(text: str, path: object, line: int = 0, remedy: str = "") -> object:
-    """Return what JSON text says, which stands in line `line` of a file, or is the whole file where `line` is 0."""
+    """Return the content of JSON text from line `line` of a file, or from the whole file if `line` is 0."""
     try:
         value = json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
         if SURROGATE.search(text):

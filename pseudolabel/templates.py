@@ -1,4 +1,4 @@
-"""Templates: pages and cards are Jinja2 files, each beside the module that fills it."""
+"""Fill the Jinja2 templates of pages and cards; each template is beside the module that uses it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 
 
 def render(package: str, name: str, /, **facts: object) -> str:
-    """Return the text of a template of a package (`pseudolabel.reports`, `report.html.j2`), filled with `facts`.
+    """Return a package's template (`pseudolabel.reports`, `report.html.j2`) filled with `facts`.
 
-    `.html.j2` templates escape everything that is not `Markup`. A line that holds only a `{% statement %}` leaves no
-    line behind.
+    `.html.j2` templates escape everything that is not `Markup`. A line with only a `{% statement %}` is removed.
 
     Raises:
-        LookupError: the template names something that has no value.
+        LookupError: the template uses a name that is not among `facts`.
     """
     from jinja2 import UndefinedError
 
@@ -28,12 +27,12 @@ def render(package: str, name: str, /, **facts: object) -> str:
 
 
 def render_parts(package: str, name: str, /, **facts: object) -> Iterator[str]:
-    """Yield what `render` returns, in parts: an iterator among the facts is read while the text is written."""
+    """Yield the text of `render` in parts: iterators among the facts are consumed as the text is produced."""
     yield from _environment(package).get_template(name).generate(facts)
 
 
 def render_paragraphs(package: str, name: str, /, **facts: object) -> list[str]:
-    """Return the paragraphs of what `render` returns, each on one line."""
+    """Return the paragraphs of `render`'s text, each on one line."""
     paragraphs = render(package, name, **facts).split("\n\n")
     return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
 

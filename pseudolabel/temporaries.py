@@ -1,6 +1,6 @@
-"""Temporary files and folders: new, locked while in use, under names that prove themselves; and what removes them.
+"""Create and remove temporary files and folders, locked while in use, whose names prove that they are ours.
 
-Whatever this package removes goes through `remove`, which asks for the proof that it is its own.
+Everything that this package removes goes through `remove`, which demands proof that it is ours.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pseudolabel.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # not on this system: leftovers are told by their age alone
+except ImportError:  # not available: leftovers are recognized by age alone
     fcntl = None
 
-LEFTOVER_S = 3600  # a temporary file untouched for so long belongs to no one, where locks cannot tell
+LEFTOVER_S = 3600  # without locks, a temporary file this old is abandoned
 
 
 def _proof(name: str, drawn: str) -> str:
@@ -31,15 +31,15 @@ def _proof(name: str, drawn: str) -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a new temporary name beside `path`, which proves itself (`is_temporary`)."""
+    """Return a new temporary name beside `path`, recognizable by `is_temporary`."""
     drawn = secrets.token_hex(8)
     return path.with_name(f".{path.name}.{drawn}{_proof(path.name, drawn)}.tmp")
 
 
 def is_temporary(path: Path, of: str | None = None) -> bool:
-    """Return whether a name is one of this package's temporary names (of the file `of`): it proves itself.
+    """Return whether a name is one of this package's temporary names (of the file `of`, if given).
 
-    Half of its 32 digits are drawn, the others are a checksum of these and of the name, so no other file has such one.
+    Half of its 32 digits are random, the rest a checksum of them and the name, so no other file has such a name.
     """
     match = re.fullmatch(r"\.(.+)\.([0-9a-f]{16})([0-9a-f]{16})\.tmp", path.name, re.DOTALL)
     return bool(match) and match[3] == _proof(match[1], match[2]) and of in (None, match[1])
@@ -51,7 +51,7 @@ def _not_temporary(path: Path) -> str:
 
 @contextlib.contextmanager
 def temporary_path(path: Path, folder: bool) -> Iterator[Path]:
-    """Yield a new temporary file or folder beside `path`, locked while it is in use; what is left of it is removed."""
+    """Yield a new temporary file or folder beside `path`, locked while in use; remove it afterwards if still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path)
     while True:
@@ -61,7 +61,7 @@ def temporary_path(path: Path, folder: bool) -> Iterator[Path]:
         else:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         descriptor = _locked(temporary, wait=True)
-        if os.path.lexists(temporary):  # nobody took it for a leftover before it was locked
+        if os.path.lexists(temporary):  # not removed as a leftover before it was locked
             break
         _close(descriptor)
     try:
@@ -74,13 +74,13 @@ def temporary_path(path: Path, folder: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`, which is removed when the block ends."""
+    """Yield an empty temporary folder beside `path`, removed when the block ends."""
     with temporary_path(path, folder=True) as temporary:
         yield temporary
 
 
 def _locked(path: Path, wait: bool) -> int | None:
-    """Return a descriptor that holds the lock of a file or folder; None where another has it, or none can be had."""
+    """Return a descriptor that holds the lock of a file or folder; None if another process has it or locks fail."""
     if fcntl is None:
         return None
     try:
@@ -89,7 +89,7 @@ def _locked(path: Path, wait: bool) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # another has it, or the file system has no locks
+    except OSError:  # locked by another process, or no locks on this file system
         os.close(descriptor)
         return None
     return descriptor
@@ -101,9 +101,9 @@ def _close(descriptor: int | None) -> None:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove the temporary files and folders of `path` that killed processes left: those that nobody has locked.
+    """Remove the temporary files and folders of `path` that killed processes left: those that are not locked.
 
-    Where a file system has no locks, those that nobody has touched for an hour.
+    On file systems without locks: those unmodified for an hour.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(path.parent):
@@ -118,12 +118,12 @@ def clear_leftovers(path: Path) -> None:
 
 
 def lock_path(path: Path) -> Path:
-    """Return the empty file beside an output whose lock a run holds as long as it is at work."""
+    """Return the path of the lock file beside an output: an empty file that a run locks while it works."""
     return path.with_name(f".{path.name}.pseudolabel-lock")
 
 
 def clear_lock(path: Path) -> None:
-    descriptor = _locked(path, wait=False)  # none where a run is at work
+    descriptor = _locked(path, wait=False)  # None if a run is at work
     if descriptor is None:
         return
     held = os.fstat(descriptor)
@@ -134,10 +134,10 @@ def clear_lock(path: Path) -> None:
 
 
 def remove(path: Path, reason_not_to: Callable[[Path], str]) -> None:
-    """Remove a file or folder of ours; links are removed, never followed. The only function that removes folders.
+    """Remove a file or folder of ours; links are removed, never followed. No other function removes folders.
 
     Args:
-        reason_not_to: says why it is not ours, by its content; empty where it is.
+        reason_not_to: returns why it is not ours, judging by its content; an empty string if it is.
     Raises:
         InputError: it is not ours.
     """
@@ -149,6 +149,6 @@ def remove(path: Path, reason_not_to: Callable[[Path], str]) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink()
         return
-    if not is_temporary(path):  # killed half-way, half a folder must not lie there under its name
+    if not is_temporary(path):  # if killed midway, half a folder must not keep its name
         path = path.rename(temporary_name(path))
     shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Stores are verified: everything is read and compared with its checksums, windows with the lengths of clips."""
+"""Verify stores: read everything and compare it with its checksums, and windows with clip lengths."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ STORES = {name: store for store in (ClipStore, ScoreStore) for name in (store.FO
 
 
 def open_store(path: Path) -> KeyedByClip:
-    """Open a store of the kind that its `format` attribute names.
+    """Open a store as the kind that its `format` attribute names.
 
     Raises:
-        InputError: no such file, not HDF5, another format, or tables that contradict each other.
+        InputError: no such file, not HDF5, an unknown format, or tables that contradict each other.
     """
     form = None
     if path.is_file() and h5py.is_hdf5(path):
@@ -32,18 +32,18 @@ def open_store(path: Path) -> KeyedByClip:
             form = text_attribute(file.attrs.get("format", "none"))
         if form not in STORES:
             raise InputError(f"format is {form!r}, not one of: {', '.join(STORES)}", path)
-    return STORES.get(form, ScoreStore).open(path)  # which refuses what is not HDF5
+    return STORES.get(form, ScoreStore).open(path)  # refuses files that are not HDF5
 
 
 def verify_store(path: Path, clips_path: Path | None = None) -> str:
-    """Read all of a store, compare it with its checksums and return one line about it.
+    """Read all of a store, compare it with its checksums and return a one-line verdict.
 
     Args:
-        clips_path: the clip store of these scores, with which their windows are compared.
+        clips_path: clip store to compare the windows of scores with.
 
     Raises:
-        InputError: it is damaged, and the message names the first clip of the damaged part; or a score is not in
-            [0, 1], or a clip has more windows than it can have.
+        InputError: the store is damaged (the message names the first clip of the damaged part), a score is not in
+            [0, 1], or a clip has more windows than fit its length.
     """
     store, fit = open_store(path), ""
     checked = store.verify()
@@ -61,7 +61,7 @@ def verify_store(path: Path, clips_path: Path | None = None) -> str:
 
 
 def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
-    """Return what the windows of scores were compared with, in words; InputError where a clip has too many."""
+    """Return what the windows of scores were compared with, in words; InputError if a clip has too many."""
     if set(store.scales) == {CLIP}:
         return ""
     if clips is None:
@@ -71,14 +71,14 @@ def compare_windows(store: ScoreStore, clips: ClipStore | None) -> str:
 
 
 def lengths_in(clips: ClipStore, clip_ids: Sequence[str]) -> dict[str, float]:
-    """Return {clip id: seconds} of those clips that a clip store has, by their ids or under another one."""
+    """Return {clip id: seconds} of the clips that a clip store has, under the same id or an alias."""
     matched = match_clips(clip_ids, clips.index, clips.path)
     rows = [clips.index[clip_id] for clip_id in matched.known()]
     return dict(zip(matched.found, (clips.n_samples[rows] / clips.sample_rate).tolist(), strict=True))
 
 
 def refuse_late_onsets(clip_ids: Sequence[str], onsets_s: Sequence[float | None], clips: ClipStore, path: Path) -> None:
-    """Raise InputError where a window of evidence begins at the end of its clip or later; clips without audio pass."""
+    """Raise InputError if an evidence window begins at or after the end of its clip; clips without audio pass."""
     for clip_id, onset_s in zip(clip_ids, onsets_s, strict=True):
         row = clips.index.get(clips.aliases.get(clip_id, clip_id))
         if row is None or onset_s is None:

@@ -1,4 +1,4 @@
-"""Processes that share a verb's work and end with it, however it ends: a killed parent leaves none behind."""
+"""Process pools for a verb's work: no process outlives its parent, even if the parent is killed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
-# Spawned rather than forked: the caller may have threads, and each process fills caches of its own anyway.
+# Spawned rather than forked: the caller may have threads, and each process fills its own caches anyway.
 CONTEXT = multiprocessing.get_context("spawn")
 Result = TypeVar("Result")
 
 
-_begun: object = None  # in a process of a pool: what `begin` returned
+_begun: object = None  # in a pool's process: what `begin` returned
 
 
 def process_pool(n_processes: int, begin: Callable[..., object], arguments: tuple) -> ProcessPoolExecutor:
-    """Return a pool whose processes call `begin(*arguments)` first, and end when this process does.
+    """Return a pool whose processes first call `begin(*arguments)`, and end when this process does.
 
     Args:
-        begin, arguments: sent to the processes, so `begin` is a function or class of a module. `with_begun` hands on
-            what it returns.
+        begin, arguments: sent to the processes, so `begin` must be a module-level function or class. `with_begun`
+            passes on what it returns.
     """
     return ProcessPoolExecutor(n_processes, CONTEXT, _begin, (begin, arguments))
 
@@ -35,14 +35,14 @@ def _begin(begin: Callable[..., object], arguments: tuple) -> None:
 
 
 def with_begun(function: Callable[..., Result], *arguments: object) -> Result:
-    """Return `function(begun, *arguments)` in a process of a pool, `begun` being what its `begin` returned."""
+    """Return `function(begun, *arguments)` in a pool's process, where `begun` is what `begin` returned there."""
     return function(_begun, *arguments)
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it has ended, instead of waiting for work forever."""
+    """End this process when its parent ends, instead of waiting for work forever."""
     parent = multiprocessing.parent_process()
-    if parent is None:  # nobody started it
+    if parent is None:  # it has no parent
         return
 
     def watch() -> None:

@@ -1,1 +1,1 @@
-"""Labels: what clips are said to contain, and which labels an ontology lets us add."""
+"""Labels: which sounds each clip is labelled with, and which labels an ontology lets us add."""

@@ -1,4 +1,4 @@
-"""Additions: the one container of labels that were added or may be, and the one key of a (clip, class) pair."""
+"""Hold added labels or candidates as arrays, and key (clip, class) pairs by one integer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pseudolabel.labels.table import LabelTable
 
 TYPE_BITS = {"I": 1, "II": 2}
 ERROR_NAMES = ("", "I", "II", "I+II")  # by the sum of the bits
-NEEDED = ("error", "because", "score", "threshold")  # columns of every ledger that `enhance` wrote
+NEEDED = ("error", "because", "score", "threshold")  # columns of every ledger that `enhance` writes
 OTHER_RUN = "Give the label list and the ledger of the same run."
 
 
 def type_bits(errors: Iterable[str]) -> int:
-    """Return the sum of the bits of some error types."""
+    """Return the sum of the bits of the given error types."""
     return sum(TYPE_BITS[error] for error in errors)
 
 
 @dataclass(frozen=True, eq=False)
 class Additions:
-    """M added labels, or candidates, as numbers: a ledger's rows, in its order, keyed to a label table.
+    """M added labels, or candidates, as arrays: the rows of a ledger, in its order, indexing a label table.
 
     Args:
-        clips, classes: (M,) int64 row and column in the table.
-        types: (M,) int8 sums of TYPE_BITS: which error types propose the label.
-        scores, thresholds: (M,) float64, NaN where a label has none or is added by rule.
-        onsets_s: (M,) float64 where the best window begins, NaN where the whole clip was scored.
+        clips, classes: (M,) int64 rows and columns in the table.
+        types: (M,) int8 sums of TYPE_BITS: the error types that propose the label.
+        scores, thresholds: (M,) float64, NaN if a label has none or is added by rule.
+        onsets_s: (M,) float64 start of the best window in seconds, NaN if the whole clip was scored.
         rounds: (M,) int32, counted from 1.
     """
 
@@ -50,11 +50,11 @@ class Additions:
 
     @classmethod
     def of(cls, ledger: pa.Table, labels: LabelTable, source: object) -> Self:
-        """Return the rows of a ledger; `source` is what errors call it.
+        """Return the rows of a ledger as arrays; `source` names the ledger in errors.
 
         Raises:
             ClipMismatch: a clip is not in the table.
-            InputError: a class that is not in the vocabulary, another error type, or a column is missing.
+            InputError: a class is not in the vocabulary, an error type is unknown, or a column is missing.
         """
         absent = [name for name in NEEDED if name not in ledger.column_names]
         if absent:
@@ -74,11 +74,11 @@ class Additions:
         return cls(clips, classes, types.astype(np.int8), scores, thresholds, onsets_s, rounds)
 
     def where(self, kept: np.ndarray) -> Self:
-        """Return the rows that a mask (M,) marks, or those of these numbers."""
+        """Return the rows selected by a mask (M,) or by row numbers."""
         return type(self)(*(getattr(self, name)[kept] for name in COLUMNS))
 
     def of_type(self, errors: Iterable[str]) -> np.ndarray:
-        """Return which rows any of these error types proposes, (M,) bool."""
+        """Return which rows are proposed by any of these error types, (M,) bool."""
         return (self.types & type_bits(errors)) > 0
 
 
@@ -86,24 +86,24 @@ COLUMNS = tuple(column.name for column in fields(Additions))
 
 
 def concatenated(parts: Sequence[Additions]) -> Additions:
-    """Return the rows of all parts, one part after the other."""
+    """Return the rows of all parts, one after the other."""
     return Additions(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
 
 
 def pair_keys(clips: np.ndarray, classes: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the int64 key of each (clip, class) pair: row * K + column; `np.divmod` with K gives the pair back."""
+    """Return the int64 key of each (clip, class) pair: row * K + column; `np.divmod(key, K)` recovers the pair."""
     return clips.astype(np.int64) * n_classes + classes
 
 
 def label_keys(matrix: sparse.csr_array) -> np.ndarray:
-    """Return the keys of all labels of (N, K), ascending where the columns of each row are."""
+    """Return the keys of all labels of a (N, K) matrix, ascending if the columns of each row are."""
     clips = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return pair_keys(clips, matrix.indices, matrix.shape[1])
 
 
 def index_in(values: Sequence[str] | pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
-    """Return the index of each value in `known`, int64, -1 where it is not there."""
-    if isinstance(values, tuple) and values == known:  # the usual case, of millions of clips
+    """Return the index of each value in `known`, int64; -1 if absent."""
+    if isinstance(values, tuple) and values == known:  # the usual case, with millions of clips
         return np.arange(len(known))
     values = values if isinstance(values, pa.ChunkedArray | pa.Array) else pa.array(values, pa.string())
     indices = pc.index_in(values, value_set=pa.array(known, pa.string()))
@@ -111,18 +111,18 @@ def index_in(values: Sequence[str] | pa.ChunkedArray, known: Sequence[str]) -> n
 
 
 def _rows(column: pa.ChunkedArray, row_of: Mapping[str, int]) -> np.ndarray:
-    """Return what `index_in` does by a mapping that is kept: a ledger of millions of rows comes in many pieces."""
+    """Do what `index_in` does, but with a reusable mapping: a ledger of millions of rows comes in many pieces."""
     distinct = column.combine_chunks().dictionary_encode()
     rows = np.array([row_of.get(value, -1) for value in distinct.dictionary.to_pylist()], np.int64)
     return rows[distinct.indices.to_numpy()] if len(rows) else np.zeros(0, np.int64)
 
 
 def positions(ledger: pa.Table, labels: LabelTable, source: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and the column, (M,) int64 each, of every label that a ledger lists.
+    """Return the row and the column, (M,) int64 each, of every label in a ledger.
 
     Raises:
         ClipMismatch: a clip is not in the table.
-        InputError: a class that is not in the vocabulary, or is listed by its name.
+        InputError: a class is not in the vocabulary, or is listed by its name.
     """
     clips, classes = _rows(ledger["clip_id"], labels.row_of), _rows(ledger["class_id"], labels.vocabulary.index)
     if len(absent := np.flatnonzero(clips < 0)):
@@ -130,6 +130,6 @@ def positions(ledger: pa.Table, labels: LabelTable, source: object) -> tuple[np.
         raise ClipMismatch(f"clips of {len(absent)} added labels are not in the list: {named}", source, OTHER_RUN)
     for row in np.flatnonzero(classes < 0)[:1].tolist():
         class_id = ledger["class_id"][row].as_py()
-        labels.vocabulary.find(class_id, source)  # raises UnknownClass, unless it is a name
+        labels.vocabulary.find(class_id, source)  # raises UnknownClass unless it is a name
         raise InputError(f"{class_id!r} is a class name", source, "Ledgers list class ids.")
     return clips, classes

@@ -1,14 +1,14 @@
-"""Clip ids that lists write in different ways: the exact id counts first, then the recording's name.
+"""Match clip ids that lists write in different ways: first by the exact id, then by the recording's name.
 
 | alias | example |
 |---|---|
-| folder, ending | `eval/audio/abc.wav` is `abc` |
+| folder, extension | `eval/audio/abc.wav` is `abc` |
 | leading `Y` of a YouTube id | `YKK227gPpRn4` is `KK227gPpRn4` |
 | `<YouTube id>_<start>_<end>`, seconds | `KK227gPpRn4_30.000_40.000` is `KK227gPpRn4` from 30 s on |
 | `<YouTube id>_<start>`, milliseconds, 0 or at least 1000 | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
 
-An id without a start may have any start; ids whose starts or ends differ are different clips. A number below 1000 is a
-counter (`recording01_2`).
+An id without a start matches any start; ids whose starts or ends differ are different clips. A number from 1 to 999 is
+a counter (`recording01_2`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ID_LENGTH, LONGEST_ENDING = 11, max(map(len, ENDINGS))
 
 
 class ClipName(NamedTuple):
-    """What the name of a recording says: the bare id, and start and end in milliseconds where it states them."""
+    """The parts of a recording's name: the bare id, and start and end in milliseconds if stated."""
 
     bare_id: str
     start_ms: int | None = None
@@ -38,9 +38,9 @@ class ClipName(NamedTuple):
 
 @dataclass(frozen=True)
 class MatchedClips:
-    """The ids asked for that are known (`found`, in the order asked), and those that are not (`absent`).
+    """The requested ids that are known (`found`, in the order asked), and those that are not (`absent`).
 
-    `aliases` is {id asked for: known id} of those that are known under another id.
+    `aliases` is {requested id: known id} for those known under another id.
     """
 
     found: tuple[str, ...]
@@ -57,7 +57,7 @@ class MatchedClips:
 
 
 def aliases_report(aliases: Mapping[str, str], n_asked: int, what: object) -> str:
-    """Return one line that says which clips were found under another id, '' where none; `what` was looked for."""
+    """Return one line about the clips found under another id, '' if there are none; `what` was looked for."""
     if not aliases:
         return ""
     pairs = first_few(f"{asked} is {known}" for asked, known in aliases.items())
@@ -65,7 +65,7 @@ def aliases_report(aliases: Mapping[str, str], n_asked: int, what: object) -> st
 
 
 def clip_name(text: str) -> ClipName:
-    """Return what an id or a path to a recording says about its clip."""
+    """Parse an id, or a path to a recording."""
     name = clip_id_of(text)
     match = YOUTUBE.fullmatch(name)
     if not match:
@@ -77,14 +77,14 @@ def clip_name(text: str) -> ClipName:
 
 
 def match_clips(asked: Sequence[str], known: Collection[str], place: object = "") -> MatchedClips:
-    """Return which known clip each asked one is: that of the same id, or else the one that its name fits.
+    """Match each requested clip to a known one: the one with the same id, else the one that fits its name.
 
     Args:
-        asked, known: distinct ids; `known` is fastest as a dict with these keys.
-        place: what errors name.
+        asked, known: distinct ids; `known` is fastest as a dict with the ids as keys.
+        place: the file that errors name.
 
     Raises:
-        ClipMismatch: two known clips fit an asked one, or two asked ones are the same known clip.
+        ClipMismatch: two known clips fit a requested one, or two requested clips are the same known clip.
     """
     known = known if isinstance(known, dict) else dict.fromkeys(known)
     found = [clip_id for clip_id in asked if clip_id in known]
@@ -102,9 +102,9 @@ def match_clips(asked: Sequence[str], known: Collection[str], place: object = ""
 
 
 def find_aliases(absent: Collection[str], known: Iterable[str], place: object = "") -> dict[str, str]:
-    """Return {absent id: known id} of the ids that name the same clip as a known one; errors as `match_clips`.
+    """Return {absent id: known id} for the ids that name the same clip as a known one; errors as `match_clips`.
 
-    The caller checks that a known id is not asked for by itself too.
+    The caller must check that a matched known id is not itself requested.
     """
     aliases: dict[str, str] = {}
     asked_as: dict[str, str] = {}
@@ -119,10 +119,10 @@ def find_aliases(absent: Collection[str], known: Iterable[str], place: object = 
 
 
 def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str]:
-    """Return {id of `first`: id of `second`} of the clips that are or may be the same, in the order of `first`.
+    """Return {id in `first`: id in `second`} of clips that are or may be the same, in the order of `first`.
 
-    For lists that must not share clips, as training and validation: an id without a start is the same clip as the id
-    with any start.
+    For lists that must not share clips, such as training and validation: an id without a start matches the same id with
+    any start.
     """
     if len(first) > len(second):
         found: dict[str, str] = {}
@@ -135,7 +135,7 @@ def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str
 
 
 def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each asked id that fits any known ones, with these; only known ids that may fit are parsed."""
+    """Yield each requested id that fits known ids, with those ids; only known ids that might fit are parsed."""
     bare_id_of = {clip_id: clip_name(clip_id).bare_id for clip_id in asked}
     wanted = set(bare_id_of.values())
     first_of: dict[str, str] = {}
@@ -163,7 +163,7 @@ def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str
 
 
 def one_clip_twice(first: str, second: str, known: str, place: object) -> ClipMismatch:
-    """Return the error that two ids asked for are the same known clip."""
+    """Return the error for two requested ids that are the same known clip."""
     return ClipMismatch(f"clips {first!r} and {second!r} are both {known!r}", place, "Keep one of them.")
 
 

@@ -1,4 +1,4 @@
-"""Candidates: the labels that an ontology lets us add to a clip, and the labels that propose each of them.
+"""Find candidates, the labels that an ontology lets us add to a clip, and the labels that propose each of them.
 
 A relation is a (K, K) bool matrix [label of a clip, class that it proposes]. Type I looks for missing children, Type II
 for missing parents or ancestors (PSLA, section IV-B; Algorithm 2, procedure 2).
@@ -13,11 +13,11 @@ from scipy import sparse
 
 from pseudolabel.labels.additions import TYPE_BITS, label_keys
 
-ROWS = 1 << 15  # additions whose supporting labels are looked up at once
+ROWS = 1 << 15  # additions per lookup of supporting labels
 
 
 class Relations:
-    """What each label proposes, by error type (`I`, `II`).
+    """The classes that each label proposes, by error type (`I`, `II`).
 
     Args:
         matrices: error type -> (K, K) bool [label of a clip, class that it proposes].
@@ -30,7 +30,7 @@ class Relations:
         self._labels_for.sort_indices()
 
     def candidates(self, labels: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the candidates of clips with these labels (n, K) bool, by clip and then by class.
+        """Return the candidates of clips with these labels, (n, K) bool, ordered by clip, then by class.
 
         Returns:
             `clips` and `classes` (M,) int64, and `types` (M,) int8 sums of TYPE_BITS.
@@ -49,9 +49,9 @@ class Relations:
     def supporting_labels(
         self, labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the labels that propose each class (M,) to its clip, as `offsets` (M + 1,) into `columns`.
+        """Return the labels that propose each class (M,) for its clip, as `offsets` (M + 1,) into `columns`.
 
-        `labels` (n, K) bool are those of the clips; supporting labels are in vocabulary order.
+        `labels` (n, K) bool are the clips' labels; supporting labels are in vocabulary order.
         """
         spans = range(0, max(len(clips), 1), ROWS)
         pieces = [labels[clips[a : a + ROWS]].multiply(self._labels_for[classes[a : a + ROWS]]) for a in spans]

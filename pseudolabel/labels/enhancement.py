@@ -1,4 +1,4 @@
-"""Enhancement: the labels of a list, what the ontology and the teacher add to them, and why (PSLA, Algorithm 2)."""
+"""Enhance labels: add what the ontology allows and the teacher confirms, with reasons (PSLA, Algorithm 2)."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
 from pseudolabel.progress import Progress, note
 
-BLOCK_CLIPS = 8192  # that are searched at a time
-Scores = KeyedScores | np.ndarray  # keyed by clip id and class id, or (N, K) in the order of the labels
+BLOCK_CLIPS = 8192  # searched at a time
+Scores = KeyedScores | np.ndarray  # keyed by clip id and class id, or (N, K) in label order
 Scored = tuple[LabelTable, Scores]
 
 
 @dataclass(frozen=True)
 class Enhancement:
-    """What `enhance` returns.
+    """The result of `enhance`.
 
     Args:
-        labels: the enhanced labels; clips and classes as given.
-        ledger: one row for every added label (columns: pseudolabel.labels.ledger).
-        thresholds: (K,) float64, NaN where a class has none.
+        labels: the enhanced labels, with clips and classes in the given order.
+        ledger: one row per added label (columns: pseudolabel.labels.ledger).
+        thresholds: (K,) float64, NaN for classes without one.
         summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
-        missing: (clip id, reason) of the clips without scores, which kept their labels.
-        outside: what ontology nodes outside the vocabulary do, and the classes that are not nodes.
-        unsure: (N, K) float32, an explicit entry for each candidate that was not added: its score, NaN for none; None
-            where it was not asked for.
+        missing: (clip id, reason) of clips without scores, which keep their labels.
+        outside: the role of ontology nodes outside the vocabulary, and the classes that are not nodes.
+        unsure: (N, K) float32 with an explicit entry for each candidate that was not added: its score, or NaN if it has
+            none. None if not requested.
     """
 
     labels: LabelTable
@@ -65,19 +65,19 @@ def enhance(
 
     Args:
         labels: (N, K) weak labels, clips in any order.
-        scores: teacher scores in [0, 1] keyed by clip id and class id, more clips and classes than needed are ignored;
-            or a plain (N, K) array in the labels' order, NaN rows for clips without scores; or None, where all that
-            `options` look for is added by rule.
+        scores: teacher scores in [0, 1] keyed by clip id and class id (extra clips and classes are ignored); or a plain
+            (N, K) array in label order, with NaN rows for clips without scores; or None if `options` add labels by rule
+            only.
         ontology: which class is a kind of which.
         options: see EnhanceOptions.
-        thresholds_from: labels and scores that thresholds are statistics of, where not these: the training set's for
-            an evaluation set, or out-of-fold scores.
+        thresholds_from: other labels and scores to take thresholds from: the training set's for an evaluation set, or
+            out-of-fold scores.
         soft: whether to keep the unsure candidates.
 
     Raises:
-        ClipMismatch: not one labelled clip has scores, or `options.strict` and one has none.
-        InputError: no class in common with the scores or the ontology, a score outside [0, 1], or no scores where the
-            options need them.
+        ClipMismatch: no labelled clip has scores, or one has none and `options.strict` is set.
+        InputError: the scores or the ontology share no class with the labels, a score is outside [0, 1], or the
+            options need scores and there are none.
     """
     enhancing = Enhancing.begin(labels, scores, ontology, options, thresholds_from)
     tally = enhancing.new_tally()
@@ -97,9 +97,9 @@ class Block(NamedTuple):
     """The enhancement of consecutive clips.
 
     Args:
-        clip_ids, class_ids: of these n clips and of all K classes.
-        labels: (n, K) bool, the enhanced ones.
-        ledger, unsure: as of Enhancement.
+        clip_ids, class_ids: the n clips and all K classes.
+        labels: (n, K) bool, the enhanced labels.
+        ledger, unsure: as in Enhancement.
     """
 
     clip_ids: tuple[str, ...]
@@ -111,11 +111,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Enhancing:
-    """An enhancement whose blocks of clips are made when they are asked for, and not kept.
+    """An enhancement that computes blocks of clips on demand and does not keep them.
 
     Args:
         labels, ontology, options: as for `enhance`.
-        positives, thresholds: what a score must be above, (K,) float64, and the scores that this was made from.
+        search: finds the additions of a block.
+        positives: the scores that thresholds are computed from.
+        thresholds: (K,) float64; a score must be above its class's threshold.
     """
 
     labels: LabelTable
@@ -134,18 +136,18 @@ class Enhancing:
         options: EnhanceOptions | None = None,
         thresholds_from: Scored | None = None,
     ) -> Enhancing:
-        """Match the scores and make the thresholds; arguments and errors as for `enhance`."""
+        """Match the scores and compute the thresholds; arguments and errors as for `enhance`."""
         options = _checked(options)
         search, positives = begin_search(labels, scores, ontology, options, thresholds_from)
         return cls(labels, ontology, options, search, positives, options.thresholds(positives, labels.vocabulary))
 
     def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
-        """Yield block after block, and count its additions; `soft`: whether with the unsure candidates."""
+        """Yield the blocks in order, counting their additions in `tally`; `soft`: whether to keep unsure candidates."""
         for start, stop in blocks_of(len(self.labels), "enhance"):
             yield self._block(start, stop, tally, soft)
 
     def count(self) -> Tally:
-        """Return how many labels will be added, without listing them."""
+        """Count the labels that will be added, without listing them."""
         tally = self.new_tally()
         for start, stop in blocks_of(len(self.labels), "count"):
             found = self.search.run(start, stop, self.thresholds, ledger=False)
@@ -153,7 +155,7 @@ class Enhancing:
         return tally
 
     def fullest(self, tally: Tally, soft: bool = False) -> Block:
-        """Return the block in which most additions were counted."""
+        """Return the block with the most additions in `tally`."""
         return self._block(*tally.fullest, self.new_tally(), soft)
 
     def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
@@ -168,16 +170,16 @@ class Enhancing:
         return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure)
 
     def new_tally(self) -> Tally:
-        """Return a tally that has counted nothing yet."""
+        """Return an empty tally."""
         return Tally.of(len(self.labels.vocabulary))
 
     @cached_property
     def outside(self) -> tuple[Outside, ...]:
-        """What ontology nodes outside the vocabulary do."""
+        """The role of ontology nodes outside the vocabulary."""
         return outside(self.ontology, self.labels.vocabulary)
 
     def summary(self, tally: Tally) -> dict:
-        """Return what summary.json says of these additions."""
+        """Return the content of summary.json."""
         ontology = outside_figures(self.ontology, self.outside)
         return summarise(self.search.evidence, self.positives, self.thresholds, tally, self.options, ontology)
 
@@ -190,13 +192,13 @@ def sweep(
     options: EnhanceOptions | None = None,
     thresholds_from: Scored | None = None,
 ) -> list[dict]:
-    """Return how many labels each threshold rule would add, by type and together (PSLA, Table IX's counts).
+    """Count the labels that each threshold rule would add, by type and together (PSLA, Table IX's counts).
 
-    Arguments and errors as for `enhance`; `rules` replace `options.threshold`. Types overlap where both propose a
-    label.
+    Arguments and errors as for `enhance`; `rules` replaces `options.threshold`. A label proposed by both types counts
+    for both.
 
     Returns:
-        One dict with the keys SWEEP_HEADER for each rule and type, in the order of `rules`.
+        One dict with the keys SWEEP_HEADER per rule and type, in the order of `rules`.
     """
     if isinstance(rules, str) or not rules:
         raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
@@ -228,7 +230,7 @@ def begin_search(
     options: EnhanceOptions,
     thresholds_from: Scored | None = None,
 ) -> tuple[Search, PositiveScores]:
-    """Return how the clips are searched, and the scores that thresholds are statistics of; arguments as `enhance`."""
+    """Return the search over the clips, and the scores that thresholds are computed from; arguments as `enhance`."""
     if scores is None:
         options.refuse_without_scores()
         if thresholds_from is not None:
@@ -245,7 +247,7 @@ def begin_search(
 
 
 def blocks_of(n_clips: int, what: str) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the end of each block of clips, and show the progress of `what`."""
+    """Yield (start, stop) row of each block of clips, showing progress as `what`."""
     with Progress(what, n_clips) as progress:
         for start in range(0, max(n_clips, 1), BLOCK_CLIPS):
             stop = min(start + BLOCK_CLIPS, n_clips)

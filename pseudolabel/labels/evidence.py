@@ -1,4 +1,4 @@
-"""Evidence: the teacher's scores of labelled clips, matched by clip id and class id, never by row number."""
+"""Look up the teacher's scores of labelled clips, matched by clip id and class id, never by row number."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pseudolabel.labels.additions import index_in
 from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_twice
 from pseudolabel.labels.table import LabelTable
 
-KEPT_MAPPED = 1 << 30  # bytes of a mapped file, beyond which what was read is not kept in this process
-READ_CLIPS = 1 << 14  # whose scores are read at once where clips without scores are looked for
+KEPT_MAPPED = 1 << 30  # bytes: pages read from larger mapped files are released
+READ_CLIPS = 1 << 14  # clips per read when looking for clips without scores
 
 
 class KeyedScores(Protocol):
-    """Scores keyed by clip id and class id; ScoreStore is one."""
+    """Scores keyed by clip id and class id, such as a ScoreStore."""
 
     clip_ids: Sequence[str]
     class_ids: Sequence[str]
 
     def clip_scores(self) -> np.ndarray:
-        """Return (clips, classes) in [0, 1], possibly mapped into memory."""
+        """Return (clips, classes) in [0, 1], possibly memory-mapped."""
 
     def scores(self, window_s: float) -> np.ndarray:
-        """Return (clips, windows, classes) in [0, 1], possibly mapped into memory."""
+        """Return (clips, windows, classes) in [0, 1], possibly memory-mapped."""
 
     def n_windows(self, window_s: float) -> np.ndarray:
         """Return how many windows of each clip are real, (clips,) int64."""
@@ -36,18 +36,18 @@ class KeyedScores(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Scores looked up by a label table's rows and columns; only what is asked for is read.
+    """Scores looked up by a label table's rows and columns; only the requested scores are read.
 
     Args:
         labels: the N clips and K classes.
-        scores: any float array (clips, classes), or (clips, windows, classes), in its own order.
-        row_of: (N,) int64 row of each labelled clip in `scores`, -1 where it has none.
-        column_of: (K,) int64 column of each class in `scores`, -1 where it has none.
+        scores: float array (clips, classes) or (clips, windows, classes), in any order.
+        row_of: (N,) int64 row of each labelled clip in `scores`, -1 if it has none.
+        column_of: (K,) int64 column of each class in `scores`, -1 if it has none.
         missing: (clip id, reason) of the clips without scores, in table order.
-        window_s: length of the windows, of which the best counts; None where `scores` are the whole clips'.
-        n_windows: real windows of each row of `scores`.
-        aliases: {labelled clip: its id in the scores} where these differ.
-        hop_s: seconds from one window to the next.
+        window_s: length of the windows in seconds; the best window counts. None if `scores` are of whole clips.
+        n_windows: number of real windows in each row of `scores`.
+        aliases: {labelled clip: its id in the scores}, where these differ.
+        hop_s: seconds between window starts.
     """
 
     labels: LabelTable
@@ -64,18 +64,18 @@ class Evidence:
     def match(
         cls, labels: LabelTable, scores: KeyedScores | np.ndarray | None, strict: bool = False, scale: str = "clip"
     ) -> Evidence:
-        """Match the labelled clips and classes with the scores, or with a plain (N, K) array in the labels' order.
+        """Match the labelled clips and classes with the scores, or with a plain (N, K) array in label order.
 
-        A clip whose id has no scores may have them under another id (aliases.py). A clip whose scores (of the first
-        window) are all NaN counts as having none. Without any `scores`, no clip has scores and none is missing.
+        A clip may have its scores under another id (aliases.py). A clip whose scores (of the first window) are all NaN
+        counts as having none. If `scores` is None, no clip has scores and none is reported missing.
 
         Args:
-            scale: `clip`, or the windows of which the best counts: `2s`, `1.5s`.
+            scale: `clip`, or the length of windows, of which the best counts: `2s`, `1.5s`.
 
         Raises:
-            ClipMismatch: not one labelled clip has scores, `strict` and one has none, or ids fit several clips.
-            InputError: the array has another shape, no class of the vocabulary is among the scores, or there are no
-                such windows.
+            ClipMismatch: no labelled clip has scores, one has none and `strict` is set, or an id fits several clips.
+            InputError: the array has another shape, the scores have no class of the vocabulary, or there are no such
+                windows.
         """
         n_clips, n_classes = labels.matrix.shape
         if scores is None:
@@ -97,7 +97,7 @@ class Evidence:
         return found._without_nan_clips(strict)
 
     def _without_nan_clips(self, strict: bool) -> Evidence:
-        """Return the same without the clips whose scores are all NaN, and with those that have none listed."""
+        """Return a copy in which clips with all-NaN scores are unscored, and all unscored clips are in `missing`."""
         row_of = self.row_of.copy()
         clips, first = np.flatnonzero(row_of >= 0), self.column_of[self.column_of >= 0][0]
         scores = self.scores if self.window_s is None else self.scores[:, 0]
@@ -117,19 +117,19 @@ class Evidence:
         return replace(self, row_of=row_of, missing=missing)
 
     def aliases_report(self) -> str:
-        """Return one line that says which clips have their scores under another id, '' where none has."""
+        """Return one line about the clips with scores under another id, '' if there are none."""
         return aliases_report(self.aliases, len(self.labels), "scores")
 
     def at(self, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return the scores of (clip, class) pairs as float64, NaN where there is none: of the clip or best window.
+        """Return the scores of (clip, class) pairs, of the clip or its best window, as float64; NaN for no score.
 
         Raises:
-            InputError: a score outside [0, 1].
+            InputError: a score is outside [0, 1].
         """
         return self.best(clips, classes)[0]
 
     def best(self, clips: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `at` does, and where the first window with this score begins (seconds, NaN: no window)."""
+        """Return the scores as `at`, and the start of the first window with each score (seconds; NaN: no window)."""
         rows, columns = self.row_of[clips], self.column_of[classes]
         scored = np.flatnonzero((rows >= 0) & (columns >= 0))
         rows, columns = rows[scored], columns[scored]
@@ -157,7 +157,7 @@ class Evidence:
 
 
 def let_go(scores: np.ndarray) -> None:
-    """Take the pages of a large mapped file that were read out of this process; the system's cache keeps them."""
+    """Release the pages of a large memory-mapped file from this process; the system's cache keeps them."""
     mapped = getattr(scores, "_mmap", None)
     if mapped is not None and scores.nbytes > KEPT_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
@@ -174,7 +174,7 @@ def _check_array(labels: LabelTable, scores: np.ndarray, scale: str) -> None:
 
 
 def _find_under_aliases(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray) -> dict[str, str]:
-    """Fill in the rows of the clips that are scored under another id; return {labelled clip: scored id}."""
+    """Fill in the rows of clips scored under another id; return {labelled clip: scored id}."""
     absent, path = np.flatnonzero(row_of < 0).tolist(), getattr(scores, "path", "")
     aliases = find_aliases([labels.clip_ids[clip] for clip in absent], scores.clip_ids, path) if absent else {}
     if aliases:

@@ -1,8 +1,8 @@
-"""How good added labels are, where the true labels are given: precision and recall by error type and by class.
+"""Judge additions against the true labels: precision and recall by error type and by class.
 
-An addition is right when the clip's true labels hold it. Recall counts the labels that the truth has and the list
-before did not; types are those of the ledger (`I`, `II`, `I+II`: both), so they do not overlap and their counts add up.
-A type's recall is taken over the missing labels that it can propose; some are proposed by none.
+An addition is right if it is among the clip's true labels. Recall is over missing labels: true labels that the list
+before enhancement lacks. Types are those of the ledger (`I`, `II`, `I+II`: both), so they do not overlap and their
+counts add up. A type's recall is over the missing labels that it can propose; some are proposed by no type.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def judge_additions(
 
     Args:
         before, after: (N, K) lists of the same clips, in any order.
-        ledger: every addition; the columns JUDGED count.
-        truth: true labels; clips without them are left out of every rate and counted.
-        source: what errors call the enhanced list.
-        proposed: `I` and `II` -> the labels (N, K) that those of `before` propose; with them a type's recall is taken
-            over the missing labels that it can propose at all, without them over all missing labels.
+        ledger: all additions; only the columns JUDGED are used.
+        truth: true labels; clips without them are counted and left out of every rate.
+        source: the name of the enhanced list in errors.
+        proposed: for `I` and `II`, the labels (N, K) that the labels of `before` propose. If given, a type's recall is
+            over the missing labels that it can propose, otherwise over all missing labels.
 
     Returns:
-        Counts; `by_error` (each type and `all`) and `by_class`, as `rates` gives them; with truth `labels_before` and
-        `labels_after`: precision and recall of the whole lists.
+        Counts; `by_error` (each type and `all`) and `by_class`, as from `rates`; with truth also `labels_before`
+        and `labels_after`, the precision and recall of the whole lists.
 
     Raises:
-        ClipMismatch: the lists hold other clips, or no clip has truth.
-        InputError: the lists and the ledger contradict each other.
+        ClipMismatch: the lists have different clips, or no clip has true labels.
+    InputError: the lists and the ledger contradict each other.
     """
     if other := sorted(set(before.clip_ids) ^ set(after.clip_ids)):
         message = f"{len(other)} clips are in only one of the two lists: {first_few(other)}"
@@ -76,9 +76,9 @@ def judge_additions(
 
 @dataclass(frozen=True, eq=False)
 class _Lists:
-    """Labels before, after, added and true, as ascending keys (`label_keys`) with the rows of the list before.
+    """Labels before, after, added and true, as ascending keys (`label_keys`) with the row numbers of `before`.
 
-    `errors` are the types of the additions; `judged` (N,) says which clips have true labels; `true` is None without.
+    `errors` are the types of the additions; `judged` (N,) marks clips with true labels; `true` is None without truth.
     """
 
     before: LabelTable
@@ -95,17 +95,17 @@ class _Lists:
 
     @property
     def missing(self) -> np.ndarray:
-        """The true labels that the list before lacks."""
+        """The true labels that `before` lacks."""
         return np.setdiff1d(self.true, self.old)
 
     def n_judged(self, keys: np.ndarray) -> int:
-        """Return how many labels are of clips with true labels."""
+        """Return how many labels belong to clips with true labels."""
         return int(self.judged[keys // self.n_classes].sum())
 
     def rates(self, added: np.ndarray, n_missing: int) -> dict[str, object]:
-        """Return how many additions these are, and with truth how many are judged and right, and their rates.
+        """Return the number of additions and, with truth, how many are judged and right, and their rates.
 
-        `precision` is right / judged, `recall` right / missing; None where that is a rate of nothing.
+        `precision` is right / judged, `recall` is right / missing; None if the denominator is 0.
         """
         if self.true is None:
             return {"added": len(added)}
@@ -119,7 +119,7 @@ class _Lists:
         return {"precision": _rate(n_right, self.n_judged(keys)), "recall": _rate(n_right, len(self.true))}
 
     def by_error(self, proposed: Mapping[str, sparse.csr_array] | None) -> dict[str, dict]:
-        """Return the rates of each error type, the standard ones first, and of all additions."""
+        """Return the rates of each error type, standard ones first, and of all additions."""
         given = set(self.errors.tolist())
         types, missing = [*ERRORS, *sorted(given - set(ERRORS))], () if self.true is None else self.missing
         n_missing = dict.fromkeys(types, len(missing))
@@ -159,7 +159,10 @@ def _proposing(missing: np.ndarray, proposed: Mapping[str, sparse.csr_array]) ->
 
 
 def _missing_by_type(missing: np.ndarray, proposed: Mapping[str, sparse.csr_array], given: set[str]) -> dict[str, int]:
-    """Return how many missing labels each type can propose; in a ledger of one type alone, what both do is its own."""
+    """Return how many missing labels each type can propose.
+
+    In a ledger of only one type, labels that both types propose count for that type.
+    """
     types = _proposing(missing, proposed)
     if len(given) == 1 and given <= set(TYPE_BITS):
         return {error: int((types & TYPE_BITS[error] > 0).sum()) if error in given else 0 for error in ERRORS}
@@ -175,7 +178,7 @@ def _added(before: LabelTable, ledger: pa.Table, source: object) -> tuple[np.nda
 
 
 def _truth(before: LabelTable, truth: LabelTable | None, source: object) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return which clips have true labels, (N,) bool, and the keys of these."""
+    """Return which clips have true labels, (N,) bool, and the keys of the true labels."""
     if truth is None:
         return np.zeros(len(before), bool), None
     judged = np.array([clip_id in truth.row_of for clip_id in before.clip_ids], dtype=bool)

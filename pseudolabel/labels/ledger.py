@@ -1,16 +1,16 @@
-"""Ledger: one row for every added label, with what spoke for it.
+"""Read and write ledgers: one row per added label, with the evidence for it.
 
 | column | |
 |---|---|
 | `clip_id`, `class_id` | the added label |
 | `error` | `I` (missing child), `II` (missing parent) or `I+II` (both types proposed it) |
-| `because` | every label that made it a candidate, joined by `;`, vocabulary order |
-| `score`, `threshold` | of the teacher and the class; added because score > threshold; both empty: added by rule |
-| `probability` | that the label is right, where the rule estimates it, else empty |
-| `round` | 1 for labels proposed by the original ones, 2 for those that only added ones allowed, ... |
-| `window_s`, `onset_s` | the window that was the evidence; empty for the whole clip |
+| `because` | the labels that made it a candidate, joined by `;`, in vocabulary order |
+| `score`, `threshold` | the teacher's score and the class's threshold (score > threshold); empty if added by rule |
+| `probability` | that the label is right, if the rule estimates it, else empty |
+| `round` | 1 for labels proposed by original labels, 2 for those proposed only by labels of round 1, ... |
+| `window_s`, `onset_s` | length and start of the window with the evidence; empty for the whole clip |
 
-Rows run by clip, as in the label list, and then by class, as in the vocabulary.
+Rows are ordered by clip, as in the label list, then by class, as in the vocabulary.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER, LEDGER_CSV
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
 
-GROUP_ROWS = 1 << 20  # of a Parquet row group
-CSV_ROWS, PACKED_AHEAD = 1 << 16, 4  # rows that are packed at once, and how often that may wait
-MANY_ROWS = 1 << 22  # beyond, gzip packs five times as fast, to a file a tenth larger
+GROUP_ROWS = 1 << 20  # rows per Parquet row group
+CSV_ROWS, PACKED_AHEAD = 1 << 16, 4  # rows compressed at once, and how many such batches may wait
+MANY_ROWS = 1 << 22  # above this, gzip runs five times as fast, for a file a tenth larger
 TIGHTEST, QUICKER = 9, 6
 
 SCHEMA = pa.schema(
@@ -58,8 +58,8 @@ SCHEMA = pa.schema(
 )
 
 TYPES = {field.name: field.type for field in SCHEMA}
-PIECE_ROWS, CSV_BLOCK = 1 << 18, 1 << 23  # rows that are read at once; bytes, more than a line has
-FEW_ROWS, ROW_BYTES = 1 << 20, 250  # rows that always fit; bytes of memory of a row, with what is made of it
+PIECE_ROWS, CSV_BLOCK = 1 << 18, 1 << 23  # rows read at once; bytes, longer than any line
+FEW_ROWS, ROW_BYTES = 1 << 20, 250  # rows that always fit; bytes of memory per row, including what is derived from it
 
 
 def ledger_rows(
@@ -72,9 +72,9 @@ def ledger_rows(
     """Return the ledger of `additions`.
 
     Args:
-        support: `supporting_labels` of the additions.
-        clip_ids, class_ids: of the rows and columns that the additions name.
-        window_s: length of the windows that were scored; None: whole clips were.
+        support: the additions' supporting labels (`Relations.supporting_labels`).
+        clip_ids, class_ids: ids of the rows and columns that the additions refer to.
+        window_s: length of the scored windows in seconds; None: whole clips.
     """
     offsets, labels = support
     because = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), class_ids.take(pa.array(labels)))
@@ -95,16 +95,16 @@ def ledger_rows(
 
 
 def write_ledger(ledger: pa.Table, folder: str | Path) -> None:
-    """Write `ledger.parquet` and `ledger.csv.gz` (floats with 17 significant digits, no time stamp) into `folder`."""
+    """Write `ledger.parquet` and `ledger.csv.gz` (floats with 17 significant digits, no timestamp) into `folder`."""
     with written_ledger(folder, len(ledger), ledger.schema) as write:
         write(ledger)
 
 
 @contextlib.contextmanager
 def written_ledger(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) -> Iterator[Callable[[pa.Table], None]]:
-    """Yield a function that takes the ledger of `n_rows` in pieces, so that it is never held in memory.
+    """Yield a function that writes a ledger of `n_rows` piece by piece, so that it is never all in memory.
 
-    The bytes of both files do not depend on how it is divided, except that Parquet pages end where pieces do.
+    How it is divided does not change the bytes of either file, except that Parquet pages end where pieces do.
     """
     folder = Path(folder)
     with (
@@ -128,13 +128,13 @@ def written_ledger(folder: str | Path, n_rows: int, schema: pa.Schema = SCHEMA) 
 
 
 def packing_level(n_rows: int) -> int:
-    """Return the level of gzip for a ledger of so many rows."""
+    """Return the gzip level for a ledger of `n_rows`."""
     return TIGHTEST if n_rows <= MANY_ROWS else QUICKER
 
 
 @contextlib.contextmanager
 def _row_groups(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Yield a function that takes tables and gathers them to row groups of one size in a Parquet file."""
+    """Yield a function that writes tables to a Parquet file in row groups of equal size."""
     waiting: list[pa.Table] = [schema.empty_table()]
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
 
@@ -151,18 +151,18 @@ def _row_groups(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], 
 
         written: list[int] = []
         yield add
-        if not written or sum(map(len, waiting)):  # a file without any row has one empty row group
+        if not written or sum(map(len, waiting)):  # a file without rows has one empty row group
             write(sum(map(len, waiting)))
 
 
 def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False) -> pa.Table:
-    """Read a ledger, `.parquet`, `.csv.gz` or `.csv`; further columns are read as they are, text in CSV files.
+    """Read a ledger (`.parquet`, `.csv.gz` or `.csv`); extra columns keep their type, text in CSV files.
 
-    With `only`, nothing but the required columns is read.
+    With `only`, just the required columns are read.
 
     Raises:
-        InputError: no such file, a damaged one, a missing column, a row without one of the required values, or more
-            rows than fit into memory.
+        InputError: the file is missing or damaged, a column is missing, a row lacks a required value, or the rows do
+            not fit into memory.
     """
     pieces, n_rows = [], 0
     for piece in ledger_pieces(path, required, only):
@@ -175,7 +175,7 @@ def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID),
 
 
 def refuse_many(n_rows: int, path: object) -> None:
-    """Raise InputError where a ledger of so many rows does not fit into memory, with what is made of it."""
+    """Raise InputError if a ledger of `n_rows`, with the data derived from it, does not fit into memory."""
     if n_rows >= FEW_ROWS:
         remedy = "Keep fewer rows (only those with a decision), enhance with a higher --threshold, or take more memory."
         refuse_more_than_fits(n_rows * ROW_BYTES, f"{n_rows:,} additions", path, remedy)
@@ -184,10 +184,10 @@ def refuse_many(n_rows: int, path: object) -> None:
 def ledger_pieces(
     path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False
 ) -> Iterator[pa.Table]:
-    """Yield the rows of a ledger in pieces, at least one; with `only` nothing but the required columns.
+    """Yield the rows of a ledger in pieces, at least one; with `only`, just the required columns.
 
     Raises:
-        InputError: as `read_ledger`, but for the size.
+        InputError: as `read_ledger`, except for the size.
     """
     path, required = Path(path), tuple(required)
     if not path.is_file():
@@ -246,7 +246,7 @@ def _check_columns(names: Sequence[str], required: Sequence[str], path: Path) ->
 
 
 def _refuse_open_quotes(batch: pa.RecordBatch, n_before: int, path: Path) -> None:
-    """Raise InputError where a text holds a line break: its quote is not closed on its line, and it ate rows."""
+    """Raise InputError if a text has a line break: its quote was not closed on its line and swallowed rows."""
     for column in batch.columns:
         if pa.types.is_string(column.type):
             broken = pc.index(pc.match_substring_regex(column, "[\r\n]"), True).as_py()
@@ -256,6 +256,6 @@ def _refuse_open_quotes(batch: pa.RecordBatch, n_before: int, path: Path) -> Non
 
 
 def csv_rows(ledger: pa.Table) -> Iterator[tuple[str, ...]]:
-    """Yield the rows as CSV files have them."""
+    """Yield the rows as they are written to CSV files."""
     for batch in ledger.to_batches(max_chunksize=CSV_ROWS):
         yield from zip(*(as_text(column).to_pylist() for column in batch.columns), strict=True)

@@ -1,4 +1,4 @@
-"""Ontology: which sound class is a kind of which, limited to the vocabulary only after the whole graph was searched."""
+"""Ontology: which sound class is a kind of which; the whole graph is searched before limiting it to a vocabulary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pseudolabel.tables import read_csv, read_json
 
 @dataclass(frozen=True)
 class Node:
-    """One ontology node as read from a file, its direct children, and where it is listed."""
+    """One ontology node as read from a file, with its direct children and its place in the file."""
 
     class_id: str
     name: str
@@ -34,17 +34,17 @@ class Ontology:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Ontology:
-        """Read the project's table of the AudioSet ontology, another such table, or the published ontology.json.
+        """Read the project's AudioSet ontology table (default), another such table, or the published ontology.json.
 
         Raises:
-            InputError: a missing column, a node given twice, a child id without a node, or a cycle.
+            InputError: a column is missing, a node is listed twice, a child id has no node, or there is a cycle.
         """
         path = table_path("audioset.csv") if path is None else Path(path)
         return cls.from_nodes(_json_nodes(path) if path.suffix == ".json" else _csv_nodes(path), path)
 
     @classmethod
     def from_nodes(cls, nodes: Iterable[Node], place: object = "") -> Ontology:
-        """Build the graph, in the order of `nodes`; `place` is named where an error belongs to no single node."""
+        """Build the graph, in the order of `nodes`; errors that concern no single node name `place`."""
         nodes = list(nodes)
         graph, place_of = nx.DiGraph(), {}
         for node in nodes:
@@ -73,7 +73,7 @@ class Ontology:
     def children(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
         """Return (K, K) bool, [parent, child]: each class's nearest descendants in the vocabulary.
 
-        Nodes outside the vocabulary are passed through, on every path: 427 pairs among AudioSet's 527 classes.
+        Paths pass through nodes outside the vocabulary: 427 pairs among AudioSet's 527 classes.
         """
         vocabulary = Vocabulary.of(vocabulary)
         column_of = self.columns(vocabulary)
@@ -85,11 +85,11 @@ class Ontology:
         return _relation(pairs, len(vocabulary))
 
     def parents(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
-        """Return (K, K) bool, [class, parent]: each class's nearest ancestors, `children` transposed."""
+        """Return (K, K) bool, [class, parent]: each class's nearest ancestors; the transpose of `children`."""
         return self.children(vocabulary).T.tocsr()
 
     def ancestors(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
-        """Return (K, K) bool, [class, ancestor]: all ancestors in the vocabulary, reached through any node.
+        """Return (K, K) bool, [class, ancestor]: all ancestors in the vocabulary, through any node.
 
         835 pairs among AudioSet's 527 classes.
         """
@@ -97,11 +97,11 @@ class Ontology:
         return _all_ancestors(self.graph, self.columns(vocabulary), len(vocabulary))
 
     def descendants(self, vocabulary: Vocabulary | str | Path) -> sparse.csr_array:
-        """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary, `ancestors` transposed."""
+        """Return (K, K) bool, [class, descendant]: all descendants in the vocabulary; the transpose of `ancestors`."""
         return self.ancestors(vocabulary).T.tocsr()
 
     def direct_children(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
-        """Return (K, K) bool, [parent, child]: children in the vocabulary, not those below nodes outside it.
+        """Return (K, K) bool, [parent, child]: direct children only, none below nodes outside the vocabulary.
 
         Type I of PSLA's published code: 378 pairs among AudioSet's 527 classes. Nodes in `skipped` propose nothing.
         """
@@ -119,8 +119,8 @@ class Ontology:
     def concrete_ancestors(self, vocabulary: Vocabulary | str | Path, skipped: Iterable[str] = ()) -> sparse.csr_array:
         """Return (K, K) bool, [class, ancestor]: ancestors reached without passing or ending at an abstract node.
 
-        Type II of PSLA's published code: 767 pairs among AudioSet's 527 classes. A node counts as abstract where its
-        restrictions are exactly `abstract`; one that is also `blacklist` stays. Nodes in `skipped` propose nothing.
+        Type II of PSLA's published code: 767 pairs among AudioSet's 527 classes. A node is abstract if its restrictions
+        are exactly `abstract`; one that is also `blacklist` is kept. Nodes in `skipped` propose nothing.
         """
         vocabulary = Vocabulary.of(vocabulary)
         column_of, skipped = self.columns(vocabulary), set(skipped)
@@ -130,11 +130,11 @@ class Ontology:
         return _all_ancestors(kept, column_of, len(vocabulary), skipped)
 
     def is_abstract(self, node: str) -> bool:
-        """Return whether the restrictions of a node are exactly `abstract`."""
+        """Return whether a node's restrictions are exactly `abstract`."""
         return self.graph.nodes[node]["restrictions"] == ("abstract",)
 
     def columns(self, vocabulary: Vocabulary | str | Path) -> dict[str, int]:
-        """Return the column of each ontology node that is a class; an id that was given on purpose must be a node."""
+        """Return {ontology node: column} of the nodes that are classes; an explicit ontology id must be a node."""
         vocabulary, column_of = Vocabulary.of(vocabulary), {}
         for column, (class_id, node) in enumerate(zip(vocabulary.class_ids, vocabulary.ontology_ids, strict=True)):
             if node in self.graph:
@@ -149,11 +149,11 @@ class Ontology:
 
 
 def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: Mapping[str, int]) -> list[int]:
-    """Return the sorted columns of the classes that are met first on every path from `node`, `step` by `step`.
+    """Return the sorted columns of the first class on each path from `node`.
 
     Args:
-        step: the successors of a node for its nearest descendants, the predecessors for its nearest ancestors.
-        column_of: column of each ontology node that is a class; other nodes are passed through.
+        step: returns a node's successors (for nearest descendants) or predecessors (for nearest ancestors).
+        column_of: {node: column} of the nodes that are classes; paths continue through other nodes.
     """
     waiting, seen = list(step(node)), set()
     while waiting:
@@ -167,7 +167,7 @@ def nearest_columns(node: str, step: Callable[[str], Iterable[str]], column_of: 
 def _all_ancestors(
     graph: nx.DiGraph, column_of: Mapping[str, int], n_classes: int, skipped: Collection[str] = ()
 ) -> sparse.csr_array:
-    """Return (K, K) bool, [class, ancestor]; all in one walk from the roots down, a bit for each class."""
+    """Return (K, K) bool, [class, ancestor], by one walk from the roots down with one bit per class."""
     above: dict[str, int] = {}
     for node in nx.topological_sort(graph):
         above[node] = 0
@@ -193,10 +193,10 @@ def _nearest_node(node: str, graph: nx.DiGraph) -> str:
 
 
 def read_published_ontology(path: str | Path) -> list[dict]:
-    """Return the nodes of the published ontology.json in its order; each has `id`, `name`, `child_ids`, `restrictions`.
+    """Return the nodes of the published ontology.json in order, each with `id`, `name`, `child_ids`, `restrictions`.
 
     Raises:
-        InputError: the file is missing, is not JSON, or a node lacks one of these.
+        InputError: the file is missing or not JSON, or a node lacks one of these keys.
     """
     remedy = "Give the published ontology.json."
     nodes = read_json(path, remedy)

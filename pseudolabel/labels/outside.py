@@ -1,15 +1,15 @@
-"""Outside: what ontology nodes that are not classes do for a vocabulary, and which of its classes are not nodes.
+"""Report ontology nodes outside a vocabulary, by the role they play for it, and classes that are not nodes.
 
 | column of outside.csv | |
 |---|---|
-| `class_id`, `name`, `restrictions` | of the node, or of the class without one |
-| `role` | what it does: see ROLES |
-| `parents`, `children` | the nearest classes above and below it, vocabulary order, joined by `;` |
-| `pairs` | how many pairs of parent and child are related through it, perhaps on another path too |
-| `lost_by_psla` | how many pairs of class and ancestor with the node between them PSLA's published code does not know |
+| `class_id`, `name`, `restrictions` | of the node, or of the class without a node |
+| `role` | see ROLES |
+| `parents`, `children` | the nearest classes above and below it, in vocabulary order, joined by `;` |
+| `pairs` | number of (parent, child) pairs related through it, perhaps on another path too |
+| `lost_by_psla` | number of (class, ancestor) pairs around the node that PSLA's published code misses |
 
-A node loses pairs where its restrictions are exactly `abstract` (Ontology.concrete_ancestors). Nodes come in the
-ontology's order, then classes without a node in the vocabulary's.
+Only nodes whose restrictions are exactly `abstract` lose pairs (Ontology.concrete_ancestors). Nodes come first, in the
+ontology's order, then classes without a node, in the vocabulary's.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Outside(NamedTuple):
     lost_by_psla: int = 0
 
     def texts(self) -> list[object]:
-        """Return the cells, several values joined by `;`."""
+        """Return the cells, with multiple values joined by `;`."""
         return [";".join(cell) if isinstance(cell, tuple) else cell for cell in self]
 
 
 def outside(ontology: Ontology, vocabulary: Vocabulary) -> tuple[Outside, ...]:
-    """Return a row for each node that is not a class of the vocabulary, and for each class that is not a node."""
+    """Return one row per node that is not in the vocabulary, and one per class that is not a node."""
     graph, column_of = ontology.graph, ontology.columns(vocabulary)
     lost = ontology.ancestors(vocabulary).astype(int) - ontology.concrete_ancestors(vocabulary).astype(int)
-    rows, roles = [], ("alone", "top", "leaf", "joins")  # by: a class below, twice a class above
+    rows, roles = [], ("alone", "top", "leaf", "joins")  # indexed by: 1 if a class is below, plus 2 if one is above
     for node, attributes in graph.nodes(data=True):
         if node in column_of:
             continue
@@ -71,7 +71,7 @@ def outside(ontology: Ontology, vocabulary: Vocabulary) -> tuple[Outside, ...]:
 
 
 def _pairs_around(node: str, ontology: Ontology, column_of: dict[str, int], relation: sparse.csr_array) -> int:
-    """Return how many pairs of a relation [class, ancestor] have a node between them."""
+    """Return how many pairs of a relation [class, ancestor] have the node between them."""
     above, below = (
         [column_of[met] for met in search(ontology.graph, node) if met in column_of]
         for search in (nx.ancestors, nx.descendants)
@@ -80,7 +80,7 @@ def _pairs_around(node: str, ontology: Ontology, column_of: dict[str, int], rela
 
 
 def outside_figures(ontology: Ontology, rows: tuple[Outside, ...]) -> dict:
-    """Return what summary.json says of them: how many nodes have each role, and the pairs that they join."""
+    """Return the figures for summary.json: how many nodes have each role, and how many pairs they join."""
     roles = Counter(row.role for row in rows)
     return {
         "nodes": ontology.graph.number_of_nodes(),
@@ -93,7 +93,7 @@ def outside_figures(ontology: Ontology, rows: tuple[Outside, ...]) -> dict:
 
 
 def outside_lines(figures: dict) -> list[str]:
-    """Return what the terminal shows of `outside_figures`, nothing where every node is a class and the reverse."""
+    """Return terminal lines about `outside_figures`; none if nodes and classes correspond one to one."""
     lines, roles = [], dict(figures["nodes_outside"])
     n_outside, n_joins = sum(roles.values()), roles.pop("joins")
     if n_outside:
@@ -109,5 +109,5 @@ def outside_lines(figures: dict) -> list[str]:
 
 
 def first_names(names: Sequence[str], limit: int = 3) -> str:
-    """Return `a; b; c; ...`: names of classes have commas in them."""
+    """Return `a; b; c; ...`, since class names may contain commas."""
     return "; ".join([*names[:limit], "..."] if len(names) > limit else names)

@@ -1,8 +1,8 @@
-"""Parquet files from elsewhere: what one claims is compared with its size before memory is taken.
+"""Read untrusted Parquet files: compare what a file claims with its size before allocating memory.
 
-A few bytes of Parquet can claim billions of rows, or one long text that all rows repeat: the longest text of each
-dictionary is looked up before rows are read. pyarrow ends the process where a damaged footer lacks a part, so footers
-are parsed here first (`parquet.thrift` of Apache Parquet format 2, in Thrift's compact protocol).
+A few bytes of Parquet can claim billions of rows, or one long text that every row repeats, so the longest text of each
+dictionary is looked up before rows are read. pyarrow kills the process if a damaged footer lacks a part, so footers are
+parsed here first (`parquet.thrift` of Apache Parquet format 2, in Thrift's compact protocol).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import pyarrow.parquet as pq
 from pseudolabel.errors import InputError
 from pseudolabel.tables import MOST_UNPACKED, SMALL
 
-MOST_VALUES, FEW_VALUES = 16, 1 << 20  # that a byte of a file may stand for; so many are always read
-LONGEST_TEXT, MOST_TEXT = 1 << 17, 1 << 29  # bytes of one text, as in CSV files; of all that are read at once
-ROWS_OF_UNKNOWN = 16  # that are read at once where a text may be of any length
-BYTE_ARRAY, DELTA_BYTE_ARRAY = 6, 7  # a type, an encoding
+MOST_VALUES, FEW_VALUES = 16, 1 << 20  # values allowed per byte of a file, and always allowed
+LONGEST_TEXT, MOST_TEXT = 1 << 17, 1 << 29  # bytes of one text, and of all texts read at once
+ROWS_OF_UNKNOWN = 16  # rows read at once if texts may have any length
+BYTE_ARRAY, DELTA_BYTE_ARRAY = 6, 7  # a Parquet type, a Parquet encoding
 CODECS = {0: None, 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 AGAIN, REMEDY = "Download it again.", "Is the file whole? Otherwise write it again, as CSV."
-DEEPEST = 16  # structures within structures
-TRUE, FALSE, BYTE, DOUBLE, TEXT, LIST, SET, STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # kinds of Thrift values
-NUMBERS = (4, 5, 6)  # of 16, 32 and 64 bits
+DEEPEST = 16  # nesting of structures
+TRUE, FALSE, BYTE, DOUBLE, TEXT, LIST, SET, STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # Thrift types
+NUMBERS = (4, 5, 6)  # 16, 32 and 64 bits
 
 
 class Chunk(NamedTuple):
-    """A column of a row group, as the footer describes it; offsets and sizes are in bytes."""
+    """A column of a row group as the footer describes it; offsets and sizes in bytes."""
 
     path: tuple[str, ...]
     is_text: bool
@@ -46,8 +46,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a Parquet file.
 
     Raises:
-        InputError: it is none, is damaged, or claims more rows, values or bytes than a file of its size can hold.
-        pa.ArrowException, OSError: it is damaged in another way.
+        InputError: the file is not Parquet, is damaged, or claims more rows, values or bytes than its size can hold.
+        pa.ArrowException, OSError: the file is damaged in another way.
     """
     n_rows, chunks = read_footer(path)
     size, values = path.stat().st_size, [n_rows, *(chunk.n_values for chunk in chunks)]
@@ -60,16 +60,16 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield some columns, at most `n_rows` rows at a time.
+    """Yield the given columns, at most `n_rows` rows at a time.
 
     Raises:
-        InputError: a text, or all texts of a column, are too large; the file has another number of rows than it claims.
+        InputError: a text, or all texts of a column, are too large, or the file has not as many rows as it claims.
     """
     n_read, (claimed, chunks) = 0, read_footer(path)
     texts = [chunk for chunk in chunks if chunk.is_text and chunk.path[0] in columns]
     n_rows = min([n_rows, *(_rows_at_once(chunk, path) for chunk in texts)])
     for batch in file.iter_batches(n_rows, columns=list(columns)):
-        batch.validate(full=True)  # texts are UTF-8
+        batch.validate(full=True)  # including that texts are UTF-8
         n_read += len(batch)
         yield batch
     if n_read != claimed:
@@ -77,7 +77,7 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
 
 
 def read_footer(path: Path) -> tuple[int, list[Chunk]]:
-    """Return the number of rows and the columns of all row groups; InputError where the footer is damaged."""
+    """Return the number of rows and the columns of all row groups; InputError if the footer is damaged."""
     with open(path, "rb") as file:
         content = file.seek(max(path.stat().st_size - 8, 0)) and file.read(8)
         size = struct.unpack("<I", content[:4])[0] if content and content.endswith(b"PAR1") else 0
@@ -88,7 +88,7 @@ def read_footer(path: Path) -> tuple[int, list[Chunk]]:
     try:
         footer = Compact(content).structure()
         groups = [(group[3], [_chunk(column[3]) for column in group[1]]) for group in footer[4]]
-        n_columns = sum(5 not in element for element in footer[2])  # 5: the number of its children
+        n_columns = sum(5 not in element for element in footer[2])  # field 5: number of children
         if footer[3] != sum(n_rows for n_rows, _ in groups) or any(len(chunks) != n_columns for _, chunks in groups):
             raise ValueError("row groups do not add up")
         return footer[3], [chunk for _, chunks in groups for chunk in chunks]
@@ -103,7 +103,7 @@ def _chunk(column: dict[int, object]) -> Chunk:
 
 
 def _rows_at_once(chunk: Chunk, path: Path) -> int:
-    """Return how many rows of a column of texts are read at once, so that they do not fill the memory."""
+    """Return how many rows of a text column to read at once without filling the memory."""
     longest, place = _longest_text(chunk, path), f"{path}, column {chunk.path[0]!r}"
     if longest is None:
         return ROWS_OF_UNKNOWN
@@ -115,11 +115,11 @@ def _rows_at_once(chunk: Chunk, path: Path) -> int:
 
 
 def _longest_text(chunk: Chunk, path: Path) -> int | None:
-    """Return the length of the longest text that rows may repeat; None where the file does not say."""
+    """Return the length of the longest text that rows may repeat; None if the file does not say."""
     if DELTA_BYTE_ARRAY in chunk.encodings:
         return None
     if not chunk.dictionary_at:
-        return 0  # each text is in the file by itself
+        return 0  # each text is stored separately
     try:
         page = _dictionary(chunk, path)
         longest = at = 0
@@ -132,12 +132,12 @@ def _longest_text(chunk: Chunk, path: Path) -> int | None:
 
 
 def _dictionary(chunk: Chunk, path: Path) -> bytes:
-    """Return the unpacked page of texts: a length of four bytes before each."""
+    """Return the decompressed dictionary page: texts, each after its length in four bytes."""
     with open(path, "rb") as file:
         file.seek(chunk.dictionary_at)
         content = file.read(max(chunk.data_at - chunk.dictionary_at, 0))
     header = Compact(content)
-    fields = header.structure()  # 2: size unpacked, 3: size packed
+    fields = header.structure()  # 2: uncompressed size, 3: compressed size
     if not 0 <= fields[2] <= max(SMALL, chunk.unpacked) or fields[3] < 0:
         raise ValueError("unpacks to more than its column")
     page, codec = content[header.at : header.at + fields[3]], CODECS[chunk.codec]
@@ -145,7 +145,7 @@ def _dictionary(chunk: Chunk, path: Path) -> bytes:
 
 
 class Compact:
-    """Reads Thrift values one after the other; ValueError where the bytes are damaged."""
+    """Reads Thrift values one after another; ValueError if the bytes are damaged."""
 
     def __init__(self, content: bytes):
         self.content, self.at = content, 0
@@ -179,7 +179,7 @@ class Compact:
     def _list(self, depth: int) -> list:
         head = self._byte()
         size = head >> 4 if head >> 4 < 15 else self._unsigned()
-        if size > len(self.content) - self.at:  # each has a byte at least
+        if size > len(self.content) - self.at:  # each item takes at least one byte
             raise ValueError("a list is cut short")
         return [self._value(head & 15, depth) for _ in range(size)]
 

@@ -1,28 +1,28 @@
-"""Readers of label lists: one table of the forms, each with what it looks like, its reader, and what joins its labels.
+"""Read label lists: a table of formats, each with how to recognize it, its reader and its label separators.
 
-| form | rows | labels | source |
+| format | rows | labels | source |
 |---|---|---|---|
 | `csv` | header `clip_id,labels` | joined by `;` | the project's own |
-| `audioset` | `YTID, start, end, "id,id"` below lines `# ` | joined by `,` | AudioSet (Google, CC BY 4.0) |
+| `audioset` | `YTID, start, end, "id,id"` below `# ` lines | joined by `,` | AudioSet (Google, CC BY 4.0) |
 | `esc50` | header `filename,...,category,...` | one category | ESC-50 (Piczak 2015, CC BY-NC 3.0) |
-| `audioset-strong` | TSV, header `segment_id, start_time_seconds, end_time_seconds, label` | one an event | AudioSet |
+| `audioset-strong` | TSV, header `segment_id, start_time_seconds, end_time_seconds, label` | one per event | AudioSet |
 | `audioset-r` | TSV `id, id,id`, no header | joined by `,` | AudioSet-R (MIT, labels CC BY 4.0) |
 | `fsd50k` | header `fname,labels,mids[,split]` | ids joined by `,` | Fonseca et al. 2022 (CC BY 4.0) |
 | `fsdkaggle2018` | header `fname,label,...` | one name | Fonseca et al. 2018 (CC BY 4.0) |
 | `fsdkaggle2019` | header `fname,labels` | names joined by `,` | Fonseca et al. 2019 (CC BY 4.0) |
 | `desed-weak` | TSV, header `filename, event_labels` | names joined by `,` | DESED (Turpault et al. 2019, MIT) |
-| `desed-strong` | TSV, header `filename, onset, offset, event_label` | one an event | DESED |
+| `desed-strong` | TSV, header `filename, onset, offset, event_label` | one per event | DESED |
 | `psla` | JSON `{"data": [{"wav", "labels"}]}` | ids joined by `,` | PSLA's code (2021, BSD 3-Clause) |
 | `psl` | TSV, header `filename, labels[, duration][, hdf5path]` | numbers joined by `;` | PSL's code (2022) |
-| `audiofolder` | header `file_name,labels` | joined by `;`, or else `,` | metadata.csv |
+| `audiofolder` | header `file_name,labels` | joined by `;`, else `,` | metadata.csv |
 | `audiofolder-json` | lines `{"file_name", "labels"}`, file .jsonl | a list, or text joined by `;` | metadata.jsonl |
 | `parquet` | columns `clip_id`, `labels` | text joined by `;`, or a list | |
-| `plain` | any header with a column of clips and one of labels | joined by `;`, or else `,` | |
+| `plain` | any header with a column of clips and one of labels | joined by `;`, else `,` | |
 
-`audioset-strong` are the labels of Hershey et al. (ICASSP 2021), the numbers of `psl` columns of the vocabulary.
-Class names may be given for ids, and ids for names; Freesound's lists write `_` for spaces and `_and_`, `_or_` for
-commas. Text files may be packed (.gz, .xz). A clip id is the recording's name without folder and ending; names without
-an ending, and ids in a column `clip_id`, stay as they are.
+`audioset-strong` has the labels of Hershey et al. (ICASSP 2021); the numbers in `psl` are columns of the vocabulary.
+Names may replace class ids, and ids names; Freesound's lists write `_` for spaces and `_and_`, `_or_` for commas. Text
+files may be compressed (.gz, .xz). A clip id is the recording's file name without folder and extension; names without
+an extension, and ids in a column `clip_id`, are kept unchanged.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pseudolabel.tables import (
     wrong_length,
 )
 
-Row = tuple[int, str, str]  # number of the line, JSON entry or Parquet row; clip id; labels joined by the separator
+Row = tuple[int, str, str]  # number of the line, JSON entry or Parquet row; clip id; joined labels
 Reader = Callable[[Iterable[Fields], Path], Iterator[Row]]
 ENDINGS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
@@ -56,21 +56,21 @@ CLIP_HEADINGS = (
     "clip_id", "id", "filename", "file_name", "fname", "file", "wav", "path", "audio", "YTID", "segment_id",
 )  # fmt: skip
 LABEL_HEADINGS = ("labels", "label", "classes", "class", "category", "tags", "tag", "event_labels", "event_label")
-ID_STARTS = ("/m/", "/t/", "/g/")  # of AudioSet's class ids
+ID_STARTS = ("/m/", "/t/", "/g/")  # prefixes of AudioSet's class ids
 ENDING_FORMATS = {".json": "psla", ".jsonl": "audiofolder-json", ".parquet": "parquet"}
-PARQUET_ROWS = 1 << 13  # that are read at once
+PARQUET_ROWS = 1 << 13  # read at once
 
 
 class Format(NamedTuple):
-    """One form of label lists.
+    """A format of label lists.
 
     Args:
-        looks_like: recognizes it by the first rows of a text file; None where the file's ending decides.
-        read: (rows, path) to rows; forms that are not rows of text open the path themselves.
-        separators: what joins labels, the first choice first; "" where a row has one label.
-        unit: what the numbers of the rows count.
-        events: a clip has a row for each of its events.
-        numbered: labels are columns of the vocabulary.
+        looks_like: recognizes the format by the first rows of a text file; None if the file's extension decides.
+        read: (rows, path) -> rows; readers of formats other than text tables open the path themselves.
+        separators: label separators, in order of preference; "" if a row has one label.
+        unit: what row numbers count.
+        events: whether a clip has one row per event.
+        numbered: whether labels are column numbers of the vocabulary.
     """
 
     looks_like: Callable[[list[list[str]]], bool] | None
@@ -81,19 +81,20 @@ class Format(NamedTuple):
     numbered: bool = False
 
     def place(self, path: str | Path, number: int) -> str:
-        """Return where a row is, as messages say it."""
+        """Return the place of a row, as worded in errors."""
         return f"{path}:{number}" if self.unit == "line" else f"{path}, {self.unit} {number}"
 
 
 def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Iterator[Row], Format]:
-    """Return the rows of a label list and its form.
+    """Return the rows of a label list and its format.
 
     Args:
-        path: the list, plain or packed (.gz, .xz).
-        format: a key of FORMATS; None takes the one that the ending or the first rows look like, else `csv`.
+        path: the list, plain or compressed (.gz, .xz).
+        format: a key of FORMATS; None: recognized by the file's extension or first rows, else `csv`.
 
     Raises:
-        InputError: no such file, nothing in it, unreadable text, an unknown form; while reading: a missing column.
+        InputError: the file is missing, empty or unreadable, or the format is unknown; while iterating: a column is
+            missing.
     """
     path = Path(path)
     if not is_file(path):
@@ -113,12 +114,12 @@ def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Iterat
 
 
 def sniff(first: list[list[str]]) -> str:
-    """Return the form that the first rows of a text file look like; `csv` where they look like none."""
+    """Return the format that the first rows of a text file look like; `csv` if none."""
     return next((name for name, known in FORMATS.items() if known.looks_like and known.looks_like(first)), "csv")
 
 
 def clip_id_of(name: str) -> str:
-    """Return a recording's file name without its folder and its ending; only endings of recordings are cut."""
+    """Return a recording's file name without folder and extension; only extensions of recordings are removed."""
     name = name.replace("\\", "/").rpartition("/")[2]
     stem, dot, ending = name.rpartition(".")
     return stem if stem and f"{dot}{ending}".lower() in ENDINGS else name
@@ -128,7 +129,10 @@ def clip_id_of(name: str) -> str:
 
 
 def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield each row's line and its wanted columns; of several names of a column, errors show the first."""
+    """Yield each row's line number and wanted columns; `wanted` gives the alternative names of each column.
+
+    Errors show the first alternative.
+    """
     rows = iter(rows)
     line, names = next(rows, (1, []))
     places = []
@@ -148,7 +152,7 @@ def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Ite
 
 
 def _two_columns(clip: tuple[str, ...], labels: tuple[str, ...]) -> Reader:
-    """Return the reader of a table with a column of clips and one of labels, each under one of these names."""
+    """Return a reader of tables with a column of clips and one of labels, under any of these names."""
 
     def read(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
         rows = iter(rows)
@@ -161,7 +165,7 @@ def _two_columns(clip: tuple[str, ...], labels: tuple[str, ...]) -> Reader:
 
 
 def _read_fsd50k(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read names and ids of the same labels, in the same order."""
+    """Read ids, checking that each row has as many names as ids."""
     for line, (name, labels, mids) in columns(rows, path, ("fname",), ("labels",), ("mids",)):
         if labels.count(",") != mids.count(","):
             counts = f"{labels.count(',') + 1} labels and {mids.count(',') + 1} mids"
@@ -170,7 +174,7 @@ def _read_fsd50k(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def _read_audioset_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read events; the framed list has a fifth column `present`, and its rows `NOT_PRESENT` name no label.
+    """Read events; the framed list has a fifth column `present`, and `NOT_PRESENT` rows give no label.
 
     Segment ids are `<YouTube id>_<start in ms>`.
     """
@@ -186,7 +190,7 @@ def _read_audioset_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def _read_desed_strong(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read events; a clip without events has one row whose other three fields are empty."""
+    """Read events; a clip without events has one row with the other three fields empty."""
     for line, (name, *event) in columns(rows, path, ("filename",), ("onset",), ("offset",), ("event_label",)):
         if any(event):
             _check_event(*event, f"{path}:{line}")
@@ -217,7 +221,7 @@ def _read_audioset(rows: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def read_segments(path: str | Path) -> dict[str, tuple[str, str]]:
-    """Return {clip id: (start, end)}, seconds as written in an AudioSet segment list, which lists each clip once."""
+    """Return {clip id: (start, end)} from an AudioSet segment list: seconds, as written; each clip listed once."""
     path, found = Path(path), {}
     for line, (clip_id, start, end, _) in _segments(text_rows(path), path):
         if clip_id in found:
@@ -227,7 +231,7 @@ def read_segments(path: str | Path) -> dict[str, tuple[str, str]]:
 
 
 def _segments(rows: Iterable[Fields], path: Path) -> Iterator[Fields]:
-    """Yield the rows of a segment list, checked; start and end are checked once for each pair."""
+    """Yield the checked rows of a segment list; each distinct (start, end) is checked once."""
     checked = set()
     for row in rows:
         line, fields = row
@@ -266,7 +270,7 @@ def _read_psla(_: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def _read_audiofolder_json(_: Iterable[Fields], path: Path) -> Iterator[Row]:
-    """Read one JSON object a line; all have the keys that the first has."""
+    """Read one JSON object per line; all must have the keys of the first."""
     keys = ()
     for line, text in text_lines(path):
         place, entry = f"{path}:{line}", parse_json(text, path, line, "Is the line whole?")
@@ -298,7 +302,7 @@ def _read_parquet(_: Iterable[Fields], path: Path) -> Iterator[Row]:
 
 
 def _parquet_columns(listed: list[str], path: Path) -> list[str]:
-    """Return the column of clips and that of labels."""
+    """Return the names of the clip column and the label column."""
     names = [next((name for name in choices if name in listed), None) for choices in (CLIP_HEADINGS, LABEL_HEADINGS)]
     if None in names:
         absent = (CLIP_HEADINGS, LABEL_HEADINGS)[names.index(None)][0]
@@ -308,7 +312,7 @@ def _parquet_columns(listed: list[str], path: Path) -> list[str]:
 
 
 def _row_of_texts(name: object, labels: object, place: str) -> tuple[str, str]:
-    """Return the clip id and the labels joined by `;` of a row with labels as one text, a list of texts or null."""
+    """Return the clip id and joined labels (`;`) of a row whose labels are a text, a list of texts, or null."""
     labels = [] if labels is None else [labels] if isinstance(labels, str) else labels
     if not isinstance(name, str) or not isinstance(labels, list) or not all(isinstance(text, str) for text in labels):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
@@ -321,7 +325,7 @@ def _row_of_texts(name: object, labels: object, place: str) -> tuple[str, str]:
 
 
 def _header(*names: str | tuple[str, ...]) -> Callable[[list[list[str]]], bool]:
-    """Return whether the first row has all these columns; of a tuple, one."""
+    """Return a test of whether the first row has all these columns (any one, for a tuple)."""
     choices = [{name} if isinstance(name, str) else set(name) for name in names]
     return lambda first: all(choice & set(first[0]) for choice in choices)
 
@@ -338,7 +342,7 @@ def _looks_like_audioset_r(first: list[list[str]]) -> bool:
 def _table(
     clip: str | tuple[str, ...], labels: str | tuple[str, ...], separators: str, *others: object, **how
 ) -> Format:
-    """Return a form with a column of clips and one of labels; it is recognized by these and `others`."""
+    """Return a format with a column of clips and one of labels, recognized by these and `others`."""
     names = [(name,) if isinstance(name, str) else name for name in (clip, labels)]
     return Format(_header(clip, labels, *others), _two_columns(*names), separators, **how)
 

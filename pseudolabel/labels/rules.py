@@ -1,4 +1,4 @@
-"""Rules: which labels may be added, on what evidence, from which threshold."""
+"""The options of enhancement: which labels may be added, on what evidence, above which threshold."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import COUNT, SHARE, check_types, option, parse_number
 
 ALL_ROUNDS = "all"
-# Classes of FSD50K that the published code passes over as not in the ontology, although they are; they propose nothing.
+# FSD50K classes that the published code wrongly skips as not in the ontology; they propose nothing.
 PSLA_SKIPPED = ("/m/09l8g", "/m/0bm0k", "/t/dd00012", "/m/09hlz4", "/t/dd00071")
 FIXED_BY_PSLA = ("type1", "type2", "min_positives", "floor", "rounds", "evidence")
 
 
 def evidence_scale(text: str) -> str:
-    """Return `clip`, or the length of windows as stores name it: `2s`, `1.5s`.
+    """Return `clip`, or a window length as stores name it: `2s`, `1.5s`.
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
     """
     if text == "clip":
         return text
@@ -48,9 +48,9 @@ def parse_rounds(text: str) -> int | str:
 
 @dataclass(frozen=True)
 class EnhanceOptions:
-    """How labels are added; the texts of the fields are those of the command's options.
+    """How labels are added; each field's help text is that of the command's option.
 
-    `strict`: a labelled clip without scores is an error; otherwise it keeps its labels and is listed.
+    `strict`: a labelled clip without scores is an error; otherwise it keeps its labels and is reported.
     """
 
     threshold: str = option(
@@ -118,7 +118,7 @@ class EnhanceOptions:
 
     @property
     def name(self) -> str:
-        """What folders and summaries call the threshold: `mean`, `25p`, `0.5`, or the file's name without ending."""
+        """The threshold's name in folders and summaries: `mean`, `25p`, `0.5`, or the file's name without extension."""
         return Path(self.threshold).stem if is_threshold_file(self.threshold) else self.threshold
 
     @property
@@ -130,7 +130,7 @@ class EnhanceOptions:
 
     @property
     def by_rule(self) -> tuple[str, ...]:
-        """The types whose proposals are added without a score."""
+        """The error types whose proposals are added without a score."""
         return ("II",) if self.type2 == "closure" and "II" in self.errors else ()
 
     @property
@@ -139,7 +139,7 @@ class EnhanceOptions:
         return self.by_rule == self.errors
 
     def refuse_without_scores(self, place: object = "") -> None:
-        """Raise InputError where a chosen type needs scores; `place` is the file that has none."""
+        """Raise InputError if a chosen error type needs scores; `place` is the missing file."""
         if not self.only_by_rule:
             needing = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
             message = f"{'no such file' if place else 'no scores'}, and {needing} needs the teacher's scores"
@@ -147,15 +147,15 @@ class EnhanceOptions:
 
     @property
     def max_rounds(self) -> float:
-        """The number of rounds, infinite for `all`."""
+        """The maximum number of rounds, infinite for `all`."""
         return float("inf") if self.rounds == ALL_ROUNDS else self.rounds
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
-        """Return each class's threshold, (K,) float64, NaN where it has none."""
+        """Return each class's threshold, (K,) float64; NaN if it has none."""
         return positives.thresholds(self.threshold, self.min_positives, vocabulary, self.floor)
 
     def relations(self, ontology: Ontology, vocabulary: Vocabulary) -> dict[str, sparse.csr_array]:
-        """Return for each error type the (K, K) bool relation [label, class that it proposes]."""
+        """Return {error type: (K, K) bool relation [label, class that it proposes]}."""
         if self.profile == "psla":
             relation_of = {"I": ontology.direct_children, "II": ontology.concrete_ancestors}
             return {error: relation_of[error](vocabulary, PSLA_SKIPPED) for error in self.errors}

@@ -1,6 +1,6 @@
-"""Search: which candidates the evidence accepts, round after round, for one block of clips at a time.
+"""Search for candidates that the evidence accepts, round by round, for one block of clips at a time.
 
-PSLA's Algorithm 2, procedure 2, is one round. In a further round added labels propose like original ones.
+One round is PSLA's Algorithm 2, procedure 2. In later rounds, added labels propose like original ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pseudolabel.labels.ledger import SCHEMA, ledger_rows
 
 
 class Found(NamedTuple):
-    """What a search added: rows count from the table's first clip.
+    """The result of a search; rows count from the table's first clip.
 
-    added: the labels, by clip and then by class. rejected: the candidates of the last round that were not added.
-    ledger: a row for each addition, or no row where none was asked for.
+    added: the added labels, by clip, then by class. rejected: candidates of the last round that were not added.
+    ledger: one row per addition; empty if not requested.
     """
 
     added: Additions
@@ -38,7 +38,7 @@ class Search:
         evidence: the labels and their scores.
         relations: what each label proposes.
         by_rule: error types whose candidates are added without a score.
-        max_rounds: rounds at most; fewer where one adds nothing.
+        max_rounds: maximum number of rounds; the search stops earlier if a round adds nothing.
     """
 
     evidence: Evidence
@@ -47,11 +47,11 @@ class Search:
     max_rounds: float = 1
 
     def run(self, start: int, stop: int, thresholds: np.ndarray, ledger: bool = True) -> Found:
-        """Search the clips from row `start` to before `stop`.
+        """Search the clips in rows `start` to `stop` (exclusive).
 
         Args:
-            thresholds: (K,) float64, NaN where a class has none.
-            ledger: whether to say why each label was added.
+            thresholds: (K,) float64, NaN for classes without one.
+            ledger: whether to record why each label was added.
         """
         carried, rounds, tables = self.evidence.labels.matrix[start:stop], [], [SCHEMA.empty_table()]
         while True:
@@ -72,7 +72,7 @@ class Search:
         return Found(together, candidates.where(~accepted), rows)
 
     def _candidates(self, carried: sparse.csr_array, start: int, thresholds: np.ndarray, number: int) -> Additions:
-        """Return the candidates of round `number`, with their scores; a score outside [0, 1] is an InputError."""
+        """Return the candidates of round `number` with their scores; InputError if a score is outside [0, 1]."""
         clips, classes, types = self.relations.candidates(carried)
         scores, onsets_s = self.evidence.best(clips + start, classes)
         rounds = np.full(len(clips), number, np.int32)
@@ -87,7 +87,7 @@ class Search:
 
 
 def with_additions(labels: sparse.csr_array, added: Additions, start: int = 0) -> sparse.csr_array:
-    """Return labels (n, K) bool with the additions to their clips; the first row is clip `start`."""
+    """Return labels (n, K) bool together with the additions; the first row is clip `start`."""
     new = sparse.csr_array((np.ones(len(added), bool), (added.clips - start, added.classes)), shape=labels.shape)
     together = labels + new
     together.sort_indices()
@@ -95,7 +95,7 @@ def with_additions(labels: sparse.csr_array, added: Additions, start: int = 0) -
 
 
 def _without_score(candidates: Additions, by_rule: np.ndarray) -> Additions:
-    """Return the candidates without score, threshold and window where they are added by rule."""
+    """Return the candidates with score, threshold and window removed where they are added by rule."""
     scores, thresholds, onsets_s = (
         np.where(by_rule, np.nan, values) for values in (candidates.scores, candidates.thresholds, candidates.onsets_s)
     )

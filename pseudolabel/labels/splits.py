@@ -1,6 +1,6 @@
-"""Splits of a label list: folds for cross-validation, a held-out list, a list with even classes.
+"""Split a label list: folds for cross-validation, a held-out list, a class-balanced list.
 
-The seed and the clips' ids decide, or the groups': the order of the list does not matter.
+Splits depend on the seed and on the clip or group ids, not on the order of the list.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pseudolabel.labels.table import LabelTable
 
 
 def draw_order(name: str, seed: int) -> tuple[bytes, str]:
-    """Return the key by which clips or groups are ordered at random: a checksum of seed and name, then the name."""
+    """Return a key that sorts clips or groups in random order: a checksum of seed and name, then the name."""
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest(), name
 
 
@@ -37,15 +37,15 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """What a run folder is called after it: `fold1of5`."""
+        """The fold's part of a run folder's name: `fold1of5`."""
         return f"fold{self.number}of{self.of}"
 
 
 def parse_fold(text: str) -> Fold:
-    """Return the fold that `1/5` names.
+    """Parse a fold such as `1/5`.
 
     Raises:
-        ValueError: it has another form; a command line shows its text.
+        ValueError: the text has another form; the command line shows the message.
     """
     number, _, of = text.partition("/")
     if not all(part.isascii() and part.isdigit() for part in (number, of)):
@@ -61,15 +61,15 @@ def fold_numbers(
 ) -> np.ndarray:
     """Return the fold of each clip, (N,) int64, counted from 1.
 
-    Groups are dealt out one after the other, large ones first, each to the fold with the fewest clips. The sizes of
-    two folds never differ by more than the largest group has clips (by one clip where nothing is grouped). Among groups
-    of one size, the order is `draw_order`.
+    Groups are assigned one by one, largest first, each to the fold with the fewest clips. Fold sizes never differ by
+    more than the size of the largest group (one clip if clips are not grouped). Groups of equal size follow
+    `draw_order`.
 
     Args:
-        groups: (N,) group of each clip; its clips stay together.
-        labels: (N, K) hard labels, to spread rare classes too: the groups of the rarest class are dealt out first,
-            then those of the next rarest, each to the fold with the fewest clips of that class among the folds that
-            have room. The bound on sizes stays.
+        groups: (N,) group of each clip; clips of a group stay together.
+        labels: (N, K) hard labels, to spread rare classes too: the groups of the rarest class are assigned first,
+            then those of the next rarest, each to the fold with the fewest clips of that class among folds with room.
+            The bound on fold sizes still holds.
 
     Raises:
         InputError: there are fewer groups than folds.
@@ -84,7 +84,7 @@ def fold_numbers(
     places = [draw_order(group, seed) for group in code_of]
     order = sorted(range(len(sizes)), key=lambda g: (rank[g], -sizes[g], places[g]))
 
-    filled, have = [0] * n_folds, [[0] * (counts.shape[1] + 1) for _ in range(n_folds)]  # the last: no class
+    filled, have = [0] * n_folds, [[0] * (counts.shape[1] + 1) for _ in range(n_folds)]  # last: groups without labels
     indptr, columns, amounts = counts.indptr.tolist(), counts.indices.tolist(), counts.data.tolist()
     fold_of, largest = np.zeros(len(sizes), np.int64), max(sizes)
     for g in order:
@@ -98,7 +98,7 @@ def fold_numbers(
 
 
 def _labels_of_groups(group_of: np.ndarray, labels: sparse.csr_array | None) -> sparse.csr_array:
-    """Return how many clips of each group carry each class, (G, K); no classes where no labels count."""
+    """Return how many clips of each group carry each class, (G, K); K = 0 if `labels` is None."""
     n = len(group_of)
     if labels is None:
         return sparse.csr_array((int(group_of.max()) + 1, 0), dtype=np.int64)
@@ -107,7 +107,7 @@ def _labels_of_groups(group_of: np.ndarray, labels: sparse.csr_array | None) -> 
 
 
 def _rarest_class(counts: sparse.csr_array) -> tuple[list[int], list[int]]:
-    """Return each group's rarest class and the rank of that class, rarest first; -1 and K where it has no label."""
+    """Return each group's rarest class and the rank of that class, rarest first; -1 and K if it has no label."""
     n_groups, n_classes = counts.shape
     by_rank = np.lexsort((np.arange(n_classes), counts.sum(axis=0)))
     ranks = np.empty(n_classes + 1, np.int64)
@@ -123,11 +123,11 @@ def _rarest_class(counts: sparse.csr_array) -> tuple[list[int], list[int]]:
 
 
 def held_out_rows(labels: LabelTable, min_clips: int = 5, seed: int = 0) -> np.ndarray:
-    """Return the rows of a validation set with at least `min_clips` clips of each class that occurs.
+    """Return the rows of a validation set with at least `min_clips` clips of each occurring class.
 
-    Moore et al. 2023, 2.2.2, by the procedure of their 1.1: the rarest class gives clips until it has enough, then the
-    next rarest, which counts those already drawn, and so on. A class gives clips in the order of `draw_order`.
-    Recordings are not kept together. Clips without a label are never drawn.
+    Moore et al. 2023, section 2.2.2, by the procedure of section 1.1: draw clips of the rarest class until it has
+    enough, then of the next rarest, counting clips already drawn, and so on; within a class, in the order of
+    `draw_order`. Clips of one recording are not kept together. Clips without labels are never drawn.
 
     Returns:
         (n,) int64, ascending.
@@ -156,11 +156,11 @@ def held_out_rows(labels: LabelTable, min_clips: int = 5, seed: int = 0) -> np.n
 
 
 def draw_balanced(labels: LabelTable, n: int, rng: np.random.Generator) -> list[str]:
-    """Return `n` clip ids, in the table's order, whose label counts are as even as the clips allow.
+    """Return `n` clip ids, in table order, with label counts as even as the clips allow.
 
-    AudioSet's balanced list was drawn like this: again and again the class with the fewest labels so far gives one of
-    its clips, at random. Clips are not preferred for having few labels: that would collect those that the annotator
-    neglected. Clips without a label are never drawn.
+    As AudioSet's balanced list was drawn: repeatedly draw a random clip of the class with the fewest labels so far.
+    Clips with few labels are not preferred, since that would collect carelessly annotated ones. Clips without labels
+    are never drawn.
     """
     matrix, by_class = labels.matrix.tocsr(), labels.matrix.tocsc()
     n_classes = matrix.shape[1]

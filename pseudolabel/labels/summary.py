@@ -1,4 +1,4 @@
-"""Summary: how much was added, as in PSLA's Table VIII, and for several thresholds side by side as in Table IX."""
+"""Summarise what was added, as in PSLA's Table VIII, and compare thresholds side by side, as in Table IX."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pseudolabel.labels.thresholds import PositiveScores
 
 SWEEP_HEADER = ("threshold", "type", "labels_before", "labels_added", "added_percent", "classes_touched")
 TOGETHER = "together"
-MANY_PERCENT = 200  # of the labels before; PSLA's lowest threshold added 112 (Table IX, full set)
+MANY_PERCENT = 200  # percent of the labels before; PSLA's lowest threshold added 112 % (Table IX, full set)
 
 
 def figures(by_class: np.ndarray, n_before: int) -> dict:
-    """Return how many classes and labels additions counted by class, (K,), are; percent of `n_before` labels."""
+    """Return the number of classes and labels added, from counts by class (K,), and the percentage of `n_before`."""
     n_added = int(by_class.sum())
     added_percent = round(100 * n_added / n_before, 4) if n_before else None
     return {"classes_touched": int((by_class > 0).sum()), "labels_added": n_added, "added_percent": added_percent}
@@ -29,13 +29,14 @@ def figures(by_class: np.ndarray, n_before: int) -> dict:
 
 @dataclass(eq=False)
 class Tally:
-    """Additions counted block by block: all that must be known of them before they are written.
+    """Counts of additions, block by block: everything needed before they are written.
 
     Args:
-        by_class: (4, K) int64, by the sum of TYPE_BITS and by class. by_round: (R,) int64.
+        by_class: (4, K) int64, by sum of TYPE_BITS and by class.
+        by_round: (R,) int64.
         n_clips: clips that get a label.
-        n_by_rule: additions without a score.
-        fullest, most: the block of clips with most additions, first row and end, and how many these are.
+        n_by_rule: additions made without a score.
+        fullest, most: the block with the most additions, as (start, stop) rows, and their number.
     """
 
     by_class: np.ndarray
@@ -47,7 +48,7 @@ class Tally:
 
     @classmethod
     def of(cls, n_classes: int) -> Tally:
-        """Return the tally of nothing."""
+        """Return an empty tally."""
         return cls(np.zeros((1 + sum(TYPE_BITS.values()), n_classes), np.int64), np.zeros(1, np.int64))
 
     def count(self, added: Additions, block: tuple[int, int], by_rule: tuple[str, ...] = ()) -> None:
@@ -62,7 +63,7 @@ class Tally:
         self.n_by_rule += int(added.of_type(by_rule).sum())
 
     def of_type(self, *errors: str) -> np.ndarray:
-        """Return the additions of any of these types by class, (K,)."""
+        """Return the number of additions of any of these types by class, (K,)."""
         return self.by_class[(np.arange(len(self.by_class)) & type_bits(errors)) > 0].sum(axis=0)
 
     def __len__(self) -> int:
@@ -77,10 +78,10 @@ def summarise(
     options: EnhanceOptions,
     ontology: dict,
 ) -> dict:
-    """Return what summary.json says: PSLA's Table VIII (classes touched, labels added), by type and by class.
+    """Return the content of summary.json: PSLA's Table VIII (classes touched, labels added), by type and by class.
 
-    `ontology` are the figures of what is outside the vocabulary (outside.py). `threshold` and `evidence` are None
-    where there were no scores.
+    `ontology` has the figures about nodes outside the vocabulary (outside.py). `threshold` and `evidence` are None if
+    there were no scores.
     """
     n_before, has_scores = evidence.labels.matrix.nnz, bool(positives.scored.any())
     by_type = {error: figures(tally.of_type(error), n_before) for error in options.errors}
@@ -112,7 +113,7 @@ def summarise(
 def _class_rows(
     evidence: Evidence, positives: PositiveScores, thresholds: np.ndarray, tally: Tally, options: EnhanceOptions
 ) -> dict[str, list[dict]]:
-    """Return the classes without a threshold, and the counts of every class."""
+    """Return the classes without a threshold, and the counts of each class."""
     vocabulary = evidence.labels.vocabulary
     named = [{"class_id": k, "name": name} for k, name in zip(vocabulary.class_ids, vocabulary.names, strict=True)]
     reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
@@ -135,7 +136,7 @@ def _class_rows(
 
 
 def _warnings(n_by_score: int, n_before: int) -> list[str]:
-    """Return a line where so much was added by score that the scores are suspect."""
+    """Return a warning if so much was added by score that the scores are suspect."""
     if n_by_score * 100 <= MANY_PERCENT * n_before:
         return []
     return [
@@ -146,7 +147,7 @@ def _warnings(n_by_score: int, n_before: int) -> list[str]:
 
 
 def summary_lines(summary: dict, folder: Path | str) -> list[str]:
-    """Return what the terminal shows at the end, about ten lines; `folder` is where the files are, or a word."""
+    """Return the final terminal output, about ten lines; `folder` is the output folder, or a word if there is none."""
     has_scores, added_by_type = summary["evidence"] is not None, summary["added_by_type"]
     threshold = f"threshold {summary['threshold']}" if has_scores else "by rule, without scores"
     lines = [
@@ -182,7 +183,7 @@ def _shown(counts: dict) -> str:
 
 
 def sweep_rows(name: str, counts: dict[str, np.ndarray], n_before: int) -> list[dict]:
-    """Return one row a type and one for both together; `counts` are additions by class, (K,), under these names."""
+    """Return one row per key of `counts`: an error type or TOGETHER -> additions by class, (K,)."""
     rows = []
     for kind, by_class in counts.items():
         row = {"threshold": name, "type": kind, "labels_before": n_before, **figures(by_class, n_before)}
@@ -191,7 +192,7 @@ def sweep_rows(name: str, counts: dict[str, np.ndarray], n_before: int) -> list[
 
 
 def sweep_lines(rows: Iterable[dict]) -> list[str]:
-    """Return the sweep as a table: a line a threshold, labels added in percent by type."""
+    """Return the sweep as a text table: one line per threshold, with labels added in percent by type."""
     added: dict[str, dict[str, dict]] = {}
     for row in rows:
         added.setdefault(row["threshold"], {})[row["type"]] = row

@@ -19,18 +19,18 @@ from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
 from pseudolabel.layout import LABEL_COLUMNS
 from pseudolabel.tables import ODD
 
-ON_UNKNOWN = ("error", "skip")  # what reading does with a label that is not in the vocabulary
+ON_UNKNOWN = ("error", "skip")  # how to treat labels outside the vocabulary
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """Hard labels of N clips in the K classes of a vocabulary.
+    """Hard labels of N clips over the K classes of a vocabulary.
 
     Args:
-        clip_ids: (N,) distinct ids, in the order of the list they came from.
-        matrix: (N, K) bool; any sparse or dense matrix is taken and kept as csr, columns in order.
+        clip_ids: (N,) distinct ids, in the order of their list.
+        matrix: (N, K) bool; any sparse or dense matrix is converted to CSR with sorted columns.
         vocabulary: the K classes.
-        left_out: {unknown label: how often it was skipped}, of a list that was read.
+        left_out: {unknown label: how often it was skipped} when the list was read.
     """
 
     clip_ids: tuple[str, ...]
@@ -58,15 +58,16 @@ class LabelTable:
     def read(
         cls, path: str | Path, vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
     ) -> LabelTable:
-        """Read a label list of any form (readers.py); labels are class ids or class names.
+        """Read a label list in any known format (readers.py); labels are class ids or class names.
 
         Args:
-            vocabulary: itself, its name or its file, as in every function that takes one.
-            unknown: `skip` leaves labels that are not in the vocabulary out and counts them in `left_out`; clips stay.
+            vocabulary: a Vocabulary, its name or its file, here and elsewhere.
+            unknown: `skip` leaves out labels that are not in the vocabulary and counts them in `left_out`; clips stay.
 
         Raises:
-            InputError: no clips, a clip id that is empty or given twice, a missing column, an unknown format.
-            UnknownClass: a label that is not in the vocabulary; the message says the line and the nearest class.
+            InputError: there are no clips, a clip id is empty or listed twice, a column is missing, or the format is
+                unknown.
+            UnknownClass: a label is not in the vocabulary; the message gives the line and the nearest class.
         """
         if unknown not in ON_UNKNOWN:
             raise InputError(f"unknown labels are {' or '.join(ON_UNKNOWN)}, not {unknown!r}", path)
@@ -104,7 +105,7 @@ class LabelTable:
     def from_sets(
         cls, clip_ids: Iterable[str], label_sets: Iterable[Iterable[str]], vocabulary: Vocabulary | str | Path
     ) -> LabelTable:
-        """Return the table of clips with these class ids; `clip_ids` and `label_sets` run in step."""
+        """Build a table from parallel sequences of clip ids and their class ids."""
         vocabulary = Vocabulary.of(vocabulary)
         columns = [[vocabulary.index[vocabulary.find(label)] for label in labels] for labels in label_sets]
         return cls(tuple(clip_ids), _matrix(columns, len(vocabulary)), vocabulary)
@@ -118,16 +119,16 @@ class LabelTable:
         segments: Mapping[str, tuple[str, str]] | None = None,
         wav: str = "{clip_id}",
     ) -> None:
-        """Write the list, one row a clip in table order, labels in vocabulary order.
+        """Write the list, one row per clip in table order, labels in vocabulary order.
 
         Args:
             format: `csv`, `audioset`, `psla` or `parquet`.
-            segments: of `audioset`, the start and end of each clip (readers.read_segments gives a published list's).
-            wav: of `psla`, where the recordings are, for example `audio/{clip_id}.flac`.
+            segments: for `audioset`, {clip id: (start, end)}; readers.read_segments reads them from a published list.
+            wav: for `psla`, the paths of the recordings, for example `audio/{clip_id}.flac`.
 
         Raises:
-            InputError: an unknown format, or an id that the format cannot hold.
-            OutputExists: there is such a file and `overwrite` is false.
+            InputError: the format is unknown, or cannot hold an id.
+            OutputExists: the file exists and `overwrite` is false.
         """
         from pseudolabel.labels import writers
 
@@ -165,10 +166,10 @@ class LabelTable:
         return {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
 
     def rows(self, clip_ids: Sequence[str]) -> np.ndarray:
-        """Return the rows (int64) of these clips.
+        """Return the rows (int64) of the given clips.
 
         Raises:
-            ClipMismatch: one of them is not in the table.
+            ClipMismatch: a clip is not in the table.
         """
         row_of = self.row_of
         absent = [clip_id for clip_id in clip_ids if clip_id not in row_of]
@@ -178,11 +179,11 @@ class LabelTable:
         return np.fromiter((row_of[clip_id] for clip_id in clip_ids), np.int64, len(clip_ids))
 
     def select(self, clip_ids: Sequence[str]) -> LabelTable:
-        """Return the table of these clips only, in the order asked for."""
+        """Return a table of the given clips only, in the given order."""
         return LabelTable(tuple(clip_ids), self.matrix[self.rows(clip_ids)], self.vocabulary)
 
     def renamed(self, new_ids: Mapping[str, str]) -> LabelTable:
-        """Return the table with other ids for some clips, {id: new id}."""
+        """Return the table with clips renamed by {id: new id}."""
         return replace(self, clip_ids=tuple(new_ids.get(clip_id, clip_id) for clip_id in self.clip_ids))
 
     def label_sets(self) -> list[tuple[str, ...]]:
@@ -199,13 +200,13 @@ class LabelTable:
 
 
 def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) -> tuple[list[int], list[str]]:
-    """Return the columns of a row's labels, and those labels that are not in the vocabulary."""
+    """Return the columns of a row's labels, and the labels that are not in the vocabulary."""
     if not text.strip():
         return [], []
     if known.numbered:
         return [_column_numbered(label.strip(), vocabulary, place) for label in text.split(";")], []
     labels = text.split(known.separators[0]) if known.separators else [text]
-    if all(label in vocabulary.index for label in labels):  # nearly always, and quick
+    if all(label in vocabulary.index for label in labels):  # fast path, nearly always taken
         return [vocabulary.index[label] for label in labels], []
     labels = split_labels(text, known.separators, vocabulary)
     if "" in labels:
@@ -222,7 +223,7 @@ def _unknown_label(label: str, vocabulary: Vocabulary, place: str) -> InputError
 
 
 def _counts(unknown_of: Mapping[int, list[str]], codes: array) -> dict[str, int]:
-    """Return how often each unknown label is listed; `unknown_of` has those of one row of each code."""
+    """Return how often each unknown label occurs; `unknown_of` is {code of a row's text: its unknown labels}."""
     n_rows = Counter(code for code in codes if code in unknown_of) if unknown_of else {}
     counts: Counter[str] = Counter()
     for code, labels in unknown_of.items():
@@ -240,10 +241,10 @@ def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
 def read_lists(
     paths: Sequence[Path], vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
 ) -> LabelTable:
-    """Read several label lists as one, clips in order of the lists; `format` and `unknown` as for `LabelTable.read`.
+    """Read several label lists as one, clips in list order; `format` and `unknown` as for `LabelTable.read`.
 
     Raises:
-        InputError: a clip is in two lists with other labels in each; as `LabelTable.read`.
+        InputError: a clip has different labels in two lists; or as `LabelTable.read`.
     """
     vocabulary = Vocabulary.of(vocabulary)
     joined = LabelTable.read(paths[0], vocabulary, format, unknown)
@@ -262,10 +263,10 @@ def read_lists(
 
 
 def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str]:
-    """Return the labels that `text` joins by a separator; a name that contains the separator stays whole.
+    """Split joined labels; a class name that contains the separator stays whole.
 
-    Where a piece is no class, the longest run of pieces from there on that is one is taken. What is left is tried with
-    the next separator, and stays as it is after the last. No run is longer than a name can be.
+    If a piece is not a class, the longest run of pieces starting there that forms a class name is taken; runs are
+    limited to the longest name. A piece that begins no class name is split by the next separator, if any, or kept.
     """
     text = text.strip()
     if not separators or (separators[0] not in text and len(separators) == 1):
@@ -289,7 +290,7 @@ def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str
 
 
 def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:
-    """Return the (rows, K) bool matrix of sets of columns; a column named twice counts once."""
+    """Return the (rows, K) bool matrix of sets of columns; repeated columns count once."""
     label_sets = [sorted(set(columns)) for columns in label_sets]
     ends = np.cumsum([0, *map(len, label_sets)])
     columns = np.array([column for columns in label_sets for column in columns], dtype=np.int32)
@@ -297,20 +298,20 @@ def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:
 
 
 def _first_repeated(clip_ids: Sequence[str]) -> tuple[int, int]:
-    """Return the rows of the first clip id that is listed twice."""
+    """Return both rows of the first repeated clip id."""
     seen: dict[str, int] = {}
     second = next(row for row, clip_id in enumerate(clip_ids) if seen.setdefault(clip_id, row) != row)
     return seen[clip_ids[second]], second
 
 
 def _united(rows: np.ndarray, matrix: sparse.csr_array) -> sparse.csr_array:
-    """Return one row a clip with the labels of all its rows; `rows` gives the clip of each."""
+    """Return one row per clip with the labels of all its rows; `rows` gives the clip number of each row."""
     membership = sparse.csr_array((np.ones(len(rows), np.int32), (rows, np.arange(len(rows)))))
     return membership @ matrix.astype(np.int32)
 
 
 def _check_ids(clip_ids: Iterable[str], place_of: Callable[[int], str]) -> None:
-    """Raise InputError where a clip id is empty, or holds what the project's own list could not hold."""
+    """Raise InputError if a clip id is empty, or has a character that the project's own lists cannot hold."""
     if "" not in clip_ids and not ODD.search("".join(clip_ids)):
         return
     for row, clip_id in enumerate(clip_ids):

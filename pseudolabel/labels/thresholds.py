@@ -1,4 +1,4 @@
-"""Thresholds: how sure the teacher must be before a class may be added (PSLA, Algorithm 2, procedure 1)."""
+"""Compute thresholds: how sure the teacher must be before a class is added (PSLA, Algorithm 2, procedure 1)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pseudolabel.tables import read_csv
 
 VALID_RULES = "mean, median, or a percentile from 0p to 100p such as 25p, a constant such as 0.5, or a file.csv"
 COLUMNS = ("class_id", "threshold")
-LOOKED_UP = 1 << 20  # labels whose scores are looked up at once
+LOOKED_UP = 1 << 20  # labels per lookup of scores
 
 
 @dataclass(frozen=True)
 class ThresholdRule:
     """A statistic of the scores of the clips that carry a label, or a constant.
 
-    `text` is its one spelling: mean, median, 25p, 0.5.
+    `text` is its canonical spelling: mean, median, 25p, 0.5.
     """
 
     text: str
@@ -39,7 +39,7 @@ class ThresholdRule:
         return f"the {self.text if self.percent is None else f'{_ordinal(self.percent)} percentile'} {scores}"
 
     def of(self, values: np.ndarray) -> float:
-        """Return the statistic of float64 `values`; it does not depend on their order."""
+        """Return the statistic of float64 `values`, independent of their order."""
         if self.constant is not None:
             return self.constant
         if self.percent is not None:
@@ -84,9 +84,9 @@ def parse_rule(text: str) -> ThresholdRule:
 
 @dataclass(frozen=True, eq=False)
 class PositiveScores:
-    """The scores at the label positions, which thresholds are statistics of: `values[j]` belongs to `classes[j]`.
+    """The scores of all labels, from which thresholds are computed: `values[j]` is a score of class `classes[j]`.
 
-    NaN marks a missing score, which does not count. `scored` (K,) bool says which classes the scores have at all.
+    NaN marks a missing score, which is ignored. `scored` (K,) bool marks the classes that have scores at all.
     """
 
     classes: np.ndarray
@@ -106,16 +106,16 @@ class PositiveScores:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many clips carry each class and have its score, (K,) int64."""
+        """Number of clips that carry each class and have its score, (K,) int64."""
         return np.bincount(self.classes[~np.isnan(self.values)], minlength=len(self.scored))
 
     def thresholds(self, rule: str, min_positives: int, vocabulary: Vocabulary, floor: float = 0.0) -> np.ndarray:
-        """Return each class's threshold, (K,) float64; NaN where it has none.
+        """Return each class's threshold, (K,) float64; NaN if it has none.
 
         Args:
-            rule: `mean`, `median` or a percentile `25p`, a constant `0.5`, or the file that holds the thresholds.
-            min_positives: a class with fewer scored clips that carry it gets no threshold by a rule.
-            floor: no threshold is below it.
+            rule: `mean`, `median`, a percentile `25p`, a constant `0.5`, or a file of thresholds.
+            min_positives: a class carried by fewer scored clips gets no threshold from a rule.
+            floor: lowest threshold; lower ones are raised to it.
         """
         if is_threshold_file(rule):
             return np.maximum(read_thresholds(rule, vocabulary), floor)  # NaN stays NaN
@@ -129,7 +129,7 @@ class PositiveScores:
         return np.maximum(thresholds, floor)
 
     def why_none(self, thresholds: np.ndarray, rule: str, min_positives: int) -> dict[int, str]:
-        """Return the reason for each class that has no threshold."""
+        """Return {class column: reason} for classes without a threshold."""
         counts, reasons = self.counts, {}
         for k in np.flatnonzero(np.isnan(thresholds)).tolist():
             few = f"{counts[k]} labelled clips with scores, fewer than {min_positives}"
@@ -142,15 +142,15 @@ class PositiveScores:
 
 
 def is_threshold_file(text: str) -> bool:
-    """Return whether a threshold option names a CSV file, not a rule."""
+    """Return whether a threshold option names a CSV file rather than a rule."""
     return text.lower().endswith(".csv")
 
 
 def read_thresholds(path: str | Path, vocabulary: Vocabulary | str | Path) -> np.ndarray:
-    """Return the thresholds (K,) float64 that a CSV `class_id,threshold` gives; an empty one is NaN: no threshold.
+    """Read thresholds (K,) float64 from a CSV file `class_id,threshold`; an empty cell is NaN: no threshold.
 
     Raises:
-        InputError: a class without a row or with two, a threshold that is not a number in [0, 1].
+        InputError: a class has no row or two, or a threshold is not a number in [0, 1].
         UnknownClass: a row's class is not in the vocabulary.
     """
     vocabulary = Vocabulary.of(vocabulary)

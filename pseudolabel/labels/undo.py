@@ -1,4 +1,4 @@
-"""Undo: take additions back, or keep those that a reviewer judged right."""
+"""Undo additions, or keep only those that a reviewer judged right."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.table import LabelTable
 
 DECISIONS = ("right", "wrong", "unsure")
-FEW = 4  # clips that an error may name
+FEW = 4  # clips named in an error
 
 
 def undo(labels: LabelTable, ledger: pa.Table, source: object = "") -> LabelTable:
-    """Return the labels without the additions of a ledger: the list as it was before.
+    """Return the labels without a ledger's additions: the list before enhancement.
 
     Args:
         labels: the enhanced list.
-        ledger: its additions; the columns `clip_id` and `class_id` count.
-        source: what errors call the ledger.
+        ledger: its additions; only the columns `clip_id` and `class_id` are used.
+        source: the name of the ledger in errors.
 
     Raises:
-        ClipMismatch: a clip of the ledger is not in the list.
-        InputError: an added label is not in the list, or is listed twice in the ledger.
+        ClipMismatch: a clip in the ledger is not in the list.
+        InputError: an added label is not in the list, or is in the ledger twice.
     """
     return without_additions(labels, [ledger], source)[0]
 
 
 def without_additions(labels: LabelTable, pieces: Iterable[pa.Table], source: object = "") -> tuple[LabelTable, int]:
-    """Return what `undo` does and the number of additions; the ledger comes in pieces, of which one is held."""
+    """Do what `undo` does for a ledger read in pieces, one in memory at a time; also return the number of additions."""
     matrix, keys = labels.matrix, label_keys(labels.matrix)
     taken, absent = np.zeros(matrix.nnz, bool), []
     for piece in pieces:
@@ -55,17 +55,17 @@ def without_additions(labels: LabelTable, pieces: Iterable[pa.Table], source: ob
 def apply_decisions(
     labels: LabelTable, reviewed: pa.Table, source: object = ""
 ) -> tuple[LabelTable, pa.Table, dict[str, int]]:
-    """Return the labels with the additions that are judged right, the ledger of these, and the number of each decision.
+    """Return the labels plus the additions judged right, the ledger of those, and the number of each decision.
 
     Args:
         labels: the original list.
-        reviewed: a ledger with the column `decision`: right, wrong, unsure, or empty where nobody decided (counted as
+        reviewed: a ledger with the column `decision`: right, wrong, unsure, or empty if undecided (counted as
             `undecided`).
-        source: what errors call it.
+        source: the name of the ledger in errors.
 
     Raises:
-        ClipMismatch: a clip of the ledger is not in the list.
-        InputError: another decision, a label that the list has already or that is listed twice in the ledger.
+        ClipMismatch: a clip in the ledger is not in the list.
+        InputError: a decision is unknown, or a label is already in the list or is in the ledger twice.
     """
     decisions = pc.utf8_lower(pc.utf8_trim_whitespace(reviewed["decision"].combine_chunks()))
     decided = np.array(decisions.to_pylist(), dtype=object)
@@ -96,7 +96,7 @@ def apply_decisions(
 
 
 def _entries(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return where each wanted key stands among the ascending `keys`, (M,) int64, -1 where it does not."""
+    """Return the index of each wanted key in the ascending `keys`, (M,) int64; -1 if absent."""
     entries = np.searchsorted(keys, wanted)
     listed = entries < len(keys)
     listed[listed] = keys[entries[listed]] == wanted[listed]
@@ -104,7 +104,7 @@ def _entries(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _refuse_repeated(labels: LabelTable, keys: np.ndarray, earlier: np.ndarray | bool, source: object) -> None:
-    """Raise InputError where one of these keys is among them twice, or was there `earlier`."""
+    """Raise InputError if a key is repeated, or is marked in `earlier` as already seen."""
     order = np.argsort(keys, kind="stable")
     repeated = np.zeros(len(keys), bool) | earlier
     repeated[order[1:]] |= keys[order[1:]] == keys[order[:-1]]

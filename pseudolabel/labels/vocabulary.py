@@ -1,4 +1,4 @@
-"""Vocabulary: the classes of a task, in the order of every matrix's columns."""
+"""Vocabulary: the classes of a task, in the column order of every matrix."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BUILT_IN = ("audioset", "fsd50k", "esc50")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The K classes of a task; two vocabularies are equal when their classes are, whatever they are called.
+    """The K classes of a task; vocabularies are equal if their classes are, whatever their names.
 
     Args:
-        name: what messages call it.
+        name: the vocabulary's name in messages.
         class_ids: (K,) distinct ids; labels, scores and ledgers are keyed by them.
-        names: (K,) distinct display names (case-insensitive).
-        ontology_ids: (K,) the ontology node of each class, '' where it has none.
+        names: (K,) display names, distinct ignoring case.
+        ontology_ids: (K,) ontology node of each class, '' if it has none.
     """
 
     name: str = field(compare=False)
@@ -51,10 +51,10 @@ class Vocabulary:
     def load(cls, source: str | Path) -> Vocabulary:
         """Return `audioset` (527 classes), `fsd50k` (200), `esc50` (50), or the vocabulary in a CSV file.
 
-        The file has the columns `class_id,name` and optionally `ontology_id`; without that column each class is the
-        ontology node of its own id. FSD50K's class ids are AudioSet ids; ESC-50's are its category names, and only
-        categories that an AudioSet class matches exactly have an ontology id. Three published files are taken as they
-        are: FSD50K's vocabulary.csv, AudioSet's class_labels_indices.csv and its mid_to_display_name.tsv.
+        The file has the columns `class_id,name` and optionally `ontology_id`, which defaults to the class id. FSD50K's
+        class ids are AudioSet ids; ESC-50's are its category names, and only categories that match an AudioSet class
+        exactly have an ontology id. Three published files are also accepted: FSD50K's vocabulary.csv, AudioSet's
+        class_labels_indices.csv and its mid_to_display_name.tsv.
         """
         if str(source) == "audioset":
             rows = [row for row in read_csv(table_path("audioset.csv")) if row["index"]]
@@ -84,7 +84,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary | str | Path) -> Vocabulary:
-        """Return a vocabulary that is given as such, by its name or by its file."""
+        """Return a vocabulary given as an object, by name or by file."""
         if isinstance(vocabulary, Vocabulary):
             return vocabulary
         if not isinstance(vocabulary, str | Path):
@@ -93,7 +93,7 @@ class Vocabulary:
         return cls.load(vocabulary)
 
     def write(self, path: str | Path, overwrite: bool = True) -> None:
-        """Write the CSV file that `load` reads back equal."""
+        """Write a CSV file from which `load` reads an equal vocabulary."""
         rows = zip(self.class_ids, self.names, self.ontology_ids, strict=True)
         write_csv(path, ("class_id", "name", "ontology_id"), rows, overwrite)
 
@@ -111,7 +111,7 @@ class Vocabulary:
 
     @cached_property
     def _by_spelling(self) -> dict[str, str]:
-        """Class ids of names as file names spell them, without the spellings that two classes share."""
+        """Class ids by names as spelled in file names, without spellings that two classes share."""
         spelled: dict[str, set[str]] = {}
         for name, class_id in zip(self.names, self.class_ids, strict=True):
             for word in ("and", "or"):
@@ -120,14 +120,14 @@ class Vocabulary:
 
     @cached_property
     def most_pieces(self) -> dict[str, int]:
-        """The most pieces into which each separator of labels divides a name, however a comma is spelled."""
+        """For each label separator, the most pieces into which it divides a name, however commas are spelled."""
         words = [sum(map(_spelling(name, "and").count, (" and ", " or "))) for name in self.names]
         return {mark: 1 + max(name.count(mark) + n for name, n in zip(self.names, words, strict=True)) for mark in ";,"}
 
     def lookup(self, text: str) -> str | None:
-        """Return the id of the class whose id, or else whose name, is `text`; None where there is none.
+        """Return the id of the class whose id, else whose name, is `text`; None if there is none.
 
-        A name counts in any case, and with `_` for spaces and `_and_` or `_or_` for commas, as the Freesound data sets
+        Names match in any case, and with `_` for spaces and `_and_` or `_or_` for commas, as the Freesound data sets
         write AudioSet's names.
         """
         if text in self.index:
@@ -135,14 +135,14 @@ class Vocabulary:
         return self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
 
     def find(self, text: str, place: object = "") -> str:
-        """Return `lookup(text)`; UnknownClass where there is no such class, with the nearest one and `place`."""
+        """Return `lookup(text)`; UnknownClass, with the nearest class and `place`, if there is no such class."""
         class_id = self.lookup(text)
         if class_id is None:
             raise self.unknown(text, place)
         return class_id
 
     def unknown(self, text: str, place: object = "", remedy: str = "") -> UnknownClass:
-        """Return the error that `text` is not a class; it names the nearest one."""
+        """Return the error for a text that is not a class; it names the nearest class."""
         message = f"class {text!r} is not in the vocabulary {self.name!r} ({len(self)} classes)"
         near = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
         if near:
@@ -151,7 +151,7 @@ class Vocabulary:
         return UnknownClass(message, place, remedy)
 
     def subset(self, class_ids: Iterable[str]) -> Vocabulary:
-        """Return the vocabulary of these classes only, in this vocabulary's order."""
+        """Return a vocabulary of the given classes only, in this vocabulary's order."""
         wanted = set(class_ids)
         for class_id in sorted(wanted - self.index.keys()):
             raise self.unknown(class_id)
@@ -161,7 +161,7 @@ class Vocabulary:
 
 
 def table_path(name: str) -> Path:
-    """Return the path of the ontology table `name` (`audioset.csv`, ...): in the installed package, or the checkout."""
+    """Return the path of the ontology table `name` (`audioset.csv`, ...), in the installed package or the checkout."""
     try:
         path = Path(str(importlib.resources.files("pseudolabel.ontology_data").joinpath(name)))
     except ModuleNotFoundError:
@@ -172,19 +172,19 @@ def table_path(name: str) -> Path:
 
 
 def built_in_with(text: str, other_than: str) -> str:
-    """Return the one built-in vocabulary that has this class, '' where there is none or more than one."""
+    """Return the built-in vocabulary that has this class, '' if none or several have it."""
     names = [name for name in BUILT_IN if name != other_than and Vocabulary.load(name).lookup(text) is not None]
     return names[0] if len(names) == 1 else ""
 
 
 def _spelling(name: str, word: str) -> str:
-    """Return a name in lower case with spaces for `_` and `word` for commas."""
+    """Return a name in lower case, with spaces for `_` and `word` for commas."""
     words = name.casefold().replace("_", " ")
     return words.replace(f", {word} ", f" {word} ").replace(", ", f" {word} ")
 
 
 def _published_classes(path: Path) -> list[tuple[str, str]]:
-    """Return (class id, name) of a published list of classes, nothing where the file is not one."""
+    """Return (class id, name) pairs of a published list of classes; empty if the file is not one."""
     first = next((text.strip() for _, text in text_lines(path)), "")
     if first == "index,mid,display_name":
         width, order, rows = 3, (1, 2), _rows(path)[1:]

@@ -1,4 +1,4 @@
-"""Writers of label lists, and of tables too long for `csv.writer`: the same bytes, many rows at once."""
+"""Write label lists and long tables: the same bytes as `csv.writer`, but many rows at once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pseudolabel.errors import InputError
 from pseudolabel.formatting import exact
 
 LabelRows = Iterable[tuple[str, Sequence[str]]]  # clip id, class ids
-QUOTED = '[,"\r\n]'  # cells with one of these are quoted
+QUOTED = '[,"\r\n]'  # cells with any of these are quoted
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Return a column as CSV files have it: floats with all their digits, nothing for a null."""
+    """Return a column as CSV text: floats at full precision, empty for null."""
     if pa.types.is_floating(column.type):
-        distinct = column.dictionary_encode()  # scores are mostly float16, of which there are few
+        distinct = column.dictionary_encode()  # scores are mostly float16, with few distinct values
         texts = pa.array([exact(value) for value in distinct.dictionary.to_pylist()], pa.string())
         column = texts.take(distinct.indices)
     return pc.fill_null(column.cast(pa.string()), "")
 
 
 def csv_lines(columns: Sequence[pa.Array]) -> bytes:
-    """Return the rows of two columns or more, of text without nulls, as `csv.writer` writes them with LF line ends."""
+    """Return rows as `csv.writer` writes them with LF; takes two or more text columns without nulls."""
     if any(pc.any(pc.match_substring_regex(column, QUOTED)).as_py() for column in columns):
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(zip(*(column.to_pylist() for column in columns), strict=True))
@@ -44,26 +44,26 @@ def csv_lines(columns: Sequence[pa.Array]) -> bytes:
 
 
 def label_lines(clip_ids: Sequence[str], matrix: sparse.csr_array, class_ids: Sequence[str]) -> bytes:
-    """Return the rows `clip_id,labels` of labels.csv, labels joined by `;` in the order of the columns."""
+    """Return the rows `clip_id,labels` of labels.csv, labels joined by `;` in column order."""
     return csv_lines([pa.array(clip_ids, pa.string()), pc.binary_join(_label_lists(matrix, class_ids), ";")])
 
 
 def _label_lists(matrix: sparse.csr_array, class_ids: Sequence[str]) -> pa.ListArray:
-    """Return the class ids of each row of (N, K)."""
+    """Return the class ids of each row of a (N, K) matrix."""
     labels = pa.array(class_ids, pa.string()).take(pa.array(matrix.indices))
     return pa.ListArray.from_arrays(pa.array(matrix.indptr, pa.int32()), labels)
 
 
 @contextlib.contextmanager
 def packed_file(path: Path, level: int) -> Iterator[gzip.GzipFile]:
-    """Yield a .gz file without a time stamp, which appears when it is whole."""
+    """Yield a .gz file without a timestamp; it appears under its name only when complete."""
     with (
         whole_file(path) as temporary,
         open(temporary, "wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=level) as packed,
     ):
         yield packed
-        packed.flush()  # as text files over it do: the bytes stay those of releases so far
+        packed.flush()  # as a text file on top would: keeps the bytes of earlier releases
 
 
 def write_audioset(
@@ -73,10 +73,10 @@ def write_audioset(
     overwrite: bool = True,
     above: Sequence[str] = (),
 ) -> None:
-    """Write `YTID, start, end, "id,id"` under the published comment line of the columns, `above` it further ones.
+    """Write rows `YTID, start, end, "id,id"` under the published comment line of columns, preceded by lines `above`.
 
     Raises:
-        InputError: a clip has no segment, or an id does not fit into such a list.
+        InputError: a clip has no segment, or an id cannot be written in this format.
     """
     with _whole_text(path, overwrite) as file:
         file.writelines(f"{line}\n" for line in above)
@@ -92,7 +92,7 @@ def write_audioset(
 
 
 def write_psla(path: str | Path, rows: LabelRows, wav: str, overwrite: bool = True) -> None:
-    """Write `{"data": [{"wav": PATH, "labels": "id,id"}]}`, one entry a line; `{clip_id}` in `wav` is replaced."""
+    """Write `{"data": [{"wav": PATH, "labels": "id,id"}]}`, one entry per line; `{clip_id}` in `wav` is replaced."""
     if "{clip_id}" not in wav:
         raise InputError(f"{wav!r} names the same recording for every clip", path, "It needs {clip_id} in it.")
     with _whole_text(path, overwrite) as file:
@@ -110,7 +110,7 @@ def write_parquet(
     class_ids: Sequence[str],
     overwrite: bool = True,
 ) -> None:
-    """Write the columns `clip_id` (text) and `labels` (list of texts), with a checksum of each page."""
+    """Write the columns `clip_id` (text) and `labels` (list of texts), with a checksum for each page."""
     import pyarrow.parquet as pq
 
     table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "labels": _label_lists(matrix, class_ids)})

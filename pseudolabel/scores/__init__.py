@@ -1,1 +1,1 @@
-"""Scores: what a model answered, by clip and window, and how good it is."""
+"""Scores: a model's output by clip and window, and metrics of its quality."""

@@ -1,11 +1,11 @@
-"""Answers of any model in a file: an array or a table of scores, and the ids of its clips and classes.
+"""Read any model's answers from a file: an array or table of scores, with the ids of its clips and classes.
 
 | file | holds | its ids |
 |---|---|---|
-| `.npy` | float array (N, K) of whole clips, or (N, W, K) of windows | in files of their own |
-| `.npz`, `.h5`, `.hdf5` | one or several such arrays, each with a name | in files of their own |
-| `.csv`, `.tsv` | header `clip_id` and the K classes, a row a clip | its first column and its header |
-| `.csv`, `.tsv` | numbers alone, a row a clip (`numpy.savetxt`) | in files of their own |
+| `.npy` | float array (N, K) of whole clips, or (N, W, K) of windows | in separate files |
+| `.npz`, `.h5`, `.hdf5` | one or several such arrays, each with a name | in separate files |
+| `.csv`, `.tsv` | header `clip_id` and the K classes, one row per clip | in its first column and its header |
+| `.csv`, `.tsv` | numbers only, one row per clip (`numpy.savetxt`) | in separate files |
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ AXES = "(clips, classes), or (clips, windows, classes)"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a model answered, as a file holds it; no score is read before `blocks` is iterated.
+    """A model's answers in a file; no score is read before `blocks` is iterated.
 
     Args:
         path: the file.
         clip_ids, class_ids: (N,) and (K,) distinct ids.
-        shape: (N, K) of whole clips or (N, W, K) of windows.
-        blocks: returns the scores of consecutive clips as arrays (n, K) or (n, W, K); not checked yet.
+        shape: (N, K) for whole clips or (N, W, K) for windows.
+        blocks: yields the scores of consecutive clips as arrays (n, K) or (n, W, K), unchecked.
     """
 
     path: Path
@@ -57,13 +57,13 @@ def open_answers(
     Args:
         path: .npy, .npz, .h5, .csv.
         ids, classes: files that name each row (`read_ids`) and column (`read_classes`); None for a table with a header.
-        vocabulary: turns class names into ids; a class that it does not have keeps its name.
-        dataset: which array of a .npz or HDF5 file; None where there is only one of two or three axes.
-        like: answers that were opened with the same `ids` and `classes`, which are not read again.
+        vocabulary: maps class names to ids; a class that it does not have keeps its name.
+        dataset: name of the array in a .npz or HDF5 file; None if only one has two or three axes.
+        like: answers opened with the same `ids` and `classes`, to avoid reading those again.
 
     Raises:
-        InputError: a file is missing, of another kind or damaged; ids are not distinct, or not as many as the array
-            has rows and columns; the array is not of floating-point numbers.
+        InputError: a file is missing, damaged or of another kind; ids are not distinct or do not match the array's
+            shape; or the array is not floating-point.
     """
     path, ending = Path(path), Path(path).suffix.lower()
     if not path.is_file():
@@ -89,7 +89,7 @@ def open_answers(
 
 
 def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype, n_clips: int, n_classes: int) -> None:
-    """Refuse an array that is not of floating-point numbers, clips first and classes last."""
+    """Raise InputError unless the array is floating-point, with clips on the first axis and classes on the last."""
     if dtype.kind != "f":
         raise InputError(f"holds {dtype}, not floating-point numbers", path, "Save scores in [0, 1] as float32.")
     if len(shape) not in (2, 3) or 0 in shape:
@@ -100,7 +100,7 @@ def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype, n_clips: int
 
 
 def _open_named(path: Path, vocabulary: Vocabulary) -> Answers:
-    """Open a table with a header; its rows are read twice, once for the ids and once for the scores."""
+    """Open a table with a header; its rows are read twice: for the ids, then for the scores."""
     line, header = next(text_rows(path), (1, [""]))
     if header[0] != "clip_id" or len(header) < 2:
         remedy = "The header needs clip_id, then a column for each class."
@@ -122,9 +122,9 @@ def _open_named(path: Path, vocabulary: Vocabulary) -> Answers:
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Return the clip ids in a file: one a line, a CSV file with a column `clip_id`, or a label list of any form.
+    """Read clip ids from a file: one per line, a CSV file with a column `clip_id`, or a label list in any known format.
 
-    Of names one a line, folder and ending are cut, as in label lists of file names.
+    If names are listed one per line, folder and extension are removed, as in label lists of file names.
     """
     path = Path(path)
     if not path.is_file():
@@ -137,27 +137,27 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         return distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
     rows, form = read_label_rows(path)
     named = [(form.place(path, number), clip_id) for number, clip_id, _ in rows]
-    if form.events:  # a row an event
+    if form.events:  # one row per event
         named = [(str(path), clip_id) for clip_id in dict.fromkeys(clip_id for _, clip_id in named)]
     return distinct(named, "clip", path)
 
 
 def listed_lengths(path: str | Path) -> dict[str, float]:
-    """Return {clip id: seconds} where the file of clip ids is a list of segments with their times; else nothing."""
+    """Return {clip id: seconds} if the file of clip ids is a segment list with times; else an empty dict."""
     if not FORMATS["audioset"].looks_like([_first_row(Path(path))]):
         return {}
     return {clip_id: float(end) - float(start) for clip_id, (start, end) in read_segments(path).items()}
 
 
 def _first_row(path: Path) -> list[str]:
-    """Return the first row of a table that is not a comment (AudioSet's lists have some); nothing of other files."""
+    """Return the first row of a table that is not a comment (AudioSet's lists have some); empty for other files."""
     if {".json", ".parquet"} & {suffix.lower() for suffix in path.suffixes}:
         return []
     return next((fields for _, fields in text_rows(path) if not fields[0].startswith("# ")), [])
 
 
 def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and the clip id of each line, a first line `clip_id` left out."""
+    """Yield the place and clip id of each line, skipping a first line `clip_id`."""
     for row, (line, fields) in enumerate(text_rows(path)):
         if len(fields) != 1:
             message = f"row has {len(fields)} columns, those before it one"
@@ -167,7 +167,7 @@ def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[str, ...]:
-    """Return the ids of (place, id) pairs; InputError where one is empty or is listed twice, or there is none."""
+    """Return the ids of (place, id) pairs; InputError if one is empty or repeated, or there are none."""
     first: dict[str, str] = {}
     for place, value in named:
         if not value or "\0" in value:
@@ -185,11 +185,10 @@ def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[s
 
 
 def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the class ids that a file lists, in its order: an id or name a line, JSON, or a vocabulary.
+    """Read class ids from a file, in its order: one id or name per line, JSON, or a vocabulary.
 
-    JSON is a list of names, or {number: name} or {name: number}, as `id2label` and `label2id` of a model's config are.
-
-    A name becomes the id that `vocabulary` gives it.
+    JSON is a list of names, {number: name} or {name: number}, like `id2label` and `label2id` in a model's config. Names
+    are mapped to ids by `vocabulary`.
     """
     path = Path(source)
     if str(source) in BUILT_IN:
@@ -199,7 +198,7 @@ def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
         return _as_ids(named, vocabulary, path)
     named = [(f"{path}:{number}", line.strip()) for number, line in text_lines(path)]
     first = named[0][1] if named else ""
-    if vocabulary.lookup(first) is None and ("," in first or "\t" in first):  # names may have commas
+    if vocabulary.lookup(first) is None and ("," in first or "\t" in first):  # names may contain commas
         return Vocabulary.load(path).class_ids
     return _as_ids(named[first == "class_id" :], vocabulary, path)
 

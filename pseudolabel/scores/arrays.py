@@ -1,7 +1,7 @@
-"""Arrays in files of other programs, in blocks of rows: .npy, .npz, HDF5, and tables of numbers alone.
+"""Read arrays from other programs' files in blocks of rows: .npy, .npz, HDF5, and plain tables of numbers.
 
-Nothing in a file is trusted before it was checked: no pickle is opened, and no size is taken from a header that the
-file's own size contradicts. Rows pass through in blocks of 16 MiB, so that memory does not grow with their number.
+Nothing in a file is trusted unchecked: no pickle is loaded, and no size in a header is believed if it contradicts the
+file's size. Rows are read in blocks of 16 MiB, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pseudolabel.stores import store_contents
 from pseudolabel.tables import Fields, text_rows, wrong_length
 
 BLOCK_BYTES = 2**24
-LONGEST_HEADER = 1 << 16  # bytes of the header of an array in a .npz file
+LONGEST_HEADER = 1 << 16  # bytes of an array's header in a .npz file
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What numpy and Python raise where a header is not the Python literal that it should be.
+# What NumPy and Python raise if a header is not a valid Python literal.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
 UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, LookupError, EOFError, OSError)
 TABLES, OF_SEVERAL = (".csv", ".tsv"), (".npz", ".h5", ".hdf5")
@@ -38,10 +38,10 @@ NOT_WHOLE = "It is not whole: copy or save it again."
 
 @dataclass(frozen=True, eq=False)
 class FileArray:
-    """An array in a file, whose values are not read before `blocks` is iterated.
+    """An array in a file; no values are read before `blocks` is iterated.
 
     Args:
-        blocks: returns an iterator over consecutive rows, as arrays (n, ...).
+        blocks: yields consecutive rows as arrays (n, ...).
     """
 
     shape: tuple[int, ...]
@@ -50,10 +50,10 @@ class FileArray:
 
 
 def open_array(path: Path, name: str | None = None) -> FileArray:
-    """Open the array in a file with one of READABLE, and check that the file is as large as it claims.
+    """Open an array in a file (endings READABLE), checking that the file is as large as it claims.
 
     Args:
-        name: which array of a .npz or HDF5 file; None where there is only one of two or three axes.
+        name: name of the array in a .npz or HDF5 file; None if only one has two or three axes.
 
     Raises:
         InputError: the file is damaged, or there is no such array.
@@ -67,7 +67,7 @@ def open_array(path: Path, name: str | None = None) -> FileArray:
 
 
 def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
-    """Return how many rows of an array a block has: at least 1."""
+    """Return the number of rows per block, at least 1."""
     return max(1, BLOCK_BYTES // max(1, math.prod(shape[1:]) * itemsize))
 
 
@@ -75,7 +75,7 @@ def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
 
 
 def _open_numbers(path: Path) -> FileArray:
-    """Open a table of numbers alone; its rows are counted first."""
+    """Open a table of numbers only; its rows are counted first."""
     n_rows, width = 0, 0
     for line, fields in text_rows(path):
         width = width or len(fields)
@@ -87,7 +87,7 @@ def _open_numbers(path: Path) -> FileArray:
 
 
 def number_blocks(rows: Iterator[Fields], path: Path, n_rows: int) -> Iterator[np.ndarray]:
-    """Yield blocks of `n_rows` rows of numbers; InputError names the first field that is not a number."""
+    """Yield blocks of at most `n_rows` rows of numbers; InputError names the first field that is not a number."""
     block = []
     for line, fields in rows:
         try:
@@ -131,14 +131,14 @@ def _open_npy(path: Path) -> FileArray:
     n_rows, order = rows_a_block(shape, dtype.itemsize), "F" if fortran_order else "C"
 
     def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, shape[0], n_rows):  # mapped again, so that pages of earlier blocks are given back
+        for start in range(0, shape[0], n_rows):  # mapped anew for each block, to release the pages of earlier ones
             yield np.array(np.memmap(path, dtype, "r", offset, shape, order)[start : start + n_rows])
 
     return FileArray(shape, dtype, blocks)
 
 
 def _header(file: IO[bytes], place: object) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, whether in Fortran order, and dtype of an array in NumPy's format; its values come next."""
+    """Read the header of an array in NumPy's format: shape, whether in Fortran order, and dtype; values follow."""
     try:
         version = np.lib.format.read_magic(file)
         if version not in HEADERS:
@@ -149,7 +149,7 @@ def _header(file: IO[bytes], place: object) -> tuple[tuple[int, ...], bool, np.d
 
 
 def _check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object) -> None:
-    """Refuse an array of floating-point numbers whose header claims another size than the file has."""
+    """Raise InputError if a floating-point array's header claims another size than the file has."""
     claimed = math.prod(shape) * dtype.itemsize
     if dtype.kind == "f" and (held != claimed or min(shape, default=0) < 0):
         message = f"its header claims {list(shape)} {dtype}, {claimed:,} bytes; it holds {held:,}"
@@ -157,7 +157,7 @@ def _check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object)
 
 
 def _open_npz(path: Path, name: str | None) -> FileArray:
-    """Open an array in a .npz file, which is read from front to back."""
+    """Open an array in a .npz file, to be read from front to back."""
     with _readable_npz(path), zipfile.ZipFile(path) as file:
         names = [member for member in file.infolist() if member.filename.endswith(".npy")]
         members = {member.filename.removesuffix(".npy"): member for member in names}
@@ -181,7 +181,7 @@ def _open_npz(path: Path, name: str | None) -> FileArray:
 
 
 def _header_in(file: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> tuple[tuple, int]:
-    """Return what `_header` does of an array in a .npz file, and at which of its bytes the values begin."""
+    """Return `_header` of an array in a .npz file, and the offset in bytes of its values."""
     packed = member.compress_type != zipfile.ZIP_STORED
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError("is packed in a way that NumPy does not use", place, "Save it with numpy.savez.")
@@ -195,7 +195,7 @@ def _header_in(file: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> tu
 
 @contextlib.contextmanager
 def _readable_npz(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a .npz file is read into an InputError."""
+    """Turn errors while reading a .npz file into an InputError."""
     try:
         yield
     except InputError:
@@ -208,7 +208,7 @@ def _readable_npz(path: Path) -> Iterator[None]:
 
 
 def _open_h5(path: Path, name: str | None) -> FileArray:
-    """Open a data set whose values are in the file itself; links out of the file are not followed."""
+    """Open a data set whose values are in the file itself; links to other files are not followed."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -236,7 +236,7 @@ def _open_h5(path: Path, name: str | None) -> FileArray:
 
 
 def _array_name(n_axes: Mapping[str, int], name: str | None, path: Path) -> str:
-    """Return the name of the array that is asked for, or of the only one of two or three axes."""
+    """Return the requested array's name, or that of the only array with two or three axes."""
     if name is not None and name in n_axes:
         return name
     possible = [key for key, n in n_axes.items() if n in (2, 3)]

@@ -1,7 +1,7 @@
-"""Scores for the classes of another set: which classes of a model are counted as each target class.
+"""Map a model's classes to the target classes of another data set, and score the targets.
 
-The score of a target is the maximum over its classes. A class may be counted as several targets, and a target may have
-several classes. Without a map every target is the class of its own id.
+A target's score is the maximum over its classes. A class may belong to several targets, and a target may have several
+classes. Without a map, each target is the class with the same id.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ BUILT_IN_MAPS = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Target class -> the classes of a model that are counted as it, in the order of the vocabulary evaluated on.
+    """A map from target classes, in the order of the evaluated vocabulary, to the model classes that count as them.
 
     Args:
-        classes_of: every target has at least one class.
-        source: the file, or '' where every target is the class of its own id.
-        absent: targets of the vocabulary that have no class; unanswered: classes of the map that no model answers.
+        classes_of: {target: its classes}, at least one each.
+        source: the file, or '' if each target is the class with the same id.
+        absent: targets of the vocabulary without a class.
+        unanswered: classes of the map that not every model answers.
     """
 
     classes_of: Mapping[str, tuple[str, ...]]
@@ -36,21 +37,21 @@ class ClassMap:
 
     @classmethod
     def identity(cls, vocabulary: Vocabulary | str | Path) -> ClassMap:
-        """Return the map of a model that answers the evaluated classes themselves."""
+        """Return the identity map, for a model that answers the evaluated classes themselves."""
         return cls({class_id: (class_id,) for class_id in Vocabulary.of(vocabulary).class_ids})
 
     @classmethod
     def read(
         cls, source: str | Path, vocabulary: Vocabulary | str | Path, answered: Collection[str] | None = None
     ) -> ClassMap:
-        """Read `class_id,target_id` from a CSV file, or the project's map to `esc50` or `fsd50k`.
+        """Read a CSV file `class_id,target_id`, or the project's map to `esc50` or `fsd50k`.
 
         Args:
-            vocabulary: the targets; those without a class are `absent`.
-            answered: classes that every model answers; others are left out of the map. None: all.
+            vocabulary: the targets; those without a class become `absent`.
+            answered: classes that every model answers; other classes are left out of the map. None: all are answered.
 
         Raises:
-            InputError: a row is empty or is listed twice, a target is not in the vocabulary, or no target is left.
+            InputError: a row is incomplete or listed twice, a target is not in the vocabulary, or no target is left.
         """
         vocabulary = Vocabulary.of(vocabulary)
         path = table_path(BUILT_IN_MAPS[str(source)]) if str(source) in BUILT_IN_MAPS else Path(source)
@@ -77,7 +78,7 @@ class ClassMap:
         return cls(classes_of, str(path), absent, tuple(unanswered))
 
     def report(self) -> str:
-        """Return what is left out, counted and named; '' where nothing is."""
+        """Return a line that counts and names what is left out; '' if nothing is."""
         texts, n_targets = [], len(self.classes_of) + len(self.absent)
         if self.absent:
             left_out = (
@@ -89,10 +90,10 @@ class ClassMap:
         return "; ".join(texts)
 
     def apply(self, scores: np.ndarray, class_ids: Sequence[str], source: object) -> np.ndarray:
-        """Return the targets' scores (N, targets) float32 from those of `class_ids` (N, K).
+        """Return the targets' scores (N, targets) float32 from the scores (N, K) of `class_ids`.
 
         Raises:
-            UnknownClass: the model does not answer a class that is needed.
+            UnknownClass: the model does not answer a needed class.
         """
         column_of = {class_id: column for column, class_id in enumerate(class_ids)}
         needed = [class_id for classes in self.classes_of.values() for class_id in classes]

@@ -1,7 +1,7 @@
-"""Ensembles: the weighted mean of the probabilities in several score stores, matched by clip id and class id.
+"""Ensembles: average the probabilities of several score stores with weights, matched by clip id and class id.
 
-Means are taken in float64 and stored as `score` stores scores, or as float32 where one of the stores has more than 16
-bits.
+Means are computed in float64 and stored in the types that `score` uses, or as float32 if any store has more than 16
+bits at that scale.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.writing import stored_types, write_scores
 
 JOINED = ("model", "trained_on_sha256", "front_end", "imported_sha256", "labels_sha256")
-ALIKE = ("vocabulary",)  # given once where all stores agree
+ALIKE = ("vocabulary",)  # listed once if all stores agree
 PLURAL = {"clip": "clips", "class": "classes"}
 
 
 @dataclass(frozen=True, eq=False)
 class Matching(Joined):
-    """What an ensemble is made of: the clips, classes and scales that every store has, in the first one's order.
+    """The clips, classes and scales that every store of an ensemble has, in the first store's order.
 
     Args:
-        left_out: (kind, id, store that lacks it) of clips, classes and scales that not every store has.
+        left_out: (kind, id, store that lacks it) for clips, classes and scales that not every store has.
     """
 
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def match_stores(stores: Sequence[ScoreStore], common: bool = False) -> Matching:
-    """Match the clips and classes of stores by their ids.
+    """Match the clips and classes of several stores by id.
 
     Args:
-        common: leave out a clip or class that one of them lacks, rather than refuse it.
+        common: leave out clips and classes that a store lacks, instead of raising.
 
     Raises:
-        InputError: a clip, class or scale is not in all of them, or their windows differ in rule, hop or number.
+        InputError: a store lacks a clip or class (unless `common`), no scale is in all stores, or windows differ in
+            rule, hop or number.
     """
     refuse_other_rules(stores)
     clip_ids, left_out = _in_all("clip", [store.clip_ids for store in stores], stores, common)
@@ -66,7 +67,7 @@ def match_stores(stores: Sequence[ScoreStore], common: bool = False) -> Matching
 def _in_all(
     kind: str, ids: Sequence[tuple[str, ...]], stores: Sequence[ScoreStore], common: bool
 ) -> tuple[tuple[str, ...], list[tuple[str, str, str]]]:
-    """Return the ids that all stores have, and (kind, id, store) of what one lacks."""
+    """Return the ids that all stores have, and (kind, id, store) for each id that a store lacks."""
     lacking = []
     every_id = dict.fromkeys(value for of_store in ids for value in of_store)
     for of_store, store in zip(ids, stores, strict=True):
@@ -92,17 +93,18 @@ def average_scores(
     overwrite: bool = False,
     beside: Callable[[int, Matching], None] | None = None,
 ) -> Matching:
-    """Write the store of the weighted mean of probabilities, and return what it is made of.
+    """Write a store of weighted mean probabilities, and return what it was made of.
 
     Args:
-        weights: (S,) weight of each store, only their ratios count; None: all alike.
+        weights: (S,) weight of each store; only ratios matter. None: equal weights.
         common: as in `match_stores`.
-        attributes: more of the store's attributes.
-        beside: as in `write_scores`; also given what the ensemble is made of.
+        attributes: extra attributes of the store.
+        beside: as in `write_scores`, with the `Matching` as second argument.
 
     Raises:
-        InputError: as `match_stores`; a score is not in [0, 1]; weights are not as many as stores, negative or all 0.
-        OutputExists: there is such a file and `overwrite` is false.
+        InputError: as `match_stores`; a score is not in [0, 1]; or there is not one weight per store, a weight is
+            negative, or all are 0.
+        OutputExists: the file exists and `overwrite` is false.
     """
     weights = np.ones(len(stores)) if weights is None else np.array(weights, np.float64)
     if weights.shape != (len(stores),) or not (weights >= 0).all() or not 0 < weights.sum() < math.inf:
@@ -117,13 +119,13 @@ def average_scores(
 
 
 def _types(stores: Sequence[ScoreStore], scales: Sequence[str]) -> dict[str, np.dtype]:
-    """Return scale name -> type that its means are stored as."""
+    """Return {scale name: dtype of its stored means}."""
     wide = {scale for scale in scales for store in stores if store.stored_as(scale).itemsize > 2}
     return {**stored_types(scales), **stored_types(wide, "float32")}
 
 
 def _mean(matching: Matching, weights: np.ndarray, scale: str, clips: np.ndarray) -> np.ndarray:
-    """Return the weighted mean (n, W, K) float64 of the scores of some clips."""
+    """Return the weighted mean (n, W, K) float64 of the scores of the given clips."""
     width, total = matching.n_windows[scale].max(), 0.0
     for holder, weight in zip(matching.holders[scale], weights, strict=True):
         scores = holder.read(scale, clips)[:, :width].astype(np.float64)
@@ -133,7 +135,7 @@ def _mean(matching: Matching, weights: np.ndarray, scale: str, clips: np.ndarray
 
 
 def describe_stores(stores: Sequence[ScoreStore]) -> dict[str, object]:
-    """Return the attributes of an ensemble: the models of all; out of fold only where all are."""
+    """Return the attributes of an ensemble: all models are listed; it is out of fold only if all stores are."""
     described: dict[str, object] = {}
     for name in (*JOINED, *ALIKE):
         values = [str(store.attributes.get(name, "unknown")) for store in stores]

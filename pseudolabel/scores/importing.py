@@ -1,11 +1,11 @@
-"""Answers of another model become a score store: checked score by score, at one scale or several, clip by clip.
+"""Import another model's answers as a score store, at one scale or several, checking every score.
 
-An array (N, W, K) is as wide as its longest clip. Windows that lie wholly in their clip are real. Models differ in
-those that the clip's end cuts: they are real up to the last one that has a score above 0. The rest of a row is 0, NaN
-or not a probability at all, and is stored as 0. Window w begins at w * hop_s; a clip has at least one, and none begins
-where the clip has ended. Where a list counts the windows, that number holds.
+An array (N, W, K) is as wide as its longest clip needs. Window w begins at w * hop_s; a clip has at least one window,
+and none begins at or after its end. Windows wholly inside their clip are real. Models differ in how they treat windows
+cut by the clip's end: these are real up to the last one with a score above 0. The rest of a row (0, NaN, or no
+probability at all) is stored as 0. If a list counts the windows, its numbers take precedence.
 
-Every score of a real window must be a number in [0, 1]; 1e-5 beyond is rounding, and taken as 0 or 1.
+Every score of a real window must be a number in [0, 1]; up to 1e-5 outside counts as rounding and is set to 0 or 1.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pseudolabel.scores.windows import CLIP, possible_windows, refuse_windows_be
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 from pseudolabel.tables import text_rows
 
-ROUNDING = 1e-5  # beyond 0 and 1
-DEFAULT_CLIP_S = 10.0  # length of a clip of AudioSet
-LEAST_WINDOW_S = 0.001  # length of a window, and seconds from one to the next
-COUNTED = "n_windows_"  # columns of a list of lengths: n_windows_2s
+ROUNDING = 1e-5  # tolerance below 0 and above 1
+DEFAULT_CLIP_S = 10.0  # length of an AudioSet clip
+LEAST_WINDOW_S = 0.001  # least window length and least hop
+COUNTED = "n_windows_"  # prefix of columns in a list of lengths: n_windows_2s
 
 
 # ---- what is imported -------------------------------------------------------------------------------------------
@@ -40,12 +40,12 @@ class Part:
     """Answers at one scale.
 
     Args:
-        answers: of whole clips (N, K), or of windows (N, W, K).
+        answers: scores of whole clips (N, K) or of windows (N, W, K).
         window_s: length of the windows in seconds; None: whole clips.
-        hop_s: seconds from window to window; None: the length.
+        hop_s: seconds between window starts; None: `window_s`.
 
     Raises:
-        InputError: `window_s` does not fit the number of axes; it or `hop_s` is below LEAST_WINDOW_S.
+        InputError: `window_s` does not fit the number of axes, or it or `hop_s` is below LEAST_WINDOW_S.
     """
 
     answers: Answers
@@ -70,18 +70,18 @@ class Part:
 
     @property
     def every_s(self) -> float:
-        """Return the seconds from window to window."""
+        """Return the seconds between window starts."""
         return self.hop_s or self.window_s or 0.0
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long clips are, of those whose length a list, a clip store or an option gives.
+    """Known clip lengths, from a list, a clip store or an option.
 
     Args:
         seconds: {clip id: seconds}.
-        counted: {scale name: {clip id: number of windows}}, which take precedence.
-        path: the list that counts them.
+        counted: {scale name: {clip id: number of windows}}; these take precedence.
+        path: the list with those counts.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class RealWindows:
 
     Args:
         counts: (N,) int64, at least 1.
-        seconds: (N,) float64 length of each clip; NaN where a list counts its windows: scores after these are ignored.
+        seconds: (N,) float64 length of each clip; NaN if a list counts its windows, and scores after those are ignored.
     """
 
     counts: np.ndarray
@@ -104,8 +104,12 @@ class RealWindows:
 
 @dataclass
 class Imported:
-    """What an import came across: how many scores it took as 0 or 1; at each scale of windows, the real ones and how
-    many clips have no score above 0 in their last real window.
+    """Statistics of an import.
+
+    Args:
+        clipped: number of scores rounded to 0 or 1.
+        silent: {scale of windows: number of clips without a score above 0 in their last real window}.
+        real: {scale of windows: its real windows}.
     """
 
     clipped: int = 0
@@ -117,14 +121,14 @@ class Imported:
 
 
 def read_lengths(path: str | Path, clip_ids: Sequence[str], scales: Sequence[str]) -> Lengths:
-    """Read a table with the columns `clip_id` and `seconds`, or `n_windows_2s` for windows of 2 s, or both.
+    """Read a table with the columns `clip_id` and `seconds`, `n_windows_2s` (for windows of 2 s), or both.
 
     Args:
-        clip_ids: the clips wanted; the list may have others, and may name clips in other ways (aliases.py).
-        scales: names of the scales whose numbers of windows are wanted.
+        clip_ids: the clips to look up; the list may have others, and may use aliases of these (aliases.py).
+        scales: names of the scales whose window counts to read.
 
     Raises:
-        InputError: a column is missing, a clip is listed twice, a value is not a length or a number of windows.
+        InputError: a column is missing, a clip is listed twice, or a value is not a length or a number of windows.
         ClipMismatch: none of the clips is listed.
     """
     path, names = Path(path), ("seconds", *(f"{COUNTED}{scale}" for scale in scales))
@@ -149,7 +153,7 @@ def read_lengths(path: str | Path, clip_ids: Sequence[str], scales: Sequence[str
 
 
 def _length(text: str, name: str, place: str) -> float:
-    """Return seconds above 0, or a number of windows of at least 1."""
+    """Parse seconds above 0, or a number of windows of at least 1."""
     try:
         value = float(text) if name == "seconds" else int(text)
     except ValueError:
@@ -161,11 +165,11 @@ def _length(text: str, name: str, place: str) -> float:
 
 
 def real_windows_of(part: Part, lengths: Lengths) -> RealWindows:
-    """Return which windows of answers (N, W, K) are real; the array is read once where lengths alone do not decide.
+    """Return which windows of answers (N, W, K) are real; reads the array once if lengths alone do not decide.
 
     Raises:
-        InputError: the last windows of a clip of unknown length have no answer, or a list counts more windows of a clip
-            than it or the array has.
+        InputError: the last windows of a clip of unknown length have no score above 0, or a list counts more windows
+            than fit the clip or the array.
     """
     answers, width = part.answers, part.answers.shape[1]
     of_scale = lengths.counted.get(part.scale, {})
@@ -191,7 +195,7 @@ def real_windows_of(part: Part, lengths: Lengths) -> RealWindows:
 
 
 def _refuse_stated(part: Part, stated: np.ndarray, seconds: np.ndarray, path: str | Path) -> None:
-    """Raise InputError where a list counts more windows than an array has, or than begin in a clip of known length."""
+    """Raise InputError if a list counts more windows than the array has, or than begin in a clip of known length."""
     answers, width = part.answers, part.answers.shape[1]
     wide = np.flatnonzero(stated > width)
     if len(wide):
@@ -209,7 +213,7 @@ def _has_answer(block: np.ndarray) -> np.ndarray:
 
 
 def _answered(answers: Answers) -> np.ndarray:
-    """Return how many windows each clip has up to its last one with an answer, (N,) int64."""
+    """Return each clip's number of windows up to its last one with a score above 0, (N,) int64."""
     last, width = [], answers.shape[1]
     with Progress("count windows", answers.shape[0]) as progress:
         for block in answers.blocks():
@@ -231,18 +235,18 @@ def import_scores(
     beside: Callable[[int, Imported], None] | None = None,
     store: str | None = None,
 ) -> Imported:
-    """Write the score store of answers at one scale or several.
+    """Write a score store from answers at one scale or several.
 
     Args:
-        parts: answers of the same clips and classes, each at another scale.
-        lengths: of the clips; None: all windows are real.
-        beside: as in `write_scores`; also given what the import came across.
+        parts: answers for the same clips and classes, each at a different scale.
+        lengths: clip lengths; None: all windows are real.
+        beside: as in `write_scores`, with the `Imported` as second argument.
         store: as for `stored_types`.
 
     Raises:
-        InputError: a score is not in [0, 1], a clip has more windows than it can have, or nothing says how many it has
-            (`real_windows_of`).
-        OutputExists: there is such a file and `overwrite` is false.
+        InputError: a score is not in [0, 1], a clip has more windows than fit its length, or its number of windows
+            cannot be determined (`real_windows_of`).
+        OutputExists: the file exists and `overwrite` is false.
     """
     imported, first = Imported(), parts[0].answers
     windowed = [part for part in parts if part.window_s is not None]
@@ -258,7 +262,7 @@ def import_scores(
 
 
 def _side_by_side(streams: Mapping[str, Iterator[np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the same consecutive clips of all streams, whose blocks may differ in length."""
+    """Yield aligned blocks of consecutive clips from streams whose blocks may differ in length."""
     held: dict[str, np.ndarray] = {}
     while True:
         for scale, stream in streams.items():
@@ -272,7 +276,7 @@ def _side_by_side(streams: Mapping[str, Iterator[np.ndarray]]) -> Iterator[dict[
 
 
 def _checked(part: Part, imported: Imported) -> Iterator[np.ndarray]:
-    """Yield the blocks; InputError names clip, class and value of the first score that is not a probability."""
+    """Yield checked blocks; InputError names the clip, class and value of the first score that is not a probability."""
     start, answers, real = 0, part.answers, imported.real.get(part.scale)
     with Progress(f"import {part.scale}", answers.shape[0]) as progress:
         for block in answers.blocks():
@@ -291,7 +295,7 @@ def _checked(part: Part, imported: Imported) -> Iterator[np.ndarray]:
 
 
 def _without_the_rest(part: Part, block: np.ndarray, start: int, real: RealWindows, imported: Imported) -> np.ndarray:
-    """Return a block with 0 after the real windows; InputError where there are answers at a clip's end or later."""
+    """Return a block with 0 after the real windows; InputError if a window at or after a clip's end has an answer."""
     clips = slice(start, start + len(block))
     counts, seconds, there = real.counts[clips], real.seconds[clips], _has_answer(block)
     beyond = np.arange(block.shape[1]) >= counts[:, None]

@@ -1,6 +1,6 @@
-"""Score stores that become one: clips and classes matched by id, windows on which they agree, scores block by block.
+"""Join score stores: match clips and classes by id, check that windows agree, and read scores block by block.
 
-Stores stay on disk: clips pass through in blocks of a few MiB.
+Stores stay on disk; scores are read in blocks of a few MiB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 23  # of scores as float64
 
 @dataclass(frozen=True, eq=False)
 class Holder:
-    """A store that has a scale, and in it the row of each of N clips (-1: not there) and the column of K classes."""
+    """A store, with its row for each of N clips (-1: absent) and its column for each of K classes."""
 
     store: ScoreStore
     rows: np.ndarray
@@ -29,12 +29,12 @@ class Holder:
 
     @classmethod
     def of(cls, store: ScoreStore, clip_ids: Sequence[str], class_ids: Sequence[str]) -> Holder:
-        """Look up clips, which the store may not have, and classes, all of which it has."""
+        """Look up clips, some of which the store may lack, and classes, all of which it must have."""
         rows = np.fromiter((store.index.get(clip_id, -1) for clip_id in clip_ids), np.int64, len(clip_ids))
         return cls(store, rows, store.columns(class_ids))
 
     def read(self, scale: str, clips: np.ndarray) -> np.ndarray:
-        """Return the checked scores (n, W, K) of some of the clips, 0 after the real windows; W = 1 for whole clips."""
+        """Return checked scores (n, W, K) of the given clips, 0 after the real windows; W = 1 for whole clips."""
         rows = self.rows[clips]
         scores = self.store.read(scale, rows)
         if not np.array_equal(self.columns, np.arange(scores.shape[-1])):
@@ -50,7 +50,7 @@ class Joined:
     Args:
         clip_ids, class_ids: N clips and K classes.
         holders: {scale: the stores that have it}.
-        n_windows: {scale: (N,) int64 real windows of each clip}; 1 at the scale `clip`.
+        n_windows: {scale: (N,) int64 number of real windows}; 1 at the scale `clip`.
     """
 
     clip_ids: tuple[str, ...]
@@ -67,7 +67,7 @@ class Joined:
         return tuple(self.holders)
 
     def layout(self, types: Mapping[str, np.dtype]) -> ScoreLayout:
-        """Return the layout of the store that they become."""
+        """Return the layout of the joined store."""
         hops_s = {scale: of[0].store.hop_s(scale) for scale, of in self.holders.items() if scale != CLIP}
         return ScoreLayout.of_windows(self.clip_ids, self.class_ids, self.n_windows, hops_s=hops_s, types=types)
 
@@ -75,8 +75,8 @@ class Joined:
         """Yield the scores of consecutive clips at each scale.
 
         Args:
-            what: is done, for the progress.
-            join: returns the scores (n, W, K) at a scale of clips that are given by number.
+            what: name of the work, shown as progress.
+            join: (scale, clip numbers (n,)) -> scores (n, W, K).
         """
         n_row = len(self.class_ids) * max(int(counts.max()) for counts in self.n_windows.values())
         step = max(1, BLOCK_BYTES // max(8 * n_row, 1))
@@ -89,14 +89,14 @@ class Joined:
 
 
 def refuse_other_rules(stores: Sequence[ScoreStore]) -> None:
-    """Raise InputError where stores say that their windows follow different rules."""
+    """Raise InputError if the stores' `window_rule` attributes differ."""
     rules = {str(store.attributes["window_rule"]) for store in stores if "window_rule" in store.attributes}
     if len(rules) > 1:
         raise InputError("the windows of the stores follow different rules", stores[0].path, "Score the clips again.")
 
 
 def agreed_windows(holders: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> np.ndarray:
-    """Return the number of windows of each clip, (N,) int64, on which the stores that have it agree, as on the hop."""
+    """Return each clip's number of windows, (N,) int64; an error if stores disagree on it or on the hop."""
     counts, first = np.zeros(len(clip_ids), np.int64), holders[0].store
     for holder in holders:
         store = holder.store

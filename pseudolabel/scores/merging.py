@@ -1,7 +1,7 @@
-"""Score stores of one model become one: those of other clips, as parts of a list, and those of other scales.
+"""Merge score stores of one model that cover different clips, such as parts of a list, or different scales.
 
-Each clip must have each scale in one of the stores at least. Where several have it, they must have the same scores.
-Each scale is stored as in the store with the most bits.
+At least one store must have each clip at each scale. If several do, their scores must be equal. Each scale is stored in
+the type with the most bits among the stores.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_ot
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.writing import write_scores
 
-OF_MODELS = ("model", "front_end", "lengths")  # attributes in which models differ
-OF_FILES = {  # attributes that describe a file, or that are merged in another way
+OF_MODELS = ("model", "front_end", "lengths")  # attributes that tell models apart
+OF_FILES = {  # attributes of a file, or merged separately
     "format", "format_version", "tables_crc32", "attributes_crc32", "scale", "reading", "window_rule", "out_of_fold",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Merging(Joined):
-    """What several stores are together: all clips in the order of the stores, classes in that of the first store.
+    """Several stores merged: all clips in store order, classes in the first store's order.
 
-    At each scale the stores with the most bits come first.
+    At each scale, stores with the most bits come first.
 
     Args:
-        attributes: those of the stores; all values where they differ.
+        attributes: the stores' attributes; all values, joined, if they differ.
         differing: names of the attributes that differ.
     """
 
@@ -40,10 +40,10 @@ class Merging(Joined):
 
 
 def match_parts(stores: Sequence[ScoreStore], model: str | None = None) -> Merging:
-    """Match clips, classes and scales of stores, and compare their attributes.
+    """Match the clips, classes and scales of stores, and compare their attributes.
 
     Args:
-        model: name of the stores' model; None: the one in their attributes, which must be the same.
+        model: the model's name; None: taken from the stores' attributes, which must agree.
 
     Raises:
         InputError: classes, models, window rules, hops or numbers of windows differ, or a clip lacks a scale.
@@ -65,7 +65,7 @@ def match_parts(stores: Sequence[ScoreStore], model: str | None = None) -> Mergi
 
 
 def _holders(every: Sequence[Holder], scale: str, clip_ids: Sequence[str]) -> list[Holder]:
-    """Return the stores that have a scale, most bits first; ClipMismatch where none of them has a clip."""
+    """Return the stores that have a scale, most bits first; ClipMismatch if none of them has some clip."""
     having = [holder for holder in every if scale in holder.store.scales]
     absent = np.flatnonzero(np.all([holder.rows < 0 for holder in having], axis=0))
     if len(absent):
@@ -81,7 +81,7 @@ def _dtype(holder: Holder, scale: str) -> np.dtype:
 
 
 def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) -> tuple[dict[str, object], list[str]]:
-    """Return the attributes of stores as one, and the names of those that differ; out of fold only where all are."""
+    """Return the merged attributes and the names of those that differ; out of fold only if all stores are."""
     merged: dict[str, object] = {}
     differing = []
     for name in dict.fromkeys(name for store in stores for name in store.attributes if name not in OF_FILES):
@@ -106,15 +106,15 @@ def merge_scores(
     overwrite: bool = False,
     beside: Callable[[int], None] | None = None,
 ) -> Merging:
-    """Write one store of all clips and scales of several, and return what it is made of.
+    """Write one store with all clips and scales of several, and return what it was made of.
 
     Args:
         model: as in `match_parts`.
         beside: as in `write_scores`.
 
     Raises:
-        InputError: as `match_parts`; two stores have different scores of a clip, or a score is not in [0, 1].
-        OutputExists: there is such a file and `overwrite` is false.
+        InputError: as `match_parts`; two stores have different scores for a clip; or a score is not in [0, 1].
+        OutputExists: the file exists and `overwrite` is false.
     """
     merging = match_parts(stores, model)
     layout = merging.layout({scale: _dtype(holders[0], scale) for scale, holders in merging.holders.items()})
@@ -124,7 +124,7 @@ def merge_scores(
 
 
 def _merged(merging: Merging, scale: str, clips: np.ndarray) -> np.ndarray:
-    """Return the scores of some clips, each from the first store that has it; InputError where another one differs."""
+    """Return the scores of the given clips, each from the first store that has it; InputError if another differs."""
     merged, filled, width = None, np.zeros(len(clips), bool), merging.n_windows[scale].max()
     for holder in merging.holders[scale]:
         there = np.flatnonzero(holder.rows[clips] >= 0)
@@ -132,7 +132,7 @@ def _merged(merging: Merging, scale: str, clips: np.ndarray) -> np.ndarray:
         if merged is None:
             merged = np.zeros((len(clips), width, scores.shape[-1]), scores.dtype)
         again = filled[there]
-        earlier = merged[there[again], : scores.shape[1]].astype(scores.dtype)  # of as many bits, or more
+        earlier = merged[there[again], : scores.shape[1]].astype(scores.dtype)  # as many bits, or more
         if not np.array_equal(earlier, scores[again]):
             row, window, column = np.argwhere(earlier != scores[again])[0].tolist()
             message = (

@@ -2,8 +2,8 @@
 
 N clips, K classes; labels 0/1, scores in [0, 1].
 
-A metric of a class is NaN where the class has no positive clip (for AUC: or no negative one); means leave such classes
-out and count those that remain. Ties are handled as by scikit-learn: clips of equal score enter together.
+A class's metric is NaN if it has no positive clip (for AUC: or no negative one); means leave such classes out and count
+the rest. Ties are handled as in scikit-learn: clips with equal scores enter together.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pseudolabel.errors import InputError
 
 
 class Metric(NamedTuple):
-    """A metric as options, files, tables and reports know it.
+    """A metric, with its names in options, files, tables and reports.
 
     Args:
-        key: in metrics.json. heading: in tables. digits: after the decimal point in tables.
+        key: name in metrics.json.
+        heading: column heading in tables.
+        digits: digits after the decimal point in tables.
         meaning: one clause for the legend below a table.
-        option: what --metrics calls it, alone or with others; '' where it is in metrics.json alone.
+        option: its --metrics choice, possibly shared with other metrics; '' if it is only in metrics.json.
     """
 
     key: str
@@ -55,12 +57,12 @@ METRIC_OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values(
 
 
 def metrics_of(option: str) -> tuple[Metric, ...]:
-    """Return the metrics that --metrics calls so."""
+    """Return the metrics of a --metrics choice."""
     return tuple(metric for metric in METRICS.values() if metric.option == option)
 
 
 def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels (N, K) bool and scores (N, K) of a float type as dense arrays of the same shape.
+    """Return labels (N, K) bool and float scores (N, K) as dense arrays.
 
     Raises:
         InputError: the shapes differ, or a score is not a finite number.
@@ -75,7 +77,7 @@ def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and false positives (D,) at each of the D distinct scores of one class, highest score first."""
+    """Return true and false positives (D,) of one class at each of its D distinct scores, highest first."""
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order], scores[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
@@ -102,26 +104,26 @@ def _of_each_class(metric: Callable, labels: np.ndarray, scores: np.ndarray) -> 
 
 
 def average_precision(labels, scores) -> np.ndarray:
-    """Return AP of each class (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
+    """Return each class's AP (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
     return _of_each_class(_class_ap, *as_arrays(labels, scores))
 
 
 def roc_auc(labels, scores) -> np.ndarray:
-    """Return the area under the ROC curve of each class (K,) float64, NaN without positives or without negatives."""
+    """Return each class's area under the ROC curve (K,) float64; NaN without positives or without negatives."""
     return _of_each_class(_class_auc, *as_arrays(labels, scores))
 
 
 def d_prime(auc):
-    """Return d' = sqrt(2) * inverse-normal(AUC), of a number or an array; infinite at AUC 0 and 1."""
+    """Return d' = sqrt(2) * inverse-normal(AUC) of a number or array; infinite at AUC 0 and 1."""
     from scipy.stats import norm
 
     return math.sqrt(2) * norm.ppf(auc)
 
 
 def class_d_prime(auc: np.ndarray, labels) -> np.ndarray:
-    """Return d' of each class (K,) with AUC kept half a (positive, negative) pair away from 0 and 1.
+    """Return each class's d' (K,), with AUC kept half a (positive, negative) pair away from 0 and 1.
 
-    Without that, one class that is ranked perfectly makes the mean over classes infinite.
+    Otherwise, a single perfectly ranked class would make the mean over classes infinite.
     """
     n_positive = np.asarray(labels.sum(axis=0)).ravel().astype(np.float64)
     n_pairs = np.maximum(n_positive * (labels.shape[0] - n_positive), 1)
@@ -129,8 +131,10 @@ def class_d_prime(auc: np.ndarray, labels) -> np.ndarray:
 
 
 def lwlrap(labels, scores) -> float:
-    """Return label-weighted label-ranking average precision: the mean, over all labels of all clips, of the precision
-    at that label's rank in its clip. Among equal scores the rank is the last one. NaN where there is no label.
+    """Return label-weighted label-ranking average precision.
+
+    The mean, over all labels of all clips, of the precision at that label's rank in its clip. Tied scores share the
+    last rank. NaN if there are no labels.
     """
     from scipy.stats import rankdata
 
@@ -144,8 +148,10 @@ def lwlrap(labels, scores) -> float:
 
 
 def mean_average_precision_at(labels, scores, k: int = 3) -> float:
-    """Return mAP@k: per clip, the precision at each of the first k ranks that is a label, summed, divided by
-    min(k, its labels); the mean over clips with labels. Equal scores rank in class order. NaN where there is no label.
+    """Return mAP@k, the mean over clips with labels.
+
+    Per clip: the sum of the precision at each of the first k ranks that is a label, divided by min(k, number of
+    labels). Tied scores rank in class order. NaN if there are no labels.
     """
     labels, scores = as_arrays(labels, scores)
     labelled = labels.any(axis=1)
@@ -159,9 +165,9 @@ def mean_average_precision_at(labels, scores, k: int = 3) -> float:
 
 
 def top_1_accuracy(labels, scores) -> float:
-    """Return the share of clips whose one label has the highest score; of equal scores the first class counts.
+    """Return the share of clips whose one label has the highest score; ties go to the first class.
 
-    NaN where a clip has no label or several: accuracy is defined for single-label sets only.
+    NaN if any clip has no label or several: accuracy is defined for single-label sets only.
     """
     labels, scores = as_arrays(labels, scores)
     if not len(labels) or not (labels.sum(axis=1) == 1).all():
@@ -170,9 +176,9 @@ def top_1_accuracy(labels, scores) -> float:
 
 
 def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
-    """Return (N, K) float32: the mean over each clip's real windows of scores (N, W, K); `n_windows` is (N,).
+    """Return the mean of scores (N, W, K) over each clip's real windows, (N, K) float32; `n_windows` is (N,).
 
-    Windows after these are ignored and may be NaN.
+    Later windows are ignored and may be NaN.
     """
     real = np.arange(scores.shape[1]) < np.asarray(n_windows)[:, None]
     weights = (real / real.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -183,8 +189,8 @@ def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
 def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """Return F1, precision and recall of `scores > threshold`.
 
-    `f1_micro`, `precision`, `recall` count all (clip, class) pairs together; `f1_macro`, `precision_macro`,
-    `recall_macro` are means over the classes with positives. Precision is 0 where there is no answer.
+    `f1_micro`, `precision` and `recall` pool all (clip, class) pairs; `f1_macro`, `precision_macro` and `recall_macro`
+    are means over the classes with positives. Precision is 0 if nothing is above the threshold.
     """
     labels, scores = as_arrays(labels, scores)
     answers = scores > threshold
@@ -206,10 +212,10 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
 
 
 def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[str, float | int], dict[str, np.ndarray]]:
-    """Return every metric of one (labels, scores) pair, and the arrays (K,) behind them: `ap`, `auc`, `n_positive`.
+    """Return all metrics of labels and scores, and the per-class arrays (K,) behind them: `ap`, `auc`, `n_positive`.
 
-    Metrics come in the order of METRICS, then the counts of what was scored. Papers mean either of the two d', which
-    differ a lot.
+    Metrics are in the order of METRICS, followed by counts of clips, classes and labels. Papers report either of the
+    two d', which differ a lot.
     """
     labels, scores = as_arrays(labels, scores)
     ap, auc = average_precision(labels, scores), roc_auc(labels, scores)
@@ -235,6 +241,6 @@ def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[st
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; NaN where there are none."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan

@@ -1,24 +1,24 @@
-"""ScoreStore: what a model answered for every clip and window (scores.h5), also the targets that students learn.
+"""ScoreStore: a model's scores for every clip and window (scores.h5); also used as targets for students.
 
     clip_id        (N,)       str
     class_id       (K,)       str
-    scores_clip    (N, K)     float32   of the whole clip, whatever its length
+    scores_clip    (N, K)     float32   whole clip, whatever its length
     scores_10s     (N, W, K)  float16   W = 1 for clips of 10 s; scores_5s: W = 2; scores_2s: W = 5; any other length
-    n_windows_10s  (N,)       int64     how many of the W windows are real (where clips differ); the rest is 0
-    crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional on reading)
+    n_windows_10s  (N,)       int64     how many of the W windows are real (if clips differ); the rest is 0
+    crc32_clip     (N / 1024,) uint32   checksum of every 1,024 rows; crc32_10s ... (optional when reading)
     attributes: format="pseudolabel-scores", format_version=1, vocabulary, window_rule; optional: model, front_end,
-    labels_sha256, out_of_fold, tables_crc32, attributes_crc32; of scores_2s ...: hop_s, where windows do not follow
-    one another
+    labels_sha256, out_of_fold, tables_crc32, attributes_crc32; on scores_2s ...: hop_s, if it is not the window length
 
-Only the scales that were asked for are stored; without `scores_clip`, a single window of 10 s is taken for the clip.
-Window w begins at w * hop_s, which is the length of the windows by default.
+Only requested scales are stored; without `scores_clip`, a single window of 10 s stands in for the clip. Window w
+begins at w * hop_s, where hop_s is the window length by default.
 
-Whole clips keep every bit of the teacher's scores: labels are added where these are above a threshold, and near 1,
-where float16 has steps of 4.9e-4, rounding ties many of them. Windows, five times as many, are targets of a loss, which
-half a step moves by 2.4e-4 at most. `score --store` asks for one type for all; readers take any floating-point type.
+Whole-clip scores keep the teacher's full precision, because labels are added if scores are above a threshold: near
+1, where float16 has steps of 4.9e-4, rounding would tie many of them. Windows, five times as many, are targets of a
+loss, which half a step changes by at most 2.4e-4. `score --store` sets one type for all scales; any floating-point
+type can be read.
 
-Stores of releases are smaller: packed by gzip in chunks of whole clips, and of uint8 where the attribute `scale` is
-1 / 255 (score = value * scale). Releases of earlier versions call their format "pseudolabel-targets".
+Stores in releases are smaller: gzip-compressed in chunks of whole clips, and uint8 if the attribute `scale` is
+1 / 255 (score = value * scale). Releases of earlier versions have the format name "pseudolabel-targets".
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from pseudolabel.scores.writing import (
 )
 from pseudolabel.stores import KeyedByClip, read_text, store_contents
 
-UNPACKED_BYTES = 1 << 24  # at a time
-FACTORS = {"uint8": 1 / 255}  # of values that are not floating-point numbers
+UNPACKED_BYTES = 1 << 24  # unpacked at a time
+FACTORS = {"uint8": 1 / 255}  # scale of integer types
 Scale = str | float  # "clip", "2s", or the length of a window in seconds
 
 
 class MappedScores(np.memmap):
-    """An array that is mapped into memory and notices when it is read that its file was replaced."""
+    """A memory-mapped array that notices, when read, that its file was replaced."""
 
     check = None
 
@@ -67,12 +67,12 @@ class MappedScores(np.memmap):
 
 
 class StoredScale(NamedTuple):
-    """Where the scores of one scale are in a file, and what they are."""
+    """Where the scores of one scale are in a file, and their shape and type."""
 
     offset: int | None  # bytes
     shape: tuple[int, ...]
     dtype: np.dtype
-    packed: bool  # cannot be mapped into memory as they are
+    packed: bool  # not memory-mappable as stored
     hop_s: float | None
 
     @classmethod
@@ -84,17 +84,17 @@ class StoredScale(NamedTuple):
 
     @property
     def n_row(self) -> int:
-        """Numbers a clip."""
+        """Scores per clip."""
         return int(np.prod(self.shape[1:]))
 
 
 def real_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
-    """Return which windows of scores (n, W, K) their clips have, (n, W, 1) bool; `n_windows` is (n,)."""
+    """Return which windows of scores (n, W, K) are real, (n, W, 1) bool; `n_windows` is (n,)."""
     return (np.arange(scores.shape[1]) < n_windows[:, None])[..., None]
 
 
 class ScoreStore(KeyedByClip):
-    """Read-only view of scores.h5; score arrays are mapped into memory, not read."""
+    """Read-only view of scores.h5; score arrays are memory-mapped, not read."""
 
     FORMAT, FORMAT_VERSION, LARGE, HOLDS = FORMAT, FORMAT_VERSION, LARGE, "scores"
     EARLIER_FORMATS = ("pseudolabel-targets",)
@@ -149,30 +149,30 @@ class ScoreStore(KeyedByClip):
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """Names of the scales that are stored: `clip`, `10s`, `1.5s`."""
+        """Names of the stored scales: `clip`, `10s`, `1.5s`."""
         return tuple(self._stored)
 
     @property
     def imported(self) -> bool:
-        """Whether another model gave these scores, whose last windows need not follow WINDOW_RULE."""
+        """Whether the scores were imported from another model, whose last windows need not follow WINDOW_RULE."""
         return "imported_sha256" in self.attributes
 
     def columns(self, class_ids: Iterable[str]) -> np.ndarray:
-        """Return the column of each class id, int64, -1 where the store does not have the class."""
+        """Return the column of each class id, int64; -1 if the store lacks the class."""
         index = {class_id: column for column, class_id in enumerate(self.class_ids)}
         return np.array([index.get(class_id, -1) for class_id in class_ids], dtype=np.int64)
 
     def has(self, window_s: Scale) -> bool:
-        """Return whether there are scores of a scale."""
+        """Return whether the store has scores at a scale."""
         return self._name(window_s) in self._stored
 
     def refuse_without(self, window_s: Scale, option: str) -> None:
-        """Raise InputError where a scale is not stored; it names the scales that `option` may be."""
+        """Raise InputError if a scale is not stored, naming the scales that `option` may give."""
         if not self.has(window_s):
             raise self._absent(window_name(window_s), option)
 
     def _name(self, window_s: Scale) -> str:
-        """Return the name of a scale; `10s` for whole clips without scores of their own, where it is one window."""
+        """Return the stored name of a scale; `10s` for whole clips that have no own scores but one 10 s window."""
         name = window_name(window_s)
         ten = self._stored.get("10s")
         return "10s" if name == CLIP and CLIP not in self._stored and ten and ten.shape[1] == 1 else name
@@ -202,7 +202,7 @@ class ScoreStore(KeyedByClip):
         return mapped
 
     def _unpack(self, scale: str, stored: StoredScale) -> np.ndarray:
-        """Return packed scores, unpacked block by block into a file without a name and mapped from there."""
+        """Unpack scores block by block into an unnamed temporary file, and memory-map it."""
         is_float, folder = stored.dtype.kind == "f", tempfile.gettempdir()
         kind = stored.dtype if is_float else np.dtype(np.float32)
         factor = kind.type(1.0 if is_float else self.attributes["scale"])
@@ -220,32 +220,32 @@ class ScoreStore(KeyedByClip):
             return self._map(room, kind, 0, stored.shape)
 
     def stored_as(self, window_s: Scale) -> np.dtype:
-        """Return the type of a scale's scores in the file."""
+        """Return the dtype of a scale's scores in the file."""
         return self._stored[self._name(window_s)].dtype
 
     def scores(self, window_s: Scale) -> np.ndarray:
-        """Return the scores (N, W, K) of a scale as they are stored, memory-mapped; W = 1 for the scale `clip`."""
+        """Return the scores (N, W, K) of a scale as stored, memory-mapped; W = 1 for the scale `clip`."""
         return self.clip_scores()[:, None, :] if window_s == CLIP else self._array(window_name(window_s))
 
     def clip_scores(self) -> np.ndarray:
-        """Return the whole clips' scores (N, K); those of a single window of 10 s where they are absent."""
+        """Return the scores (N, K) of whole clips, or of a single window of 10 s if those are absent."""
         name = self._name(CLIP)
         return self._array(name) if name == CLIP else self._array(name)[:, 0]
 
     def n_windows(self, window_s: Scale) -> np.ndarray:
-        """Return how many windows of each clip are real, (N,) int64."""
+        """Return each clip's number of real windows, (N,) int64."""
         counts = self._n_windows.get(window_name(window_s))
         return np.full(len(self), self.scores(window_s).shape[1], np.int64) if counts is None else counts
 
     def hop_s(self, window_s: Scale) -> float:
-        """Return the seconds from the begin of a window to that of the next; 0 for whole clips."""
+        """Return the seconds between window starts; 0 for whole clips."""
         scale = window_name(window_s)
         if scale in self._stored and self._stored[scale].hop_s is not None:
             return self._stored[scale].hop_s
         return length_s(scale) or 0.0
 
     def read(self, window_s: Scale, rows: np.ndarray) -> np.ndarray:
-        """Return the scores (n, W, K) of some rows as they are stored, those of real windows checked.
+        """Return the scores (n, W, K) of the given rows as stored; scores of real windows are checked.
 
         Raises:
             InputError: a score is not a number in [0, 1].
@@ -262,20 +262,20 @@ class ScoreStore(KeyedByClip):
         return values
 
     def verify_scores(self) -> None:
-        """Read all scores; InputError names the first that is not a number in [0, 1]."""
+        """Read all scores; InputError names the first one that is not a number in [0, 1]."""
         for scale, stored in self._stored.items():
             step = max(UNPACKED_BYTES // max(stored.n_row * stored.dtype.itemsize, 1), 1)
             for start in range(0, len(self), step):
                 self.read(scale, np.arange(start, min(start + step, len(self))))
 
     def refuse_beyond(self, lengths_s: Mapping[str, float]) -> int:
-        """Return how many of the clips are here; refuse a window that begins where its clip has ended.
+        """Check that no window begins at or after its clip's end; return how many of the given clips are in the store.
 
         Args:
-            lengths_s: {clip id: seconds}, of any clips.
+            lengths_s: {clip id: seconds} of any clips.
 
         Raises:
-            InputError: a clip has more windows than it can have.
+            InputError: a clip has more windows than fit its length.
         """
         clip_ids = [clip_id for clip_id in lengths_s if clip_id in self.index]
         rows = np.array([self.index[clip_id] for clip_id in clip_ids], np.int64)
@@ -297,10 +297,10 @@ class ScoreStore(KeyedByClip):
         hops_s: Mapping[Scale, float] | None = None,
         store: str | None = None,
     ) -> None:
-        """Write whole arrays: `clip` (N, K), windows (N, W, K).
+        """Write a store from whole arrays: `clip` (N, K), windows (N, W, K).
 
         Args:
-            hops_s: as `hop_s` returns it.
+            hops_s: {scale: seconds between window starts}.
             store: as for `stored_types`.
         """
         arrays = {window_name(scale): array for scale, array in scores.items()}

@@ -1,10 +1,10 @@
-"""Windows of a clip: which samples belong to window w, and how many windows a clip has.
+"""Divide clips into windows: how many windows a clip has, and which samples belong to window w.
 
 Window w of length `window_s` covers [w * window_s, (w + 1) * window_s) seconds. A last piece shorter than half a
 window joins the one before; a longer one is a window of its own, shorter than the others.
 
 Windows of other models may overlap: window w begins at w * hop_s, before its clip ends. So a clip of 10 s has at most
-10 windows that begin every second.
+10 windows with a hop of 1 s.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
 
 
 def parse_window(text: str) -> str | float:
-    """Return `clip`, or the length in seconds of `10`, `5s` or `0.5`.
+    """Parse `clip`, or a length in seconds such as `10`, `5s` or `0.5`.
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
     """
     try:
         scale = evidence_scale(text)
@@ -37,17 +37,17 @@ def parse_window(text: str) -> str | float:
 
 
 def window_name(window_s: str | float) -> str:
-    """Return `clip`, `10s`, `2s`: the name of a scale in files and reports; a name is returned as it is."""
+    """Return a scale's name in files and reports: `clip`, `10s`, `2s`; names are returned unchanged."""
     return window_s if isinstance(window_s, str) else f"{float(window_s)!r}".removesuffix(".0") + "s"
 
 
 def length_s(scale: str | float) -> float | None:
-    """Return the length in seconds of the windows of a scale, given by name or length; None for whole clips."""
+    """Return the window length in seconds of a scale, given by name or length; None for whole clips."""
     return None if scale == CLIP else float(str(scale).removesuffix("s"))
 
 
 def is_window_name(name: str) -> bool:
-    """Return whether a scale is named as `window_name` names it."""
+    """Return whether `name` is a scale name as written by `window_name`."""
     try:
         return window_name(parse_window(name)) == name
     except InputError:
@@ -55,16 +55,16 @@ def is_window_name(name: str) -> bool:
 
 
 def window_samples(window_s: str | float, sample_rate: int) -> int | None:
-    """Return the samples of a window, None for the whole clip."""
+    """Return the number of samples in a window; None for the whole clip."""
     seconds = length_s(window_s)
     return None if seconds is None else round(seconds * sample_rate)
 
 
 def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
-    """Return how many windows of `length` samples clips of `n_samples` have: at least 1.
+    """Return how many windows of `length` samples a clip of `n_samples` has, at least 1.
 
     Raises:
-        InputError: a window shorter than one sample.
+        InputError: the window is shorter than one sample.
     """
     if length < 1:
         raise InputError("a window is shorter than one sample", "--windows", "Give longer ones.")
@@ -73,32 +73,32 @@ def n_windows(n_samples: np.ndarray | int, length: int) -> np.ndarray:
 
 
 def each_window(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return clip (W,) and number (W,) of each window of clips that have so many windows (N,), both counted from 0."""
+    """Return the clip (W,) and the number within its clip (W,) of each window, from window counts (N,); both from 0."""
     clip = np.repeat(np.arange(len(counts)), counts)
     return clip, np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def refuse_short_windows(windows: Sequence[str | float], sample_rate: int) -> None:
-    """Raise InputError where a window is shorter than one sample."""
+    """Raise InputError if a window is shorter than one sample."""
     for window_s in windows:
         if window_s != CLIP:
             n_windows(0, window_samples(window_s, sample_rate))
 
 
 def window_bounds(n_samples: int, length: int) -> np.ndarray:
-    """Return (W, 2) int64: first sample and end of each window of a clip; the last ends with the clip."""
+    """Return the first sample and the end (exclusive) of each window, (W, 2) int64; the last ends with the clip."""
     starts = np.arange(n_windows(n_samples, length), dtype=np.int64) * length
     ends = np.append(starts[1:], n_samples)
     return np.stack([starts, ends], axis=1)
 
 
 def possible_windows(lengths_s: np.ndarray, hop_s: float) -> np.ndarray:
-    """Return how many windows begin before clips of so many seconds end, (N,) int64: at least 1."""
+    """Return how many windows begin before the end of clips of `lengths_s` seconds, (N,) int64, at least 1."""
     return np.maximum(np.ceil(np.round(np.asarray(lengths_s) / hop_s, 6)), 1).astype(np.int64)
 
 
 def whole_windows(lengths_s: np.ndarray, window_s: float, hop_s: float) -> np.ndarray:
-    """Return how many windows lie wholly in clips of so many seconds, (N,) int64: at least 1."""
+    """Return how many windows fit wholly into clips of `lengths_s` seconds, (N,) int64, at least 1."""
     beside_first = np.floor(np.round((np.asarray(lengths_s) - window_s) / hop_s, 6))
     return np.maximum(beside_first + 1, 1).astype(np.int64)
 
@@ -112,10 +112,10 @@ def refuse_windows_beyond(
     path: object,
     remedy: str = "Score these clips again; answers of another model: import them again with --clips or --hop-s.",
 ) -> None:
-    """Raise InputError where the last window of a clip begins at the end of the clip or later.
+    """Raise InputError if a clip's last window begins at or after the clip's end.
 
     Args:
-        n_windows, lengths_s: (N,) windows and seconds of each clip.
+        n_windows, lengths_s: (N,) number of windows and seconds of each clip.
     """
     beyond = np.flatnonzero(n_windows > possible_windows(lengths_s, hop_s))
     if len(beyond):

@@ -1,4 +1,4 @@
-"""A score store is written block by block: its layout first, then scores and their checksums (store.py)."""
+"""Write a score store block by block: its layout first, then scores and their checksums (format: store.py)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pseudolabel.scores.windows import CLIP, WINDOW_RULE, window_name
 from pseudolabel.stores import fixed_length_text, seal, write_hdf5
 
 FORMAT, FORMAT_VERSION = "pseudolabel-scores", 1
-LARGE = "scores_"  # how the names of the data sets of scores begin
-CHECKED_ROWS = 1024  # with one checksum
-STORED = ("float32", "float16")  # what `stored_types` can be asked for
+LARGE = "scores_"  # name prefix of the data sets of scores
+CHECKED_ROWS = 1024  # rows per checksum
+STORED = ("float32", "float16")  # choices of `stored_types`
 
 
 def stored_types(scales: Iterable[str], store: str | None = None) -> dict[str, np.dtype]:
-    """Return scale name -> type that its scores are stored as.
+    """Return {scale name: dtype of its stored scores}.
 
     Args:
-        store: one of STORED, for all scales; None: float32 for the scale of whole clips (`clip`, or 10 s where it is
-            absent), float16 for the others.
+        store: one of STORED, for all scales; None: float32 for whole clips (`clip`, or 10 s if that is absent), float16
+            for the other scales.
     """
     scales = tuple(scales)
     whole = CLIP if CLIP in scales else "10s"
@@ -34,14 +34,14 @@ def stored_types(scales: Iterable[str], store: str | None = None) -> dict[str, n
 
 @dataclass(frozen=True, eq=False)
 class ScoreLayout:
-    """What a store will hold; its scales by name, `clip` or `2s`.
+    """The contents of a store to be written; scales are keyed by name, `clip` or `2s`.
 
     Args:
         clip_ids, class_ids: N and K distinct ids.
-        shapes: of the whole array of each scale, (N, K) or (N, W, K).
-        n_windows: (N,) real windows of the clips, of scales where these may be fewer than W.
-        hops_s: seconds from window to window, of scales where these may differ from their length.
-        types: what the scores of each scale are stored as; `stored_types` where nothing is given.
+        shapes: shape of each scale's whole array, (N, K) or (N, W, K).
+        n_windows: (N,) number of real windows, for scales where clips may have fewer than W.
+        hops_s: seconds between window starts, for scales where this may differ from the window length.
+        types: dtype of each scale's stored scores; default: `stored_types`.
     """
 
     clip_ids: Sequence[str]
@@ -58,10 +58,10 @@ class ScoreLayout:
     def of_windows(
         cls, clip_ids: Sequence[str], class_ids: Sequence[str], n_windows: Mapping[str, np.ndarray], **more: Mapping
     ) -> ScoreLayout:
-        """Return the layout of scales whose arrays are as wide as the clip with most windows.
+        """Return a layout whose arrays are as wide as the clip with the most windows.
 
         Args:
-            n_windows: (N,) windows of the clips at each scale, in the order of the scales; of `clip` not looked at.
+            n_windows: (N,) number of windows at each scale, in scale order; ignored for `clip`.
             more: `hops_s`, `types`.
         """
         n, k = len(clip_ids), len(class_ids)
@@ -69,11 +69,11 @@ class ScoreLayout:
         return cls(clip_ids, class_ids, shapes, n_windows, **more)
 
     def row_bytes(self, scale: str) -> int:
-        """Return how many bytes the scores of a clip are at a scale."""
+        """Return the size in bytes of a clip's scores at a scale."""
         return self.types[scale].itemsize * int(np.prod(self.shapes[scale][1:]))
 
     def differing(self) -> dict[str, np.ndarray]:
-        """Return the real windows of the clips, of those scales where some clip has fewer than W."""
+        """Return the number of real windows per clip, for scales where some clip has fewer than W."""
         return {
             scale: counts
             for scale, counts in self.n_windows.items()
@@ -89,13 +89,13 @@ def write_scores(
     overwrite: bool = False,
     beside: Callable[[int], None] | None = None,
 ) -> None:
-    """Write a store from blocks of consecutive clips, each a dict scale -> array, never all in memory.
+    """Write a store from blocks of consecutive clips, each {scale: array}, never all in memory at once.
 
     Args:
-        beside: writes the files that belong to the store; called with `tables_crc32` when all is on the disk, before
-            the store takes its name, so that a store never lacks them.
+        beside: writes the files that accompany the store; called with `tables_crc32` once everything is on disk, before
+            the store gets its name, so that no store lacks them.
     """
-    sealed = []  # tables_crc32, when all is written
+    sealed = []  # gets tables_crc32 once everything is written
     with write_hdf5(path, overwrite, lambda: beside(*sealed) if beside else None) as file:
         file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
         file.attrs["window_rule"] = WINDOW_RULE
@@ -122,7 +122,7 @@ def _write_blocks(
     stored: Mapping[str, h5py.Dataset],
     blocks: Iterator[Mapping[str, np.ndarray]],
 ) -> dict[str, SpanChecksums]:
-    """Write the blocks into the data sets of the scales, and return the checksums of each."""
+    """Write the blocks into each scale's data set, and return each scale's checksums."""
     n_clips, position = len(layout.clip_ids), 0
     checksums = {scale: SpanChecksums(row_ends(n_clips, layout.row_bytes(scale))) for scale in layout.shapes}
     for block in blocks:
@@ -138,7 +138,7 @@ def _write_blocks(
 
 
 def note_hop(stored: h5py.Dataset, hop_s: float) -> None:
-    """Note in a data set how far apart its windows begin, where that is not their length."""
+    """Store the attribute `hop_s` on a data set if it differs from the window length."""
     if window_name(hop_s) != stored.name.strip("/").removeprefix(LARGE):
         stored.attrs["hop_s"] = float(hop_s)
 
