@@ -163,7 +163,7 @@ def test_recordings_of_which_16_bits_keep_nothing_are_skipped(work, codec):
         soundfile.write(work / "scenes" / f"{name}.wav", samples, RATE, subtype="FLOAT")
     assert prepare(work, "--codec", codec) == 0
     assert [(name, reason) for name, _, reason in rows(work / "skipped.csv")] == [
-        ("faint", "is silent at 16 bits"), ("stray", "has one peak that drowns the rest"),
+        ("faint", "is silent at 16 bits"), ("stray", "has a peak so loud that the rest vanishes at 16 bits"),
     ]  # fmt: skip
     store = ClipStore.open(work / "clips.h5")
     assert store.clip_ids == ("a", "b", "c", "clicks", "loud", "soft")

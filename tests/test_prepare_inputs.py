@@ -420,5 +420,5 @@ def test_a_damaged_store_is_not_passed_on_by_adding(work, capsys):
     (work / "clips.h5").write_bytes(content)
     record(work / "scenes", "c")
     assert prepare("--add") == 2
-    assert "the audio of clips was damaged before it was written here: a" in capsys.readouterr().err
+    assert "audio was corrupted before it was written to the store: a" in capsys.readouterr().err
     assert (work / "clips.h5").read_bytes() == content

@@ -344,8 +344,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scenes/field.wav", "labels.csv|scenes: not of a corpus that simulate made"),
-        ("labels.csv", "labels.csv: not of a corpus that simulate made"),
+        ("scenes/field.wav", "labels.csv|scenes: not written by simulate"),
+        ("labels.csv", "labels.csv: not written by simulate"),
         ("simulate.parts/thesis.txt", "simulate.parts: holds thesis.txt, which simulate did not write"),
     ],
 )

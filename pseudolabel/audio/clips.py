@@ -226,7 +226,7 @@ def write_clips(path: str | Path, table: ClipTable, chunks: Iterable[np.ndarray]
         if table.crc32 is not None and not np.array_equal(checksums.values, table.crc32):
             damaged = first_few(table.clip_ids[row] for row in np.flatnonzero(checksums.values != table.crc32))
             remedy = "Decode them again: remove the folder of blocks, or give --overwrite."
-            raise InputError(f"the audio of clips was damaged before it was written here: {damaged}", path, remedy)
+            raise InputError(f"audio was corrupted before it was written to the store: {damaged}", path, remedy)
         replace(table, crc32=checksums.values).write(file)
 
 

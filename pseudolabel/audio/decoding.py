@@ -112,7 +112,7 @@ def soundfile_blocks(
             file.seek(first)
         yield from _read(file, stop - first)
         if file.format == "FLAC" and stop == file.frames and opened.tell() < stored.n_bytes - TAIL_BYTES:
-            raise Undecodable("the file goes on after the samples that its header states")
+            raise Undecodable("the file continues past the samples stated in its header")
 
 
 def _parts(stored: StoredAudio, header: Header, findings: Findings) -> Iterator[SoundBlock]:

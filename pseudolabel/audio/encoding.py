@@ -147,7 +147,7 @@ def refuse_inaudible(n_audible: int, n_before: int, n_samples: int, stream: Soun
     if not n_audible:
         raise UnreadableAudio("is silent at 16 bits", stream.source)
     if stream.peak > 1 and n_audible < LEAST_AUDIBLE * n_samples <= n_before:
-        raise UnreadableAudio("has one peak that drowns the rest", stream.source)
+        raise UnreadableAudio("has a peak so loud that the rest vanishes at 16 bits", stream.source)
 
 
 def _encode_long(pile: Pile, blocks: Iterable[np.ndarray], stream: SoundStream, options: ClipOptions) -> Encoded:

@@ -64,7 +64,7 @@ def refuse_other_outputs(work: Path, overwrite: bool, clear: bool = True) -> Non
             raise output_exists(work / name)
         refuse_existing(work / name, overwrite or publishing)
     if present and not publishing and read_run(work).get("verb") != "simulate":
-        message = f"{first_few(present)}: not of a corpus that simulate made, so not replaced"
+        message = f"{first_few(present)}: not written by simulate, so not replaced"
         raise InputError(message, work, "Give another --work.")
     for name, reason_not_to in ((SCENES, not_scenes), (PARTS_FOLDER, not_unfinished)):
         if os.path.lexists(work / name):

@@ -57,7 +57,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger
             _refuse_larger(config, state)
             tagger = build_tagger(config)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # InputError among them
-            raise InputError(f"the config builds no model: {error}", folder / CONFIG) from error
+            raise InputError(f"cannot build a model from the config: {error}", folder / CONFIG) from error
     check_state(tagger.network, state, folder / WEIGHTS)
     tagger.network.load_state_dict(state)
     return tagger.to(device).eval()

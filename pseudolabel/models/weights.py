@@ -91,7 +91,7 @@ def _unwrapped(state: object, source: object) -> dict[str, Tensor]:
         raise InputError(rule, source)
     names = bare_names(list(state))
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        rule = f"tensors are listed twice once wrappers are taken off their names: {first_few(repeated)}"
+        rule = f"tensors repeat after wrapper prefixes are removed from their names: {first_few(repeated)}"
         raise InputError(rule, source)
     return dict(zip(names, state.values(), strict=True))
 

@@ -84,7 +84,7 @@ def epochs_of(sampling: SamplingOptions, labels: sparse.csr_array, clip: np.ndar
         return weighted(balanced_weights(labels)[clip])
     if rule == MAX_RULE:
         return weighted(max_rule_weights(labels, beta, "--beta")[clip])
-    raise InputError("no epochs are drawn by this rule", f"--sampling {rule}")
+    raise InputError("unknown sampling rule", f"--sampling {rule}")
 
 
 def weighted(weights: np.ndarray) -> Epochs:

@@ -211,7 +211,7 @@ class Trainer:
         return now - before
 
     def _diverged(self) -> InputError:
-        message = f"training diverged in step {self.step + 1}: scores are not numbers any more"
+        message = f"training diverged in step {self.step + 1}: scores are NaN or infinite"
         return InputError(message, "--learning-rate", f"Give less than {self.options.learning_rate:g}.")
 
     def _shown(self) -> dict[str, str]:

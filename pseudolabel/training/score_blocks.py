@@ -153,7 +153,7 @@ def _read_block(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         refuse_claims(file, path)
         answers = {name: file[name][:] for name in names}
         if any(_crc32(scores) != file[name].attrs[CHECKSUM] for name, scores in answers.items()):
-            raise InputError("a checksum is another", path)
+            raise InputError("a checksum does not match", path)
     return answers
 
 

@@ -43,7 +43,7 @@ def test_long_recordings_are_refused_for_the_same_reasons(tmp_path, monkeypatch)
     monkeypatch.setattr(encoding, "LONG_SAMPLES", 1000)
     sounds = {
         "is silent at 16 bits": noise(RATE, peak=1e-6),
-        "has one peak that drowns the rest": np.where(np.arange(RATE) == 77, 1e6, noise(RATE)),
+        "has a peak so loud that the rest vanishes at 16 bits": np.where(np.arange(RATE) == 77, 1e6, noise(RATE)),
         "holds NaN or infinite samples": np.where(np.arange(RATE) == RATE - 1, np.nan, noise(RATE)),
         "is digital silence": np.zeros(RATE),
     }
