@@ -1,4 +1,4 @@
-"""What the HDF5 stores share: checks of format, version and checksums, ids as text, lookup of clips by id."""
+"""Common base of the HDF5 stores: checks of format, version and checksums, ids as text, lookup of clips by id."""
 
 from __future__ import annotations
 

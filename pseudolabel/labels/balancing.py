@@ -25,7 +25,7 @@ SAMPLINGS = {  # ways to draw an epoch (training/drawing.py), with their --help 
     ROUND_ROBIN: "class after class",
 }
 WITH_BETA = (MAX_RULE, REPEAT)
-DEFAULT_BETA = 0.5  # exponent of these
+DEFAULT_BETA = 0.5  # their exponent
 MOORE_BETAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # Moore et al., Table 2
 LARGEST_FACTOR = 1e9  # a larger factor means that beta is a mistake
 

@@ -1,4 +1,4 @@
-"""The options of enhancement: which labels may be added, on what evidence, above which threshold."""
+"""Options of enhancement: which labels may be added, on what evidence, above which threshold."""
 
 from __future__ import annotations
 
