@@ -112,7 +112,7 @@ class DeviceOptions(Options):
     threads: int = option(
         rule=COUNT,
         factory=allowed_cores,
-        help="CPU threads; float32 sums differ with their number, so it is recorded (default: the cores it may use)",
+        help="CPU threads; recorded, since float32 sums depend on it (default: the available cores)",
     )
 
 
@@ -121,14 +121,12 @@ class ListOptions(Options):
     """How a verb reads label lists (`read_labels`)."""
 
     vocabulary: str | None = option(
-        None, "audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside what is named, else audioset)"
+        None, "audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside the named files, else audioset)"
     )
-    format: str | None = option(
-        None, "form of the label lists that options name (default: what each looks like)", metavar="NAME"
-    )
+    format: str | None = option(None, "form of the label lists that options name (default: detected)", metavar="NAME")
     unknown_labels: str = option(
         "error",
-        "labels that are not in the vocabulary: an error, or left out, counted and named",
+        "labels outside the vocabulary; skip: leave them out, count and name them",
         choices=("error", "skip"),
     )
 
