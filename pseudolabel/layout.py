@@ -6,7 +6,7 @@ from __future__ import annotations
 LABELS, BALANCED, VALIDATION, EVALUATION = "labels.csv", "balanced.csv", "validation.csv", "eval.csv"  # label lists
 SCENES, GROUPS = "scenes", "clips.csv"  # a simulated corpus: its recordings and their groups
 TRUTH = "truth.csv"  # a simulated corpus: its complete labels
-VOCABULARY, ONTOLOGY = "vocabulary.csv", "ontology.csv"
+VOCABULARY = "vocabulary.csv"
 CLIPS, SCORES, ENSEMBLE = "clips.h5", "scores.h5", "ensemble.h5"
 RUNS, TEACHER = "runs", "teacher"  # folders
 
