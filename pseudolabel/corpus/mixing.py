@@ -66,7 +66,7 @@ class Recipe:
         from pseudolabel import __version__
 
         sizes = [(self.folder / sound.file).stat().st_size for sound in self.sounds if sound.file]
-        return json.loads(json.dumps({**asdict(self), "bytes": sizes, "version": __version__}, default=str))
+        return json.loads(json.dumps({**asdict(self), "bytes": sizes, "block": BLOCK, "version": __version__}, default=str))
 
 
 def part_of(list_name: str, number: int) -> str:
