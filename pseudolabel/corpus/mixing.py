@@ -66,7 +66,8 @@ class Recipe:
         from pseudolabel import __version__
 
         sizes = [(self.folder / sound.file).stat().st_size for sound in self.sounds if sound.file]
-        return json.loads(json.dumps({**asdict(self), "bytes": sizes, "block": BLOCK, "version": __version__}, default=str))
+        values = {**asdict(self), "bytes": sizes, "block": BLOCK, "version": __version__}
+        return json.loads(json.dumps(values, default=str))
 
 
 def part_of(list_name: str, number: int) -> str:

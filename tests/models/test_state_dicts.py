@@ -54,7 +54,7 @@ def test_a_part_may_be_called_model_and_parts_may_be_wrapped():
     ("content", "said"),
     [
         ({"model": STATE, "state_dict": STATE}, "holds several state dicts: state_dict, model"),
-        ({"module.a": torch.ones(1), "a": torch.ones(1)}, "repeat after wrapper prefixes are removed from their names: a"),
+        ({"module.a": torch.ones(1), "a": torch.ones(1)}, "repeat after wrapper prefixes are removed"),
         ({3: torch.ones(1)}, "not a mapping from names to tensors"),
         ({"model": {"state_dict": 3}}, "not a mapping from names to tensors"),
         ([torch.ones(1)], "not a mapping from names to tensors"),
