@@ -13,6 +13,7 @@ clip or class missing from one store is an error; --common leaves it out and lis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ class AverageScoresOptions(VerbOptions):
 
 def check_weights(weights: Sequence[float], n: int) -> None:
     """Raise InputError unless there is a weight for each of the n models or stores (n = 0: unknown yet), not all 0."""
-    if weights and ((n and len(weights) != n) or sum(weights) == 0):
+    if weights and ((n and len(weights) != n) or not 0 < sum(weights) < math.inf):
         raise InputError(f"{weights} does not fit {n} models or stores", "--weights", "Give one each, not all 0.")
 
 

@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from typing import Any, get_args, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
+from pseudolabel import dry_run
 from pseudolabel.errors import InputError
 from pseudolabel.machine import WAITING
 from pseudolabel.options import METADATA, Option, parse_number, type_hints
@@ -72,8 +73,8 @@ def _argument(hint: Any, how: Option) -> dict[str, Any]:
         several = inner[1:] == (...,)
         said["nargs"] = ("*" if how.positional or how.empty else "+") if several else len(inner)
         hint = inner[0]
-    if how.repeat:
-        said["action"] = "extend"
+    if said.get("nargs") in ("*", "+"):
+        said["action"] = "extend"  # given twice, it has the values of both
     if how.choices:
         said["choices"] = how.choices
         return said
@@ -102,6 +103,13 @@ def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
         elif how and name in parsed and not (how.positional and parsed[name] == []):
             given[each.name] = parsed[name]
     return kind(**given)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}\n")
 
 
 @dataclass(frozen=True)
@@ -135,12 +143,14 @@ def run_command(
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"": commands} if isinstance(commands, Command) else commands
     name, rest = _subcommand(commands, argv)
-    if needed and name not in argv and not {"-h", "--help"} & set(argv):
+    if needed and name is None and not {"-h", "--help"} & set(argv):
         print(f"pseudolabel {verb}: error: name one of {', '.join(commands)}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    prog = f"pseudolabel {verb} {name or ''}".rstrip()
+    name = next(iter(commands)) if name is None else name
     command = commands[name]
-    parser = argparse.ArgumentParser(
-        prog=f"pseudolabel {verb} {name if name in argv else ''}".rstrip(),
+    parser = _Parser(
+        prog=prog,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -151,8 +161,8 @@ def run_command(
         parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
     namespace, unknown = parser.parse_known_args(rest)
     if unknown:
-        old = unknown[0].removeprefix("--") in commands
-        hint = f" (now a subcommand: pseudolabel {verb} {unknown[0][2:]})" if old else ""
+        word = unknown[0].removeprefix("--").partition("=")[0]
+        hint = f" (a subcommand comes first: pseudolabel {verb} {word})" if word and word in commands else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     parsed = vars(namespace)
 
@@ -160,20 +170,23 @@ def run_command(
         options = options_from(parsed, command.options)
         if not parsed.get("dry_run"):
             command.run(options)
-        elif said := command.plan(options):
-            print(said)
+        else:
+            said = command.plan(options)
+            if not dry_run.of_recipe():
+                dry_run.end_recipe()  # what this command would write is there for no other
+            print(said, end="\n" if said else "")
 
     return _exit_code(act, parser.prog, parsed["debug"])
 
 
-def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str, list[str]]:
-    """Return the subcommand's name (the first if none is given) and the other arguments."""
+def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str | None, list[str]]:
+    """Return the name of the subcommand, None if none is named, and the other arguments."""
     at = 0
     while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
         at += 2 if argv[at] == "--work" else 1
-    if at < len(argv) and argv[at] in commands:
+    if at < len(argv) and argv[at] and argv[at] in commands:
         return argv[at], argv[:at] + argv[at + 1 :]
-    return next(iter(commands)), argv
+    return None, argv
 
 
 def _exit_code(function: Callable[[], object], prog: str, debug: bool) -> int:

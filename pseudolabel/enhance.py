@@ -71,7 +71,7 @@ class SearchOptions(VerbOptions, ListOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "rules", replace(self.rules, strict=self.strict))
+        object.__setattr__(self, "rules", replace(self.rules, strict=self.strict or self.rules.strict))
 
     @property
     def thresholds(self) -> tuple[str, ...]:

@@ -37,11 +37,18 @@ def named_list(text: str) -> tuple[str, Path]:
         ValueError: the text has another form, or the name is reserved.
     """
     name, equals, path = text.partition("=")
-    if not (equals and path) or not re.fullmatch(r"[\w.%+-]+", name):
-        raise ValueError(f"must be NAME=LIST, NAME of letters, digits and . % + - _, not {text!r}")
+    if not (equals and path):
+        raise ValueError(f"must be NAME=LIST, not {text!r}")
+    refuse_set_name(name)
+    return name, Path(path)
+
+
+def refuse_set_name(name: str) -> None:
+    """Raise ValueError if a set of labels may not have this name."""
+    if not re.fullmatch(r"[\w.%+-]+", name):
+        raise ValueError(f"must be NAME=LIST, NAME of letters, digits and . % + - _, not {name!r}")
     if name in (NOISY_SET, TRUE_SET):
         raise ValueError(f"{name!r} has another meaning here: give the set another name")
-    return name, Path(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,6 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         (),
         "evaluate on several lists at once, each a set of columns; repeat it",
         parse=named_list,
-        repeat=True,
         metavar="NAME=LIST",
     )
     class_map: str | None = option(
@@ -83,6 +89,11 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = [name for name, _ in self.labels_set]
+        for name in names:
+            try:
+                refuse_set_name(name)
+            except ValueError as error:
+                raise InputError(str(error), "--labels-set") from None
         for option_name, values in (("--scales", self.scales), ("--metrics", self.metrics), ("--labels-set", names)):
             repeated = next((value for value in values if list(values).count(value) > 1), None)
             if repeated is not None:

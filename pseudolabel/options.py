@@ -54,7 +54,6 @@ class Option:
         parse: converts text to a value if the type alone cannot; raises ValueError with the rule.
         flag: the option's name if it differs from the field's: `--list`; separate several by spaces.
         positional: the argument has no flag.
-        repeat: the option may be given several times, and all values count.
         empty: an option of several values may be given without any.
         group: heading under which --help lists it.
     """
@@ -66,7 +65,6 @@ class Option:
     flag: str | None = None
     metavar: str | tuple[str, ...] | None = None
     positional: bool = False
-    repeat: bool = False
     empty: bool = False
     group: str = ""
 

@@ -18,6 +18,8 @@ JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in 
 def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     """Return `path`; raise OutputExists if it exists and may not be overwritten."""
     path = Path(path)
+    if not path.name:
+        raise InputError("is not the name of a new file or folder", path, "Give another --out.")
     if os.path.lexists(path) and not overwrite:
         clear_leftovers(path)  # left by a run that was killed after finishing
         clear_lock(lock_path(path))

@@ -331,7 +331,11 @@ def write_statistics(options: PrepareOptions) -> None:
     clips = ClipStore.open(path)
     given, line = lengths_in_seconds(dict(options.front_end), clips.sample_rate)
     note(line)
-    front_end = {"name": options.stats, "sample_rate": clips.sample_rate, **given}
+    front_end = {"name": options.stats, "sample_rate": clips.sample_rate}
+    for name in front_end.keys() & given.keys():
+        if given[name] != front_end[name]:
+            raise InputError(f"{name} is {front_end[name]!r} here, not {given[name]!r}", "--front-end", "Leave it out.")
+    front_end |= given
     statistics = feature_statistics(clips, build_frontend(front_end))
     out = path.with_name(f"{path.stem}.{options.stats}.json")
     refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")

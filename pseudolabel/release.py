@@ -58,7 +58,6 @@ class DocumentOptions(Options):
         (),
         "`Family, Given` of a person, or a group's name; may be repeated",
         flag="--author",
-        repeat=True,
         metavar="NAME",
     )
 

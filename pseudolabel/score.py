@@ -50,6 +50,7 @@ from pseudolabel.plan_checks import check_device, check_vocabulary, classes_of_r
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import IMPORT
 from pseudolabel.score_stores import MERGE, VERIFY, files_beside, refuse_foreign_store, write_beside
+from pseudolabel.scores.joining import joint_out_of_fold
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window, refuse_short_windows, window_name
 from pseudolabel.scores.writing import STORED, ScoreLayout, stored_types, write_scores
@@ -232,8 +233,8 @@ def load_taggers(runs: Sequence[Path], sample_rate: int, device: torch.device) -
 def describe_models(runs: Sequence[Path], taggers: Sequence[Tagger], chosen: Chosen) -> dict[str, object]:
     """Return the store's attributes about its models: names, checksums of weights, training clips.
 
-    `out_of_fold` is true if each run records its training clips, and they include no scored clip and no clip of the
-    same group.
+    `out_of_fold` is true if the recorded training clips of no run include a scored clip or one of the same group; it
+    is absent if a run has no such record.
     """
     trained_on = [run / SEEN_CLIPS for run in runs]
     seen = [seen_by(run, chosen.clips) for run in runs]
@@ -242,7 +243,7 @@ def describe_models(runs: Sequence[Path], taggers: Sequence[Tagger], chosen: Cho
     return {
         "model": "; ".join(names),
         "trained_on_sha256": "; ".join(sha256(path) if path.is_file() else "unknown" for path in trained_on),
-        "out_of_fold": all(of_run is not None and not of_run[chosen.rows].any() for of_run in seen),
+        **joint_out_of_fold(None if of_run is None else not of_run[chosen.rows].any() for of_run in seen),
         "front_end": json.dumps([config["front_end"] for config in configs]),
         "lengths": json.dumps([{key: config[key] for key in LENGTHS} for config in configs]),
     }

@@ -136,7 +136,7 @@ def _import(options: ImportOptions, out: Path) -> None:
         "vocabulary": vocabulary.name,
         "model": options.name or "; ".join(dict.fromkeys(path.stem for path in files)),
         "imported_sha256": "; ".join(record["inputs"][str(path)] for path in files),
-        "out_of_fold": options.out_of_fold,
+        **({"out_of_fold": True} if options.out_of_fold else {}),
     }
 
     def beside(crc32: int, imported: Imported) -> None:

@@ -125,5 +125,7 @@ def options_of_a_model() -> Iterator[None]:
     """Turn errors from values of the wrong kind or size, such as width=wide, into an InputError."""
     try:
         yield
-    except (TypeError, RuntimeError, OverflowError) as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error

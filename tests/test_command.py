@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pseudolabel import dry_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
 from pseudolabel.options import COUNT, NON_NEGATIVE, SHARE, Options, VerbOptions, name_value, nested, option
@@ -27,7 +28,7 @@ class MakeOptions(VerbOptions):
     most: int | None = option(None, "at most", COUNT)
     betas: tuple[float, float] = option((0.9, 0.999), "of Adam", SHARE)
     weights: tuple[float, ...] = option((), "one each", NON_NEGATIVE, group="weights")
-    given: tuple[tuple[str, object], ...] = option((), "e.g. width=.25", parse=name_value, repeat=True)
+    given: tuple[tuple[str, object], ...] = option((), "e.g. width=.25", parse=name_value)
     soft: bool = option(False, "soft")
     inner: Inner = nested(Inner, "augmentation")
 
@@ -99,7 +100,8 @@ def test_without_a_subcommand_a_verb_does_its_first(capsys):
         (["--given", "w"], "argument --given: must be NAME=VALUE, not 'w'"),
         (["--kind", "x"], "argument --kind: invalid choice: 'x'"),
         (["check"], "pseudolabel try check: error: the following arguments are required: folder"),
-        (["--check", "f"], "unrecognized arguments: --check (now a subcommand: pseudolabel try check)"),
+        (["--check", "f"], "unrecognized arguments: --check (a subcommand comes first: pseudolabel try check)"),
+        (["--check=f"], "unrecognized arguments: --check=f (a subcommand comes first: pseudolabel try check)"),
         (["--epoch", "3"], "unrecognized arguments: --epoch"),
     ],
 )
@@ -107,7 +109,29 @@ def test_what_a_command_does_not_take_is_named_with_the_rule(capsys, argv, line)
     with pytest.raises(SystemExit) as caught:
         run_command("try", "A verb.", commands([]), argv)
     assert caught.value.code == 2
-    assert line in capsys.readouterr().err.splitlines()[-1]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+
+
+def test_a_list_that_is_given_twice_has_all_its_values():
+    options = parsed("a", "--weights", "1", "--weights", "2", "3", "--betas", ".1", ".2", "--betas", ".3", ".4")
+    assert (options.weights, options.betas) == ((1.0, 2.0, 3.0), (0.3, 0.4))
+
+
+def test_a_value_that_is_called_as_a_subcommand_is_a_value(capsys):
+    assert run_command("try", "A verb.", commands([]), ["--work", "check", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "would make check\n"
+    assert run_command("try", "A verb.", commands([]), ["--work", "make"], needed=True) == 2
+    assert capsys.readouterr().err == "pseudolabel try: error: name one of make, check\n"
+
+
+def test_what_a_dry_run_promises_is_not_there_for_the_next_command(tmp_path):
+    def plan(options):
+        dry_run.promise(tmp_path / "made")
+        return f"would write {dry_run.there(tmp_path / 'made')}"
+
+    assert run_command("try", "A verb.", Command(VerbOptions, print, plan), ["--dry-run"]) == 0
+    assert not dry_run.there(tmp_path / "made")
 
 
 def test_options_made_in_python_follow_the_same_rules():

@@ -15,6 +15,7 @@ from scipy import sparse
 from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import class_counts
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.options import check_types
 
 
 def draw_order(name: str, seed: int) -> tuple[bytes, str]:
@@ -31,6 +32,11 @@ class Fold:
 
     number: int
     of: int
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not (self.of >= 2 and 1 <= self.number <= self.of):
+            raise InputError(f"must be a fold from 1/n to n/n of at least two, not '{self}'")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
@@ -50,10 +56,7 @@ def parse_fold(text: str) -> Fold:
     number, _, of = text.partition("/")
     if not all(part.isascii() and part.isdigit() for part in (number, of)):
         raise ValueError(f"must be like 1/5, the first of five folds, not {text!r}")
-    fold = Fold(int(number), int(of))
-    if not (fold.of >= 2 and 1 <= fold.number <= fold.of):
-        raise ValueError(f"must be a fold from 1/n to n/n of at least two, not {text!r}")
-    return fold
+    return Fold(int(number), int(of))
 
 
 def fold_numbers(

@@ -69,7 +69,7 @@ def facts_of(
         **{**usual, **said},
         rule=rule_of(enhanced),
         teacher=scores and teacher_of(scores, teachers),
-        out_of_fold=scores and out_of_fold(scores),
+        out_of_fold=scores and scores.out_of_fold,
         evaluation_touched=evaluation_touched,
         precision=precision,
         inputs=[{"name": path.name, "sha256": digest} for path, digest in digests.items()],
@@ -190,12 +190,6 @@ def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
         "scores_sha256": sha256(scores.path),
     }
     return {name: value for name, value in teacher.items() if value}
-
-
-def out_of_fold(scores: ScoreStore) -> bool | None:
-    """Return whether every clip was scored by models not trained on it; None if the store does not say."""
-    value = scores.attributes.get("out_of_fold")
-    return None if value is None else bool(value)
 
 
 def _n_clips_trained_on(digests: Sequence[str], runs: Sequence[Path]) -> int | None:

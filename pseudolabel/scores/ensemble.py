@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_other_rules
+from pseudolabel.scores.joining import Holder, Joined, agreed_windows, joint_out_of_fold, refuse_other_rules
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.writing import stored_types, write_scores
 
@@ -135,10 +135,10 @@ def _mean(matching: Matching, weights: np.ndarray, scale: str, clips: np.ndarray
 
 
 def describe_stores(stores: Sequence[ScoreStore]) -> dict[str, object]:
-    """Return the attributes of an ensemble: all models are listed; it is out of fold only if all stores are."""
+    """Return the attributes of an ensemble: all models are listed; it is out of fold if all stores are."""
     described: dict[str, object] = {}
     for name in (*JOINED, *ALIKE):
         values = [str(store.attributes.get(name, "unknown")) for store in stores]
         if any(name in store.attributes for store in stores):
             described[name] = values[0] if name in ALIKE and len(set(values)) == 1 else "; ".join(values)
-    return {**described, "out_of_fold": all(bool(store.attributes.get("out_of_fold", False)) for store in stores)}
+    return {**described, **joint_out_of_fold(store.out_of_fold for store in stores)}

@@ -5,7 +5,7 @@ Stores stay on disk; scores are read in blocks of a few MiB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,12 @@ class Joined:
                 joined = {scale: join(scale, clips) for scale in self.holders}
                 yield {scale: scores[:, 0] if scale == CLIP else scores for scale, scores in joined.items()}
                 progress.advance(len(clips))
+
+
+def joint_out_of_fold(known: Iterable[bool | None]) -> dict[str, bool]:
+    """Return the attribute `out_of_fold` of scores joined from several; nothing if one is unknown and none is False."""
+    known = list(known)
+    return {"out_of_fold": all(known)} if None not in known or False in known else {}
 
 
 def refuse_other_rules(stores: Sequence[ScoreStore]) -> None:

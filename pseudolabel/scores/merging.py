@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.scores.joining import Holder, Joined, agreed_windows, refuse_other_rules
+from pseudolabel.scores.joining import Holder, Joined, agreed_windows, joint_out_of_fold, refuse_other_rules
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.writing import write_scores
 
@@ -96,7 +96,7 @@ def merged_attributes(stores: Sequence[ScoreStore], model: str | None = None) ->
         raise InputError(message, first_few(store.path for store in stores), remedy)
     if model is not None:
         merged["model"] = model
-    return {**merged, "out_of_fold": all(bool(store.attributes.get("out_of_fold")) for store in stores)}, differing
+    return {**merged, **joint_out_of_fold(store.out_of_fold for store in stores)}, differing
 
 
 def merge_scores(

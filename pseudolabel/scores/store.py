@@ -157,6 +157,13 @@ class ScoreStore(KeyedByClip):
         """Whether the scores were imported from another model, whose last windows need not follow WINDOW_RULE."""
         return "imported_sha256" in self.attributes
 
+    @property
+    def out_of_fold(self) -> bool | None:
+        """Whether no clip was scored by a model trained on it; None if nobody recorded it."""
+        value = self.attributes.get("out_of_fold")
+        unsaid = value is None or (self.imported and not value)  # early imports say False where nothing was given
+        return None if unsaid else bool(value)
+
     def columns(self, class_ids: Iterable[str]) -> np.ndarray:
         """Return the column of each class id, int64; -1 if the store lacks the class."""
         index = {class_id: column for column, class_id in enumerate(self.class_ids)}

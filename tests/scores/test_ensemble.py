@@ -157,7 +157,9 @@ def test_ensemble_names_the_models_of_all_and_is_out_of_fold_only_if_all_are(sto
     assert not found["out_of_fold"]
     silent = store("4.h5", "a", "x", [[0.5]])
     average_scores([one, silent], tmp_path / "out.h5", overwrite=True)
-    assert not ScoreStore.open(tmp_path / "out.h5").attributes["out_of_fold"]
+    assert ScoreStore.open(tmp_path / "out.h5").out_of_fold is None
+    average_scores([silent, three], tmp_path / "out.h5", overwrite=True)
+    assert ScoreStore.open(tmp_path / "out.h5").out_of_fold is False
 
 
 def test_windows_of_another_rule_are_refused(store, tmp_path):

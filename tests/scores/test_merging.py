@@ -136,7 +136,10 @@ def test_what_differs_is_said_and_out_of_fold_are_only_all(here, capsys):
     assert capsys.readouterr().out.endswith("; the stores differ in imported_sha256, threads\n")
     attributes = ScoreStore.open("m.h5").attributes
     assert attributes["threads"] == "2; 4" and attributes["imported_sha256"] == "1; unknown"
-    assert attributes["precision"] == "bf16" and not attributes["out_of_fold"]
+    assert attributes["precision"] == "bf16" and "out_of_fold" not in attributes  # an early import says False unasked
+    write("c.h5", ["c2"], out_of_fold=False)
+    assert run("merge", "b.h5", "c.h5", "--out", "n.h5") == 0
+    assert ScoreStore.open("n.h5").out_of_fold is False
 
 
 def test_a_scale_keeps_the_hop_of_its_windows(here):
