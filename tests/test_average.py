@@ -318,3 +318,8 @@ def test_store_is_the_same_whatever_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert average(".", "scores", "a.h5", "b.h5", "--common", "--out", "2.h5") == 0
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+
+
+def test_weights_without_a_finite_sum_are_refused(tmp_path, capsys):
+    for command in (("a", "b"), ("scores", "a.h5", "b.h5")):
+        assert "--weights" in refused(capsys, tmp_path, *command, "--weights", "1e308", "1e308")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pseudolabel.enhance import main
+from pseudolabel.enhance import EnhanceFilesOptions, EnhanceOptions, main
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
@@ -443,3 +443,14 @@ def test_unknown_labels_are_left_out_on_request_and_counted(work, capsys):
     assert json.loads((work / "more" / "run.json").read_text())["options"]["labels_left_out"] == {"elk": 1}
     run(work, "--out", work / "without")
     assert same_but_run_json(work / "more", work / "without")
+
+
+def test_strict_rules_from_python_stay_strict():
+    assert EnhanceFilesOptions(rules=EnhanceOptions(strict=True)).rules.strict
+    assert EnhanceFilesOptions(strict=True).rules.strict and not EnhanceFilesOptions().rules.strict
+
+
+@pytest.mark.parametrize("out", [".", "/", ""])
+def test_an_output_without_a_name_is_one_line(work, capsys, out):
+    assert run(work, "--threshold", "mean", "--out", out) == 2
+    assert capsys.readouterr().err.count("\n") == 1

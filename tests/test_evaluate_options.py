@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
 from pseudolabel.audio.clips import ClipTable, write_clips
+from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import run_record, write_run_record
@@ -427,3 +429,9 @@ def test_combine_refuses_options_that_measure(work, capsys):
         evaluate.main(["combine", str(work), "--betas"])
     assert "unrecognized arguments: --betas" in capsys.readouterr().err
     assert "Name the work folders" in failure(capsys, work, "combine")
+
+
+@pytest.mark.parametrize("name", ["noisy", "truth", "a b"])
+def test_a_set_of_labels_may_not_be_called_the_truth_from_python_either(name):
+    with pytest.raises(InputError, match="--labels-set: "):
+        evaluate.EvaluateOptions(labels_set=[(name, Path("eval.csv"))])

@@ -14,6 +14,8 @@ import torch
 import pseudolabel.score as score_verb
 from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
 from pseudolabel.blocks import Blocks
+from pseudolabel.errors import InputError
+from pseudolabel.labels.splits import Fold
 from pseudolabel.models import load_model
 from pseudolabel.score import main as score_main
 from pseudolabel.scores.store import ScoreStore
@@ -213,3 +215,11 @@ def test_killed_scoring_with_folds_goes_on_to_the_same_bytes(work, runs, tmp_pat
     )
     assert score(work, tmp_path / "killed.h5", "--folds", *runs) == 0
     assert (tmp_path / "killed.h5").read_bytes() == (tmp_path / "straight.h5").read_bytes()
+
+
+@pytest.mark.parametrize("number, of", [(7, 5), (0, 5), (1, 1), (0, 0)])
+def test_a_fold_that_does_not_exist_is_refused_wherever_it_is_made(number, of):
+    with pytest.raises(InputError, match=f"must be a fold from 1/n to n/n of at least two, not '{number}/{of}'"):
+        Fold(number, of)
+    with pytest.raises(InputError, match="must be a whole number"):
+        Fold("1", 5)
