@@ -384,7 +384,7 @@ def test_bad_options_end_with_code_2_one_line_and_nothing_written(work, capsys, 
 def test_a_mode_given_as_an_option_is_answered_with_its_subcommand(work, capsys, mode):
     with pytest.raises(SystemExit):
         main(["--work", str(work), f"--{mode}", "mean"])
-    assert f"now a subcommand: pseudolabel enhance {mode}" in capsys.readouterr().err
+    assert f"a subcommand comes first: pseudolabel enhance {mode}" in capsys.readouterr().err
 
 
 def test_shared_options_mean_the_same_before_and_after_the_subcommand(work, monkeypatch, tmp_path):

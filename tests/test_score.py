@@ -229,7 +229,7 @@ def test_unfinished_run_of_another_model_is_refused(work, tmp_path, monkeypatch,
         patched.setattr(verb, "write_scores", lambda *_: 1 / 0)
         score(work, out, "--windows", "clip")
     command = (work, out, "--windows", "clip", "--run", work / "runs" / "second")
-    assert "an unfinished run with other model, trained_on_sha256 is here" in refused(capsys, *command)
+    assert "an unfinished run with other model, out_of_fold, trained_on_sha256 is here" in refused(capsys, *command)
     assert "other windows is here" in refused(capsys, work, out, "--windows", "2s")
     shutil.copytree(work / "runs" / "teacher", tmp_path / "cut")  # the same weights, but longer clips are cut
     config = json.loads((tmp_path / "cut" / "config.json").read_text())

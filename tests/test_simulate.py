@@ -287,7 +287,10 @@ def test_impossible_options_end_in_one_line_that_names_them(tmp_path, capsys, op
 def test_a_wrong_class_table_ends_in_one_line(recordings, tmp_path, capsys, content, message):
     folder, table = recordings
     table.write_text(content)
-    assert make(tmp_path / "w", "--classes", "all", "--sounds", str(folder), "--sound-labels", str(table)) == 2
+    at = SMALL.index("--classes")
+    end = next(i for i in range(at + 1, len(SMALL) + 1) if i == len(SMALL) or SMALL[i].startswith("--"))
+    options = [*SMALL[:at], *SMALL[end:], "--classes", "all", "--sounds", str(folder), "--sound-labels", str(table)]
+    assert verb.main(["--work", str(tmp_path / "w"), *options]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -253,9 +253,9 @@ def test_missing_files_are_named(folder):
     [
         ({"name": "mobilenetv3"}, "unknown model 'mobilenetv3'. Nearest: mobilenetv2"),
         ({"format_version": 2}, "format is not 'pseudolabel-model' version 1"),
-        ({"options": {"width": "wide"}}, "config builds no model"),
+        ({"options": {"width": "wide"}}, "cannot build a model from the config"),
         ({"options": {"width": 1e6}}, "its network has"),
-        ({"options": {"width": 10**12}}, "config builds no model"),
+        ({"options": {"width": 10**12}}, "cannot build a model from the config"),
         ({"options": ["width"]}, "options is not an object of names and values"),
         ({"front_end": "log_mel"}, "front_end is not an object of names and values"),
         ({"min_frames": 10**12}, "min_frames is 1000000000000, which must be 0 to 1000000"),
