@@ -149,16 +149,7 @@ def run_command(
     prog = f"pseudolabel {verb} {name or ''}".rstrip()
     name = next(iter(commands)) if name is None else name
     command = commands[name]
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_options(parser, command.options)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    if command.plan:
-        parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
+    parser = _parser_of(command, prog, description)
     namespace, unknown = parser.parse_known_args(rest)
     if unknown:
         word = unknown[0].removeprefix("--").partition("=")[0]
@@ -177,6 +168,21 @@ def run_command(
             print(said, end="\n" if said else "")
 
     return _exit_code(act, parser.prog, parsed["debug"])
+
+
+def _parser_of(command: Command, prog: str, description: str) -> _Parser:
+    """Return the parser of a command's options, with those that no dataclass has."""
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_options(parser, command.options)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if command.plan:
+        parser.add_argument("--dry-run", action="store_true", help="check options and inputs, and write nothing")
+    return parser
 
 
 def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str | None, list[str]]:
