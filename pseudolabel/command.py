@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, NoReturn, get_args, get_origin
 
-from pseudolabel import dry_run
 from pseudolabel.errors import InputError
 from pseudolabel.machine import WAITING
 from pseudolabel.options import METADATA, Option, parse_number, type_hints
@@ -69,12 +68,11 @@ def _argument(hint: Any, how: Option) -> dict[str, Any]:
         return {"action": "store_true"}
     said: dict[str, Any] = {"metavar": how.metavar} if how.metavar else {}
     inner = get_args(hint)
-    if get_origin(hint) is tuple and not (how.parse and inner[1:] != (...,)):
-        several = inner[1:] == (...,)
-        said["nargs"] = ("*" if how.positional or how.empty else "+") if several else len(inner)
-        hint = inner[0]
-    if said.get("nargs") in ("*", "+"):
-        said["action"] = "extend"  # given twice, it has the values of both
+    if get_origin(hint) is tuple and inner[1:] == (...,):
+        said["nargs"] = "*" if how.positional or how.empty else "+"
+        said["action"], hint = "extend", inner[0]  # given twice, it has the values of both
+    elif get_origin(hint) is tuple and not how.parse:
+        said["nargs"], hint = len(inner), inner[0]
     if how.choices:
         said["choices"] = how.choices
         return said
@@ -97,9 +95,9 @@ def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
     """Return an instance of an options class from parsed arguments ({field: value}; nested: {field.field: value})."""
     given = {}
     for each in fields(kind):
-        name, how = f"{above}{each.name}", each.metadata.get(METADATA)
-        if how and is_dataclass(type_hints(kind)[each.name]):
-            given[each.name] = options_from(parsed, type_hints(kind)[each.name], f"{name}.")
+        name, how, hint = f"{above}{each.name}", each.metadata.get(METADATA), type_hints(kind)[each.name]
+        if how and is_dataclass(hint) and not how.parse:
+            given[each.name] = options_from(parsed, hint, f"{name}.")
         elif how and name in parsed and not (how.positional and parsed[name] == []):
             given[each.name] = parsed[name]
     return kind(**given)
@@ -161,11 +159,8 @@ def run_command(
         options = options_from(parsed, command.options)
         if not parsed.get("dry_run"):
             command.run(options)
-        else:
-            said = command.plan(options)
-            if not dry_run.of_recipe():
-                dry_run.end_recipe()  # what this command would write is there for no other
-            print(said, end="\n" if said else "")
+        elif said := command.plan(options):
+            print(said)
 
     return _exit_code(act, parser.prog, parsed["debug"])
 

@@ -50,7 +50,9 @@ def holds(folder: Path, name: str) -> bool:
 
 
 def promise(path: Path, *names: str, **said: object) -> None:
-    """Promise a file or folder, with files of these names in it; `said` gives facts about it."""
+    """Promise a file or folder to the later steps of a recipe, with files of these names in it, and facts about it."""
+    if not _of_recipe:  # no step follows a single command
+        return
     for made in (path, *(path / name for name in names)):
         keep(made)
     _promised[os.path.abspath(path)] = said

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -129,13 +129,10 @@ class ListOptions(Options):
     )
 
 
-def check_types(options: object, **choices: Iterable[str]) -> None:
+def check_types(options: object) -> None:
     """Raise InputError if a dataclass field has a value of the wrong type or one that breaks its rule.
 
     Call it in `__post_init__`: it also replaces lists by tuples and NumPy numbers by Python ones.
-
-    Args:
-        choices: allowed values of text fields, if `option` does not give them.
     """
     hints = type_hints(type(options))
     for each in fields(options):
@@ -146,18 +143,18 @@ def check_types(options: object, **choices: Iterable[str]) -> None:
             remedy = _remedy(value, hint) if len(repr(given)) <= LONGEST else ""
             raise InputError(f"must be {_words(hint)}, not {_shown(given)}", place, remedy)
         how = each.metadata.get(METADATA, Option())
-        _check_values(value, tuple(choices.get(each.name, how.choices)), how.rule, place)
+        _check_values(value, how, place)
         if value is not given:
             object.__setattr__(options, each.name, value)
 
 
-def _check_values(value: object, choices: tuple[str, ...], rule: Rule | None, place: str) -> None:
+def _check_values(value: object, how: Option, place: str) -> None:
     """Raise InputError for a value, or any item of a tuple, that is not a choice or breaks the rule; None passes."""
     for each in value if isinstance(value, tuple) else (value,):
-        if choices and each is not None and each not in choices:
-            raise InputError(f"no such choice: {each!r}", place, f"Give {' or '.join(choices)}.")
-        if rule and isinstance(each, numbers.Real) and not rule.allows(each):
-            raise InputError(f"must be {rule.words}, not {each!r}", place)
+        if how.choices and each is not None and each not in how.choices:
+            raise InputError(f"no such choice: {each!r}", place, f"Give {' or '.join(how.choices)}.")
+        if how.rule and isinstance(each, numbers.Real) and not how.rule.allows(each):
+            raise InputError(f"must be {how.rule.words}, not {each!r}", place)
 
 
 def parse_number(text: str, kind: type, rule: Rule | None) -> float:

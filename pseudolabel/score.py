@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     import torch
 
     from pseudolabel.models.tagger import Tagger
-    from pseudolabel.training.score_blocks import Work
+    from pseudolabel.training.score_blocks import ScoringStats
 
 BLOCK_SIZE = 256  # clips per block
 LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # keys of a config: how clips are padded and cut
@@ -148,8 +148,8 @@ class Chosen:
         if options.list is None:
             return cls(clips, clips.clip_ids, np.arange(len(clips)))
         listed = cli.read_clip_ids(options.list, paths.vocabulary)
-        matched = cli.match_listed(listed, clips.index, options.list, f"audio in {clips.path}", options.strict)
-        return cls(clips, matched.found, clips.rows(matched.known()), matched.absent, len(matched.aliases))
+        matched, clips = cli.find_in_store(listed, clips, options.list, options.strict)
+        return cls(clips, matched.found, clips.rows(matched.found), matched.absent, len(matched.aliases))
 
 
 # ---- scoring ----------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def join_blocks(
     chosen: Chosen,
     layout: ScoreLayout,
     attributes: Mapping[str, object],
-    work: Work,
+    work: ScoringStats,
     inputs: Inputs,
 ) -> None:
     """Join the blocks into the store, and print a summary."""

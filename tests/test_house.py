@@ -235,3 +235,22 @@ def test_a_file_that_several_modules_use_is_named_in_layout_alone():
             if isinstance(node, ast.Constant) and node.value in names and id(node) not in parts
         ]
     assert repeated == []
+
+
+def test_every_imported_name_exists_where_it_is_imported_from():
+    """Imports for types alone never run, so nothing else notices a name that has gone."""
+    modules = modules_of(PACKAGE)
+    absent = []
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            source = node.module.removeprefix("pseudolabel.") if isinstance(node, ast.ImportFrom) else None
+            if source in modules:
+                text = modules[source].read_text(encoding="utf-8")
+                names = {part.id for part in ast.walk(ast.parse(text)) if isinstance(part, ast.Name)}
+                names |= {part.name for part in ast.walk(ast.parse(text)) if hasattr(part, "name")}
+                names |= {
+                    part.value for part in ast.walk(ast.parse(text)) if isinstance(part, ast.Constant)
+                }  # lazy ones
+                names |= {other.rpartition(".")[2] for other in modules if other.startswith(f"{source}.")}
+                absent += [f"{module}: {source}.{alias.name}" for alias in node.names if alias.name not in names]
+    assert absent == []

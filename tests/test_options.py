@@ -12,7 +12,7 @@ from pseudolabel.corpus.annotator import AnnotatorOptions
 from pseudolabel.corpus.scenes import SceneOptions
 from pseudolabel.errors import InputError
 from pseudolabel.labels.rules import EnhanceOptions
-from pseudolabel.options import check_types
+from pseudolabel.options import check_types, option
 from pseudolabel.simulate import SimulateOptions
 from pseudolabel.training.options import AugmentOptions, SamplingOptions, Schedule, TrainOptions
 
@@ -24,7 +24,7 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class Options:
-    rule: str = "mean"
+    rule: str = option("mean", choices=("mean", "median", "0.5"))
     names: tuple[str, ...] = ()
     pair: tuple[int, float] = (1, 0.5)
     count: int = 1
@@ -34,7 +34,7 @@ class Options:
     rounds: int | str = 1
 
     def __post_init__(self) -> None:
-        check_types(self, rule=("mean", "median", "0.5"))
+        check_types(self)
 
 
 @pytest.mark.parametrize(

@@ -386,4 +386,4 @@ def _plain(value: Any, place: str) -> Any:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise InputError(f"{value!r} is not a value of JSON", f"facts.{place}", "Use None where there is no number.")
+    raise InputError(f"{value!r} is not a value of JSON", f"facts.{place}", "Use None for a missing number.")
