@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -35,6 +35,7 @@ class Additions:
         scores, thresholds: (M,) float64, NaN if a label has none or is added by rule.
         onsets_s: (M,) float64 start of the best window in seconds, NaN if the whole clip was scored.
         rounds: (M,) int32, counted from 1.
+        probabilities: (M,) float64 that the label is right, NaN if the rule estimates none.
     """
 
     clips: np.ndarray
@@ -44,6 +45,7 @@ class Additions:
     thresholds: np.ndarray
     onsets_s: np.ndarray
     rounds: np.ndarray
+    probabilities: np.ndarray
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -64,18 +66,25 @@ class Additions:
         if len(other := np.flatnonzero(types < 1)):
             error = ledger["error"][int(other[0])].as_py()
             raise InputError(f"error type {error!r} is not one of {', '.join(ERROR_NAMES[1:])}", source)
-        scores, thresholds, onsets_s, rounds = (
+        scores, thresholds, onsets_s, rounds, probabilities = (
             pc.cast(ledger[name], pa.float64()).to_numpy()
             if name in ledger.column_names
             else np.full(len(clips), np.nan)
-            for name in ("score", "threshold", "onset_s", "round")
+            for name in ("score", "threshold", "onset_s", "round", "probability")
         )
         rounds = np.nan_to_num(rounds, nan=1).astype(np.int32)
-        return cls(clips, classes, types.astype(np.int8), scores, thresholds, onsets_s, rounds)
+        return cls(clips, classes, types.astype(np.int8), scores, thresholds, onsets_s, rounds, probabilities)
 
     def where(self, kept: np.ndarray) -> Self:
         """Return the rows selected by a mask (M,) or by row numbers."""
         return type(self)(*(getattr(self, name)[kept] for name in COLUMNS))
+
+    def without_evidence(self, unasked: np.ndarray) -> Self:
+        """Return a copy in which the rows of a mask (M,) have no score, threshold, window or probability."""
+        if not unasked.any():
+            return self
+        names = ("scores", "thresholds", "onsets_s", "probabilities")
+        return replace(self, **{name: np.where(unasked, np.nan, getattr(self, name)) for name in names})
 
     def of_type(self, errors: Iterable[str]) -> np.ndarray:
         """Return which rows are proposed by any of these error types, (M,) bool."""

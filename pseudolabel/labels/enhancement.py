@@ -117,7 +117,6 @@ class Enhancing:
         labels, ontology, options: as for `enhance`.
         search: finds the additions of a block.
         positives: the scores that thresholds are computed from.
-        thresholds: (K,) float64; a score must be above its class's threshold.
     """
 
     labels: LabelTable
@@ -125,7 +124,6 @@ class Enhancing:
     options: EnhanceOptions
     search: Search
     positives: PositiveScores
-    thresholds: np.ndarray
 
     @classmethod
     def begin(
@@ -138,8 +136,7 @@ class Enhancing:
     ) -> Enhancing:
         """Match the scores and compute the thresholds; arguments and errors as for `enhance`."""
         options = _checked(options)
-        search, positives = begin_search(labels, scores, ontology, options, thresholds_from)
-        return cls(labels, ontology, options, search, positives, options.thresholds(positives, labels.vocabulary))
+        return cls(labels, ontology, options, *begin_search(labels, scores, ontology, options, thresholds_from))
 
     def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
         """Yield the blocks in order, counting their additions in `tally`; `soft`: whether to keep unsure candidates."""
@@ -150,7 +147,7 @@ class Enhancing:
         """Count the labels that will be added, without listing them."""
         tally = self.new_tally()
         for start, stop in blocks_of(len(self.labels), "count"):
-            found = self.search.run(start, stop, self.thresholds, ledger=False)
+            found = self.search.run(start, stop, ledger=False)
             tally.count(found.added, (start, stop), self.options.by_rule)
         return tally
 
@@ -159,7 +156,7 @@ class Enhancing:
         return self._block(*tally.fullest, self.new_tally(), soft)
 
     def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
-        found, carried = self.search.run(start, stop, self.thresholds), self.labels.matrix[start:stop]
+        found, carried = self.search.run(start, stop), self.labels.matrix[start:stop]
         tally.count(found.added, (start, stop), self.options.by_rule)
         unsure = None
         if soft:
@@ -168,6 +165,11 @@ class Enhancing:
             unsure = sparse.csr_array(entries, shape=carried.shape)
         clip_ids, class_ids = self.labels.clip_ids[start:stop], self.labels.vocabulary.class_ids
         return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Each class's threshold, (K,) float64, NaN if it has none."""
+        return self.search.rule.thresholds
 
     def new_tally(self) -> Tally:
         """Return an empty tally."""
@@ -204,12 +206,12 @@ def sweep(
         raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
     each = [replace(_checked(options), threshold=rule) for rule in rules]
     search, positives = begin_search(labels, scores, ontology, each[0], thresholds_from)
-    thresholds = [one.thresholds(positives, labels.vocabulary) for one in each]
+    searches = [replace(search, rule=one.rule(search.evidence, search.relations, positives)) for one in each]
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
     for start, stop in blocks_of(len(labels), "sweep"):
-        for of_class, by_kind in zip(thresholds, counts, strict=True):
-            added = search.run(start, stop, of_class, ledger=False).added
+        for one, by_kind in zip(searches, counts, strict=True):
+            added = one.run(start, stop, ledger=False).added
             for kind, by_class in by_kind.items():
                 kept = added.of_type(TYPE_BITS if kind == TOGETHER else (kind,))
                 by_class += np.bincount(added.classes[kept], minlength=n_classes)
@@ -235,7 +237,7 @@ def begin_search(
         options.refuse_without_scores()
         if thresholds_from is not None:
             raise InputError("nothing is compared with a threshold", "--thresholds-from", "Omit it.")
-    relations = options.relations(ontology, labels.vocabulary)
+    relations = Relations(options.relations(ontology, labels.vocabulary))
     evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
     if thresholds_from is not None:
         if thresholds_from[0].vocabulary != labels.vocabulary:
@@ -243,7 +245,8 @@ def begin_search(
         other = Evidence.match(*thresholds_from, options.strict, options.evidence)
         note(other.aliases_report())
     note(evidence.aliases_report())
-    return Search(evidence, Relations(relations), options.by_rule, options.max_rounds), PositiveScores.of(other)
+    positives = PositiveScores.of(other)
+    return Search(evidence, relations, options.rule(evidence, relations, positives)), positives
 
 
 def blocks_of(n_clips: int, what: str) -> Iterator[tuple[int, int]]:

@@ -86,7 +86,7 @@ def ledger_rows(
         pc.binary_join(because, ";"),
         pa.array(additions.scores, from_pandas=True),
         pa.array(additions.thresholds, from_pandas=True),
-        pa.nulls(len(additions), pa.float64()),
+        pa.array(additions.probabilities, from_pandas=True),
         pa.array(additions.rounds),
         pa.array(lengths_s, from_pandas=True),
         pa.array(additions.onsets_s, from_pandas=True),

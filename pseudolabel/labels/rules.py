@@ -12,7 +12,10 @@ from scipy import sparse
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import TYPE_BITS
+from pseudolabel.labels.candidates import Relations
+from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.search import Rule, ThresholdRule
 from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import COUNT, SHARE, check_types, option, parse_number
@@ -149,6 +152,11 @@ class EnhanceOptions:
     def max_rounds(self) -> float:
         """The maximum number of rounds, infinite for `all`."""
         return float("inf") if self.rounds == ALL_ROUNDS else self.rounds
+
+    def rule(self, evidence: Evidence, relations: Relations, positives: PositiveScores) -> Rule:
+        """Return the rule that decides which candidates are added."""
+        thresholds = self.thresholds(positives, evidence.labels.vocabulary)
+        return ThresholdRule(evidence, relations, thresholds, self.by_rule, self.max_rounds)
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none."""

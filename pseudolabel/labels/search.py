@@ -1,12 +1,13 @@
-"""Search for candidates that the evidence accepts, round by round, for one block of clips at a time.
+"""Search for candidates that a rule accepts, round by round, for one block of clips at a time.
 
 One round is PSLA's Algorithm 2, procedure 2. In later rounds, added labels propose like original ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,79 @@ from pseudolabel.labels.additions import Additions, concatenated
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import SCHEMA, ledger_rows
+
+
+class Rule(Protocol):
+    """Decides which candidates there are, and which of them are added; `Search` works with any rule.
+
+    thresholds: (K,) float64, NaN for classes without one.
+    """
+
+    thresholds: np.ndarray
+
+    def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
+        """Return the candidates of round `number` with what is known of them: score, threshold, probability.
+
+        `labels` (n, K) bool are the clips' labels after the earlier rounds; the first row is clip `start`. Candidates
+        are ordered by clip, then by class, and are not among the labels.
+        """
+
+    def accepts(self, candidates: Additions) -> np.ndarray:
+        """Return which candidates are added, (M,) bool."""
+
+    def goes_on(self, number: int, n_added: int) -> bool:
+        """Return whether another round follows round `number`, which added `n_added` labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdRule:
+    """Adds what the labels propose and the teacher scores above the class's threshold.
+
+    Args:
+        evidence: the labels' scores.
+        relations: what each label proposes.
+        thresholds: (K,) float64, NaN for classes without one.
+        by_rule: error types whose candidates are added without a score.
+        max_rounds: maximum number of rounds; the search stops earlier if a round adds nothing.
+    """
+
+    evidence: Evidence
+    relations: Relations
+    thresholds: np.ndarray
+    by_rule: tuple[str, ...] = ()
+    max_rounds: float = 1
+
+    def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
+        """Return what the labels propose; InputError if a score is outside [0, 1]."""
+        clips, classes, types = self.relations.candidates(labels)
+        scores, onsets_s = self.evidence.best(clips + start, classes)
+        candidates = Additions(
+            clips=clips + start,
+            classes=classes,
+            types=types,
+            scores=scores,
+            thresholds=self.thresholds[classes],
+            onsets_s=onsets_s,
+            rounds=np.full(len(clips), number, np.int32),
+            probabilities=np.full(len(clips), np.nan),
+        )
+        return candidates.without_evidence(candidates.of_type(self.by_rule))
+
+    def accepts(self, candidates: Additions) -> np.ndarray:
+        """Return which are added by rule or have a score above the threshold, (M,) bool."""
+        return candidates.of_type(self.by_rule) | (candidates.scores > candidates.thresholds)
+
+    def goes_on(self, number: int, n_added: int) -> bool:
+        """Return whether another round may add something."""
+        return number < self.max_rounds and n_added > 0
+
+
+class Round(NamedTuple):
+    """One round of a search: the labels (n, K) before it, the candidates, and which of them are accepted, (M,) bool."""
+
+    labels: sparse.csr_array
+    candidates: Additions
+    accepted: np.ndarray
 
 
 class Found(NamedTuple):
@@ -36,53 +110,45 @@ class Search:
 
     Args:
         evidence: the labels and their scores.
-        relations: what each label proposes.
-        by_rule: error types whose candidates are added without a score.
-        max_rounds: maximum number of rounds; the search stops earlier if a round adds nothing.
+        relations: what each label proposes; the ledger names the proposing labels.
+        rule: decides which candidates are added.
     """
 
     evidence: Evidence
     relations: Relations
-    by_rule: tuple[str, ...] = ()
-    max_rounds: float = 1
+    rule: Rule
 
-    def run(self, start: int, stop: int, thresholds: np.ndarray, ledger: bool = True) -> Found:
-        """Search the clips in rows `start` to `stop` (exclusive).
-
-        Args:
-            thresholds: (K,) float64, NaN for classes without one.
-            ledger: whether to record why each label was added.
-        """
-        carried, rounds, tables = self.evidence.labels.matrix[start:stop], [], [SCHEMA.empty_table()]
-        while True:
-            candidates = self._candidates(carried, start, thresholds, len(rounds) + 1)
-            by_rule = candidates.of_type(self.by_rule)
-            accepted = by_rule | (candidates.scores > candidates.thresholds)
-            added = _without_score(candidates, by_rule).where(accepted)
-            rounds.append(added)
+    def run(self, start: int, stop: int, ledger: bool = True) -> Found:
+        """Search the clips in rows `start` to `stop` (exclusive); `ledger`: whether to record why labels are added."""
+        parts, tables = [], [SCHEMA.empty_table()]
+        for labels, candidates, accepted in self.rounds(start, stop):
+            parts.append(candidates.where(accepted))
             if ledger:
-                tables.append(self._ledger(carried, start, added))
-            if len(rounds) >= self.max_rounds or not len(added):
-                break
-            carried = with_additions(carried, added, start)
-        together, rows = concatenated(rounds), pa.concat_tables(tables)
-        if len(rounds) > 1:
-            order = np.lexsort((together.classes, together.clips))
-            together, rows = together.where(order), rows.take(pa.array(order)) if ledger else rows
-        return Found(together, candidates.where(~accepted), rows)
+                tables.append(self.ledger(labels, start, parts[-1]))
+        added, rows = concatenated(parts), pa.concat_tables(tables)
+        if len(parts) > 1:
+            order = np.lexsort((added.classes, added.clips))
+            added, rows = added.where(order), rows.take(pa.array(order)) if ledger else rows
+        return Found(added, candidates.where(~accepted), rows)
 
-    def _candidates(self, carried: sparse.csr_array, start: int, thresholds: np.ndarray, number: int) -> Additions:
-        """Return the candidates of round `number` with their scores; InputError if a score is outside [0, 1]."""
-        clips, classes, types = self.relations.candidates(carried)
-        scores, onsets_s = self.evidence.best(clips + start, classes)
-        rounds = np.full(len(clips), number, np.int32)
-        return Additions(clips + start, classes, types, scores, thresholds[classes], onsets_s, rounds)
+    def rounds(self, start: int, stop: int) -> Iterator[Round]:
+        """Yield the rounds, at least one, of the clips in rows `start` to `stop` (exclusive)."""
+        labels, number, goes_on = self.evidence.labels.matrix[start:stop], 0, True
+        while goes_on:
+            number += 1
+            candidates = self.rule.candidates(labels, start, number)
+            accepted = self.rule.accepts(candidates)
+            yield Round(labels, candidates, accepted)
+            goes_on = self.rule.goes_on(number, int(accepted.sum()))
+            if goes_on:
+                labels = with_additions(labels, candidates.where(accepted), start)
 
-    def _ledger(self, carried: sparse.csr_array, start: int, added: Additions) -> pa.Table:
-        labels, within = self.evidence.labels, replace(added, clips=added.clips - start)
-        clip_ids = pa.array(labels.clip_ids[start : start + carried.shape[0]], pa.string())
-        class_ids = pa.array(labels.vocabulary.class_ids, pa.string())
-        support = self.relations.supporting_labels(carried, within.clips, within.classes)
+    def ledger(self, labels: sparse.csr_array, start: int, added: Additions) -> pa.Table:
+        """Return the ledger of additions to clips with `labels` (n, K), the first of which is row `start`."""
+        table, within = self.evidence.labels, replace(added, clips=added.clips - start)
+        clip_ids = pa.array(table.clip_ids[start : start + labels.shape[0]], pa.string())
+        class_ids = pa.array(table.vocabulary.class_ids, pa.string())
+        support = self.relations.supporting_labels(labels, within.clips, within.classes)
         return ledger_rows(within, support, clip_ids, class_ids, self.evidence.window_s)
 
 
@@ -92,11 +158,3 @@ def with_additions(labels: sparse.csr_array, added: Additions, start: int = 0) -
     together = labels + new
     together.sort_indices()
     return together
-
-
-def _without_score(candidates: Additions, by_rule: np.ndarray) -> Additions:
-    """Return the candidates with score, threshold and window removed where they are added by rule."""
-    scores, thresholds, onsets_s = (
-        np.where(by_rule, np.nan, values) for values in (candidates.scores, candidates.thresholds, candidates.onsets_s)
-    )
-    return replace(candidates, scores=scores, thresholds=thresholds, onsets_s=onsets_s)

@@ -20,7 +20,7 @@ LOOKED_UP = 1 << 20  # labels per lookup of scores
 
 
 @dataclass(frozen=True)
-class ThresholdRule:
+class Statistic:
     """A statistic of the scores of the clips that carry a label, or a constant.
 
     `text` is its canonical spelling: mean, median, 25p, 0.5.
@@ -57,7 +57,7 @@ def _ordinal(number: float) -> str:
     return f"{number:.12g}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
 
 
-def parse_rule(text: str) -> ThresholdRule:
+def parse_rule(text: str) -> Statistic:
     """Return the rule that `text` names.
 
     Raises:
@@ -65,13 +65,13 @@ def parse_rule(text: str) -> ThresholdRule:
     """
     text = text.strip()
     if text in ("mean", "median"):
-        return ThresholdRule(text)
+        return Statistic(text)
     match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(p?)", text, flags=re.ASCII)
     value, is_percentile = float(match[1]) if match else math.nan, bool(match and match[2])
     if is_percentile and 0 <= value <= 100:
-        return ThresholdRule(f"{abs(value):.12g}p", abs(value))
+        return Statistic(f"{abs(value):.12g}p", abs(value))
     if match and not is_percentile and "." in text and 0 <= value <= 1:
-        return ThresholdRule(f"{abs(value)!r}", constant=abs(value))
+        return Statistic(f"{abs(value)!r}", constant=abs(value))
     if is_percentile:
         message = f"percentile {text!r} is not between 0p and 100p"
     elif match and "." in text:

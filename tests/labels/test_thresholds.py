@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from pseudolabel.errors import InputError
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.labels.thresholds import PositiveScores, ThresholdRule, parse_rule, read_thresholds
+from pseudolabel.labels.thresholds import PositiveScores, Statistic, parse_rule, read_thresholds
 from pseudolabel.labels.vocabulary import Vocabulary
 
 # Class 0 is carried by all five clips, class 1 by two, class 2 by none.
@@ -185,7 +185,7 @@ def test_bad_threshold_files_are_refused_with_their_line(tmp_path, text, message
 @given(st.lists(st.floats(0, 1, width=16), min_size=1, max_size=60), st.floats(0, 100))
 def test_a_percentile_is_numpys_to_the_last_bit(values, percent):
     for share in (percent, 25, 5):
-        found = ThresholdRule("p", percent=share).of(np.array(values))
+        found = Statistic("p", percent=share).of(np.array(values))
         assert found == np.percentile(np.array(values), share, method="linear")
 
 
