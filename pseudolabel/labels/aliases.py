@@ -4,7 +4,8 @@
 |---|---|
 | folder, extension | `eval/audio/abc.wav` is `abc` |
 | leading `Y` of a YouTube id | `YKK227gPpRn4` is `KK227gPpRn4` |
-| `<YouTube id>_<start>_<end>`, seconds | `KK227gPpRn4_30.000_40.000` is `KK227gPpRn4` from 30 s on |
+| `<YouTube id>_<start>_<end>` or `..._<start>-<end>`, seconds | `KK227gPpRn4_30.0-40.0` is `KK227gPpRn4` from 30 s on |
+| `<YouTube id>_<start>`, seconds with a decimal point | `KK227gPpRn4_30.000` is `KK227gPpRn4` from 30 s on |
 | `<YouTube id>_<start>`, milliseconds, 0 or at least 1000 | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
 
 An id without a start matches any start; ids whose starts or ends differ are different clips. A number from 1 to 999 is
@@ -23,7 +24,7 @@ from pseudolabel.labels.readers import ENDINGS, clip_id_of
 
 YOUTUBE = re.compile(
     r"Y?(?P<id>[A-Za-z0-9_-]{11})"
-    r"(?:_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)|_(?P<ms>0|[1-9]\d{3,}))?"
+    r"(?:_(?P<start>\d+(?:\.\d+)?)[_-](?P<end>\d+(?:\.\d+)?)|_(?P<from>\d+\.\d+)|_(?P<ms>0|[1-9]\d{3,}))?"
 )
 ID_LENGTH, LONGEST_ENDING = 11, max(map(len, ENDINGS))
 
@@ -70,9 +71,11 @@ def clip_name(text: str) -> ClipName:
     match = YOUTUBE.fullmatch(name)
     if not match:
         return ClipName(name)
-    bare_id, start, end, ms = match.groups()
+    bare_id, start, end, start_alone, ms = match.groups()
     if start:
         return ClipName(bare_id, _milliseconds(start), _milliseconds(end))
+    if start_alone:
+        return ClipName(bare_id, _milliseconds(start_alone))
     return ClipName(bare_id, int(ms) if ms else None)
 
 

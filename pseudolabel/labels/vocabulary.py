@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
-from pseudolabel.tables import ODD, Fields, is_file, read_csv, text_lines, text_rows
+from pseudolabel.tables import ODD, Fields, is_file, read_csv, read_json, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
 
@@ -53,8 +53,8 @@ class Vocabulary:
 
         The file has the columns `class_id,name` and optionally `ontology_id`, which defaults to the class id. FSD50K's
         class ids are AudioSet ids; ESC-50's are its category names, and only categories that match an AudioSet class
-        exactly have an ontology id. Three published files are also accepted: FSD50K's vocabulary.csv, AudioSet's
-        class_labels_indices.csv and its mid_to_display_name.tsv.
+        exactly have an ontology id. Also accepted: FSD50K's vocabulary.csv, AudioSet's class_labels_indices.csv and
+        mid_to_display_name.tsv, a text file with one class per line, and JSON as `names_in_json` reads it.
         """
         if str(source) == "audioset":
             rows = [row for row in read_csv(table_path("audioset.csv")) if row["index"]]
@@ -69,14 +69,17 @@ class Vocabulary:
             entries = [(row["category"], row["category"], node) for row, node in zip(rows, nodes, strict=True)]
         elif is_file(source) and (published := _published_classes(Path(source))):
             entries = [(class_id, name, class_id) for class_id, name in published]
+        elif is_file(source) and (names := _class_names(Path(source))):
+            entries = _named_entries(names)
         elif is_file(source):
             rows = read_csv(source, required=("class_id", "name"))
             entries = [(row["class_id"], row["name"], row.get("ontology_id", row["class_id"])) for row in rows]
         else:
             built_in = ", ".join(BUILT_IN)
             raise InputError(
-                f"no vocabulary {str(source)!r}", "", f"Give {built_in}, or a CSV file with the columns class_id,name."
-            )
+                f"no vocabulary {str(source)!r}", "",
+                f"Give {built_in}, a CSV file with the columns class_id,name, or a text file with one class a line.",
+            )  # fmt: skip
         if not entries:
             raise InputError("the vocabulary has no classes", source)
         name = str(source) if str(source) in BUILT_IN else Path(source).name
@@ -198,6 +201,42 @@ def _published_classes(path: Path) -> list[tuple[str, str]]:
         if len(fields) != width:
             raise InputError(f"row has {len(fields)} columns, not {width}", f"{path}:{line}")
     return [(fields[order[0]], fields[order[1]]) for _, fields in rows]
+
+
+def _class_names(path: Path) -> list[str]:
+    """Return the classes of a JSON file, or of a text file with one per line; empty if the file is a table."""
+    if any(suffix.lower() == ".json" for suffix in path.suffixes):
+        return names_in_json(path)
+    lines = [text.strip() for _, text in text_lines(path)]
+    is_table = lines and any(mark in lines[0] for mark in ",;\t")
+    if is_table and (".txt" not in path.suffixes or {"class_id", "name"} & set(re.split("[,;\t]", lines[0]))):
+        return []  # in a .txt file, a name may have commas
+    return lines[lines[:1] == ["class_id"] :]
+
+
+def names_in_json(path: Path) -> list[str]:
+    """Return the class names in a JSON file, in the order of their numbers.
+
+    It holds a list of names, {number: name} or {name: number}, alone or as a model's config has them (`id2label`).
+    """
+    remedy = "Give a list of names, or numbers and names as in a model's id2label."
+    value = read_json(path, remedy)
+    if isinstance(value, dict):
+        value = value.get("id2label") or value.get("label2id") or value
+    if isinstance(value, dict):
+        pairs = [(name, number) if isinstance(name, str) else (number, name) for number, name in value.items()]
+        numbers = {str(number): name for name, number in pairs}
+        value = [numbers.get(str(number)) for number in range(len(value))]
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise InputError("does not name a class for each number from 0 on", path, remedy)
+    return value
+
+
+def _named_entries(names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return (class id, name, ontology id) of classes given by one text each: AudioSet's id or name, or another."""
+    audioset = Vocabulary.load("audioset")
+    name_of = dict(zip(audioset.class_ids, audioset.names, strict=True))
+    return [(text, name_of.get(text, text), audioset.lookup(text) or text) for text in names]
 
 
 def _rows(path: Path, quoted: bool = True) -> list[Fields]:

@@ -19,9 +19,9 @@ import numpy as np
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.readers import FORMATS, clip_id_of, columns, read_label_rows, read_segments
-from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
+from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.scores.arrays import OF_SEVERAL, READABLE, TABLES, is_number, number_blocks, open_array, rows_a_block
-from pseudolabel.tables import read_json, text_lines, text_rows
+from pseudolabel.tables import text_lines, text_rows
 
 AXES = "(clips, classes), or (clips, windows, classes)"
 
@@ -194,7 +194,7 @@ def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
     if str(source) in BUILT_IN:
         return Vocabulary.load(source).class_ids
     if path.suffix.lower() == ".json":
-        named = [(f"{path}, class {number}", name) for number, name in enumerate(_names_in_json(path))]
+        named = [(f"{path}, class {number}", name) for number, name in enumerate(names_in_json(path))]
         return _as_ids(named, vocabulary, path)
     named = [(f"{path}:{number}", line.strip()) for number, line in text_lines(path)]
     first = named[0][1] if named else ""
@@ -206,18 +206,3 @@ def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
 def _as_ids(named: Iterable[tuple[str, str]], vocabulary: Vocabulary, path: Path) -> tuple[str, ...]:
     """Return the distinct class ids of (place, name or id) pairs."""
     return distinct([(place, vocabulary.lookup(name) or name) for place, name in named], "class", path)
-
-
-def _names_in_json(path: Path) -> list[str]:
-    """Return the class names in a JSON file, in the order of their numbers."""
-    remedy = "Give a list of names, or numbers and names as in a model's id2label."
-    value = read_json(path, remedy)
-    if isinstance(value, dict):
-        value = value.get("id2label") or value.get("label2id") or value
-    if isinstance(value, dict):
-        pairs = [(name, number) if isinstance(name, str) else (number, name) for number, name in value.items()]
-        numbers = {str(number): name for name, number in pairs}
-        value = [numbers.get(str(number)) for number in range(len(value))]
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise InputError("does not name a class for each number from 0 on", path, remedy)
-    return value

@@ -20,6 +20,10 @@ ID = "KK227gPpRn4"
         (f"eval/Y{ID}.wav", ClipName(ID)),
         (f"Y{ID}_30.000_40.000.wav", ClipName(ID, 30_000, 40_000)),
         (f"{ID}_30_40", ClipName(ID, 30_000, 40_000)),
+        (f"{ID}_390.0-400.0", ClipName(ID, 390_000, 400_000)),
+        (f"audio/Y{ID}_30-40.flac", ClipName(ID, 30_000, 40_000)),
+        (f"{ID}_150.000", ClipName(ID, 150_000)),
+        (f"{ID}_0.5.wav", ClipName(ID, 500)),
         (f"{ID}_30000", ClipName(ID, 30_000)),
         (f"{ID}_0", ClipName(ID, 0)),
         (f"{ID}_300", ClipName(f"{ID}_300")),
@@ -51,6 +55,15 @@ def test_other_times_are_other_clips():
     assert match_clips([f"{ID}_30.000_39.000"], known).absent == (f"{ID}_30.000_39.000",)
     assert match_clips([ID], known).aliases == {ID: known[0]}
     assert match_clips([f"{ID}_30000"], known).aliases == {f"{ID}_30000": known[0]}
+
+
+def test_every_way_of_writing_times_names_the_same_clip():
+    listed = [ID, f"{ID}_390000", f"Y{ID}_390.000_400.000", f"{ID}_390.0-400.0", f"{ID}_390.000"]
+    for known in listed[1:]:
+        for asked in set(listed) - {known}:
+            assert match_clips([asked], [known]).aliases == {asked: known}
+    assert match_clips([f"{ID}_150.000"], [f"{ID}_150.0-160.0"]).found == (f"{ID}_150.000",)
+    assert match_clips([f"{ID}_150.000"], [f"{ID}_151.0-161.0"]).found == ()
 
 
 def test_what_fits_two_clips_is_refused():

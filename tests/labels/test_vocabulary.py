@@ -53,6 +53,44 @@ def test_file_without_ontology_ids_takes_the_class_ids(tmp_path):
     assert Vocabulary.load(str(tmp_path / "v.csv")).ontology_ids == ("/m/1", "/m/2")
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("classes.txt", "Speech\nMale speech, man speaking\n/m/0bt9lr\nHum of wires\n"),
+        ("classes.txt", "\ufeffclass_id\r\nSpeech\r\nMale speech, man speaking\r\n/m/0bt9lr\r\nHum of wires\r\n"),
+        ("classes", "Speech\nMale speech, man speaking\n/m/0bt9lr\nHum of wires\n"),
+        ("l.json", '["Speech", "Male speech, man speaking", "/m/0bt9lr", "Hum of wires"]'),
+        (
+            "config.json",
+            '{"id2label": {"1": "Male speech, man speaking", "0": "Speech", "3": "Hum of wires", "2": "/m/0bt9lr"}}',
+        ),
+        ("l.json", '{"Hum of wires": 3, "Speech": 0, "Male speech, man speaking": 1, "/m/0bt9lr": 2}'),
+    ],
+)
+def test_classes_one_a_line_or_in_json_are_a_vocabulary(tmp_path, file, text):
+    (tmp_path / file).write_text(text, encoding="utf-8", newline="")
+    vocabulary = Vocabulary.load(tmp_path / file)
+    assert vocabulary.class_ids == ("Speech", "Male speech, man speaking", "/m/0bt9lr", "Hum of wires")
+    assert vocabulary.names == ("Speech", "Male speech, man speaking", "Dog", "Hum of wires")
+    assert vocabulary.ontology_ids == ("/m/09x0r", "/m/05zppz", "/m/0bt9lr", "Hum of wires")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("v.csv", "id,label\n0,Dog\n", r"v\.csv:1: column 'class_id' is missing; columns found: id, label"),
+        ("v.txt", "class_id,label\n0,Dog\n", r"v\.txt:1: column 'name' is missing"),
+        ("v.txt", "Dog\nCat\nDog\n", r"v\.txt: class id 'Dog' is listed twice"),
+        ("v.txt", "\n", "columns found: none"),
+        ("v.json", '{"0": "Dog", "2": "Cat"}', "does not name a class for each number from 0 on"),
+    ],
+)
+def test_other_files_are_not_taken_for_lists_of_classes(tmp_path, file, text, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=message):
+        Vocabulary.load(tmp_path / file)
+
+
 def test_classes_are_found_by_id_first_and_then_by_name_in_any_case():
     vocabulary = Vocabulary("tricky", ("Dog", "x"), ("X", "dog"), ("", ""))
     assert vocabulary.find("Dog") == "Dog"
@@ -82,7 +120,7 @@ def test_index_gives_the_column():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("class_id\na\n", "column 'name' is missing"),
+        ("class_id,label\na,A\n", "column 'name' is missing"),
         ("class_id,name\n", "no classes"),
         ("class_id,name\na,A\na,B\n", "class id 'a' is listed twice"),
         ("class_id,name\na,A\nb,a\n", "class name 'a' is listed twice"),
