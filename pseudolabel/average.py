@@ -23,8 +23,8 @@ from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
-from pseudolabel.errors import InputError, first_few
-from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, DeviceOptions, VerbOptions, option
+from pseudolabel.errors import InputError, first_few, shown
+from pseudolabel.options import COUNT, NON_NEGATIVE, SEED, DeviceOptions, VerbOptions, option, parse_number
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
 from pseudolabel.records import Inputs, run_record, sha256, write_run_record
@@ -43,11 +43,8 @@ def parse_epochs(text: str) -> tuple[int, int]:
     """
     first, dash, last = text.partition("-")
     if not all(part.isascii() and part.isdigit() for part in (first, last if dash else first)):
-        raise ValueError(f"must be like 16-30, not {text!r}")
-    epochs = int(first), int(last or first)
-    if not 1 <= epochs[0] <= epochs[1]:
-        raise ValueError(f"must be a range from 1 on, not {text!r}")
-    return epochs
+        raise ValueError(f"must be like 16-30, not {shown(text)}")
+    return int(parse_number(first, int, COUNT)), int(parse_number(last or first, int, COUNT))
 
 
 NORM = "batch-norm statistics of the averaged weights"
@@ -81,12 +78,14 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
     )
     pieces: int = option(10_000, "maximum number of pieces", COUNT, group=NORM)
     batch_size: int = option(32, "pieces a batch", COUNT, group=NORM)
-    seed: int = option(0, "which pieces, in which batches", WHOLE, group=NORM)
+    seed: int = option(0, "which pieces, in which batches", SEED, group=NORM)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.runs:
             raise InputError("nothing to average", "", "Name one run whose checkpoints are kept, or several runs.")
+        if self.epochs and not 1 <= self.epochs[0] <= self.epochs[1]:
+            raise InputError(f"must be a range from 1 on, not {self.epochs[0]}-{self.epochs[1]}", "--epochs")
         if self.epochs and len(self.runs) > 1:
             raise InputError(
                 "applies to the checkpoints of one run; for several runs, the final weights are averaged",
@@ -317,7 +316,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return run_command("average", __doc__, COMMANDS, argv)
+    return run_command("average", __doc__, COMMANDS, argv, former={"checkpoints": "weights"})
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from pseudolabel.labels.splits import held_out_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABELS, RUN, VALIDATION
-from pseudolabel.options import COUNT, NON_NEGATIVE, WHOLE, ListOptions, VerbOptions, option
+from pseudolabel.options import COUNT, NON_NEGATIVE, SEED, ListOptions, VerbOptions, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_lists, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
@@ -100,7 +100,7 @@ class BalanceOptions(VerbOptions, ListOptions):
         flag="--validation-clips --hold-out",
         metavar="N",
     )
-    seed: int = option(0, "which clips are held out (default: 0)", WHOLE)
+    seed: int = option(0, "which clips are held out (default: 0)", SEED)
     out: Path | None = option(None, "folder to write (default: WORK/balance)")
 
     @property

@@ -38,7 +38,7 @@ from pseudolabel.command import Command, run_command
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.networks import find_network
-from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, DeviceOptions, VerbOptions, option
+from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, PROCESSES, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign_file
 from pseudolabel.plan_checks import check_device, check_vocabulary
 from pseudolabel.records import run_record
@@ -79,7 +79,7 @@ class AudioBenchOptions(BenchOptions):
     """How much audio to draw."""
 
     clips: int = option(2_000, "clips of 10 s in each store, and ten times as many of 1 s", COUNT, metavar="N")
-    threads: tuple[int, ...] = option((1, 2), "numbers of CPU threads to time the front ends with", COUNT)
+    threads: tuple[int, ...] = option((1, 2), "numbers of CPU threads to time the front ends with", PROCESSES)
 
 
 @dataclass(frozen=True, kw_only=True)

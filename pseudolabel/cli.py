@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pseudolabel import layout
-from pseudolabel.command import EXIT_BAD_INPUT
+from pseudolabel.command import EXIT_BAD_INPUT, exit_code
 from pseudolabel.dry_run import there
-from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest, shown
 from pseudolabel.options import DEFAULT_WORK, ListOptions, VerbOptions
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
@@ -238,15 +238,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pseudolabel import __version__
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    verbs = "\n".join(f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items())
-    usage = f"usage: pseudolabel VERB [options]   (pseudolabel VERB --help)\n\n{verbs}"
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage)
-        return 0 if argv else EXIT_BAD_INPUT
-    if argv[0] == "--version":
+    verb = argv[0] if argv else "--help"
+    if verb in ("-h", "--help"):
+        verbs = "\n".join(f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items())
+        print(f"usage: pseudolabel VERB [options]   (pseudolabel VERB --help)\n\n{verbs}")
+        return 0
+    if verb in ("-V", "--version"):
         print(f"pseudolabel {__version__}")
         return 0
-    if argv[0] not in VERBS:
-        print(f"pseudolabel: error: no verb {argv[0]!r}\n{usage}", file=sys.stderr)
+    if verb not in VERBS:
+        close = nearest(verb, VERBS, 0.6)
+        hint = f"did you mean {close}?" if close else f"verbs: {', '.join(VERBS)}"
+        print(f"pseudolabel: error: no verb {shown(verb)}; {hint}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    return importlib.import_module(f"pseudolabel.{argv[0]}").main(argv[1:])
+    loaded = []
+    failed = exit_code(lambda: loaded.append(importlib.import_module(f"pseudolabel.{verb}")), f"pseudolabel {verb}")
+    return failed or loaded[0].main(argv[1:])

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, NoReturn, get_args, get_origin
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, cut, nearest, shown
 from pseudolabel.machine import WAITING
-from pseudolabel.options import METADATA, Option, parse_number, type_hints
+from pseudolabel.options import (
+    METADATA,
+    Option,
+    flags_of,
+    parse_number,
+    parse_text,
+    refuse_without_effect,
+    type_hints,
+)
+from pseudolabel.packages import missing_package
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MENDABLE = (InputError, OSError)
-BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run")  # options allowed before a subcommand
+# Options allowed before a subcommand.
+BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run", "-h", "--help")
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
@@ -32,8 +44,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
             continue
         if each.default is MISSING and each.default_factory is MISSING:
             said["required"] = True
-        flags = (how.flag or "--" + each.name.replace("_", "-")).split()
-        groups[how.group].add_argument(*flags, dest=name, **said)
+        groups[how.group].add_argument(*flags_of(each), dest=name, **said)
 
 
 def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[str, Any, Option, Any]]:
@@ -48,7 +59,8 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
             hint = inner[0]
         how = replace(how, group=how.group or group)
         if is_dataclass(hint) and not how.parse:
-            yield from _declared(hint, f"{above}{each.name}.", how.group)
+            inner = _declared(hint, f"{above}{each.name}.", how.group)
+            yield from (one for one in inner if one[1].name not in how.without)
         else:
             yield f"{above}{each.name}", each, how, hint
 
@@ -84,7 +96,7 @@ def _parser(parse: Any, how: Option) -> Callable[[str], Any]:
 
     def value(text: str) -> Any:
         try:
-            return parse_number(text, parse, how.rule) if parse in (int, float) else parse(text)
+            return parse_number(text, parse, how.rule) if parse in (int, float) else parse(parse_text(text))
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -100,14 +112,35 @@ def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
             given[each.name] = options_from(parsed, hint, f"{name}.")
         elif how and name in parsed and not (how.positional and parsed[name] == []):
             given[each.name] = parsed[name]
-    return kind(**given)
+    options = kind(**given)
+    refuse_without_effect(options, given)
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {message}\n")
+        lacks = re.match(r"argument (\S+?)(?:/\S+)?: expected ", message)
+        value = f"; write a value that begins with a dash as {lacks[1]}=-x" if lacks and lacks[1][0] == "-" else ""
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {cut(message)}{value}\n")
+
+    def unknown(self, words: Sequence[str], commands: Collection[str], former: Mapping[str, str]) -> NoReturn:
+        """Report arguments that the command does not have, with what was probably meant."""
+        verb = " ".join(self.prog.split()[:2])
+        hint = ""
+        for word in words:
+            name = word.lstrip("-").partition("=")[0]
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            if word.startswith("--") and (name := former.get(name, name)) in commands:
+                hint = f" (a subcommand comes first: {verb} {name})"
+            elif word.startswith("-") and (close := nearest(word.partition("=")[0], flags, 0.7)):
+                hint = f" (did you mean {close}?)"
+            elif not word.startswith("-") and len(commands) > 1 and not hint:
+                hint = f" (subcommands: {', '.join(filter(None, commands))})"
+            if hint:
+                break
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 
 @dataclass(frozen=True)
@@ -131,28 +164,27 @@ def run_command(
     commands: Command | dict[str, Command],
     argv: Sequence[str] | None,
     needed: bool = False,
+    former: Mapping[str, str] | None = None,
 ) -> int:
     """Run a verb: parse `argv`, call its command, and turn an error into one line and an exit code.
 
     Args:
         commands: the subcommands by name; the first is the default unless `needed`. Options common to all verbs may
             come before a subcommand.
+        former: flags of earlier versions, without dashes, and the subcommands that replaced them.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"": commands} if isinstance(commands, Command) else commands
     name, rest = _subcommand(commands, argv)
-    if needed and name is None and not {"-h", "--help"} & set(argv):
-        print(f"pseudolabel {verb}: error: name one of {', '.join(commands)}", file=sys.stderr)
+    if name is None and (refusal := _refuse_without_subcommand(commands, argv, needed)):
+        print(f"pseudolabel {verb}: error: {refusal}", file=sys.stderr)
         return EXIT_BAD_INPUT
     prog = f"pseudolabel {verb} {name or ''}".rstrip()
-    name = next(iter(commands)) if name is None else name
-    command = commands[name]
+    command = commands[next(iter(commands)) if name is None else name]
     parser = _parser_of(command, prog, description)
-    namespace, unknown = parser.parse_known_args(rest)
+    namespace, unknown = parser.parse_known_intermixed_args(rest)
     if unknown:
-        word = unknown[0].removeprefix("--").partition("=")[0]
-        hint = f" (a subcommand comes first: pseudolabel {verb} {word})" if word and word in commands else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        parser.unknown(unknown, commands, former or {})
     parsed = vars(namespace)
 
     def act() -> None:
@@ -161,8 +193,20 @@ def run_command(
             command.run(options)
         elif said := command.plan(options):
             print(said)
+        sys.stdout.flush()
 
-    return _exit_code(act, parser.prog, parsed["debug"])
+    return exit_code(act, parser.prog, parsed["debug"])
+
+
+def _refuse_without_subcommand(commands: Collection[str], argv: Sequence[str], needed: bool) -> str:
+    """Return why a command line that names no subcommand is refused; an empty string if it is not."""
+    word = next(iter(argv[_first_word(argv) :]), "")
+    close = nearest(word, filter(None, commands), 0.7)
+    if close and not word.startswith("-") and not os.path.exists(word):
+        return f"no subcommand {shown(word)}; did you mean {close}?"
+    if needed and not {"-h", "--help"} & set(argv):
+        return f"name one of {', '.join(commands)}"
+    return ""
 
 
 def _parser_of(command: Command, prog: str, description: str) -> _Parser:
@@ -182,27 +226,48 @@ def _parser_of(command: Command, prog: str, description: str) -> _Parser:
 
 def _subcommand(commands: dict[str, Command], argv: list[str]) -> tuple[str | None, list[str]]:
     """Return the name of the subcommand, None if none is named, and the other arguments."""
-    at = 0
-    while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
-        at += 2 if argv[at] == "--work" else 1
+    at = _first_word(argv)
     if at < len(argv) and argv[at] and argv[at] in commands:
         return argv[at], argv[:at] + argv[at + 1 :]
     return None, argv
 
 
-def _exit_code(function: Callable[[], object], prog: str, debug: bool) -> int:
+def _first_word(argv: Sequence[str]) -> int:
+    """Return the index of the first argument after the options that may come before a subcommand."""
+    at = 0
+    while at < len(argv) and (argv[at] in BEFORE or argv[at].startswith("--work=")):
+        at += 2 if argv[at] == "--work" else 1
+    return at
+
+
+def exit_code(function: Callable[[], object], prog: str, debug: bool = False) -> int:
     """Call a function, turning an error into one line and an exit code."""
     os.environ.setdefault(*WAITING)  # torch reads it when loaded
     try:
         function()
-    except MENDABLE as error:
-        if debug:
+    except BrokenPipeError:  # whoever read the output has ended, as `head` does
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except (*MENDABLE, ImportError, MemoryError) as error:
+        line = _line_of(error)
+        if debug or not line:
             raise
-        if isinstance(error, OSError) and error.strerror:
-            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{prog}: error: {line}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted; run the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _line_of(error: BaseException) -> str:
+    """Return an error in one line; an empty string if it is a fault of the program."""
+    if isinstance(error, ImportError):
+        return missing_package(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory{f': {error}' if str(error) else ''}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{cut(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
+    line = " ".join(str(error).split())
+    return line if isinstance(error, InputError) else cut(line)

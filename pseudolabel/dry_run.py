@@ -5,7 +5,6 @@ A recipe checks all of its steps before running the first: each step's outputs a
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -89,10 +88,3 @@ def refuse_output(path: Path, overwrite: bool, check: Callable[[], object]) -> P
 def refuse_folder(folder: Path, overwrite: bool, *makers: str) -> Path:
     """Return an output folder; raise InputError if `refuse_foreign` would."""
     return refuse_output(folder, overwrite, lambda: refuse_foreign(folder, overwrite, *makers))
-
-
-def check_packages(option: str, extra: str, *packages: str) -> None:
-    """Raise InputError if an option needs a package that is not installed."""
-    absent = [name for name in packages if importlib.util.find_spec(name) is None]
-    if absent:
-        raise InputError(f"{absent[0]} is not installed", option, f"pip install 'pseudolabel[{extra}]'")

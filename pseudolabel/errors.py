@@ -6,8 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
-LONGEST_VALUE, LONGEST_MESSAGE = 80, 600  # characters
+LONGEST_VALUE, LONGEST_PLACE, LONGEST_MESSAGE = 80, 300, 600  # characters
 LONG_VALUE = re.compile(rf"(?<!\w)(['\"])((?:(?!\1)[^\n]){{{LONGEST_VALUE + 1},}})\1(?!\w)")  # quoted
+LONG_NUMBER = re.compile(rf"\d{{{LONGEST_VALUE + 1},}}")
 
 
 class InputError(ValueError):
@@ -20,18 +21,28 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str, place: object = "", remedy: str = ""):
-        self.message, self.place, self.remedy = _cut(message), str(place), remedy
+        place = str(place)
+        place = place if len(place) <= LONGEST_PLACE else f"...{place[3 - LONGEST_PLACE :]}"
+        self.message, self.place, self.remedy = cut(message), place, cut(remedy)
         text = f"{self.place}: {self.message}" if self.place else self.message
         stop = "" if text.endswith("?") else "."
         super().__init__(f"{text.rstrip('.')}{stop} {remedy}" if remedy else text)
 
 
-def _cut(message: str) -> str:
+def cut(message: str) -> str:
+    """Return a message as one line, with quoted values and numbers truncated."""
     message = " ".join(message.splitlines())
     if len(message) <= LONGEST_VALUE:
         return message
-    message = LONG_VALUE.sub(lambda found: f"{found[1]}{found[2][: LONGEST_VALUE - 3]}...{found[1]}", message)
+    message = LONG_VALUE.sub(lambda value: f"{value[1]}{value[2][: LONGEST_VALUE - 3]}...{value[1]}", message)
+    message = LONG_NUMBER.sub(lambda number: f"{number[0][: LONGEST_VALUE - 3]}...", message)
     return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 3]}..."
+
+
+def shown(value: object) -> str:
+    """Return the `repr` of a value, truncated."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
 class ClipMismatch(InputError):
@@ -59,7 +70,7 @@ def nearest_or_all(value: str, known: Iterable[str]) -> str:
     return f"Nearest: {close}." if close else f"Known: {', '.join(known)}."
 
 
-def nearest(value: str, known: Iterable[str]) -> str:
+def nearest(value: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Return the known name that looks most like `value`, or an empty string."""
-    matches = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(value[:LONGEST_VALUE], list(known), n=1, cutoff=cutoff)
     return matches[0] if matches else ""

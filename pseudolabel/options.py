@@ -13,19 +13,19 @@ from __future__ import annotations
 import json
 import math
 import numbers
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import LONGEST_VALUE, InputError, shown
 from pseudolabel.machine import allowed_cores
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
 DEFAULT_WORK = Path("work")
-LONGEST = 80  # characters of a value shown in errors
+MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
 METADATA = "option"
 
 
@@ -35,6 +35,17 @@ class Rule:
 
     words: str
     allows: Callable[[float], bool]
+    most: float = MOST
+
+    def up_to(self, most: float) -> Rule:
+        """Return this rule with another upper limit."""
+        return replace(self, most=most)
+
+    def broken_by(self, value: float) -> str:
+        """Return what a number must be and is not; an empty string if it satisfies the rule."""
+        if not self.allows(value):
+            return f"must be {self.words}"
+        return f"must be at most {self.most:,}" if value > self.most else ""
 
 
 COUNT = Rule("a whole number of at least 1", lambda value: value >= 1)
@@ -42,6 +53,10 @@ WHOLE = Rule("a whole number of at least 0", lambda value: value >= 0)
 POSITIVE = Rule("a number above 0", lambda value: 0 < value < math.inf)
 NON_NEGATIVE = Rule("a number of at least 0", lambda value: 0 <= value < math.inf)
 SHARE = Rule("a number in [0, 1]", lambda value: 0 <= value <= 1)
+SEED = WHOLE.up_to(2**32 - 1)  # what every random number generator takes
+PROCESSES = COUNT.up_to(1024)  # or threads
+SAMPLE_RATE = COUNT.up_to(768_000)  # Hz
+SECONDS, SECONDS_OR_NONE = POSITIVE.up_to(86_400), NON_NEGATIVE.up_to(86_400)  # up to a day
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Option:
         flag: the option's name if it differs from the field's: `--list`; separate several by spaces.
         positional: the argument has no flag.
         empty: an option of several values may be given without any.
+        needs: the field without which this one has no effect; `name=value`: unless it has this value.
+        without: fields of a nested class that are not options here.
         group: heading under which --help lists it.
     """
 
@@ -66,6 +83,8 @@ class Option:
     metavar: str | tuple[str, ...] | None = None
     positional: bool = False
     empty: bool = False
+    needs: str = ""
+    without: tuple[str, ...] = ()
     group: str = ""
 
 
@@ -80,9 +99,9 @@ def option(default: Any = MISSING, help: str = "", rule: Rule | None = None, **h
     return field(**given, metadata={METADATA: Option(help, rule, **how)})
 
 
-def nested(kind: type, group: str = "") -> Any:
+def nested(kind: type, group: str = "", without: Sequence[str] = ()) -> Any:
     """Return a dataclass field that holds another class's options; commands list them as their own."""
-    return field(default_factory=kind, metadata={METADATA: Option(group=group)})
+    return field(default_factory=kind, metadata={METADATA: Option(group=group, without=tuple(without))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +127,7 @@ class DeviceOptions(Options):
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     threads: int = option(
-        rule=COUNT,
+        rule=PROCESSES,
         factory=allowed_cores,
         help="CPU threads; recorded, since float32 sums depend on it (default: the available cores)",
     )
@@ -140,21 +159,70 @@ def check_types(options: object) -> None:
         given = getattr(options, each.name)
         value = _plain(given)
         if not _fits(value, hint):
-            remedy = _remedy(value, hint) if len(repr(given)) <= LONGEST else ""
-            raise InputError(f"must be {_words(hint)}, not {_shown(given)}", place, remedy)
+            remedy = _remedy(value, hint) if len(repr(given)) <= LONGEST_VALUE else ""
+            raise InputError(f"must be {_words(hint)}, not {shown(given)}", place, remedy)
         how = each.metadata.get(METADATA, Option())
         _check_values(value, how, place)
         if value is not given:
             object.__setattr__(options, each.name, value)
+    dependent = (each for each in fields(options) if each.metadata.get(METADATA, Option()).needs)
+    refuse_without_effect(options, (each.name for each in dependent if getattr(options, each.name) != each.default))
 
 
 def _check_values(value: object, how: Option, place: str) -> None:
-    """Raise InputError for a value, or any item of a tuple, that is not a choice or breaks the rule; None passes."""
+    """Raise InputError for a value, or any item of a tuple, that breaks its rule or is not a choice; None passes."""
     for each in value if isinstance(value, tuple) else (value,):
         if how.choices and each is not None and each not in how.choices:
-            raise InputError(f"no such choice: {each!r}", place, f"Give {' or '.join(how.choices)}.")
-        if how.rule and isinstance(each, numbers.Real) and not how.rule.allows(each):
-            raise InputError(f"must be {how.rule.words}, not {each!r}", place)
+            raise InputError(f"no such choice: {shown(each)}", place, f"Give {' or '.join(how.choices)}.")
+        if how.rule and isinstance(each, numbers.Real) and (rule := how.rule.broken_by(each)):
+            raise InputError(f"{rule}, not {shown(each)}", place)
+        if isinstance(each, str | PurePath) and (rule := odd_text(str(each))):
+            raise InputError(f"{rule}, not {shown(str(each))}", place, "Rename it.")
+
+
+def flags_of(each: Field) -> list[str]:
+    """Return the flags of the option that a dataclass field declares."""
+    return (each.metadata[METADATA].flag or "--" + each.name.replace("_", "-")).split()
+
+
+def refuse_without_effect(options: object, given: Iterable[str]) -> None:
+    """Raise InputError if one of the given fields needs another option, which is not given (`Option.needs`)."""
+    declared = {each.name: each for each in fields(options)}
+    for name in given:
+        how = declared[name].metadata.get(METADATA, Option())
+        needed, _, wanted = how.needs.partition("=")
+        if not needed:
+            continue
+        value = getattr(options, needed)
+        if str(value) == wanted if wanted else value not in (None, False, (), 0):
+            continue
+        flag = flags_of(declared[needed])[0]
+        message = f"has no effect {f'with {flag} {value}' if wanted else f'without {flag}'}"
+        remedy = f"Give {f'{flag} {wanted}' if wanted else f'{flag} too'}, or leave it out."
+        raise InputError(message, flags_of(declared[name])[0], remedy)
+
+
+def odd_text(text: str) -> str:
+    """Return why a text can be neither a name nor a path; an empty string if it can."""
+    if "\0" in text:
+        return "must not have a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "must be UTF-8 text"
+    return ""
+
+
+def parse_text(text: str) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        ValueError: it is empty, or not UTF-8.
+    """
+    rule = odd_text(text) or ("" if text.strip() else "must not be empty")
+    if rule:
+        raise ValueError(f"{rule}, not {shown(text)}" if text.strip() else rule)
+    return text
 
 
 def parse_number(text: str, kind: type, rule: Rule | None) -> float:
@@ -167,8 +235,9 @@ def parse_number(text: str, kind: type, rule: Rule | None) -> float:
         value = kind(text)
     except ValueError:
         value = None
-    if value is None or (rule and not rule.allows(value)):
-        raise ValueError(f"must be {rule.words if rule else WORDS[kind]}, not {text!r}")
+    words = f"must be {rule.words if rule else WORDS[kind]}" if value is None else rule and rule.broken_by(value)
+    if words:
+        raise ValueError(f"{words}, not {shown(text)}")
     return value
 
 
@@ -180,7 +249,7 @@ def name_value(text: str) -> tuple[str, object]:
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise ValueError(f"must be NAME=VALUE, not {text!r}")
+        raise ValueError(f"must be NAME=VALUE, not {shown(text)}")
     try:
         return name, json.loads(value if not value.startswith(".") else f"0{value}")
     except json.JSONDecodeError:
@@ -191,10 +260,6 @@ def name_value(text: str) -> tuple[str, object]:
 def type_hints(kind: type) -> dict[str, Any]:
     """Return the declared field types of a class."""
     return get_type_hints(kind)
-
-
-def _shown(value: object) -> str:
-    return repr(value) if len(repr(value)) <= LONGEST else f"{repr(value)[:LONGEST]}..."
 
 
 def _plain(value: object) -> object:
@@ -238,16 +303,27 @@ def _words(hint: object) -> str:
 
 
 def _remedy(value: object, hint: object) -> str:
-    """Return a remedy with the value probably meant: text in a tuple, a number as text, text as a number."""
-    inner = get_args(hint)
-    if get_origin(hint) is tuple and inner[1:] == (...,) and _fits(value, inner[0]):
-        return f"Give ({value!r},)."
+    """Return a remedy with the value probably meant: text in a tuple or as a path, a number as text, text as one."""
+    meant = _meant(value, hint)
+    return f"Give {meant}." if meant else ""
+
+
+def _meant(value: object, hint: object) -> str:
+    inner = [each for each in get_args(hint) if each is not NoneType]
+    if get_origin(hint) is tuple and inner[1:] == [...]:
+        if not isinstance(value, tuple):
+            one = repr(value) if _fits(value, inner[0]) else _meant(value, inner[0])
+            return f"({one},)" if one else ""
+        items = [repr(each) if _fits(each, inner[0]) else _meant(each, inner[0]) for each in value]
+        return f"({', '.join(items)}{',' * (len(items) == 1)})" if all(items) else ""
+    if isinstance(value, str) and Path in (hint, *inner):
+        return f"Path({value!r})"
     if hint is str and not isinstance(value, bool) and isinstance(value, numbers.Real):
-        return f"Give {str(value)!r}."
+        return repr(str(value))
     for kind in (int, float):
-        if isinstance(value, str) and (hint is kind or kind in inner):
+        if isinstance(value, str) and kind in (hint, *inner):
             try:
-                return f"Give {kind(value)!r}."
+                return repr(kind(value))
             except ValueError:
                 continue
-    return f"Give {str(value)!r}." if hint is str and hasattr(value, "__fspath__") else ""
+    return repr(str(value)) if hint is str and hasattr(value, "__fspath__") else ""

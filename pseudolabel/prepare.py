@@ -50,7 +50,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import BALANCED, CLIPS, EVALUATION, GROUPS, LABELS, SCENES, VALIDATION
 from pseudolabel.machine import allowed_cores
-from pseudolabel.options import COUNT, POSITIVE, ListOptions, VerbOptions, name_value, option
+from pseudolabel.options import POSITIVE, PROCESSES, SAMPLE_RATE, ListOptions, VerbOptions, name_value, option
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.prepare_files import (
@@ -88,12 +88,15 @@ class PrepareOptions(ListOptions, VerbOptions):
     validation: tuple[Path, ...] = option((), "label lists of held-out clips", metavar="LIST")
     eval: tuple[Path, ...] = option((), "label lists of evaluation clips", metavar="LIST")
     groups: Path | None = option(None, "clip_id,group (default: clips.csv beside the folder of --audio)", metavar="CSV")
-    sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
+    sample_rate: int = option(16_000, "Hz", SAMPLE_RATE, metavar="N")
     codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
     limit_seconds: float | None = option(None, "only the first N seconds of a recording", POSITIVE, metavar="N")
     # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
     processes: int = option(
-        rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
+        rule=PROCESSES,
+        factory=allowed_cores,
+        help="never changes the result (default: the cores it may use)",
+        metavar="N",
     )
     stats: str | None = option(
         None,

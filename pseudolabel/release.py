@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pseudolabel import cli, dry_run, layout
+from pseudolabel import cli, dry_run, layout, packages
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
@@ -352,7 +352,7 @@ def plan_model(options: ModelOptions) -> str:
     from pseudolabel.releases.model import not_a_model_release, refuse_model
 
     if options.onnx:
-        dry_run.check_packages("--onnx", "export", "onnx", "onnxscript", "onnxruntime")
+        packages.refuse_without("--onnx", "onnx", "onnxscript", "onnxruntime")
     out = options.output
     check = partial(refuse_foreign, out, options.overwrite, reason_not_to=not_a_model_release)
     dry_run.refuse_output(out, options.overwrite, check)

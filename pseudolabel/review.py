@@ -39,7 +39,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.layout import CLIPS, LABELS, LEDGER, SCORES, THRESHOLDS
-from pseudolabel.options import COUNT, SHARE, WHOLE, ListOptions, Rule, VerbOptions, option
+from pseudolabel.options import COUNT, SEED, SHARE, ListOptions, Rule, VerbOptions, option
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_ledger, check_lists, check_stores, check_vocabulary
 from pseudolabel.progress import note
@@ -85,7 +85,7 @@ class PageOptions(VerbOptions, ListOptions):
     embed: bool = option(False, "sound and pictures inside index.html, not beside it")
     label_studio: bool = option(False, "also write the items as tasks for Label Studio")
     title: str = option(PageSources.title, "heading of the page")
-    seed: int = option(0, "which additions are drawn (default: 0)", WHOLE)
+    seed: int = option(0, "which additions are drawn (default: 0)", SEED)
     out: Path | None = option(None, "folder to write (default: WORK/review)")
 
     def __post_init__(self) -> None:
@@ -358,7 +358,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return run_command("review", __doc__, COMMANDS, argv)
+    return run_command("review", __doc__, COMMANDS, argv, former={"judgements": "estimate"})
 
 
 if __name__ == "__main__":

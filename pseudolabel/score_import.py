@@ -13,7 +13,7 @@ from pseudolabel.command import Command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, SCORES, VOCABULARY
-from pseudolabel.options import POSITIVE, VerbOptions, option, parse_number
+from pseudolabel.options import SECONDS, VerbOptions, option, parse_number
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record
@@ -41,7 +41,7 @@ def at_scale(kind: Callable[[str], object]) -> Callable[[str], tuple[Scale | Non
 
 
 def _seconds(text: str) -> float:
-    return parse_number(text, float, POSITIVE)
+    return parse_number(text, float, SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class ImportOptions(VerbOptions):
         None, "vocabulary that maps class names to ids (default: vocabulary.csv beside the file, else audioset)"
     )
     window_s: float | None = option(
-        None, "length of the windows of an array (clips, windows, classes) whose scale is not named, seconds", POSITIVE
+        None, "length of the windows of an array (clips, windows, classes) whose scale is not named, seconds", SECONDS
     )
     hop_s: tuple[tuple[Scale | None, float], ...] = option(
         (), "from window to window (default: their length)", parse=at_scale(_seconds), metavar="SECONDS|SCALE=SECONDS"
@@ -81,7 +81,7 @@ class ImportOptions(VerbOptions):
         None,
         f"length of clips for which no other source gives one (default: {DEFAULT_CLIP_S:g} s); no window begins at a "
         "clip's end or later",
-        POSITIVE,
+        SECONDS,
     )
     dataset: tuple[tuple[Scale | None, str], ...] = option(
         (),

@@ -51,7 +51,7 @@ from pseudolabel.labels.splits import draw_balanced
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import RUN, SCENES
 from pseudolabel.machine import allowed_cores
-from pseudolabel.options import COUNT, VerbOptions, nested, option
+from pseudolabel.options import COUNT, PROCESSES, SEED, VerbOptions, nested, option
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.records import Inputs, run_record
 
@@ -80,18 +80,19 @@ class SimulateOptions(VerbOptions):
     min_sources: int = option(len(PARTS), "leave out recorded classes with fewer sources", COUNT, metavar="N")
     # z of the class priors rank ** -z; priors in validation and eval are even
     imbalance: float = option(0.7, "exponent of the class priors of the full list; 0 is even", metavar="N")
-    seed: int = option(0, "decides everything that is random (default: 0)", metavar="N")
+    seed: int = option(0, "decides everything that is random (default: 0)", SEED, metavar="N")
     # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
     processes: int = option(
-        rule=COUNT, factory=allowed_cores, help="never changes the result (default: the cores it may use)", metavar="N"
+        rule=PROCESSES,
+        factory=allowed_cores,
+        help="never changes the result (default: the cores it may use)",
+        metavar="N",
     )
     scene: SceneOptions = nested(SceneOptions)
     annotator: AnnotatorOptions = nested(AnnotatorOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise InputError(f"a seed is a whole number from 0, not {self.seed}", "--seed")
         if self.scenes < len(POOLS):
             raise InputError(f"five pools need at least 5 scenes, not {self.scenes}", "--scenes")
         if self.balanced is not None and self.balanced > self.scenes:

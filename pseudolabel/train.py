@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel import cli, dry_run
+from pseudolabel import cli, dry_run, packages
 from pseudolabel.artefacts import whole_file, write_csv
 from pseudolabel.audio.frontend_options import KaldiFbankOptions, LogMelOptions, front_end_options
 from pseudolabel.blocks import only_run
@@ -155,11 +155,8 @@ def new_tagger(material: Material, window_s: float, ranks: Ranks):
 
 def tensorboard(folder: Path) -> Callable[[dict], None]:
     """Return a function that writes one row of the history for TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        remedy = "pip install pseudolabel[tensorboard]"
-        raise InputError("TensorBoard is not installed", "--tensorboard", remedy) from error
+    packages.refuse_without("--tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
 
     def write(row: dict) -> None:
         with SummaryWriter(str(folder / "tensorboard"), purge_step=row["step"]) as writer:
@@ -241,7 +238,7 @@ def plan(options: RunOptions) -> str:
     if options.targets:
         _check_targets(options, paths["vocabulary"])
     if options.tensorboard:
-        dry_run.check_packages("--tensorboard", "tensorboard", "tensorboard")
+        packages.refuse_without("--tensorboard", "tensorboard")
     check_device(options.device, options.threads)
     _check_folder(folder, options.overwrite)
     epochs, kept = options.train.epochs, options.train.keep_checkpoints

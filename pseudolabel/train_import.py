@@ -10,7 +10,7 @@ from pseudolabel.artefacts import whole_folder, write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG, RUN, RUNS, TEACHER, WEIGHTS
-from pseudolabel.options import VerbOptions, option
+from pseudolabel.options import COUNT, VerbOptions, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
 
@@ -32,6 +32,7 @@ class ImportOptions(VerbOptions):
         None,
         "pad shorter clips to this many frames (default: as published, PSLA 1056, for FSD50K 3000); AST: its extent "
         "(default: 1024)",
+        COUNT,
         metavar="F",
     )
     cut: bool = option(False, "cut longer clips there, as the authors' programs do (default: score them to their end)")

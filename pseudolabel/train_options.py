@@ -12,7 +12,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.splits import Fold, parse_fold
 from pseudolabel.models.networks import NETWORKS
 from pseudolabel.options import (
-    POSITIVE,
+    SECONDS,
     SHARE,
     WHOLE,
     DeviceOptions,
@@ -52,7 +52,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     alpha: float = option(1.0, "share of soft targets; the rest: hard labels", SHARE, group=MATERIAL)
     mask: Path | None = option(None, "what the loss ignores: mask.csv of `enhance --soft`", group=MATERIAL)
     class_weights: str = option("none", INVERSE, choices=("none", "inverse"), group=MATERIAL)
-    clip_seconds: float = option(10.0, CLIP_SECONDS, POSITIVE, metavar="S", group=MATERIAL)  # AudioSet's clips
+    clip_seconds: float = option(10.0, CLIP_SECONDS, SECONDS, metavar="S", group=MATERIAL)  # AudioSet's clips
     sampling: SamplingOptions = nested(SamplingOptions, MATERIAL)
     fold: Fold | None = option(None, FOLD, parse=parse_fold, metavar="I/N", group=MATERIAL)
     stratify: bool = option(False, "spread the rare classes over the folds, by the labels", group=MATERIAL)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pseudolabel import artefacts
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.average import main
+from pseudolabel.average import AverageWeightsOptions, main
 from pseudolabel.blocks import only_run
 from pseudolabel.errors import InputError
 from pseudolabel.models import load_model
@@ -281,11 +281,18 @@ def test_what_makes_no_average_is_one_line(tmp_path, capsys, options, said):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["", "0-3", "5-4", "-3", "a-b", "3-", "1-2-3"])
+@pytest.mark.parametrize("text", ["", "0-3", "-3", "a-b", "3-", "1-2-3", f"1-{10**23}"])
 def test_what_is_no_range_of_epochs_is_refused(capsys, text):
     with pytest.raises(SystemExit):
         main([f"--epochs={text}", "run"])
-    assert "--epochs: must be" in capsys.readouterr().err
+    assert "--epochs: must " in capsys.readouterr().err
+
+
+def test_a_range_of_epochs_that_runs_backwards_is_refused(tmp_path, capsys):
+    line = refused(capsys, tmp_path, "run", "--epochs", "5-4")
+    assert "--epochs: must be a range from 1 on, not 5-4" in line
+    with pytest.raises(InputError, match="--epochs: must be a range from 1 on, not 2-1"):
+        AverageWeightsOptions(runs=(Path("run"),), epochs=(2, 1))
 
 
 def write_stores(folder) -> list:
@@ -322,4 +329,7 @@ def test_store_is_the_same_whatever_the_folder(tmp_path, monkeypatch):
 
 def test_weights_without_a_finite_sum_are_refused(tmp_path, capsys):
     for command in (("a", "b"), ("scores", "a.h5", "b.h5")):
-        assert "--weights" in refused(capsys, tmp_path, *command, "--weights", "1e308", "1e308")
+        assert "Give one each, not all 0" in refused(capsys, tmp_path, *command, "--weights", "0", "0")
+        with pytest.raises(SystemExit):
+            main([*command, "--weights", "1e308", "1e308"])
+        assert "--weights: must be at most 1,000,000,000, not '1e308'" in capsys.readouterr().err

@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import pseudolabel
 from pseudolabel import cli
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, UnknownClass
@@ -65,6 +69,13 @@ def test_a_verb_that_does_its_work_ends_with_0_and_gets_the_shared_options():
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
         (PermissionError(errno.EACCES, "Permission denied", "b"), "b: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "d" * 700), "d" * 597 + "...: No such file"),
+        (MemoryError("Unable to allocate 9 TiB"), "not enough memory: Unable to allocate 9 TiB"),
+        (MemoryError(), "not enough memory"),
+        (
+            ModuleNotFoundError("No module named 'av'", name="av"),
+            "the package av is not installed. pip install av",
+        ),
         (OSError("Unable to open file (bad superblock)"), "Unable to open file (bad superblock)"),
     ],
 )
@@ -83,8 +94,9 @@ def test_an_interrupted_verb_says_how_to_go_on(capsys):
 
 
 def test_a_fault_of_the_program_is_not_hidden():
-    with pytest.raises(ZeroDivisionError):
-        run(raising(ZeroDivisionError()))
+    for error in (ZeroDivisionError(), ImportError("no name x", name="pseudolabel.cli"), ImportError("no name")):
+        with pytest.raises(type(error)):
+            run(raising(error))
 
 
 @pytest.mark.parametrize("argv", [["--wor", "x"], ["--unknown"], ["stray"]])
@@ -233,11 +245,34 @@ def test_the_command_lists_its_verbs_and_refuses_others(capsys):
     assert cli.main(["--help"]) == 0
     usage = capsys.readouterr().out
     assert all(f"\n  {verb} " in usage for verb in cli.VERBS)
-    assert cli.main([]) == 2
-    assert cli.main(["enhanse"]) == 2
-    assert "no verb 'enhanse'" in capsys.readouterr().err
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("pseudolabel 0")
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out == usage
+    for verb, said in (
+        ("enhanse", "no verb 'enhanse'; did you mean enhance?"),
+        ("--enhance", "no verb '--enhance'; did you mean enhance?"),
+        ("zzz", f"no verb 'zzz'; verbs: {', '.join(cli.VERBS)}"),
+        ("", f"no verb ''; verbs: {', '.join(cli.VERBS)}"),
+    ):
+        assert cli.main([verb]) == 2
+        assert capsys.readouterr().err == f"pseudolabel: error: {said}\n"
+    for flag in ("-V", "--version"):
+        assert cli.main([flag]) == 0
+        assert capsys.readouterr().out == f"pseudolabel {pseudolabel.__version__}\n"
+
+
+def test_the_package_is_a_program():
+    ran = subprocess.run([sys.executable, "-m", "pseudolabel", "-V"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"pseudolabel {pseudolabel.__version__}\n"
+
+
+def test_when_the_reader_of_the_output_has_ended_so_does_the_verb():
+    program = (
+        "from pseudolabel.command import Command, run_command; from pseudolabel.options import VerbOptions; "
+        "raise SystemExit(run_command('v', '', Command(VerbOptions, lambda options: print('x' * 10**6)), []))"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | head -c 1; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("x141\n", "")
 
 
 def test_the_command_hands_its_options_to_the_verb(tmp_path, capsys):

@@ -28,6 +28,7 @@ class MakeOptions(VerbOptions):
     most: int | None = option(None, "at most", COUNT)
     betas: tuple[float, float] = option((0.9, 0.999), "of Adam", SHARE)
     weights: tuple[float, ...] = option((), "one each", NON_NEGATIVE, group="weights")
+    text: str | None = option(None, "a name")
     given: tuple[tuple[str, object], ...] = option((), "e.g. width=.25", parse=name_value)
     soft: bool = option(False, "soft")
     inner: Inner = nested(Inner, "augmentation")
@@ -102,12 +103,28 @@ def test_without_a_subcommand_a_verb_does_its_first(capsys):
         (["check"], "pseudolabel try check: error: the following arguments are required: folder"),
         (["--check", "f"], "unrecognized arguments: --check (a subcommand comes first: pseudolabel try check)"),
         (["--check=f"], "unrecognized arguments: --check=f (a subcommand comes first: pseudolabel try check)"),
-        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["--old", "f"], "unrecognized arguments: --old (a subcommand comes first: pseudolabel try check)"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch (did you mean --epochs?)"),
+        (["--epoch=3"], "unrecognized arguments: --epoch=3 (did you mean --epochs?)"),
+        (["--zzz"], "pseudolabel try: error: unrecognized arguments: --zzz"),
+        (["check", "f", "g"], "pseudolabel try check: error: unrecognized arguments: g (subcommands: make, check)"),
+        (["--epochs", "1" * 5000], f"must be a whole number of at least 1, not '{'1' * 76}..."),
+        (["--epochs", "1" * 30], f"must be at most 1,000,000,000, not '{'1' * 30}'"),
+        (["--mixup-rate", "1e300"], "must be a number in [0, 1], not '1e300'"),
+        (["--weights", "1e10"], "must be at most 1,000,000,000, not '1e10'"),
+        (["--text", ""], "argument --text: must not be empty"),
+        (["--text", " "], "argument --text: must not be empty"),
+        (["--work="], "argument --work: must not be empty"),
+        (["--text", "a\udcff"], "argument --text: must be UTF-8 text, not 'a\\udcff'"),
+        (["--work", "a\udcff"], "argument --work: must be UTF-8 text, not 'a\\udcff'"),
+        (["a", "b\udcff"], "must be UTF-8 text, not 'b\\udcff'"),
+        (["--text", "-x"], "expected one argument; write a value that begins with a dash as --text=-x"),
+        (["--betas", "1"], "expected 2 arguments; write a value that begins with a dash as --betas=-x"),
     ],
 )
 def test_what_a_command_does_not_take_is_named_with_the_rule(capsys, argv, line):
     with pytest.raises(SystemExit) as caught:
-        run_command("try", "A verb.", commands([]), argv)
+        run_command("try", "A verb.", commands([]), argv, former={"old": "check"})
     assert caught.value.code == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert line in said
@@ -116,6 +133,66 @@ def test_what_a_command_does_not_take_is_named_with_the_rule(capsys, argv, line)
 def test_a_list_that_is_given_twice_has_all_its_values():
     options = parsed("a", "--weights", "1", "--weights", "2", "3", "--betas", ".1", ".2", "--betas", ".3", ".4")
     assert (options.weights, options.betas) == ((1.0, 2.0, 3.0), (0.3, 0.4))
+
+
+def test_positionals_may_come_before_and_after_options():
+    options = parsed("a", "--epochs", "3", "b", "--soft", "c")
+    assert (options.runs, options.epochs, options.soft) == ((Path("a"), Path("b"), Path("c")), 3, True)
+    assert parsed("check", "--strict", "f").folder == parsed("check", "f", "--strict").folder == Path("f")
+
+
+def test_a_misspelt_subcommand_is_named_unless_it_is_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for argv in (["chek", "f"], ["--work", "x", "chek"], ["makes"]):
+        assert run_command("try", "A verb.", commands([]), argv) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "pseudolabel try: error: no subcommand 'chek'; did you mean check?",
+        "pseudolabel try: error: no subcommand 'chek'; did you mean check?",
+        "pseudolabel try: error: no subcommand 'makes'; did you mean make?",
+    ]
+    Path("chek").touch()
+    assert parsed("chek").runs == (Path("chek"),)
+
+
+def test_the_help_of_a_subcommand_may_be_asked_for_before_it(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_command("try", "A verb.", commands([]), ["--help", "check"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: pseudolabel try check ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DependentOptions(VerbOptions):
+    rate: float = option(0.0, "share", SHARE)
+    alpha: float = option(10.0, "of the mix", NON_NEGATIVE, needs="rate")
+    how: str = option("estimate", "how", choices=("estimate", "mean"))
+    pieces: int = option(5, "how many", COUNT, needs="how=estimate")
+
+
+def test_an_option_without_effect_is_refused(capsys):
+    def ended(*argv: str) -> tuple[int, str]:
+        code = run_command("try", "A verb.", Command(DependentOptions, lambda options: None), argv)
+        return code, capsys.readouterr().err
+
+    line = "pseudolabel try: error: --alpha: has no effect without --rate. Give --rate too, or leave it out.\n"
+    assert ended("--alpha", "3") == ended("--alpha", "10") == (2, line)
+    assert ended("--alpha", "3", "--rate", ".5") == ended("--pieces", "6") == ended("--how", "mean") == (0, "")
+    line = "pseudolabel try: error: --pieces: has no effect with --how mean. Give --how estimate, or leave it out.\n"
+    assert ended("--pieces", "5", "--how", "mean") == (2, line)
+    with pytest.raises(InputError, match="--alpha: has no effect without --rate"):
+        DependentOptions(alpha=3.0)
+    assert DependentOptions(alpha=10.0) == DependentOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartOptions(VerbOptions):
+    inner: Inner = nested(Inner, without=("kind",))
+
+
+def test_a_nested_option_may_be_left_out(capsys):
+    with pytest.raises(SystemExit):
+        run_command("try", "A verb.", Command(PartOptions, print), ["--kind", "cosine"])
+    assert "unrecognized arguments: --kind" in capsys.readouterr().err
 
 
 def test_a_value_that_is_called_as_a_subcommand_is_a_value(capsys):

@@ -12,7 +12,6 @@ import pytest
 
 from pseudolabel import dry_run
 from pseudolabel.cli import VERBS
-from pseudolabel.errors import InputError
 from pseudolabel.scores.store import ScoreStore
 
 GOOD = {
@@ -220,12 +219,6 @@ def test_dry_run_and_run_end_with_the_same_line(verb, options, rule, full, capsy
 def test_device_that_is_not_there_is_refused(device, work, capsys):
     assert run("train", "--device", device, "--dry-run") == 2
     assert f"no such device {device!r}" in capsys.readouterr().err
-
-
-def test_package_that_is_needed_and_not_installed_is_named(work, capsys, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"tensorboard is not installed.*pip install 'pseudolabel"):
-        dry_run.check_packages("--tensorboard", "tensorboard", "tensorboard")
 
 
 def test_a_dry_run_loads_no_torch(work):

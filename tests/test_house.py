@@ -31,6 +31,7 @@ ROOMS = (
 FOUNDATION = (
     "errors",
     "layout",
+    "packages",
     "machine",
     "formatting",
     "templates",

@@ -562,7 +562,9 @@ def test_unknown_labels_are_left_out_of_training_on_request(work, capsys):
 
 def test_tensorboard_gets_each_row_or_says_that_it_is_not_there(work, capsys):
     if importlib.util.find_spec("tensorboard") is None:
-        assert "--tensorboard: TensorBoard is not installed" in refused(capsys, work, "--tensorboard")
+        assert "--tensorboard: needs the package tensorboard, which is not installed" in refused(
+            capsys, work, "--tensorboard"
+        )
         assert not list((work / "runs").glob("*"))
         return
     assert train(work, "--tensorboard", "--out", work / "run", epochs=2) == 0

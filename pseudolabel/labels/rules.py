@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
@@ -18,7 +18,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.search import Rule, ThresholdRule
 from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file, parse_rule
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.options import COUNT, SHARE, check_types, option, parse_number
+from pseudolabel.options import COUNT, SECONDS, SHARE, check_types, option, parse_number
 
 ALL_ROUNDS = "all"
 # FSD50K classes that the published code wrongly skips as not in the ontology; they propose nothing.
@@ -38,8 +38,8 @@ def evidence_scale(text: str) -> str:
         length_s = float(text.removesuffix("s"))
     except ValueError:
         length_s = math.nan
-    if not 0 < length_s < math.inf:
-        message = f"{text!r} is neither `clip` nor a length of windows in seconds"
+    if SECONDS.broken_by(length_s):
+        message = f"{shown(text)} is neither `clip` nor a length of windows in seconds, up to a day"
         raise InputError(message, "--evidence", "Give clip, or a length such as 2s, 1.5s or 10.")
     return f"{length_s!r}".removesuffix(".0") + "s"
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.balancing import class_counts
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.options import check_types
+from pseudolabel.options import COUNT, check_types, parse_number
+
+MOST_FOLDS = 1000
 
 
 def draw_order(name: str, seed: int) -> tuple[bytes, str]:
@@ -55,8 +57,8 @@ def parse_fold(text: str) -> Fold:
     """
     number, _, of = text.partition("/")
     if not all(part.isascii() and part.isdigit() for part in (number, of)):
-        raise ValueError(f"must be like 1/5, the first of five folds, not {text!r}")
-    return Fold(int(number), int(of))
+        raise ValueError(f"must be like 1/5, the first of five folds, not {shown(text)}")
+    return Fold(int(parse_number(number, int, None)), int(parse_number(of, int, COUNT.up_to(MOST_FOLDS))))
 
 
 def fold_numbers(

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.dry_run import check_packages
 from pseudolabel.errors import InputError
 from pseudolabel.models.tagger import Tagger
+from pseudolabel.packages import refuse_without
 from pseudolabel.progress import note
 
 WHOLE, NETWORK = "model.onnx", "network.onnx"
@@ -59,7 +59,7 @@ def export(tagger: Tagger, folder: Path) -> list[Exported]:
     Raises:
         InputError: the extra `export` is not installed, or scores differ by more than TOLERANCE.
     """
-    check_packages("--onnx", "export", "onnx", "onnxscript")
+    refuse_without("--onnx", "onnx", "onnxscript")
     if tagger.config["options"].get("padding") == "dynamic":  # its export with a time axis of any size does not finish
         remedy = "Take a model with static padding, or release it without --onnx."
         raise InputError("a network whose padding depends on the input does not export", "--onnx", remedy)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.rules import evidence_scale
 
 CLIP = "clip"
@@ -29,7 +29,7 @@ def parse_window(text: str) -> str | float:
     try:
         scale = evidence_scale(text)
     except InputError:
-        raise InputError(f"must be `clip` or a length in seconds (10, 5s, 0.5), not {text!r}") from None
+        raise InputError(f"must be `clip` or a length in seconds (10, 5s, 0.5), not {shown(text)}") from None
     if scale == CLIP:
         return CLIP
     length_s = float(scale.removesuffix("s"))

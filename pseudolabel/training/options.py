@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import DEFAULT_BETA, SAMPLINGS, SHUFFLE, WITH_BETA
 from pseudolabel.models.networks import PRECISIONS
-from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, SHARE, WHOLE, Options, nested, option
+from pseudolabel.options import (
+    COUNT,
+    NON_NEGATIVE,
+    POSITIVE,
+    SECONDS_OR_NONE,
+    SEED,
+    SHARE,
+    WHOLE,
+    Options,
+    nested,
+    option,
+    parse_number,
+)
 
 METRICS = {"map": "validation_map", "d-prime": "validation_d_prime"}  # metric -> column in history.csv
 LAST = 5  # evaluations whose mean is reported, as in PSLA's figures for single models
@@ -56,9 +68,11 @@ class AugmentOptions(Options):
     mixup_alpha: float = option(10.0, "a clip's own weight is drawn from Beta(alpha, alpha)", POSITIVE)
     mixup_partner: str = option("batch", "from the batch (Moore et al.), or any (PSLA)", choices=("batch", "uniform"))
     mixup_domain: str = option("waveform", "waveforms (PSLA) or mel energies are added", choices=("waveform", "energy"))
-    gain_db: float = option(0.0, "levels change by a uniform draw from [-DB, DB]", NON_NEGATIVE, metavar="DB")
-    shift_s: float = option(0.0, "clips are rotated in time by a draw from [-S, S]", NON_NEGATIVE, metavar="S")
-    time_mask_s: float = option(0.0, "a time mask is shorter than this (PSLA: 1.92)", NON_NEGATIVE, metavar="S")
+    gain_db: float = option(
+        0.0, "levels change by a uniform draw from [-DB, DB]", NON_NEGATIVE.up_to(200), metavar="DB"
+    )
+    shift_s: float = option(0.0, "clips are rotated in time by a draw from [-S, S]", SECONDS_OR_NONE, metavar="S")
+    time_mask_s: float = option(0.0, "a time mask is shorter than this (PSLA: 1.92)", SECONDS_OR_NONE, metavar="S")
     mel_mask: int = option(0, "a mask has fewer mel bands than this (PSLA: 48 of 128)", WHOLE, metavar="BANDS")
 
 
@@ -108,9 +122,10 @@ def parse_precision(text: str) -> str | None:
 
 def parse_kept(text: str) -> int:
     """Parse the number of checkpoints to keep; `all` is KEEP_ALL."""
-    if text != "all" and not (text.isdecimal() and int(text) >= 1):
-        raise ValueError(f"must be a whole number of at least 1, or all, not {text!r}")
-    return KEEP_ALL if text == "all" else int(text)
+    try:
+        return KEEP_ALL if text == "all" else int(parse_number(text, int, COUNT))
+    except ValueError as error:
+        raise ValueError(f"{error}; or `all`") from None
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ class TrainOptions(Options):
     keep_checkpoints: int = option(KEPT, KEEP_HELP, WHOLE, parse=parse_kept, metavar="K", group=RUNNING)
     compile: bool = option(False, "compile the network: slower to start, then faster; needs a compiler", group=RUNNING)
     channels_last: bool = option(False, "memory order that suits convolutions on some GPUs", group=RUNNING)
-    seed: int = option(0, "of weights, order, draws and folds", WHOLE, group=RUNNING)
+    seed: int = option(0, "of weights, order, draws and folds", SEED, group=RUNNING)
 
     def __post_init__(self) -> None:
         super().__post_init__()

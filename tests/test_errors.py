@@ -1,0 +1,24 @@
+"""Errors are one line: what is long in them is cut, and what was meant is guessed."""
+
+from __future__ import annotations
+
+from pseudolabel.errors import InputError, cut, nearest, shown
+
+
+def test_values_places_and_messages_are_cut():
+    assert str(InputError(f"class {'x' * 200!r} is not there", "f.csv:3", "Mend it.")) == (
+        f"f.csv:3: class '{'x' * 77}...' is not there. Mend it."
+    )
+    assert cut(f"not {'1' * 200} but 2") == f"not {'1' * 77}... but 2"
+    assert cut("a\nb") == "a b"
+    assert len(cut("word " * 1000)) == 600
+    place = InputError("wrong", "/folder" * 100 + "/list.csv").place
+    assert len(place) == 300 and place.startswith("...") and place.endswith("/folder/list.csv")
+    assert shown("y" * 100) == "'" + "y" * 76 + "..."
+    assert shown(("a", 1)) == "('a', 1)"
+
+
+def test_the_nearest_name_is_close_enough():
+    assert nearest("enhanse", ["enhance", "balance"]) == "enhance"
+    assert nearest("zzz", ["enhance"]) == nearest("dance", ["enhance"], 0.9) == ""
+    assert nearest("e" * 10**7, ["enhance"]) == ""
