@@ -19,7 +19,7 @@ from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record
 from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.answers import listed_lengths, open_answers
-from pseudolabel.scores.importing import DEFAULT_CLIP_S, Imported, Lengths, Part, import_scores, read_lengths
+from pseudolabel.scores.importing import DEFAULT_CLIP_S, ROUNDING, Imported, Lengths, Part, import_scores, read_lengths
 from pseudolabel.scores.store import Scale
 from pseudolabel.scores.windows import CLIP, length_s, parse_window, window_name
 from pseudolabel.scores.writing import STORED
@@ -53,14 +53,17 @@ class ImportOptions(VerbOptions):
 
     arrays: tuple[tuple[Scale | None, Path], ...] = option(
         (),
-        "scores: .npy, .npz, .h5, .csv; of several scales: clip=whole.npy 2s=windows.npy",
+        "scores: .npy, .npz, .h5, .csv, .parquet; of several scales: clip=whole.npy 2s=windows.npy",
         parse=at_scale(Path),
         metavar="FILE|SCALE=FILE",
         positional=True,
     )
-    ids: Path | None = option(None, "clip ids in the file's order: one a line, a CSV file, a label list")
+    ids: Path | None = option(
+        None, "clip ids in the file's order: one a line, a CSV file, a label list (default: those in the file)"
+    )
     classes: str | None = option(
-        None, "classes in the file's order: one a line, id2label as JSON, a vocabulary, audioset ..."
+        None,
+        "classes in the file's order: one a line, id2label as JSON, a vocabulary, audioset ... (default: in the file)",
     )
     vocabulary: str | None = option(
         None, "vocabulary that maps class names to ids (default: vocabulary.csv beside the file, else audioset)"
@@ -85,7 +88,7 @@ class ImportOptions(VerbOptions):
     )
     dataset: tuple[tuple[Scale | None, str], ...] = option(
         (),
-        "array of a .npz or HDF5 file (default: the only one of two or three axes); several: clip=A 2s=B",
+        "array of a .npz or HDF5 file, list column of a Parquet file (default: the only one); several: clip=A 2s=B",
         parse=at_scale(str),
         metavar="NAME|SCALE=NAME",
     )
@@ -196,7 +199,8 @@ def _remarks(imported: Imported) -> list[str]:
             ends = f"{silent} clips end in windows of {scale} without a score above 0"
             remarks.append(f"{ends}, which lie in the clip and count")
     if imported.clipped:
-        remarks.append(f"{imported.clipped} scores that rounding had put outside [0, 1] were taken as 0 or 1")
+        scores = "1 score" if imported.clipped == 1 else f"{imported.clipped} scores"
+        remarks.append(f"{scores} up to {ROUNDING:g} outside [0, 1] taken as 0 or 1")
     return remarks
 
 
@@ -214,8 +218,9 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
     for scale, path, dataset in named_arrays(options):
         like = parts[0].answers if parts else None
         answers = open_answers(path, options.ids, options.classes, vocabulary, dataset, like)
-        if like and answers.clip_ids is not like.clip_ids:
-            raise InputError(f"{path.name} names its clips itself", path, "Import it alone, then merge.")
+        if like and (answers.clip_ids, answers.class_ids) != (like.clip_ids, like.class_ids):
+            message = f"its clips or classes differ from those of {like.path}, or have another order"
+            raise InputError(message, path, "Import it alone, then merge.")
         window_s = options.window_s if scale is None else length_s(scale)
         if scale is not None and (len(answers.shape) == 2) != (scale == CLIP):
             remedy = "Name it by clip=." if len(answers.shape) == 2 else "Name it by the length of its windows: 2s=."

@@ -85,7 +85,7 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("score import 2s=w.npy", f"{NAMES} --hop-s 5s=1", "no windows of 5s are imported"),
     ("score import 2s=w.npy", f"{NAMES} --hop-s .0001", "it must be 0.001 s or more"),
     ("score import clip=c.npy", f"{NAMES} --hop-s 1", "needs the length of the windows"),
-    ("score import clip=p.csv 2s=w.npy", NAMES, "p.csv names its clips and classes itself"),
+    ("score import clip=p.csv 2s=w.npy", NAMES, "p.csv names its clips itself (clip_id)"),
     ("score import clip=p.csv 2s=w.npy", "", "w.npy holds no clip ids"),
     ("score import 2s=c.npy", NAMES, "c.npy has the shape [6, 3]"),
     ("score import w.npy", NAMES, "w.npy holds 5 windows a clip"),

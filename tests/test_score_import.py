@@ -96,7 +96,7 @@ def test_savetxt_s_table_is_read_with_its_list(cases, here):
 def test_a_score_of_rounding_above_one_is_taken_as_one_and_counted(cases, here, capsys):
     command = ("import", cases / "above1.npy", "--ids", cases / "ids.txt", "--classes", "audioset")
     assert run(*command) == 0
-    assert "; 1 scores that rounding had put outside [0, 1] were taken as 0 or 1" in capsys.readouterr().out
+    assert "; 1 score up to 0.001 outside [0, 1] taken as 0 or 1" in capsys.readouterr().out
     assert json.loads(Path("work/scores.run.json").read_text())["clipped_scores"] == 1
     original = np.load(cases / "above1.npy")
     assert np.array_equal(ScoreStore.open("work/scores.h5").clip_scores(), original.clip(0, 1).astype(np.float32))
@@ -460,9 +460,7 @@ def test_a_notebook_names_files_and_scales_as_it_likes(here):
 # ---- scores -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("value", "taken"), [(1 + 9e-6, 1), (-9e-6, 0), (1 + 2e-5, None), (-2e-5, None), (np.nan, None)]
-)
+@pytest.mark.parametrize(("value", "taken"), [(1 + 9e-4, 1), (-9e-4, 0), (1.002, None), (-0.002, None), (np.nan, None)])
 def test_only_rounding_is_clipped(here, capsys, value, taken):
     array = np.full((3, 2), 0.5)
     array[1, 1] = value
@@ -476,11 +474,39 @@ def test_only_rounding_is_clipped(here, capsys, value, taken):
 
 
 @pytest.mark.parametrize(
+    ("array", "said", "remedy"),
+    [
+        ([[-4.5, 2.25], [0.5, 3]], "clip 'x': the score -4.5 of class '/m/0bt9lr' is not in [0, 1]; scores range from "
+         "-4.5 to 3", "of logits, apply the sigmoid first."),
+        ([[0.5, 97.5], [0, 100]], "clip 'x': the score 97.5 of class '/m/01yrx' is not in [0, 1]; scores range from 0 "
+         "to 100", "divide percentages by 100; of logits, apply the sigmoid first."),
+        ([[-3.5, -0.5], [-7, -2]], "scores range from -7 to -0.5", "of their logarithms, exp."),
+        ([[0.5, 0.5], [np.nan, np.nan]], "clip 'y': the score nan of class '/m/0bt9lr' is not in [0, 1]",
+         "Leave clips without answers out."),
+        ([[np.nan, 0.5], [0.5, np.nan]], "; 2 clips have such scores: x, y", "Leave clips without answers out."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_what_is_not_a_probability_names_what_was_seen_and_the_remedy(here, capsys, array, said, remedy, dtype):
+    command = save(here, np.array(array, dtype), "xy", ("Dog", "Cat"))
+    line = refused(capsys, *command)
+    assert said in line and line.endswith(remedy)
+
+
+def test_the_next_float16_after_one_is_rounding(here, capsys):
+    command = save(here, np.array([[1.0009765625, 0.5]], np.float16), "x")
+    assert run(*command) == 0
+    assert "; 1 score up to 0.001 outside [0, 1] taken as 0 or 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '["Dog", "Cat"]',
         '{"1": "Cat", "0": "Dog"}',
         '{"label2id": {"Cat": 1, "Dog": 0}}',
+        '{"Cat": "1", "Dog": "0"}',
+        '{"architectures": ["AST"], "id2label": {"1": "Cat", "0": "Dog"}, "label2id": {"Dog": "0", "Cat": "1"}}',
         '{"id2label": {"0": "Dog", "1": "Cat"}}',
     ],
 )

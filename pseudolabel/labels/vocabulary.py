@@ -224,8 +224,8 @@ def names_in_json(path: Path) -> list[str]:
     if isinstance(value, dict):
         value = value.get("id2label") or value.get("label2id") or value
     if isinstance(value, dict):
-        pairs = [(name, number) if isinstance(name, str) else (number, name) for number, name in value.items()]
-        numbers = {str(number): name for name, number in pairs}
+        by_number = all(key.isdecimal() for key in value)
+        numbers = value if by_number else {str(number): name for name, number in value.items()}
         value = [numbers.get(str(number)) for number in range(len(value))]
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise InputError("does not name a class for each number from 0 on", path, remedy)

@@ -3,9 +3,12 @@
 | file | holds | its ids |
 |---|---|---|
 | `.npy` | float array (N, K) of whole clips, or (N, W, K) of windows | in separate files |
-| `.npz`, `.h5`, `.hdf5` | one or several such arrays, each with a name | in separate files |
-| `.csv`, `.tsv` | header `clip_id` and the K classes, one row per clip | in its first column and its header |
-| `.csv`, `.tsv` | numbers only, one row per clip (`numpy.savetxt`) | in separate files |
+| `.npz`, `.h5`, `.hdf5` | one or several such arrays, each with a name | in arrays beside it, or in separate files |
+| `.csv`, `.tsv`, `.txt` | a column of clips and one for each class, with a header | in its rows and its header |
+| `.csv`, `.tsv`, `.txt` | numbers (`numpy.savetxt`), with or without a first column of clips | in separate files |
+| `.parquet` | a column of clips, and one for each class or one of lists | in its columns, or in separate files |
+
+Text may be compressed (.gz, .xz).
 """
 
 from __future__ import annotations
@@ -17,13 +20,24 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.errors import InputError
-from pseudolabel.labels.readers import FORMATS, clip_id_of, columns, read_label_rows, read_segments
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.readers import ENDING_FORMATS, FORMATS, clip_id_of, columns, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
-from pseudolabel.scores.arrays import OF_SEVERAL, READABLE, TABLES, is_number, number_blocks, open_array, rows_a_block
-from pseudolabel.tables import text_lines, text_rows
+from pseudolabel.progress import note
+from pseudolabel.scores.arrays import FileArray, Names, open_h5, open_npy, open_npz, open_texts
+from pseudolabel.scores.score_tables import open_table
+from pseudolabel.tables import OPENERS, read_json, text_lines, text_rows
 
 AXES = "(clips, classes), or (clips, windows, classes)"
+OF_SEVERAL = (".npz", ".h5", ".hdf5", ".hdf", ".parquet")  # files that may hold several arrays
+TABLES = (".csv", ".tsv", ".txt")
+CLASS_HEADINGS = ("class_id", "class", "classes", "class_name", "name", "label", "labels", "display_name", "mid")
+READABLE = (".npy", *OF_SEVERAL, *TABLES)
+TORCH = "numpy.save('p.npy', torch.load('{name}', weights_only=True).numpy())"
+SAVED_AS = {  # how to save what is not read
+    **dict.fromkeys((".pt", ".pth", ".bin"), f"Save its tensor as an array: {TORCH}"),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "A pickle may run any program; save its array by numpy.save"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,80 +69,128 @@ def open_answers(
     """Open a file of answers and check its shape against its ids.
 
     Args:
-        path: .npy, .npz, .h5, .csv.
-        ids, classes: files that name each row (`read_ids`) and column (`read_classes`); None for a table with a header.
+        path: a file with one of the endings READABLE.
+        ids, classes: files that name each row (`read_ids`) and column (`read_classes`); None where the file has them.
         vocabulary: maps class names to ids; a class that it does not have keeps its name.
-        dataset: name of the array in a .npz or HDF5 file; None if only one has two or three axes.
+        dataset: name of the array in a .npz or HDF5 file, or of a column of lists; None if there is only one.
         like: answers opened with the same `ids` and `classes`, to avoid reading those again.
 
     Raises:
         InputError: a file is missing, damaged or of another kind; ids are not distinct or do not match the array's
             shape; or the array is not floating-point.
     """
-    path, ending = Path(path), Path(path).suffix.lower()
-    if not path.is_file():
-        raise InputError("no such file", path)
-    if ending not in READABLE:
-        message = f"answers cannot be read from {ending or 'a file without ending'}"
-        raise InputError(message, path, f"Give one of {', '.join(READABLE)}.")
-    if dataset is not None and ending not in OF_SEVERAL:
-        raise InputError(f"{path.name} has no data sets", "--dataset", "Omit it.")
-    names_itself = ending in TABLES and not all(map(is_number, next(text_rows(path), (1, [""]))[1]))
-    for option, given, what in (("--ids", ids, "clip ids"), ("--classes", classes, "class ids")):
-        if names_itself and given is not None:
-            raise InputError(f"{path.name} names its clips and classes itself", option, "Omit it.")
-        if not names_itself and given is None:
-            raise InputError(f"{path.name} holds no {what}", option, "Give the file that names them in its order.")
-    if names_itself:
-        return _open_named(path, vocabulary)
-    clip_ids = like.clip_ids if like else read_ids(ids)
-    class_ids = like.class_ids if like else read_classes(classes, vocabulary)
-    array = open_array(path, dataset)
-    _check_array(path, array.shape, array.dtype, len(clip_ids), len(class_ids))
+    path = Path(path)
+    array = _open_array(path, dataset)
+    for option, given, names, what in (
+        ("--ids", ids, array.clips, "clip ids"),
+        ("--classes", classes, array.classes, "class ids"),
+    ):
+        if given is None and names is None:
+            remedy = f"Give the file that names them in its order.{_closed(array) if option == '--ids' else ''}"
+            raise InputError(f"{path.name} holds no {what}", option, remedy)
+    clip_ids = _clips(array, ids, like, path)
+    class_ids = _classes(array, classes, vocabulary, like, path)
+    sources = "--ids" if ids else array.clips.title, "--classes" if classes else array.classes.title
+    _check_array(path, array, len(clip_ids), len(class_ids), sources)
+    note(_what_is_read(array, ids, path))
     return Answers(path, clip_ids, class_ids, array.shape, array.blocks)
 
 
-def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype, n_clips: int, n_classes: int) -> None:
+def _open_array(path: Path, dataset: str | None) -> FileArray:
+    endings = [suffix.lower() for suffix in path.suffixes]
+    packed = bool(endings) and endings[-1] in OPENERS
+    ending = next(iter(endings[-2:-1] if packed else endings[-1:]), "")
+    if not path.is_file():
+        raise InputError("no such file", path)
+    if ending not in (TABLES if packed else READABLE):
+        message = f"answers cannot be read from {''.join(endings[-1 - packed :]) or 'a file without ending'}"
+        saved = f"{SAVED_AS[ending].format(name=path.name)}. " if ending in SAVED_AS else ""
+        raise InputError(message, path, f"{saved}Give one of {', '.join(READABLE)}.")
+    if dataset is not None and ending not in OF_SEVERAL:
+        raise InputError(f"{path.name} has no data sets", "--dataset", "Omit it.")
+    if ending in TABLES:
+        return open_table(path)
+    if ending == ".parquet":
+        from pseudolabel.scores.score_parquet import open_scores
+
+        return open_scores(path, dataset)
+    return open_npy(path) if ending == ".npy" else (open_npz if ending == ".npz" else open_h5)(path, dataset)
+
+
+def _check_array(path: Path, array: FileArray, n_clips: int, n_classes: int, sources: tuple[str, str]) -> None:
     """Raise InputError unless the array is floating-point, with clips on the first axis and classes on the last."""
-    if dtype.kind != "f":
-        raise InputError(f"holds {dtype}, not floating-point numbers", path, "Save scores in [0, 1] as float32.")
+    shape = array.shape
+    if array.dtype.kind != "f":
+        raise InputError(f"holds {array.dtype}, not floating-point numbers", path, "Save scores in [0, 1] as float32.")
     if len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"the array has the shape {list(shape)}", path, f"It must be {AXES}.")
     if (shape[0], shape[-1]) != (n_clips, n_classes):
-        message = f"the array has the shape {list(shape)}; --ids names {n_clips} clips, --classes {n_classes} classes"
-        raise InputError(message, path, f"Its axes must be {AXES}, in the order of both files.")
+        named = f"{sources[0]} names {n_clips} clips, {sources[1]} {n_classes} classes"
+        message = f"the array has the shape {list(shape)}; {named}"
+        for axes in itertools.permutations(range(len(shape))):
+            if (shape[axes[0]], shape[axes[-1]]) == (n_clips, n_classes):
+                remedy = f"Its axes are in another order: save numpy.transpose(array, {axes})."
+                raise InputError(message, path, remedy)
+        raise InputError(message, path, f"Its axes must be {AXES}, in the order of both.")
 
 
-def _open_named(path: Path, vocabulary: Vocabulary) -> Answers:
-    """Open a table with a header; its rows are read twice: for the ids, then for the scores."""
-    line, header = next(text_rows(path), (1, [""]))
-    if header[0] != "clip_id" or len(header) < 2:
-        remedy = "The header needs clip_id, then a column for each class."
-        raise InputError(f"the first column is {header[0]!r}", f"{path}:{line}", remedy)
-    names = ((f"{path}:{line}, column {column}", name) for column, name in enumerate(header[1:], 2))
-    class_ids = _as_ids(names, vocabulary, path)
-    picked = columns(text_rows(path), path, ("clip_id",), (header[1],))
-    clip_ids = distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
-    shape = (len(clip_ids), len(class_ids))
+def _closed(array: FileArray) -> str:
+    """Return the remedy for ids that NumPy pickled."""
+    if not array.closed:
+        return ""
+    name = array.closed[0]
+    return f" {name} holds pickled objects, which are not opened: save it as numpy.array({name}, dtype=str)."
 
-    def blocks() -> Iterator[np.ndarray]:
-        rows = ((line, fields[1:]) for line, fields in itertools.islice(text_rows(path), 1, None))
-        return number_blocks(rows, path, rows_a_block(shape, 8))
 
-    return Answers(path, clip_ids, class_ids, shape, blocks)
+def _what_is_read(array: FileArray, ids: str | Path | None, path: Path) -> str:
+    """Return a line that says what is read of a file that has more, or that does not say what is what."""
+    read = [f"scores {array.title}"] if array.title else []
+    read += [f"clips {array.clips.title}"] if array.clips and not array.clips.certain and ids is None else []
+    read += [f"classes {array.classes.title}"] if array.classes and not array.classes.certain else []
+    unread = f"; not read: {first_few(array.unread, 8)}" if array.unread else ""
+    return f"{path}: {', '.join(read) or 'scores'}{unread}" if read or unread else ""
 
 
 # ---- clips ------------------------------------------------------------------------------------------------------
 
 
+def _clips(array: FileArray, ids: str | Path | None, like: Answers | None, path: Path) -> tuple[str, ...]:
+    """Return the ids of an array's clips: those in the file, or those of --ids."""
+    own, given = (), ()
+    if array.clips is not None:
+        kept = array.clips.title == "clip_id"
+        named = ((place, text if kept else clip_id_of(text)) for place, text in array.clips.placed())
+        own = distinct(named, "clip", path)
+    if ids is not None:
+        given = like.clip_ids if like else read_ids(ids)
+    _refuse_other(array.clips, own, given, "--ids", path)
+    return given or own
+
+
+def _refuse_other(names: Names | None, own: tuple[str, ...], given: tuple[str, ...], option: str, path: Path) -> None:
+    """Raise InputError if a file names its clips or classes otherwise than an option does."""
+    if names is None or not given or own == given:
+        return
+    if names.certain or set(own) == set(given):
+        what = "clips" if option == "--ids" else "classes"
+        how = ", in another order" if set(own) == set(given) else ""
+        raise InputError(f"{path.name} names its {what} itself{how} ({names.title})", option, "Omit it.")
+    note(f"{path}: {names.title} is not read; {option} is given")
+
+
 def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Read clip ids from a file: one per line, a CSV file with a column `clip_id`, or a label list in any known format.
+    """Read clip ids from a file: one per line, a CSV file with a column `clip_id`, or a label list in any known format;
+    a JSON list of texts, or NumPy's array of texts.
 
     If names are listed one per line, folder and extension are removed, as in label lists of file names.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", path)
+    if path.suffix.lower() == ".npy":
+        return distinct(((place, clip_id_of(text)) for place, text in open_texts(path).placed()), "clip", path)
+    if names := _list_in_json(path):
+        return distinct(((f"{path}, entry {row}", clip_id_of(name)) for row, name in enumerate(names, 1)), "clip", path)
     first = _first_row(path)
     if len(first) == 1:
         return distinct(_one_a_line(path), "clip", path)
@@ -149,9 +211,17 @@ def listed_lengths(path: str | Path) -> dict[str, float]:
     return {clip_id: float(end) - float(start) for clip_id, (start, end) in read_segments(path).items()}
 
 
+def _list_in_json(path: Path) -> list[str]:
+    """Return the texts of a JSON file that holds a list of texts; empty for other files."""
+    if ".json" not in {suffix.lower() for suffix in path.suffixes}:
+        return []
+    value = read_json(path) if next(text_lines(path), (0, ""))[1].lstrip().startswith("[") else []
+    return value if value and all(isinstance(text, str) for text in value) else []
+
+
 def _first_row(path: Path) -> list[str]:
     """Return the first row of a table that is not a comment (AudioSet's lists have some); empty for other files."""
-    if {".json", ".parquet"} & {suffix.lower() for suffix in path.suffixes}:
+    if ENDING_FORMATS.keys() & {suffix.lower() for suffix in path.suffixes}:
         return []
     return next((fields for _, fields in text_rows(path) if not fields[0].startswith("# ")), [])
 
@@ -196,11 +266,44 @@ def read_classes(source: str | Path, vocabulary: Vocabulary) -> tuple[str, ...]:
     if path.suffix.lower() == ".json":
         named = [(f"{path}, class {number}", name) for number, name in enumerate(names_in_json(path))]
         return _as_ids(named, vocabulary, path)
-    named = [(f"{path}:{number}", line.strip()) for number, line in text_lines(path)]
+    named = [(f"{path}:{number}", _unquoted(line.strip())) for number, line in text_lines(path)]
     first = named[0][1] if named else ""
     if vocabulary.lookup(first) is None and ("," in first or "\t" in first):  # names may contain commas
         return Vocabulary.load(path).class_ids
-    return _as_ids(named[first == "class_id" :], vocabulary, path)
+    headed = first.casefold() in CLASS_HEADINGS and vocabulary.lookup(first) is None
+    return _as_ids(named[headed:], vocabulary, path)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace('""', '"') if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
+def _classes(
+    array: FileArray, classes: str | Path | None, vocabulary: Vocabulary, like: Answers | None, path: Path
+) -> tuple[str, ...]:
+    """Return the ids of an array's classes: those in the file, or those of --classes.
+
+    Columns that are called 0, 1, 2 ... have numbers of --classes.
+    """
+    own, given = (), ()
+    if classes is not None:
+        given = like.class_ids if like else read_classes(classes, vocabulary)
+    if array.classes is not None:
+        texts = array.classes.texts
+        if sorted(texts, key=str) == sorted(map(str, range(len(texts))), key=str):
+            return _numbered(texts, given, path)
+        own = _as_ids(array.classes.placed(), vocabulary, path)
+    _refuse_other(array.classes, own, given, "--classes", path)
+    return given or own
+
+
+def _numbered(texts: Sequence[str], given: Sequence[str], path: Path) -> tuple[str, ...]:
+    if not given:
+        remedy = "Give the file that names the classes in this order."
+        raise InputError(f"{path.name} numbers its classes, 0 to {len(texts) - 1}", "--classes", remedy)
+    if len(given) != len(texts):
+        raise InputError(f"{path.name} has {len(texts)} columns, --classes {len(given)} classes", path)
+    return tuple(given[int(text)] for text in texts)
 
 
 def _as_ids(named: Iterable[tuple[str, str]], vocabulary: Vocabulary, path: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Read arrays from other programs' files in blocks of rows: .npy, .npz, HDF5, and plain tables of numbers.
+"""Read arrays of scores from NumPy's and HDF5 files, in blocks of rows, and the names of clips and classes beside them.
 
 Nothing in a file is trusted unchecked: no pickle is loaded, and no size in a header is believed if it contradicts the
 file's size. Rows are read in blocks of 16 MiB, so memory does not grow with their number.
@@ -7,12 +7,15 @@ file's size. Rows are read in blocks of 16 MiB, so memory does not grow with the
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO
@@ -23,7 +26,6 @@ import numpy as np
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.hdf5_checks import MOST_PACKED, claims_too_much, refuse_elsewhere, refuse_heaps
 from pseudolabel.stores import store_contents
-from pseudolabel.tables import Fields, text_rows, wrong_length
 
 BLOCK_BYTES = 2**24
 LONGEST_HEADER = 1 << 16  # bytes of an array's header in a .npz file
@@ -31,9 +33,37 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 # What NumPy and Python raise if a header is not a valid Python literal.
 UNREADABLE = (ValueError, TypeError, LookupError, SyntaxError, TokenError, ArithmeticError, RecursionError, MemoryError)
 UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, LookupError, EOFError, OSError)
-TABLES, OF_SEVERAL = (".csv", ".tsv"), (".npz", ".h5", ".hdf5")
-READABLE = (".npy", *OF_SEVERAL, *TABLES)
 NOT_WHOLE = "It is not whole: copy or save it again."
+# Names of arrays that are not scores, where others can be; of those that name clips; of those that name classes. An
+# array may have the plural. The first that an array has counts.
+NO_SCORES = ("target", "label", "y_true", "truth", "logit", "waveform", "embedding", "feature")
+CLIP_NAMES = (
+    "clip_id", "audio_name", "filename", "file_name", "fname", "file", "path", "wav", "video_id", "audio_id", "ytid",
+    "id", "name", "key", "axis1",
+)  # fmt: skip
+CLASS_NAMES = ("class_id", "class_name", "class", "classes", "label_name", "label", "mid", "column", "block0_item")
+LONGEST_NAME = 1 << 12  # bytes of a name in an array of fixed width
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """Names of clips or classes in a file of scores.
+
+    Args:
+        title: the column or array that they are in.
+        texts: one for each clip or class.
+        place: says where name number i is, in errors.
+        certain: whether the file says that they name the clips or classes, rather than an array's name suggests it.
+    """
+
+    title: str
+    texts: Sequence[str]
+    place: Callable[[int], str]
+    certain: bool = True
+
+    def placed(self) -> Iterator[tuple[str, str]]:
+        """Yield the place and text of each name."""
+        return ((self.place(number), text) for number, text in enumerate(self.texts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,28 +72,20 @@ class FileArray:
 
     Args:
         blocks: yields consecutive rows as arrays (n, ...).
+        title: its name, if the file has several arrays or columns of lists.
+        clips, classes: names of the rows and columns, where the file has them.
+        unread: names of columns that are neither scores nor ids.
+        closed: names of arrays that would name the clips, but hold Python objects, which are never opened.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     blocks: Callable[[], Iterator[np.ndarray]]
-
-
-def open_array(path: Path, name: str | None = None) -> FileArray:
-    """Open an array in a file (endings READABLE), checking that the file is as large as it claims.
-
-    Args:
-        name: name of the array in a .npz or HDF5 file; None if only one has two or three axes.
-
-    Raises:
-        InputError: the file is damaged, or there is no such array.
-    """
-    ending = path.suffix.lower()
-    if ending in TABLES:
-        return _open_numbers(path)
-    if ending == ".npy":
-        return _open_npy(path)
-    return _open_npz(path, name) if ending == ".npz" else _open_h5(path, name)
+    title: str = ""
+    clips: Names | None = None
+    classes: Names | None = None
+    unread: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
 
 def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
@@ -71,59 +93,98 @@ def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
     return max(1, BLOCK_BYTES // max(1, math.prod(shape[1:]) * itemsize))
 
 
-# ---- tables -----------------------------------------------------------------------------------------------------
+def is_numbering(texts: Sequence[str]) -> bool:
+    """Return whether texts are the numbers of their rows, from 0 or from 1."""
+    first = 1 if texts and texts[0] == "1" else 0
+    return all(text == str(number) for number, text in enumerate(texts, first))
 
 
-def _open_numbers(path: Path) -> FileArray:
-    """Open a table of numbers only; its rows are counted first."""
-    n_rows, width = 0, 0
-    for line, fields in text_rows(path):
-        width = width or len(fields)
-        if len(fields) != width:
-            raise wrong_length(fields, width, f"{path}:{line}")
-        n_rows += 1
-    shape = (n_rows, width)
-    return FileArray(shape, np.dtype(np.float64), lambda: number_blocks(text_rows(path), path, rows_a_block(shape, 8)))
+# ---- which array holds what -------------------------------------------------------------------------------------
 
 
-def number_blocks(rows: Iterator[Fields], path: Path, n_rows: int) -> Iterator[np.ndarray]:
-    """Yield blocks of at most `n_rows` rows of numbers; InputError names the first field that is not a number."""
-    block = []
-    for line, fields in rows:
-        try:
-            block.append([float(field) for field in fields])
-        except ValueError as error:
-            raise _not_a_number(fields, f"{path}:{line}") from error
-        if len(block) == n_rows:
-            yield np.array(block)
-            block = []
-    if block:
-        yield np.array(block)
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """An array that a .npz or HDF5 file lists.
+
+    Args:
+        read: returns the array, to be read in blocks, after checking what it claims.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], FileArray]
 
 
-def is_number(field: str) -> bool:
-    """Return whether a text is a number."""
+def _scores_of(listed: Mapping[str, Listed], name: str | None, path: Path) -> FileArray:
+    """Return the scores in a file of several arrays, with the names of their clips and classes if it has them."""
+    name = _array_name(listed, name, path)
+    scores = listed[name].read()
+    clips = _names_in(listed, CLIP_NAMES, scores.shape[:1], path)
+    classes = _names_in(listed, CLASS_NAMES, scores.shape[-1:] if len(scores.shape) > 1 else None, path)
+    closed = [key for key, array in listed.items() if _rank(key, CLIP_NAMES) is not None and is_closed(array.dtype)]
+    title = name if len(listed) > 1 else ""
+    return replace(scores, title=title, clips=clips, classes=classes, closed=tuple(closed))
+
+
+def _array_name(listed: Mapping[str, Listed], name: str | None, path: Path) -> str:
+    """Return the requested array's name, or that of the only one of two or three axes that can be scores."""
+    if name is not None and name in listed:
+        return name
+    possible = [key for key, array in listed.items() if len(array.shape) in (2, 3)]
+    likely = [key for key in possible if listed[key].dtype.kind == "f" and _rank(key, NO_SCORES) is None]
+    for chosen in (possible, likely):
+        if name is None and len(chosen) == 1:
+            return chosen[0]
+    has = f"data sets of two or three axes: {first_few(possible, 8) or 'none'}"
+    message = has if name is None else f"no data set {name!r}; {has}"
+    raise InputError(message, path, "Name one by --dataset. Several: --dataset clip=A 2s=B.")
+
+
+def _names_in(
+    listed: Mapping[str, Listed], choices: Sequence[str], shape: tuple[int, ...] | None, path: Path
+) -> Names | None:
+    """Return the names in the array that is called one of `choices` and has this shape; None if there is none."""
+    ranks = {key: _rank(key, choices) for key, array in listed.items() if array.shape == shape}
+    for key in sorted((key for key in ranks if ranks[key] is not None), key=ranks.get):
+        dtype = listed[key].dtype
+        if dtype.kind in "SU" or is_text(dtype) or (dtype.kind in "iu" and choices is CLIP_NAMES):
+            texts = _texts(listed[key].read(), f"{path}, {key}")
+            if not is_numbering(texts):
+                return Names(key, texts, lambda number, key=key: f"{path}, {key}[{number}]", certain=False)
+    return None
+
+
+def _texts(array: FileArray, place: str) -> list[str]:
+    if array.dtype.kind in "SU" and array.dtype.itemsize > LONGEST_NAME:
+        raise InputError(f"its texts take {array.dtype.itemsize:,} bytes each", place, "Save shorter ones.")
     try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+        texts = [value for block in array.blocks() for value in block.tolist()]
+        return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
+    except UnicodeDecodeError as error:
+        raise InputError(f"holds texts that are not UTF-8 ({error.reason})", place, "Save them as UTF-8.") from error
 
 
-def _not_a_number(fields: Sequence[str], place: str) -> InputError:
-    field = next(field for field in fields if not is_number(field))
-    if not field.strip():
-        remedy = "Give a score of every class, or leave out clips without answers."
-        return InputError("a score is empty", place, remedy)
-    decimal = field.replace(",", ".", 1)
-    remedy = f"Write decimals with a point: {decimal}." if "," in field and is_number(decimal) else ""
-    return InputError(f"a score is not a number: {field!r}", place, remedy or "Give numbers in [0, 1].")
+def _rank(key: str, choices: Sequence[str]) -> int | None:
+    """Return the position in `choices` of an array's name, without its group and plural; None if it is not there."""
+    name = key.rpartition("/")[2].casefold()
+    return next((rank for rank, choice in enumerate(choices) if name in (choice, f"{choice}s")), None)
+
+
+def is_text(dtype: np.dtype) -> bool:
+    """Return whether a data set's type is that of texts of any length."""
+    return dtype.kind == "O" and h5py.check_string_dtype(dtype) is not None
+
+
+def is_closed(dtype: np.dtype) -> bool:
+    """Return whether an array holds pickled Python objects."""
+    return dtype.kind == "O" and not is_text(dtype)
 
 
 # ---- NumPy's files ----------------------------------------------------------------------------------------------
 
 
-def _open_npy(path: Path) -> FileArray:
+def open_npy(path: Path) -> FileArray:
+    """Open the array in a .npy file."""
     with open(path, "rb") as file:
         shape, fortran_order, dtype = _header(file, path)
         offset = file.tell()
@@ -135,6 +196,15 @@ def _open_npy(path: Path) -> FileArray:
             yield np.array(np.memmap(path, dtype, "r", offset, shape, order)[start : start + n_rows])
 
     return FileArray(shape, dtype, blocks)
+
+
+def open_texts(path: Path) -> Names:
+    """Return the texts in a .npy file."""
+    array = open_npy(path)
+    if array.dtype.kind not in "SU" or len(array.shape) != 1:
+        message = f"holds {array.dtype} of shape {list(array.shape)}, not a list of texts"
+        raise InputError(message, path, "Save it as numpy.array(names, dtype=str).")
+    return Names(path.name, _texts(array, str(path)), lambda number: f"{path}[{number}]")
 
 
 def _header(file: IO[bytes], place: object) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -149,35 +219,52 @@ def _header(file: IO[bytes], place: object) -> tuple[tuple[int, ...], bool, np.d
 
 
 def _check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object) -> None:
-    """Raise InputError if a floating-point array's header claims another size than the file has."""
+    """Raise InputError if an array's header claims another size than the file has."""
     claimed = math.prod(shape) * dtype.itemsize
-    if dtype.kind == "f" and (held != claimed or min(shape, default=0) < 0):
+    if dtype.kind in "fiuSU" and (held != claimed or min(shape, default=0) < 0):
         message = f"its header claims {list(shape)} {dtype}, {claimed:,} bytes; it holds {held:,}"
         raise InputError(message, place, NOT_WHOLE)
 
 
-def _open_npz(path: Path, name: str | None) -> FileArray:
-    """Open an array in a .npz file, to be read from front to back."""
+def open_npz(path: Path, name: str | None = None) -> FileArray:
+    """Open an array in a .npz file: the named one, or the only one that can be scores."""
     with _readable_npz(path), zipfile.ZipFile(path) as file:
         names = [member for member in file.infolist() if member.filename.endswith(".npy")]
         members = {member.filename.removesuffix(".npy"): member for member in names}
         headers = {key: _header_in(file, member, f"{path}, {key}") for key, member in members.items()}
-    name = _array_name({key: len(shape) for key, ((shape, *_), _) in headers.items()}, name, path)
-    member, ((shape, fortran_order, dtype), offset), place = members[name], headers[name], f"{path}, {name}"
-    _check_size(shape, dtype, member.file_size - offset, place)
-    if fortran_order:
-        remedy = "Save numpy.ascontiguousarray of it."
-        raise InputError("its rows do not follow each other (Fortran order)", place, remedy)
+    listed = {}
+    for key, ((shape, fortran_order, dtype), offset) in headers.items():
+        read = functools.partial(_member, path, members[key], shape, dtype, offset, fortran_order)
+        listed[key] = Listed(shape, dtype, read)
+    return _scores_of(listed, name, path)
+
+
+def _member(
+    path: Path, member: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype, offset: int, fortran_order: bool
+) -> FileArray:
+    """Return an array of a .npz file, to be read from front to back."""
+    _check_size(shape, dtype, member.file_size - offset, f"{path}, {member.filename.removesuffix('.npy')}")
     n_rows = rows_a_block(shape, dtype.itemsize)
 
     def blocks() -> Iterator[np.ndarray]:
         with _readable_npz(path), zipfile.ZipFile(path) as file, file.open(member) as stream:
             stream.read(offset)
+            if fortran_order:  # rows do not follow each other: unpacked to disk first
+                yield from _rows_on_disk(stream, shape, dtype, n_rows)
+                return
             for start in range(0, shape[0], n_rows):
                 of_block = min(n_rows, shape[0] - start), *shape[1:]
                 yield np.frombuffer(stream.read(math.prod(of_block) * dtype.itemsize), dtype).reshape(of_block)
 
     return FileArray(shape, dtype, blocks)
+
+
+def _rows_on_disk(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, n_rows: int) -> Iterator[np.ndarray]:
+    with tempfile.TemporaryFile() as unpacked:
+        shutil.copyfileobj(stream, unpacked)
+        unpacked.flush()
+        for start in range(0, shape[0], n_rows):
+            yield np.array(np.memmap(unpacked, dtype, "r", 0, shape, "F")[start : start + n_rows])
 
 
 def _header_in(file: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> tuple[tuple, int]:
@@ -207,17 +294,27 @@ def _readable_npz(path: Path) -> Iterator[None]:
 # ---- HDF5 -------------------------------------------------------------------------------------------------------
 
 
-def _open_h5(path: Path, name: str | None) -> FileArray:
+def open_h5(path: Path, name: str | None = None) -> FileArray:
     """Open a data set whose values are in the file itself; links to other files are not followed."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"not a readable HDF5 file ({error})", path) from error
-    n_axes: dict[str, int] = {}
+    listed: dict[str, Listed] = {}
+
+    def visit(key: str, item: h5py.HLObject) -> None:
+        with contextlib.suppress(TypeError, AttributeError):  # a group, or a type that NumPy does not have
+            listed[key] = Listed(item.shape or (), item.dtype, functools.partial(_data_set, path, key))
+
     with file, store_contents(path):
         refuse_heaps(file, path)
-        file.visititems(lambda key, item: n_axes.update({key: len(item.shape or ())} if hasattr(item, "shape") else {}))
-        name = _array_name(n_axes, name and name.strip("/"), path)
+        file.visititems(visit)
+    return _scores_of(listed, name and name.strip("/"), path)
+
+
+def _data_set(path: Path, name: str) -> FileArray:
+    """Return a data set, after checking where its values are and what it claims."""
+    with h5py.File(path, "r") as file, store_contents(path):
         values, place = file[name], f"{path}, {name}"
         shape, dtype = values.shape, values.dtype
         refuse_elsewhere(values, place)
@@ -233,15 +330,3 @@ def _open_h5(path: Path, name: str | None) -> FileArray:
                 yield file[name][start : start + n_rows]
 
     return FileArray(shape, dtype, blocks)
-
-
-def _array_name(n_axes: Mapping[str, int], name: str | None, path: Path) -> str:
-    """Return the requested array's name, or that of the only array with two or three axes."""
-    if name is not None and name in n_axes:
-        return name
-    possible = [key for key, n in n_axes.items() if n in (2, 3)]
-    if name is None and len(possible) == 1:
-        return possible[0]
-    has = f"data sets of two or three axes: {first_few(possible, 8) or 'none'}"
-    message = has if name is None else f"no data set {name!r}; {has}"
-    raise InputError(message, path, "Name one by --dataset. Several: --dataset clip=A 2s=B.")

@@ -5,7 +5,8 @@ and none begins at or after its end. Windows wholly inside their clip are real. 
 cut by the clip's end: these are real up to the last one with a score above 0. The rest of a row (0, NaN, or no
 probability at all) is stored as 0. If a list counts the windows, its numbers take precedence.
 
-Every score of a real window must be a number in [0, 1]; up to 1e-5 outside counts as rounding and is set to 0 or 1.
+Every score of a real window must be a number in [0, 1]; up to 0.001 outside, the precision of float16, counts as
+rounding and is set to 0 or 1.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pseudolabel.scores.windows import CLIP, possible_windows, refuse_windows_be
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 from pseudolabel.tables import text_rows
 
-ROUNDING = 1e-5  # tolerance below 0 and above 1
+ROUNDING = 1e-3  # tolerance below 0 and above 1: of float16
+PERCENT = 100 + ROUNDING
 DEFAULT_CLIP_S = 10.0  # length of an AudioSet clip
 LEAST_WINDOW_S = 0.001  # least window length and least hop
 COUNTED = "n_windows_"  # prefix of columns in a list of lengths: n_windows_2s
@@ -314,11 +316,32 @@ def _without_the_rest(part: Part, block: np.ndarray, start: int, real: RealWindo
 
 
 def _improper(answers: Answers, block: np.ndarray, start: int, wrong: np.ndarray) -> InputError:
+    """Return the error for the first wrong score of a block, with what the others of the block suggest."""
     row, *window, column = np.argwhere(wrong)[0].tolist()
     value, at = block[row, *window, column], f", window {window[0]}" if window else ""
-    remedy = "Scores are probabilities: apply the sigmoid first."
-    if not np.isfinite(value):
+    message = f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]"
+    if np.isfinite(value):
+        lowest, highest = _range(block[wrong | ((block >= 0) & (block <= 1))])
+        message, remedy = f"{message}; scores range from {lowest:g} to {highest:g}", _remedy(lowest, highest)
+    else:
+        clips = start + np.unique(np.argwhere(wrong & ~np.isfinite(block))[:, 0])
+        if len(clips) > 1:
+            named = first_few(answers.clip_ids[clip] for clip in clips.tolist())
+            message = f"{message}; {len(clips)} clips have such scores: {named}"
         fewer = ", or give in --lengths how many windows they have" if window else ""
         remedy = f"Leave clips without answers out{fewer}."
-    message = f"the score {value:g} of class {answers.class_ids[column]!r} is not in [0, 1]"
     return InputError(message, f"{answers.path}, clip {answers.clip_ids[start + row]!r}{at}", remedy)
+
+
+def _range(scores: np.ndarray) -> tuple[float, float]:
+    finite = scores[np.isfinite(scores)]
+    return float(finite.min()), float(finite.max())
+
+
+def _remedy(lowest: float, highest: float) -> str:
+    """Return what makes scores of this range probabilities."""
+    if lowest >= -ROUNDING and highest <= PERCENT:
+        return "Scores are probabilities: divide percentages by 100; of logits, apply the sigmoid first."
+    if highest <= ROUNDING:
+        return "Scores are probabilities: of logits, apply the sigmoid first; of their logarithms, exp."
+    return "Scores are probabilities: of logits, apply the sigmoid first."

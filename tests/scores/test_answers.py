@@ -126,7 +126,7 @@ def test_a_score_outside_0_to_1_names_clip_class_and_value(folder, monkeypatch, 
     wrong = SCORES.copy()
     wrong[2, 1] = value
     line = refused(write(folder / name, wrong))
-    assert f"p{name[1:]}, clip 'é': the score {value:g} of class '/m/2' is not in [0, 1]." in line and remedy in line
+    assert f"p{name[1:]}, clip 'é': the score {value:g} of class '/m/2' is not in [0, 1]" in line and remedy in line
 
 
 def test_a_wrong_score_of_a_window_names_the_window(folder):
@@ -210,8 +210,6 @@ def test_one_of_several_data_sets_must_be_named(folder):
 
 def test_npz_files_that_are_not_as_numpy_writes_them_are_refused(folder):
     path = folder / "p.npz"
-    np.savez(path, scores=np.asfortranarray(SCORES))
-    assert "p.npz, scores: its rows do not follow each other (Fortran order)" in refused(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
         file.writestr("scores.npy", npy_bytes(SCORES))
     assert "packed in a way that NumPy does not use" in refused(path)
@@ -252,7 +250,7 @@ def test_other_kinds_of_files_are_refused(folder):
     for option, arguments in {
         "--ids: p.npy holds no clip ids": (path, None, names[1], VOCABULARY),
         "--classes: p.npy holds no class ids": (path, names[0], None, VOCABULARY),
-        "--ids: p.csv names its clips": (write(folder / "p.csv", SCORES), *names, VOCABULARY),
+        "--ids: p.csv names its clips itself": (write(folder / "p.csv", SCORES), names[1], names[1], VOCABULARY),
         "--dataset: p.npy has no data sets": (path, *names, VOCABULARY, "scores"),
     }.items():
         with pytest.raises(InputError, match=option):
@@ -296,9 +294,9 @@ def test_a_table_may_name_its_classes_by_their_names(folder):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "p.csv:1: the first column is ''"),
-        ("id,/m/1\na,.5\n", "p.csv:1: the first column is 'id'. The header needs clip_id"),
-        ("clip_id\na\n", "p.csv:1: the first column is 'clip_id'. The header needs"),
+        ("", "p.csv: the file is empty. Give the header clip_id and the classes"),
+        ("sound,/m/1\na,.5\n", "--ids: p.csv holds no clip ids. Give the file that names them in its order"),
+        ("clip_id\na\n", "p.csv:1: no column of scores; columns found: clip_id"),
         ("clip_id,/m/1\n", "p.csv: names no clip"),
         ("clip_id,/m/1,Dog,dog\na,0,0,0\n", "p.csv:1, column 4: class '/m/2' is listed twice, first at"),
         ("clip_id,/m/1,\na,0,0\n", "p.csv:1, column 3: the class id '' is empty"),
@@ -306,10 +304,10 @@ def test_a_table_may_name_its_classes_by_their_names(folder):
         ("clip_id,/m/1\na,0\nb,0\na,1\n", "p.csv:4: clip 'a' is listed twice, first at"),
         ("clip_id,/m/1\na,0\n,1\n", "p.csv:3: the clip id '' is empty"),
         ("clip_id,/m/1\na,0\nb,0,0\n", "p.csv:3: row has 3 columns, the header 2"),
-        ("clip_id,/m/1\na,0\nb,high\n", "p.csv:3: a score is not a number: 'high'. Give numbers in [0, 1]"),
-        ("clip_id,/m/1\na,\n", "p.csv:2: a score is empty. Give a score of every class, or leave out clips without"),
-        ("clip_id\t/m/1\na\t0,5\n", "p.csv:2: a score is not a number: '0,5'. Write decimals with a point: 0.5."),
-        ('clip_id,/m/1\na,"0,5"\n', "p.csv:2: a score is not a number: '0,5'. Write decimals with a point: 0.5."),
+        ("clip_id,/m/1\na,0\nb,high\n", "p.csv:3, column '/m/1': a score is not a number: 'high'. Give numbers"),
+        ("clip_id,/m/1\na,\n", "p.csv:2, column '/m/1': a score is empty. Give a score of every class"),
+        ("clip_id\t/m/1\na\t0,5\n", "a score is not a number: '0,5'. Write decimals with a point: 0.5."),
+        ('clip_id,/m/1\na,"0,5"\n', "a score is not a number: '0,5'. Write decimals with a point: 0.5."),
         ('clip_id,/m/1\na,"0\n', "p.csv:"),
         ("clip_id,/m/1\n\xff,0\n".encode("latin-1"), "p.csv:2: not UTF-8 text"),
     ],
