@@ -2,6 +2,7 @@
 
     python -m pseudolabel.enhance --threshold 25p
     python -m pseudolabel.enhance --labels dev.csv --scores scores.h5 --errors I --threshold mean --out enhanced-mean
+    python -m pseudolabel.enhance --explain CLIP --threshold 25p
     python -m pseudolabel.enhance sweep mean 25p 10p 5p
     python -m pseudolabel.enhance apply reviewed.csv
     python -m pseudolabel.enhance undo work/enhanced-25p/ledger.parquet
@@ -11,72 +12,50 @@ ancestor: Type II), the clip lacks it, and the teacher's score is above the clas
 counted, and the counts printed, before anything is written. Then WORK/enhanced-RULE/ is written block by block:
 labels.csv, ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, outside.csv (what
 ontology nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv.
---errors II --type2 closure needs no scores (WORK/enhanced-closure/). `sweep` only counts what several thresholds would
-add (WORK/sweep/sweep.csv). `apply` adds the labels that a reviewer found right; it reads a ledger as CSV with an extra
-column `decision` (right, wrong, unsure). `undo` removes all additions of a ledger (WORK/labels-undone.csv).
+--errors II --type2 closure needs no scores (WORK/enhanced-closure/). --explain CLIP prints, for one clip, each
+candidate, its score and threshold, and why it is added or not. `sweep` only counts what several thresholds would add
+(WORK/sweep-RULES/sweep.csv). `apply` adds the labels that a reviewer found right; it reads a ledger as CSV with an
+extra column `decision` (right, wrong, unsure). `undo` removes all additions of a ledger (WORK/labels-undone.csv).
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
-from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
-from pseudolabel.cli import base, default_file, default_output, read_labels, vocabulary_source
+from pseudolabel.cli import base, default_output, read_labels, vocabulary_source
 from pseudolabel.command import Command, run_command
+from pseudolabel.enhance_explain import EXPLAIN, ExplainOptions, explain_clip, explain_last
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
+from pseudolabel.enhance_inputs import SearchOptions, list_before, read_search, recorded_options, search_paths
 from pseudolabel.errors import InputError
-from pseudolabel.labels.enhancement import Enhancement, Enhancing, Scored, enhance, sweep
+from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
+from pseudolabel.labels.explain import explain
 from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
-from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
-from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
-from pseudolabel.labels.vocabulary import Vocabulary, table_path
-from pseudolabel.layout import CLIPS, LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SCORES, SUMMARY, TARGETS
-from pseudolabel.options import ListOptions, VerbOptions, nested, option
-from pseudolabel.ownership import begins_with, read_run, refuse_foreign, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS
+from pseudolabel.options import ListOptions, VerbOptions, option
+from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_vocabulary
-from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, write_run_record
-from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import parse_window
-from pseudolabel.verification import compare_windows
+from pseudolabel.records import Inputs, run_record, write_run_record
 
-__all__ = ["EnhanceOptions", "Enhancement", "enhance", "main", "sweep", "write_enhancement"]
+__all__ = ["EnhanceOptions", "Enhancement", "enhance", "explain", "main", "sweep", "write_enhancement"]
 
 REVIEWED = ("clip_id", "class_id", "error", "decision")
 UNDONE = "labels-undone.csv"
+LONGEST_NAME = 40  # characters of a sweep's rules
 NOTHING = "nothing written"  # dry runs say this in place of the output
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions(VerbOptions, ListOptions):
-    """Where to search for missing labels, and by which rules."""
-
-    labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
-    scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
-    ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
-    thresholds_from: tuple[Path, Path] | None = option(
-        None, "label list and score store to compute the thresholds from", metavar=("LABELS", "SCORES")
-    )
-    rules: EnhanceOptions = nested(EnhanceOptions)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "rules", replace(self.rules, strict=self.strict or self.rules.strict))
-
-    @property
-    def thresholds(self) -> tuple[str, ...]:
-        """The threshold rules in use."""
-        return (self.rules.threshold,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +77,7 @@ class SweepOptions(SearchOptions):
     """Which thresholds to compare."""
 
     compared: tuple[str, ...] = option((), "thresholds to compare, as of --threshold", positional=True, metavar="RULE")
-    out: Path | None = option(None, "folder to write (default: WORK/sweep)")
+    out: Path | None = option(None, "folder to write (default: WORK/sweep-RULES)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +90,13 @@ class SweepOptions(SearchOptions):
     def thresholds(self) -> tuple[str, ...]:
         """The threshold rules to compare."""
         return self.compared
+
+    @property
+    def name(self) -> str:
+        """The folder's default name: the rules, shortened if they are many."""
+        names = [EnhanceOptions(rule).name for rule in self.compared]
+        listed = "-".join(names)
+        return f"sweep-{listed}" if len(listed) <= LONGEST_NAME else f"sweep-{names[0]}-to-{names[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +126,7 @@ def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
         return _planned(options)
     rules, inputs = options.rules, Inputs()
     out = _output_folder(options, options.name, counting, options.labels, options.scores)
-    labels, *searched = _read_search(options, inputs)
+    labels, *searched = read_search(options, inputs)
     refuse_input_as_output(out, inputs.sha256)
     enhancing = Enhancing.begin(labels, *searched[:2], rules, searched[2])
     counted = enhancing.count()
@@ -148,21 +134,21 @@ def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
         print(announced(enhancing, counted, out, options.soft), flush=True)
         with _writing(out, options.overwrite) as folder:
             write_blocks(enhancing, counted, folder, options.soft)
-            write_run_record(folder, run_record("enhance", _recorded(options, labels), inputs))
+            write_run_record(folder, run_record("enhance", recorded_options(options, labels), inputs))
     return "\n".join(summary_lines(enhancing.summary(counted), NOTHING if counting else out))
 
 
 def sweep_files(options: SweepOptions, counting: bool = False) -> str:
     """Count what each threshold would add, write the counts, and return them as a table."""
     inputs = Inputs()
-    out = _output_folder(options, "sweep", counting, options.labels, options.scores)
-    labels, *searched = _read_search(options, inputs)
+    out = _output_folder(options, options.name, counting, options.labels, options.scores)
+    labels, *searched = read_search(options, inputs)
     refuse_input_as_output(out, inputs.sha256)
     rows = sweep(labels, *searched[:2], options.compared, options.rules, searched[2])
     if not counting:
         with _writing(out, options.overwrite) as folder:
             write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
-            record = {**_recorded(options, labels), "sweep": list(options.compared)}
+            record = {**recorded_options(options, labels), "sweep": list(options.compared)}
             write_run_record(folder, run_record("enhance", record, inputs))
     return "\n".join([*sweep_lines(rows), NOTHING if counting else f"{out / 'sweep.csv'}"])
 
@@ -171,7 +157,7 @@ def _planned(options: EnhanceFilesOptions) -> str:
     """Check what can be checked without counting; return the dry run's text in a recipe."""
     named = options.labels, options.scores
     out = default_output(options, options.name, *named)
-    labels, scores = _search_paths(options)
+    labels, scores = search_paths(options)
     thresholds = filter(is_threshold_file, options.thresholds)
     inputs = [labels, scores, options.ontology, *(options.thresholds_from or ()), *thresholds]
     dry_run.refuse_absent(*inputs)
@@ -180,46 +166,6 @@ def _planned(options: EnhanceFilesOptions) -> str:
     dry_run.refuse_folder(out, options.overwrite, "enhance")
     dry_run.promise(out, LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN, *([TARGETS] if options.soft else []))
     return f"would write {out}: {labels} with what is above the thresholds in {scores}"
-
-
-def _search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
-    """Return the label list and the score store, None if no store is named and all additions are by rule."""
-    folder = base(options, options.labels, options.scores)
-    labels, scores = options.labels or folder / LABELS, options.scores or folder / SCORES
-    if options.scores is None and options.rules.only_by_rule:
-        return labels, None
-    if options.scores is None and not dry_run.there(scores):
-        options.rules.refuse_without_scores(scores)
-    return labels, scores
-
-
-def _read_search(
-    options: SearchOptions, inputs: Inputs
-) -> tuple[LabelTable, ScoreStore | None, Ontology, Scored | None]:
-    """Return the labels, the scores (or None), the ontology, and what thresholds are made from (or None)."""
-    named = options.labels, options.scores
-    labels_path, scores_path = _search_paths(options)
-    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
-    inputs.read(options.ontology or table_path("audioset.csv"))
-    for threshold in filter(is_threshold_file, options.thresholds):
-        inputs.read(threshold)
-    pair = None
-    if options.thresholds_from:
-        others, their_scores = map(inputs.read, options.thresholds_from)
-        pair = read_labels(options, others, vocabulary), ScoreStore.open(their_scores)
-    scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
-    for store in filter(None, (scores, pair and pair[1])):
-        store.refuse_without(parse_window(options.rules.evidence), "--evidence")
-    if scores and options.rules.evidence != "clip":  # a window that begins after its clip's end is no evidence
-        clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
-        compare_windows(scores, clips_path and ClipStore.open(clips_path))
-    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
-    return labels, scores, Ontology.load(options.ontology), pair
-
-
-def _recorded(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
-    """Return what run.json records about the options."""
-    return {**asdict(options.rules), "unknown_labels": options.unknown_labels, "labels_left_out": labels.left_out}
 
 
 def _output_folder(options: VerbOptions, name: str, counting: bool, *named: Path | None) -> Path:
@@ -244,7 +190,7 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
     out = _output_folder(options, "enhanced-reviewed", counting, options.labels, path)
     if not path.is_file():
         raise InputError("no such file", path)
-    labels_path = options.labels or _list_before(options)
+    labels_path = options.labels or list_before(path, base(options, path))
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, labels_path), "vocabulary"))
     labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
     reviewed = read_ledger(inputs.read(path, "ledger"), REVIEWED)
@@ -263,23 +209,6 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
             write_run_record(folder, run_record("enhance", left_out, inputs))
     said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
     return f"{NOTHING if counting else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added"
-
-
-def _list_before(options: ApplyOptions) -> Path:
-    """Return the list that a reviewed ledger belongs to: the recorded one, or else that of its work folder.
-
-    Raises:
-        InputError: the recorded list was changed or removed.
-    """
-    path = options.decisions
-    folder, record = base(options, path), read_run(path.absolute().parent)
-    if ledger := input_in_role(record, "ledger"):  # written by `review`
-        record = read_run((recorded_input(record, ledger) or path).absolute().parent)
-    recorded = input_in_role(record, "labels")
-    before = recorded_input(record, recorded, folder) if recorded else folder / LABELS
-    if before is None:
-        raise InputError("the list that was enhanced was changed or removed", recorded, "Give --labels.")
-    return before
 
 
 def undo_files(options: UndoOptions, counting: bool = False) -> str:
@@ -308,6 +237,7 @@ def _command(kind: type, function: Callable[..., str]) -> Command:
 
 COMMANDS = {
     "": _command(EnhanceFilesOptions, enhance_files),
+    EXPLAIN: Command(ExplainOptions, lambda options: print(explain_clip(options)), explain_clip),
     "sweep": _command(SweepOptions, sweep_files),
     "apply": _command(ApplyOptions, apply_files),
     "undo": _command(UndoOptions, undo_files),
@@ -316,7 +246,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return run_command("enhance", __doc__, COMMANDS, argv)
+    return run_command("enhance", __doc__, COMMANDS, explain_last(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

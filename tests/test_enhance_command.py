@@ -269,7 +269,7 @@ def test_thresholds_come_from_the_other_pair(work):
 def test_sweep_counts_what_each_threshold_adds(work, capsys):
     assert run(work, "sweep", "mean", "25p", "0.9", "--min-positives", "2") == 0
     printed = capsys.readouterr().out.splitlines()
-    with open(work / "sweep" / "sweep.csv", newline="") as file:
+    with open(work / "sweep-mean-25p-0.9" / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["threshold"], row["type"]) for row in rows] == [
         (rule, kind) for rule in ("mean", "25p", "0.9") for kind in ("I", "II", "together")
@@ -281,11 +281,14 @@ def test_sweep_counts_what_each_threshold_adds(work, capsys):
         for row, counts in zip([row for row in rows if row["threshold"] == rule], known, strict=True):
             assert {name: float(row[name]) for name in counts} == counts
             assert int(row["labels_before"]) == summary["labels_before"]
-    assert sorted(path.name for path in (work / "sweep").iterdir()) == ["run.json", "sweep.csv"]
+    assert sorted(path.name for path in (work / "sweep-mean-25p-0.9").iterdir()) == ["run.json", "sweep.csv"]
     assert len(printed) == 5
     assert printed[1].split()[0] == "mean"
+    assert run(work, "sweep", "mean") == 0  # in a folder of its own
     assert run(work, "sweep", "mean") == 2
     assert run(work, "sweep", "mean", "--overwrite") == 0
+    many = [f"{n}p" for n in range(20)]
+    assert run(work, "sweep", *many) == 0 and (work / "sweep-0p-to-19p" / "sweep.csv").is_file()
 
 
 @pytest.mark.parametrize("options", [[], ["sweep", "mean", "5p"], ["--soft"]])
@@ -392,8 +395,8 @@ def test_shared_options_mean_the_same_before_and_after_the_subcommand(work, monk
     work.rename(tmp_path / "elsewhere")
     for before, after in ((["--work", "elsewhere"], []), ([], ["--work", "elsewhere"])):
         assert main([*before, "sweep", "mean", "--ontology", "ontology.csv", *after, "--overwrite"]) == 0
-        assert (tmp_path / "elsewhere" / "sweep" / "sweep.csv").is_file()
-        shutil.rmtree(tmp_path / "elsewhere" / "sweep")
+        assert (tmp_path / "elsewhere" / "sweep-mean" / "sweep.csv").is_file()
+        shutil.rmtree(tmp_path / "elsewhere" / "sweep-mean")
     assert not (tmp_path / "work").exists()
 
 

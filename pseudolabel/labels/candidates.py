@@ -46,6 +46,10 @@ class Relations:
         clips, classes = np.divmod(keys[free], labels.shape[1])
         return clips, classes, proposed.data[free]
 
+    def proposing(self, k: int) -> list[int]:
+        """Return the columns of the labels that propose a class."""
+        return self._labels_for.indices[self._labels_for.indptr[k] : self._labels_for.indptr[k + 1]].tolist()
+
     def supporting_labels(
         self, labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

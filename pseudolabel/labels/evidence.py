@@ -15,6 +15,7 @@ from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_tw
 from pseudolabel.labels.table import LabelTable
 
 KEPT_MAPPED = 1 << 30  # bytes: pages read from larger mapped files are released
+NAN_SCORES = "scores are NaN"  # why a clip is missing
 READ_CLIPS = 1 << 14  # clips per read when looking for clips without scores
 
 
@@ -108,7 +109,7 @@ class Evidence:
             let_go(self.scores)
         ids, n_clips = self.labels.clip_ids, len(self.labels)
         rows = np.flatnonzero(row_of < 0)
-        missing = tuple((ids[row], "no scores" if self.row_of[row] < 0 else "scores are NaN") for row in rows.tolist())
+        missing = tuple((ids[row], "no scores" if self.row_of[row] < 0 else NAN_SCORES) for row in rows.tolist())
         if missing and (strict or len(missing) == n_clips):
             raise ClipMismatch(
                 f"{len(missing)} of {n_clips} labelled clips have no scores: {first_few(clip for clip, _ in missing)}",
@@ -119,6 +120,13 @@ class Evidence:
     def aliases_report(self) -> str:
         """Return one line about the clips with scores under another id, '' if there are none."""
         return aliases_report(self.aliases, len(self.labels), "scores")
+
+    def why_none(self, clip: int) -> str:
+        """Return why a class of the clip in a row has no score."""
+        if self.row_of[clip] >= 0:
+            return "the class is not among the scored classes"
+        unreadable = (self.labels.clip_ids[clip], NAN_SCORES) in self.missing
+        return "the clip's scores are NaN" if unreadable else "the clip has no scores"
 
     def at(self, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the scores of (clip, class) pairs, of the clip or its best window, as float64; NaN for no score.

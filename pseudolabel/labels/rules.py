@@ -156,7 +156,8 @@ class EnhanceOptions:
     def rule(self, evidence: Evidence, relations: Relations, positives: PositiveScores) -> Rule:
         """Return the rule that decides which candidates are added."""
         thresholds = self.thresholds(positives, evidence.labels.vocabulary)
-        return ThresholdRule(evidence, relations, thresholds, self.by_rule, self.max_rounds)
+        without = positives.why_none(thresholds, self.threshold, self.min_positives)
+        return ThresholdRule(evidence, relations, thresholds, self.by_rule, self.max_rounds, without)
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none."""

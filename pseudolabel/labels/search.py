@@ -5,8 +5,8 @@ One round is PSLA's Algorithm 2, procedure 2. In later rounds, added labels prop
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -40,6 +40,9 @@ class Rule(Protocol):
     def goes_on(self, number: int, n_added: int) -> bool:
         """Return whether another round follows round `number`, which added `n_added` labels."""
 
+    def why_not(self, rejected: Additions) -> list[str]:
+        """Return, for each candidate that is not added, the reason in words."""
+
 
 @dataclass(frozen=True, eq=False)
 class ThresholdRule:
@@ -51,6 +54,7 @@ class ThresholdRule:
         thresholds: (K,) float64, NaN for classes without one.
         by_rule: error types whose candidates are added without a score.
         max_rounds: maximum number of rounds; the search stops earlier if a round adds nothing.
+        without: {class column: why it has no threshold}.
     """
 
     evidence: Evidence
@@ -58,6 +62,7 @@ class ThresholdRule:
     thresholds: np.ndarray
     by_rule: tuple[str, ...] = ()
     max_rounds: float = 1
+    without: Mapping[int, str] = field(default_factory=dict)
 
     def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
         """Return what the labels propose; InputError if a score is outside [0, 1]."""
@@ -82,6 +87,19 @@ class ThresholdRule:
     def goes_on(self, number: int, n_added: int) -> bool:
         """Return whether another round may add something."""
         return number < self.max_rounds and n_added > 0
+
+    def why_not(self, rejected: Additions) -> list[str]:
+        """Return why each candidate is not added: no score, no threshold, or a score that is not above it."""
+        pairs = zip(rejected.clips.tolist(), rejected.classes.tolist(), rejected.scores.tolist(), strict=True)
+        return [self._why_not(*pair) for pair in pairs]
+
+    def _why_not(self, clip: int, k: int, score: float) -> str:
+        if np.isnan(score):
+            return f"no score: {self.evidence.why_none(clip)}"
+        if np.isnan(self.thresholds[k]):
+            return f"no threshold: {self.without.get(k, 'none')}"
+        equal = ", which it equals" if score == self.thresholds[k] else ""
+        return f"the score is not above the threshold{equal}"
 
 
 class Round(NamedTuple):

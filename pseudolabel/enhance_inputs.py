@@ -1,0 +1,154 @@
+"""The inputs of `enhance`: labels, scores, ontology and rules, from options or as an earlier run recorded them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from pseudolabel import dry_run
+from pseudolabel.audio.clips import ClipStore
+from pseudolabel.cli import base, default_file, read_labels, vocabulary_source
+from pseudolabel.errors import InputError
+from pseudolabel.labels.enhancement import Scored
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.thresholds import is_threshold_file
+from pseudolabel.labels.vocabulary import Vocabulary, table_path
+from pseudolabel.layout import CLIPS, LABELS, LEDGER, SCORES
+from pseudolabel.options import ListOptions, VerbOptions, nested, option
+from pseudolabel.ownership import read_run
+from pseudolabel.records import Inputs, input_in_role, recorded_input
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import parse_window
+from pseudolabel.verification import compare_windows
+
+NO_FOLDER = "Give a folder that enhance wrote, such as work/enhanced-25p."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(VerbOptions, ListOptions):
+    """Where to search for missing labels, and by which rules."""
+
+    labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
+    scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
+    ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
+    thresholds_from: tuple[Path, Path] | None = option(
+        None, "label list and score store to compute the thresholds from", metavar=("LABELS", "SCORES")
+    )
+    rules: EnhanceOptions = nested(EnhanceOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "rules", replace(self.rules, strict=self.strict or self.rules.strict))
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """The threshold rules in use."""
+        return (self.rules.threshold,)
+
+
+def search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
+    """Return the label list and the score store, None if no store is named and all additions are by rule."""
+    folder = base(options, options.labels, options.scores)
+    labels, scores = options.labels or folder / LABELS, options.scores or folder / SCORES
+    if options.scores is None and options.rules.only_by_rule:
+        return labels, None
+    if options.scores is None and not dry_run.there(scores):
+        options.rules.refuse_without_scores(scores)
+    return labels, scores
+
+
+def read_search(
+    options: SearchOptions, inputs: Inputs
+) -> tuple[LabelTable, ScoreStore | None, Ontology, Scored | None]:
+    """Return the labels, the scores (or None), the ontology, and what thresholds are made from (or None)."""
+    named = options.labels, options.scores
+    labels_path, scores_path = search_paths(options)
+    vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
+    inputs.read(options.ontology or table_path("audioset.csv"), "ontology")
+    for threshold in filter(is_threshold_file, options.thresholds):
+        inputs.read(threshold)
+    pair = None
+    if options.thresholds_from:
+        others, their_scores = map(inputs.read, options.thresholds_from)
+        pair = read_labels(options, others, vocabulary), ScoreStore.open(their_scores)
+    scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
+    for store in filter(None, (scores, pair and pair[1])):
+        store.refuse_without(parse_window(options.rules.evidence), "--evidence")
+    if scores and options.rules.evidence != "clip":  # a window that begins after its clip's end is no evidence
+        clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
+        compare_windows(scores, clips_path and ClipStore.open(clips_path))
+    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
+    return labels, scores, Ontology.load(options.ontology), pair
+
+
+def recorded_options(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
+    """Return what run.json records about the options."""
+    names = ("thresholds_from", "vocabulary", "format", "unknown_labels", "soft", "work", "out")
+    said = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    return {**asdict(options.rules), **said, "labels_left_out": labels.left_out}
+
+
+# ---- as an earlier run recorded them ----------------------------------------------------------------------------
+
+
+def reviewed_run(reviewed: Path) -> tuple[Path, Mapping]:
+    """Return the folder of the enhancement that a reviewed ledger belongs to, and its record; empty if unknown.
+
+    The ledger is in that folder, or was written by `review`.
+    """
+    folder = reviewed.absolute().parent
+    record = read_run(folder)
+    if ledger := input_in_role(record, "ledger"):
+        folder = (recorded_input(record, ledger) or reviewed).absolute().parent
+        record = read_run(folder)
+    return folder, record
+
+
+def list_before(reviewed: Path, home: Path) -> Path:
+    """Return the list that a reviewed ledger belongs to: the recorded one, or else that of the folder `home`.
+
+    Raises:
+        InputError: the recorded list was changed or removed.
+    """
+    _, record = reviewed_run(reviewed)
+    recorded = input_in_role(record, "labels")
+    before = recorded_input(record, recorded, home) if recorded else home / LABELS
+    if before is None:
+        raise InputError("the list that was enhanced was changed or removed", recorded, "Give --labels.")
+    return before
+
+
+def recorded_search(folder: Path) -> SearchOptions:
+    """Return the options that made an enhancement, from its run.json.
+
+    Raises:
+        InputError: `enhance` did not write the folder, or an input was changed or removed since.
+    """
+    record = read_run(folder)
+    said = record.get("options") if record.get("verb") == "enhance" else None
+    rules = {field.name for field in fields(EnhanceOptions)}
+    if not isinstance(said, dict) or "threshold" not in said or not (folder / LEDGER).is_file():
+        raise InputError("its run.json does not say how it was made", folder, NO_FOLDER)
+
+    def found(path: str | None) -> Path | None:
+        place = recorded_input(record, path, folder, folder.absolute().parent) if path else None
+        if path and place is None:
+            raise InputError(f"an input of {folder} was changed or removed", path, "Enhance again, or restore it.")
+        return place
+
+    given = {name: value for name, value in said.items() if name in rules}
+    if is_threshold_file(given["threshold"]):
+        given["threshold"] = str(found(given["threshold"]))
+    return SearchOptions(
+        labels=found(input_in_role(record, "labels")),
+        scores=found(input_in_role(record, "scores")),
+        ontology=found(input_in_role(record, "ontology")),
+        thresholds_from=tuple(map(found, said["thresholds_from"])) if said.get("thresholds_from") else None,
+        vocabulary=str(found(input_in_role(record, "vocabulary")) or said.get("vocabulary") or "audioset"),
+        format=said.get("format"),
+        unknown_labels=said.get("unknown_labels", "error"),
+        rules=EnhanceOptions(**given),
+    )
