@@ -21,7 +21,6 @@ extra column `decision` (right, wrong, unsure). `undo` removes all additions of 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,7 @@ from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.blocks import only_run
 from pseudolabel.cli import base, default_output, read_labels, vocabulary_source
 from pseudolabel.command import Command, run_command
-from pseudolabel.enhance_explain import EXPLAIN, ExplainOptions, explain_clip, explain_last
+from pseudolabel.enhance_explain import explain_clip
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
 from pseudolabel.enhance_inputs import SearchOptions, list_before, read_search, recorded_options, search_paths
 from pseudolabel.errors import InputError
@@ -64,6 +63,17 @@ class EnhanceFilesOptions(SearchOptions):
 
     soft: bool = option(False, "also write targets with the teacher's scores of unsure labels, and a mask")
     out: Path | None = option(None, "folder to write (default: WORK/enhanced-RULE)")
+    explain: str | None = option(
+        None, "print what is added to this clip, what is not, and why; write nothing", metavar="CLIP"
+    )
+    enhanced: Path | None = option(
+        None, "explain an existing folder as its run.json records it, with a reviewer's decisions", needs="explain"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.explain is not None and (self.soft or self.out):
+            raise InputError("nothing is written with --explain", "--soft" if self.soft else "--out", "Omit it.")
 
     @property
     def name(self) -> str:
@@ -121,7 +131,9 @@ class UndoOptions(VerbOptions, ListOptions):
 
 
 def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
-    """Read, count and write an enhancement; return its summary. With `counting`, write nothing."""
+    """Read, count and write an enhancement; return its summary, or an explanation. With `counting`, write nothing."""
+    if options.explain is not None:
+        return explain_clip(options, options.explain, options.enhanced)
     if counting and dry_run.of_recipe():
         return _planned(options)
     rules, inputs = options.rules, Inputs()
@@ -237,7 +249,6 @@ def _command(kind: type, function: Callable[..., str]) -> Command:
 
 COMMANDS = {
     "": _command(EnhanceFilesOptions, enhance_files),
-    EXPLAIN: Command(ExplainOptions, lambda options: print(explain_clip(options)), explain_clip),
     "sweep": _command(SweepOptions, sweep_files),
     "apply": _command(ApplyOptions, apply_files),
     "undo": _command(UndoOptions, undo_files),
@@ -246,7 +257,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
-    return run_command("enhance", __doc__, COMMANDS, explain_last(sys.argv[1:] if argv is None else argv))
+    return run_command("enhance", __doc__, COMMANDS, argv)
 
 
 if __name__ == "__main__":

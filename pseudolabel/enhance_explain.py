@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,11 +22,10 @@ from pseudolabel.labels.enhancement import Enhancing
 from pseudolabel.labels.explain import ADDED, NOT_ADDED, explained, explanation_lines
 from pseudolabel.labels.ledger import ledger_pieces
 from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER
-from pseudolabel.options import option
+from pseudolabel.options import flags_of
 from pseudolabel.ownership import read_run
 from pseudolabel.records import Inputs, input_in_role, recorded_input
 
-EXPLAIN = "explain"
 DECIDED = {
     "right": (ADDED, "a reviewer found it right"),
     "wrong": (NOT_ADDED, "a reviewer rejected it"),
@@ -35,29 +34,11 @@ DECIDED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExplainOptions(SearchOptions):
-    """Which clip to explain, of which enhancement."""
-
-    clip: str = option(help="clip to explain", positional=True)
-    enhanced: Path | None = option(
-        None, "explain this folder of enhance, as its run.json says it was made, with a reviewer's decisions"
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        plain = SearchOptions(work=self.work, overwrite=self.overwrite, strict=self.strict)
-        changed = [one.name for one in fields(SearchOptions) if getattr(self, one.name) != getattr(plain, one.name)]
-        if self.enhanced and changed:
-            name = "the rules" if changed[0] == "rules" else f"--{changed[0].replace('_', '-')}"
-            raise InputError(f"the run.json of {self.enhanced} gives it", name, "Omit it, or --enhanced.")
-
-
-def explain_clip(options: ExplainOptions) -> str:
-    """Return what enhancement does to one clip; nothing is written."""
-    if options.enhanced:
-        return _explain_folder(options.clip, options.enhanced)
-    table = _searched(options, options.clip)
+def explain_clip(options: SearchOptions, clip_id: str, enhanced: Path | None = None) -> str:
+    """Return what enhancement with these options does to one clip, or did in an `enhanced` folder; write nothing."""
+    if enhanced:
+        return _explain_folder(clip_id, enhanced, options)
+    table = _searched(options, clip_id)
     return "\n".join([_heading(options, table), *explanation_lines(table)])
 
 
@@ -73,8 +54,9 @@ def _heading(options: SearchOptions, table: pa.Table) -> str:
     return f"{table[CLIP_ID][0].as_py()}: {labels}, {compared}" if len(table) else f"{labels}, {compared}"
 
 
-def _explain_folder(clip_id: str, folder: Path) -> str:
+def _explain_folder(clip_id: str, folder: Path, options: SearchOptions) -> str:
     """Explain a clip of an existing enhancement, or of one that a reviewer has corrected."""
+    _refuse_given(options, folder)
     record, decisions, made = read_run(folder), None, folder
     if reviewed := input_in_role(record, "ledger"):
         path = recorded_input(record, reviewed, folder, folder.absolute().parent)
@@ -87,6 +69,15 @@ def _explain_folder(clip_id: str, folder: Path) -> str:
     if decisions:
         table = _decided(table, decisions)
     return "\n".join([f"{_heading(options, table)}, {folder}", *explanation_lines(table)])
+
+
+def _refuse_given(options: SearchOptions, folder: Path) -> None:
+    """Raise InputError if an option is given that the folder's run.json records."""
+    plain = SearchOptions(work=options.work, overwrite=options.overwrite, strict=options.strict)
+    for one in fields(SearchOptions):
+        if getattr(options, one.name) != getattr(plain, one.name):
+            place = "the rules" if one.name == "rules" else flags_of(one)[0]
+            raise InputError(f"the run.json of {folder} records it", place, "Omit it, or --enhanced.")
 
 
 def _refuse_other_ledger(table: pa.Table, folder: Path) -> None:
@@ -116,14 +107,3 @@ def _decided(table: pa.Table, reviewed: Path) -> pa.Table:
         for row in table.to_pylist()
     ]
     return pa.Table.from_pylist(explained_rows, schema=table.schema)
-
-
-def explain_last(argv: Sequence[str]) -> list[str]:
-    """Return a command line with `--explain CLIP` as the subcommand `explain`; its value may begin with a dash."""
-    argv, flag = list(argv), f"--{EXPLAIN}"
-    for at, word in enumerate(argv):
-        if word.startswith(f"{flag}="):
-            return [EXPLAIN, *argv[:at], *argv[at + 1 :], "--", word.partition("=")[2]]
-        if word == flag:
-            return [EXPLAIN, *argv[:at], *argv[at + 2 :], *(["--", argv[at + 1]] if argv[at + 1 :] else [])]
-    return argv
