@@ -17,7 +17,7 @@ from pseudolabel import layout
 from pseudolabel.artefacts import whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
-from pseudolabel.labels.ledger import packing_level, write_ledger, written_ledger
+from pseudolabel.labels.ledger import GZIP_LEVEL, write_ledger, written_ledger
 from pseudolabel.labels.outside import Outside
 from pseudolabel.labels.summary import Tally
 from pseudolabel.labels.table import LabelTable
@@ -51,7 +51,7 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
         InputError: the additions differ from those counted: the scores have changed in the meantime.
     """
     written = enhancing.new_tally()
-    blocks = _through_files(enhancing.blocks(written, soft), len(counted), folder)
+    blocks = _through_files(enhancing.blocks(written, soft), folder)
     if soft:
         write_soft_targets(enhancing.labels, ((block.labels, block.unsure) for block in blocks), folder)
     else:
@@ -62,12 +62,12 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
     _write_tables(enhancing.summary(counted), enhancing.search.evidence.missing, enhancing.outside, folder)
 
 
-def _through_files(blocks: Iterable[Block], n_added: int, folder: Path) -> Iterator[Block]:
+def _through_files(blocks: Iterable[Block], folder: Path) -> Iterator[Block]:
     """Write each block's labels and ledger, then yield the block."""
     with (
         whole_file(folder / layout.LABELS) as temporary,
         open(temporary, "wb") as lines,
-        written_ledger(folder, n_added) as write,
+        written_ledger(folder) as write,
     ):
         lines.write(f"{','.join(LABEL_COLUMNS)}\n".encode())
         for block in blocks:
@@ -151,7 +151,7 @@ def _expected_bytes(enhancing: Enhancing, counted: Tally, soft: bool) -> tuple[i
         rows, columns = block.ledger.slice(0, n_rows).combine_chunks(), io.BytesIO()
         pq.write_table(rows, columns, compression="zstd")
         lines = csv_lines([as_text(column.chunk(0)) for column in rows.columns])
-        n_bytes = columns.tell() + len(zlib.compress(lines, packing_level(len(counted))))
+        n_bytes = columns.tell() + len(zlib.compress(lines, GZIP_LEVEL))
         n_ledger = n_bytes * len(counted) // n_rows
     n_soft = 0
     if soft:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 from scipy import sparse
 
 from pseudolabel.artefacts import whole_file
@@ -19,7 +20,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.formatting import exact
 
 LabelRows = Iterable[tuple[str, Sequence[str]]]  # clip id, class ids
-QUOTED = '[,"\r\n]'  # cells with any of these are quoted
+UNQUOTED = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none", batch_size=1 << 16)
 
 
 def as_text(column: pa.Array) -> pa.Array:
@@ -33,14 +34,14 @@ def as_text(column: pa.Array) -> pa.Array:
 
 def csv_lines(columns: Sequence[pa.Array]) -> bytes:
     """Return rows as `csv.writer` writes them with LF; takes two or more text columns without nulls."""
-    if any(pc.any(pc.match_substring_regex(column, QUOTED)).as_py() for column in columns):
+    lines = pa.BufferOutputStream()
+    try:
+        pyarrow.csv.write_csv(pa.table(list(columns), list(map(str, range(len(columns))))), lines, UNQUOTED)
+    except pa.ArrowInvalid:  # a cell needs quotes
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(zip(*(column.to_pylist() for column in columns), strict=True))
         return text.getvalue().encode()
-    *others, last = columns
-    lines = pc.binary_join_element_wise(*others, pc.binary_join_element_wise(last, "", "\n"), ",")
-    together = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    return pc.binary_join(together, "")[0].as_buffer().to_pybytes()
+    return lines.getvalue().to_pybytes()
 
 
 def label_lines(clip_ids: Sequence[str], matrix: sparse.csr_array, class_ids: Sequence[str]) -> bytes:
