@@ -4,12 +4,14 @@
     python -m pseudolabel.prepare --audio audioset/audio --eval eval_segments.csv
         --labels unbalanced_train_segments.csv.xz balanced_train_segments.csv --balanced balanced_train_segments.csv
     python -m pseudolabel.prepare --audio field-recordings --segments segments.csv      # file,start,end in seconds
+    python -m pseudolabel.prepare --audio data/bal_train*.parquet --labels data/bal_train*.parquet   # from the HF hub
     python -m pseudolabel.prepare --audio audioset/audio --add                          # new recordings only
     python -m pseudolabel.prepare --stats kaldi_fbank               # mean and std that `train --front-end` takes
 
 Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively for recordings of any
-format and tar shards (.tar); with --segments it holds long recordings, and the table lists which seconds of them are
-clips. An unusable recording is skipped and listed in skipped.csv with the reason; a labelled clip without audio keeps
+format, tar shards (.tar) and Parquet files with a column `audio` (.parquet), or such files; with --segments it holds
+long recordings, and the table lists which seconds of them are clips. Copies of a recording, byte for byte and of one
+name, are one clip; different recordings of one name are an error. An unusable recording is skipped and listed in skipped.csv with the reason; a labelled clip without audio keeps
 its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; if the two
 differ by more than 2 %, the clip is kept and skipped.csv says so. A recording whose name identifies a listed clip
 (Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists in any known form are written beside the store as
@@ -24,7 +26,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pseudolabel import cli, dry_run
@@ -37,26 +39,29 @@ from pseudolabel.audio.clip_blocks import (
     complete_store,
     decode_all,
     decoders,
-    extended,
+    in_id_order,
+    part_of_blocks,
+    part_of_store,
+    reading_order,
     sources_sha256,
 )
-from pseudolabel.audio.clips import CODECS, FULL_SCALE, ClipStore, ClipTable, audio_start, write_clips
+from pseudolabel.audio.clips import FULL_SCALE, ClipStore, ClipTable, audio_start, write_clips
 from pseudolabel.audio.encoding import ClipOptions
 from pseudolabel.audio.files import AudioSource
-from pseudolabel.audio.listing import find_audio, read_segment_table
+from pseudolabel.audio.listing import find_audio, is_pattern, read_segment_table
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import BALANCED, CLIPS, EVALUATION, GROUPS, LABELS, SCENES, VALIDATION
-from pseudolabel.machine import allowed_cores
-from pseudolabel.options import POSITIVE, PROCESSES, SAMPLE_RATE, ListOptions, VerbOptions, name_value, option
+from pseudolabel.layout import GROUPS
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.prepare_files import (
     NamedRecordings,
     Reports,
     check_missing,
+    has_groups,
     in_nfc,
     lists_to_write,
     lists_written,
@@ -65,6 +70,7 @@ from pseudolabel.prepare_files import (
     read_groups,
     recorded_lists,
 )
+from pseudolabel.prepare_options import PrepareOptions
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record, sha256
 
@@ -72,78 +78,6 @@ if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
 PASSES, MOST_SEGMENTS = 8, 4096  # how often a long recording is read for its segments; segments per block
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareOptions(ListOptions, VerbOptions):
-    """Which recordings become clips, how, and which lists label them."""
-
-    audio: Path | None = option(None, "folder of recordings and tar shards (default: WORK/scenes)", metavar="FOLDER")
-    segments: Path | None = option(
-        None, "clips are these seconds of the recordings: file,start,end and optionally clip_id", metavar="CSV"
-    )
-    add: bool = option(False, "decode only what the finished store lacks, and rewrite it")
-    labels: tuple[Path, ...] = option((), "label lists of training clips", metavar="LIST")
-    balanced: tuple[Path, ...] = option((), "label lists of balanced training clips", metavar="LIST")
-    validation: tuple[Path, ...] = option((), "label lists of held-out clips", metavar="LIST")
-    eval: tuple[Path, ...] = option((), "label lists of evaluation clips", metavar="LIST")
-    groups: Path | None = option(None, "clip_id,group (default: clips.csv beside the folder of --audio)", metavar="CSV")
-    sample_rate: int = option(16_000, "Hz", SAMPLE_RATE, metavar="N")
-    codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
-    limit_seconds: float | None = option(None, "only the first N seconds of a recording", POSITIVE, metavar="N")
-    # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
-    processes: int = option(
-        rule=PROCESSES,
-        factory=allowed_cores,
-        help="never changes the result (default: the cores it may use)",
-        metavar="N",
-    )
-    stats: str | None = option(
-        None,
-        "mean and standard deviation of these features of all clips, of the existing or the new store",
-        choices=("log_mel", "kaldi_fbank"),
-    )
-    front_end: tuple[tuple[str, object], ...] = option(
-        (), "of --stats, e.g. n_mels=64 hop_s=.02", parse=name_value, metavar="NAME=VALUE"
-    )
-    out: Path | None = option(None, "clip store (default: WORK/clips.h5)", metavar="FILE")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.add and self.overwrite:
-            raise InputError("--add keeps the existing store", "--overwrite", "Give one of them.")
-        if self.front_end and not self.stats:
-            raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
-
-    @property
-    def store(self) -> Path:
-        """The clip store to write."""
-        return self.out or self.work / CLIPS
-
-    @property
-    def recordings(self) -> Path:
-        """The folder of recordings."""
-        return self.audio or self.work / SCENES
-
-    @property
-    def lists(self) -> dict[str, tuple[Path, ...]]:
-        """{file name in WORK: the label lists to write there}."""
-        return {LABELS: self.labels, BALANCED: self.balanced, VALIDATION: self.validation, EVALUATION: self.eval}
-
-    @property
-    def uses_own_lists(self) -> bool:
-        """Whether the label lists are those in WORK, beside its recordings."""
-        return self.audio is None and not any(self.lists.values())
-
-    @property
-    def replaces(self) -> bool:
-        """Whether a finished store may be rewritten."""
-        return self.overwrite or self.add
-
-    @property
-    def only_stats(self) -> bool:
-        """Whether the store is finished and stays unchanged."""
-        return bool(self.stats) and self.store.exists() and not self.replaces
 
 
 def prepare(options: PrepareOptions) -> None:
@@ -159,16 +93,34 @@ def prepare(options: PrepareOptions) -> None:
             write_statistics(options)
 
 
-def make_store(options: PrepareOptions) -> None:
-    """Decode, then write the lists, and the store last."""
-    inputs, out, audio = Inputs(), options.store, options.recordings
-    reports = Reports(out)
+@dataclass
+class Listed:
+    """What `prepare` is given: recordings under the ids of the lists, the lists by file name, {clip id: group}."""
+
+    recordings: NamedRecordings
+    lists: dict[str, LabelTable]
+    groups: dict[str, str]
+
+
+def read_inputs(options: PrepareOptions, inputs: Inputs) -> Listed:
+    """List the recordings, and read the label lists and groups."""
     sources = listed_recordings(options, inputs)
-    beside_audio = options.audio and options.audio.absolute().parent
+    beside_audio = options.audio[0].absolute().parent if options.audio else None
     groups_csv = cli.default_file(options, options.groups, GROUPS, beside_audio, what="groups")
+    if groups_csv and not options.groups and not has_groups(groups_csv):
+        note(f"no groups: {groups_csv} has no columns clip_id,group")
+        groups_csv = None
     groups = read_groups(inputs.read(groups_csv))
     lists = label_lists(options, inputs)
-    recordings = name_recordings(sources, lists, audio)
+    return Listed(name_recordings(sources, lists, options.recordings[0]), lists, groups)
+
+
+def make_store(options: PrepareOptions) -> None:
+    """Decode, then write the lists, and the store last."""
+    inputs, out = Inputs(), options.store
+    reports = Reports(out)
+    listed = read_inputs(options, inputs)
+    recordings, lists = listed.recordings, listed.lists
     reports.refuse_foreign(inputs)
     recorded = recorded_lists(out.parent)
     to_write = {} if options.uses_own_lists else lists
@@ -178,8 +130,8 @@ def make_store(options: PrepareOptions) -> None:
     note_changed(recordings.files, old)
     blocks, decoded = decode_recordings(options, recordings, old)
     stored = {*decoded.clip_ids, *(() if old is None else old.clip_ids)}
-    missing = missing_clips(lists, stored, decoded.skipped, recordings.elsewhere, audio)
-    without_audio = check_missing(lists, missing, audio, options.strict)
+    missing = missing_clips(lists, stored, decoded.skipped, recordings.elsewhere, options.recordings)
+    without_audio = check_missing(lists, missing, options.recordings[0], options.strict)
 
     for name in outdated:
         lists[name].write(out.with_name(name))
@@ -194,7 +146,7 @@ def make_store(options: PrepareOptions) -> None:
     }
     write_json(reports.run, record)
     table = write_clip_store(
-        options, old, decoded, blocks, recordings.groups(decoded.clip_ids, groups, options.segments)
+        options, old, decoded, blocks, recordings.groups(decoded.clip_ids, listed.groups, options.segments)
     )
     blocks.remove()  # the store is written last: if it exists, everything does
     print_result(table, decoded, old, without_audio, reports)
@@ -203,9 +155,11 @@ def make_store(options: PrepareOptions) -> None:
 def listed_recordings(options: PrepareOptions, inputs: Inputs) -> dict[str, AudioSource]:
     """Return {clip id: source} of the recordings, sorted by clip id."""
     audio, segments = options.recordings, inputs.read(options.segments)
-    sources = read_segment_table(segments, audio) if segments else find_audio(audio)
+    if segments and (len(audio) > 1 or audio[0].is_file()):
+        raise InputError("names files of one folder", "--segments", "Give that folder as --audio.")
+    sources = read_segment_table(segments, audio[0]) if segments else find_audio(*audio)
     if not sources:
-        raise InputError("no recordings in this folder", audio, "Give --audio the folder that holds them.")
+        raise InputError("no recordings here", audio[0], "Give --audio the folder that holds them.")
     return sources
 
 
@@ -270,7 +224,7 @@ def decode_recordings(
     form = ClipOptions(options.sample_rate, options.codec, options.limit_seconds)
     if old is not None:
         form = replace(form, full_scale=old.full_scale)
-    files = [item for item in recordings.files.items() if old is None or item[0] not in old.index]
+    files = reading_order([item for item in recordings.files.items() if old is None or item[0] not in old.index])
     # segments: larger blocks, because each block reads a recording from its beginning
     size = max(BLOCK_SIZE, min(len(files) // PASSES, MOST_SEGMENTS)) if options.segments else BLOCK_SIZE
     settings = {**asdict(form), "files": sources_sha256(files), "audio_start": audio_start(), **decoders()}
@@ -278,12 +232,13 @@ def decode_recordings(
     blocks = Blocks(options.store, len(files), size, settings, restart=options.overwrite or old is not None)
     decode_all(files, blocks, form, options.processes)
     decoded = collect(blocks)
+    decoded.skipped.sort(key=itemgetter(0))
     if decoded.skipped and options.strict:
         _, path, reason = decoded.skipped[0]
         raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
     if not decoded.clip_ids and not options.add:
         message = f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}"
-        raise InputError(message, options.recordings)
+        raise InputError(message, options.recordings[0])
     return blocks, decoded
 
 
@@ -296,14 +251,16 @@ def write_clip_store(
         groups: of the decoded clips.
     """
     out = options.store
-    if old is not None:
-        table, encoded = extended(old, decoded, groups, blocks)
-        write_clips(out, table, encoded, overwrite=True)
-        return table
-    refuse_existing(out, options.overwrite)
-    sizes, form = (decoded.n_samples, decoded.n_bytes), (options.sample_rate, options.codec, options.recordings.name)
+    sizes, form = (decoded.n_samples, decoded.n_bytes), (options.sample_rate, options.codec, options.recordings[0].name)
     table = ClipTable(decoded.clip_ids, groups, *sizes, *form, decoded.crc32)
-    complete_store(blocks, table)
+    if old is None:
+        refuse_existing(out, options.overwrite)
+    if old is None and decoded.clip_ids == sorted(decoded.clip_ids):
+        complete_store(blocks, table)
+        return table
+    earlier = () if old is None else (part_of_store(old),)
+    table, encoded = in_id_order(*earlier, part_of_blocks(blocks, table))
+    write_clips(out, table, encoded, overwrite=True)
     return table
 
 
@@ -355,7 +312,8 @@ def plan(options: PrepareOptions) -> str:
     if options.only_stats:
         return f"would write the {options.stats} statistics of {out}"
     given = [path for paths in options.lists.values() for path in paths]
-    dry_run.refuse_absent(options.recordings, options.segments, *given, options.groups)
+    recordings = [path for path in options.recordings if not is_pattern(path)]
+    dry_run.refuse_absent(*recordings, options.segments, *given, options.groups)
     check_vocabulary(cli.vocabulary_source(options, None if options.uses_own_lists else options.out))
     is_ours = has_format(ClipStore.FORMAT)
     dry_run.refuse_output(
@@ -365,7 +323,24 @@ def plan(options: PrepareOptions) -> str:
     for name, paths in options.lists.items():
         if paths:
             dry_run.promise(out.with_name(name))
-    return f"would write {out}: the recordings in {options.recordings}"
+    where = first_few(options.recordings)
+    if dry_run.of_recipe():  # listing takes a while, and earlier steps may make the files
+        return f"would write {out}: the recordings in {where}"
+    return f"would write {out}: {planned(options)} in {where}"
+
+
+def planned(options: PrepareOptions) -> str:
+    """Return how many recordings and labelled clips there are; raise InputError as `prepare` would."""
+    inputs, folder = Inputs(), options.store.parent
+    listed = read_inputs(options, inputs)
+    Reports(options.store).refuse_foreign(inputs)
+    if not options.uses_own_lists:
+        lists_to_write(folder, listed.lists, options.replaces, inputs, recorded_lists(folder))
+    old = store_to_extend(options)
+    known = {*listed.recordings.files, *(() if old is None else old.clip_ids)}
+    missing = missing_clips(listed.lists, known, [], listed.recordings.elsewhere, options.recordings)
+    without_audio = check_missing(listed.lists, missing, options.recordings[0], options.strict)
+    return f"{plural(len(listed.recordings.files), 'recording')} ({without_audio})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

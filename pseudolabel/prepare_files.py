@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,17 @@ from pseudolabel.layout import BALANCED, EVALUATION, LABEL_COLUMNS, LABELS, MISS
 from pseudolabel.ownership import begins_with, read_run, readable_object, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, sha256
-from pseudolabel.tables import read_csv
+from pseudolabel.tables import read_csv, text_rows
 
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
 LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION)  # lists that prepare writes beside a store
+
+
+def has_groups(path: Path) -> bool:
+    """Return whether a CSV file that nobody named has groups of clips; otherwise it is a table of something else."""
+    return {"clip_id", "group"} <= {*next(text_rows(path), (1, []))[1]}
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
@@ -152,7 +158,7 @@ def missing_clips(
     stored: set[str],
     skipped: list[tuple[str, str, str]],
     elsewhere: dict[str, str],
-    audio: Path,
+    audio: Iterable[Path],
 ) -> list[tuple[str, str, str]]:
     """Return (clip id, list, reason) of labelled clips that are not stored, not even under an id in `elsewhere`."""
     reasons = {row[0]: row[2] for row in skipped}
@@ -163,7 +169,7 @@ def missing_clips(
         if elsewhere.get(clip_id, clip_id) not in stored
     ]
     absent = {own_id for _, _, own_id in missing if own_id not in reasons}
-    for clip_id, path in other_files(audio, absent).items() if absent else ():
+    for clip_id, path in itertools.chain.from_iterable(other_files(folder, absent).items() for folder in audio):
         reasons[clip_id] = f"no audio file: {path.name} has no suffix of recordings"
     return [(clip_id, name, reasons.get(own_id, "no audio file")) for clip_id, name, own_id in missing]
 

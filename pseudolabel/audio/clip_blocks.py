@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -32,6 +32,7 @@ BLOCK_SIZE = 64  # clips; at most a second of work is lost
 Sources = list[tuple[str, AudioSource]]  # clip id, recording
 KEPT = "kept: "  # prefix of the reason for a recording that became a clip despite a defect
 COLUMNS = {"n_samples": np.int64, "n_bytes": np.int64, "crc32": np.uint32}  # one row per clip of a block
+PER_CLIP = ("clip_ids", "groups", "n_samples", "n_bytes", "crc32")  # of a ClipTable
 SKIPPED = ("skipped_id", "skipped_file", "skipped_reason")
 
 
@@ -75,6 +76,11 @@ def decode_block(pile: Pile, files: Sources, options: ClipOptions) -> Decoded:
         decoded.n_samples.append(outcome.n_samples)
         decoded.scaled += outcome.scaled
     return decoded
+
+
+def reading_order(files: Sources) -> Sources:
+    """Return recordings by clip id, except those in Parquet files: these follow in the order of their rows."""
+    return sorted(files, key=lambda item: ("", 0, item[0]) if item[1].row is None else (str(item[1].path), item[1].row))
 
 
 def _time_key(source: AudioSource) -> tuple[str, str, float]:
@@ -242,42 +248,50 @@ def complete_store(blocks: Blocks, table: ClipTable) -> None:
     rename(audio, blocks.output)
 
 
-def extended(
-    old: ClipStore, decoded: Decoded, groups: Sequence[str], blocks: Blocks
-) -> tuple[ClipTable, Iterator[np.ndarray]]:
-    """Merge the clips of a store with those of `blocks`; return table and encoded audio, sorted by clip id.
+class Part(NamedTuple):
+    """Clips of a store to be written: their table, and the file that has their bytes from `first` on, in its order."""
 
-    Args:
-        old: the store, sorted by clip id, as are the decoded clips.
-        groups: group of each decoded clip.
+    table: ClipTable
+    path: Path
+    first: int
+
+
+def part_of_store(store: ClipStore) -> Part:
+    """Return the clips of a finished store."""
+    n_bytes, crc32 = np.diff(store.offsets).tolist(), None if store.crc32 is None else store.crc32.tolist()
+    rows = list(store.clip_ids), list(store.groups), store.n_samples.tolist(), n_bytes
+    table = ClipTable(*rows, store.sample_rate, store.codec, store.source, crc32, store.full_scale)
+    return Part(table, store.path, store.audio_start)
+
+
+def part_of_blocks(blocks: Blocks, table: ClipTable) -> Part:
+    """Return the clips of finished blocks; `table` describes them."""
+    return Part(table, audio_beside(blocks), audio_start())
+
+
+def in_id_order(*parts: Part) -> tuple[ClipTable, Iterator[np.ndarray]]:
+    """Return the table and the encoded audio of all parts together, sorted by clip id.
+
+    The sample rate, codec, source and scale are those of the first part.
     """
-    clip_ids, n_bytes = [*old.clip_ids, *decoded.clip_ids], [*np.diff(old.offsets).tolist(), *decoded.n_bytes]
-    n_old, n_all = len(old), len(clip_ids)
-    order = list(heapq.merge(range(n_old), range(n_old, n_all), key=clip_ids.__getitem__))
-    new_offsets = np.cumsum([0, *decoded.n_bytes], dtype=np.int64)
-    starts = [*(old.audio_start + old.offsets[:-1]).tolist(), *(audio_start() + new_offsets[:-1]).tolist()]
+    clip_ids = [clip_id for part in parts for clip_id in part.table.clip_ids]
+    numbers = [number for number, part in enumerate(parts) for _ in part.table.clip_ids]
+    starts = [start for part in parts for start in [*itertools.accumulate(part.table.n_bytes, initial=part.first)][:-1]]
+    order = sorted(range(len(clip_ids)), key=clip_ids.__getitem__)
 
-    def in_order(of_old: Iterable, of_decoded: Iterable) -> list:
-        both = [*of_old, *of_decoded]
-        return [both[row] for row in order]
+    def sorted_column(name: str) -> list | None:
+        values = [getattr(part.table, name) for part in parts]
+        joined = None if any(column is None for column in values) else list(itertools.chain.from_iterable(values))
+        return joined and [joined[row] for row in order]
+
+    table = replace(parts[0].table, **{name: sorted_column(name) for name in PER_CLIP})
 
     def encoded() -> Iterator[np.ndarray]:
-        for is_old, rows in itertools.groupby(order, lambda row: row < n_old):  # also contiguous in their file
-            rows = list(rows)
-            path = old.path if is_old else audio_beside(blocks)
-            yield from read_span(path, starts[rows[0]], sum(n_bytes[row] for row in rows))
+        contiguous = itertools.groupby(range(len(order)), lambda at: (numbers[order[at]], order[at] - at))
+        for (number, _), places in contiguous:
+            places = list(places)
+            yield from read_span(parts[number].path, starts[order[places[0]]], sum(table.n_bytes[at] for at in places))
 
-    table = ClipTable(
-        [clip_ids[row] for row in order],
-        in_order(old.groups, groups),
-        in_order(old.n_samples.tolist(), decoded.n_samples),
-        [n_bytes[row] for row in order],
-        old.sample_rate,
-        old.codec,
-        old.source,
-        None if old.crc32 is None else in_order(old.crc32.tolist(), decoded.crc32),
-        old.full_scale,
-    )
     return table, encoded()
 
 
@@ -294,6 +308,6 @@ def sources_sha256(files: Sources) -> str:
             digest.update(f"{clip_id}\tabsent\n".encode())
             continue
         status = source.path.stat()
-        segment = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}"
+        segment = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}\t{source.row}"
         digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\t{segment}\n".encode())
     return digest.hexdigest()

@@ -224,7 +224,7 @@ def av_blocks(stored: StoredAudio, findings: Findings) -> Iterator[SoundBlock]:
     import av
 
     header, n_samples = header_of(stored), 0
-    source = stored.view() if stored.spans else f"file:{stored.path}"
+    source = f"file:{stored.path}" if stored.is_file else stored.view()
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         with av.open(source, options=options, metadata_errors="replace") as container:

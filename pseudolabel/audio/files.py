@@ -1,4 +1,4 @@
-"""Locate and read the bytes of a recording, in a file of its own or in a tar shard.
+"""Locate and read the bytes of a recording: in a file of its own, in a tar shard or in a row of a Parquet file.
 
 A `View` presents parts of a file as a file: a member of a shard, or a recording with a corrected header.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,12 +35,13 @@ class UnreadableAudio(InputError):
 
 @dataclass(frozen=True)
 class AudioSource:
-    """The source of a clip's sound: a file, a member of a tar shard, or a segment of either.
+    """The source of a clip's sound: a file, a member of a tar shard, a row of a Parquet file, or a segment of a file.
 
     Args:
-        path: the recording, or the shard that contains it.
+        path: the recording, or the file that contains it.
         start_s, end_s: the segment in seconds; None: to the end.
         member, offset, size: name of the shard's member, and where its bytes are in the shard.
+        row: number of the Parquet file's row, from 0; `member` is then the file name that the row gives.
         spans: for a sparse member, (position in it, offset in the shard, length); the rest is zeros.
         problem: why it cannot be read, if the listing found out.
     """
@@ -53,12 +54,14 @@ class AudioSource:
     size: int = 0
     spans: tuple[tuple[int, int, int], ...] = ()
     problem: str = ""
+    row: int | None = None
 
     def __str__(self) -> str:
         """Return the name used in reports."""
         segment = f" from {self.start_s:g} s" if self.start_s else ""
         segment += f" to {self.end_s:g} s" if self.end_s is not None else ""
-        return f"{self.path}{f':{self.member}' if self.member else ''}{segment}"
+        member = self.member or ("" if self.row is None else f"row {self.row + 1}")
+        return f"{self.path}{f':{member}' if member else ''}{segment}"
 
     @property
     def stem(self) -> str:
@@ -72,6 +75,8 @@ class AudioSource:
         if not self.path.is_file():
             raise UnreadableAudio("is missing: no such file", self)
         status = self.path.stat()
+        if self.row is not None:
+            return self._stored_in_row(status.st_mtime_ns)
         n_bytes = self.size if self.member else status.st_size
         if not n_bytes:
             raise UnreadableAudio("is empty: the file has no bytes", self)
@@ -79,6 +84,26 @@ class AudioSource:
         if spans and max(offset + length for _, offset, length in spans) > status.st_size:
             raise UnreadableAudio("is cut short: the shard ends within it", self)
         return StoredAudio(self.path, n_bytes, spans, status.st_mtime_ns)
+
+    def _stored_in_row(self, changed: int) -> StoredAudio:
+        from pseudolabel.audio.embedded import opened  # pyarrow is slow to import
+
+        try:
+            content = opened(self.path, changed).recording(self.row)
+        except InputError as error:
+            raise UnreadableAudio(error.message, self) from error
+        if content is None and self.member:
+            return named_in_table(self.path, self.member).stored()
+        if not content:
+            raise UnreadableAudio("is empty: the row has no bytes", self)
+        return StoredAudio(self.path, len(content), None, changed, content)
+
+
+def named_in_table(table: Path, name: str) -> AudioSource:
+    """Return the recording that a table names: relative to the table's folder, and never outside it."""
+    path = table.parent / os.path.normpath(name)
+    is_inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(table.parent))
+    return AudioSource(path, problem="" if is_inside else f"is named by {table}, but not in its folder")
 
 
 @dataclass(frozen=True)
@@ -89,40 +114,60 @@ class StoredAudio:
         n_bytes: size of the recording.
         spans: (position in the recording, offset in the file, length); None: the whole file.
         changed: modification time of the file; it keeps a cached header from outliving a change.
+        content: the recording itself, if it is in memory.
     """
 
     path: Path
     n_bytes: int
     spans: tuple[tuple[int, int, int], ...] | None
     changed: int
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the recording is a file of its own."""
+        return not self.spans and self.content is None
+
+    @cached_property
+    def header(self) -> Header:
+        """The header of the recording."""
+        with self.view() as view, io.BufferedReader(view) as file:
+            return read_header(file, self.n_bytes)
 
     def view(self) -> View:
         """Return the bytes as a file."""
-        return View(self.path, self.n_bytes, self.spans or [(0, 0, self.n_bytes)])
+        source = self.path if self.content is None else self.content
+        return View(source, self.n_bytes, self.spans or [(0, 0, self.n_bytes)])
 
     def opened(self, header: Header | None = None) -> BinaryIO:
         """Open the bytes for soundfile, with the header corrected; if possible the file itself, which is fastest."""
         has_corrections = header and (header.pieces or header.corrections)
-        if not self.spans and not has_corrections:
+        if self.is_file and not has_corrections:
             return open(self.path, "rb", buffering=0)
+        if self.content is not None and not has_corrections:
+            return io.BytesIO(self.content)
         with self.view() as view:
             if self.n_bytes <= IN_MEMORY_BYTES and not has_corrections:
                 return io.BytesIO(view.read())
             return view.corrected(header) if has_corrections else view.part(0, self.n_bytes)
 
 
-@lru_cache(maxsize=8)
 def header_of(stored: StoredAudio) -> Header:
     """Return the header of a recording."""
-    with stored.view() as view, io.BufferedReader(view) as file:
-        return read_header(file, stored.n_bytes)
+    return _header_of_file(stored) if stored.content is None else stored.header
+
+
+@lru_cache(maxsize=8)
+def _header_of_file(stored: StoredAudio) -> Header:
+    """Return the header of a recording; its segments share it."""
+    return stored.header
 
 
 class View(io.RawIOBase):
-    """A read-only file made of parts of another; bytes that no part covers are zeros.
+    """A read-only file made of parts of another, or of bytes in memory; bytes that no part covers are zeros.
 
     Args:
-        path: the other file.
+        source: path of the other file, or the bytes.
         size: length of the view in bytes.
         spans: (position in the view, offset in the file, length), sorted, without overlaps.
         corrections: (position in the view, bytes to return there).
@@ -130,15 +175,16 @@ class View(io.RawIOBase):
 
     def __init__(
         self,
-        path: str | Path,
+        source: str | Path | bytes,
         size: int,
         spans: Sequence[tuple[int, int, int]],
         corrections: Sequence[tuple[int, bytes]] = (),
     ):
         super().__init__()
-        self.name, self.size, self._position = str(path), size, 0
+        self.size, self._source, self._position = size, source, 0
         self._spans, self._corrections = tuple(spans), tuple(corrections)
-        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        if not isinstance(source, bytes):
+            self._file = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def part(self, start: int, size: int) -> View:
         """Return a view of `size` bytes of this view."""
@@ -157,13 +203,18 @@ class View(io.RawIOBase):
                 if first < stop:
                     spans.append((end + first - start, offset + first - position, stop - first))
             end += size
-        return View(self.name, end, spans, corrections)
+        return View(self._source, end, spans, corrections)
 
     def close(self) -> None:
         """Close the file."""
-        if not self.closed:
+        if not self.closed and not isinstance(self._source, bytes):
             os.close(self._file)
         super().close()
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        if isinstance(self._source, bytes):
+            return self._source[offset : offset + size]
+        return os.pread(self._file, size, offset)
 
     def readable(self) -> bool:
         """Return True."""
@@ -186,7 +237,7 @@ class View(io.RawIOBase):
         target[: stop - start] = bytes(stop - start)
         for position, offset, length in self._spans:
             first, end = max(position, start), min(position + length, stop)
-            content = os.pread(self._file, end - first, offset + first - position) if first < end else b""
+            content = self._read_at(offset + first - position, end - first) if first < end else b""
             target[first - start : first - start + len(content)] = content
             if len(content) < end - first:  # the file has shrunk
                 stop = first + len(content)

@@ -1,28 +1,40 @@
-"""List recordings: those in a folder and its tar shards, or segments of longer ones named in a table.
+"""List recordings: those in folders, tar shards and Parquet files, or segments of longer ones named in a table.
 
 Ids are compared in Unicode NFC, whatever form the disk or the table uses. Links are followed; a folder or file reached
-twice counts once. Files already known to be unusable are listed with the reason.
+twice counts once, as do copies of a recording under one name. Files already known to be unusable are listed with the
+reason.
 """
 
 from __future__ import annotations
 
 import functools
+import glob
 import itertools
 import math
 import os
 import posixpath
 import tarfile
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from pseudolabel.audio.files import AUDIO_SUFFIXES, AudioSource
-from pseudolabel.errors import InputError
+from pseudolabel.audio.files import AUDIO_SUFFIXES, AudioSource, UnreadableAudio, named_in_table
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
+from pseudolabel.progress import note
 from pseudolabel.tables import read_csv
 
 SHARD_SUFFIX = ".tar"
-PACKED_SHARDS = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
-SEGMENT_COLUMNS = ("file", "start", "end")
+PARQUET_SUFFIX = ".parquet"
+ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".zip", ".7z", ".rar")
+SEGMENT_COLUMNS = {  # names of each column, in any case
+    "file": ("file", "filename", "file_name", "fname", "path", "audio", "audio_filepath", "wav", "recording"),
+    "start": ("start", "start_s", "start_seconds", "start_time", "start_time_seconds", "onset"),
+    "end": ("end", "end_s", "end_seconds", "end_time", "end_time_seconds", "offset", "stop"),
+    "clip_id": ("clip_id",),
+}
+MOST_SECONDS = 1e9  # thirty years; more is not a time in a recording
+PIECE_BYTES = 1 << 20  # compared at a time
 
 
 def nfc(text: str) -> str:
@@ -30,39 +42,92 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def find_audio(path: str | Path) -> dict[str, AudioSource]:
-    """Return {clip id: source}, sorted, of every recording below a folder and in its tar shards, or in one shard.
+def find_audio(*paths: str | Path) -> dict[str, AudioSource]:
+    """Return {clip id: source}, sorted, of every recording in folders, tar shards and Parquet files.
 
-    The clip id is the name of the file or member without its folder and suffix.
+    Folders are searched for all three. The clip id is the name of the file or member without its folder and suffix; in
+    a Parquet file, that of its column of ids, if it has one. A path may be a pattern (`data/train-*.parquet`).
 
     Raises:
-        InputError: the folder does not exist, a name is not UTF-8, two recordings share an id, or a shard is
-            compressed or damaged.
+        InputError: there is no such folder or file, a name is not UTF-8, different recordings share an id, or a shard
+            is compressed or damaged.
     """
-    path = Path(path)
-    if not path.is_dir() and not (path.is_file() and path.suffix == SHARD_SUFFIX):
-        raise InputError("no such folder of recordings", path)
-    files = _files_below(path) if path.is_dir() else [path]
     sources: dict[str, AudioSource] = {}
-    for clip_id, source in itertools.chain.from_iterable(map(_recordings_in, files)):
+    copies: list[str] = []
+    clashes: list[tuple[str, AudioSource, AudioSource]] = []
+    listed = [file for path in paths for file in _expanded(Path(path))]
+    for clip_id, source in itertools.chain.from_iterable(map(_recordings_of, listed)):
         earlier = sources.setdefault(clip_id, source)
-        if earlier is not source and not _is_same_file(earlier, source):
-            rule = f"two recordings have the clip id {clip_id!r}: {earlier} and {source}"
-            raise InputError(rule, path, "Rename or remove one of them.")
+        if earlier is source or _is_same_file(earlier, source):
+            continue
+        if _is_copy(earlier, source):
+            copies.append(f"{source} is {earlier}")
+        else:
+            clashes.append((clip_id, earlier, source))
+    if clashes:
+        clip_id, earlier, source = clashes[0]
+        more = f" ({len(clashes)} such pairs)" if len(clashes) > 1 else ""
+        rule = f"two recordings have the clip id {clip_id!r}: {earlier} and {source}{more}"
+        remedy = "Rename or remove one of them, or give each an id: --segments with columns clip_id,file,start,end."
+        raise InputError(rule, paths[0], remedy)
+    if copies:
+        same = f"{plural(len(copies), 'recording')} left out, byte for byte the same as another of this name"
+        note(f"{same}: {first_few(copies)}")
     return dict(sorted(sources.items()))
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path is not a file or folder but a pattern that some match."""
+    return not path.exists() and any(glob.iglob(str(path)))
+
+
+def _expanded(path: Path) -> list[Path]:
+    """Return the files and folders that a path names or, as a pattern, matches."""
+    return sorted(map(Path, glob.iglob(str(path)))) if is_pattern(path) else [path]
+
+
+def _recordings_of(path: Path) -> Iterable[tuple[str, AudioSource]]:
+    """Return (clip id, source) of the recordings that a path names."""
+    if path.is_dir():
+        return itertools.chain.from_iterable(map(_recordings_in, _files_below(path)))
+    if not path.is_file():
+        raise InputError("no such folder or file of recordings", path)
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        return _rows(path)
+    if path.name.lower().endswith((SHARD_SUFFIX, *ARCHIVES, *AUDIO_SUFFIXES)):
+        return _recordings_in(path)
+    raise InputError("neither recordings nor a .tar or .parquet file of them", path, "Give the folder of recordings.")
 
 
 def _is_same_file(first: AudioSource, second: AudioSource) -> bool:
     """Return whether two sources are the same file, reached twice."""
-    if first.member or second.member or first.problem or second.problem:
-        of_first, of_second = ((source.path.resolve(), source.member, source.offset) for source in (first, second))
+    if any(source.member or source.problem or source.row is not None for source in (first, second)):
+        of_first, of_second = (
+            (source.path.resolve(), source.member, source.offset, source.row) for source in (first, second)
+        )
         return of_first == of_second
     return first.path.samefile(second.path)
 
 
+def _is_copy(first: AudioSource, second: AudioSource) -> bool:
+    """Return whether two recordings have the same bytes, or are unusable for the same reason."""
+    stored, reasons = [], []
+    for source in (first, second):
+        try:
+            stored.append(source.stored())
+        except UnreadableAudio as error:
+            reasons.append(error.reason)
+    if reasons:
+        return not stored and reasons[0] == reasons[1]
+    if stored[0].n_bytes != stored[1].n_bytes:
+        return False
+    with stored[0].view() as one, stored[1].view() as other:
+        return all(piece == other.read(len(piece)) for piece in iter(lambda: one.read(PIECE_BYTES), b""))
+
+
 def other_files(folder: Path, clip_ids: Collection[str]) -> dict[str, Path]:
     """Return {clip id: file} of files in a folder that are named after these clips but lack an audio suffix."""
-    if not folder.is_dir():
+    if not folder.is_dir() or not clip_ids:
         return {}
     named = {nfc(path.stem): path for path in _files_below(folder) if path.suffix.lower() not in AUDIO_SUFFIXES}
     return {clip_id: named[clip_id] for clip_id in clip_ids if clip_id in named}
@@ -96,8 +161,27 @@ def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
         yield nfc(path.stem), AudioSource(path, problem=_broken(path))
     elif path.suffix == SHARD_SUFFIX:
         yield from shard_members(path)
-    elif path.name.endswith(PACKED_SHARDS):
-        raise InputError("a packed shard: its members cannot be read one by one", path, "Unpack it to .tar.")
+    elif path.suffix.lower() == PARQUET_SUFFIX:
+        yield from _rows(path, only_bytes=True)
+    elif path.name.lower().endswith(ARCHIVES):
+        remedy = "Unpack it, and move it out of the folder of recordings."
+        raise InputError("a packed archive: its members cannot be read one by one", path, remedy)
+
+
+def _rows(path: Path, only_bytes: bool = False) -> Iterator[tuple[str, AudioSource]]:
+    """Yield (clip id, source) of the recordings in a Parquet file, or of the files that it names.
+
+    Args:
+        only_bytes: yield nothing if the file has no bytes: the folder has the recordings that it may name.
+    """
+    from pseudolabel.audio.embedded import Shard  # pyarrow is slow to import
+
+    shard = Shard(path)
+    has_bytes = shard.has_bytes()
+    if only_bytes and not has_bytes:
+        return
+    for clip_id, number, name in shard.rows():
+        yield nfc(clip_id), AudioSource(path, member=name, row=number) if has_bytes else named_in_table(path, name)
 
 
 def _broken(path: Path) -> str:
@@ -169,7 +253,7 @@ def _member(path: Path, member: tarfile.TarInfo, members: dict[str, tarfile.TarI
 
 
 def read_segment_table(table: str | Path, folder: str | Path) -> dict[str, AudioSource]:
-    """Return {clip id: source}, sorted, of a CSV table with columns `file,start,end` and optionally `clip_id`.
+    """Return {clip id: source}, sorted, of a table with columns `file,start,end` and optionally `clip_id`.
 
     Files are relative to `folder`. Start and end are in seconds; an empty end means the end of the recording. A
     segment without an id is called `<name>_<start>_<end>`, as in copies of AudioSet.
@@ -180,21 +264,37 @@ def read_segment_table(table: str | Path, folder: str | Path) -> dict[str, Audio
     sources: dict[str, AudioSource] = {}
     line_of: dict[str, str] = {}
     names_in = functools.cache(_names_by_nfc)
-    for row in read_csv(table, SEGMENT_COLUMNS):
-        line = f"{table}:{row['line']}"
-        if not row["file"]:
+    for line, file, start, end, clip_id in _segment_rows(table):
+        if not file:
             raise InputError("the file is empty", line)
-        start_s, end_s = _seconds(row["start"] or "0", line), _seconds(row["end"], line) if row["end"] else None
+        start_s, end_s = _seconds(start or "0", line), _seconds(end, line) if end else None
         if end_s is not None and end_s <= start_s:
             raise InputError(f"the segment ends at {end_s:g} s, not after its start at {start_s:g} s", line)
-        clip_id = nfc(row.get("clip_id") or f"{Path(row['file']).stem}_{row['start'] or 0}_{row['end'] or 'end'}")
+        clip_id = nfc(clip_id or f"{Path(file).stem}_{start or 0}_{end or 'end'}")
         if clip_id in sources:
-            raise InputError(f"clip {clip_id!r} is listed twice, first in line {line_of[clip_id]}", line)
-        sources[clip_id] = AudioSource(_path_in(Path(folder), row["file"], names_in), start_s, end_s)
-        line_of[clip_id] = row["line"]
+            first = line_of[clip_id].rpartition(":")[2]
+            raise InputError(f"clip {clip_id!r} is listed twice, first in line {first}", line)
+        sources[clip_id] = AudioSource(_path_in(Path(folder), file, names_in), start_s, end_s)
+        line_of[clip_id] = line
     if not sources:
         raise InputError("the table has no segments", table)
     return dict(sorted(sources.items()))
+
+
+def _segment_rows(table: str | Path) -> Iterator[tuple[str, ...]]:
+    """Yield place, file, start, end and clip id of each segment; '' for an id that the table lacks."""
+    rows = read_csv(table)
+    names = {name.strip().lower(): name for name in rows[0]} if rows else {}
+    wanted = {column: next((names[name] for name in accepted if name in names), "")
+              for column, accepted in SEGMENT_COLUMNS.items()}  # fmt: skip
+    absent = next((column for column, name in wanted.items() if rows and not name and column != "clip_id"), "")
+    if absent:
+        message = (
+            f"column {absent!r} is missing; columns found: {', '.join(name for name in rows[0] if name != 'line')}"
+        )
+        raise InputError(message, table, "The header needs: file,start,end.")
+    for row in rows:
+        yield f"{table}:{row['line']}", *(row[name] if name else "" for name in wanted.values())
 
 
 def _path_in(folder: Path, name: str, names_in: Callable[[Path], dict[str, str]]) -> Path:
@@ -215,7 +315,7 @@ def _seconds(text: str, line: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    if not 0 <= seconds <= MOST_SECONDS:
         raise InputError(f"{text!r} is not a time in seconds", line)
     return seconds
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ ROWS_OF_UNKNOWN = 16  # rows read at once if texts may have any length
 BYTE_ARRAY, DELTA_BYTE_ARRAY = 6, 7  # a Parquet type, a Parquet encoding
 CODECS = {0: None, 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 AGAIN, REMEDY = "Download it again.", "Is the file whole? Otherwise write it again, as CSV."
+FEW_BYTES, MOST_HEADER = 1 << 10, 1 << 24  # bytes of a page read to find its header, at first and at most
 DEEPEST = 16  # nesting of structures
 TRUE, FALSE, BYTE, DOUBLE, TEXT, LIST, SET, STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # Thrift types
 NUMBERS = (4, 5, 6)  # 16, 32 and 64 bits
@@ -38,12 +39,16 @@ class Chunk(NamedTuple):
     codec: int
     n_values: int
     unpacked: int
+    packed: int
     data_at: int
     dictionary_at: int | None
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Path, buffer_bytes: int = 0) -> pq.ParquetFile:
     """Open a Parquet file.
+
+    Args:
+        buffer_bytes: read this much of a column at a time; 0: all of a row group.
 
     Raises:
         InputError: the file is not Parquet, is damaged, or claims more rows, values or bytes than its size can hold.
@@ -56,17 +61,18 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     unpacked = sum(chunk.unpacked for chunk in chunks)
     if unpacked > max(SMALL, MOST_UNPACKED * size):
         raise InputError(f"its {size:,} bytes unpack to {unpacked:,}", path, REMEDY)
-    return pq.ParquetFile(path, page_checksum_verification=True)
+    how = {"buffer_size": buffer_bytes, "pre_buffer": not buffer_bytes}
+    return pq.ParquetFile(path, page_checksum_verification=True, **how)
 
 
 def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the given columns, at most `n_rows` rows at a time.
+    """Yield the given columns (`audio.path` for a part of a struct), at most `n_rows` rows at a time.
 
     Raises:
         InputError: a text, or all texts of a column, are too large, or the file has not as many rows as it claims.
     """
     n_read, (claimed, chunks) = 0, read_footer(path)
-    texts = [chunk for chunk in chunks if chunk.is_text and chunk.path[0] in columns]
+    texts = [chunk for chunk in chunks if chunk.is_text and {chunk.path[0], ".".join(chunk.path)} & {*columns}]
     n_rows = min([n_rows, *(_rows_at_once(chunk, path) for chunk in texts)])
     for batch in file.iter_batches(n_rows, columns=list(columns)):
         batch.validate(full=True)  # including that texts are UTF-8
@@ -98,8 +104,42 @@ def read_footer(path: Path) -> tuple[int, list[Chunk]]:
 
 def _chunk(column: dict[int, object]) -> Chunk:
     parts = tuple(part.decode() for part in column[3])
-    numbers = [column[key] + 0 for key in (4, 5, 6, 9)]
+    numbers = [column[key] + 0 for key in (4, 5, 6, 7, 9)]
     return Chunk(parts, column[1] == BYTE_ARRAY, column[2], *numbers, column.get(11))
+
+
+def check_pages(path: Path, group: int, column: str) -> None:
+    """Raise InputError if a page of a column of a row group claims more than its bytes, or the column's, can hold."""
+    chunks = [chunk for chunk in read_footer(path)[1] if ".".join(chunk.path) == column]
+    chunk, place = chunks[group], f"{path}, column {column!r}"
+    at, n_values = min(filter(None, (chunk.dictionary_at, chunk.data_at))), 0
+    end = at + chunk.packed
+    with open(path, "rb") as file:
+        while n_values < chunk.n_values:
+            head, header = _page_header(file, at, end, place)
+            unpacked, packed = header.get(2, -1), header.get(3, -1)
+            if not (
+                0 <= packed <= end - at - head
+                and 0 <= unpacked <= min(chunk.unpacked, max(SMALL, MOST_UNPACKED * packed))
+            ):
+                raise InputError(f"a page of {packed:,} bytes claims {unpacked:,}", place, AGAIN)
+            n_values += (header.get(5) or header.get(8) or {1: 0})[1]
+            at += head + packed
+
+
+def _page_header(file: BinaryIO, at: int, end: int, place: str) -> tuple[int, dict[int, object]]:
+    """Return the size and the fields of the page header at byte `at` of a file."""
+    size = FEW_BYTES
+    while True:
+        file.seek(at)
+        page = Compact(file.read(min(size, end - at)))
+        try:
+            fields = page.structure()
+            return page.at, fields
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if size >= min(end - at, MOST_HEADER):
+                raise InputError(f"cannot be read as Parquet (a page is damaged: {error})", place, AGAIN) from error
+            size *= 16
 
 
 def _rows_at_once(chunk: Chunk, path: Path) -> int:

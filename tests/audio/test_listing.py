@@ -31,10 +31,69 @@ def test_recordings_are_found_below_a_folder_by_their_name(tmp_path):
 
 def test_two_recordings_of_one_id_are_both_named(tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "a.wav").touch()
-    (tmp_path / "sub" / "a.flac").touch()
-    with pytest.raises(InputError, match=r"'a'.*a\.wav and .*sub/a\.flac"):
+    for name in ("a.wav", "sub/a.flac", "b.wav", "sub/b.wav"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(InputError) as error:
         find_audio(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}: two recordings have the clip id 'a': {tmp_path}/a.wav and {tmp_path}/sub/a.flac (2 such pairs). "
+        "Rename or remove one of them, or give each an id: --segments with columns clip_id,file,start,end."
+    )
+
+
+def test_copies_of_a_recording_in_several_folders_are_one_clip(tmp_path, capsys):
+    for folder, name, content in (("cat", "a", "x"), ("dog", "a", "x"), ("fox", "a", "x"), ("dog", "b", "y")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.wav").write_text(content * 3_000_000)
+    assert find_audio(tmp_path) == {
+        "a": AudioSource(tmp_path / "cat" / "a.wav"),
+        "b": AudioSource(tmp_path / "dog" / "b.wav"),
+    }
+    assert capsys.readouterr().err == (
+        f"2 recordings left out, byte for byte the same as another of this name: {tmp_path}/dog/a.wav is "
+        f"{tmp_path}/cat/a.wav, {tmp_path}/fox/a.wav is {tmp_path}/cat/a.wav\n"
+    )
+    (tmp_path / "fox" / "a.wav").write_text("x" * 2_999_999 + "z")  # as long, and other sound at its end
+    with pytest.raises(InputError, match=r"'a': .*cat/a\.wav and .*fox/a\.wav\. Rename"):
+        find_audio(tmp_path)
+
+
+def test_recordings_that_are_unusable_in_the_same_way_are_one(tmp_path):
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "empty.wav").touch()
+        (tmp_path / folder / "gone.wav").symlink_to("nowhere.wav")
+    assert list(find_audio(tmp_path)) == ["empty", "gone"]
+
+
+def test_several_folders_files_and_patterns_are_listed_together(tmp_path):
+    for name in ("one/a.wav", "two/b.wav", "c.flac", "train-0.wav", "train-1.wav", "test-0.wav", "[x].wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_audio(tmp_path / "one", tmp_path / "two", tmp_path / "c.flac", tmp_path / "train-*.wav",
+                       tmp_path / "[x].wav")  # fmt: skip
+    assert list(found) == ["[x]", "a", "b", "c", "train-0", "train-1"]
+    with pytest.raises(InputError, match=r"dev-\*\.wav: no such folder or file of recordings"):
+        find_audio(tmp_path / "dev-*.wav")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".ZIP", ".7z", ".rar", ".tgz", ".tar.zst"])
+def test_archives_are_refused_with_the_remedy(tmp_path, suffix):
+    archive = tmp_path / f"ESC-50{suffix}"
+    archive.touch()
+    for path in (archive, tmp_path):
+        with pytest.raises(InputError) as error:
+            find_audio(path)
+        assert str(error.value) == (
+            f"{archive}: a packed archive: its members cannot be read one by one. "
+            "Unpack it, and move it out of the folder of recordings."
+        )
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "list.csv").touch()
+    with pytest.raises(InputError, match=r"list\.csv: neither recordings nor a \.tar or \.parquet file of them\. Give"):
+        find_audio(tmp_path / "list.csv")
 
 
 def test_a_name_that_is_no_text_is_an_error(tmp_path):
@@ -75,9 +134,13 @@ def test_members_of_shards_are_read_like_files(shards):
     assert list(find_audio(packed / "001.tar")) == ["c"]
 
 
-def test_a_clip_in_two_shards_is_named_with_both(shards):
-    packed, _ = shards
+def test_a_clip_in_two_shards_is_named_with_both(shards, capsys):
+    packed, loose = shards
     (packed / "002.tar").write_bytes((packed / "001.tar").read_bytes())
+    assert list(find_audio(packed)) == ["a", "b", "c"]  # the same bytes
+    assert "1 recording left out, byte for byte the same as another of this name: " in capsys.readouterr().err
+    with tarfile.open(packed / "002.tar", "w") as file:
+        file.add(loose / "a.wav", "train/c.ogg")
     with pytest.raises(InputError, match=r"'c': .*001\.tar:train/c\.ogg and .*002\.tar:train/c\.ogg"):
         find_audio(packed)
 
@@ -88,7 +151,7 @@ def test_damaged_and_packed_shards_are_refused(shards):
     with pytest.raises(InputError, match=r"002\.tar: not a readable tar shard"):
         find_audio(packed)
     (packed / "002.tar").rename(packed / "002.tar.gz")
-    with pytest.raises(InputError, match=r"002\.tar\.gz: a packed shard.*Unpack it"):
+    with pytest.raises(InputError, match=r"002\.tar\.gz: a packed archive.*Unpack it"):
         find_audio(packed)
 
 
@@ -126,6 +189,7 @@ def test_segments_of_longer_recordings_are_clips_of_their_own(tmp_path):
         ("a.wav,nan,1\n", "'nan' is not a time"),
         ("a.wav,2,2\n", "ends at 2 s, not after its start at 2 s"),
         ("a.wav,0,1\nb.wav,0,1\na.wav,0,1\n", "segments.csv:4: clip 'a_0_1' is listed twice, first in line 2"),
+        ("a.wav,0,1e300\n", "segments.csv:2: '1e300' is not a time in seconds"),
         ("a.wav,0\n", "columns"),
     ],
 )
@@ -134,6 +198,41 @@ def test_bad_segments_are_named_by_line(tmp_path, rows, message):
     table.write_text("file,start,end\n" + rows)
     with pytest.raises(InputError, match=message):
         read_segment_table(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file\tstart\tend\na.wav\t0\t1.5\nb.wav\t2\t\n",
+        "file,start,end\r\na.wav, 0, 1.5\r\nb.wav, 2,\r\n",
+        "\ufefffile;start;end\na.wav;0;1.5\nb.wav;2;\n",
+        ",file,start,end\n0,a.wav,0,1.5\n1,b.wav,2,\n",  # as pandas saves it with its index
+        "Filename\tOnset\tOffset\tlabel\na.wav\t0\t1.5\tx\nb.wav\t2\t\ty\n",
+        '"end_seconds","start_seconds","audio_filepath"\n"1.5","0","a.wav"\n"","2","b.wav"\n',
+    ],
+)
+def test_segment_tables_have_any_separator_and_common_names(tmp_path, text):
+    table = tmp_path / "segments.tsv"
+    table.write_text(text, encoding="utf-8")
+    assert read_segment_table(table, tmp_path) == {
+        "a_0_1.5": AudioSource(tmp_path / "a.wav", 0, 1.5),
+        "b_2_end": AudioSource(tmp_path / "b.wav", 2, None),
+    }
+
+
+def test_a_segment_table_without_a_column_names_those_it_has(tmp_path):
+    table = tmp_path / "segments.csv"
+    table.write_text("file,begin,end\na.wav,0,1\n")
+    with pytest.raises(InputError) as error:
+        read_segment_table(table, tmp_path)
+    assert str(error.value) == (
+        f"{table}: column 'start' is missing; columns found: file, begin, end. The header needs: file,start,end."
+    )
+
+
+def test_segments_with_tabs_as_people_have_them(shared_cases, tmp_path):
+    found = read_segment_table(shared_cases / "lists" / "seg_tab.tsv", tmp_path)
+    assert found == {"rec1_0_10": AudioSource(tmp_path / "rec1.wav", 0, 10)}
 
 
 def test_links_to_folders_are_followed_and_a_file_reached_twice_is_one(tmp_path):
@@ -176,7 +275,7 @@ def test_ids_are_in_nfc_whatever_form_the_disk_has(tmp_path):
 
 def test_two_names_of_one_id_in_nfc_are_both_named(tmp_path):
     for name in (NFD, NFC):
-        (tmp_path / f"{name}.wav").touch()
+        (tmp_path / f"{name}.wav").write_text(ascii(name))
     with pytest.raises(InputError, match=f"clip id '{NFC}': .*{NFD}.wav and .*{NFC}.wav"):
         find_audio(tmp_path)
     table = tmp_path / "segments.csv"

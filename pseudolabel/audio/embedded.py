@@ -1,0 +1,194 @@
+"""Recordings inside Parquet files, as data sets on the Hugging Face hub have them: list the rows, read one at a time.
+
+The column of recordings is called `audio`, or is the first struct with `bytes`. It is a struct {bytes, path}, bytes
+alone, or paths of files. One page of the file and one recording are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pseudolabel.audio.files import AUDIO_SUFFIXES
+from pseudolabel.errors import InputError
+from pseudolabel.labels.parquet import check_pages, open_parquet, parquet_batches
+from pseudolabel.labels.readers import CLIP_HEADINGS, clip_id_of
+from pseudolabel.tables import ODD
+
+ID_HEADINGS = tuple(dict.fromkeys(("clip_id", "video_id", "ytid", *CLIP_HEADINGS)))
+BUFFER_BYTES = 1 << 20  # read from the file at a time
+ROWS = 1 << 13  # listed at a time
+REMEDY = "It needs a column `audio` of {bytes, path}, as `datasets` writes it."
+
+
+class Columns(NamedTuple):
+    """Names of the columns with clip ids, bytes, and file names of the recordings (`audio.bytes`); '' if absent."""
+
+    clip_id: str
+    content: str
+    name: str
+
+
+class Row(NamedTuple):
+    """A recording of a Parquet file: its clip id, row number from 0, and file name, '' if it has none."""
+
+    clip_id: str
+    number: int
+    name: str
+
+
+def audio_columns(schema: pa.Schema) -> Columns | None:
+    """Return which columns hold recordings; None if none do."""
+    named = [field for field in schema if field.name.lower() == "audio"]
+    for field in named or schema:
+        content, name = _parts(field)
+        if content or (named and name):
+            texts = {other.name for other in schema if _is_text(other.type)} - {field.name}
+            return Columns(next((heading for heading in ID_HEADINGS if heading in texts), ""), content, name)
+    return None
+
+
+def _parts(field: pa.Field) -> tuple[str, str]:
+    """Return the names of the parts of a column that hold bytes and file names; '' if absent."""
+    if pa.types.is_struct(field.type):
+        kinds = {f"{field.name}.{part.name}": part.type for part in field.type}
+        content, name = f"{field.name}.bytes", f"{field.name}.path"
+    else:
+        kinds = {field.name: field.type} if field.name.lower() == "audio" else {}
+        content = name = field.name
+    return content if _is_bytes(kinds.get(content)) else "", name if _is_text(kinds.get(name)) else ""
+
+
+def _is_bytes(kind: pa.DataType | None) -> bool:
+    return kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType | None) -> bool:
+    kind = kind.value_type if kind is not None and pa.types.is_dictionary(kind) else kind
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+@contextlib.contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    """Turn errors of pyarrow into InputError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, "Download it again."
+        ) from error
+
+
+class Shard:
+    """An open Parquet file.
+
+    Attributes:
+        columns: those that hold recordings; None if none do.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with _failures(path):
+            self.file = open_parquet(path, BUFFER_BYTES)
+            self.columns = audio_columns(self.file.schema_arrow)
+            groups = self.file.metadata
+            self._starts = [
+                0,
+                *itertools.accumulate(groups.row_group(g).num_rows for g in range(groups.num_row_groups)),
+            ]
+        self._failed: dict[int, tuple[int, InputError]] = {}  # row group: first row that cannot be read, and why
+        self._group, self._next, self._batches = -1, 0, iter(())
+
+    def has_bytes(self) -> bool:
+        """Return whether the file holds recordings, not only their names."""
+        footer, content = self.file.metadata, self.columns and self.columns.content
+        for group, number in itertools.product(range(footer.num_row_groups), range(footer.num_columns)):
+            column = footer.row_group(group).column(number)
+            if column.path_in_schema == content:
+                known = column.statistics
+                if known is None or not known.has_null_count or known.null_count < column.num_values:
+                    return True
+        return False
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the recordings; no sound is read.
+
+        Raises:
+            InputError: the file has no recordings, or one without a usable clip id; or it is damaged.
+        """
+        if self.columns is None:
+            message = f"no column of recordings; columns found: {', '.join(self.file.schema_arrow.names)}"
+            raise InputError(message, self.path, REMEDY)
+        listed, _, name = self.columns
+        if not (listed or name):
+            message = f"no clip ids: neither a column of them nor names in {self.columns.content!r}"
+            raise InputError(message, self.path, "Add a column clip_id.")
+        number = itertools.count()
+        with _failures(self.path):
+            for batch in parquet_batches(self.file, self.path, [column for column in (listed, name) if column], ROWS):
+                texts = [_texts(batch, column) if column else [None] * len(batch) for column in (listed, name)]
+                for clip_id, of_file in zip(*texts, strict=True):
+                    row = next(number)
+                    yield Row(self._clip_id(clip_id, of_file, row), row, of_file or "")
+
+    def _clip_id(self, listed: str | None, name: str | None, row: int) -> str:
+        stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
+        of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
+        clip_id = (listed if self.columns.clip_id == "clip_id" else clip_id_of(listed)) if listed else of_file
+        if not clip_id or ODD.search(clip_id):
+            message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
+            raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {self.columns.clip_id or 'path'}.")
+        return clip_id
+
+    def recording(self, row: int) -> bytes | None:
+        """Return the bytes of a recording, None if it has none; rows are fastest in order.
+
+        Raises:
+            InputError: this part of the file is damaged.
+        """
+        group = bisect_right(self._starts, row) - 1
+        first_failed, error = self._failed.get(group, (row + 1, None))
+        if row >= first_failed:
+            raise error
+        try:
+            with _failures(self.path):
+                return self._read(group, row)
+        except InputError as error:
+            self._failed[group] = (self._next, error)
+            self._group = -1
+            raise
+
+    def _read(self, group: int, row: int) -> bytes | None:
+        if group != self._group or row < self._next:
+            column = self.columns.content
+            check_pages(self.path, group, column)
+            self._group, self._next = group, self._starts[group]
+            self._batches = self.file.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
+        while self._next <= row:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise InputError(f"has {self._next} rows, its footer says more", self.path, "Download it again.")
+            self._next += 1
+        value = batch.column(0)[0].as_py()
+        return value["bytes"] if isinstance(value, dict) else value
+
+
+def _texts(batch: pa.RecordBatch, column: str) -> list[str | None]:
+    """Return the texts of a column, which may be part of a struct."""
+    outer, _, inner = column.partition(".")
+    values = batch.column(outer)
+    return (pc.struct_field(values, inner) if inner else values).to_pylist()
+
+
+@lru_cache(maxsize=2)
+def opened(path: Path, changed: int) -> Shard:
+    """Return an open file, which stays open for the next recording; `changed` is its modification time."""
+    return Shard(path)
