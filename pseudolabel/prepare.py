@@ -11,12 +11,13 @@
 Clips are mono, at one sample rate, of any length. --audio is a folder, searched recursively for recordings of any
 format, tar shards (.tar) and Parquet files with a column `audio` (.parquet), or such files; with --segments it holds
 long recordings, and the table lists which seconds of them are clips. Copies of a recording, byte for byte and of one
-name, are one clip; different recordings of one name are an error. An unusable recording is skipped and listed in skipped.csv with the reason; a labelled clip without audio keeps
-its labels and is listed in missing.csv. Every recording is decoded to its end, whatever its header says; if the two
-differ by more than 2 %, the clip is kept and skipped.csv says so. A recording whose name identifies a listed clip
-(Yabc.wav, abc_30.000_40.000.flac) gets the list's id. Label lists in any known form are written beside the store as
-labels.csv (all of --labels together), balanced.csv, validation.csv and eval.csv, where the other verbs look for them;
---overwrite replaces such a list only if it is as prepare wrote it.
+name, are one clip; different recordings of one name are an error. An unusable recording is skipped and listed in
+skipped.csv with the reason; a labelled clip without audio keeps its labels and is listed in missing.csv. Every
+recording is decoded to its end, whatever its header says; if the two differ by more than 2 %, the clip is kept and
+skipped.csv says so. A recording whose name identifies a listed clip (Yabc.wav, abc_30.000_40.000.flac) gets the list's
+id. Label lists in any known form are written beside the store as labels.csv (all of --labels together), balanced.csv,
+validation.csv and eval.csv, where the other verbs look for them; --overwrite replaces such a list only if it is as
+prepare wrote it.
 A killed run continues when it is started again. --add decodes only what a finished store lacks and rewrites the store;
 the result is the same as preparing everything at once.
 """

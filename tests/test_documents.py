@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pseudolabel
@@ -290,6 +292,7 @@ def bring_files(work: Path) -> None:
     for folder in ("recordings", "audioset/audio", "field-recordings"):
         shutil.copytree(work / "scenes", folder)
     bring_audioset(work)
+    bring_parquet(work)
     write_csv(Path("segments.csv"), [["file", "start", "end"], [next(Path("field-recordings").iterdir()).name, 0, 2]])
     (work / "eval-enhanced").mkdir()
     shutil.copy(work / "eval.csv", work / "eval-enhanced/labels.csv")
@@ -304,6 +307,19 @@ def bring_audioset(work: Path) -> None:
             file.writelines(lines)
     with lzma.open("audioset_r_eval.tsv.xz", "wt") as file:
         file.writelines(f"{clip_id}\t{labels}\n" for clip_id, labels in with_commas(work / "eval.csv"))
+
+
+def bring_parquet(work: Path) -> None:
+    """Write the recordings and labels of the small corpus as data sets of the Hugging Face hub have them."""
+    rows = [
+        {"clip_id": row["clip_id"], "audio": {"bytes": path.read_bytes(), "path": path.name},
+         "labels": row["labels"].split(";")}
+        for row in read_csv(work / "labels.csv")
+        for path in (work / "scenes").glob(f"{row['clip_id']}.*")
+    ]  # fmt: skip
+    Path("data").mkdir()
+    for part, some in enumerate((rows[:20], rows[20:])):
+        pq.write_table(pa.Table.from_pylist(some), f"data/bal_train{part:02d}.parquet")
 
 
 def with_commas(path: Path) -> list[tuple[str, str]]:
