@@ -27,6 +27,7 @@ from pseudolabel.scores.windows import CLIP
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192
+FALLBACK = "too few labelled clips with scores: --fallback-threshold"
 SAMPLE_ROWS = 1 << 15  # rows of the ledger that its size is estimated from
 
 
@@ -110,6 +111,7 @@ def write_soft_targets(
 
 def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside], folder: Path) -> None:
     reasons = {row["class_id"]: row["reason"] for row in summary["classes_without_threshold"]}
+    reasons |= dict.fromkeys((row["class_id"] for row in summary["classes_with_fallback_threshold"]), FALLBACK)
     rows = []
     for row in summary["by_class"]:
         threshold = "" if row["threshold"] is None else f"{row['threshold']:.17g}"

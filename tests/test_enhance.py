@@ -155,6 +155,21 @@ def test_class_below_min_positives_is_not_added_and_named(ontology):
     assert found.summary["classes_without_threshold"][0]["reason"] == "1 labelled clips with scores, fewer than 2"
 
 
+def test_class_below_min_positives_may_have_a_threshold_of_its_own(work, capsys):
+    options = ("--min-positives", "2", "--fallback-threshold", "0.25", "--out", str(work / "fallback"))
+    assert run(work, *options) == 0
+    named = "wolf; howl; vehicle"
+    assert f"  threshold    0.25 for 3 classes with too few clips: {named}\n" in capsys.readouterr().out
+    with open(work / "fallback" / "thresholds.csv", newline="") as file:
+        rows = {row["class_id"]: (row["threshold"], row["reason"]) for row in csv.DictReader(file)}
+    reason = "too few labelled clips with scores: --fallback-threshold"
+    assert [rows[k] for k in ("wolf", "howl", "vehicle")] == [("0.25", reason)] * 3
+    assert rows["animal"] == ("0.5", "")
+    assert json.loads((work / "fallback" / "run.json").read_text())["options"]["fallback_threshold"] == 0.25
+    found = additions(pq.read_table(work / "fallback" / "ledger.parquet"))
+    assert found["c3", "howl"] == ("I", "dog") and set(found) > {pair for pair in ADDED if pair[1] != "howl"}
+
+
 def test_store_in_another_order_with_more_clips_and_classes_gives_the_same(ontology, work):
     found = enhance(LABELS, ScoreStore.open(work / "scores.h5"), ontology)
     assert found.ledger.equals(enhance(LABELS, SCORES, ontology).ledger)

@@ -23,7 +23,7 @@ from pseudolabel.options import COUNT, SECONDS, SHARE, check_types, option, pars
 ALL_ROUNDS = "all"
 # FSD50K classes that the published code wrongly skips as not in the ontology; they propose nothing.
 PSLA_SKIPPED = ("/m/09l8g", "/m/0bm0k", "/t/dd00012", "/m/09hlz4", "/t/dd00071")
-FIXED_BY_PSLA = ("type1", "type2", "min_positives", "floor", "rounds", "evidence")
+FIXED_BY_PSLA = ("type1", "type2", "min_positives", "fallback_threshold", "floor", "rounds", "evidence")
 
 
 def evidence_scale(text: str) -> str:
@@ -77,6 +77,9 @@ class EnhanceOptions:
         1, "a class with fewer labelled and scored clips gets no threshold and is not added", COUNT, metavar="N"
     )
     strict: bool = False
+    fallback_threshold: float | None = option(
+        None, "threshold of classes with fewer clips than --min-positives (default: none)", SHARE, metavar="P"
+    )
     floor: float = option(0.0, "no class's threshold is below it (default: 0)", SHARE, metavar="P")
     rounds: int | str = option(
         1,
@@ -105,9 +108,10 @@ class EnhanceOptions:
         object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
         if not self.errors:
             raise InputError("no error type to look for", "--errors", "Give I, II or both.")
-        if self.min_positives > 1 and from_file:
+        if from_file and (self.min_positives > 1 or self.fallback_threshold is not None):
             message = "thresholds from a file are used as they are, whatever a class's number of positives"
-            raise InputError(message, "--min-positives", "Omit it, or empty the thresholds in the file.")
+            name = "--min-positives" if self.min_positives > 1 else "--fallback-threshold"
+            raise InputError(message, name, "Omit it, or change the thresholds in the file.")
         if self.rounds != ALL_ROUNDS and not (isinstance(self.rounds, int) and self.rounds >= 1):
             raise InputError(f"{self.rounds!r} is not a number of rounds", "--rounds", "Give 1 or more, or all.")
         if self.profile == "psla":
@@ -161,7 +165,7 @@ class EnhanceOptions:
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none."""
-        return positives.thresholds(self.threshold, self.min_positives, vocabulary, self.floor)
+        return positives.thresholds(self.threshold, self.min_positives, vocabulary, self.floor, self.fallback_threshold)
 
     def relations(self, ontology: Ontology, vocabulary: Vocabulary) -> dict[str, sparse.csr_array]:
         """Return {error type: (K, K) bool relation [label, class that it proposes]}."""

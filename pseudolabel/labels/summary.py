@@ -90,6 +90,7 @@ def summarise(
         "errors": list(options.errors),
         "adds": {error: options.meaning[error] for error in options.errors},
         "min_positives": options.min_positives,
+        "fallback_threshold": options.fallback_threshold,
         "floor": options.floor,
         "rounds": options.rounds,
         "evidence": options.evidence if has_scores else None,
@@ -132,7 +133,9 @@ def _class_rows(
         for k, names in enumerate(named)
     ]
     without = [{**named[k], "reason": reason} for k, reason in reasons.items()]
-    return {"classes_without_threshold": without, "by_class": rows}
+    given = np.flatnonzero(positives.without_enough(options.min_positives) & ~np.isnan(thresholds)).tolist()
+    fallback = [] if options.fallback_threshold is None else [named[k] for k in given]
+    return {"classes_without_threshold": without, "classes_with_fallback_threshold": fallback, "by_class": rows}
 
 
 def _warnings(n_by_score: int, n_before: int) -> list[str]:
@@ -168,6 +171,9 @@ def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     lines += outside_lines(summary["ontology"])
     if has_scores and (without := [row["name"] for row in summary["classes_without_threshold"]]):
         lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {first_names(without)}")
+    if fallback := [row["name"] for row in summary["classes_with_fallback_threshold"]]:
+        value = f"{summary['fallback_threshold']:g}"
+        lines.append(f"  threshold    {value} for {len(fallback)} classes with too few clips: {first_names(fallback)}")
     if n_missing := summary["clips_without_scores"]:
         by_rule = " but for those added by rule" if "by rule" in summary["adds"].get("II", "") else ""
         lines.append(f"  no scores    for {n_missing:,} clips: they keep their labels{by_rule} (missing.csv)")

@@ -109,13 +109,16 @@ class PositiveScores:
         """Number of clips that carry each class and have its score, (K,) int64."""
         return np.bincount(self.classes[~np.isnan(self.values)], minlength=len(self.scored))
 
-    def thresholds(self, rule: str, min_positives: int, vocabulary: Vocabulary, floor: float = 0.0) -> np.ndarray:
+    def thresholds(
+        self, rule: str, min_positives: int, vocabulary: Vocabulary, floor: float = 0.0, fallback: float | None = None
+    ) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none.
 
         Args:
             rule: `mean`, `median`, a percentile `25p`, a constant `0.5`, or a file of thresholds.
             min_positives: a class carried by fewer scored clips gets no threshold from a rule.
             floor: lowest threshold; lower ones are raised to it.
+            fallback: the threshold of scored classes that get none from a rule.
         """
         if is_threshold_file(rule):
             return np.maximum(read_thresholds(rule, vocabulary), floor)  # NaN stays NaN
@@ -123,10 +126,14 @@ class PositiveScores:
         classes, values = self.classes[scored], self.values[scored]
         order = np.argsort(classes.astype(np.min_scalar_type(len(vocabulary))), kind="stable")  # radix: small integers
         bounds, values = np.searchsorted(classes[order], np.arange(len(vocabulary) + 1)), values[order]
-        parsed, thresholds = parse_rule(rule), np.full(len(vocabulary), np.nan)
+        parsed, thresholds = parse_rule(rule), np.where(self.scored, np.nan if fallback is None else fallback, np.nan)
         for k in np.flatnonzero(np.diff(bounds) >= min_positives):
             thresholds[k] = parsed.of(values[bounds[k] : bounds[k + 1]])
         return np.maximum(thresholds, floor)
+
+    def without_enough(self, min_positives: int) -> np.ndarray:
+        """Return which scored classes too few clips carry for a threshold, (K,) bool."""
+        return self.scored & (self.counts < min_positives)
 
     def why_none(self, thresholds: np.ndarray, rule: str, min_positives: int) -> dict[int, str]:
         """Return {class column: reason} for classes without a threshold."""

@@ -54,6 +54,7 @@ class Rule(Typed):
     errors: tuple[str, ...]
     adds: Mapping | None = None
     min_positives: int | None = None
+    fallback_threshold: float | None = None
     floor: float | None = None
     rounds: int | str | None = None
     evidence: str | None

@@ -155,6 +155,7 @@ def rule_of(enhanced: Enhanced) -> dict:
     options = enhanced.record["options"]
     rule = {name: enhanced.summary[name] for name in RULE}
     rule |= {name: options[name] for name in ("type1", "type2", "labels_left_out") if options.get(name)}
+    rule["fallback_threshold"] = options.get("fallback_threshold")
     if is_threshold_file(str(options.get("threshold"))):
         rule["threshold_file"] = Path(options["threshold"]).name
     return rule

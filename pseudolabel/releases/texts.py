@@ -62,7 +62,9 @@ def threshold_text(facts: Facts) -> str:
     text = from_file if rule.threshold_file else parse_rule(str(rule.threshold)).words
     if rule.floor:
         text += f", but at least {rule.floor:g}"
-    if rule.min_positives is not None and rule.min_positives > 1:
+    if rule.fallback_threshold is not None:
+        text += f"; {rule.fallback_threshold:g} for a class that fewer than {rule.min_positives} scored clips carry"
+    elif rule.min_positives is not None and rule.min_positives > 1:
         text += f"; a class with fewer than {rule.min_positives} such clips has none, and nothing was added to it"
     return text
 

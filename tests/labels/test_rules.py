@@ -191,6 +191,8 @@ def test_descendants_are_the_ancestors_turned():
         ({"rounds": "some"}, "--rounds: 'some' is not a number"),
         ({"floor": 1.5}, "EnhanceOptions.floor: must be a number in"),
         ({"min_positives": 0}, "EnhanceOptions.min_positives: must be a whole number of at least 1"),
+        ({"threshold": "t.csv", "fallback_threshold": 0.9}, "--fallback-threshold: thresholds from a file are used as"),
+        ({"profile": "psla", "fallback_threshold": 0.9}, "--fallback-threshold: is fixed by --profile psla"),
         ({"threshold": "t.csv", "min_positives": 2}, "--min-positives: thresholds from a file are used as they are"),
     ],
 )

@@ -142,6 +142,15 @@ def test_floor_lifts_low_thresholds_and_gives_none():
     assert nothing.why_none(nothing.thresholds("0.5", 1, THREE), "0.5", 1) == dict.fromkeys(range(3), reason)
 
 
+@pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.25), (0.5, 0.5)])
+def test_a_fallback_is_the_threshold_of_scored_classes_with_too_few_positives(floor, expected):
+    positives = PositiveScores(np.array([0, 0, 1]), np.array([0.75, 1, 0.125]), np.array([True, True, False]))
+    found = positives.thresholds("mean", 2, THREE, floor, fallback=0.25)
+    assert found[:2].tolist() == [0.875, expected]
+    assert np.isnan(found[2])  # class c has no scores
+    assert positives.without_enough(2).tolist() == [False, True, False]
+
+
 def test_threshold_file_is_read_by_class_in_any_order(tmp_path):
     (tmp_path / "t.csv").write_text("name,threshold,class_id\nC,0.25,c\nA,,a\nB,1,b\n")
     found = read_thresholds(tmp_path / "t.csv", THREE)

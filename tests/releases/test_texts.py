@@ -98,6 +98,7 @@ def test_lines_of_plain_text_are_short_and_addresses_whole():
         ({"threshold": "mine", "threshold_file": "mine.csv"}, "the one in the file mine.csv"),
         ({"floor": 0.125}, "but at least 0.125"),
         ({"min_positives": 5}, "a class with fewer than 5 such clips has none"),
+        ({"min_positives": 5, "fallback_threshold": 0.9}, "; 0.9 for a class that fewer than 5 scored clips carry"),
     ],
 )
 def test_thresholds_in_words(make_facts, rule, said):
