@@ -12,7 +12,7 @@ label_studio.xml. --blind shows only clip and class, and mixes in decoys, labels
 that are not present, to measure the judge as well. --per-class gives small classes more than their share, which widens
 the overall interval; with a larger --budget, the rest is spread in proportion.
 
-`estimate` reads the files that the page downloaded (or Label Studio's JSON export) and writes into WORK/review-result/:
+`estimate` reads the files that the page downloaded (or Label Studio's exports) and writes into WORK/review-result/:
 precision.json and .csv (overall, per type, score band and class, with 95 % intervals), curve.csv and .png (precision
 over thresholds), reviewed.csv (for `enhance apply`), run.json; with --target-precision also thresholds.csv, the lowest
 thresholds that reach it (for `enhance --threshold FILE`).

@@ -32,6 +32,8 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 BY_HAND = {
     "pip install -e .": "installs into a new environment",
     "bash recipes/test.sh": "runs the tests",
+    "mkdir -p ~/review-sound": "for Label Studio",
+    "cp -r work/review/audio/.": "for Label Studio",
     "export": "for Label Studio",
     "label-studio start": "a program of others",
     "python recipes/tree.py": "test_the_tree_is_made_from_the_modules runs it with --check",

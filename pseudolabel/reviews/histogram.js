@@ -42,9 +42,9 @@ function histogram(counts, [lowest, highest], name, score, threshold) {
   }
   const caption = document.createElement("figcaption");
   const [above, below] = [total(counts.with), total(counts.without)];
-  caption.append(key("with"), `${above} clips with “${name}” (up) `, key("without"), `${below} without (down)`);
+  caption.append(key("with"), ...nodes`${above} clips with “${bdi(name)}” (up) `, key("without"), `${below} without (down)`);
   const values = marks.map(([kind, value]) => `${kind} ${shown(value)}`).join(", ");
-  drawing.setAttribute("aria-label", `Scores of ${above} clips with and ${below} without ${name}; ${values}`);
+  drawing.setAttribute("aria-label", `Scores of ${above} clips with and ${below} without \u2068${name}\u2069; ${values}`);
   return [drawing, caption];
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pseudolabel.errors import InputError, nearest
 from pseudolabel.labels.undo import DECISIONS
 from pseudolabel.reviews.items import Item, Sample
-from pseudolabel.tables import read_csv
+from pseudolabel.tables import read_csv, text_rows
 
 COLUMNS = ("page", "item", "clip_id", "class_id", "decision", "judge")
 RIGHT, WRONG, UNSURE = DECISIONS
@@ -39,7 +39,7 @@ def _majority(votes: Counter) -> str:
 
 
 def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
-    """Read the CSV files of one or more judges, or Label Studio's export (.json).
+    """Read the CSV files of one or more judges, or exports of Label Studio.
 
     Rows without a judge belong to one named after the file. Spreadsheets write item 0001 as 1, which is accepted.
 
@@ -63,12 +63,11 @@ def read_judgements(paths: Sequence[str | Path], sample: Sample) -> Judgements:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the source of each judgement, and its columns."""
-    if path.suffix == ".json":
-        from pseudolabel.reviews.label_studio import read_label_studio_export
+    """Yield the place of each judgement in a file, and its columns."""
+    from pseudolabel.reviews.label_studio import is_json, is_label_studio_table, read_label_studio_export
 
-        for number, row in enumerate(read_label_studio_export(path), 1):
-            yield f"{path}, judgement {number}", row
+    if is_json(path) or is_label_studio_table(next(text_rows(path), (1, []))[1]):
+        yield from read_label_studio_export(path)
     else:
         for row in read_csv(path, COLUMNS):
             yield f"{path}:{row['line']}", row

@@ -28,8 +28,9 @@ from pseudolabel.reviews.media import flac_bytes, frequency_ticks, log_mel_png, 
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.templates import render_parts
 
-AUDIO_FILE, PICTURE_FILE = "audio/{:04d}.flac", "pictures/{:04d}.png"
-SCRIPTS = ("judgements.js", "histogram.js", "player.js", "review.js")
+AUDIO = "audio"  # holds a folder named after the page, so that several pages can be served from one place
+AUDIO_FILE, PICTURE_FILE = AUDIO + "/{page}/{number:04d}.flac", "pictures/{number:04d}.png"
+SCRIPTS = ("text.js", "judgements.js", "histogram.js", "player.js", "review.js")
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,14 @@ def _media(sample: Sample, sources: PageSources, sounding: Sequence[str]) -> Ite
     numbers = clip_numbers(sample)
     for clip_id in progress_over(sounding, "clips of the page", len(sounding)):
         samples = sources.clips.read(clip_id)
-        yield AUDIO_FILE.format(numbers[clip_id]), flac_bytes(sources.clips, clip_id)
-        yield PICTURE_FILE.format(numbers[clip_id]), log_mel_png(samples, sources.clips.sample_rate)
+        sound, picture = _files(sample, numbers[clip_id])
+        yield sound, flac_bytes(sources.clips, clip_id)
+        yield picture, log_mel_png(samples, sources.clips.sample_rate)
+
+
+def _files(sample: Sample, number: int) -> tuple[str, str]:
+    """Return the names of a clip's sound and picture."""
+    return AUDIO_FILE.format(page=sample.page, number=number), PICTURE_FILE.format(number=number)
 
 
 def _embedded(media: Iterable[tuple[str, bytes]], folder: Path | None) -> Iterator[tuple[str, str]]:
@@ -178,7 +185,7 @@ def _clip(clip_id: str, sounds: bool, number: int, sample: Sample, sources: Page
     if sounds:
         n_samples = int(sources.clips.n_samples[sources.clips.rows([clip_id])[0]])
         shown["duration_s"] = round(n_samples / sources.clips.sample_rate, 3)
-        shown["audio"], shown["picture"] = AUDIO_FILE.format(number), PICTURE_FILE.format(number)
+        shown["audio"], shown["picture"] = _files(sample, number)
     video = video_of(clip_id, sources.segments, guess=not sounds)
     if video:
         shown["video"] = {"start_s": video[1], "url": watch_url(video[0], video[1] or 0)}

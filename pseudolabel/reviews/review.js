@@ -20,6 +20,7 @@ let byPointer = false; // whether the last action was by mouse or finger
 let listening = false; // whether anything was done: before, browsers play nothing
 
 const nameOf = (classId) => content.names[classId] || classId;
+const quotedName = (classId) => nodes`“${bdi(nameOf(classId))}”`;
 const typeOf = (item) => (item.kind === "added" ? item.error : item.kind);
 const decisionOf = (item) => judgements.decisionOf(item.item);
 
@@ -46,7 +47,11 @@ function fillFilters() {
     for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
     return [...counts];
   };
-  const option = (value, text) => new Option(text, value);
+  const option = (value, text) => {
+    const made = new Option(text, value);
+    made.dir = "auto"; // an option cannot contain <bdi>
+    return made;
+  };
   const byName = (a, b) => nameOf(a[0]).localeCompare(nameOf(b[0]), "en");
   const classes = tally(items.map((item) => item.class_id)).sort(byName);
   const rank = Object.keys(TYPES);
@@ -68,6 +73,7 @@ function filterChanged() {
   const filter = { decision: $("by-decision").value, classId: $("by-class").value, type: $("by-type").value };
   judgements.set("filter", filter);
   const index = passes(items[current]) ? current : Math.max(find(current, 1), find(0, 1));
+  say(index < 0 ? "No item fits this filter." : "");
   show(index < 0 ? current : index);
 }
 
@@ -79,8 +85,8 @@ function show(index, play = false) {
   const clip = content.clips[item.clip];
   judgements.set("item", item.item);
   $("item-name").textContent = `Item ${index + 1} of ${items.length}: do you hear this?`;
-  $("question").textContent = nameOf(item.class_id);
-  $("clip-id").textContent = `clip ${clip.clip_id}, class ${item.class_id}`;
+  $("question").replaceChildren(bdi(nameOf(item.class_id)));
+  $("clip-id").replaceChildren(...nodes`clip ${bdi(clip.clip_id)}, class ${bdi(item.class_id)}`);
   $("why").hidden = content.blind;
   if (!content.blind) explain(item, clip);
   showSource(item, clip);
@@ -90,37 +96,40 @@ function show(index, play = false) {
   const following = find(index + 1, 1);
   if (following >= 0) player.prepare(content.clips[items[following].clip]);
 }
+
 function explain(item, clip) {
-  const because = listed(item.because.map(nameOf));
-  const name = nameOf(item.class_id);
-  const kinds = item.because.length > 1 ? "kinds" : "a kind";
-  $("reason").textContent = {
-    I: `Type I, a missing child: the clip has ${because}, and “${name}” is a kind of ${item.because.length > 1 ? "these" : "it"}.`,
-    II: `Type II, a missing parent: the clip has ${because}, ${kinds} of “${name}”.`,
-    "I+II": `Types I and II, a missing child and parent: the clip has ${because}.`,
-    given: "A control: the original list has this label.",
-    absent: "A control: nothing proposed this label.",
-  }[typeOf(item)] || "";
+  const because = listed(item.because.map(quotedName));
+  const name = quotedName(item.class_id);
+  const several = item.because.length > 1;
+  const reason = {
+    I: nodes`Type I, a missing child: the clip has ${because}, and ${name} is a kind of ${several ? "these" : "it"}.`,
+    II: nodes`Type II, a missing parent: the clip has ${because}, ${several ? "kinds" : "a kind"} of ${name}.`,
+    "I+II": nodes`Types I and II, a missing child and parent: the clip has ${because}.`,
+    given: ["A control: the original list has this label."],
+    absent: ["A control: nothing proposed this label."],
+  }[typeOf(item)];
+  $("reason").replaceChildren(...(reason || []));
   const compared = item.threshold === null ? "" : ` ${item.score > item.threshold ? ">" : "≤"} threshold ${shown(item.threshold)}`;
   const byRule = item.kind === "added" ? "Added by rule, without a score." : "";
   $("score").textContent = item.score === null ? byRule : `Score ${shown(item.score)}${compared}`;
   $("labels").replaceChildren(
     ...clip.labels.map((classId) => {
       const label = document.createElement("li");
-      label.textContent = nameOf(classId);
+      label.append(bdi(nameOf(classId)));
       label.classList.toggle("because", item.because.includes(classId));
       return label;
     }),
   );
   if (!clip.labels.length) $("labels").textContent = "none";
   const counts = content.histograms?.[item.class_id];
-  const drawn = counts ? histogram(counts, content.log_odds, name, item.score, item.threshold) : [];
+  const drawn = counts ? histogram(counts, content.log_odds, nameOf(item.class_id), item.score, item.threshold) : [];
   $("histogram").replaceChildren(...drawn);
 }
 
+// Return names, each a list of nodes, joined: a, b and c.
 function listed(names) {
-  const marked = names.map((name) => `“${name}”`);
-  return marked.length > 1 ? `${marked.slice(0, -1).join(", ")} and ${marked.at(-1)}` : marked.join("");
+  const before = (index) => (index === 0 ? "" : index < names.length - 1 ? ", " : " and ");
+  return names.flatMap((name, index) => [before(index), ...name]);
 }
 
 function showSource(item, clip) {
@@ -165,10 +174,9 @@ function refresh() {
   for (const button of document.querySelectorAll("[data-decision]")) {
     button.setAttribute("aria-pressed", String(button.dataset.decision === decision));
   }
-  $("previous").disabled = find(current - 1, -1) < 0;
-  $("next").disabled = find(current + 1, 1) < 0;
-  $("undo").disabled = !judgements.steps.length;
-  $("download").disabled = !n;
+  // Not `disabled`: a button that is pressed must keep the focus. It then says why nothing happens.
+  const idle = { previous: find(current - 1, -1) < 0, next: find(current + 1, 1) < 0, undo: !judgements.steps.length, download: !n };
+  for (const [id, nothingToDo] of Object.entries(idle)) $(id).setAttribute("aria-disabled", String(nothingToDo));
   $("kept").textContent = judgements.keeps
     ? `Judgements are kept in this browser (page ${content.page}); download them when you are done.`
     : "This browser keeps nothing for this page: download before you close it.";
@@ -186,7 +194,7 @@ function decide(decision) {
   if (following < 0 && DECISIONS.includes(judgements.settings.filter?.decision)) following = find(current + 1, 1);
   const all = judgements.made.size === items.length;
   const rest = all ? " All items are judged: download the judgements." : " Nothing undecided is left in this filter.";
-  say(`“${nameOf(item.class_id)}” judged ${decision}.${following < 0 ? rest : ""}`);
+  say(...nodes`${quotedName(item.class_id)} judged ${decision}.${following < 0 ? rest : ""}`);
   if (following < 0) refresh();
   else show(following, true);
 }
@@ -228,8 +236,8 @@ async function load(event) {
   refresh();
 }
 
-function say(text) {
-  $("message").textContent = text;
+function say(...parts) {
+  $("message").replaceChildren(...parts);
 }
 
 function openSource() {
@@ -249,6 +257,17 @@ const KEYS = {
   d: download,
 };
 
+// Keys without Ctrl or Alt can be turned off, for people who dictate or whose keyboard repeats (WCAG 2.1.4).
+const shortcuts = new Map([...document.querySelectorAll("[aria-keyshortcuts]")].map((e) => [e, e.getAttribute("aria-keyshortcuts")]));
+function switchKeys(act) {
+  judgements.set("keysAct", act);
+  document.body.classList.toggle("without-keys", !act);
+  for (const [element, keys] of shortcuts) {
+    if (act) element.setAttribute("aria-keyshortcuts", keys);
+    else element.removeAttribute("aria-keyshortcuts");
+  }
+}
+
 // Return whether the focused element needs this key.
 function takesKey(element, key) {
   if (element.matches("input[type=text], select")) return true;
@@ -261,7 +280,7 @@ document.addEventListener("keydown", (event) => {
   listening = true;
   if (event.key === "Escape" || (event.key === "Enter" && event.target.id === "judge")) event.target.blur();
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!action || event.ctrlKey || event.metaKey || event.altKey || takesKey(event.target, event.key)) return;
+  if (!action || !$("keys-act").checked || event.ctrlKey || event.metaKey || event.altKey || takesKey(event.target, event.key)) return;
   event.preventDefault();
   if (!event.repeat || event.key.startsWith("Arrow")) action();
 });
@@ -291,6 +310,9 @@ for (const [id, action] of Object.entries({
 $("load").addEventListener("change", load);
 $("judge").value = judgements.settings.judge || "";
 $("judge").addEventListener("input", () => judgements.set("judge", $("judge").value.trim()));
+$("keys-act").checked = judgements.settings.keysAct ?? true;
+$("keys-act").addEventListener("change", () => switchKeys($("keys-act").checked));
+switchKeys($("keys-act").checked);
 $("by-itself").checked = judgements.settings.byItself ?? true;
 $("by-itself").addEventListener("change", () => judgements.set("byItself", $("by-itself").checked));
 addEventListener("storage", (event) => {

@@ -95,3 +95,15 @@ def open_page(chromium, tmp_path) -> Iterator[Callable]:
     yield opened
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def shown(tmp_path, tone_sample, tone_sources, open_page):
+    """Return a function that writes a page and opens it."""
+
+    from pseudolabel.reviews.page import write_page
+
+    def make(name="page", sample=None, **changes):
+        return open_page(write_page(tmp_path / name, sample or tone_sample(), tone_sources(**changes)))
+
+    return make

@@ -48,7 +48,9 @@ def test_export_of_label_studio_is_read_too(tmp_path):
     (tmp_path / "export.json").write_text(json.dumps([task]))
     assert read_judgements([tmp_path / "export.json"], SAMPLE).by_judge == {"7": {"0002": "wrong"}}
     (tmp_path / "export.json").write_text(json.dumps([task, task]))
-    with pytest.raises(InputError, match="judgement 2: item '0002' is judged twice"):
+    with pytest.raises(
+        InputError, match=r"export\.json: task 2: item '0002' is judged twice by '7', first at .*export\.json: task 1"
+    ):
         read_judgements([tmp_path / "export.json"], SAMPLE)
 
 

@@ -69,8 +69,9 @@ def test_sound_and_pictures_lie_in_the_page_or_beside_it(tmp_path, tone_sample, 
     assert [path.name for path in inside.parent.iterdir()] == ["index.html"]
     files = sorted(str(path.relative_to(beside.parent)) for path in beside.parent.rglob("*.*"))
     clips = [f"{number:04d}" for number in range(1, 5)]  # the decoys are of clips that are there already
-    assert files == [*(f"audio/{n}.flac" for n in clips), "index.html", *(f"pictures/{n}.png" for n in clips)]
-    assert (beside.parent / "audio/0001.flac").read_bytes()[:4] == b"fLaC"
+    sounds = [f"audio/{sample.page}/{n}.flac" for n in clips]
+    assert files == [*sounds, "index.html", *(f"pictures/{n}.png" for n in clips)]
+    assert (beside.parent / sounds[0]).read_bytes()[:4] == b"fLaC"
     assert (
         inside.read_text(encoding="utf-8").count("data-file=") - beside.read_text(encoding="utf-8").count("data-file=")
         == len(clips) * 2

@@ -16,16 +16,6 @@ from pseudolabel.tables import read_csv
 HEADER = ["page", "item", "clip_id", "class_id", "error", "decision", "judge"]
 
 
-@pytest.fixture
-def shown(tmp_path, tone_sample, tone_sources, open_page):
-    """Return a function that writes a page and opens it."""
-
-    def make(name="page", sample=None, **changes):
-        return open_page(write_page(tmp_path / name, sample or tone_sample(), tone_sources(**changes)))
-
-    return make
-
-
 def text(page, element_id):
     return page.text_content(f"#{element_id}")
 
@@ -271,30 +261,3 @@ def test_pages_keep_their_judgements_apart_and_windows_of_one_page_together(show
     assert text(again, "progress").startswith("1 of 6")
     again.keyboard.press("2")
     wait_for(first, "document.getElementById('progress').textContent.startsWith('2 of 6')")
-
-
-def test_page_works_by_keyboard_alone_and_says_so_to_screen_readers(shown):
-    page = shown()
-    for element_id in ("progress", "message"):
-        live = page.get_attribute(f"#{element_id}", "aria-live") or page.get_attribute(f"#{element_id}", "role")
-        assert live in ("polite", "status")
-    page.focus("[data-decision=wrong]")
-    press(page, " ")  # a focused button takes the space bar
-    assert text(page, "progress").startswith("1 of 6 judged: 0 right, 1 wrong")
-    page.focus("#judge")
-    press(page, "1", "2", "a")
-    assert page.input_value("#judge") == "12a" and text(page, "progress").startswith("1 of 6")
-    unnamed = page.evaluate(
-        "[...document.querySelectorAll('button, input, select, a')].filter("
-        "(e) => !(e.textContent.trim() || e.labels?.length || e.ariaLabel)).map((e) => e.id)"
-    )
-    assert unnamed == []
-
-
-def test_narrow_page_does_not_scroll_sideways(shown):
-    page = shown(names=("Low", "A" * 60, "Livestock, farm animals, working animals"))
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    buttons = page.locator("[data-decision]").all()
-    assert all(button.bounding_box()["height"] >= 44 for button in buttons)
-    assert all(button.bounding_box()["y"] < 740 for button in buttons)  # in reach without scrolling
