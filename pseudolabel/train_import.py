@@ -47,8 +47,8 @@ def plan_import(options: ImportOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the run folder."""
     dry_run.refuse_absent(options.file)
     refuse_input_as_output(options.folder, (options.file, options.vocabulary))
+    from pseudolabel.models.checkpoints import check_sha256
     from pseudolabel.models.published import check_frames
-    from pseudolabel.models.weights import check_sha256
 
     check_frames(options.frames)
     if options.vocabulary is not None:

@@ -350,8 +350,8 @@ def model_files() -> Iterable[Reader]:
     import torch
     from safetensors.torch import save_file
 
+    from pseudolabel.models.checkpoints import load_state
     from pseudolabel.models.files import FORMAT, FORMAT_VERSION, read_config
-    from pseudolabel.models.weights import load_state
 
     config = {"format": FORMAT, "format_version": FORMAT_VERSION, "network": "mobilenetv2", "front_end": {"n_mels": 64}}
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4)}

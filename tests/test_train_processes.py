@@ -16,7 +16,7 @@ import pytest
 import pseudolabel.train as verb
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.models.weights import load_state
+from pseudolabel.models.checkpoints import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
 MOBILENET = ("--model-options", "width=.1", "last_channels=64", "input_norm=batch", "--front-end", "hop_s=.04")

@@ -14,9 +14,10 @@ from pseudolabel.audio.frontend import build_frontend
 from pseudolabel.errors import InputError
 from pseudolabel.layout import CONFIG, WEIGHTS
 from pseudolabel.models.ast import fitted_positions, n_patches
+from pseudolabel.models.checkpoints import load_state, named_as
 from pseudolabel.models.networks import build_model
 from pseudolabel.models.tagger import Tagger, build_tagger
-from pseudolabel.models.weights import check_state, load_state
+from pseudolabel.models.weights import check_state
 from pseudolabel.tables import read_json
 
 FORMAT, FORMAT_VERSION = "pseudolabel-model", 1
@@ -58,6 +59,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Tagger
             tagger = build_tagger(config)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # InputError among them
             raise InputError(f"cannot build a model from the config: {error}", folder / CONFIG) from error
+    state = named_as(state, list(tagger.network.state_dict()), folder / WEIGHTS)
     check_state(tagger.network, state, folder / WEIGHTS)
     tagger.network.load_state_dict(state)
     return tagger.to(device).eval()
@@ -120,6 +122,7 @@ def start_from(tagger: Tagger, folder: str | Path) -> Started:
     expected, fitted = tagger.network.state_dict(), ()
     same_classes = list(config.get("class_ids", ())) == list(tagger.class_ids)
     fresh = () if same_classes else tuple(name for name in expected if name.startswith(LAST_LAYERS))
+    state = named_as(state, [name for name in expected if name not in fresh], folder / WEIGHTS)
     state = {name: value for name, value in state.items() if name not in fresh}
     if POSITIONS in state and state[POSITIONS].shape != expected[POSITIONS].shape:
         state[POSITIONS] = _fitted(state[POSITIONS], config["options"], tagger.network)
@@ -172,6 +175,9 @@ def _differences(theirs: Mapping, ours: Mapping) -> Iterator[str]:
 def read_config(path: str | Path) -> dict[str, object]:
     """Read a model's config, without `format` and `format_version`."""
     path = Path(path)
+    if path.parent.is_file():
+        remedy = f"Make a run folder of published weights first: train import {path.parent}."
+        raise InputError("is a file, not a run folder", path.parent, remedy)
     if not path.is_file():
         raise InputError("no such file: not a model folder", path, "Give the folder that training wrote.")
     config = read_json(path)

@@ -18,10 +18,11 @@ from torch import Tensor
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.ast import n_patches
+from pseudolabel.models.checkpoints import choose_part, load_state, part_of, parts_with
 from pseudolabel.models.efficientnet import N_FEATURES
 from pseudolabel.models.networks import AST_FRONT_END, PSL_FRONT_END, PSLA_FRONT_END
 from pseudolabel.models.tagger import Tagger, build_tagger
-from pseudolabel.models.weights import check_state, load_state
+from pseudolabel.models.weights import check_state
 
 KINDS = ("psla", "ast", "psl")
 LEAST_FRAMES, MOST_FRAMES = 32, 100_000  # range of lengths to which clips may be filled
@@ -94,8 +95,7 @@ def load_published(
         InputError: the checksum, kind or number of classes differs; tensors are missing, unknown or misshapen; or
             `frames` or `cut` is given for a network trained on clips of any length.
     """
-    state = load_state(path, sha256)
-    actual, reader = _reader(state, path)
+    state, actual, reader = _recognized(load_state(path, sha256), path)
     if kind not in (None, actual):
         raise InputError(f"its tensors are those of {actual}, not of {kind!r}", path, f"Kinds: {', '.join(KINDS)}.")
     if actual == "psl" and (frames is not None or cut):
@@ -145,13 +145,22 @@ def _check_front_end(tagger: Tagger, weights: dict[str, Tensor], source: object)
             raise InputError(f"its front end differs from the published one: {name}", source)
 
 
-def _reader(state: Mapping[str, Tensor], source: object) -> tuple[str, Callable]:
-    """Identify the kind of weights by the tensors' names; return it and the function that converts them."""
+def _recognized(state: Mapping[str, Tensor], source: object) -> tuple[Mapping[str, Tensor], str, Callable]:
+    """Identify the kind of weights by the tensors' names; return its tensors, kind and the function that converts them.
+
+    The network may be a part of the checkpoint, under any prefix.
+    """
     if any(name.startswith(TRANSFORMERS) for name in state):
-        return "ast", _ast
+        return state, "ast", _ast
+    parts: dict[str, tuple[str, Callable]] = {}
     for marks, kind, reader in MARKS:
-        if all(mark in state for mark in marks):
-            return kind, reader
+        for prefix in parts_with(marks, state.keys()):
+            parts.setdefault(prefix, (kind, reader))
+    if "" in parts:
+        return state, *parts[""]
+    if parts:
+        prefix = choose_part(parts, source)
+        return part_of(state, prefix, source), *parts[prefix]
     rule = f"not the weights of {', '.join(KINDS)}: none has its {len(state)} tensors ({first_few(state) or 'empty'})"
     raise InputError(rule, source, "Training takes ImageNet weights by --pretrained; run folders need no conversion.")
 
@@ -303,6 +312,7 @@ def _zero_before_normalisation(front_end):
 
 
 MARKS = (  # (tensors that identify a file, its kind, the function that converts it)
+    ((f"{TRANSFORMERS}embeddings.cls_token",), "ast", _ast),
     (("effnet._conv_stem.weight",), "psla", _efficientnet),
     (("model.conv1.weight",), "psla", _resnet),
     (("features.0.0.weight", "classifier.weight"), "psla", _mbnet),

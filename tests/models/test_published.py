@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import as_published
@@ -19,6 +20,8 @@ from pseudolabel.models import load_model
 from pseudolabel.models.networks import build_model
 from pseudolabel.models.published import load_published
 from pseudolabel.records import sha256
+from pseudolabel.score import main as score
+from pseudolabel.scores.store import ScoreStore
 from pseudolabel.train import main
 
 RATE = 16_000
@@ -434,6 +437,61 @@ def test_a_tensor_too_few_or_too_many_is_refused_in_one_line(three, tmp_path, ki
         load_published(tmp_path / "weights.pth", vocabulary=three)
     assert "\n" not in str(caught.value)
     assert "weights.pth" in str(caught.value)
+
+
+def beneath(state: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for prefix in prefixes for name, value in state.items()}
+
+
+LOSS = {"criterion.pos_weight": torch.ones(3)}
+WRAPPED = {
+    "lightning": lambda state: {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5",
+        "state_dict": beneath(state, "model.") | LOSS,
+        "hyper_parameters": argparse.Namespace(rate=0.1),
+    },
+    "compiled": lambda state: {"model": beneath(state, "_orig_mod.module.")},
+    "any name": lambda state: beneath(state, "net.module."),
+    "two names": lambda state: {"state_dict": beneath(state, "system.backbone.") | LOSS},
+    "average beside": lambda state: beneath(state, "net.") | beneath({n: v + 1 for n, v in state.items()}, "net_ema."),
+    "average alone": lambda state: {"optimizer": {}, "ema": beneath(state, "module.")},
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+@pytest.mark.parametrize("kind", ["psl", "psla", "ast"])
+def test_a_network_is_found_in_any_checkpoint(three, tmp_path, kind, form, psla, ast, psl):
+    state = {"psla": psla[1], "ast": ast[1], "psl": psl[1].state_dict()}[kind]
+    path = {"psla": psla[0], "ast": ast[0], "psl": psl[0]}[kind]
+    torch.save(WRAPPED[form](bare(state)), tmp_path / "last.ckpt")
+    found, expected = (load_published(file, vocabulary=three).state_dict() for file in (tmp_path / "last.ckpt", path))
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def test_what_is_beside_a_network_is_named_and_two_networks_are_refused(three, tmp_path, psl, capsys):
+    path, state = tmp_path / "last.ckpt", psl[1].state_dict()
+    torch.save(beneath(state, "net.") | LOSS, path)
+    load_published(path, vocabulary=three)
+    assert capsys.readouterr().err == f"{path}: 1 tensors outside net. are not read: criterion.pos_weight\n"
+    torch.save(beneath(state, "student.", "teacher."), path)
+    with pytest.raises(InputError, match=r"holds several networks: student\., teacher\. Save just the one to load"):
+        load_published(path, vocabulary=three)
+
+
+def test_a_wrapped_checkpoint_scores_as_the_bare_one(three, tmp_path, psl, write_tones):
+    work = write_tones(tmp_path / "work", [1.0, 2.0])
+    torch.save(WRAPPED["lightning"](psl[1].state_dict()), tmp_path / "last.ckpt")
+    for name, path in {"bare": psl[0], "wrapped": tmp_path / "last.ckpt"}.items():
+        assert convert([str(path), "--out", str(work / "runs" / name), "--vocabulary", str(three)]) == 0
+        command = ["--run", work / "runs" / name, "--clips", work / "clips.h5", "--windows", "clip", "--out"]
+        assert score([*map(str, command), str(tmp_path / f"{name}.h5"), "--device", "cpu", "--threads", "1"]) == 0
+    scores = [ScoreStore.open(tmp_path / f"{name}.h5").clip_scores() for name in ("bare", "wrapped")]
+    assert scores[0].shape == (2, 3) and (scores[0] == scores[1]).all()
 
 
 def test_the_image_classes_layer_may_stay_in_psla_s_file(three, psla, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
-from pseudolabel.models import save_model
+from pseudolabel.models import load_model, save_model
 from pseudolabel.models.files import start_from
 from pseudolabel.models.tagger import Tagger, build_tagger
 
@@ -88,6 +89,27 @@ def test_dropout_may_be_another(tmp_path):
 def test_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a model folder"):
         start_from(mobilenet("ab", 0), tmp_path)
+
+
+def test_a_file_of_weights_names_the_command_that_makes_a_folder(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"weights.pt: is a file, not a run folder\. .* first: train import"):
+        start_from(mobilenet("ab", 0), tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "net.", "model._orig_mod.module.", "a.b."])
+def test_weights_saved_again_under_a_prefix_are_taken(tmp_path, capsys, prefix):
+    trained = mobilenet("ab", 0)
+    folder = saved(trained, tmp_path / "run")
+    state = trained.network.state_dict()
+    beside = {} if prefix in ("module.", "_orig_mod.") else {"loss.weight": torch.ones(2)}
+    save_file({f"{prefix}{name}": value for name, value in state.items()} | beside, folder / "model.safetensors")
+    loaded, started = load_model(folder).network.state_dict(), mobilenet("cde", 1)
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[name], state[name]) for name in state)
+    assert start_from(started, folder).fresh == HEAD
+    fresh = started.network.state_dict()
+    assert all(torch.equal(fresh[name], state[name]) for name in state if name not in HEAD)
+    assert ("1 tensors outside" in capsys.readouterr().err) == bool(beside)
 
 
 def test_ast_of_short_windows_starts_one_of_long_clips(tmp_path):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import itertools
+import os
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
-from pseudolabel.models.weights import bare_names, load_state
+from pseudolabel.models.checkpoints import bare_names, load_state, named_as
 
 STATE = {"conv.weight": torch.arange(4.0), "fc.bias": torch.ones(2)}
 PREFIXES = [
@@ -23,7 +29,8 @@ def wrapped(state, *keys):
     return state
 
 
-HOLDERS = [(), ("model",), ("state_dict",), ("model_state_dict",), ("model", "state_dict"), ("state_dict", "model"),
+HOLDERS = [(), ("ema",), ("state_dict_ema",), ("net",), ("weights", "params"), ("model_ema", "module"),
+           ("model",), ("state_dict",), ("model_state_dict",), ("model", "state_dict"), ("state_dict", "model"),
            ("model_state_dict", "model", "state_dict")]  # fmt: skip
 
 
@@ -53,7 +60,7 @@ def test_a_part_may_be_called_model_and_parts_may_be_wrapped():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"model": STATE, "state_dict": STATE}, "holds several state dicts: state_dict, model"),
+        ({"model": STATE, "state_dict": dict(STATE)}, "holds several state dicts: state_dict, model"),
         ({"module.a": torch.ones(1), "a": torch.ones(1)}, "repeat after wrapper prefixes are removed"),
         ({3: torch.ones(1)}, "not a mapping from names to tensors"),
         ({"model": {"state_dict": 3}}, "not a mapping from names to tensors"),
@@ -67,6 +74,123 @@ def test_what_is_not_one_state_dict_is_refused_in_one_line(tmp_path, content, sa
     with pytest.raises(InputError, match=said) as caught:
         load_state(tmp_path / "weights.pt")
     assert "\n" not in str(caught.value)
+
+
+# ---- what is beside the weights ---------------------------------------------------------------------------------
+
+
+class Settings:
+    """A class that loading must not need, nor create."""
+
+    def __init__(self):
+        self.rate = 0.1
+
+    def __setstate__(self, state):
+        pytest.fail("an object of the file was created")
+
+
+class Dictionary(dict):
+    """As Lightning keeps its hyperparameters."""
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"hyper_parameters": argparse.Namespace(rate=0.1)},
+        {"hyper_parameters": Dictionary(rate=0.1, path=Path("/x"))},
+        {"hyper_parameters": Dictionary(path=Path("/x")), "ap": np.float32(0.5), "order": np.arange(3)},
+        {"hparams": Settings(), "loss": np.float64(0.5), "sampler": {"order": np.arange(3)}},
+        {"callbacks": {"best": torch.ones(1), "kind": Settings}, "when": datetime.datetime(2020, 1, 1)},
+        {"optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}], "rng": random.getstate},
+    ],
+)
+def test_objects_beside_the_weights_are_never_created(tmp_path, beside):
+    torch.save({"epoch": 3, "state_dict": {f"model.{name}": value for name, value in STATE.items()}, **beside},
+               tmp_path / "last.ckpt")  # fmt: skip
+    loaded = load_state(tmp_path / "last.ckpt")
+    assert loaded.keys() == STATE.keys() and all(torch.equal(loaded[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        torch.nn.DataParallel,
+        lambda model: {"model": model, "settings": Dictionary(rate=0.1), "ap": np.float64(0.5)},
+    ],
+)
+def test_a_pickled_model_gives_its_tensors_and_is_not_created(tmp_path, wrap):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Sequential(torch.nn.ReLU()))
+    model.register_buffer("passing", torch.ones(1), persistent=False)
+    torch.save(wrap(model), tmp_path / "model.pth")
+    loaded, expected = load_state(tmp_path / "model.pth"), model.state_dict()
+    assert loaded.keys() == expected.keys() and all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+def test_a_moving_average_is_read_where_it_is_alone_and_named_where_not(tmp_path, capsys):
+    path = tmp_path / "weights.pt"
+    torch.save({"model": STATE, "model_ema": {name: value + 1 for name, value in STATE.items()}}, path)
+    assert torch.equal(load_state(path)["fc.bias"], STATE["fc.bias"])
+    assert capsys.readouterr().err == f"{path}: model is read, model_ema is not\n"
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 2))
+    torch.save(averaged.state_dict(), path)
+    assert load_state(path).keys() == {"weight", "bias"}
+
+
+def test_programs_are_never_run(tmp_path):
+    path = tmp_path / "weights.pt"
+
+    class Mine:
+        def __reduce__(self):
+            return (called, ("a pickle was run",))
+
+    torch.save({"model": STATE, "other": Mine()}, path)
+    assert load_state(path).keys() == STATE.keys()  # a dictionary takes its place
+    torch.save({"model": STATE, "other": Shell()}, path)
+    with pytest.raises(InputError, match="cannot be read as plain tensors") as caught:
+        load_state(path)
+    assert str(caught.value).endswith("Save its weights alone: torch.save(model.state_dict(), FILE).")
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(2)).save(str(path))
+    with pytest.raises(InputError, match="it is a TorchScript program, and programs are not run"):
+        load_state(path)
+    torch.save({"epoch": 3, "optimizer": {}}, path)
+    with pytest.raises(InputError, match="names to tensors; not tensors, of 2 entries: epoch, optimizer"):
+        load_state(path)
+
+
+def called(reason):
+    pytest.fail(reason)
+
+
+class Shell:
+    """Would run a command if it were unpickled as pickle does."""
+
+    def __reduce__(self):
+        return (os.system, ("touch was_run",))
+
+
+def test_files_from_before_torch_1_6_are_read(tmp_path):
+    torch.save({"state_dict": STATE}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert load_state(tmp_path / "old.pth").keys() == STATE.keys()
+    torch.save({"state_dict": STATE, "o": Settings()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="cannot be read as plain tensors"):
+        load_state(tmp_path / "old.pth")
+
+
+# ---- parts of a checkpoint --------------------------------------------------------------------------------------
+
+
+def test_the_part_that_has_the_expected_names_is_taken(tmp_path, capsys):
+    state = {f"net.{name}": value for name, value in STATE.items()} | {"criterion.pos_weight": torch.ones(2)}
+    assert named_as(state, list(STATE), "x.pt").keys() == STATE.keys()
+    assert capsys.readouterr().err == "x.pt: 1 tensors outside net. are not read: criterion.pos_weight\n"
+    assert named_as(STATE, list(STATE), "x.pt") is STATE and named_as({}, list(STATE), "x.pt") == {}
+    assert named_as(state | {f"ema.{name}": value for name, value in STATE.items()}, list(STATE), "x").keys() == set(
+        STATE
+    )
+    two = state | {f"teacher.{name}": value for name, value in STATE.items()}
+    with pytest.raises(InputError, match=r"x\.pt: holds several networks: net\., teacher\. Save just the one to load"):
+        named_as(two, list(STATE), "x.pt")
 
 
 def test_a_file_that_holds_itself_ends(tmp_path):

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from pseudolabel.audio.frontend import KaldiFbank, LogMel
 from pseudolabel.errors import InputError
 from pseudolabel.models import load_model, save_model
+from pseudolabel.models.checkpoints import load_state
 from pseudolabel.models.files import start_from
 from pseudolabel.models.tagger import build_tagger
-from pseudolabel.models.weights import load_state
 from pseudolabel.records import sha256
 
 CLASSES = {"class_ids": ["/m/09x0r", "/m/04rlf", "/m/0bt9lr"], "class_names": ["Speech", "Music", "Dog"]}
@@ -309,7 +309,7 @@ class Trap:
 
 def test_pickled_code_is_refused_not_run(tmp_path):
     torch.save({"weight": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(InputError, match="cannot be read as plain tensors"):
+    with pytest.raises(InputError, match="names to tensors; not tensors, of 1 entries: weight"):
         load_state(tmp_path / "trap.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(InputError, match="cannot be read as plain tensors"):
