@@ -55,7 +55,7 @@ NON_NEGATIVE = Rule("a number of at least 0", lambda value: 0 <= value < math.in
 SHARE = Rule("a number in [0, 1]", lambda value: 0 <= value <= 1)
 SEED = WHOLE.up_to(2**32 - 1)  # what every random number generator takes
 PROCESSES = COUNT.up_to(1024)  # or threads
-SAMPLE_RATE = COUNT.up_to(768_000)  # Hz
+SAMPLE_RATE = Rule("a whole number of at least 1000", lambda value: value >= 1000).up_to(768_000)  # Hz
 SECONDS, SECONDS_OR_NONE = POSITIVE.up_to(86_400), NON_NEGATIVE.up_to(86_400)  # up to a day
 
 

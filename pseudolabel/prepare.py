@@ -238,8 +238,9 @@ def decode_recordings(
         _, path, reason = decoded.skipped[0]
         raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
     if not decoded.clip_ids and not options.add:
-        message = f"not one of {len(files)} recordings can be used; first: {decoded.skipped[0][2]}"
-        raise InputError(message, options.recordings[0])
+        _, path, reason = decoded.skipped[0]
+        message = f"not one of {len(files)} recordings can be used; first: {reason}"
+        raise InputError(message, options.recordings[0], f"The first is {path}.")
     return blocks, decoded
 
 

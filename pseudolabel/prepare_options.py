@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pseudolabel.audio.clips import CODECS
+from pseudolabel.audio.encoding import SHORTEST_S
 from pseudolabel.errors import InputError
 from pseudolabel.layout import BALANCED, CLIPS, EVALUATION, LABELS, SCENES, VALIDATION
 from pseudolabel.machine import allowed_cores
-from pseudolabel.options import PROCESSES, SAMPLE_RATE, SECONDS, ListOptions, VerbOptions, name_value, option
+from pseudolabel.options import PROCESSES, SAMPLE_RATE, SECONDS, ListOptions, Rule, VerbOptions, name_value, option
+
+LIMIT = Rule(f"a number of at least {SHORTEST_S}", lambda value: value >= SHORTEST_S).up_to(SECONDS.most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class PrepareOptions(ListOptions, VerbOptions):
     groups: Path | None = option(None, "clip_id,group (default: clips.csv beside the folder of --audio)", metavar="CSV")
     sample_rate: int = option(16_000, "Hz", SAMPLE_RATE, metavar="N")
     codec: str = option("pcm16", "pcm16 is fast, flac small", choices=CODECS)
-    limit_seconds: float | None = option(None, "only the first N seconds of a recording", SECONDS, metavar="N")
+    limit_seconds: float | None = option(None, "only the first N seconds of a recording", LIMIT, metavar="N")
     # In a script, more than one process needs `if __name__ == "__main__":` around the call: each imports the script.
     processes: int = option(
         rule=PROCESSES,

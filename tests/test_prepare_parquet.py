@@ -141,6 +141,21 @@ def test_a_dry_run_says_what_the_run_would(data, capsys):
         assert list((data / "w").glob("*.h5")) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--limit-seconds", "1e-300", "must be a number of at least 0.1, not '1e-300'"),
+        ("--limit-seconds", "1e300", "must be at most 86,400, not '1e300'"),
+        ("--sample-rate", "999", "must be a whole number of at least 1000, not '999'"),
+        ("--sample-rate", "100000000000000000000", "must be at most 768,000, not '100000000000000000000'"),
+    ],
+)
+def test_rates_and_lengths_that_no_clip_has_are_refused(data, capsys, option, value, rule):
+    with pytest.raises(SystemExit):
+        prepare(data / "w", "--audio", data / "files" / "audio", option, value)
+    assert capsys.readouterr().err == f"pseudolabel prepare: error: argument {option}: {rule}\n"
+
+
 def test_a_table_beside_the_recordings_that_has_no_groups_is_not_read_as_such(data, capsys):
     (data / "files" / "clips.csv").write_text("file,fold,category\na.wav,1,dog\n")  # as with ESC-50
     assert prepare(data / "w", "--audio", data / "files" / "audio") == 0

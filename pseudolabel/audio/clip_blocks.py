@@ -308,6 +308,7 @@ def sources_sha256(files: Sources) -> str:
             digest.update(f"{clip_id}\tabsent\n".encode())
             continue
         status = source.path.stat()
-        segment = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}\t{source.row}"
+        segment = f"{source.start_s}\t{source.end_s}\t{source.offset}\t{source.size}\t{source.spans}"
+        segment += "" if source.row is None else f"\t{source.row}"
         digest.update(f"{clip_id}\t{status.st_size}\t{status.st_mtime_ns}\t{segment}\n".encode())
     return digest.hexdigest()

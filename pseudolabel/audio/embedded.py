@@ -68,12 +68,12 @@ def _parts(field: pa.Field) -> tuple[str, str]:
 
 
 def _is_bytes(kind: pa.DataType | None) -> bool:
-    return kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
-    kind = kind.value_type if kind is not None and pa.types.is_dictionary(kind) else kind
-    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def named_in_table(table: Path, name: str) -> AudioSource:
     """Return the recording that a table names: relative to the table's folder, and never outside it."""
     path = table.parent / os.path.normpath(name)
     is_inside = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(table.parent))
-    return AudioSource(path, problem="" if is_inside else f"is named by {table}, but not in its folder")
+    return AudioSource(path, problem="" if is_inside else f"is outside the folder of {table.name}, which names it")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _recordings_of(path: Path) -> Iterable[tuple[str, AudioSource]]:
         raise InputError("no such folder or file of recordings", path)
     if path.suffix.lower() == PARQUET_SUFFIX:
         return _rows(path)
-    if path.name.lower().endswith((SHARD_SUFFIX, *ARCHIVES, *AUDIO_SUFFIXES)):
+    if path.name.lower().endswith((SHARD_SUFFIX, ".arrow", *ARCHIVES, *AUDIO_SUFFIXES)):
         return _recordings_in(path)
     raise InputError("neither recordings nor a .tar or .parquet file of them", path, "Give the folder of recordings.")
 
@@ -163,6 +163,9 @@ def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
         yield from shard_members(path)
     elif path.suffix.lower() == PARQUET_SUFFIX:
         yield from _rows(path, only_bytes=True)
+    elif path.suffix.lower() == ".arrow":
+        remedy = "Write Parquet: datasets.load_from_disk(FOLDER).to_parquet(FILE)."
+        raise InputError("a table as the library `datasets` stores it", path, remedy)
     elif path.name.lower().endswith(ARCHIVES):
         remedy = "Unpack it, and move it out of the folder of recordings."
         raise InputError("a packed archive: its members cannot be read one by one", path, remedy)

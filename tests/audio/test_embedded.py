@@ -132,7 +132,7 @@ def test_recordings_that_are_only_named_are_files_in_the_folder_of_the_table(tmp
             outcome[clip_id] = len(samples(source))
         except UnreadableAudio as error:
             outcome[clip_id] = error.reason
-    outside = f"is named by {path}, but not in its folder"
+    outside = "is outside the folder of a.parquet, which names it"
     assert outcome == {
         **dict.fromkeys("abcd", 3000), **dict.fromkeys("pqr", outside), "g": "is missing: no such file",
     }  # fmt: skip
@@ -144,7 +144,7 @@ def test_rows_with_and_without_bytes_may_be_mixed(tmp_path):
     (tmp_path / "b.wav").write_bytes(sound(1, n=2000))
     found = find_audio(path)
     assert [len(samples(found[clip_id])) for clip_id in "ab"] == [3000, 2000]
-    with pytest.raises(UnreadableAudio, match="but not in its folder"):
+    with pytest.raises(UnreadableAudio, match="is outside the folder of a"):
         samples(found["c"])
 
 

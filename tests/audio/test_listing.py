@@ -90,6 +90,16 @@ def test_archives_are_refused_with_the_remedy(tmp_path, suffix):
         )
 
 
+def test_a_data_set_saved_to_disk_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "data-00000-of-00001.arrow").touch()
+    with pytest.raises(InputError) as error:
+        find_audio(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}/data-00000-of-00001.arrow: a table as the library `datasets` stores it. "
+        "Write Parquet: datasets.load_from_disk(FOLDER).to_parquet(FILE)."
+    )
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "list.csv").touch()
     with pytest.raises(InputError, match=r"list\.csv: neither recordings nor a \.tar or \.parquet file of them\. Give"):
