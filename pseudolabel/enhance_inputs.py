@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pseudolabel import dry_run
 from pseudolabel.audio.clips import ClipStore
-from pseudolabel.cli import base, default_file, read_labels, vocabulary_source
+from pseudolabel.cli import base, default_file, existing, read_labels, vocabulary_source
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Scored
 from pseudolabel.labels.ontology import Ontology
@@ -32,7 +32,9 @@ class SearchOptions(VerbOptions, ListOptions):
     """Where to search for missing labels, and by which rules."""
 
     labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
-    scores: Path | None = option(None, "score store (default: WORK/scores.h5, none where all is added by rule)")
+    scores: Path | None = option(
+        None, "score store (default: scores.h5 of WORK, or beside --labels; none where all is added by rule)"
+    )
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     thresholds_from: tuple[Path, Path] | None = option(
         None, "label list and score store to compute the thresholds from", metavar=("LABELS", "SCORES")
@@ -56,7 +58,7 @@ def search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
     if options.scores is None and options.rules.only_by_rule:
         return labels, None
     if options.scores is None and not dry_run.there(scores):
-        options.rules.refuse_without_scores(scores)
+        options.rules.refuse_without_scores(scores, existing(options.work / SCORES) or "")
     return labels, scores
 
 

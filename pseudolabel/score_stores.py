@@ -16,7 +16,7 @@ from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_stores
 from pseudolabel.records import Inputs, run_record
-from pseudolabel.scores.merging import merge_scores
+from pseudolabel.scores.merging import check_parts, merge_scores
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.verification import verify_store
 
@@ -72,6 +72,8 @@ def plan_merge(options: MergeOptions) -> str:
     refuse_input_as_output(out, options.stores)
     dry_run.refuse_absent(*options.stores)
     check_stores(ScoreStore, *options.stores)
+    if not dry_run.of_recipe():
+        check_parts([ScoreStore.open(path) for path in options.stores], options.name)
     dry_run.promise(out)
     return f"would write {out}: {len(options.stores)} stores"
 

@@ -408,6 +408,18 @@ def test_undo_of_the_wrong_list_says_so(work, capsys):
     assert "ledger.csv.gz: column 'decision' is missing" in capsys.readouterr().err
 
 
+def test_scores_of_the_work_folder_are_named_where_a_list_outside_it_has_none_beside(work, capsys, monkeypatch):
+    monkeypatch.chdir(work.parent)
+    (work / "labels.csv").rename("plain.csv")
+    (work / "vocabulary.csv").rename("vocabulary.csv")
+    options = ["--labels", "plain.csv", "--ontology", "ontology.csv", "--threshold", "0.5"]
+    assert main(options) == 2
+    remedy = "Give --scores work/scores.h5 if they are of these clips; only --errors II --type2 closure needs none."
+    assert remedy in capsys.readouterr().err
+    assert main([*options, "--scores", "work/scores.h5"]) == main([*options, "--work", "work", "--out", "two"]) == 0
+    assert same_but_run_json(Path("work/enhanced-0.5"), Path("two"))
+
+
 TUBE = {f"-c{i:02d}": f"KK227gPpR{i:02d}" for i in range(N_CLIPS)}
 
 

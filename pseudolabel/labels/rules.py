@@ -145,12 +145,13 @@ class EnhanceOptions:
         """Whether no proposal is compared with a score."""
         return self.by_rule == self.errors
 
-    def refuse_without_scores(self, place: object = "") -> None:
-        """Raise InputError if a chosen error type needs scores; `place` is the missing file."""
+    def refuse_without_scores(self, place: object = "", elsewhere: object = "") -> None:
+        """Raise InputError if a chosen error type needs scores; `place` is the missing file, another is `elsewhere`."""
         if not self.only_by_rule:
             needing = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
             message = f"{'no such file' if place else 'no scores'}, and {needing} needs the teacher's scores"
-            raise InputError(message, place, "Give --scores; only --errors II --type2 closure needs none.")
+            named = f"--scores {elsewhere} if they are of these clips" if elsewhere else "--scores"
+            raise InputError(message, place, f"Give {named}; only --errors II --type2 closure needs none.")
 
     @property
     def max_rounds(self) -> float:

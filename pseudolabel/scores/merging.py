@@ -6,6 +6,7 @@ the type with the most bits among the stores.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,6 +122,13 @@ def merge_scores(
     blocks = merging.blocks("merge", partial(_merged, merging))
     write_scores(out, layout, blocks, merging.attributes, overwrite, beside)
     return merging
+
+
+def check_parts(stores: Sequence[ScoreStore], model: str | None = None) -> None:
+    """Raise the errors of `merge_scores` without writing; scores are read only where stores have the same clips."""
+    merging = match_parts(stores, model)
+    if sum(len(store.clip_ids) for store in stores) > len(merging.clip_ids):
+        deque(merging.blocks("check", partial(_merged, merging)), maxlen=0)
 
 
 def _merged(merging: Merging, scale: str, clips: np.ndarray) -> np.ndarray:

@@ -172,6 +172,7 @@ def test_stores_that_contradict_each_other_are_refused(here, capsys, second, sai
     write("a.h5", ["c0", "c1"])
     write("b.h5", ["c1", "c2"], **second)
     assert said in refused(capsys, "merge", "a.h5", "b.h5", "--out", "m.h5")
+    assert said in refused(capsys, "merge", "a.h5", "b.h5", "--out", "m.h5", "--dry-run")
     assert not (here / "m.h5").exists() and not (here / "m.run.json").exists()
 
 
