@@ -6,6 +6,7 @@ Everything that this package removes goes through `remove`, which demands proof 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,11 @@ try:
 except ImportError:  # not available: leftovers are recognized by age alone
     fcntl = None
 
+FULL_DISK = {
+    errno.ENOSPC: "No space left on device. Make room, or write to another disk",
+    errno.EDQUOT: "Disk quota exceeded. Make room, or write to another disk",
+    errno.EFBIG: "File too large. Write to another disk, or raise the limit (ulimit -f)",
+}
 LEFTOVER_S = 3600  # without locks, a temporary file this old is abandoned
 
 
@@ -51,25 +57,61 @@ def _not_temporary(path: Path) -> str:
 
 @contextlib.contextmanager
 def temporary_path(path: Path, folder: bool) -> Iterator[Path]:
-    """Yield a new temporary file or folder beside `path`, locked while in use; remove it afterwards if still there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a new temporary file or folder beside `path`, locked while in use; remove it afterwards if still there.
+
+    Raises:
+        OSError: as the block; if the disk is full, the error names the output and the remedy.
+    """
+    with full_disk_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path)
     while True:
         temporary = temporary_name(path)
-        if folder:
-            temporary.mkdir()
-        else:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        with full_disk_at(path, temporary):
+            if folder:
+                temporary.mkdir()
+            else:
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         descriptor = _locked(temporary, wait=True)
         if os.path.lexists(temporary):  # not removed as a leftover before it was locked
             break
         _close(descriptor)
     try:
-        yield temporary
+        with full_disk_at(path, temporary):
+            yield temporary
     finally:
         if os.path.lexists(temporary):
             remove(temporary, _not_temporary)
         _close(descriptor)
+
+
+@contextlib.contextmanager
+def full_disk_at(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn errors of a full disk, of any library, into an OSError that names `path` and the remedy.
+
+    Args:
+        temporary: the file or folder that becomes `path`; files in a folder are named as they would be in `path`.
+    """
+    temporary = temporary or path
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None:
+            raise
+        named = Path(getattr(error, "filename", None) or temporary)
+        place = path / named.relative_to(temporary) if named.is_relative_to(temporary) else named
+        raise OSError(number, FULL_DISK[number], str(place)) from error
+
+
+def _full_disk(error: Exception) -> int | None:
+    """Return the number of the error if a disk is full; not every library's error has one, so its text counts too."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number if number in FULL_DISK else None
+    return next((number for number in FULL_DISK if os.strerror(number) in str(error)), None)
 
 
 @contextlib.contextmanager

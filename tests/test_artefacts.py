@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import resource
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pseudolabel import artefacts, records, temporaries
 from pseudolabel.artefacts import whole_file, whole_folder, write_csv, write_json, write_text
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest
+from pseudolabel.labels.writers import packed_file
 from pseudolabel.ownership import (
     begins_with,
     files_in,
@@ -27,6 +33,7 @@ from pseudolabel.ownership import (
     refuse_input_as_output,
 )
 from pseudolabel.records import Inputs, git_commit, run_record, sha256, write_run_record
+from pseudolabel.stores import write_hdf5
 from pseudolabel.tables import read_csv
 from pseudolabel.temporaries import is_temporary, remove, temporary_name
 
@@ -358,3 +365,84 @@ def test_a_large_file_has_the_same_checksum(tmp_path, monkeypatch):
     expected = sha256(tmp_path / "large")
     monkeypatch.setattr(records, "LARGE_BYTES", 1000)
     assert sha256(tmp_path / "large") == expected
+
+
+# ---- a full disk --------------------------------------------------------------------------------------------------
+
+
+def write_parquet(path) -> None:
+    with whole_file(path) as temporary:
+        pq.write_table(pa.table({"a": np.random.default_rng(0).random(20_000)}), temporary)
+
+
+def write_packed(path) -> None:
+    with packed_file(path, 1) as packed:
+        packed.write(os.urandom(200_000))
+
+
+def write_store(path) -> None:
+    with write_hdf5(path) as file:
+        file["a"] = np.random.default_rng(0).random(20_000)
+
+
+def write_weights(path) -> None:
+    safetensors_numpy = pytest.importorskip("safetensors.numpy")
+    with whole_file(path) as temporary:
+        safetensors_numpy.save_file({"a": np.zeros(20_000)}, temporary)
+
+
+WRITERS = {
+    "text.json": lambda path: write_json(path, ["x" * 200_000]),
+    "table.csv": lambda path: write_csv(path, ["a"], [[number] for number in range(40_000)]),
+    "table.parquet": write_parquet,
+    "packed.gz": write_packed,
+    "store.h5": write_store,
+    "model.safetensors": write_weights,
+}
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def output(tmp_path, in_folder: bool):
+    """Return a context manager whose value is the folder to write into."""
+    return whole_folder(tmp_path / "out", True, "verb") if in_folder else nullcontext(tmp_path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_every_writer_names_its_output_and_the_remedy_where_it_cannot_write(tmp_path, name, in_folder):
+    path = tmp_path / "out" / name if in_folder else tmp_path / name
+    message = f"[Errno 27] File too large. Write to another disk, or raise the limit (ulimit -f): {str(path)!r}"
+    with pytest.raises(OSError) as caught, files_of_at_most(10_000), output(tmp_path, in_folder) as folder:
+        WRITERS[name](folder / name)
+    assert str(caught.value) == message
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "No space left"), (errno.EDQUOT, "Disk quota exceeded")])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_disk_that_is_full_when_a_file_is_flushed_is_named_too(tmp_path, monkeypatch, number, said, in_folder):
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "out" / "file.txt" if in_folder else tmp_path / "file.txt"
+    message = f"{said}.* Make room, or write to another disk: '{path}'"
+    with pytest.raises(OSError, match=message), output(tmp_path, in_folder) as folder:
+        write_text(folder / "file.txt", "text")
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_stay_as_they_are(tmp_path):
+    with pytest.raises(PermissionError, match=r"^$"), whole_file(tmp_path / "a"):
+        raise PermissionError
+    with pytest.raises(InputError, match="No space left on device"), whole_file(tmp_path / "a"):
+        raise InputError("No space left on device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import os
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pseudolabel import artefacts
 from pseudolabel.enhance import EnhanceFilesOptions, EnhanceOptions, main
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -463,6 +465,23 @@ def test_unknown_labels_are_left_out_on_request_and_counted(work, capsys):
 def test_strict_rules_from_python_stay_strict():
     assert EnhanceFilesOptions(rules=EnhanceOptions(strict=True)).rules.strict
     assert EnhanceFilesOptions(strict=True).rules.strict and not EnhanceFilesOptions().rules.strict
+
+
+@pytest.mark.parametrize("name", [*ADDITIONS, "targets.h5", "mask.csv", "run.json"])
+def test_a_full_disk_names_the_file_and_leaves_nothing(work, capsys, monkeypatch, name):
+    sync = artefacts.sync
+
+    def full(path: Path) -> None:
+        if path.name.startswith(f".{name}."):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(path)
+
+    monkeypatch.setattr(artefacts, "sync", full)
+    assert run(work, "--soft") == 2
+    path = work / "enhanced-mean" / name
+    message = f"pseudolabel enhance: error: {path}: No space left on device. Make room, or write to another disk\n"
+    assert capsys.readouterr().err.endswith(message)
+    assert sorted(path.name for path in work.iterdir()) == ["labels.csv", "scores.h5", "vocabulary.csv"]
 
 
 @pytest.mark.parametrize("out", [".", "/", ""])

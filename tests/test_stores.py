@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import zlib
@@ -14,6 +15,7 @@ from pseudolabel.audio.clips import ClipStore
 from pseudolabel.errors import InputError
 from pseudolabel.records import sha256
 from pseudolabel.stores import ALIGNED_FROM, ALIGNMENT, write_hdf5
+from pseudolabel.temporaries import FULL_DISK
 
 ON_A_FULL_DISK = """
 import resource, sys
@@ -39,7 +41,7 @@ def test_a_full_disk_ends_in_one_clear_error_and_no_file(tmp_path, most_bytes):
     path = tmp_path / "store.h5"
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(path), str(most_bytes)]
     found = subprocess.run(command, capture_output=True, text=True)
-    assert (found.returncode, found.stdout, found.stderr) == (0, f"File too large {path}\n", "")
+    assert (found.returncode, found.stdout, found.stderr) == (0, f"{FULL_DISK[errno.EFBIG]} {path}\n", "")
     assert not list(tmp_path.iterdir())
 
 

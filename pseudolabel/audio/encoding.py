@@ -18,6 +18,7 @@ from pseudolabel.audio.decoding import Tape, Undecodable
 from pseudolabel.audio.files import AudioSource, UnreadableAudio
 from pseudolabel.audio.streams import SoundStream, joined, scaled_down, streams
 from pseudolabel.options import Options
+from pseudolabel.temporaries import full_disk_at
 
 SHORTEST_S = 0.1  # anything shorter is below any front end's analysis window with its overlap
 LONG_SAMPLES = 1 << 23  # 8.7 minutes at 16 kHz; longer recordings are not held in memory
@@ -76,7 +77,8 @@ class Pile:
         start, checksum = self._ends.get(store, 0), 0
         store.seek(start)
         for piece in pieces:
-            store.write(piece)
+            with full_disk_at(self.folder or Path(tempfile.gettempdir())):
+                store.write(piece)
             checksum = zlib.crc32(piece, checksum)
         self._ends[store] = store.tell()
         self._starts.append((store, start))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError
+from pseudolabel.temporaries import full_disk_at
 
 UNKNOWN, FAILED = -1, -2  # in place of the byte at which a block ends
 PIECE_BYTES = 1 << 22  # read at a time
@@ -57,15 +58,12 @@ class GrowingAudio:
         Raises:
             InputError: an earlier run wrote the next block, and this one would not end where it begins.
         """
-        position = start = self._reserve(block, n_bytes)
+        start = self._reserve(block, n_bytes)
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while rest:
-                    n_written = os.pwrite(file, rest, position)
-                    rest, position = rest[n_written:], position + n_written
-            os.fsync(file)
+            with full_disk_at(self.path):
+                _write(file, pieces, start)
+                os.fsync(file)
             if hasattr(os, "posix_fadvise"):  # the next recordings need the memory more
                 os.posix_fadvise(file, start, n_bytes, os.POSIX_FADV_DONTNEED)
         finally:
@@ -94,6 +92,15 @@ class GrowingAudio:
                 self._ends[block] = FAILED if end == UNKNOWN else end
             self._changed.notify_all()
             self._changed.release()
+
+
+def _write(file: int, pieces: Iterable[np.ndarray], position: int) -> None:
+    """Write pieces one after the other from a position on."""
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            n_written = os.pwrite(file, rest, position)
+            rest, position = rest[n_written:], position + n_written
 
 
 def read_span(path: Path, first: int, n_bytes: int) -> Iterator[np.ndarray]:

@@ -26,6 +26,7 @@ import numpy as np
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.hdf5_checks import MOST_PACKED, claims_too_much, refuse_elsewhere, refuse_heaps
 from pseudolabel.stores import store_contents
+from pseudolabel.temporaries import full_disk_at
 
 BLOCK_BYTES = 2**24
 LONGEST_HEADER = 1 << 16  # bytes of an array's header in a .npz file
@@ -261,8 +262,9 @@ def _member(
 
 def _rows_on_disk(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, n_rows: int) -> Iterator[np.ndarray]:
     with tempfile.TemporaryFile() as unpacked:
-        shutil.copyfileobj(stream, unpacked)
-        unpacked.flush()
+        with full_disk_at(Path(tempfile.gettempdir())):
+            shutil.copyfileobj(stream, unpacked)
+            unpacked.flush()
         for start in range(0, shape[0], n_rows):
             yield np.array(np.memmap(unpacked, dtype, "r", 0, shape, "F")[start : start + n_rows])
 

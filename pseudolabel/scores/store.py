@@ -45,6 +45,7 @@ from pseudolabel.scores.writing import (
     write_scores,
 )
 from pseudolabel.stores import KeyedByClip, read_text, store_contents
+from pseudolabel.temporaries import full_disk_at
 
 UNPACKED_BYTES = 1 << 24  # unpacked at a time
 FACTORS = {"uint8": 1 / 255}  # scale of integer types
@@ -219,11 +220,12 @@ class ScoreStore(KeyedByClip):
             raise InputError(message, self.path, "Set TMPDIR to a folder on a larger disk.")
         step = max(UNPACKED_BYTES // (stored.n_row * kind.itemsize), 1)
         with tempfile.TemporaryFile(prefix="pseudolabel-") as room:
-            with h5py.File(self.path, "r") as file, store_contents(self.path):
+            with h5py.File(self.path, "r") as file, full_disk_at(Path(folder)):
                 for start in range(0, stored.shape[0], step):
-                    values = file[f"scores_{scale}"][start : start + step]
+                    with store_contents(self.path):
+                        values = file[f"scores_{scale}"][start : start + step]
                     room.write(np.ascontiguousarray(values if is_float else values.astype(kind) * factor))
-            room.flush()
+                room.flush()
             return self._map(room, kind, 0, stored.shape)
 
     def stored_as(self, window_s: Scale) -> np.dtype:
