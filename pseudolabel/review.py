@@ -72,7 +72,7 @@ class PageOptions(VerbOptions, ListOptions):
     scores: Path | None = option(None, "score store, for the histograms (default: the one that enhance read)")
     segments: Path | None = option(
         None,
-        "AudioSet segment list: where in their videos the clips are (default: --labels where it is one)",
+        "AudioSet segment list: where in their videos the clips are (default: the label list where it is one)",
         metavar="LIST",
     )
     budget: int | None = option(None, f"items to judge (default: {BUDGET}, none with --per-class)", COUNT, metavar="N")
@@ -166,13 +166,14 @@ def with_files(options: PageOptions, ledger: Path) -> PageOptions:
         record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
     labels, scores = cli.beside(options, LABELS, ledger), cli.beside(options, SCORES, ledger)
     clips = options.clips or cli.beside(options, CLIPS, ledger)
+    labels = options.labels or _labels_of(record, work) or labels or work / LABELS
     return replace(
         options,
-        labels=options.labels or _labels_of(record, work) or labels or work / LABELS,
+        labels=labels,
         vocabulary=str(cli.vocabulary_source(options, ledger, options.labels)),
         clips=cli.default_file(options, clips, CLIPS, ledger, what="sound"),
         scores=options.scores or (_scores_of(record, work) if record else scores),
-        segments=options.segments or (options.labels if _is_segment_list(options) else None),
+        segments=options.segments or (labels if _is_segment_list(labels, options) else None),
     )
 
 
@@ -194,11 +195,11 @@ def _scores_of(record: dict, work: Path) -> Path | None:
     return path or None
 
 
-def _is_segment_list(options: PageOptions) -> bool:
-    """Return whether --labels says where in its video each clip is."""
+def _is_segment_list(labels: Path, options: PageOptions) -> bool:
+    """Return whether the label list says where in its video each clip is."""
     from pseudolabel.labels.readers import FORMATS, read_label_rows
 
-    return options.labels is not None and read_label_rows(options.labels, options.format)[1] is FORMATS["audioset"]
+    return read_label_rows(labels, options.format if options.labels else None)[1] is FORMATS["audioset"]
 
 
 def _make_page(options: PageOptions, out: Path) -> None:
@@ -255,6 +256,7 @@ def draw_sample(
 def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSources:
     """Return what the page shows; InputError if sound, scores and ledger do not belong together."""
     from pseudolabel.labels.readers import read_segments
+    from pseudolabel.reviews.media import video_of
     from pseudolabel.verification import compare_windows, refuse_late_onsets
 
     clips = ClipStore.open(files.clips) if files.clips else None
@@ -266,6 +268,8 @@ def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSour
         if scores is not None:
             compare_windows(scores, clips)
     seconds = {clip_id: (float(start), float(end)) for clip_id, (start, end) in segments}
+    if clips is None and not any(video_of(item.clip_id, seconds) for item in sample.items):
+        note("the page has neither sound nor videos: give --clips, or AudioSet's list as --segments")
     return PageSources(labels.vocabulary, labels, clips, scores, seconds, files.embed, files.title)
 
 

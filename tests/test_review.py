@@ -284,12 +284,22 @@ def test_links_begin_where_the_segment_list_says_without_being_told_twice(tmp_pa
     (tmp_path / "segments.csv").write_text(
         'KK227gPpRn4, 30.000, 40.000, "/m/0bt9lr"\n-0RWZT-miFs, 7.000, 9.000, "/m/068hy"\n'
     )
-    arguments = ["--work", str(tmp_path), "--labels", str(tmp_path / "segments.csv")]
+    work, given = ["--work", str(tmp_path)], ["--labels", str(tmp_path / "segments.csv")]
+    assert enhance.main([*work, *given, "--errors", "II", "--type2", "closure"]) == 0
+    for labels in (given, []):
+        assert main([*work, *labels, "--overwrite"]) == 0
+        page = (tmp_path / "review" / "index.html").read_text(encoding="utf-8")
+        assert '"start_s":30.0' in page and '"start_s":7.0' in page
+
+
+def test_ids_of_eleven_letters_are_not_taken_for_videos(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("clip_id,labels\njazz_guitar,/m/0bt9lr\nrecording01,/m/068hy\n")
+    arguments = ["--work", str(tmp_path)]
     assert enhance.main([*arguments, "--errors", "II", "--type2", "closure"]) == 0
-    assert main([*arguments]) == 0
-    page = (tmp_path / "review" / "index.html").read_text(encoding="utf-8")
-    assert '"start_s":30.0' in page
-    assert '"start_s":null' not in page
+    assert main(arguments) == 0
+    assert "youtube" not in (tmp_path / "review" / "index.html").read_text(encoding="utf-8").lower()
+    said = "the page has neither sound nor videos: give --clips, or AudioSet's list as --segments"
+    assert said in capsys.readouterr().err
 
 
 def test_download_of_a_blind_page_is_not_applied_as_it_is(world, options, tmp_path, capsys):

@@ -36,17 +36,13 @@ def flac_bytes(clips: ClipStore, clip_id: str) -> bytes:
     return pack(pcm, "flac", clips.sample_rate).tobytes()
 
 
-def video_of(
-    clip_id: str, segments: Mapping[str, tuple[float, float]] | None, guess: bool
-) -> tuple[str, float | None] | None:
-    """Return the id of a clip's YouTube video, and the second at which the clip begins in it (None: unknown).
+def video_of(clip_id: str, segments: Mapping[str, tuple[float, float]] | None) -> tuple[str, float] | None:
+    """Return the id of a clip's YouTube video, and the second at which the clip begins in it; None if not known.
+
+    An id of eleven characters alone is not enough: other recordings have such names too.
 
     Args:
         segments: {clip id: (start, end)}, seconds, of an AudioSet segment list.
-        guess: accept an id that looks like a video's, though nothing says where the clip begins.
-
-    Returns:
-        None if the id does not name a video.
     """
     name, segments = clip_name(clip_id), segments or {}
     if not YOUTUBE.fullmatch(name.bare_id):
@@ -54,9 +50,7 @@ def video_of(
     if name.start_ms is not None:
         return name.bare_id, name.start_ms / 1000
     segment = segments.get(clip_id) or segments.get(name.bare_id)
-    if segment is not None:
-        return name.bare_id, float(segment[0])
-    return (name.bare_id, None) if guess else None
+    return None if segment is None else (name.bare_id, float(segment[0]))
 
 
 def watch_url(video: str, second: float) -> str:

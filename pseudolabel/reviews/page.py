@@ -186,9 +186,9 @@ def _clip(clip_id: str, sounds: bool, number: int, sample: Sample, sources: Page
         n_samples = int(sources.clips.n_samples[sources.clips.rows([clip_id])[0]])
         shown["duration_s"] = round(n_samples / sources.clips.sample_rate, 3)
         shown["audio"], shown["picture"] = _files(sample, number)
-    video = video_of(clip_id, sources.segments, guess=not sounds)
+    video = video_of(clip_id, sources.segments)
     if video:
-        shown["video"] = {"start_s": video[1], "url": watch_url(video[0], video[1] or 0)}
+        shown["video"] = {"start_s": video[1], "url": watch_url(*video)}
     return shown
 
 

@@ -145,9 +145,8 @@ function showSource(item, clip) {
   if (clip.video) {
     const start = clip.video.start_s;
     const at = Math.floor(start + (item.window?.[0] || 0));
-    if (start === null) $("source").append(link(0, "Source video"), "; where the clip begins in it is unknown.");
-    else $("source").append(link(at, `Source video at ${at} s`));
-    if (start !== null && item.window) $("source").append(" ", link(start, `clip from ${Math.floor(start)} s`));
+    $("source").append(link(at, `Source video at ${at} s`));
+    if (item.window) $("source").append(" ", link(start, `clip from ${Math.floor(start)} s`));
   }
   if (!clip.audio) $("source").prepend(clip.video ? "No sound here. " : "No sound here, and no known source.");
 }

@@ -61,18 +61,17 @@ def test_sound_on_the_page_is_the_store_s_sample_by_sample(tmp_path, codec):
 
 
 @pytest.mark.parametrize(
-    ("clip_id", "segments", "guess", "expected"),
+    ("clip_id", "segments", "expected"),
     [
-        ("KK227gPpRn4", {"KK227gPpRn4": (30.0, 40.0)}, False, ("KK227gPpRn4", 30.0)),
-        ("YKK227gPpRn4", {"KK227gPpRn4": (30.0, 40.0)}, False, ("KK227gPpRn4", 30.0)),
-        ("KK227gPpRn4_12.500_22.500", None, False, ("KK227gPpRn4", 12.5)),
-        ("KK227gPpRn4_30000", None, False, ("KK227gPpRn4", 30.0)),
-        ("KK227gPpRn4", None, True, ("KK227gPpRn4", None)),
-        ("KK227gPpRn4", None, False, None),
-        ("jazz_guitar", None, False, None),  # eleven letters: only where nothing else can be offered
-        ("1-100032-A-0", None, True, None),
-        ("two words !", {"two words !": (0.0, 1.0)}, True, None),
+        ("KK227gPpRn4", {"KK227gPpRn4": (30.0, 40.0)}, ("KK227gPpRn4", 30.0)),
+        ("YKK227gPpRn4", {"KK227gPpRn4": (30.0, 40.0)}, ("KK227gPpRn4", 30.0)),
+        ("KK227gPpRn4_12.500_22.500", None, ("KK227gPpRn4", 12.5)),
+        ("KK227gPpRn4_30000", None, ("KK227gPpRn4", 30.0)),
+        ("KK227gPpRn4", None, None),
+        ("jazz_guitar", None, None),
+        ("1-100032-A-0", None, None),
+        ("two words !", {"two words !": (0.0, 1.0)}, None),
     ],
 )
-def test_video_is_known_from_id_and_segments(clip_id, segments, guess, expected):
-    assert video_of(clip_id, segments, guess) == expected
+def test_video_is_known_from_id_and_segments(clip_id, segments, expected):
+    assert video_of(clip_id, segments) == expected
