@@ -82,9 +82,8 @@ def _failures(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, "Download it again."
-        ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"cannot be read as Parquet ({reason})", path, "Download it again.") from error
 
 
 class Shard:
