@@ -209,7 +209,7 @@ def note_changed(sources: dict[str, AudioSource], old: ClipStore | None) -> None
     ]
     if changed:
         note(
-            f"{len(changed)} recordings changed after {old.path} was made, which keeps their former sound: "
+            f"{plural(len(changed), 'recording')} changed after {old.path} was made, which keeps the former sound: "
             f"{first_few(changed)}; --overwrite decodes all again"
         )
 
@@ -236,7 +236,9 @@ def decode_recordings(
     decoded.skipped.sort(key=itemgetter(0))
     if decoded.skipped and options.strict:
         _, path, reason = decoded.skipped[0]
-        raise InputError(f"recording {reason} ({len(decoded.skipped)} such files)", path, "Without --strict: skipped.")
+        raise InputError(
+            f"recording {reason} ({plural(len(decoded.skipped), 'such file')})", path, "Without --strict: skipped."
+        )
     if not decoded.clip_ids and not options.add:
         _, path, reason = decoded.skipped[0]
         message = f"not one of {len(files)} recordings can be used; first: {reason}"
@@ -277,9 +279,10 @@ def print_result(
         f"{table.codec}; {decoded.scaled} beyond full scale were scaled down"
     )
     n_kept = sum(reason.startswith(KEPT) for _, _, reason in decoded.skipped)
-    print(f"skipped {len(decoded.skipped) - n_kept} unusable recordings; {without_audio}")
+    print(f"skipped {plural(len(decoded.skipped) - n_kept, 'unusable recording')}; {without_audio}")
     if n_kept:
-        print(f"kept {n_kept} recordings that are not as long as their headers or segments say: see {reports.skipped}")
+        kept = plural(n_kept, "recording")
+        print(f"kept {kept} of another length than the header or the segment states: see {reports.skipped}")
 
 
 def write_statistics(options: PrepareOptions) -> None:

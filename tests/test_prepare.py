@@ -230,7 +230,7 @@ def test_labelled_clips_without_audio_keep_their_labels_and_are_listed(work, cap
     assert labels.label_sets() == [("ant", "cat"), ("bee",), ("cat",)]
     assert LabelTable.read(work / "balanced.csv", THREE) == labels
     assert not (work / "validation.csv").exists()
-    assert "skipped 1 unusable recordings; 3 of 5 labelled clips have no audio" in capsys.readouterr().out
+    assert "skipped 1 unusable recording; 3 of 5 labelled clips have no audio" in capsys.readouterr().out
 
 
 def test_strict_makes_a_missing_recording_an_error(work, capsys):

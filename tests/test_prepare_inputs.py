@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_recording_is_said_in_both_lists(faulty, capsys):
     assert ClipStore.open(faulty / "clips.h5").clip_ids == ("a", "b", "cut")
     shown = capsys.readouterr().out
     assert "skipped 2 unusable recordings; 4 of 6 labelled clips have no audio" in shown
-    assert "kept 1 recordings that are not as long as their headers or segments say: see work/skipped.csv" in shown
+    assert "kept 1 recording of another length than the header or the segment states: see work/skipped.csv" in shown
 
 
 def test_strict_takes_no_recording_that_is_cut(faulty, capsys):
@@ -119,7 +119,7 @@ def test_strict_takes_no_recording_that_is_cut(faulty, capsys):
         (faulty / "scenes" / name).unlink()
     write(faulty / "labels.csv", "clip_id,labels\na,ant\n")
     assert prepare("--strict") == 2
-    assert "cut.wav: recording kept: header states 3.01 s, 1.00 s decoded (1 such files)" in capsys.readouterr().err
+    assert "cut.wav: recording kept: header states 3.01 s, 1.00 s decoded (1 such file)" in capsys.readouterr().err
     assert not (faulty / "clips.h5").exists()
 
 
@@ -385,7 +385,7 @@ def test_recordings_that_were_replaced_after_the_store_was_made_are_named(work, 
     record(work / "scenes", "a", seconds=0.5)
     os.utime(work / "scenes" / "a.wav", (2e9, 2e9))
     assert prepare("--add") == 0
-    assert "1 recordings changed after work/clips.h5 was made, which keeps their former sound: a;" in (
+    assert "1 recording changed after work/clips.h5 was made, which keeps the former sound: a;" in (
         capsys.readouterr().err
     )
 
