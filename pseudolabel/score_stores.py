@@ -29,7 +29,9 @@ class MergeOptions(VerbOptions):
     """Which stores of one model to merge, of other clips or of other scales."""
 
     stores: tuple[Path, ...] = option((), "score stores, two or more", metavar="STORE", positional=True)
-    name: str | None = option(None, "name of the model (default: the one in the stores)")
+    name: str | None = option(
+        None, "name of the model (default: the one in the stores; imports have their files' names)"
+    )
     out: Path | None = option(None, "score store (default: scores.h5 in the stores' WORK)")
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ from pseudolabel.labels.readers import ENDING_FORMATS, FORMATS, clip_id_of, colu
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.progress import note
 from pseudolabel.scores.arrays import FileArray, Names, open_h5, open_npy, open_npz, open_texts
-from pseudolabel.scores.score_tables import open_table
+from pseudolabel.scores.score_tables import CLIP_COLUMNS, open_table
 from pseudolabel.tables import OPENERS, read_json, text_lines, text_rows
 
 AXES = "(clips, classes), or (clips, windows, classes)"
@@ -227,13 +227,14 @@ def _first_row(path: Path) -> list[str]:
 
 
 def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and clip id of each line, skipping a first line `clip_id`."""
+    """Yield the place and clip id of each line, skipping a first line that is the heading of a column of clips."""
     for row, (line, fields) in enumerate(text_rows(path)):
         if len(fields) != 1:
             message = f"row has {len(fields)} columns, those before it one"
             raise InputError(message, f"{path}:{line}", "Give one id a line, or a header with the column clip_id.")
-        if row or fields[0] != "clip_id":
-            yield f"{path}:{line}", clip_id_of(fields[0].strip())
+        name = fields[0].strip()
+        if row or name.casefold() not in CLIP_COLUMNS:
+            yield f"{path}:{line}", clip_id_of(name)
 
 
 def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[str, ...]:

@@ -100,7 +100,8 @@ class ClassMap:
         absent = [class_id for class_id in needed if class_id not in column_of]
         if absent:
             message = f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}"
-            raise UnknownClass(message, source, "Give the --vocabulary that it was trained with, or a --class-map.")
+            remedy = "Give the --vocabulary of its classes, with --unknown-labels skip for others, or a --class-map."
+            raise UnknownClass(message, source, remedy)
         columns = np.array([column_of[class_id] for class_id in needed])
         sizes = np.array([len(classes) for classes in self.classes_of.values()])
         if (sizes == 1).all():

@@ -32,7 +32,11 @@ def open_table(path: Path) -> FileArray:
         raise InputError(
             "the file is empty", path, "Give the header clip_id and the classes, then a row for each clip."
         )
+    if any(";" in field for field in first):
+        message = "columns are separated by semicolons, and commas are in the fields"
+        raise InputError(message, f"{path}:{line}", "Write decimals with a point, or separate columns by tabs.")
     headed = is_header(first)
+    first = [name.strip() for name in first]
     if headed:
         refuse_repeated(first, f"{path}:{line}")
     candidates = id_columns(first) if headed else [] if is_number(first[0]) else [0]

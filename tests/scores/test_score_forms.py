@@ -77,6 +77,7 @@ PLAIN = "0.5,0.25,0.125\n0.75,0,1\n"
         ("clip_id,2,0,1\nc1,.125,.5,.25\nc2,1,.75,0\n", ("classes",)),
         ("c1.wav,.5,.25,.125\nc2.wav,.75,0,1\n", ("classes",)),
         ("c1.wav .5 .25 .125\nc2.wav .75 0 1\n", ("classes",)),
+        ("clip_id , /m/1 , Dog , Rain\nc1 , .5 , .25 , .125\nc2 , .75 , 0 , 1\n", ()),
         (PLAIN, BOTH),
         (PLAIN.replace(",", "\t"), BOTH),
         (PLAIN.replace(",", ";"), BOTH),
@@ -125,6 +126,12 @@ def test_a_second_column_of_ids_is_named_as_not_read(here, capsys):
         ("clip_id,split,/m/1\nc1,train,.5\n", (), "p.csv:2, column 'split': a score is not a number: 'train'"),
         ("clip_id,/m/1,/m/2,/m/3\nc2,0,0,0\nc1,0,0,0\n", BOTH, "--ids: p.csv names its clips itself, in another"),
         ("clip_id,/m/1,/m/2,/m/3\nc8,0,0,0\nc9,0,0,0\n", BOTH, "--ids: p.csv names its clips itself (clip_id). Omit"),
+        (
+            "0,5;0,25;0,125\n0,75;0;1\n",
+            BOTH,
+            "p.csv:1: columns are separated by semicolons, and commas are in the fields",
+        ),
+        ("c1;0,5;0,25;1\nc2;0,75;0;1\n", BOTH, "p.csv:1: columns are separated by semicolons, and commas"),
         ("clip_id,/m/3,/m/2,/m/1\nc1,0,0,0\n", ("classes",), "--classes: p.csv names its classes itself, in another"),
     ],
 )
@@ -345,6 +352,12 @@ def test_files_that_are_not_read_name_the_remedy(here, name):
 
 
 # ---- lists of ids and classes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heading", ["", "clip_id\n", "filename\r\n", "\ufeffFile_Name\n", "id\n"])
+def test_a_heading_above_ids_is_not_an_id(here, heading):
+    Path("ids.txt").write_text(f"{heading}c1.wav\nc2.wav\n", newline="")
+    assert read_ids("ids.txt") == IDS
 
 
 def test_ids_are_read_from_arrays_and_json(here):
