@@ -36,7 +36,7 @@ from pseudolabel.evaluation_lists import (
 )
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CONFIG, METRICS, RESULTS, RUN, WEIGHTS
+from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, METRICS, RESULTS, RUN, WEIGHTS
 from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_device, check_vocabulary
@@ -67,7 +67,6 @@ from pseudolabel.stores import KeyedByClip
 if TYPE_CHECKING:
     from pseudolabel.audio.clips import ClipStore
 
-OUTPUT = "evaluation"  # folder in WORK
 NOTHING_TO_MEASURE = "Train one, or give --runs or --scores STORE."
 
 
@@ -99,7 +98,7 @@ def output_of(options: EvaluateOptions) -> Path:
     """Return the folder to write."""
     named = (options.labels, *options.scores, *options.runs, options.clips, options.truth, options.train_labels)
     named += tuple(path for _, path in options.labels_set) + (options.enhanced or ())
-    return cli.default_output(options, OUTPUT, *(path for path in named if path and path.exists()))
+    return cli.default_output(options, EVALUATION_FOLDER, *(path for path in named if path and path.exists()))
 
 
 def _evaluate(options: EvaluateOptions, out: Path) -> None:
@@ -299,7 +298,7 @@ def plan_combination(options: CombineOptions) -> str:
     """Check that every evaluation exists or will exist; return what a dry run says about the table."""
     for folder in options.evaluations:
         if not dry_run.there(folder / METRICS):
-            dry_run.refuse_absent(folder / OUTPUT / METRICS)
+            dry_run.refuse_absent(folder / EVALUATION_FOLDER / METRICS)
     written = f", and write {options.out}" if options.out else ""
     return f"would show one table of {len(options.evaluations)} evaluations{written}"
 

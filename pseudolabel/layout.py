@@ -23,6 +23,7 @@ SUMMARY, OUTSIDE = "summary.json", "outside.csv"
 TARGETS, MASK = "targets.h5", "mask.csv"
 
 # An evaluation.
+EVALUATION_FOLDER = "evaluation"
 METRICS, PER_CLASS, RESULTS, REPORT = "metrics.json", "per_class.csv", "results.md", "report.html"
 
 # Columns of tables.

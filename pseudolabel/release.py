@@ -1,16 +1,14 @@
 """Release enhanced labels or a model as a folder that others can use and check; verify releases, compare lists.
 
-    python -m pseudolabel.release                                   # the only WORK/enhanced-* -> WORK/release-*
+    python -m pseudolabel.release                                # the only WORK/enhanced-* -> WORK/release-*
     python -m pseudolabel.release --enhanced work/enhanced-25p --precision work/review-result/precision.json
     python -m pseudolabel.release verify work/release-25p
     python -m pseudolabel.release diff work/release-mean work/release-25p
     python -m pseudolabel.release model work/runs/student
 
-A release (`make`, which may be omitted) holds the enhanced list in the form of its source (segments.csv, fsd50k.csv,
-esc50.csv) and as psla.json, CSV and Parquet, the list before enhancement, the ledger (added_labels), thresholds,
-sampling weights after relabelling, with --soft the teacher's scores, and a data card, croissant.json, CITATION.cff,
-licences, run.json and SHA256SUMS. Its bytes do not depend on where or when it is made, and it is verified before it
-gets its name.
+A release (`make`, which may be omitted) holds the enhanced list in the form of its source and in others, the list
+before enhancement, the ledger, thresholds, sampling weights, with --soft the teacher's scores, and documents. Its bytes
+do not depend on where or when it is made, and it is verified before it gets its name.
 
 `verify` checks bytes, ids, classes, that original list and ledger give the enhanced list, thresholds, scores, and every
 figure in run.json and the documents, whichever version wrote them. Links are refused; what hosting sites add (.git,
@@ -22,7 +20,7 @@ teacher and precision rest on the makers' word. Compare SHA256SUMS with a copy f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -37,22 +35,20 @@ from pseudolabel.layout import EVALUATION, LEDGER, RUNS, TEACHER, VOCABULARY
 from pseudolabel.options import NON_NEGATIVE, ListOptions, Options, VerbOptions, nested, option
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.records import Inputs, run_record, write_run_record
-from pseudolabel.releases.citation import usual_licence
+from pseudolabel.releases.citation import assumed_licence, usual_licence
 from pseudolabel.scores.windows import CLIP, parse_window
 
 # ---- options ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class DocumentOptions(Options):
-    """What the documents of a release say beside its figures."""
+class CreditOptions(Options):
+    """What the documents of any release say beside its figures."""
 
-    name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
     title: str | None = option(None, "one line for people")
     version: str = option("1.0.0", "of the release", flag="--release-version", metavar="X.Y.Z")
-    released: str = option("", "day of the release, as 2026-01-31 (default: none)", metavar="DAY")
-    licence: str | None = option(None, "of the labels (default: CC-BY-4.0, or as the source asks)", metavar="SPDX")
-    source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
+    released: str = option("", "day, as 2026-01-31 (default: of labels, the day of the enhancement)", metavar="DAY")
+    licence: str | None = option(None, "of labels, weights (default: CC-BY-4.0, or as the source asks)", metavar="SPDX")
     url: str = option("", "where the release will be")
     authors: tuple[str, ...] = option(
         (),
@@ -60,6 +56,14 @@ class DocumentOptions(Options):
         flag="--author",
         metavar="NAME",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentOptions(CreditOptions):
+    """What the documents of a release of labels say beside its figures."""
+
+    name: str | None = option(None, "id of the release (default: SOURCE-enhanced-RULE)")
+    source: str | None = option(None, "data set that the labels come from (default: the one of the list's form)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,19 +154,26 @@ class DiffOptions(VerbOptions, ListOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(VerbOptions):
+class ModelOptions(VerbOptions, CreditOptions):
     """Which model to release."""
 
     run: Path = option(help="run folder that train wrote", positional=True, metavar="RUN")
     out: Path | None = option(None, "folder to write (default: release-NAME in the run's WORK)")
     onnx: bool = option(False, "also for other runtimes, compared with PyTorch")
-    title: str | None = option(None, "one line for people")
-    licence: str | None = option(None, "of the weights (default: CC-BY-4.0)", metavar="SPDX")
+    evaluation: Path | None = option(
+        None, "of evaluate, with figures of this model (default: WORK/evaluation, if it has any)", metavar="FOLDER"
+    )
 
     @property
     def output(self) -> Path:
         """The folder to write."""
         return self.out or cli.home(self, self.run) / f"release-{self.run.resolve().name}"
+
+    @property
+    def credit(self) -> dict[str, object]:
+        """What the documents say beside figures."""
+        said = {field.name: getattr(self, field.name) for field in fields(CreditOptions)}
+        return {**said, "licence": self.licence or usual_licence("")}
 
 
 # ---- a release of labels ----------------------------------------------------------------------------------------
@@ -187,12 +198,12 @@ def make_release(options: MakeOptions) -> None:
         contents = _contents(options, enhanced)
     del enhanced
     with only_run(out), whole_folder(out, options.overwrite, reason_not_to=not_a_release) as temporary:
-        counts = write_release(contents, temporary).counts
+        facts = write_release(contents, temporary)
         del contents  # large for millions of clips
         lines = verify_release(temporary)
-    n_clips, n_before, n_added = counts.clips, counts.labels_before, counts.added.labels_added
+    n_clips, n_before, n_added = facts.counts.clips, facts.counts.labels_before, facts.counts.added.labels_added
     said = f"{out}: {n_clips:,} clips, {n_before:,} labels and {n_added:,} added; verified"
-    print("\n  ".join([said, *lines]))
+    print("\n  ".join([said, *lines, *assumed_licence(options.documents.licence, facts.licence)]))
 
 
 def _contents(options: MakeOptions, enhanced):
@@ -305,13 +316,16 @@ def release_model(options: ModelOptions) -> None:
     """Write the release of a trained model."""
     cli.import_torch()
     from pseudolabel.releases.model import not_a_model_release, refuse_model, write_model
+    from pseudolabel.releases.model_figures import read_evaluation
 
-    out, licence = options.output, options.licence or usual_licence("")
+    out, credit = options.output, options.credit
     refuse_foreign(out, options.overwrite, reason_not_to=not_a_model_release)
-    refuse_model(options.run, out, licence)
+    refuse_model(options.run, out, credit)
+    usual = cli.home(options, options.run) / layout.EVALUATION_FOLDER
+    evaluation = read_evaluation(options.evaluation or usual, options.run, given=options.evaluation is not None)
     with only_run(out), whole_folder(out, options.overwrite, reason_not_to=not_a_model_release) as folder:
-        said, *lines = write_model(options.run, folder, options.title, licence, options.onnx)
-    print("\n  ".join([f"{out}: {said}", *lines]))
+        said, *lines = write_model(options.run, folder, credit, evaluation, options.onnx)
+    print("\n  ".join([f"{out}: {said}", *lines, *assumed_licence(options.licence, credit["licence"])]))
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
@@ -343,7 +357,14 @@ def plan_verify(options: VerifyOptions) -> str:
 
 def plan_compare(options: DiffOptions) -> str:
     """Return what a dry run says about a comparison."""
+    from pseudolabel.releases import difference
+
     dry_run.refuse_absent(*options.lists, options.ontology)
+    if out := options.out:
+        check = partial(refuse_foreign, out, options.overwrite, reason_not_to=difference.not_a_difference)
+        dry_run.refuse_output(out, options.overwrite, check)
+        refuse_input_as_output(out, (*options.lists, options.ontology, options.vocabulary))
+        dry_run.promise(out)
     return f"would compare {' and '.join(map(str, options.lists))}"
 
 
@@ -356,7 +377,8 @@ def plan_model(options: ModelOptions) -> str:
     out = options.output
     check = partial(refuse_foreign, out, options.overwrite, reason_not_to=not_a_model_release)
     dry_run.refuse_output(out, options.overwrite, check)
-    refuse_model(options.run, out, options.licence or usual_licence(""))
+    refuse_model(options.run, out, options.credit)
+    dry_run.refuse_absent(options.evaluation)
     return f"would write {out}: the model of {options.run}"
 
 

@@ -10,7 +10,6 @@ import sys
 from fractions import Fraction
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 import pseudolabel.labels.enhancement as engine
 from pseudolabel.enhance import EnhanceOptions, enhance, main
 from pseudolabel.errors import ClipMismatch, InputError
+from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -166,7 +166,7 @@ def test_class_below_min_positives_may_have_a_threshold_of_its_own(work, capsys)
     assert [rows[k] for k in ("wolf", "howl", "vehicle")] == [("0.25", reason)] * 3
     assert rows["animal"] == ("0.5", "")
     assert json.loads((work / "fallback" / "run.json").read_text())["options"]["fallback_threshold"] == 0.25
-    found = additions(pq.read_table(work / "fallback" / "ledger.parquet"))
+    found = additions(read_ledger(work / "fallback" / "ledger.parquet"))
     assert found["c3", "howl"] == ("I", "dog") and set(found) > {pair for pair in ADDED if pair[1] != "howl"}
 
 
@@ -300,7 +300,7 @@ def test_command_writes_every_file_and_says_what_it_did(work, capsys):
     names = "labels.csv ledger.csv.gz ledger.parquet missing.csv outside.csv run.json summary.json thresholds.csv"
     assert sorted(path.name for path in out.iterdir()) == names.split()
     assert LabelTable.read(out / "labels.csv", SIX).label_sets()[1] == ("dog", "howl")
-    assert additions(pq.read_table(out / "ledger.parquet")) == ADDED
+    assert additions(read_ledger(out / "ledger.parquet")) == ADDED
     summary = json.loads((out / "summary.json").read_text())
     assert summary["labels_after"] == 15
     assert json.loads((out / "run.json").read_text())["options"]["threshold"] == "mean"
@@ -315,7 +315,7 @@ def test_ledger_as_csv_says_the_same_as_parquet(work):
     run(work, "--threshold", "33.33333333p", "--out", str(out))  # dog's threshold needs more than ten digits
     with gzip.open(out / "ledger.csv.gz", "rt", newline="") as file:
         rows = list(csv.DictReader(file))
-    stored = pq.read_table(out / "ledger.parquet").to_pylist()
+    stored = read_ledger(out / "ledger.parquet").to_pylist()
     assert len(rows) == len(stored) > 0
     for row, known in zip(rows, stored, strict=True):
         assert list(row) == list(known)

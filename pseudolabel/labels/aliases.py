@@ -93,7 +93,8 @@ def match_clips(asked: Sequence[str], known: Collection[str], place: object = ""
     found = [clip_id for clip_id in asked if clip_id in known]
     if len(found) == len(asked):
         return MatchedClips(tuple(found), {}, ())
-    aliases = find_aliases([clip_id for clip_id in asked if clip_id not in known], known, place)
+    others = [clip_id for clip_id in asked if clip_id not in known]
+    aliases = find_aliases(others, known, place, exact=set(found))
     if aliases:
         asked_as = {known_id: clip_id for clip_id, known_id in aliases.items()}
         taken = next((clip_id for clip_id in found if clip_id in asked_as), None)
@@ -104,14 +105,22 @@ def match_clips(asked: Sequence[str], known: Collection[str], place: object = ""
     return MatchedClips(tuple(found), aliases, tuple(absent))
 
 
-def find_aliases(absent: Collection[str], known: Iterable[str], place: object = "") -> dict[str, str]:
+def find_aliases(
+    absent: Collection[str], known: Iterable[str], place: object = "", exact: Collection[str] = ()
+) -> dict[str, str]:
     """Return {absent id: known id} for the ids that name the same clip as a known one; errors as `match_clips`.
 
     The caller must check that a matched known id is not itself requested.
+
+    Args:
+        exact: known ids that are requested themselves: not what an id in another folder names (`b/x` beside `a/x`).
     """
     aliases: dict[str, str] = {}
     asked_as: dict[str, str] = {}
     for clip_id, fitting in _fitting(absent, known):
+        fitting = [other for other in fitting if not (other in exact and _in_other_folders(clip_id, other))]
+        if not fitting:
+            continue
         if len(fitting) > 1:
             raise ClipMismatch(f"clip {clip_id!r} may be any of {first_few(fitting)}", place, "Name the exact one.")
         other = asked_as.setdefault(fitting[0], clip_id)
@@ -163,6 +172,11 @@ def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str
                 fitting = [other for other in fitting if _may_be_one(name, clip_name(other))]
             if fitting:
                 yield clip_id, fitting
+
+
+def _in_other_folders(first: str, second: str) -> bool:
+    folders = [text.replace("\\", "/").rpartition("/")[0] for text in (first, second)]
+    return all(folders) and folders[0] != folders[1]
 
 
 def one_clip_twice(first: str, second: str, known: str, place: object) -> ClipMismatch:

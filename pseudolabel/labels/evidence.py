@@ -183,8 +183,9 @@ def _check_array(labels: LabelTable, scores: np.ndarray, scale: str) -> None:
 
 def _find_under_aliases(labels: LabelTable, scores: KeyedScores, row_of: np.ndarray) -> dict[str, str]:
     """Fill in the rows of clips scored under another id; return {labelled clip: scored id}."""
-    absent, path = np.flatnonzero(row_of < 0).tolist(), getattr(scores, "path", "")
-    aliases = find_aliases([labels.clip_ids[clip] for clip in absent], scores.clip_ids, path) if absent else {}
+    path, absent = getattr(scores, "path", ""), [labels.clip_ids[clip] for clip in np.flatnonzero(row_of < 0).tolist()]
+    exact = labels.row_of if any("/" in clip_id or "\\" in clip_id for clip_id in absent) else ()
+    aliases = find_aliases(absent, scores.clip_ids, path, exact) if absent else {}
     if aliases:
         rows = index_in(list(aliases.values()), scores.clip_ids)
         for clip_id, scored_id in np.array(list(aliases.items()))[np.isin(rows, row_of)].tolist():

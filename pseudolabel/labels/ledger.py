@@ -4,7 +4,7 @@
 |---|---|
 | `clip_id`, `class_id` | the added label |
 | `error` | `I` (missing child), `II` (missing parent) or `I+II` (both types proposed it) |
-| `because` | the labels that made it a candidate, joined by `;`, in vocabulary order |
+| `because` | the labels that made it a candidate, in vocabulary order: a list in Parquet files, else joined by `;` |
 | `score`, `threshold` | the teacher's score and the class's threshold (score > threshold); empty if added by rule |
 | `probability` | that the label is right, if the rule estimates it, else empty |
 | `round` | 1 for labels proposed by original labels, 2 for those proposed only by labels of round 1, ... |
@@ -56,7 +56,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+BECAUSE = "because"
 TYPES = {field.name: field.type for field in SCHEMA}
+PARQUET_TYPES = {**TYPES, BECAUSE: pa.list_(pa.string())}  # in files; ledgers of earlier versions have joined texts
 PIECE_ROWS, CSV_BLOCK = 1 << 18, 1 << 23  # rows read at once; bytes, longer than any line
 FEW_ROWS, ROW_BYTES = 1 << 20, 250  # rows that always fit; bytes of memory per row, including what is derived from it
 
@@ -115,6 +117,7 @@ def written_ledger(folder: str | Path, schema: pa.Schema = SCHEMA) -> Iterator[C
         packing = deque()
 
         def write(piece: pa.Table) -> None:
+            piece = _with_texts(piece)
             add(piece)
             for batch in piece.to_batches(max_chunksize=CSV_ROWS):
                 packing.append(packer.submit(packed.write, csv_lines([as_text(column) for column in batch.columns])))
@@ -129,24 +132,42 @@ def written_ledger(folder: str | Path, schema: pa.Schema = SCHEMA) -> Iterator[C
 @contextlib.contextmanager
 def _row_groups(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     """Yield a function that writes tables to a Parquet file in row groups of equal size."""
-    waiting: list[pa.Table] = [schema.empty_table()]
-    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+    waiting = [_with_texts(schema.empty_table())]
+    stored = _with_lists(waiting[0]).schema
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, stored, compression="zstd") as file:
 
         def write(n_rows: int) -> None:
             rows = pa.concat_tables(waiting)
-            file.write_table(rows.slice(0, n_rows), row_group_size=GROUP_ROWS)
+            file.write_table(_with_lists(rows.slice(0, n_rows)), row_group_size=GROUP_ROWS)
             waiting[:] = [rows.slice(n_rows)]
-            written.append(n_rows)
 
         def add(piece: pa.Table) -> None:
             waiting.append(piece)
             while sum(map(len, waiting)) >= GROUP_ROWS:
                 write(GROUP_ROWS)
 
-        written: list[int] = []
         yield add
-        if not written or sum(map(len, waiting)):  # a file without rows has one empty row group
-            write(sum(map(len, waiting)))
+        if n_left := sum(map(len, waiting)):  # the `datasets` library does not read empty row groups
+            write(n_left)
+
+
+def _with_lists(ledger: pa.Table) -> pa.Table:
+    """Return a ledger with `because` as lists of class ids."""
+    if BECAUSE not in ledger.column_names:
+        return ledger
+    joined = ledger[BECAUSE]
+    if not pc.min(pc.binary_length(joined)).as_py() or joined.null_count:  # rows that nothing proposed are rare
+        joined = pc.if_else(pc.equal(joined, ""), None, joined)
+    lists = pc.split_pattern(joined, ";")
+    lists = pc.coalesce(lists, pa.scalar([], PARQUET_TYPES[BECAUSE])) if lists.null_count else lists
+    return ledger.set_column(ledger.column_names.index(BECAUSE), BECAUSE, lists)
+
+
+def _with_texts(ledger: pa.Table) -> pa.Table:
+    """Return a ledger with `because` joined by `;`, as all that read ledgers take it."""
+    if BECAUSE not in ledger.column_names or not pa.types.is_list(ledger[BECAUSE].type):
+        return ledger
+    return ledger.set_column(ledger.column_names.index(BECAUSE), BECAUSE, pc.binary_join(ledger[BECAUSE], ";"))
 
 
 def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False) -> pa.Table:
@@ -204,9 +225,9 @@ def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator
         _check_columns(schema.names, required, path)
         columns = required if only else schema.names
         if not file.metadata.num_rows:
-            yield pq.read_table(path, columns=list(columns))
+            yield _with_texts(pq.read_table(path, columns=list(columns)))
         for batch in parquet_batches(file, path, columns, PIECE_ROWS):
-            yield pa.Table.from_batches([batch])
+            yield _with_texts(pa.Table.from_batches([batch]))
 
 
 def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:

@@ -46,10 +46,10 @@ def csv_lines(columns: Sequence[pa.Array]) -> bytes:
 
 def label_lines(clip_ids: Sequence[str], matrix: sparse.csr_array, class_ids: Sequence[str]) -> bytes:
     """Return the rows `clip_id,labels` of labels.csv, labels joined by `;` in column order."""
-    return csv_lines([pa.array(clip_ids, pa.string()), pc.binary_join(_label_lists(matrix, class_ids), ";")])
+    return csv_lines([pa.array(clip_ids, pa.string()), pc.binary_join(label_lists(matrix, class_ids), ";")])
 
 
-def _label_lists(matrix: sparse.csr_array, class_ids: Sequence[str]) -> pa.ListArray:
+def label_lists(matrix: sparse.csr_array, class_ids: Sequence[str]) -> pa.ListArray:
     """Return the class ids of each row of a (N, K) matrix."""
     labels = pa.array(class_ids, pa.string()).take(pa.array(matrix.indices))
     return pa.ListArray.from_arrays(pa.array(matrix.indptr, pa.int32()), labels)
@@ -114,7 +114,7 @@ def write_parquet(
     """Write the columns `clip_id` (text) and `labels` (list of texts), with a checksum for each page."""
     import pyarrow.parquet as pq
 
-    table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "labels": _label_lists(matrix, class_ids)})
+    table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "labels": label_lists(matrix, class_ids)})
     with whole_file(path, overwrite) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 

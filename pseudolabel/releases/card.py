@@ -12,8 +12,9 @@ from pseudolabel.formatting import plural
 from pseudolabel.models.lengths import lengths_in_words
 from pseudolabel.releases import citation, texts
 from pseudolabel.releases.citation import LICENCES, SOURCES, licence_of
-from pseudolabel.releases.croissant import tables_of
-from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.facts import Facts, OfClass
+from pseudolabel.releases.model_figures import figure_rows, model_index
+from pseudolabel.releases.tables import features, has_rows, is_earlier, tables_of
 from pseudolabel.templates import render
 
 FEW_CLASSES = 30  # more classes are folded, below a table of those with the most additions
@@ -35,6 +36,8 @@ FORMS = {
     "esc50.csv": "code for ESC-50 reads `esc50.csv` in place of the published list; its extra column `labels` has "
     "all categories of a clip (`category` is the published one: code that reads only that sees no additions)",
     "psla.json": "code for PSLA reads `psla.json`",
+    "class_labels_indices.csv": "with `class_labels_indices.csv` as its list of classes; `psla.json` lacks clips "
+    "without labels, at which that code stops",
 }
 TRAINING = {  # the options of `train` that readers look for first, in words
     "epochs": "epochs",
@@ -76,7 +79,7 @@ def card(facts: Facts) -> str:
         facts=facts,
         counts=facts.counts,
         types=list(facts.counts.added_by_type),
-        by_class=sorted(facts.by_class, key=lambda row: -row.added),
+        by_class=_classes_to_list(facts),
         has_thresholds=any(row.threshold is not None for row in facts.by_class),
         precision=facts.precision,
         header=header(facts),
@@ -86,25 +89,35 @@ def card(facts: Facts) -> str:
         most_added=MOST_ADDED,
         documents=DOCUMENTS,
         forms=[text for name, text in FORMS.items() if facts.file(name)],
-        further_tables=[table.name for table in tables_of(facts) if table.name != "labels"],
+        further_tables=[t.name for t in tables_of(facts) if t.name != "labels" and has_rows(t, facts)],
+        empty_tables=[t.name for t in tables_of(facts) if not has_rows(t, facts)],
         licence=licence_of(facts.licence),
         ontology_licence=LICENCES["CC-BY-SA-4.0"],
         source_terms=citation.source_terms(facts),
     )
 
 
+def _classes_to_list(facts: Facts) -> list[OfClass]:
+    """Return the classes that have labels, the most added first; versions before 0.3.0 listed all classes."""
+    every = is_earlier(facts)
+    return sorted((row for row in facts.by_class if every or row.after), key=lambda row: -row.added)
+
+
 def header(facts: Facts) -> str:
     """Return the card's YAML header, without the `---` lines."""
     tags = ["audio", "audio-tagging", "sound-event-recognition", "missing-labels", "label-enhancement", "croissant"]
     source = facts.source.lower()
+    tables = [table for table in tables_of(facts) if has_rows(table, facts)]
+    names = tuple(row.name for row in facts.by_class)
     configs = [
         {
             "config_name": table.name,
             "default": True if table.name == "labels" else None,
             "data_files": [{"split": "train", "path": table.file}],
         }
-        for table in tables_of(facts)
+        for table in tables
     ]
+    described = () if is_earlier(facts) else tables
     return texts.yaml_text(
         {
             "pretty_name": facts.title,
@@ -115,6 +128,7 @@ def header(facts: Facts) -> str:
             "annotations_creators": ["machine-generated"],
             "source_datasets": [f"extended|other-{source}" if source else "original"],
             "configs": configs,
+            "dataset_info": [{"config_name": t.name, "features": features(t, names)} for t in described],
         }
     )
 
@@ -128,6 +142,7 @@ def model_card(record: Mapping) -> str:
         "pipeline_tag": "audio-classification",
         "tags": ["audio", "audio-tagging", "pseudo-labels", record["network"]],
         "metrics": ["mean_average_precision"] if record["validation"] else None,
+        "model-index": model_index(record),
     }
     front_end = (f"{name} {value}" for name, value in record["front_end"].items() if value is not None)
     return render(
@@ -135,6 +150,8 @@ def model_card(record: Mapping) -> str:
         "model_card.md.j2",
         **WORDS,
         record=record,
+        evaluation=record.get("evaluation"),
+        figure_rows=figure_rows,
         header=texts.yaml_text(header),
         lengths=lengths_in_words(record),
         exported=[file["name"] for file in record["onnx"]],

@@ -117,6 +117,11 @@ def usual_licence(source: str) -> str:
     return "CC-BY-NC-4.0" if reserved else "CC-BY-4.0"
 
 
+def assumed_licence(given: str | None, stated: str) -> list[str]:
+    """Return the line that says which licence was taken because the user named none."""
+    return [] if given else [f"licence {stated} is assumed: --licence sets another"]
+
+
 def source_terms(facts: Facts) -> str:
     """Return one sentence on the licence of the original labels, or ""."""
     if facts.source not in SOURCES:
@@ -196,6 +201,24 @@ def citation(facts: Facts) -> str:
         "authors": [_agent(name) for name in facts.makers],
         "keywords": KEYWORDS,
         "references": references(facts),
+    }
+    return yaml_text(text)
+
+
+def model_citation(record: Mapping) -> str:
+    """Return the text of CITATION.cff of a released model; `record` is its run.json."""
+    text = {
+        "cff-version": "1.2.0",
+        "message": "If you use this model, please cite it and the works that it builds on.",
+        "type": "software",
+        "title": record["title"],
+        "version": record["version"],
+        "date-released": record["released"],
+        "license": record["licence"],
+        "url": record["url"],
+        "authors": [_agent(name) for name in record["authors"] or ["The makers of this model"]],
+        "keywords": KEYWORDS,
+        "references": [works()["PSL" if record["soft_targets"] else "PSLA"]],
     }
     return yaml_text(text)
 

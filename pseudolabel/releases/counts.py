@@ -108,16 +108,20 @@ def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
     return table
 
 
-def weak_classes(by_class: Sequence[Mapping], scored: bool, precision: Mapping | None) -> tuple[dict, ...]:
+def weak_classes(
+    by_class: Sequence[Mapping], scored: bool, precision: Mapping | None, every: bool = False
+) -> tuple[dict, ...]:
     """Return the classes whose additions need a second look, each with the reason.
 
     Args:
         by_class: rows of `count_by_class`.
         scored: whether a teacher's scores were compared with thresholds.
         precision: estimates from judgements (precision.json), if there are any.
+        every: whether classes without any label are named too, as versions before 0.3.0 did.
     """
     judged = {row.get("class_id"): row for row in (precision or {}).get("by_class") or ()}
-    reasons = ((row, _weaknesses(row, scored, judged.get(row["class_id"], {}))) for row in by_class)
+    listed = (row for row in by_class if every or row["after"])
+    reasons = ((row, _weaknesses(row, scored, judged.get(row["class_id"], {}))) for row in listed)
     return tuple(
         {"class_id": row["class_id"], "name": row["name"], "why": "; ".join(why)} for row, why in reasons if why
     )

@@ -19,7 +19,8 @@ from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.options import check_types, type_hints
 from pseudolabel.records import sha256
 
-FORMAT, FORMAT_VERSION = "pseudolabel-release", 1
+FORMAT, FORMAT_VERSION = "pseudolabel-release", 2
+SINCE_VERSION_2 = ("beta",)  # keys that run.json of version 1 lacks
 PATTERNS = {  # of texts: what other values get wrong, and the remedy
     "name": (r"[A-Za-z0-9][\w.-]*", "cannot be the name of a release", "Use letters, digits, '.', '_' and '-'."),
     "version": (r"\d+\.\d+\.\d+", "is not a version", "Give three numbers such as 1.0.0."),
@@ -171,6 +172,7 @@ class Facts(Typed):
         by_class: in vocabulary order.
         files, documents: empty until they are written; `documents` does not affect the documents' texts.
         wav: path of a recording in psla.json, with `{clip_id}` in it; "" in earlier releases.
+        beta: exponent of the max rule's sampling weights; None in earlier releases.
         version: three numbers, `1.0.0`.
         released: day of the release, `2026-01-31`, or "".
         licence: SPDX id of the labels.
@@ -194,6 +196,7 @@ class Facts(Typed):
     files: tuple[DataFile, ...] = ()
     documents: tuple[Document, ...] = ()
     wav: str = ""
+    beta: float | None = None
     version: str = "1.0.0"
     released: str = ""
     licence: str = "CC-BY-4.0"
@@ -212,23 +215,11 @@ class Facts(Typed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_texts()
+        refuse_texts(vars(self))
         _check_figures(self.ontology, "ontology")
         if self.precision is not None:
             check_precision(self.precision, "precision")
         self._check_sums()
-
-    def _check_texts(self) -> None:
-        for name, (pattern, wrong, remedy) in PATTERNS.items():
-            if not re.fullmatch(pattern, text := getattr(self, name), re.ASCII | re.DOTALL):
-                raise InputError(f"{text!r} {wrong}", name, remedy)
-        if self.released and not _is_day(self.released):
-            raise InputError(f"{self.released!r} is not a day", "released", "Write it as 2026-01-31.")
-        lines = [("title", self.title), *(("authors", name) for name in self.authors)]
-        lines += [(name, text) for name in ("url", "source") if (text := getattr(self, name))]
-        for name, text in lines:
-            if not text.isprintable() or not text.strip():
-                raise InputError(f"{text!r} is not one line of text", name)
 
     def _check_sums(self) -> None:
         """Raise InputError if the counts contradict each other."""
@@ -280,11 +271,11 @@ class Facts(Typed):
             InputError: a key is missing or unknown, a value has the wrong type, or counts contradict each other.
         """
         record = dict(_object(record, str(place)))
-        made = record.get("format", FORMAT), record.get("format_version", FORMAT_VERSION)  # absent in earlier releases
-        if made != (FORMAT, FORMAT_VERSION):
-            message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION}"
+        made = record.get("format", FORMAT), record.get("format_version", 1)  # absent in the earliest releases
+        if made not in ((FORMAT, 1), (FORMAT, FORMAT_VERSION)):
+            message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION} or 1"
             raise InputError(message, place)
-        names = [column.name for column in fields(cls)]
+        names = [column.name for column in fields(cls) if made[1] != 1 or column.name not in SINCE_VERSION_2]
         absent = [name for name in (names if "format" in record else REQUIRED) if name not in record]
         if absent:
             raise InputError(f"{first_few(absent)} is missing", place)
@@ -327,6 +318,20 @@ def typed(kind: type[Kind], row: object, place: str, separator: str = ".") -> Ki
         inside = error.place.removeprefix(f"{kind.__name__}.")
         remedy = error.remedy if inside == error.place else ""  # the remedy of `check_types` is for callers
         raise InputError(error.message, f"{place}{separator}{inside}", remedy) from error
+
+
+def refuse_texts(said: Mapping[str, Any]) -> None:
+    """Raise InputError if a text that the documents of a release state is not what its name says."""
+    for name, (pattern, wrong, remedy) in PATTERNS.items():
+        if name in said and not re.fullmatch(pattern, text := said[name], re.ASCII | re.DOTALL):
+            raise InputError(f"{text!r} {wrong}", name, remedy)
+    if said["released"] and not _is_day(said["released"]):
+        raise InputError(f"{said['released']!r} is not a day", "released", "Write it as 2026-01-31.")
+    lines = [("title", said["title"]), *(("authors", name) for name in said["authors"])]
+    lines += [(name, text) for name in ("url", "source") if (text := said.get(name))]
+    for name, text in lines:
+        if not text.isprintable() or not text.strip():
+            raise InputError(f"{text!r} is not one line of text", name)
 
 
 def check_precision(precision: Mapping[str, Any], place: object) -> None:

@@ -3,12 +3,13 @@
 | file | |
 |---|---|
 | `labels.csv`, `labels.parquet` | the enhanced list |
-| `original_labels.csv.gz` | the list before enhancement |
-| `segments.csv`, `fsd50k.csv`, `esc50.csv`, `psla.json` | the enhanced list in forms that other code reads |
+| `original_labels.csv.gz`, `.parquet` | the list before enhancement |
+| `segments.csv`, `fsd50k.csv`, `esc50.csv` | the enhanced list in the form of its source |
+| `psla.json`, `class_labels_indices.csv` | the enhanced list and the classes as PSLA's code reads them |
 | `added_labels.csv.gz`, `added_labels.parquet` | the ledger: every added label and why |
-| `thresholds.csv`, `classes.csv`, `missing.csv` | by class; clips without scores |
+| `thresholds`, `classes`, `missing`, each `.csv` and `.parquet` | by class; clips without scores |
 | `targets.h5` | the teacher's scores, if requested |
-| `sampling_weights.csv.gz` | how often to draw each clip, after relabelling |
+| `sampling_weights.csv.gz`, `.parquet` | how often to draw each clip, after relabelling |
 | `README.md`, `croissant.json`, `CITATION.cff`, `LICENSE`, `LICENSE-ontology` | description, for people and machines |
 | `run.json` | all that the documents say, and checksums of the inputs |
 | `SHA256SUMS` | checksums of all files but itself |
@@ -25,6 +26,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from pseudolabel.artefacts import write_csv, write_json, write_text
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
@@ -37,27 +40,33 @@ from pseudolabel.releases.enhanced import Enhanced
 from pseudolabel.releases.facts import FORMAT, REQUIRED, DataFile, Document, Facts
 from pseudolabel.releases.listing import RECORD, SUMS, checksums, why_not_replaced
 from pseudolabel.releases.source_forms import write_source_form
+from pseudolabel.releases.tables import CLASS_TABLE, MAX_RULE, SUM_RULE, label_rows, write_parquet_tables, write_rows
 from pseudolabel.releases.targets import write_targets
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP
 
 ADDED, ADDED_CSV, ORIGINAL = "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz"
-PSLA, WEIGHTS = "psla.json", "sampling_weights.csv.gz"
-SUM_RULE, MAX_RULE = "sum_rule", "max_rule_beta_"  # columns; the second name ends with the exponent
+PSLA, PSLA_CLASSES, WEIGHTS = "psla.json", "class_labels_indices.csv", "sampling_weights.csv.gz"
+LABELS_PARQUET, ORIGINAL_PARQUET = "labels.parquet", "original_labels.parquet"
 CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
 DATA_FILES = {  # in this order in every document
     LABELS: ("the enhanced list: clip_id, labels joined by `;`", CSV),
-    "labels.parquet": ("the enhanced list: clip_id, labels as a list of texts", PARQUET),
+    LABELS_PARQUET: ("the enhanced list: clip_id, labels as a list of texts", PARQUET),
     "segments.csv": ("the enhanced list as an AudioSet segment list", CSV),
     "fsd50k.csv": ("the enhanced list as FSD50K's ground truth: fname, labels, mids, split", CSV),
     "esc50.csv": ("ESC-50's own columns, and all categories of a clip in the further column labels", CSV),
     PSLA: ("the enhanced list as the published PSLA code reads it", "application/json"),
+    PSLA_CLASSES: ("the classes as the published PSLA code reads them: index, mid, display_name", CSV),
     ORIGINAL: ("the list before anything was added: clip_id, labels joined by `;`", CSV_GZ),
+    ORIGINAL_PARQUET: ("the same list: clip_id, labels as a list of texts", PARQUET),
     ADDED_CSV: ("the ledger: every added label, what proposed it, its score and threshold", CSV_GZ),
     ADDED: ("the ledger, the same rows", PARQUET),
     THRESHOLDS: ("the threshold of each class, from how many clips, or why it has none", CSV),
+    "thresholds.parquet": ("the same rows", PARQUET),
     CLASSES: ("class ids and names in the order of all columns, labels before, added, after", CSV),
+    CLASS_TABLE: ("the same rows", PARQUET),
     MISSING: ("clips that have no scores and kept their labels", CSV),
+    "missing.parquet": ("the same rows", PARQUET),
     TARGETS: ("the teacher's scores of each clip and class", "application/x-hdf5"),
     WEIGHTS: (
         "weights to draw clips with, from the labels after the additions: sum_rule of 1 / clips with the label (PSLA, "
@@ -65,6 +74,7 @@ DATA_FILES = {  # in this order in every document
         "equation 4)",
         CSV_GZ,
     ),
+    "sampling_weights.parquet": ("the same rows", PARQUET),
 }
 
 
@@ -105,10 +115,11 @@ def write_release(contents: Contents, folder: Path) -> Facts:
     _write_classes(contents, folder / CLASSES)
     labels = contents.enhanced.labels
     _write_weights(labels, contents.beta, folder / WEIGHTS)
+    write_parquet_tables(folder, contents.beta)
     if contents.soft is not None:
         write_targets(folder / TARGETS, labels, contents.scores, contents.soft, contents.scales)
     psla = contents.wav if (folder / PSLA).is_file() else ""
-    facts = replace(contents.facts, files=described_files(folder), wav=psla)
+    facts = replace(contents.facts, files=described_files(folder), wav=psla, beta=contents.beta)
     texts = documents(facts)
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -152,15 +163,26 @@ def _write_labels(contents: Contents, folder: Path) -> None:
     enhanced = contents.enhanced
     labels = enhanced.labels
     labels.write(folder / LABELS)
-    labels.write(folder / "labels.parquet", "parquet")
+    write_rows(label_rows(labels), folder / LABELS_PARQUET)
+    write_rows(label_rows(enhanced.original), folder / ORIGINAL_PARQUET)
     with packed_csv(folder / ORIGINAL) as writer:
         writer.writerow(LABEL_COLUMNS)
         sets = enhanced.original.label_sets()
         writer.writerows((clip_id, ";".join(of_clip)) for clip_id, of_clip in zip(labels.clip_ids, sets, strict=True))
     if contents.form is not None:
         write_source_form(contents.form, contents.lists, labels, folder)
-    if not any(set(class_id) & set(',"') for class_id in labels.vocabulary.class_ids):
-        labels.write(folder / PSLA, "psla", wav=contents.wav)
+    class_ids, names = labels.vocabulary.class_ids, labels.vocabulary.names
+    if not any(set(class_id) & set(',"') for class_id in class_ids):
+        with_labels(labels).write(folder / PSLA, "psla", wav=contents.wav)
+        rows = zip(range(len(class_ids)), class_ids, names, strict=True)
+        write_csv(folder / PSLA_CLASSES, ("index", "mid", "display_name"), rows)
+
+
+def with_labels(labels: LabelTable) -> LabelTable:
+    """Return the clips that have labels: PSLA's code stops at a clip without any."""
+    counts = np.diff(labels.matrix.indptr).tolist()
+    clip_ids = (clip_id for clip_id, n_labels in zip(labels.clip_ids, counts, strict=True) if n_labels)
+    return labels.select(tuple(clip_ids))
 
 
 def _write_classes(contents: Contents, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def facts_of(
         precision: precision.json of the review.
         evaluation_touched: whether labels of an evaluation list were changed; None: there is no such list.
     """
-    said = {name: value for name, value in documents.items() if value is not None}
+    said = {name: value for name, value in documents.items() if value not in (None, "")}
     source = said.get("source", SOURCE_FORMS[form].source if form else "")
     rule, errors = rule_name(enhanced), errors_of(enhanced)
     usual = {
@@ -61,6 +62,7 @@ def facts_of(
         "title": f"{source or 'Sound event'} labels with missing ones added ({rule})",
         "licence": usual_licence(source),
         "source": source,
+        "released": day_of(enhanced.record),
     }
     digests = {**enhanced.inputs, **{Path(path): digest for path, digest in inputs.sha256.items()}}
     thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
@@ -80,6 +82,14 @@ def facts_of(
         pseudolabel=__version__,
         commit=git_commit(),
     )
+
+
+def day_of(record: Mapping) -> str:
+    """Return the day on which a run ended, as 2026-01-31; "" if its run.json does not say it."""
+    try:
+        return datetime.fromisoformat(str(record.get("finished"))).date().isoformat()
+    except ValueError:
+        return ""
 
 
 # ---- inputs of enhance ------------------------------------------------------------------------------------------

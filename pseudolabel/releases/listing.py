@@ -195,14 +195,14 @@ def refuse_unpacked(path: Path, most: int) -> None:
 
 
 def refuse_parquet(
-    path: Path, schema: Mapping[str, pa.DataType], n_rows: int, n_values: int, most: int
+    path: Path, schema: Mapping[str, pa.DataType | tuple[pa.DataType, ...]], n_rows: int, n_values: int, most: int
 ) -> tuple[int, int]:
     """Return a Parquet file's number of rows and bytes of text; refuse other columns, and more than is possible.
 
     Texts are counted by their numbers in the file's dictionaries, so a long repeated text takes no memory here.
 
     Args:
-        schema: its columns.
+        schema: its columns; a tuple: any of these types.
         n_rows, n_values: upper bounds on its rows, and on the values in a column.
         most: upper bound on the bytes of text.
     """
@@ -231,7 +231,9 @@ def refuse_parquet(
         raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, GET_AGAIN) from error
 
 
-def _alike(stored: pa.DataType, expected: pa.DataType) -> bool:
+def _alike(stored: pa.DataType, expected: pa.DataType | tuple[pa.DataType, ...]) -> bool:
+    if isinstance(expected, tuple):
+        return any(_alike(stored, kind) for kind in expected)
     if pa.types.is_list(stored) and pa.types.is_list(expected):
         return _alike(stored.value_type, expected.value_type)
     return stored == expected

@@ -6,7 +6,7 @@
 | `classes.csv` | class ids and names in the order of the scores |
 | `train_clips.csv` | the clips that it was trained on |
 | `model.onnx`, `network.onnx` | the same for other runtimes, if requested |
-| `README.md`, `LICENSE` | a model card, and the licence of the weights |
+| `README.md`, `CITATION.cff`, `LICENSE` | a model card, how to cite it, and the licence of the weights |
 | `run.json` | all that the card says |
 | `SHA256SUMS` | checksums of all files but itself |
 
@@ -26,9 +26,9 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLASSES, CONFIG, SEEN_CLIPS, WEIGHTS
 from pseudolabel.ownership import refuse_input_as_output
 from pseudolabel.releases.card import TRAINING, model_card
-from pseudolabel.releases.citation import licence_of, model_licence_text
+from pseudolabel.releases.citation import licence_of, model_citation, model_licence_text
 from pseudolabel.releases.enhanced import read_object
-from pseudolabel.releases.facts import Document
+from pseudolabel.releases.facts import Document, refuse_texts
 from pseudolabel.releases.listing import (
     GET_AGAIN,
     LARGEST_TABLE,
@@ -45,9 +45,9 @@ from pseudolabel.releases.listing import (
 from pseudolabel.releases.stated import as_json, verify_documents
 from pseudolabel.tables import read_csv
 
-FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 1
-CARD, LICENCE = "README.md", "LICENSE"
-DOCUMENTS = (CARD, LICENCE, RECORD, SUMS)
+FORMAT, FORMAT_VERSION = "pseudolabel-model-release", 2  # releases of version 1 have no CITATION.cff
+CARD, CITATION, LICENCE = "README.md", "CITATION.cff", "LICENSE"
+DOCUMENTS = (CARD, CITATION, LICENCE, RECORD, SUMS)
 DATA_FILES = (WEIGHTS, CONFIG, SEEN_CLIPS, CLASSES, "model.onnx", "network.onnx")
 OTHER_WORDS = "card and licence have the checksums of run.json; their words are those of pseudolabel "
 
@@ -62,9 +62,10 @@ def not_a_model_release(folder: Path) -> str:
     return why_not_replaced(folder, lambda record: record.get("format") == FORMAT, {*DATA_FILES, *DOCUMENTS})
 
 
-def refuse_model(run: Path, out: Path, licence: str) -> None:
-    """Raise InputError if the licence is unknown, the run folder lacks a file, or the output would replace it."""
-    licence_of(licence)
+def refuse_model(run: Path, out: Path, credit: Mapping[str, object]) -> None:
+    """Raise InputError if the licence or a text is wrong, the run folder lacks a file, or would be the output."""
+    licence_of(credit["licence"])
+    refuse_texts({**credit, "title": credit["title"] or run.name})
     refuse_input_as_output(out, [run])
     for name in (WEIGHTS, CONFIG, RECORD, SEEN_CLIPS):
         if not there(run / name):
@@ -74,8 +75,14 @@ def refuse_model(run: Path, out: Path, licence: str) -> None:
 # ---- making -----------------------------------------------------------------------------------------------------
 
 
-def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: bool = False) -> list[str]:
+def write_model(
+    run: Path, folder: Path, credit: Mapping[str, object], evaluation: Mapping | None, onnx: bool = False
+) -> list[str]:
     """Write the release of a run folder's model into an empty folder; return the lines to report.
+
+    Args:
+        credit: title (None: made from the run's name), version, released, licence, url, authors.
+        evaluation: figures of `read_evaluation`.
 
     Raises:
         InputError: a damaged model, an unknown licence, or an ONNX file whose scores differ from PyTorch's.
@@ -92,7 +99,8 @@ def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: 
 
         exported = export(tagger, folder)
     record = {
-        **_described(tagger, read_object(run / RECORD), run, title, licence),
+        **_described(tagger, read_object(run / RECORD), run, credit),
+        "evaluation": evaluation,
         "onnx": [{**vars(file), "shape": list(file.shape)} for file in exported],
         "files": _files(sorted(folder.iterdir())),
     }
@@ -106,7 +114,7 @@ def write_model(run: Path, folder: Path, title: str | None, licence: str, onnx: 
     return lines + [f"{file.name}: scores within {file.difference:.1e} of PyTorch's" for file in differing]
 
 
-def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: str) -> dict:
+def _described(tagger, run: Mapping, folder: Path, credit: Mapping[str, object]) -> dict:
     """Return all that the documents say, except about files; without host, time and paths."""
     config, options = tagger.config, run.get("options", {})
     measured = {"mAP": run.get("validation_map"), "d'": run.get("validation_d_prime")}
@@ -114,8 +122,8 @@ def _described(tagger, run: Mapping, folder: Path, title: str | None, licence: s
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "title": title or f"{config['name']}, {row}: sound events in recordings",
-        "licence": licence,
+        **credit,
+        "title": credit["title"] or f"{config['name']}, {row}: sound events in recordings",
         "row": row,
         **_of_the_model(tagger),
         "classes": [{"class_id": class_id, "name": name} for class_id, name in _classes(tagger)],
@@ -154,8 +162,9 @@ def _files(paths: Iterable[Path]) -> list[dict]:
 
 
 def model_documents(record: Mapping) -> dict[str, str]:
-    """Return the texts of README.md and LICENSE, which depend on the record alone."""
-    return {CARD: model_card(record), LICENCE: model_licence_text(record)}
+    """Return the texts of README.md, CITATION.cff and LICENSE, which depend on the record alone."""
+    cited = {} if record["format_version"] == 1 else {CITATION: model_citation(record)}
+    return {CARD: model_card(record), **cited, LICENCE: model_licence_text(record)}
 
 
 # ---- verifying --------------------------------------------------------------------------------------------------
@@ -172,8 +181,8 @@ def verify_model(folder: Path) -> list[str]:
     from pseudolabel.models.lengths import lengths_of
 
     lines, record = verify_bytes(folder), read_object(folder / RECORD)
-    if record.get("format_version") != FORMAT_VERSION:
-        message = f"format_version is {record.get('format_version')!r}, this program reads {FORMAT_VERSION}"
+    if record.get("format_version") not in (1, FORMAT_VERSION):
+        message = f"format_version is {record.get('format_version')!r}, this program reads 1 and {FORMAT_VERSION}"
         raise InputError(message, folder / RECORD, GET_AGAIN)
     with values_of_their_kind(folder / RECORD, "something is missing or of another kind"):
         tagger = load_model(folder)
@@ -181,6 +190,8 @@ def verify_model(folder: Path) -> list[str]:
         _verify_model(folder, record, tagger)
         said = f"{record['n_parameters']:,} parameters, {len(tagger.class_ids)} classes"
         lines.append(f"the model is built from its files: {said}")
+        if record["format_version"] > 1:
+            refuse_texts(record)
         figures = (record["n_parameters"], record["sample_rate"])
         described = [Document(**row) for row in _rows(folder, record, "documents", ())]
         made_by = record.get("pseudolabel")
@@ -208,7 +219,7 @@ def _verify_model(folder: Path, record: Mapping, tagger) -> None:
 def _verify_files(folder: Path, record: Mapping) -> None:
     """Compare the files with those named in run.json: new checksums do not hide other changes."""
     stated = {row["name"]: row for row in _rows(folder, record, "files", None)}
-    refuse_others(folder, {*stated, *DOCUMENTS}, list_files(folder).files)
+    refuse_others(folder, {*stated, *model_documents(record), RECORD, SUMS}, list_files(folder).files)
     changed = [name for name, row in stated.items() if row != _files([folder / name])[0]]
     if changed:
         raise InputError(f"changed: {first_few(changed)} (not as {RECORD} says)", folder, GET_AGAIN)

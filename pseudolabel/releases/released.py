@@ -11,7 +11,7 @@ import pyarrow as pa
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
 from pseudolabel.labels.aliases import match_clips
-from pseudolabel.labels.ledger import TYPES, read_ledger
+from pseudolabel.labels.ledger import BECAUSE, PARQUET_TYPES, TYPES, read_ledger
 from pseudolabel.labels.readers import read_segments
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
@@ -34,8 +34,7 @@ from pseudolabel.releases.listing import (
 )
 from pseudolabel.tables import read_csv
 
-PARQUET = "labels.parquet"
-ALWAYS = (LABELS, PARQUET, files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
+ALWAYS = (LABELS, files.LABELS_PARQUET, files.ORIGINAL, files.ADDED, files.ADDED_CSV, files.CLASSES, MISSING)
 CELL = 32  # bytes of a number in a CSV file, with its comma
 
 
@@ -104,6 +103,8 @@ def _refuse_large_ledger(folder: Path, labels: LabelTable) -> None:
     longest_class = max(len(class_id.encode()) for class_id in labels.vocabulary.class_ids) + 1
     because = int(np.diff(labels.matrix.indptr).max(initial=0)) * longest_class
     most = n_labels * (longest + longest_class + max(map(len, ERROR_NAMES)) + because)
-    n_rows, texts = refuse_parquet(folder / files.ADDED, TYPES, n_labels, n_labels, most)
+    types = {**PARQUET_TYPES, BECAUSE: (PARQUET_TYPES[BECAUSE], TYPES[BECAUSE])}
+    n_values = n_labels * int(np.diff(labels.matrix.indptr).max(initial=1))
+    n_rows, texts = refuse_parquet(folder / files.ADDED, types, n_labels, n_values, most)
     refuse_for_memory(n_rows, folder / files.ADDED)
     refuse_unpacked(folder / files.ADDED_CSV, (n_rows + 1) * CELL * len(TYPES) + 2 * texts)

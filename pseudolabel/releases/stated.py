@@ -32,6 +32,7 @@ from pseudolabel.releases.counts import count, count_by_class, read_threshold_ta
 from pseudolabel.releases.facts import Document
 from pseudolabel.releases.listing import GET_AGAIN
 from pseudolabel.releases.released import Released
+from pseudolabel.releases.tables import is_earlier
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import parse_json, read_csv, text_rows
 
@@ -61,7 +62,7 @@ def verify_facts(released: Released) -> str:
     if decisions is not None and decisions.get("right") != counts["added"]["labels_added"]:
         message = f"{decisions.get('right')} additions were found right, the ledger has {len(released.added.clips)}"
         raise InputError(message, place, GET_AGAIN)
-    weak = weak_classes(by_class, facts.asked_teacher and decisions is None, facts.precision)
+    weak = weak_classes(by_class, facts.asked_teacher and decisions is None, facts.precision, is_earlier(facts))
     stated = facts.to_json()
     counted = replace(facts, counts=counts, by_class=by_class, weak_classes=weak).to_json()
     for name in ("counts", "by_class", "weak_classes"):

@@ -177,13 +177,13 @@ def code(text: str) -> str:
 
 
 class _Blocks(yaml.SafeDumper):
-    """Block YAML with plain keys, quoted texts and indented lists."""
+    """Block YAML with plain keys (where they are read as text), quoted texts and indented lists."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
     def choose_scalar_style(self) -> str:
-        return "" if self.simple_key_context else super().choose_scalar_style()
+        return "" if self.simple_key_context and self.event.implicit[0] else super().choose_scalar_style()
 
 
 _Blocks.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))

@@ -29,13 +29,14 @@ from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.counts import carried, read_threshold_table
 from pseudolabel.releases.listing import GET_AGAIN, refuse_parquet, refuse_unpacked, values_of_their_kind, verify_bytes
-from pseudolabel.releases.released import CELL, PARQUET, Released, read_release
+from pseudolabel.releases.released import CELL, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.stated import verify_facts
+from pseudolabel.releases.tables import is_earlier, label_rows, read_csv_table, tables_of
 from pseudolabel.releases.targets import BLOCK_CLIPS, as_stored, looked_up
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window
-from pseudolabel.tables import read_json
+from pseudolabel.tables import read_csv, read_json
 
 TEXT = pa.string()
 TOLERANCE = 1e-9  # relative, of weights: sums of thousands of floats
@@ -47,7 +48,7 @@ def verify_release(folder: Path) -> list[str]:
     Raises:
         InputError: something does not hold; the message names the file, and what is wrong with it.
     """
-    checks = (verify_forms, verify_ledger, verify_windows, verify_targets, verify_weights, verify_facts)
+    checks = (verify_forms, verify_ledger, verify_windows, verify_targets, verify_weights, verify_tables, verify_facts)
     with values_of_their_kind(folder), Progress("verify", 2 + len(checks), "check") as progress:
         lines = verify_bytes(folder)
         progress.advance()
@@ -71,7 +72,9 @@ def _first(released: Released, rows: np.ndarray) -> str:
 def verify_forms(released: Released) -> str:
     """Read the list in each of its forms, and the ledger in both of its forms; they must agree."""
     folder, labels = released.folder, released.labels
-    checks = {PARQUET: _same_parquet, files.PSLA: _same_psla if released.facts.documents else _same_form}
+    checks = {files.LABELS_PARQUET: _same_parquet}
+    checks |= {files.PSLA: _same_psla if released.facts.documents else _same_form}
+    checks |= {files.PSLA_CLASSES: _same_psla_classes}
     checks |= {source.file: _same_form for source in SOURCE_FORMS.values()}
     checks = {name: check for name, check in checks.items() if (folder / name).is_file()}
     for name, check in checks.items():
@@ -86,18 +89,26 @@ def verify_forms(released: Released) -> str:
     )
 
 
+def verify_tables(released: Released) -> str:
+    """Compare the Parquet files of all other tables with what they repeat."""
+    if is_earlier(released.facts):
+        return ""
+    repeated = [table.file for table in tables_of(released.facts) if table.csv or table.file == files.ORIGINAL_PARQUET]
+    for name in repeated:
+        if not _same_parquet(released, released.folder / name):
+            raise InputError("has other rows than the same table as CSV", released.folder / name, GET_AGAIN)
+    return f"{', '.join(repeated)} have the rows of the same tables as CSV"
+
+
 def _same_parquet(released: Released, path: Path) -> bool:
-    labels = released.labels
-    n_clips, n_values = len(labels), len(labels) + labels.matrix.nnz
-    most = (path.parent / LABELS).stat().st_size
-    refuse_parquet(path, {"clip_id": TEXT, "labels": pa.list_(TEXT)}, n_clips, n_values, most)
-    table = pq.read_table(path)
-    lists = table["labels"].combine_chunks()
-    if len(table) != n_clips or lists.null_count or table["clip_id"].to_pylist() != list(labels.clip_ids):
-        return False
-    classes = index_in(pa.chunked_array([lists.flatten()], TEXT), labels.vocabulary.class_ids)
-    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    return np.array_equal(counts, np.diff(labels.matrix.indptr)) and np.array_equal(classes, labels.matrix.indices)
+    table = next((table for table in tables_of(released.facts) if table.file == path.name), None)
+    if table is None:
+        raise InputError(f"does not list {path.name}", path.parent / files.RECORD, GET_AGAIN)
+    labels = {files.LABELS_PARQUET: released.labels, files.ORIGINAL_PARQUET: released.original}.get(path.name)
+    rows = read_csv_table(table, path.parent) if labels is None else label_rows(labels).select(list(table.types))
+    n_values = len(rows) + released.labels.matrix.nnz
+    refuse_parquet(path, table.types, len(rows), n_values, rows.nbytes)
+    return pq.read_table(path).cast(rows.schema).equals(rows)
 
 
 def _same_psla(released: Released, path: Path) -> bool:
@@ -107,10 +118,18 @@ def _same_psla(released: Released, path: Path) -> bool:
     if not isinstance(entries, list):
         raise InputError("no list under the key 'data'", path, GET_AGAIN)
     wav, labels = released.facts.wav, released.labels
+    labels = labels if is_earlier(released.facts) else files.with_labels(labels)
     return all(
         clip_id is not None and entry == {"wav": wav.replace("{clip_id}", clip_id), "labels": ",".join(classes)}
         for entry, clip_id, classes in zip_longest(entries, labels.clip_ids, labels.label_sets())
     )
+
+
+def _same_psla_classes(released: Released, path: Path) -> bool:
+    vocabulary = released.labels.vocabulary
+    expected = enumerate(zip(vocabulary.class_ids, vocabulary.names, strict=True))
+    rows = ((row["index"], row["mid"], row["display_name"]) for row in read_csv(path, ("index", "mid", "display_name")))
+    return list(rows) == [(str(number), *texts) for number, texts in expected]
 
 
 def _same_form(released: Released, path: Path) -> bool:

@@ -76,6 +76,13 @@ def test_what_fits_two_clips_is_refused():
         match_clips(["a/x", "x.wav"], ["x"])
 
 
+def test_a_clip_of_the_same_name_in_another_folder_is_another_clip_if_both_are_asked_for():
+    matched = match_clips(["a/x", "b/x", "c/x"], ["a/x"])
+    assert (matched.found, matched.aliases, matched.absent) == (("a/x",), {}, ("b/x", "c/x"))
+    assert match_clips(["a/x", "b/x.wav"], ["a/x", "b/x"]).aliases == {"b/x.wav": "b/x"}
+    assert match_clips(["b/x"], ["a/x"]).aliases == {"b/x": "a/x"}
+
+
 def test_exact_ids_need_no_names():
     clips = ["Y" + ID, ID, f"{ID}_0"]
     matched = match_clips(clips, clips)
@@ -103,6 +110,11 @@ def reference_pairs(first: list[str], second: list[str]) -> list[tuple[str, str]
     return [(one, other) for one in first for other in second if may_be_one(one, other)]
 
 
+def in_other_folders(one: str, other: str) -> bool:
+    folders = [text.rpartition("/")[0] for text in (one, other)]
+    return "" not in folders and folders[0] != folders[1]
+
+
 IDS = st.lists(st.builds(str.format, st.sampled_from(FORMS), st.sampled_from(STEMS)), unique=True, max_size=8)
 
 
@@ -118,6 +130,7 @@ def test_matching_and_sharing_are_those_of_comparing_each_with_each(asked, known
     expected, conflict = {one: one for one in asked if one in known}, False
     for one in asked:
         fitting = [other for first, other in pairs if first == one]
+        fitting = [other for other in fitting if other not in asked or not in_other_folders(one, other)]
         if one not in known and fitting:
             conflict |= len(fitting) > 1 or fitting[0] in expected.values()
             expected[one] = fitting[0]

@@ -17,6 +17,7 @@ from pseudolabel.labels.ledger import SCHEMA, write_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.tables import label_rows, write_parquet_tables, write_rows
 
 CLASSES = {"/m/a": "Animal", "/m/b": 'Bark | "loud", near', "/m/c": "R&amp;B <b>*live*</b>", "/m/d": "鳥 `tick` _x_"}
 BEFORE = {"clip-1": ("/m/b",), "clip-2": (), "007": ("/m/a", "/m/c")}
@@ -31,6 +32,7 @@ BY_CLASS = (  # before, added, added_I, added_II, threshold, scored_positives, r
     (1, 0, 0, 0, None, 0, "no scored positives"),
     (0, 0, 0, 0, None, 0, "no scored positives"),
 )
+ORIGINAL = "original_labels.parquet"
 TYPES = {".csv": "text/csv", ".gz": "application/gzip", ".parquet": "application/vnd.apache.parquet"}
 
 
@@ -52,7 +54,7 @@ def data_folder(tmp_path_factory) -> Path:
     vocabulary = Vocabulary("small", tuple(CLASSES), tuple(CLASSES.values()), tuple(CLASSES))
     labels = LabelTable.from_sets(list(AFTER), list(AFTER.values()), vocabulary)
     labels.write(folder / "labels.csv")
-    labels.write(folder / "labels.parquet", "parquet")
+    write_rows(label_rows(labels), folder / "labels.parquet")
     columns = [list(column) for column in zip(*LEDGER, strict=True)]
     write_ledger(pa.table(columns, schema=SCHEMA), folder)
     for ending in ("parquet", "csv.gz"):
@@ -70,6 +72,8 @@ def data_folder(tmp_path_factory) -> Path:
     with gzip.open(folder / "original_labels.csv.gz", "wt", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("clip_id", "labels"), *((clip, ";".join(ids)) for clip, ids in BEFORE.items())])
+    write_rows(label_rows(LabelTable.from_sets(list(BEFORE), list(BEFORE.values()), vocabulary)), folder / ORIGINAL)
+    write_parquet_tables(folder, 0.5)
     return folder
 
 
@@ -84,7 +88,8 @@ def make_facts(data_folder: Path) -> Callable[..., Facts]:
         for (class_id, name), row in zip(CLASSES.items(), BY_CLASS, strict=True)
     )
     order = ("labels.csv", "labels.parquet", "original_labels.csv.gz", "added_labels.csv.gz")
-    order += ("added_labels.parquet", "thresholds.csv", "classes.csv")
+    order += ("added_labels.parquet", "thresholds.csv", "thresholds.parquet", "classes.csv", "classes.parquet")
+    order += (ORIGINAL,)
 
     def make(**changed) -> Facts:
         facts = {
@@ -122,6 +127,7 @@ def make_facts(data_folder: Path) -> Callable[..., Facts]:
             "out_of_fold": True,
             "evaluation_touched": False,
             "authors": ("Doe, Jane", "A: Group"),
+            "beta": 0.5,
         }
         return Facts(**{**facts, **changed})
 

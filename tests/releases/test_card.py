@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -57,10 +58,37 @@ def test_the_header_is_what_the_hub_takes(make_facts, release_folder):
     assert header["task_categories"] == ["audio-classification"] and header["size_categories"] == ["n<1K"]
     assert header["source_datasets"] == ["extended|other-audioset"] and "audioset" in header["tags"]
     configs = {config["config_name"]: config for config in header["configs"]}
-    assert list(configs) == ["labels", "added_labels", "thresholds", "classes"]
+    assert list(configs) == ["labels", "added_labels", "thresholds", "classes", "original_labels"]
     assert [name for name, config in configs.items() if config.get("default")] == ["labels"]
-    for config in configs.values():
-        assert all((release_folder / entry["path"]).is_file() for entry in config["data_files"])
+    for name, config in configs.items():
+        assert config["data_files"] == [{"split": "train", "path": f"{name}.parquet"}]
+        assert (release_folder / f"{name}.parquet").is_file()
+
+
+def test_the_header_has_the_columns_of_every_table_and_the_names_of_the_classes(make_facts, release_folder):
+    facts = make_facts()
+    header, _ = header_and_text(card(facts))
+    described = {info["config_name"]: info["features"] for info in header["dataset_info"]}
+    assert list(described) == [config["config_name"] for config in header["configs"]]
+    for name, features in described.items():
+        stored = pq.read_schema(release_folder / f"{name}.parquet")
+        assert [feature["name"] for feature in features] == stored.names
+        kinds = [str(kind).replace("double", "float64").partition("<")[0] for kind in stored.types]
+        assert [feature.get("dtype", "list") for feature in features] == kinds
+    names = described["labels"][2]["sequence"]["class_label"]["names"]
+    assert names == {str(number): row.name for number, row in enumerate(facts.by_class)}
+    assert described["added_labels"][3] == {"name": "because", "sequence": "string"}
+
+
+def test_a_table_without_rows_is_not_offered_to_the_library_that_cannot_load_it(make_facts):
+    facts = make_facts()
+    missing = replace(facts.files[0], name="missing.parquet")
+    for n_missing, listed in ((0, False), (1, True)):
+        counts = replace(facts.counts, clips_without_scores=n_missing)
+        text = card(make_facts(counts=counts, files=(*facts.files, missing)))
+        configs = [config["config_name"] for config in header_and_text(text)[0]["configs"]]
+        assert ("missing" in configs) == listed
+        assert ("without rows, so not for `datasets`: missing." in text) != listed
 
 
 @pytest.mark.parametrize(
@@ -90,9 +118,9 @@ def test_the_table_of_classes_is_the_facts_most_added_first(make_facts):
         "class", "id", "before", "added", "type I", "type II", "after", "growth", "threshold", "from clips",
     ]  # fmt: skip
     assert rows[2] == ["Animal", "`/m/a`", "1", "1", "0", "1", "2", "+100.0 %", "0.25", "1"]
-    assert [row[1] for row in rows[2:]] == ["`/m/a`", "`/m/b`", "`/m/c`", "`/m/d`"]
+    assert [row[1] for row in rows[2:]] == ["`/m/a`", "`/m/b`", "`/m/c`"]  # /m/d has no label
+    assert "The list has no label of 1 further class." in card(make_facts())
     assert rows[4][0] == "R\\&amp;B \\<b\\>\\*live\\*\\</b\\>" and rows[4][-2:] == ["-", "0"]
-    assert rows[5][7] == "-"  # no label before: no growth
 
 
 def test_many_classes_are_folded_below_those_with_the_most_additions(make_facts):

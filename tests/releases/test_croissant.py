@@ -8,8 +8,7 @@ import logging
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.releases.croissant import TABLES, croissant
-from pseudolabel.tables import read_csv
+from pseudolabel.releases.croissant import croissant
 
 
 def dataset(facts, folder):
@@ -44,29 +43,19 @@ def test_mlcroissant_has_no_complaints(make_facts, release_folder, caplog):
 def test_mlcroissant_loads_the_rows_that_the_files_have(make_facts, release_folder):
     loaded = dataset(make_facts(released="2026-01-31"), release_folder)
     assert records(loaded, "labels") == pq.read_table(release_folder / "labels.parquet").to_pylist()
-    ledger = pq.read_table(release_folder / "added_labels.parquet").to_pylist()
-    assert records(loaded, "added_labels") == [{**row, "because": row["because"].split(";")} for row in ledger]
-    for name in ("thresholds", "classes"):
-        rows = read_csv(release_folder / f"{name}.csv")
-        found = records(loaded, name)
-        assert [row["class_id"] for row in found] == [row["class_id"] for row in rows]
-        assert [row["name"] for row in found] == [row["name"] for row in rows]
+    assert [row["classes"] for row in records(loaded, "labels")] == [[0, 1], [], [0, 1, 2]]
+    assert [row["because"] for row in records(loaded, "added_labels")] == [["/m/b"], ["/m/a", "/m/c"]]
+    for name in ("added_labels", "thresholds", "classes", "original_labels"):
+        assert records(loaded, name) == pq.read_table(release_folder / f"{name}.parquet").to_pylist(), name
     assert [row["threshold"] for row in records(loaded, "thresholds")] == [0.25, 0.5, None, None]
     assert [row["after"] for row in records(loaded, "classes")] == [2, 2, 1, 0]
 
 
-def test_tables_have_the_columns_of_their_files(release_folder):
-    for table in TABLES:
-        path = release_folder / table.file
-        found = pq.read_schema(path).names if path.suffix == ".parquet" else list(read_csv(path)[0])[:-1]
-        assert [column.name for column in table.columns] == found
-        assert set(table.key) <= set(found)
-
-
 def test_only_what_the_release_has_is_described(make_facts):
     facts = make_facts()
-    few = make_facts(files=[row for row in facts.files if row.name != "thresholds.csv"])
-    assert [table["@id"] for table in croissant(few)["recordSet"]] == ["labels", "added_labels", "classes"]
+    few = make_facts(files=[row for row in facts.files if row.name != "thresholds.parquet"])
+    names = ["labels", "added_labels", "classes", "original_labels"]
+    assert [table["@id"] for table in croissant(few)["recordSet"]] == names
     assert {row["@id"] for row in croissant(few)["distribution"]} == {row.name for row in few.files}
     assert not {"datePublished", "url"} & set(croissant(facts))
 

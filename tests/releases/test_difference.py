@@ -21,6 +21,7 @@ from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import DiffOptions, compare
+from pseudolabel.release import main as release
 from pseudolabel.releases.difference import (
     Side,
     agreement,
@@ -210,3 +211,15 @@ def test_labels_that_are_left_out_are_said(tmp_path, capsys):
     compare(options(tmp_path / "a.csv", tmp_path / "b.csv", **given))
     said = capsys.readouterr().err
     assert "b.csv: 1 labels left out" in said and "not in the vocabulary 'classes.csv': Oboe (1)" in said
+
+
+def test_a_dry_run_refuses_an_output_that_the_run_would_not_replace(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text("clip_id,labels\na,/m/09x0r\n")
+    lists = [str(tmp_path / "one.csv"), str(tmp_path / "two.csv")]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.txt").write_text("x")
+    assert release(["diff", *lists, "--out", str(tmp_path / "there"), "--dry-run"]) == 2
+    assert "there: output exists" in capsys.readouterr().err
+    assert release(["diff", *lists, "--out", str(tmp_path / "new"), "--dry-run"]) == 0
+    assert not (tmp_path / "new").exists()

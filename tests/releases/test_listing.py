@@ -148,13 +148,14 @@ def test_packed_files_that_hold_more_than_they_can_are_refused_before_they_are_r
 def test_parquet_files_of_a_few_bytes_that_hold_billions_are_refused(copy):
     name = "labels.parquet"
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1 << 16, np.int8)), pa.array(["a"]))
-    one = pa.table({"clip_id": text, "labels": pa.nulls(1 << 16, pa.list_(pa.string()))})
+    lists = {"labels": pa.nulls(1 << 16, pa.list_(pa.string())), "classes": pa.nulls(1 << 16, pa.list_(pa.int64()))}
+    one = pa.table({"clip_id": text, **lists})
     with pq.ParquetWriter(copy / name, one.schema, compression="zstd", store_schema=False) as writer:
         for _ in range(3):
             writer.write_table(one)
     seal(copy)
-    refused(copy, rf"{name}: has 196,608 rows and 393,216 values, more than the labels can have")
-    long = pa.table({"clip_id": ["a", "b", "c", "d"], "labels": [["x" * (1 << 22)]] * 4})
+    refused(copy, rf"{name}: has 196,608 rows and 589,824 values, more than the labels can have")
+    long = pa.table({"clip_id": ["a", "b", "c", "d"], "labels": [["x" * (1 << 22)]] * 4, "classes": [[0]] * 4})
     pq.write_table(long, copy / name, compression="zstd")
     seal(copy)
     refused(copy, rf"{name}: claims to hold [\d,]+ bytes, more than it can")

@@ -53,7 +53,9 @@ def code_blocks(card: str) -> list[str]:
 
 
 def test_the_folder_builds_the_model_and_says_nothing_of_where_it_was_made(released, run):
-    names = "LICENSE README.md SHA256SUMS classes.csv config.json model.safetensors run.json train_clips.csv"
+    names = (
+        "CITATION.cff LICENSE README.md SHA256SUMS classes.csv config.json model.safetensors run.json train_clips.csv"
+    )
     assert sorted(path.name for path in released.iterdir()) == names.split()
     assert (released / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     for name in ("README.md", "run.json", "LICENSE", "SHA256SUMS"):
@@ -100,7 +102,7 @@ def mend_sums(folder: Path) -> None:
         (lambda f: (f / "run.json").write_text((f / "run.json").read_text().replace("Oboe", "Flute")), True,
          "its classes are not those of config.json"),
         (lambda f: (f / "run.json").write_text(json.dumps({**json.loads((f / "run.json").read_text()),
-                                                           "format_version": 2})), True, "format_version is 2"),
+                                                           "format_version": 3})), True, "format_version is 3"),
         (lambda f: (f / "run.json").write_text(json.dumps({**json.loads((f / "run.json").read_text()),
                                                            "n_parameters": 7})), True, "n_parameters is 7"),
     ],

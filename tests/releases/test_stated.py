@@ -88,6 +88,16 @@ def test_a_release_that_version_0_1_0_made_still_verifies(tmp_path):
     refused(folder, r"README\.md:\d+: says figures that the files do not say: 24, 46,")
 
 
+def test_a_release_of_some_classes_of_audioset_that_version_0_2_0_made_still_verifies(tmp_path):
+    folder = shutil.copytree(Path(__file__).with_name("release-0.2.0"), tmp_path / "release")
+    lines = verify_release(folder)
+    assert lines[1].endswith("are the 149 of labels.csv, labels.parquet, psla.json, segments.csv")
+    assert "their words are those of pseudolabel 0.2.0" in lines[-1]
+    edit(folder / "README.md", "All 40 classes", "All 41 classes")
+    forge(folder, "0.2.0")
+    refused(folder, r"README\.md:\d+: says figures that the files do not say: 41")
+
+
 def test_the_checksums_of_the_documents_cannot_be_left_out(copy):
     as_version(copy)
     edit(copy / "README.md", "No label was removed", "Every label is right")

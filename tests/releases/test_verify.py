@@ -22,6 +22,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.tables import label_rows, write_rows
 from pseudolabel.releases.verify import verify_release
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.tables import read_csv
@@ -167,9 +168,38 @@ def test_a_class_that_is_none_is_found(copy):
 def test_forms_that_say_other_labels_are_found(copy, name):
     labels = LabelTable.read(copy / "labels.csv", Vocabulary.load(copy / "classes.csv"))
     other = LabelTable(labels.clip_ids, labels.matrix[::-1], labels.vocabulary)
-    other.write(copy / name, "parquet" if name.endswith("parquet") else "psla")
+    if name == "psla.json":
+        other.write(copy / name, "psla")
+    else:
+        write_rows(label_rows(other), copy / name)
     seal(copy)
     refused(copy, f"{name}: has other labels than labels.csv")
+
+
+@pytest.mark.parametrize("name", ["thresholds", "classes", "original_labels", "missing", "sampling_weights"])
+def test_parquet_files_that_differ_from_their_csv_are_found(copy, name):
+    rows = pq.read_table(copy / f"{name}.parquet")
+    write_rows(rows.slice(1), copy / f"{name}.parquet")
+    seal(copy)
+    refused(copy, rf"{name}\.parquet: has other rows than the same table as CSV")
+    write_rows(rows.rename_columns(["x", *rows.column_names[1:]]), copy / f"{name}.parquet")
+    seal(copy)
+    refused(copy, rf"{name}\.parquet: its columns are x \(string\)")
+
+
+def test_class_numbers_that_are_not_those_of_the_labels_are_found(copy):
+    rows = pq.read_table(copy / "labels.parquet")
+    numbers = pa.array([[number + 1 for number in row] for row in rows["classes"].to_pylist()], pa.list_(pa.int64()))
+    write_rows(rows.set_column(2, "classes", numbers), copy / "labels.parquet")
+    seal(copy)
+    refused(copy, r"labels\.parquet: has other labels than labels\.csv")
+
+
+def test_a_list_of_classes_for_psla_that_differs_is_found(copy):
+    path = copy / "class_labels_indices.csv"
+    path.write_text(path.read_text().replace("0,", "1,", 1))
+    seal(copy)
+    refused(copy, r"class_labels_indices\.csv: has other labels than labels\.csv")
 
 
 def test_a_ledger_whose_forms_differ_is_found(copy):
@@ -202,7 +232,7 @@ def test_reasons_that_are_not_on_the_clip_are_found(copy):
     change_ledger(copy, round=[1 if place == later else number for place, number in enumerate(rounds)])
     seal(copy)
     refused(copy, r"proposed by a label that is not on the clip \(1 added labels")
-    change_ledger(copy, round=rounds, because=["cat", *because[1:]])
+    change_ledger(copy, round=rounds, because=[["cat"], *because[1:]])
     seal(copy)
     refused(copy, r"proposed by a label that is not on the clip \(1 added labels")
 

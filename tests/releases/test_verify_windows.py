@@ -15,7 +15,7 @@ from pseudolabel.artefacts import write_csv
 from pseudolabel.audio.clips import ClipTable, write_clips
 from pseudolabel.enhance import main as enhance
 from pseudolabel.errors import InputError
-from pseudolabel.labels.ledger import write_ledger
+from pseudolabel.labels.ledger import read_ledger, write_ledger
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.release import main as release
@@ -136,7 +136,7 @@ def test_additions_by_windows_of_any_length_are_released_from_a_store_without_wh
     ):
         assert record["evidence"] == f"{name}s"
     if reviewed:
-        ledger = pq.read_table(folder / "ledger.parquet")
+        ledger = read_ledger(folder / "ledger.parquet")
         write_csv(
             tmp_path / "r.csv",
             [*ledger.column_names, "decision"],
