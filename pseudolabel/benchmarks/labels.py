@@ -19,10 +19,14 @@ from pseudolabel.benchmarks.measure import Report
 from pseudolabel.benchmarks.plain import additions_in_a_loop, thresholds_in_a_loop
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Enhancement, begin_search, enhance
+from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import write_ledger
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision import Calibration
+from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable, read_lists
+from pseudolabel.labels.views import Corpus
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
 from pseudolabel.scores.store import ScoreStore
@@ -67,6 +71,7 @@ class LabelsBenchmark:
         self._plain(report, labels, scores)
         self._types(report, labels, scores)
         self._sizes(report, labels, scores)
+        self._calibrate(report, labels, scores)
         self._command(report, labels, path)
         report.facts |= {
             "clips": len(labels), "classes": len(self.vocabulary), "labels": labels.matrix.nnz,
@@ -153,6 +158,16 @@ class LabelsBenchmark:
             each.append(1e6 * report.stages[-1].seconds / size)
         shown = ", ".join(f"{value:.2f} us at {size:,}" for value, size in zip(each, sizes, strict=True))
         report.facts["time a clip"] = f"{shown}: within a factor {max(each) / min(each):.2f}"
+
+    def _calibrate(self, report: Report, labels: LabelTable, scores: ScoreStore) -> None:
+        """Estimate the probability of every pair of clip and class that is not a label."""
+        kinship = Kinship.of(self.ontology.ancestors(self.vocabulary), self.ontology.children(self.vocabulary))
+        n_pairs = labels.matrix.shape[0] * labels.matrix.shape[1]
+        with report.stage("calibrate: evidence, a sample, two regressions", n_pairs, "pairs"):
+            calibration = Calibration.of(Corpus(labels, [Evidence.match(labels, scores)], kinship))
+        with report.stage("the probabilities of all pairs, counted", n_pairs, "pairs"):
+            child, free = calibration.histograms()
+        report.facts["candidates"] = f"{child.counts.sum():,} with a known parent, {free.counts.sum():,} others"
 
     def _command(self, report: Report, labels: LabelTable, scores: Path) -> None:
         original = self.folder / "labels.csv"

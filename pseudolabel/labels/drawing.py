@@ -73,22 +73,24 @@ class Strata:
 
     def __init__(self, kinship: Kinship):
         n_classes = len(kinship.ancestors)
-        self._n_others = np.ones((n_classes, N_KINDS), np.int32)  # strata of each step of evidence
-        self._n_others[np.ix_(kinship.ancestors.any(axis=0), [LABELLED, FREE])] = BELOW_STEPS
-        self._n_others[:, [LABELLED, CHILD]] *= 2
-        sizes = STEPS * self._n_others.ravel()
-        self._first = (np.cumsum(sizes) - sizes).astype(np.int32).reshape(n_classes, N_KINDS)
+        n_others = np.ones((n_classes, N_KINDS), np.int32)  # strata of each step of evidence
+        n_others[np.ix_(kinship.ancestors.any(axis=0), [LABELLED, FREE])] = BELOW_STEPS
+        n_others[:, [LABELLED, CHILD]] *= 2
+        self._n_others = n_others.ravel()
+        sizes = STEPS * self._n_others
+        self._first = (np.cumsum(sizes) - sizes).astype(np.int32)
         self.n = int(sizes.sum())
 
     def of(self, view: View, kinds: np.ndarray) -> np.ndarray:
         """Return the stratum of each pair of a block, (n, K) int32; meaningless where its kind is -1."""
-        classes = np.arange(kinds.shape[1])
-        strength = sum(view.evidence) / np.float32(len(view.evidence))
-        steps = np.clip((strength - LOWEST) / WIDTH, 0, STEPS - 1).astype(np.int32)
+        numbers = np.maximum(kinds, 0) + N_KINDS * np.arange(kinds.shape[1], dtype=np.int32)
+        strength = np.add.reduce(view.evidence) / np.float32(len(view.evidence))
+        strata = np.clip((strength - LOWEST) / WIDTH, 0, STEPS - 1).astype(np.int32)
+        strata *= self._n_others[numbers]
+        strata += self._first[numbers]
         below = np.clip((view.below - NO_DESCENDANT) / BELOW_WIDTH, 0, BELOW_STEPS - 1).astype(np.int32)
-        below[kinds == CHILD] = 0
-        others = np.where(kinds == FREE, below, 2 * below + view.sibling)
-        return self._first[classes, kinds] + steps * self._n_others[classes, kinds] + others
+        below *= kinds != CHILD
+        return strata + np.where(kinds == FREE, below, 2 * below + view.sibling)
 
 
 def draw(viewer: Viewer, usable: np.ndarray, per_stratum: int) -> Drawn:

@@ -75,20 +75,26 @@ def scores_of(evidence: Evidence, start: int, stop: int) -> np.ndarray:
     """
     rows, columns = evidence.row_of[start:stop], evidence.column_of
     clips, classes = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
-    block = np.full((len(rows), len(columns)), np.nan, np.float32)
-    rows = rows[clips]
-    in_order = len(rows) > 0 and bool((np.diff(rows) == 1).all())
-    scores = np.asarray(evidence.scores[slice(rows[0], rows[-1] + 1) if in_order else rows])[..., columns[classes]]
+    scores = np.asarray(evidence.scores[_span(rows[clips])])
+    scores = scores[..., _span(columns[classes])]
     if evidence.window_s is not None:
-        real = np.arange(scores.shape[1]) < evidence.n_windows[rows, None]
+        real = np.arange(scores.shape[1]) < evidence.n_windows[rows[clips], None]
         scores = np.where(real[:, :, None], scores, 0)
-    improper = ~((scores >= 0) & (scores <= 1))
-    if improper.any():
-        places = np.argwhere(improper)[0]
-        evidence.best(start + clips[places[:1]], classes[places[-1:]])  # raises
+    if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
+        first = np.argwhere(~((scores >= 0) & (scores <= 1)))[0]
+        evidence.best(start + clips[first[:1]], classes[first[-1:]])  # raises
     let_go(evidence.scores)
-    block[clips[:, None], classes] = scores if evidence.window_s is None else scores.max(axis=1)
+    block = np.full((len(rows), len(columns)), np.nan, np.float32)
+    pairs = (slice(None), _span(classes)) if len(clips) == len(rows) else np.ix_(clips, classes)
+    block[pairs] = scores if evidence.window_s is None else scores.max(axis=1)
     return block
+
+
+def _span(numbers: np.ndarray) -> slice | np.ndarray:
+    """Return consecutive numbers as a slice, which reads without copying."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
 
 
 class View(NamedTuple):
@@ -100,7 +106,7 @@ class View(NamedTuple):
         evidence: for each teacher (n, K) float32, z less what other labels explain, 0 without a score.
         scored: (n, K) bool, whether any teacher has a score.
         flags: for each teacher that lacks scores which another has (n, K) bool, where it has them.
-        below: (n, K) float32, the best evidence of a descendant.
+        below: (n, K) float32, the best evidence of a descendant; NO_DESCENDANT without one that has a score.
         parent, sibling: (n, K) bool, whether a nearest parent or a sibling is among the labels.
     """
 
@@ -185,10 +191,9 @@ class Viewer:
 
     def _below(self, evidence: list[np.ndarray], there: list[np.ndarray]) -> np.ndarray:
         """Return the best evidence of any teacher for any descendant, (n, K) float32."""
-        best = np.where(there[0], evidence[0], -np.inf)
-        for values, has in zip(evidence[1:], there[1:], strict=True):
-            best = np.maximum(best, np.where(has, values, -np.inf))
-        below, by_class = np.full_like(best, NO_DESCENDANT), np.ascontiguousarray(best.T)
+        each = [np.where(has, values, np.float32(NO_DESCENDANT)) for values, has in zip(evidence, there, strict=True)]
+        by_class = np.ascontiguousarray(np.maximum.reduce(each).T)
+        below = np.full_like(evidence[0], NO_DESCENDANT)
         for k, descendants in self._descendants.items():
             below[:, k] = by_class[descendants].max(axis=0)
-        return np.where(np.isneginf(below), np.float32(NO_DESCENDANT), below)
+        return below
