@@ -88,7 +88,7 @@ def read_search(
 
 def recorded_options(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
     """Return what run.json records about the options."""
-    names = ("thresholds_from", "vocabulary", "format", "unknown_labels", "soft", "work", "out")
+    names = ("thresholds_from", "ontology", "vocabulary", "format", "unknown_labels", "soft", "work", "out")
     said = {name: getattr(options, name) for name in names if hasattr(options, name)}
     return {**asdict(options.rules), **said, "labels_left_out": labels.left_out}
 
@@ -147,7 +147,7 @@ def recorded_search(folder: Path) -> SearchOptions:
     return SearchOptions(
         labels=found(input_in_role(record, "labels")),
         scores=found(input_in_role(record, "scores")),
-        ontology=found(input_in_role(record, "ontology")),
+        ontology=found(input_in_role(record, "ontology")) if said.get("ontology") else None,
         thresholds_from=tuple(map(found, said["thresholds_from"])) if said.get("thresholds_from") else None,
         vocabulary=str(found(input_in_role(record, "vocabulary")) or said.get("vocabulary") or "audioset"),
         format=said.get("format"),

@@ -101,7 +101,8 @@ def full_disk_at(path: Path, temporary: Path | None = None) -> Iterator[None]:
         number = _full_disk(error)
         if number is None:
             raise
-        named = Path(getattr(error, "filename", None) or temporary)
+        names = (getattr(error, name, None) for name in ("filename2", "filename"))  # the copy, rather than the original
+        named = Path(next((name for name in names if isinstance(name, str | Path)), temporary))
         place = path / named.relative_to(temporary) if named.is_relative_to(temporary) else named
         raise OSError(number, FULL_DISK[number], str(place)) from error
 

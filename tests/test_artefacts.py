@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -391,6 +392,10 @@ def write_weights(path) -> None:
         safetensors_numpy.save_file({"a": np.zeros(20_000)}, temporary)
 
 
+def write_copy(path) -> None:
+    shutil.copyfile(pa.__file__, path)
+
+
 WRITERS = {
     "text.json": lambda path: write_json(path, ["x" * 200_000]),
     "table.csv": lambda path: write_csv(path, ["a"], [[number] for number in range(40_000)]),
@@ -398,7 +403,9 @@ WRITERS = {
     "packed.gz": write_packed,
     "store.h5": write_store,
     "model.safetensors": write_weights,
+    "copy": write_copy,
 }
+FILES = [name for name in WRITERS if name != "copy"]  # written under a temporary name by themselves
 
 
 @contextmanager
@@ -416,8 +423,9 @@ def output(tmp_path, in_folder: bool):
     return whole_folder(tmp_path / "out", True, "verb") if in_folder else nullcontext(tmp_path)
 
 
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("in_folder", [False, True])
+@pytest.mark.parametrize(
+    ("name", "in_folder"), [*((name, True) for name in WRITERS), *((name, False) for name in FILES)]
+)
 def test_every_writer_names_its_output_and_the_remedy_where_it_cannot_write(tmp_path, name, in_folder):
     path = tmp_path / "out" / name if in_folder else tmp_path / name
     message = f"[Errno 27] File too large. Write to another disk, or raise the limit (ulimit -f): {str(path)!r}"

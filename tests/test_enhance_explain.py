@@ -65,8 +65,8 @@ def test_a_clip_is_explained_and_nothing_is_written(work, capsys, clip, more):
 def test_an_existing_folder_is_explained_as_it_was_made(work, capsys):
     assert run("--threshold", "0.5", "--rounds", "2", "--out", "made") == 0
     options = json.loads((work.parent / "made" / "run.json").read_text())["options"]
-    names = ("threshold", "rounds", "soft", "format", "vocabulary", "thresholds_from", "work", "out")
-    assert [options[name] for name in names] == ["0.5", 2, False, None, None, None, "work", "made"]
+    names = ("ontology", "threshold", "rounds", "soft", "format", "vocabulary", "thresholds_from", "work", "out")
+    assert [options[name] for name in names] == ["ontology.csv", "0.5", 2, False, None, None, None, "work", "made"]
     capsys.readouterr()
     assert main(["--explain", "c2", "--enhanced", "made"]) == 0
     of_folder = capsys.readouterr().out.splitlines()

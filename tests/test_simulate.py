@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -218,6 +219,18 @@ def test_unfinished_work_of_other_options_is_not_used(work, tmp_path, monkeypatc
     monkeypatch.undo()
     assert make(tmp_path / "w") == 0
     assert checksums(tmp_path / "w") == checksums(work)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_names_the_scene(tmp_path, capsys, processes):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        assert make(tmp_path / "work", processes=processes) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"scenes/full-\d{6}\.flac: File too large\. Write to another disk", line)
 
 
 def test_an_output_that_exists_is_refused_unless_it_may_be_replaced(work, tmp_path, capsys):

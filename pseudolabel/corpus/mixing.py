@@ -19,7 +19,7 @@ from pseudolabel.corpus.scenes import Event, SceneOptions, make_scene
 from pseudolabel.corpus.sources import POOLS, Sound, SoundLibrary
 from pseudolabel.layout import SCENES
 from pseudolabel.progress import Progress
-from pseudolabel.temporaries import remove
+from pseudolabel.temporaries import full_disk_at, remove
 from pseudolabel.workers import process_pool, with_begun
 
 LISTS = ("full", "validation", "eval")
@@ -121,7 +121,9 @@ def make_block(block: tuple[str, int, int], recipe: Recipe, library: SoundLibrar
         scene, in_scene = recipe.make(library, list_name, number)
         encoded = io.BytesIO()  # in memory: soundfile would wait for the disk after each file
         soundfile.write(encoded, to_pcm16(scene), recipe.scene.sample_rate, format="FLAC", subtype="PCM_16")
-        (parts / SCENES / f"{clip_id}.flac").write_bytes(encoded.getbuffer())
+        path = parts / SCENES / f"{clip_id}.flac"
+        with full_disk_at(path):
+            path.write_bytes(encoded.getbuffer())
         events[clip_id] = [asdict(event) for event in in_scene]
     write_json(_events_path(parts, block), events)
     return stop - first
