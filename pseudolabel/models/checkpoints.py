@@ -57,6 +57,8 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
         InputError: the file does not exist, has another checksum, or has not the weights of one model.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError("is a folder", path, "Give the file of weights in it, such as model.safetensors.")
     if not path.is_file():
         raise InputError("no such file of weights", path)
     check_sha256(path, sha256)
@@ -65,11 +67,15 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
     except Exception as error:  # a damaged file of any kind
-        # Only torch's reason: it goes on to explain how to execute the file's contents anyway.
-        reason = (str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__).splitlines()[0]
-        reason = reason.split(". ")[0].rstrip(".")
-        raise InputError(f"cannot be read as plain tensors ({reason})", path, OWN_WEIGHTS) from error
+        raise InputError(f"cannot be read as plain tensors ({_reason(error)})", path, OWN_WEIGHTS) from error
     return _unwrapped(content, path)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file is refused, without torch's explanations of how to execute the file's contents anyway."""
+    parts = [part.strip() for part in str(error).split("\n\n") if part.strip()] or [type(error).__name__]
+    reason = parts[1] if len(parts) > 1 and parts[0].startswith("Weights only load failed") else parts[0]
+    return reason.splitlines()[0].split(". ")[0].rstrip(".")
 
 
 def download_state(url: str) -> dict[str, Tensor]:
