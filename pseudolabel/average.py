@@ -69,16 +69,19 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
     statistics: str = option(
         "estimate", "estimate: on clips; mean: of the averaged models' own", choices=("estimate", "mean"), group=NORM
     )
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", group=NORM)
+    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", group=NORM, needs="statistics=estimate")
     list: Path | None = option(
-        None, "label list whose clips they are estimated on (default: the training clips)", group=NORM
+        None,
+        "label list whose clips they are estimated on (default: the training clips)",
+        group=NORM,
+        needs="statistics=estimate",
     )
     vocabulary: str | None = option(
-        None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", group=NORM
+        None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", group=NORM, needs="list"
     )
-    pieces: int = option(10_000, "maximum number of pieces", COUNT, group=NORM)
-    batch_size: int = option(32, "pieces a batch", COUNT, group=NORM)
-    seed: int = option(0, "which pieces, in which batches", SEED, group=NORM)
+    pieces: int = option(10_000, "maximum number of pieces", COUNT, group=NORM, needs="statistics=estimate")
+    batch_size: int = option(32, "pieces a batch", COUNT, group=NORM, needs="statistics=estimate")
+    seed: int = option(0, "which pieces, in which batches", SEED, group=NORM, needs="statistics=estimate")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -92,7 +92,9 @@ class BalanceOptions(VerbOptions, ListOptions):
         "write per clip: sum, PSLA's sum rule: weights.csv; max, Moore et al.'s max rule with --beta: factors.csv",
         choices=("sum", "max"),
     )
-    beta: float = option(0.3, "exponent of factors.csv (default: 0.3, best d' in the paper)", NON_NEGATIVE)
+    beta: float = option(
+        0.3, "exponent of factors.csv (default: 0.3, best d' in the paper)", NON_NEGATIVE, needs="rule=max"
+    )
     validation_clips: int | None = option(
         None,
         "also hold out a validation list with at least N clips of each class (the paper: 5)",
@@ -100,7 +102,7 @@ class BalanceOptions(VerbOptions, ListOptions):
         flag="--validation-clips --hold-out",
         metavar="N",
     )
-    seed: int = option(0, "which clips are held out (default: 0)", SEED)
+    seed: int = option(0, "which clips are held out (default: 0)", SEED, needs="validation_clips")
     out: Path | None = option(None, "folder to write (default: WORK/balance)")
 
     @property

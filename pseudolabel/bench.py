@@ -62,7 +62,7 @@ class LabelsBenchOptions(BenchOptions):
     """Which label lists to read and enhance."""
 
     labels: tuple[Path, ...] = option((), "label lists (default: one is drawn)", metavar="LIST")
-    clips: int = option(2_063_949, "size of a drawn list", COUNT, metavar="N")
+    clips: int = option(2_063_949, "size of a drawn list", COUNT, needs="!labels", metavar="N")
     vocabulary: str | None = option(
         None, "audioset, fsd50k, esc50 or a CSV file (default: WORK/vocabulary.csv, else audioset)"
     )

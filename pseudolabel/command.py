@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from itertools import pairwise
 from typing import Any, NoReturn, get_args, get_origin
 
 from pseudolabel.errors import InputError, cut, nearest, shown
@@ -59,8 +60,9 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
             hint = inner[0]
         how = replace(how, group=how.group or group)
         if is_dataclass(hint) and not how.parse:
-            inner = _declared(hint, f"{above}{each.name}.", how.group)
-            yield from (one for one in inner if one[1].name not in how.without)
+            for inner in _declared(hint, f"{above}{each.name}.", how.group):
+                hidden = inner[1].name in how.hidden
+                yield *inner[:2], replace(inner[2], help=argparse.SUPPRESS) if hidden else inner[2], inner[3]
         else:
             yield f"{above}{each.name}", each, how, hint
 
@@ -68,6 +70,8 @@ def _declared(kind: type, above: str = "", group: str = "") -> Iterator[tuple[st
 def _help(each: Any, how: Option) -> str:
     """Return an option's help text, adding the default if the text does not give it."""
     default = each.default
+    if how.help == argparse.SUPPRESS:
+        return how.help
     if "default:" in how.help or default in (MISSING, None, "", ()) or default is False:
         return how.help.replace("%", "%%")
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -120,10 +124,13 @@ def options_from(parsed: dict[str, Any], kind: type, above: str = "") -> Any:
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
+    given: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
-        lacks = re.match(r"argument (\S+?)(?:/\S+)?: expected ", message)
-        value = f"; write a value that begins with a dash as {lacks[1]}=-x" if lacks and lacks[1][0] == "-" else ""
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {cut(message)}{value}\n")
+        lacks = re.match(r"argument (-\S+?)(?:/\S+)?: expected ", message)
+        after = next((word for flag, word in pairwise(self.given) if lacks and flag == lacks[1]), "")
+        hint = f" (a value that begins with a dash: {lacks[1]}={after})" if after.startswith("-") else ""
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {cut(message + hint)}\n")
 
     def unknown(self, words: Sequence[str], commands: Collection[str], former: Mapping[str, str]) -> NoReturn:
         """Report arguments that the command does not have, with what was probably meant."""
@@ -182,6 +189,7 @@ def run_command(
     prog = f"pseudolabel {verb} {name or ''}".rstrip()
     command = commands[next(iter(commands)) if name is None else name]
     parser = _parser_of(command, prog, description)
+    parser.given = rest
     namespace, unknown = parser.parse_known_intermixed_args(rest)
     if unknown:
         parser.unknown(unknown, commands, former or {})

@@ -44,7 +44,7 @@ from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS
-from pseudolabel.options import ListOptions, VerbOptions, option
+from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
@@ -86,6 +86,7 @@ class EnhanceFilesOptions(SearchOptions):
 class SweepOptions(SearchOptions):
     """Which thresholds to compare."""
 
+    rules: EnhanceOptions = nested(EnhanceOptions, hidden=("threshold",))
     compared: tuple[str, ...] = option((), "thresholds to compare, as of --threshold", positional=True, metavar="RULE")
     out: Path | None = option(None, "folder to write (default: WORK/sweep-RULES)")
 

@@ -44,6 +44,19 @@ class SearchOptions(VerbOptions, ListOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rules", replace(self.rules, strict=self.strict or self.rules.strict))
+        self._refuse_without_effect()
+
+    def _refuse_without_effect(self) -> None:
+        """Raise InputError for an option of the rules that these rules do not use."""
+        rules, usual = self.rules, EnhanceOptions()
+        unused = {"type1": "--errors II"} if "I" not in rules.errors else {}
+        unused |= {"type2": "--errors I"} if "II" not in rules.errors else {}
+        if rules.only_by_rule:
+            of_scores = ("threshold", "floor", "min_positives", "evidence")
+            unused |= dict.fromkeys(of_scores, "--errors II --type2 closure, which compares no scores")
+        for name, mode in unused.items():
+            if getattr(rules, name) != getattr(usual, name):
+                raise InputError(f"has no effect with {mode}", f"--{name.replace('_', '-')}", "Leave one out.")
 
     @property
     def thresholds(self) -> tuple[str, ...]:

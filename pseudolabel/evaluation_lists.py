@@ -57,7 +57,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
 
     runs: tuple[Path, ...] = option((), "run folders (default: all in WORK/runs)")
     scores: tuple[Path, ...] = option((), "score stores instead of runs, each a row of its own")
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)")
+    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", needs="runs|!scores")
     labels: Path | None = option(None, "list to evaluate on, noisy labels (default: WORK/eval.csv)")
     labels_set: tuple[tuple[str, Path], ...] = option(
         (),
@@ -84,7 +84,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
     train_labels: Path | None = option(None, "the list that was enhanced (default: WORK/labels.csv)")
     ontology: Path | None = option(None, "what it was enhanced with (default: AudioSet's)")
     out: Path | None = option(None, "output folder (default: WORK/evaluation)")
-    batch_size: int = option(32, "clips a batch", COUNT)
+    batch_size: int = option(32, "clips a batch", COUNT, needs="runs|!scores")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +98,8 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
             repeated = next((value for value in values if list(values).count(value) > 1), None)
             if repeated is not None:
                 raise InputError(f"{repeated!r} is listed twice", option_name, "Name each once.")
+        if self.device != "auto" and self.scores and not self.runs:
+            raise InputError("scores need no model", "--device", "Leave it out, or name --runs too.")
         if self.labels and self.labels_set:
             raise InputError("names the list already", "--labels-set", "Leave out --labels.")
         if self.betas and self.class_map is not None:
@@ -248,6 +250,9 @@ def judge_folders(
     If no training clip has true labels, additions are counted but not judged.
     """
     if not lists.enhanced:
+        unused = [("--ontology", options.ontology), ("--train-labels", options.train_labels and not options.betas)]
+        for flag in (flag for flag, given in unused if given):
+            raise InputError("no enhanced folder is judged", flag, "Name one with --enhanced, or leave it out.")
         return {}
     before = cli.read_labels(options, inputs.read(lists.train_labels), vocabulary, own=options.train_labels is None)
     if truth is not None:

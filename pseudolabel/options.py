@@ -70,8 +70,9 @@ class Option:
         flag: the option's name if it differs from the field's: `--list`; separate several by spaces.
         positional: the argument has no flag.
         empty: an option of several values may be given without any.
-        needs: the field without which this one has no effect; `name=value`: unless it has this value.
-        without: fields of a nested class that are not options here.
+        needs: the field without which this one has no effect; `name=value`: unless it has, or includes, this value;
+            `!name`: if it is given. `a|b`: one of them is needed; `a,b`: both are.
+        hidden: fields of a nested class that --help does not list.
         group: heading under which --help lists it.
     """
 
@@ -84,7 +85,7 @@ class Option:
     positional: bool = False
     empty: bool = False
     needs: str = ""
-    without: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     group: str = ""
 
 
@@ -99,9 +100,9 @@ def option(default: Any = MISSING, help: str = "", rule: Rule | None = None, **h
     return field(**given, metadata={METADATA: Option(help, rule, **how)})
 
 
-def nested(kind: type, group: str = "", without: Sequence[str] = ()) -> Any:
+def nested(kind: type, group: str = "", hidden: Sequence[str] = ()) -> Any:
     """Return a dataclass field that holds another class's options; commands list them as their own."""
-    return field(default_factory=kind, metadata={METADATA: Option(group=group, without=tuple(without))})
+    return field(default_factory=kind, metadata={METADATA: Option(group=group, hidden=tuple(hidden))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,12 @@ class ListOptions(Options):
     vocabulary: str | None = option(
         None, "audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside the named files, else audioset)"
     )
-    format: str | None = option(None, "form of the label lists that options name (default: detected)", metavar="NAME")
+    format: str | None = option(
+        None,
+        "form of the label lists that options name (default: detected)",
+        metavar="NAME",
+        needs="labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval",
+    )
     unknown_labels: str = option(
         "error",
         "labels outside the vocabulary; skip: leave them out, count and name them",
@@ -186,20 +192,28 @@ def flags_of(each: Field) -> list[str]:
 
 
 def refuse_without_effect(options: object, given: Iterable[str]) -> None:
-    """Raise InputError if one of the given fields needs another option, which is not given (`Option.needs`)."""
+    """Raise InputError if one of the given fields has no effect, for lack of what it needs (`Option.needs`)."""
     declared = {each.name: each for each in fields(options)}
     for name in given:
-        how = declared[name].metadata.get(METADATA, Option())
-        needed, _, wanted = how.needs.partition("=")
-        if not needed:
-            continue
-        value = getattr(options, needed)
-        if str(value) == wanted if wanted else value not in (None, False, (), 0):
-            continue
-        flag = flags_of(declared[needed])[0]
-        message = f"has no effect {f'with {flag} {value}' if wanted else f'without {flag}'}"
-        remedy = f"Give {f'{flag} {wanted}' if wanted else f'{flag} too'}, or leave it out."
-        raise InputError(message, flags_of(declared[name])[0], remedy)
+        conditions = declared[name].metadata.get(METADATA, Option()).needs.split(",")
+        for wanted in (condition.split("|") for condition in conditions if condition):
+            there = [each for each in wanted if each.strip("!").partition("=")[0] in declared]
+            if not there or any(_holds(options, each) for each in there):
+                continue
+            needed, _, value = there[0].strip("!").partition("=")
+            other = f"{flags_of(declared[needed])[0]} {value}".rstrip()
+            without, remedy = "without", f"Give {other} too, or leave it out."
+            if there[0].startswith("!"):
+                without, remedy = "with", "Leave one out."
+            raise InputError(f"has no effect {without} {other}", flags_of(declared[name])[0], remedy)
+
+
+def _holds(options: object, condition: str) -> bool:
+    name, _, wanted = condition.strip("!").partition("=")
+    value = getattr(options, name)
+    if wanted:
+        return wanted in value if isinstance(value, tuple) else str(value) == wanted
+    return (value not in (None, False, (), 0)) != condition.startswith("!")
 
 
 def odd_text(text: str) -> str:

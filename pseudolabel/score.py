@@ -86,7 +86,9 @@ class ScoreOptions(VerbOptions, DeviceOptions):
     windows: tuple[str | float, ...] = option(
         (CLIP, 10, 5, 2), "scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)", parse=parse_window
     )
-    vocabulary: str | None = option(None, "to read --list with (default: WORK/vocabulary.csv, else audioset)")
+    vocabulary: str | None = option(
+        None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", needs="list"
+    )
     batch_size: int = option(32, "10 s clips per batch; windows and shorter clips fill the same amount of audio", COUNT)
     precision: str | None = option(
         None,

@@ -281,9 +281,10 @@ def gather_lengths(options: ImportOptions, parts: Sequence[Part], read: Callable
         read: called with the path of a clip store before it is opened (`Inputs.read`); returns the path.
     """
     clip_ids, scales = parts[0].answers.clip_ids, [part.scale for part in parts if part.window_s is not None]
-    if options.lengths and not scales:
-        raise InputError("answers of whole clips have no windows to count", "--lengths", "Omit it.")
     if not scales:
+        for flag, given in (("--lengths", options.lengths), ("--clips", options.clips), ("--clip-s", options.clip_s)):
+            if given is not None:
+                raise InputError("answers of whole clips have no windows to count", flag, "Omit it.")
         return None
     seconds: dict[str, float] = {}
     sources, listed = [], Lengths()

@@ -76,7 +76,7 @@ class SimulateOptions(VerbOptions):
     )
     validation: int = option(200, "validation scenes", COUNT, metavar="N")
     eval: int = option(400, "evaluation scenes", COUNT, metavar="N")
-    sources: int = option(40, "synthesised sources a class", COUNT, metavar="N")
+    sources: int = option(40, "synthesised sources a class", COUNT, needs="!sounds", metavar="N")
     min_sources: int = option(len(PARTS), "leave out recorded classes with fewer sources", COUNT, metavar="N")
     # z of the class priors rank ** -z; priors in validation and eval are even
     imbalance: float = option(0.7, "exponent of the class priors of the full list; 0 is even", metavar="N")

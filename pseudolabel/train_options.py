@@ -64,13 +64,21 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     pretrained: str | None = option(None, "imagenet, a file of weights, or a run of the same network", group=MODEL)
     train: TrainOptions = nested(TrainOptions, STEPS)
     validation: Path | None = option(
-        None, "held-out label list (default: validation.csv beside --labels, if there)", group=VALIDATION
+        None,
+        "held-out label list (default: validation.csv beside --labels, if there)",
+        group=VALIDATION,
+        needs="!no_validation",
     )
     no_validation: bool = option(False, "do not measure anything while training", group=VALIDATION)
     eval: Path | None = option(
-        None, "evaluation list, which must not be validated on (default: eval.csv beside --labels)", group=VALIDATION
+        None,
+        "evaluation list, which must not be validated on (default: eval.csv beside --labels)",
+        group=VALIDATION,
+        needs="!no_validation,!validate_on_evaluation",
     )
-    validate_on_evaluation: bool = option(False, "allow validation on the evaluation list", group=VALIDATION)
+    validate_on_evaluation: bool = option(
+        False, "allow validation on the evaluation list", group=VALIDATION, needs="!no_validation"
+    )
     tensorboard: bool = option(False, "write RUN/tensorboard too", group=RUNNING)
 
     def __post_init__(self) -> None:
@@ -87,6 +95,9 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
                 "--model-options stem",
                 "Leave it out.",
             )
+        if self.no_validation and (self.train.evaluate_every or self.train.metric != TrainOptions().metric):
+            flag = "--evaluate-every" if self.train.evaluate_every else "--metric"
+            raise InputError("has no effect with --no-validation", flag, "Leave one out.")
         if self.train.needs_validation and self.no_validation:
             rule = f"{self.train.needs_validation} needs a validation set"
             raise InputError(rule, "--no-validation", "Leave one out.")

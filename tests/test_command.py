@@ -118,8 +118,9 @@ def test_without_a_subcommand_a_verb_does_its_first(capsys):
         (["--text", "a\udcff"], "argument --text: must be UTF-8 text, not 'a\\udcff'"),
         (["--work", "a\udcff"], "argument --work: must be UTF-8 text, not 'a\\udcff'"),
         (["a", "b\udcff"], "must be UTF-8 text, not 'b\\udcff'"),
-        (["--text", "-x"], "expected one argument; write a value that begins with a dash as --text=-x"),
-        (["--betas", "1"], "expected 2 arguments; write a value that begins with a dash as --betas=-x"),
+        (["--text", "-x"], "expected one argument (a value that begins with a dash: --text=-x)"),
+        (["--text"], "pseudolabel try: error: argument --text: expected one argument"),
+        (["--betas", "1"], "pseudolabel try: error: argument --betas: expected 2 arguments"),
     ],
 )
 def test_what_a_command_does_not_take_is_named_with_the_rule(capsys, argv, line):
@@ -167,6 +168,10 @@ class DependentOptions(VerbOptions):
     alpha: float = option(10.0, "of the mix", NON_NEGATIVE, needs="rate")
     how: str = option("estimate", "how", choices=("estimate", "mean"))
     pieces: int = option(5, "how many", COUNT, needs="how=estimate")
+    all: bool = option(False, "all")
+    soft: bool = option(False, "soft", needs="!all,absent|how=estimate")
+    kinds: tuple[str, ...] = option(("x",), "kinds")
+    of_x: bool = option(False, "of x", needs="kinds=x|rate")
 
 
 def test_an_option_without_effect_is_refused(capsys):
@@ -177,8 +182,15 @@ def test_an_option_without_effect_is_refused(capsys):
     line = "pseudolabel try: error: --alpha: has no effect without --rate. Give --rate too, or leave it out.\n"
     assert ended("--alpha", "3") == ended("--alpha", "10") == (2, line)
     assert ended("--alpha", "3", "--rate", ".5") == ended("--pieces", "6") == ended("--how", "mean") == (0, "")
-    line = "pseudolabel try: error: --pieces: has no effect with --how mean. Give --how estimate, or leave it out.\n"
-    assert ended("--pieces", "5", "--how", "mean") == (2, line)
+    line = "--pieces: has no effect without --how estimate. Give --how estimate too, or leave it out.\n"
+    assert ended("--pieces", "5", "--how", "mean") == (2, f"pseudolabel try: error: {line}")
+    for given in (["--soft"], ["--all", "--how", "mean"], ["--all", "--how", "mean", "--kinds", "y"]):
+        assert ended(*given) == (0, "")
+    line = "--soft: has no effect with --all. Leave one out.\n"
+    assert ended("--soft", "--all", "--how", "mean") == (2, f"pseudolabel try: error: {line}")
+    line = "--of-x: has no effect without --kinds x. Give --kinds x too, or leave it out.\n"
+    assert ended("--of-x", "--kinds", "y") == (2, f"pseudolabel try: error: {line}")
+    assert ended("--of-x", "--kinds", "y", "x") == ended("--of-x", "--kinds", "y", "--rate", "1") == (0, "")
     with pytest.raises(InputError, match="--alpha: has no effect without --rate"):
         DependentOptions(alpha=3.0)
     assert DependentOptions(alpha=10.0) == DependentOptions()
@@ -186,13 +198,17 @@ def test_an_option_without_effect_is_refused(capsys):
 
 @dataclass(frozen=True, kw_only=True)
 class PartOptions(VerbOptions):
-    inner: Inner = nested(Inner, without=("kind",))
+    inner: Inner = nested(Inner, hidden=("kind",))
 
 
-def test_a_nested_option_may_be_left_out(capsys):
+def test_a_nested_option_may_be_hidden(capsys):
+    seen = []
+    assert run_command("try", "A verb.", Command(PartOptions, seen.append), ["--kind", "halving"]) == 0
+    assert seen[0].inner.kind == "halving"
     with pytest.raises(SystemExit):
-        run_command("try", "A verb.", Command(PartOptions, print), ["--kind", "cosine"])
-    assert "unrecognized arguments: --kind" in capsys.readouterr().err
+        run_command("try", "A verb.", Command(PartOptions, seen.append), ["--help"])
+    said = capsys.readouterr().out
+    assert "--mixup-rate" in said and "--kind" not in said
 
 
 def test_a_value_that_is_called_as_a_subcommand_is_a_value(capsys):

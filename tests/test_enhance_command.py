@@ -93,12 +93,17 @@ def test_any_options_on_any_list_are_undone_byte_for_byte(tmp_path_factory, data
     SIX.write(work / "vocabulary.csv")
     windows = data.draw(arrays.arrays(np.float16, (n_clips, n_windows, 6), elements=st.floats(0, 1, width=16)))
     ScoreStore.write(work / "scores.h5", clips, SIX.class_ids, {"clip": windows[:, 0], 5: windows})
-    options = ["--errors", *data.draw(st.sampled_from([("I",), ("II",), ("I", "II")]))]
+    errors = data.draw(st.sampled_from([("I",), ("II",), ("I", "II")]))
+    options = ["--errors", *errors]
     for option, values in {
-        "--threshold": ("mean", "median", "5p", "0.25"), "--type1": ("children", "descendants"),
-        "--type2": ("parents", "ancestors", "closure"), "--rounds": ("1", "2", "all"), "--evidence": ("clip", "5s"),
-    }.items():  # fmt: skip
+        "--type1": ("children", "descendants") if "I" in errors else ("children",),
+        "--type2": ("parents", "ancestors", "closure") if "II" in errors else ("ancestors",),
+        "--rounds": ("1", "2", "all"),
+    }.items():
         options += [option, data.draw(st.sampled_from(values))]
+    if errors != ("II",) or "closure" not in options:
+        for option, values in {"--threshold": ("mean", "median", "5p", "0.25"), "--evidence": ("clip", "5s")}.items():
+            options += [option, data.draw(st.sampled_from(values))]
     options += ["--soft"] * data.draw(st.booleans())
     assert run(work, *options, "--out", work / "enhanced") == 0
     for ledger in ("ledger.parquet", "ledger.csv.gz"):
@@ -191,6 +196,28 @@ def test_closure_passes_over_the_scores_of_other_clips(work, capsys):
     pair = ("--thresholds-from", work / "labels.csv", work / "scores.h5")
     assert run(work, "--errors", "II", "--type2", "closure", *pair, "--overwrite", "--dry-run") == 2
     assert "--thresholds-from: nothing is compared with a threshold. Omit it." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "option", "mode"),
+    [
+        (["--errors", "II", "--type1", "descendants"], "--type1", "--errors II"),
+        (["--errors", "I", "--type2", "parents"], "--type2", "--errors I"),
+        *(
+            (["--errors", "II", "--type2", "closure", *given], given[0], "--errors II --type2 closure, which compares")
+            for given in (
+                ["--threshold", "25p"],
+                ["--floor", ".1"],
+                ["--min-positives", "2"],
+                ["--evidence", "5s"],
+            )
+        ),
+    ],
+)
+def test_a_rule_that_these_rules_do_not_use_is_refused(work, capsys, options, option, mode):
+    for form in ([], ["sweep", "mean"])[: 1 if option == "--threshold" else 2]:
+        assert run(work, *form, *options) == 2
+        assert f"error: {option}: has no effect with {mode}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -484,7 +511,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(work, capsys, monkeypatch
     assert sorted(path.name for path in work.iterdir()) == ["labels.csv", "scores.h5", "vocabulary.csv"]
 
 
-@pytest.mark.parametrize("out", [".", "/", ""])
+@pytest.mark.parametrize("out", [".", "/"])
 def test_an_output_without_a_name_is_one_line(work, capsys, out):
     assert run(work, "--threshold", "mean", "--out", out) == 2
     assert capsys.readouterr().err.count("\n") == 1

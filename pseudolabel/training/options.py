@@ -65,9 +65,15 @@ class AugmentOptions(Options):
     """How a training batch is augmented; everything is off by default."""
 
     mixup_rate: float = option(0.0, "share of clips that are mixed with another one (PSLA: .5, Moore et al.: 1)", SHARE)
-    mixup_alpha: float = option(10.0, "a clip's own weight is drawn from Beta(alpha, alpha)", POSITIVE)
-    mixup_partner: str = option("batch", "from the batch (Moore et al.), or any (PSLA)", choices=("batch", "uniform"))
-    mixup_domain: str = option("waveform", "waveforms (PSLA) or mel energies are added", choices=("waveform", "energy"))
+    mixup_alpha: float = option(
+        10.0, "a clip's own weight is drawn from Beta(alpha, alpha)", POSITIVE, needs="mixup_rate"
+    )
+    mixup_partner: str = option(
+        "batch", "from the batch (Moore et al.), or any (PSLA)", choices=("batch", "uniform"), needs="mixup_rate"
+    )
+    mixup_domain: str = option(
+        "waveform", "waveforms (PSLA) or mel energies are added", choices=("waveform", "energy"), needs="mixup_rate"
+    )
     gain_db: float = option(
         0.0, "levels change by a uniform draw from [-DB, DB]", NON_NEGATIVE.up_to(200), metavar="DB"
     )
