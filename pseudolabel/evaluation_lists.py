@@ -250,9 +250,8 @@ def judge_folders(
     If no training clip has true labels, additions are counted but not judged.
     """
     if not lists.enhanced:
-        unused = [("--ontology", options.ontology), ("--train-labels", options.train_labels and not options.betas)]
-        for flag in (flag for flag, given in unused if given):
-            raise InputError("no enhanced folder is judged", flag, "Name one with --enhanced, or leave it out.")
+        if options.ontology:
+            raise InputError("no enhanced folder is judged", "--ontology", "Name one with --enhanced, or leave it out.")
         return {}
     before = cli.read_labels(options, inputs.read(lists.train_labels), vocabulary, own=options.train_labels is None)
     if truth is not None:

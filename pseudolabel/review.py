@@ -65,9 +65,7 @@ class PageOptions(VerbOptions, ListOptions):
 
     ledger: Path | None = option(None, "ledger of `enhance` (default: the only one in WORK/enhanced-*)")
     labels: Path | None = option(None, "the list before the additions (default: the one that enhance read)")
-    ontology: Path | None = option(
-        None, "ontology table or published ontology.json (default: AudioSet's); for decoys", needs="blind"
-    )
+    ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's); for decoys")
     clips: Path | None = option(
         None, "sound (default: clips.h5 in the ledger's work folder; none: links to the videos)"
     )

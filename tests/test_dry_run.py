@@ -49,7 +49,7 @@ OUTPUTS = {
 }  # fmt: skip
 
 NAMES = "--ids t.txt --classes c.txt"  # of the rows and columns of c.npy and w.npy
-REVIEW = "review --ledger enhanced-made/ledger.parquet"
+REVIEW = "review --ledger enhanced-made/ledger.parquet --ontology ontology.csv"
 SAME = [  # verb, alone (options of GOOD) or with others; further options; the rule that dry and real run name
     ("enhance", "", "output exists"),
     ("enhance", "--out scenes --overwrite", "not a folder that enhance wrote"),

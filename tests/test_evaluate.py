@@ -473,11 +473,12 @@ def test_a_second_evaluation_into_one_folder_is_refused(work, capsys):
     assert "another run is at work on this output" in capsys.readouterr().err
 
 
-def test_clips_from_elsewhere_bring_no_truth_with_them(tmp_path, monkeypatch):
+def test_clips_beside_scores_are_refused(tmp_path, monkeypatch, capsys):
     other = project(tmp_path, monkeypatch, 4)
     options = ["--work", "work", "--clips", str(other / "scores.h5"), "--scores", "work/scores.h5", "--out", "e"]
-    assert evaluate.main(options) == 0  # clips are not read where scores are given
-    assert {os.path.dirname(name) for name in read_files(Path("e"))} == {"work", "work/enhanced-b"}
+    assert evaluate.main(options) == 2  # clips are not read where scores are given
+    line = "pseudolabel evaluate: error: --clips: has no effect without --runs. Give --runs too, or leave it out.\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize("option", ["--truth", "--train-labels", "--enhanced"])
