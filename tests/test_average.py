@@ -49,7 +49,8 @@ def run(work, tmp_path):
 
 
 def average(work, *options) -> int:
-    shared = () if "scores" in options else ("--threads", "1", "--batch-size", "4")
+    shared = () if "scores" in options else ("--threads", "1")
+    shared += () if "scores" in options or "mean" in options else ("--batch-size", "4")
     return main([str(part) for part in ("--work", work, *options, *shared)])
 
 

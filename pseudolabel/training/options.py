@@ -140,7 +140,7 @@ class TrainOptions(Options):
 
     epochs: int = option(30, "passes over the pieces", COUNT)
     batch_size: int = option(32, "pieces a step, of all processes", COUNT)
-    learning_rate: float = option(1e-3, "the full rate", POSITIVE)
+    learning_rate: float = option(1e-3, "the full rate", POSITIVE.up_to(1e30))
     optimizer: str = option("adam", "what takes the steps", choices=OPTIMIZERS)
     betas: tuple[float, float] = option((0.9, 0.999), "of Adam (PSLA: .95 .999)", SHARE, metavar="BETA")
     weight_decay: float = option(0.0, "of the optimizer (PSLA: 5e-7)", NON_NEGATIVE)
