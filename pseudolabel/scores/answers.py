@@ -121,7 +121,8 @@ def _check_array(path: Path, array: FileArray, n_clips: int, n_classes: int, sou
     """Raise InputError unless the array is floating-point, with clips on the first axis and classes on the last."""
     shape = array.shape
     if array.dtype.kind != "f":
-        raise InputError(f"holds {array.dtype}, not floating-point numbers", path, "Save scores in [0, 1] as float32.")
+        remedy = "Save scores in [0, 1] as float32. targets.h5 of a release is a store already: give it as --scores."
+        raise InputError(f"holds {array.dtype}, not floating-point numbers", path, remedy)
     if len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"the array has the shape {list(shape)}", path, f"It must be {AXES}.")
     if (shape[0], shape[-1]) != (n_clips, n_classes):

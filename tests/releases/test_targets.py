@@ -11,6 +11,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.releases import targets as module
 from pseudolabel.releases.targets import as_stored, looked_up, write_targets
+from pseudolabel.score import main as score
 from pseudolabel.scores.store import ScoreStore
 
 THREE = Vocabulary("three", *(("a", "b", "c"),) * 3)
@@ -116,6 +117,22 @@ def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, to
     found = targets.read(2, some).astype(np.float64)
     assert np.abs(found - store.scores(2)[rows[some]][..., columns]).max() <= tolerance
     assert targets.verify()
+
+
+def test_score_merges_the_targets_of_a_release_and_says_that_they_need_no_import(scored, tmp_path, capsys):
+    labels, store = scored
+    targets, out = tmp_path / "targets.h5", tmp_path / "merged.h5"
+    write_targets(targets, labels, store, "uint8", ("clip",))
+    assert score(["verify", str(targets)]) == 0
+    known = ScoreStore.open(targets)
+    ScoreStore.write(tmp_path / "more.h5", known.clip_ids, known.class_ids, {5: np.full((120, 2, 3), 0.5)})
+    assert score(["merge", str(targets), str(tmp_path / "more.h5"), "--out", str(out)]) == 0
+    merged = ScoreStore.open(out)
+    rows, columns = store.rows(merged.clip_ids), store.columns(merged.class_ids)
+    assert np.abs(merged.clip_scores() - store.clip_scores()[rows][:, columns]).max() <= 0.5 / 255 + 1e-6
+    assert score(["import", str(targets), "--out", str(tmp_path / "x.h5")]) == 2
+    assert "holds uint8, not floating-point numbers" in (said := capsys.readouterr().err)
+    assert "targets.h5 of a release is a store already: give it as --scores." in said
 
 
 def test_windows_that_overlap_are_said_in_the_targets(scored, tmp_path):
