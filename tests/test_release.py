@@ -39,6 +39,8 @@ FILES = {
     "labels.csv", "labels.parquet", "original_labels.csv.gz", "psla.json", "added_labels.csv.gz",
     "added_labels.parquet", "thresholds.csv", "classes.csv", "missing.csv", "targets.h5", "sampling_weights.csv.gz",
     "README.md", "croissant.json", "CITATION.cff", "LICENSE", "LICENSE-ontology", "run.json", "SHA256SUMS",
+    "thresholds.parquet", "classes.parquet", "missing.parquet", "original_labels.parquet", "sampling_weights.parquet",
+    "class_labels_indices.csv",
 }  # fmt: skip
 DIGEST = hashlib.sha256(b"weights").hexdigest()
 
@@ -108,7 +110,8 @@ def test_lists_and_weights_are_read_by_plain_code(work):
     assert listed[1] - listed[0] == added
     assert added
     entries = json.loads((folder / "psla.json").read_text())["data"]
-    assert entries[3] == {"wav": "/audio/-c03.flac", "labels": ",".join(labels.label_sets()[3])}
+    sets = zip(CLIPS, labels.label_sets(), strict=True)
+    assert entries == [{"wav": f"/audio/{clip}.flac", "labels": ",".join(of)} for clip, of in sets if of]
     with gzip.open(folder / "sampling_weights.csv.gz", "rt") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["clip_id", "sum_rule", "max_rule_beta_0.3"]
