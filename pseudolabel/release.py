@@ -79,12 +79,7 @@ class MakeOptions(VerbOptions):
     vocabulary: str | None = option(
         None, "audioset, fsd50k, esc50 or a CSV file (default: vocabulary.csv beside --enhanced, or a built-in one)"
     )
-    format: str | None = option(
-        None,
-        "form of the given label lists (default: what each looks like)",
-        metavar="NAME",
-        needs="labels|lists|evaluation",
-    )
+    format: str | None = option(None, "form of named lists (default: detected)", needs="labels|lists|evaluation")
     scores: Path | None = option(None, "the teacher's scores (default: where they were, or beside --enhanced)")
     soft: str | None = option(
         None, "also write targets.h5, the teacher's scores, as this type", choices=("float32", "float16", "uint8")
