@@ -204,7 +204,7 @@ def estimate_statistics(
         message = f"no {layout.SEEN_CLIPS}: on which clips shall statistics be estimated?"
         raise InputError(message, "--list", "Give a label list, or --statistics mean.")
     named = (*options.runs, options.list)
-    listed = cli.read_clip_ids(options.list, cli.vocabulary_source(options, *named)) if options.list else trained_on
+    listed = cli.read_clip_ids(options.list) if options.list else trained_on
     path = options.clips or cli.base(options, *named) / layout.CLIPS
     if not path.is_file():
         raise InputError("no such file", path, "Give the --clips to estimate statistics on, or --statistics mean.")

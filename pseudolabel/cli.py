@@ -186,7 +186,10 @@ def read_labels(
     from pseudolabel.labels.table import read_lists
 
     paths = [paths] if isinstance(paths, Path) else paths
-    labels = read_lists(paths, vocabulary, None if own else options.format, options.unknown_labels)
+    format, classes = (None, None) if own else (options.format, options.classes)
+    labels = read_lists(paths, vocabulary, format, options.unknown_labels, classes)
+    for remark in labels.remarks:
+        _note_once(remark)
     if labels.left_out:
         named = first_few(f"{label} ({n})" for label, n in sorted(labels.left_out.items(), key=lambda item: -item[1]))
         note(f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
@@ -194,12 +197,11 @@ def read_labels(
     return labels
 
 
-def read_clip_ids(path: Path, vocabulary: str | Path, format: str | None = None) -> tuple[str, ...]:
-    """Return the clip ids of a label list in any known format; labels are ignored."""
-    from pseudolabel.labels.table import LabelTable
-    from pseudolabel.labels.vocabulary import Vocabulary
+def read_clip_ids(path: Path, format: str | None = None) -> tuple[str, ...]:
+    """Return the clip ids of a label list in any known format, whatever its labels."""
+    from pseudolabel.labels import table
 
-    return LabelTable.read(path, Vocabulary.load(vocabulary), format, unknown="skip").clip_ids
+    return table.read_clip_ids(path, format)
 
 
 def match_listed(

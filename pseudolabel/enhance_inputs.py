@@ -83,6 +83,7 @@ def read_search(
     labels_path, scores_path = search_paths(options)
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
     inputs.read(options.ontology or table_path("audioset.csv"), "ontology")
+    inputs.read(options.classes, "classes")
     for threshold in filter(is_threshold_file, options.thresholds):
         inputs.read(threshold)
     pair = None
@@ -101,7 +102,7 @@ def read_search(
 
 def recorded_options(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
     """Return what run.json records about the options."""
-    names = ("thresholds_from", "ontology", "vocabulary", "format", "unknown_labels", "soft", "work", "out")
+    names = ("thresholds_from", "ontology", "vocabulary", "format", "classes", "unknown_labels", "soft", "work", "out")
     said = {name: getattr(options, name) for name in names if hasattr(options, name)}
     return {**asdict(options.rules), **said, "labels_left_out": labels.left_out}
 
@@ -164,6 +165,7 @@ def recorded_search(folder: Path) -> SearchOptions:
         thresholds_from=tuple(map(found, said["thresholds_from"])) if said.get("thresholds_from") else None,
         vocabulary=str(found(input_in_role(record, "vocabulary")) or said.get("vocabulary") or "audioset"),
         format=said.get("format"),
+        classes=said.get("classes"),
         unknown_labels=said.get("unknown_labels", "error"),
         rules=EnhanceOptions(**given),
     )

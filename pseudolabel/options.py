@@ -147,6 +147,13 @@ class ListOptions(Options):
         metavar="NAME",
         needs="labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval",
     )
+    classes: str | None = option(
+        None,
+        "what class numbers in these lists mean: audioset ... or a file with one class a line (default: AudioSet's "
+        "order, for its classes)",
+        metavar="LIST",
+        needs="labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval",
+    )
     unknown_labels: str = option(
         "error",
         "labels outside the vocabulary; skip: leave them out, count and name them",

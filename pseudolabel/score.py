@@ -149,7 +149,7 @@ class Chosen:
         clips = ClipStore.open(paths.clips)
         if options.list is None:
             return cls(clips, clips.clip_ids, np.arange(len(clips)))
-        listed = cli.read_clip_ids(options.list, paths.vocabulary)
+        listed = cli.read_clip_ids(options.list)
         matched, clips = cli.find_in_store(listed, clips, options.list, options.strict)
         return cls(clips, matched.found, clips.rows(matched.found), matched.absent, len(matched.aliases))
 

@@ -16,6 +16,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from pseudolabel.errors import InputError
@@ -181,6 +182,29 @@ def wrong_length(fields: Sequence[str], width: int, place: object) -> InputError
     """Return the error for a row whose length differs from the header's."""
     message = f"row has {len(fields)} columns, the header {width}"
     return InputError(message, place, "Quote fields that contain the separator of the columns.")
+
+
+def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield each row's line number and wanted columns; `wanted` gives the alternative names of each column.
+
+    Errors show the first alternative.
+    """
+    rows = iter(rows)
+    line, names = next(rows, (1, []))
+    places = []
+    for choices in wanted:
+        known = [name for name in choices if name in names]
+        if not known:
+            needed = ",".join(choices[0] for choices in wanted)
+            message = f"column {choices[0]!r} is missing; columns found: {', '.join(names)}"
+            raise InputError(message, f"{path}:{line}", f"The header needs: {needed}.")
+        places.append(names.index(known[0]))
+    refuse_repeated(names, f"{path}:{line}")
+    pick, width = itemgetter(*places), len(names)
+    for line, fields in rows:
+        if len(fields) != width:
+            raise wrong_length(fields, width, f"{path}:{line}")
+        yield line, pick(fields)
 
 
 def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:

@@ -107,7 +107,7 @@ class Material:
         labels = self._labels("labels", options.labels is None)
         aliases, listed = {}, labels.clip_ids
         if options.list:
-            named = cli.read_clip_ids(self.sources.read("list"), self.sources.paths["vocabulary"], options.format)
+            named = cli.read_clip_ids(self.sources.read("list"), options.format)
             matched = cli.match_listed(named, labels.row_of, options.list, f"labels in {source}", strict=True)
             listed, aliases = matched.known(), {known: clip_id for clip_id, known in matched.aliases.items()}
         missing, stores = [], [self.clips] if self.scores is None else [self.clips, self.scores]

@@ -196,13 +196,18 @@ def test_vocabulary_is_the_given_one_else_that_of_the_work_folder_else_audioset(
 
 
 def test_clip_ids_of_a_list_are_read_in_order(tmp_path):
-    (tmp_path / "v.csv").write_text("class_id,name\na,Ant\n")
-    (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,\n")
-    assert cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv") == ("z", "b")
     (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,Bee\n")
-    assert cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv") == ("z", "b")
+    assert cli.read_clip_ids(tmp_path / "l.csv") == ("z", "b")
     with pytest.raises(InputError, match="row has 2 columns, not 4"):
-        cli.read_clip_ids(tmp_path / "l.csv", tmp_path / "v.csv", "audioset")
+        cli.read_clip_ids(tmp_path / "l.csv", "audioset")
+    (tmp_path / "l.csv").write_text("file,class_id\nz.wav,7\nb.wav,9\nz.wav,8\n")
+    assert cli.read_clip_ids(tmp_path / "l.csv") == ("z", "b")
+    (tmp_path / "l.csv").write_text("clip_id,labels\nz,a\nb,\nz,b\n")
+    with pytest.raises(InputError, match=r"l\.csv:4: clip 'z' is listed twice, first in line 2"):
+        cli.read_clip_ids(tmp_path / "l.csv")
+    (tmp_path / "l.csv").write_text("clip_id,labels\n,a\n")
+    with pytest.raises(InputError, match=r"l\.csv:2: the clip id is empty"):
+        cli.read_clip_ids(tmp_path / "l.csv")
 
 
 def test_named_lists_are_read_in_the_named_form_and_labels_left_out_are_said_in_one_line(tmp_path, capsys):
@@ -218,7 +223,7 @@ def test_named_lists_are_read_in_the_named_form_and_labels_left_out_are_said_in_
     assert capsys.readouterr().err == (
         f"{own}, {plain}: 4 labels left out, of 2 classes that are not in the vocabulary 'ants': Bee (3), Wasp (1)\n"
     )
-    with pytest.raises(InputError, match="class 'Bee,Ant' is not in"):  # the own form joins by `;` only
+    with pytest.raises(InputError, match="class 'Bee' is not in"):  # the own form joins by `;` only
         cli.read_labels(ListOptions(format="plain"), plain, ants, own=True)
     assert cli.read_labels(ListOptions(), tmp_path / "own.csv", Vocabulary("v", *[("a", "Bee", "Wasp")] * 3))
     assert capsys.readouterr().err == ""

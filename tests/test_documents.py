@@ -173,6 +173,22 @@ def test_every_form_of_label_lists_has_a_row():
     assert set(re.findall(r"`(\w[\w-]*)`", " ".join(rows))) == set(FORMATS)
 
 
+def test_every_heading_of_label_lists_is_named():
+    from pseudolabel.labels import cells
+
+    table = section(DOCS / "files.md", "Label lists that can be read").partition("| column | headings |")[2]
+    for row, accepted in {
+        "clips": cells.CLIPS,
+        "labels": cells.LABELS,
+        "start": cells.STARTS,
+        "end": cells.ENDS,
+    }.items():
+        (named,) = re.findall(rf"^\| {row} \| (.*) \|$", table, flags=re.MULTILINE)
+        names = re.findall(r"`([^`]+)`", named)
+        forms = {form for name in names for form in {name.replace("(s)", ""), name.replace("(s)", "s")}}
+        assert {cells.heading(form) for form in forms} == set(accepted), row
+
+
 def test_every_recipe_has_a_row():
     table = section(DOCS / "architecture.md", "The recipes")
     assert {path.name for path in (ROOT / "recipes").glob("*.*")} == set(re.findall(r"`(\w+\.(?:sh|py))`", table))

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES
 from pseudolabel.errors import InputError
+from pseudolabel.labels.cells import CLIPS, FILES, OWN, VIDEOS, clip_id_of, heading, places_of
 from pseudolabel.labels.parquet import check_pages, open_parquet, parquet_batches
-from pseudolabel.labels.readers import CLIP_HEADINGS, clip_id_of
 from pseudolabel.tables import ODD
 
-ID_HEADINGS = tuple(dict.fromkeys(("clip_id", "video_id", "ytid", *CLIP_HEADINGS)))
+ID_HEADINGS = (OWN, *VIDEOS, *FILES)
 BUFFER_BYTES = 1 << 20  # read from the file at a time
 ROWS = 1 << 13  # listed at a time
 REMEDY = "It needs a column `audio` of {bytes, path}, as `datasets` writes it."
@@ -51,8 +51,9 @@ def audio_columns(schema: pa.Schema) -> Columns | None:
     for field in named or schema:
         content, name = _parts(field)
         if content or (named and name):
-            texts = {other.name for other in schema if _is_text(other.type)} - {field.name}
-            return Columns(next((heading for heading in ID_HEADINGS if heading in texts), ""), content, name)
+            texts = [other.name for other in schema if _is_text(other.type) and other.name != field.name]
+            places = places_of(texts, ID_HEADINGS if name else CLIPS)
+            return Columns(texts[places[0]] if places else "", content, name)
     return None
 
 
@@ -141,7 +142,7 @@ class Shard:
     def _clip_id(self, listed: str | None, name: str | None, row: int) -> str:
         stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
         of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
-        clip_id = (listed if self.columns.clip_id == "clip_id" else clip_id_of(listed)) if listed else of_file
+        clip_id = (listed if heading(self.columns.clip_id) == OWN else clip_id_of(listed)) if listed else of_file
         if not clip_id or ODD.search(clip_id):
             message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
             raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {self.columns.clip_id or 'path'}.")

@@ -14,8 +14,10 @@ from scipy import sparse
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.formatting import plural
+from pseudolabel.labels.label_texts import LabelTexts
 from pseudolabel.labels.readers import Format, read_label_rows
-from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABEL_COLUMNS
 from pseudolabel.tables import ODD
 
@@ -31,12 +33,14 @@ class LabelTable:
         matrix: (N, K) bool; any sparse or dense matrix is converted to CSR with sorted columns.
         vocabulary: the K classes.
         left_out: {unknown label: how often it was skipped} when the list was read.
+        remarks: what else the reader left out or decided, a sentence each.
     """
 
     clip_ids: tuple[str, ...]
     matrix: sparse.csr_array
     vocabulary: Vocabulary
     left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         matrix = sparse.csr_array(self.matrix, dtype=bool)
@@ -56,12 +60,20 @@ class LabelTable:
 
     @classmethod
     def read(
-        cls, path: str | Path, vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
+        cls,
+        path: str | Path,
+        vocabulary: Vocabulary | str | Path,
+        format: str | None = None,
+        unknown: str = "error",
+        classes: Vocabulary | str | Path | None = None,
     ) -> LabelTable:
         """Read a label list in any known format (readers.py); labels are class ids or class names.
 
         Args:
             vocabulary: a Vocabulary, its name or its file, here and elsewhere.
+            format: a key of readers.FORMATS; None: recognized.
+            classes: the classes that numbers in the list mean, in their order; None: AudioSet's, if they are the
+                vocabulary's.
             unknown: `skip` leaves out labels that are not in the vocabulary and counts them in `left_out`; clips stay.
 
         Raises:
@@ -73,33 +85,29 @@ class LabelTable:
             raise InputError(f"unknown labels are {' or '.join(ON_UNKNOWN)}, not {unknown!r}", path)
         vocabulary = Vocabulary.of(vocabulary)
         entries, known = read_label_rows(path, format)
-        row_of, rows, numbers, codes = {}, array("q"), array("q"), array("q")
-        code_of, label_sets, unknown_of = {}, [], {}
-        for number, clip_id, text in entries:
-            row = row_of.setdefault(clip_id, len(row_of))
-            if row != len(rows) and not known.events:
-                message = f"clip {clip_id!r} is listed twice, first in {known.unit} {numbers[row]}"
-                raise InputError(message, known.place(path, number), "Keep one row a clip, its labels joined.")
-            code = code_of.get(text)
-            if code is None:
-                code = code_of[text] = len(label_sets)
-                place = known.place(path, number)
-                columns, unknown_labels = _columns_of(text, known, vocabulary, place)
-                if unknown_labels:
-                    if unknown == "error":
-                        raise _unknown_label(unknown_labels[0], vocabulary, place)
-                    unknown_of[code] = unknown_labels
-                label_sets.append(columns)
+        texts = LabelTexts(path, known, vocabulary, classes, numbered=known.numbered and format is not None)
+        row_of, first, rows, numbers, codes = {}, array("q"), array("q"), array("q"), array("q")
+        for number, clip_id, labels in entries:
+            row, code = row_of.setdefault(clip_id, len(row_of)), texts.code(labels, number, unknown)
+            if row == len(first):
+                first.append(len(rows))
+            elif known.row == "clip" or (known.row == "label" and texts.most_labels(codes[first[row]], code) > 1):
+                raise _listed_twice(clip_id, numbers[first[row]], number, path, known)
             rows.append(row)
             numbers.append(number)
             codes.append(code)
         if not row_of:
-            raise InputError("the label list has no clips", path)
+            raise InputError("; ".join(["the label list has no clips", *entries.remarks]), path)
+        texts.finish()
         _check_ids(row_of, lambda row: known.place(path, numbers[rows.index(row)]))
-        matrix = _matrix(label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
+        matrix = _matrix(texts.label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
+        remarks = [*entries.remarks, *texts.remarks]
         if len(row_of) != len(rows):
             matrix = _united(np.frombuffer(rows, dtype=np.int64), matrix)
-        return cls(tuple(row_of), matrix, vocabulary, _counts(unknown_of, codes))
+            if known.row == "label":
+                remarks.append(f"read as one row a label: {plural(len(rows), 'row')}, {plural(len(row_of), 'clip')}")
+        remarks = tuple(f"{path}: {remark}" for remark in remarks)
+        return cls(tuple(row_of), matrix, vocabulary, _counts(texts.unknown_of, codes), remarks)
 
     @classmethod
     def from_sets(
@@ -199,27 +207,11 @@ class LabelTable:
             start = end
 
 
-def _columns_of(text: str, known: Format, vocabulary: Vocabulary, place: str) -> tuple[list[int], list[str]]:
-    """Return the columns of a row's labels, and the labels that are not in the vocabulary."""
-    if not text.strip():
-        return [], []
-    if known.numbered:
-        return [_column_numbered(label.strip(), vocabulary, place) for label in text.split(";")], []
-    labels = text.split(known.separators[0]) if known.separators else [text]
-    if all(label in vocabulary.index for label in labels):  # fast path, nearly always taken
-        return [vocabulary.index[label] for label in labels], []
-    labels = split_labels(text, known.separators, vocabulary)
-    if "" in labels:
-        raise InputError(f"an empty label in {text!r}", place, "Is the row whole? Remove the lone separator.")
-    class_ids = [vocabulary.lookup(label) for label in labels]
-    unknown_labels = [label for label, class_id in zip(labels, class_ids, strict=True) if class_id is None]
-    return [vocabulary.index[class_id] for class_id in class_ids if class_id is not None], unknown_labels
-
-
-def _unknown_label(label: str, vocabulary: Vocabulary, place: str) -> InputError:
-    fitting = built_in_with(label, vocabulary.name)
-    vocabularies = f"Use --vocabulary {fitting}" if fitting else "Correct it, give the --vocabulary of the list"
-    return vocabulary.unknown(label, place, f"{vocabularies}, or --unknown-labels skip.")
+def _listed_twice(clip_id: str, first: int, number: int, path: str | Path, form: Format) -> InputError:
+    remedy = "Keep one row a clip, its labels joined"
+    remedy += f"; for a row a label, give --format {form.otherwise}." if form.otherwise else "."
+    message = f"clip {clip_id!r} is listed twice, first in {form.unit} {first}"
+    return InputError(message, form.place(path, number), remedy)
 
 
 def _counts(unknown_of: Mapping[int, list[str]], codes: array) -> dict[str, int]:
@@ -232,24 +224,41 @@ def _counts(unknown_of: Mapping[int, list[str]], codes: array) -> dict[str, int]
     return dict(counts)
 
 
-def _column_numbered(label: str, vocabulary: Vocabulary, place: str) -> int:
-    if not (label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(vocabulary)):
-        raise InputError(f"{label!r} is not a column of the vocabulary's {len(vocabulary)} classes", place)
-    return int(label)
+def read_clip_ids(path: str | Path, format: str | None = None) -> tuple[str, ...]:
+    """Return the clip ids of a label list, each once, whatever its labels.
+
+    Raises:
+        InputError: as `LabelTable.read`, except for labels.
+    """
+    rows, form = read_label_rows(path, format)
+    number_of: dict[str, int] = {}
+    for number, clip_id, _ in rows:
+        first = number_of.setdefault(clip_id, number)
+        if first != number and form.row == "clip":
+            raise _listed_twice(clip_id, first, number, path, form)
+    if not number_of:
+        raise InputError("the label list has no clips", path)
+    numbers = list(number_of.values())
+    _check_ids(number_of, lambda row: form.place(path, numbers[row]))
+    return tuple(number_of)
 
 
 def read_lists(
-    paths: Sequence[Path], vocabulary: Vocabulary | str | Path, format: str | None = None, unknown: str = "error"
+    paths: Sequence[Path],
+    vocabulary: Vocabulary | str | Path,
+    format: str | None = None,
+    unknown: str = "error",
+    classes: Vocabulary | str | Path | None = None,
 ) -> LabelTable:
-    """Read several label lists as one, clips in list order; `format` and `unknown` as for `LabelTable.read`.
+    """Read several label lists as one, clips in list order; other arguments as for `LabelTable.read`.
 
     Raises:
         InputError: a clip has different labels in two lists; or as `LabelTable.read`.
     """
     vocabulary = Vocabulary.of(vocabulary)
-    joined = LabelTable.read(paths[0], vocabulary, format, unknown)
+    joined = LabelTable.read(paths[0], vocabulary, format, unknown, classes)
     for path in paths[1:]:
-        table = LabelTable.read(path, vocabulary, format, unknown)
+        table = LabelTable.read(path, vocabulary, format, unknown, classes)
         earlier = np.array([joined.row_of.get(clip_id, -1) for clip_id in table.clip_ids], np.int64)
         again, new = np.flatnonzero(earlier >= 0), np.flatnonzero(earlier < 0)
         differing = np.flatnonzero((joined.matrix[earlier[again]] != table.matrix[again]).sum(axis=1))
@@ -258,35 +267,9 @@ def read_lists(
             raise InputError(f"clip {clip_id!r} has other labels in an earlier list", path, "Remove one of the two.")
         clip_ids = (*joined.clip_ids, *(table.clip_ids[row] for row in new))
         matrix = sparse.vstack([joined.matrix, table.matrix[new]], format="csr")
-        joined = LabelTable(clip_ids, matrix, vocabulary, dict(Counter(joined.left_out) + Counter(table.left_out)))
+        left_out = dict(Counter(joined.left_out) + Counter(table.left_out))
+        joined = LabelTable(clip_ids, matrix, vocabulary, left_out, joined.remarks + table.remarks)
     return joined
-
-
-def split_labels(text: str, separators: str, vocabulary: Vocabulary) -> list[str]:
-    """Split joined labels; a class name that contains the separator stays whole.
-
-    If a piece is not a class, the longest run of pieces starting there that forms a class name is taken; runs are
-    limited to the longest name. A piece that begins no class name is split by the next separator, if any, or kept.
-    """
-    text = text.strip()
-    if not separators or (separators[0] not in text and len(separators) == 1):
-        return [text]
-    pieces = text.split(separators[0])
-    labels, start, longest = [], 0, vocabulary.most_pieces[separators[0]]
-    while start < len(pieces):
-        ends = range(min(len(pieces), start + longest), start, -1)
-        runs = ((end, separators[0].join(pieces[start:end]).strip()) for end in ends)
-        if pieces[start].strip() in vocabulary.index:
-            found = start + 1, pieces[start].strip()
-        else:
-            found = next(((end, run) for end, run in runs if vocabulary.lookup(run) is not None), None)
-        if found is None:
-            labels += split_labels(pieces[start], separators[1:], vocabulary)
-            start += 1
-        else:
-            start, label = found
-            labels.append(label)
-    return labels
 
 
 def _matrix(label_sets: list[list[int]], n_classes: int) -> sparse.csr_array:

@@ -68,15 +68,21 @@ class Enhanced:
         return {Path(path): digests[path] for path in dict.fromkeys([listed, *digests]) if path in digests}
 
     @property
-    def unknown_labels(self) -> str:
-        """What `enhance` did with labels outside the vocabulary."""
-        return self.record["options"].get("unknown_labels", "error")
+    def list_format(self) -> str | None:
+        """The format that --format named to `enhance`; None if it was recognized."""
+        return self.record["options"].get("format")
+
+    def read_list(self, path: Path, format: str | None) -> LabelTable:
+        """Read a list of the original labels as `enhance` did."""
+        options = self.record["options"]
+        unknown, classes = options.get("unknown_labels", "error"), options.get("classes")
+        return LabelTable.read(path, self.labels.vocabulary, format, unknown, classes)
 
     def label_list(self) -> Path | None:
         """Return the list that `enhance` read; None if it is gone, or no longer has the original labels."""
         path = self._input("labels")
         with contextlib.suppress(InputError):  # the first input of an early version may be another file
-            if path and LabelTable.read(path, self.labels.vocabulary, None, self.unknown_labels) == self.original:
+            if path and self.read_list(path, self.list_format) == self.original:
                 return path
         return None
 

@@ -15,7 +15,6 @@ from pseudolabel import __version__
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.aliases import same_clips
-from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, THRESHOLDS
 from pseudolabel.progress import note
@@ -111,13 +110,11 @@ def source_lists(
     original = labels or enhanced.label_list()
     if original is None:
         note(LIST_IS_GONE)
-    elif labels:
-        vocabulary, unknown = enhanced.labels.vocabulary, enhanced.unknown_labels
-        if LabelTable.read(labels, vocabulary, format, unknown) != enhanced.original:
-            message = "its labels are not the enhanced ones without those of the ledger"
-            raise InputError(message, labels, "Give the --labels that enhance read.")
+    elif labels and enhanced.read_list(labels, format) != enhanced.original:
+        message = "its labels are not the enhanced ones without those of the ledger"
+        raise InputError(message, labels, "Give the --labels that enhance read.")
     paths = [inputs.read(path) for path in lists] or [path for path in [original] if path]
-    forms = {form_of(path, format) for path in paths}
+    forms = {form_of(path, format or (None if lists or labels else enhanced.list_format)) for path in paths}
     if lists and None in forms:
         message = "not a list of the form of AudioSet, FSD50K or ESC-50"
         raise InputError(message, f"--list {first_few(lists)}", "Omit it, or give the source's own lists.")

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +17,10 @@ from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels import readers, writers
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.cells import places_of
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.tables import OPENERS, text_rows, wrong_length
+from pseudolabel.tables import text_rows, wrong_length
 
 
 class SourceForm(NamedTuple):
@@ -46,11 +46,7 @@ def form_of(path: Path, format: str | None = None) -> str | None:
         format: the form stated by the user; None: detected from the first rows.
     """
     if format is None:
-        ending = next((suffix for suffix in reversed(path.suffixes) if suffix not in OPENERS), "")
-        if ending.lower() in (".json", ".jsonl", ".parquet"):
-            return None
-        rows = text_rows(path)
-        format = readers.sniff([fields for _, fields in itertools.islice(rows, 5)] or [[]])
+        format = readers.format_of(path)
     return format if format in SOURCE_FORMS else None
 
 
@@ -125,7 +121,7 @@ def _read_rows(lists: Sequence[Path], clip: tuple[str, ...]) -> tuple[list[str],
     for path in lists:
         rows = text_rows(path)
         line, names = next(rows, (1, []))
-        column = next((names.index(name) for name in clip if name in names), None)
+        column = next(iter(places_of(names, clip)), None)
         if column is None or (header is not None and names != header):
             wanted = f"column {clip[0]!r}" if column is None else f"the columns of {lists[0]}"
             raise InputError(f"the header lacks {wanted}", f"{path}:{line}", "Give lists of one source and form.")

@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.readers import ENDING_FORMATS, FORMATS, clip_id_of, columns, read_label_rows, read_segments
+from pseudolabel.labels.cells import heading
+from pseudolabel.labels.readers import clip_id_of, format_of, is_text_table, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.progress import note
 from pseudolabel.scores.arrays import FileArray, Names, open_h5, open_npy, open_npz, open_texts
 from pseudolabel.scores.score_tables import CLIP_COLUMNS, open_table
-from pseudolabel.tables import OPENERS, read_json, text_lines, text_rows
+from pseudolabel.tables import OPENERS, columns, read_json, text_lines, text_rows
 
 AXES = "(clips, classes), or (clips, windows, classes)"
 OF_SEVERAL = (".npz", ".h5", ".hdf5", ".hdf", ".parquet")  # files that may hold several arrays
@@ -200,14 +201,17 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         return distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
     rows, form = read_label_rows(path)
     named = [(form.place(path, number), clip_id) for number, clip_id, _ in rows]
-    if form.events:  # one row per event
+    for remark in rows.remarks:
+        note(f"{path}: {remark}")
+    if form.row != "clip":  # rows of labels or events
         named = [(str(path), clip_id) for clip_id in dict.fromkeys(clip_id for _, clip_id in named)]
     return distinct(named, "clip", path)
 
 
 def listed_lengths(path: str | Path) -> dict[str, float]:
     """Return {clip id: seconds} if the file of clip ids is a segment list with times; else an empty dict."""
-    if not FORMATS["audioset"].looks_like([_first_row(Path(path))]):
+    path = Path(path)
+    if path.suffix.lower() == ".npy" or not is_text_table(path) or format_of(path) != "audioset":
         return {}
     return {clip_id: float(end) - float(start) for clip_id, (start, end) in read_segments(path).items()}
 
@@ -222,7 +226,7 @@ def _list_in_json(path: Path) -> list[str]:
 
 def _first_row(path: Path) -> list[str]:
     """Return the first row of a table that is not a comment (AudioSet's lists have some); empty for other files."""
-    if ENDING_FORMATS.keys() & {suffix.lower() for suffix in path.suffixes}:
+    if not is_text_table(path):
         return []
     return next((fields for _, fields in text_rows(path) if not fields[0].startswith("# ")), [])
 
@@ -234,7 +238,7 @@ def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
             message = f"row has {len(fields)} columns, those before it one"
             raise InputError(message, f"{path}:{line}", "Give one id a line, or a header with the column clip_id.")
         name = fields[0].strip()
-        if row or name.casefold() not in CLIP_COLUMNS:
+        if row or heading(name) not in CLIP_COLUMNS:
             yield f"{path}:{line}", clip_id_of(name)
 
 

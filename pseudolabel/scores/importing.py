@@ -20,12 +20,11 @@ import numpy as np
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
-from pseudolabel.labels.readers import columns
 from pseudolabel.progress import Progress
 from pseudolabel.scores.answers import Answers
 from pseudolabel.scores.windows import CLIP, possible_windows, refuse_windows_beyond, whole_windows, window_name
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
-from pseudolabel.tables import text_rows
+from pseudolabel.tables import columns, text_rows
 
 ROUNDING = 1e-3  # tolerance below 0 and above 1: of float16
 PERCENT = 100 + ROUNDING

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.readers import CLIP_HEADINGS
+from pseudolabel.labels.cells import CLIPS, heading
 from pseudolabel.scores.arrays import CLIP_NAMES, FileArray, Names, is_numbering, rows_a_block
 from pseudolabel.tables import Fields, refuse_repeated, text_rows, wrong_length
 
-CLIP_COLUMNS = tuple(dict.fromkeys(name.casefold() for name in (*CLIP_HEADINGS, *CLIP_NAMES)))
+CLIP_COLUMNS = tuple(dict.fromkeys(map(heading, (*CLIPS, *CLIP_NAMES))))
 ROW_NUMBERS = ("", "unnamed: 0", "index", "level_0")  # what pandas calls the column of its index
 DOUBLE = np.dtype(np.float64)
 
@@ -75,14 +75,19 @@ def is_header(first: Sequence[str]) -> bool:
     numbered = [str(number) for number in range(len(first))]
     if all(numbers):
         return len(first) > 2 and list(first) == numbered
-    is_id = first[0].strip().casefold() in (*CLIP_COLUMNS, *ROW_NUMBERS)
+    is_id = _title(first[0]) in (*CLIP_COLUMNS, *ROW_NUMBERS)
     return is_id or len(first) == 1 or not all(numbers[1:])
+
+
+def _title(name: str) -> str:
+    text = name.strip().casefold()
+    return text if text in ROW_NUMBERS else heading(text) or text
 
 
 def id_columns(names: Sequence[str]) -> list[int]:
     """Return the columns that may name the clips, by their names: the most certain first, row numbers last."""
     order = (*CLIP_COLUMNS, *ROW_NUMBERS)
-    ranks = {number: name.strip().casefold() for number, name in enumerate(names)}
+    ranks = {number: _title(name) for number, name in enumerate(names)}
     allowed = {number: name for number, name in ranks.items() if name in order and (name or not number)}
     return sorted(allowed, key=lambda number: order.index(allowed[number]))
 

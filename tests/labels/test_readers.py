@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pseudolabel.errors import InputError, OutputExists, UnknownClass
+from pseudolabel.labels.label_texts import split_labels
 from pseudolabel.labels.readers import FORMATS, clip_id_of, read_label_rows, read_segments
-from pseudolabel.labels.table import LabelTable, split_labels
+from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 
 IDS = ("/m/09x0r", "/m/05zppz", "/m/032s66", "/m/0bt9lr")
@@ -91,11 +92,41 @@ LISTS = {
 }  # fmt: skip
 
 
+NEW = {
+    "urbansound8k": (
+        "slice_file_name,fsID,start,end,salience,fold,classID,class\n-a.wav,1,0.0,0.5,1,5,3,male_speech_and_man_speaking\n"
+        "b.wav,1,24.5,28.5,1,5,2,gunshot_or_gunfire\nc.wav,2,1,2,1,5,2,dog\n",
+        SINGLE,
+    ),
+    "events": (
+        'File Name,Onset,Offset,label\n-a.wav,0.0,5.0,Speech\n-a.wav,0.5,0.7,"Male speech, man speaking"\n'
+        "b.wav,1,2,/m/032s66\nc.wav,3,4,Dog\nc.wav,3,5,Speech\n",
+        CLIPS,
+    ),
+    "multi-hot": (
+        'Dog,filename,Speech,fold,"Gunshot, gunfire",/m/05zppz\n0,-a.wav,1,7,0,1\n0,b.wav,0,8,1,0\n1,c.wav,1,9,0,0\n',
+        CLIPS,
+    ),
+    "json": (
+        '{\n"-a": {"wav": "{data_root}/-a.wav", "length": 4.0, "class_string": ["Speech", "/m/05zppz"]},\n'
+        '"b": {"wav": "{data_root}/b.wav", "length": 4.0, "class_string": "gunshot, gunfire"},\n'
+        '"c": {"wav": "{data_root}/c.wav", "length": 4.0, "class_string": ["Dog", "Speech"]}\n}\n',
+        CLIPS,
+    ),
+}
+LISTS |= NEW
+
+
+def read_list(path, name: str, format: str | None = None) -> LabelTable:
+    """Read a list; the numbers of `psl` are columns of the vocabulary."""
+    return LabelTable.read(path, VOCABULARY, format, classes=VOCABULARY if name == "psl" else None)
+
+
 def expected(clips: dict[str, set[str]]) -> LabelTable:
     return LabelTable.from_sets(clips, clips.values(), VOCABULARY)
 
 
-ENDINGS = {"psla": ".json", "audiofolder-json": ".jsonl"}
+ENDINGS = {"psla": ".json", "json": ".json", "audiofolder-json": ".jsonl"}
 
 
 def write(tmp_path, name: str, content: str | None = None):
@@ -114,7 +145,7 @@ def test_list_is_told_apart_and_read(tmp_path, name):
     rows, known = read_label_rows(path)
     assert known is FORMATS[name]
     assert len(list(rows)) >= 3
-    assert LabelTable.read(path, VOCABULARY) == LabelTable.read(path, VOCABULARY, name) == expected(LISTS[name][1])
+    assert read_list(path, name) == LabelTable.read(path, VOCABULARY, name) == expected(LISTS[name][1])
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -122,7 +153,7 @@ def test_packed_list_with_other_line_ends_and_mark_is_the_same(tmp_path, name):
     content = "\ufeff" + LISTS[name][0].replace("\n", "\r\n")
     path = tmp_path / f"list{ENDINGS.get(name, '.txt')}.gz"
     path.write_bytes(gzip.compress(content.encode()))
-    assert LabelTable.read(path, VOCABULARY) == expected(LISTS[name][1])
+    assert read_list(path, name) == expected(LISTS[name][1])
 
 
 def labels_by_clip(table: LabelTable) -> dict[str, set[str]]:
@@ -153,7 +184,7 @@ def silent_loss(name: str, original: str, damaged: str, table: LabelTable) -> st
         if clip and line in lines and not (name == "csv" and line == lines[0]):
             rows = [other for other in original.splitlines() if other.find(clip[1]) == line.find(clip[1])]
             labels = LISTS[name][1][clip[1]]
-            if FORMATS[name].events and len(set(rows) & set(lines)) < len(set(rows)):
+            if FORMATS[name].row != "clip" and len(set(rows) & set(lines)) < len(set(rows)):
                 labels = set()  # another of its events was hit
             if clip[1] not in found or not labels <= found[clip[1]]:
                 return line
@@ -179,7 +210,7 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         damaged = mutated(original, rng)
         path = write(tmp_path, name, damaged)
         try:
-            table = LabelTable.read(path, VOCABULARY)
+            table = read_list(path, name)
         except InputError as error:
             assert "\n" not in str(error)
             assert str(path) in str(error)
@@ -196,26 +227,36 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         ("audioset", '"/m/032s66"\n', '"/m/032s66\n', r":3: cannot be read \(',' expected after"),
         ("csv", "b,/m/032s66\nc,Dog;Speech", 'b,"/m/032s66\nc,Dog"', r":3: a quoted field does not end on its line"),
         ("audioset", '/m/09x0r"\n', "/m/09x0r", r":4: cannot be read \(unexpected end of data\)"),
-        ("audioset", "9.500", "nine", r":3: '0\.000' to 'nine' are no start and end"),
-        ("audioset", "0.000, 9.500", "9.500, 0.000", r":3: '9\.500' to '0\.000' are no start and end"),
+        ("audioset", "9.500", "nine", r":3: '0\.000' to 'nine' are not a start and an end"),
+        ("audioset", "0.000, 9.500", "9.500, 0.000", r":3: '9\.500' to '0\.000' are not a start and an end"),
         ("audioset-strong", "\t/m/032s66", "\t", r":3: the event has no label"),
         ("audioset-strong", "label\n", "label\tpresent\n", r":2: row has 4 columns, the header 5"),
         ("audioset-r", "b\t", "b\tx\t", r":2: row has 3 columns, not 2"),
         ("fsd50k", '"/m/0bt9lr,/m/09x0r"', "/m/0bt9lr", r":4: row has 2 labels and 1 mids"),
         ("fsd50k", "split\n", "mids\n", r":1: column 'mids' is listed twice"),
-        ("fsdkaggle2018", "b.wav", "-a.wav", r":3: clip '-a' is listed twice, first in line 2"),
+        ("fsdkaggle2019", "b.wav", "-a.wav", r":3: clip '-a' is listed twice, first in line 2.*--format plain"),
         ("fsdkaggle2019", "Dog,Speech", "Dog,Spe", r":4: class 'Spe' is not in the vocabulary"),
         ("desed-weak", "Dog,Speech", "Dog,", r":4: an empty label in 'Dog,'"),
-        ("desed-strong", "1\t2\tGun", "\t2\tGun", r":4: '' to '2' are no start and end"),
-        ("psl", "3;0", "3;4", r":4: '4' is not a column of the vocabulary's 4 classes"),
-        ("psla", '"labels": "/m/032s66"', '"label": "/m/032s66"', r", entry 2: an entry needs the texts"),
+        ("desed-strong", "1\t2\tGun", "\t2\tGun", r":4: '' to '2' are not a start and an end"),
+        ("psl", "3;0", "3;4", r":4: class number 4 is not in 'four', which has 0 to 3"),
+        (
+            "psla",
+            '"labels": "/m/032s66"',
+            '"label": "/m/032s66"',
+            r", entry 2: key 'labels' is missing; keys found: wav, label",
+        ),
         ("psla", "b.flac", "-a.flac", r", entry 2: clip '-a' is listed twice, first in entry 1"),
         ("psla", "/m/032s66", "/m/x", r", entry 2: class '/m/x'"),
-        ("psla", "data", "rows", r"no list under the key 'data'"),
+        ("psla", "data", "rows", r", entry 1: clips and labels must be texts"),
         ("psla", "]}", "", r"json:6: not JSON"),
         ("audiofolder-json", '"/m/05zppz"]}', '"/m/05zppz"]', r":1: not JSON \(Expecting ',' delimiter\)"),
         ("audiofolder-json", '["Dog", "Speech"]', '["Dog", ""]', r":3: an empty label in \['Dog', ''\]"),
-        ("audiofolder-json", '"gunshot, gunfire"', "7", r":2: clips and labels must be texts"),
+        ("audiofolder-json", '"gunshot, gunfire"', "7", r":2: class '7' is not in the vocabulary"),
+        ("audiofolder-json", '"gunshot, gunfire"', "7.5", r":2: clips and labels must be texts"),
+        ("multi-hot", "b.wav,0", "b.wav,2", r":3: '2' in the column 'Speech' is neither 0 nor 1"),
+        ("json", '"/m/05zppz"]', '"/m/05zppz", 1]', r", entry 1: class '1' is not in the vocabulary"),
+        ("events", ",1,2", ",1,2,3", r":4: row has 5 columns, the header 4"),
+        ("events", ",1,2", ",1,x", r":4: '1' to 'x' are not a start and an end in seconds"),
         (
             "audiofolder-json",
             '2, "labels"',
@@ -225,14 +266,14 @@ def test_damaged_list_is_refused_or_keeps_every_whole_line(tmp_path, name, count
         ("audiofolder-json", '"take": 2', '"labels": []', r":2: cannot be read \(key 'labels' is listed twice\)"),
         ("audiofolder-json", "train/c", "train/b", r":3: clip 'b' is listed twice, first in line 2"),
         ("audiofolder-json", "Dog", "Dgo", r":3: class 'Dgo' is not in the vocabulary"),
-        ("plain", "tags", "words", r":1: column 'clip_id' is missing; columns found: n, path, words"),
+        ("plain", "tags", "words", r":1: column 'labels' is missing; columns found: n, path, words"),
     ],
 )
 def test_fault_is_named_with_its_place(tmp_path, name, old, new, message):
     content = LISTS[name][0]
     assert content.count(old) == 1
     with pytest.raises(InputError, match=message):
-        LabelTable.read(write(tmp_path, name, content.replace(old, new)), VOCABULARY)
+        read_list(write(tmp_path, name, content.replace(old, new)), name)
 
 
 def test_clips_without_events_stay_and_absent_events_name_no_label(tmp_path):
@@ -351,8 +392,8 @@ def test_json_lines_of_any_label_key_with_texts_lists_or_null_are_read(tmp_path)
     for text, message in [
         ("[1]", ":1: not a JSON object"),
         ("[" * 100_000, ":1: cannot be read"),
-        ('{"file_name": "a"}', ":1: key 'labels' is missing; keys found: file_name"),
-        ('{"labels": []}', ":1: key 'file_name' is missing"),
+        ('{"file_name": "a"}', ":1: column 'labels' is missing; columns found: file_name"),
+        ('{"labels": []}', ":1: column 'clip_id' is missing; columns found: labels"),
         ("\n\n", "has no clips"),
     ]:
         path.write_text(text)
@@ -453,11 +494,20 @@ def test_clip_with_two_segments_is_refused(tmp_path):
         read_segments(tmp_path / "s.csv")
 
 
-@pytest.mark.parametrize("number", ["9" * 5000, "-1", "4", "1.0", "\u0661"])
-def test_label_that_is_no_column_number_is_refused(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("9" * 5000, "class '9999.*' is not in the vocabulary"),
+        ("-1", "class '-1' is not in the vocabulary"),
+        ("\u0661", "class '.' is not in the vocabulary"),
+        ("0.5", "class '0.5' is not in the vocabulary"),
+        ("4", "class number 4 is not in 'four', which has 0 to 3"),
+    ],
+)
+def test_label_that_is_not_the_number_of_a_class_is_refused(tmp_path, number, message):
     (tmp_path / "l.tsv").write_text(f"filename\tlabels\tduration\nx\t{number}\t1\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"l\.tsv:2: .* is not a column of the vocabulary's 4 classes"):
-        LabelTable.read(tmp_path / "l.tsv", VOCABULARY)
+    with pytest.raises(InputError, match=rf"l\.tsv:2: {message}"):
+        LabelTable.read(tmp_path / "l.tsv", VOCABULARY, classes=VOCABULARY)
 
 
 @pytest.mark.parametrize(("column", "expected"), [("clip_id", ("a/b", "c/b.wav")), ("file", ("b", "b2"))])

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.labels.label_texts import split_labels
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.table import LabelTable, read_lists, split_labels
+from pseudolabel.labels.table import LabelTable, read_lists
 from pseudolabel.labels.vocabulary import Vocabulary
 
 ABC = Vocabulary("abc", ("/m/a", "/m/b", "/m/c"), ("Ant, worker", "Bee", "Cat"), ("", "", ""))
@@ -136,7 +137,7 @@ def test_tables_with_other_clips_labels_or_classes_differ():
         ("", r"labels\.csv: the file is empty"),
         ("clip_id,labels\n", r"the label list has no clips"),
         ("# only a comment\n", r"column 'clip_id' is missing"),
-        ("clip,labels\nx,/m/a\n", r"labels\.csv:1: column 'clip_id' is missing; columns found: clip, labels"),
+        ("sound,labels\nx,/m/a\n", r"labels\.csv:1: column 'clip_id' is missing; columns found: sound, labels"),
         (OWN + "y,/m/a\n", r"labels\.csv:5: clip 'y' is listed twice, first in line 3"),
         (SEGMENTS + 'y, 1, 2, "/m/a"\n', r"labels\.csv:7: clip 'y' is listed twice, first in line 5"),
         (OWN + ",/m/a\n", r"labels\.csv:5: the clip id is empty"),
@@ -158,8 +159,8 @@ def test_unknown_label_names_line_and_nearest_class(tmp_path):
 def test_missing_file_wrong_bytes_and_unknown_formats_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         LabelTable.read(tmp_path / "absent.csv", ABC)
-    with pytest.raises(InputError, match=r"no label format 'json'.*csv, esc50, .*audioset"):
-        read(tmp_path, OWN, format="json")
+    with pytest.raises(InputError, match=r"no label format 'yaml'.*csv, urbansound8k, .*audioset"):
+        read(tmp_path, OWN, format="yaml")
     with pytest.raises(InputError, match="cannot be written as 'json'"):
         EXPECTED.write(tmp_path / "out.json", format="json")
     (tmp_path / "latin.csv").write_bytes(b"clip_id,labels\n\xe9,/m/a\n")
@@ -200,7 +201,7 @@ def test_skipping_unknown_labels_skips_no_other_fault(tmp_path):
     for text, message in [
         ("clip_id,labels\nx,Elk;\n", ":2: an empty label in 'Elk;'"),
         ("clip_id,labels\nx,Elk\nx,Elk\n", ":3: clip 'x' is listed twice"),
-        ("filename\tlabels\tduration\nx\t7\t1\n", ":2: '7' is not a column"),
+        ("filename\tlabels\tduration\nx\t7\t1\n", ":2: label '7' is a class number, and nothing says of which classes"),
     ]:
         (tmp_path / "l.csv").write_text(text)
         with pytest.raises(InputError, match=message):

@@ -1,0 +1,173 @@
+"""Read label lists in JSON, one document or one object a line, and in Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.cells import (
+    CLIPS,
+    FILES,
+    LABELS,
+    OWN,
+    Labels,
+    Row,
+    Source,
+    absent_column,
+    clip_id_of,
+    clip_place,
+    heading,
+    label_place,
+    labels_in,
+    places_of,
+)
+from pseudolabel.tables import DAMAGED, LARGEST_JSON, open_text, parse_json, read_json, text_lines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET_ROWS, SAMPLED = 1 << 13, 5  # read at once; looked at to find the columns
+HEAD = 1 << 16  # characters of a JSON file that show its form
+
+
+def json_form(path: Path) -> str:
+    """Return the form of a file that begins as JSON does, `psla`, `json` or `audiofolder-json`; '' if it does not."""
+    if {".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes}:
+        return "audiofolder-json"
+    head = ""
+    with contextlib.suppress(*DAMAGED), open_text(path, LARGEST_JSON, LARGEST_JSON) as file:
+        head = file.read(HEAD).lstrip()
+    if re.match(r'\{\s*"data"\s*:\s*\[', head):
+        return "psla"
+    if not head.startswith("{"):
+        return "json" if head.startswith("[") else ""
+    try:
+        first = json.loads(head.splitlines()[0])
+    except (ValueError, RecursionError):  # the document goes on
+        return "json"
+    return "audiofolder-json" if places_of(list(first), CLIPS) else "json"
+
+
+def read_json_list(source: Source) -> Iterator[Row]:
+    """Read a list of objects, alone or under the key `data` as PSLA's code has it, or {clip: object or labels}."""
+    content = read_json(source.path)
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
+    if not isinstance(content, dict | list):
+        raise InputError("not a JSON list or object", source.path, 'The form is [{"file_name": ..., "labels": ...}].')
+    named = content.items() if isinstance(content, dict) else ((None, entry) for entry in content)
+    keys = ()
+    for number, (clip_id, entry) in enumerate(named, 1):
+        place = f"{source.path}, entry {number}"
+        if clip_id is not None:
+            entry = entry if isinstance(entry, dict) else {"labels": entry}
+            entry = entry if places_of(list(entry), FILES) else {"clip_id": clip_id} | entry
+        keys = keys or _keys(source, [entry], place)
+        yield number, *_row(entry, keys, place)
+
+
+def read_json_lines(source: Source) -> Iterator[Row]:
+    """Read one JSON object per line; all must have the keys of the first."""
+    keys = ()
+    for line, text in text_lines(source.path):
+        entry = parse_json(text, source.path, line, "Is the line whole?")
+        keys = keys or _keys(source, [entry], source.place(line))
+        yield line, *_row(entry, keys, source.place(line))
+
+
+def read_parquet(source: Source) -> Iterator[Row]:
+    """Read a column of clips and one of labels: texts, lists of texts, or class numbers, named where the file does."""
+    import pyarrow as pa
+
+    from pseudolabel.labels.parquet import open_parquet, parquet_batches
+
+    number, keys = 0, ()
+    try:
+        with open_parquet(source.path) as file:
+            columns, schema = _readable_columns(file.schema_arrow), file.schema_arrow
+            for title, choices in (("clip_id", CLIPS), ("labels", LABELS)):
+                if not places_of([column.partition(".")[0] for column in columns], choices):
+                    raise absent_column(title, schema.names, source.path)
+            first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
+            entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
+            keys = _keys(source, entries, source.path)
+            names = _class_names(schema, keys[1])
+            wanted = [column for column in columns if column.partition(".")[0] in keys]
+            for batch in parquet_batches(file, source.path, wanted, PARQUET_ROWS):
+                for name, labels in zip(*(batch.column(key).to_pylist() for key in keys), strict=True):
+                    number += 1
+                    entry = {keys[0]: name, keys[1]: _named(labels, names)}
+                    yield number, *_row(entry, keys, f"{source.path}, row {number}")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", source.path) from error
+
+
+def _readable_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns under headings of clips and labels; of recordings, their paths alone."""
+    import pyarrow as pa
+
+    columns = []
+    for each in schema:
+        if heading(each.name) in CLIPS and pa.types.is_struct(each.type):
+            columns += [f"{each.name}.path"] * (each.type.get_field_index("path") >= 0)
+        elif heading(each.name) in CLIPS + LABELS and not pa.types.is_binary(each.type):
+            columns.append(each.name)
+    return columns
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str]:
+    """Return the names of class numbers that the `datasets` library keeps in a file; empty if there are none."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
+        names = (feature.get("feature") or feature)["names"]
+        return [str(name) for name in names]
+    return []
+
+
+def _named(labels: object, names: Sequence[str]) -> object:
+    """Return class numbers as their names."""
+    if isinstance(labels, list):
+        return [_named(label, names) for label in labels]
+    return names[labels] if type(labels) is int and 0 <= labels < len(names) else labels
+
+
+# ---- entries ----------------------------------------------------------------------------------------------------
+
+
+def _keys(source: Source, entries: Sequence[dict], place: object) -> tuple[str, str]:
+    """Return the keys of clip and labels, judged by the first entries."""
+    if not isinstance(entries[0], dict):
+        raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
+    names = list(entries[0])
+    rows = enumerate([names, *([_text(entry.get(name)) for name in names] for entry in entries)])
+    probe = Source(place, rows)
+    probe.header_place = place
+    keys = names[clip_place(probe, names)], names[label_place(probe, names)]
+    source.remarks += probe.remarks
+    return keys
+
+
+def _row(entry: object, keys: tuple[str, str], place: str) -> tuple[str, Labels]:
+    """Return the clip id and labels of an entry; the labels are a text, a number, a list of either, or null."""
+    if not isinstance(entry, dict):
+        raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
+    if absent := next((key for key in keys if key not in entry), None):
+        message = f"key {absent!r} is missing; keys found: {', '.join(entry)}"
+        raise InputError(message, place, f"Every entry needs {keys[0]} and {keys[1]}.")
+    name, labels = (entry[key] for key in keys)
+    name = name.get("path") if isinstance(name, dict) else name
+    items = labels if isinstance(labels, list) else [] if labels is None else [labels]
+    if not isinstance(name, str) or not all(isinstance(item, str) or type(item) is int for item in items):
+        raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
+    clip_id = name if heading(keys[0]) == OWN else clip_id_of(name.strip())
+    return clip_id, labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
+
+
+def _text(value: object) -> str:
+    """Return a value as a cell: a recording by its path."""
+    return str(value.get("path") or "" if isinstance(value, dict) else "" if value is None else value)

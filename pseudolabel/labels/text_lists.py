@@ -1,0 +1,110 @@
+"""Read label lists that are tables of text: one row a clip or a label, a column a class, or without a header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.cells import (
+    CLIPS,
+    ENDS,
+    LABELS,
+    OWN,
+    STARTS,
+    Row,
+    Source,
+    absent_column,
+    clip_id_of,
+    clip_place,
+    heading,
+    is_number,
+    label_place,
+    labels_in,
+    places_of,
+)
+
+YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+NO_CLASSES = ("", "unnamed0", "index", "fold", "split", "duration", *STARTS, *ENDS)  # headings beside clips and classes
+
+
+def two_columns(clips: Sequence[str] = CLIPS, labels: Sequence[str] = LABELS) -> Callable[[Source], Iterator[Row]]:
+    """Return a reader of tables with a column of clips and one of labels, under any of these headings."""
+
+    def read(source: Source) -> Iterator[Row]:
+        names = source.header()
+        places = clip_place(source, names, clips), label_place(source, names, labels)
+        is_id = heading(names[places[0]]) == OWN
+        for line, (name, cell) in source.columns(places):
+            yield line, name if is_id else clip_id_of(name.strip()), labels_in(cell)
+
+    return read
+
+
+def read_fsd50k(source: Source) -> Iterator[Row]:
+    """Read ids, checking that each row has as many names as ids."""
+    names = source.header()
+    places = [place for title in ("fname", "labels", "mids") for place in places_of(names, (title,))[:1]]
+    if len(places) < 3:
+        raise absent_column("mids", names, source.header_place)
+    for line, (name, labels, mids) in source.columns(places):
+        if labels.count(",") != mids.count(","):
+            counts = f"{labels.count(',') + 1} labels and {mids.count(',') + 1} mids"
+            raise InputError(f"row has {counts}", source.place(line), "FSD50K names each label once by name and by id.")
+        yield line, clip_id_of(name), mids
+
+
+def read_pairs(source: Source) -> Iterator[Row]:
+    """Read rows `clip, labels` without a header."""
+    for line, fields in source.rows:
+        if len(fields) != 2:
+            remedy = "Rows are `clip id, id,id`."
+            raise InputError(f"row has {len(fields)} columns, not 2", source.place(line), remedy)
+        yield line, clip_id_of(fields[0]), labels_in(fields[1])
+
+
+# ---- a column a class -------------------------------------------------------------------------------------------
+
+
+def class_places(first: Sequence[Sequence[str]]) -> list[int]:
+    """Return the places of the columns of classes: where a cell is in [0, 1], true or false, or all cells are empty.
+
+    There are none unless all cells of a column are in [0, 1], true or false.
+
+    Args:
+        first: the header and the first rows.
+    """
+    names, *rows = first
+    rows = [row for row in rows if len(row) == len(names)]
+    taken = {*places_of(names, CLIPS), *places_of(names, NO_CLASSES)}
+    free = [place for place in range(len(names)) if place not in taken]
+    if not any(rows and all(_is_share(row[place]) for row in rows) for place in free):
+        return []
+    return [p for p in free if any(_is_share(row[p]) for row in rows) or not any(row[p].strip() for row in rows)]
+
+
+def read_multi_hot(source: Source) -> Iterator[Row]:
+    """Read tables with a column for each class; columns that hold neither 0 nor 1 are left out, with a remark."""
+    names = source.header()
+    clip, classes = clip_place(source, names), class_places(source.peek())
+    if not classes:
+        raise absent_column("labels", names, source.header_place)
+    ids = places_of(names, CLIPS)
+    others = [names[p] for p in range(len(names)) if p not in (*ids, *classes) and names[p]]
+    if others:
+        source.remarks.append(f"columns that are not classes of 0 and 1 are left out: {', '.join(others)}")
+    is_id, titles = heading(names[clip]) == OWN, [names[place].strip() for place in classes]
+    for line, (name, *cells) in source.columns((clip, *classes)):
+        found = []
+        for title, cell in zip(titles, cells, strict=True):
+            value = cell.strip().casefold()
+            if value in YES:
+                found.append(title)
+            elif value not in NO:
+                message = f"{cell!r} in the column {title!r} is neither 0 nor 1"
+                raise InputError(message, source.place(line), "Remove columns that are not classes.")
+        yield line, name if is_id else clip_id_of(name.strip()), tuple(found)
+
+
+def _is_share(cell: str) -> bool:
+    value = cell.strip().casefold()
+    return value in YES + NO or (is_number(value) and 0 <= float(value.replace(",", ".")) <= 1)
