@@ -19,22 +19,21 @@ import pyarrow.compute as pc
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES
 from pseudolabel.errors import InputError
-from pseudolabel.labels.cells import CLIPS, FILES, OWN, VIDEOS, clip_id_of, heading, places_of
+from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading
 from pseudolabel.labels.parquet import check_pages, open_parquet, parquet_batches
 from pseudolabel.tables import ODD
 
-ID_HEADINGS = (OWN, *VIDEOS, *FILES)
 BUFFER_BYTES = 1 << 20  # read from the file at a time
-ROWS = 1 << 13  # listed at a time
+ROWS, SAMPLED = 1 << 13, 5  # listed at a time; looked at to find the column of ids
 REMEDY = "It needs a column `audio` of {bytes, path}, as `datasets` writes it."
 
 
 class Columns(NamedTuple):
-    """Names of the columns with clip ids, bytes, and file names of the recordings (`audio.bytes`); '' if absent."""
+    """Names of the columns with bytes and file names of the recordings (`audio.bytes`), '' if absent; others of ids."""
 
-    clip_id: str
     content: str
     name: str
+    ids: tuple[str, ...]
 
 
 class Row(NamedTuple):
@@ -51,9 +50,8 @@ def audio_columns(schema: pa.Schema) -> Columns | None:
     for field in named or schema:
         content, name = _parts(field)
         if content or (named and name):
-            texts = [other.name for other in schema if _is_text(other.type) and other.name != field.name]
-            places = places_of(texts, ID_HEADINGS if name else CLIPS)
-            return Columns(texts[places[0]] if places else "", content, name)
+            others = (other.name for other in schema if _is_text(other.type) and other.name != field.name)
+            return Columns(content, name, tuple(other for other in others if heading(other) in CLIPS))
     return None
 
 
@@ -127,25 +125,43 @@ class Shard:
         if self.columns is None:
             message = f"no column of recordings; columns found: {', '.join(self.file.schema_arrow.names)}"
             raise InputError(message, self.path, REMEDY)
-        listed, _, name = self.columns
-        if not (listed or name):
+        _, name, ids = self.columns
+        if not (ids or name):
             message = f"no clip ids: neither a column of them nor names in {self.columns.content!r}"
             raise InputError(message, self.path, "Add a column clip_id.")
         number = itertools.count()
         with _failures(self.path):
-            for batch in parquet_batches(self.file, self.path, [column for column in (listed, name) if column], ROWS):
+            listed = self._column_of_ids()
+            for batch in self._batches_of(listed, name):
                 texts = [_texts(batch, column) if column else [None] * len(batch) for column in (listed, name)]
                 for clip_id, of_file in zip(*texts, strict=True):
                     row = next(number)
-                    yield Row(self._clip_id(clip_id, of_file, row), row, of_file or "")
+                    yield Row(self._clip_id(listed, clip_id, of_file, row), row, of_file or "")
 
-    def _clip_id(self, listed: str | None, name: str | None, row: int) -> str:
+    def _column_of_ids(self) -> str:
+        """Return the column that names the clips, judged by the first rows as in label lists; '': the file names."""
+        _, name, ids = self.columns
+        wanted = [*ids, *([name] if name else [])]
+        batch = next(self._batches_of(*wanted, n_rows=SAMPLED), None)
+        if not ids or batch is None:
+            return ids[0] if ids else ""
+        names = [column.partition(".")[0] for column in wanted]
+        cells = [[text or "" for text in _texts(batch, column)] for column in wanted]
+        probe = Source(self.path, enumerate([names, *map(list, zip(*cells, strict=True))]))
+        probe.header_place = str(self.path)
+        chosen = wanted[clip_place(probe, names)]
+        return "" if chosen == name else chosen
+
+    def _batches_of(self, *columns: str, n_rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        return parquet_batches(self.file, self.path, [column for column in columns if column], n_rows)
+
+    def _clip_id(self, column: str, listed: str | None, name: str | None, row: int) -> str:
         stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
         of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
-        clip_id = (listed if heading(self.columns.clip_id) == OWN else clip_id_of(listed)) if listed else of_file
+        clip_id = (listed if heading(column) == OWN else clip_id_of(listed)) if listed else of_file
         if not clip_id or ODD.search(clip_id):
             message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
-            raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {self.columns.clip_id or 'path'}.")
+            raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {column or 'path'}.")
         return clip_id
 
     def recording(self, row: int) -> bytes | None:

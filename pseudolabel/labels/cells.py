@@ -162,6 +162,7 @@ def clip_place(source: Source, names: Sequence[str], choices: Sequence[str] = CL
     rows = [row for row in source.peek()[1:] if len(row) == len(names)]
     if not places:
         raise absent_column("clip_id", names, source.header_place)
+    places = [place for place in places if not all(is_empty(row[place]) for row in rows)] or places
     files = [place for place in places if titles[place] in FILES]
     others = [place for place in places if titles[place] not in FILES]
     recordings = [place for place in files if any(is_recording(row[place]) for row in rows)]

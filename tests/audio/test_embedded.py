@@ -17,6 +17,8 @@ from pseudolabel.audio.files import AudioSource, UnreadableAudio
 from pseudolabel.audio.listing import find_audio
 from pseudolabel.audio.streams import read_audio
 from pseudolabel.errors import InputError
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
 
 RATE = 16_000
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -66,13 +68,13 @@ def test_recordings_of_any_format_are_those_of_files(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"audio": AUDIO, "video_id": pa.string()}, ("video_id", "audio.bytes", "audio.path")),
-        ({"id": pa.int64(), "file": pa.string(), "Audio": AUDIO}, ("file", "Audio.bytes", "Audio.path")),
+        ({"audio": AUDIO, "video_id": pa.string()}, ("audio.bytes", "audio.path", ("video_id",))),
+        ({"id": pa.int64(), "file": pa.string(), "Audio": AUDIO}, ("Audio.bytes", "Audio.path", ("file",))),
         ({"speech": pa.struct([("path", pa.large_string()), ("bytes", pa.large_binary())])},
-         ("", "speech.bytes", "speech.path")),
-        ({"audio": pa.binary(), "clip_id": pa.string(), "video_id": pa.string()}, ("clip_id", "audio", "")),
-        ({"audio": pa.string(), "label": pa.string()}, ("", "", "audio")),
-        ({"audio": pa.struct([("array", pa.list_(pa.float32())), ("path", pa.string())])}, ("", "", "audio.path")),
+         ("speech.bytes", "speech.path", ())),
+        ({"audio": pa.binary(), "clip_id": pa.string(), "ytid": pa.string()}, ("audio", "", ("clip_id", "ytid"))),
+        ({"audio": pa.string(), "label": pa.string()}, ("", "audio", ())),
+        ({"audio": pa.struct([("array", pa.list_(pa.float32())), ("path", pa.string())])}, ("", "audio.path", ())),
         ({"audio": pa.struct([("array", pa.list_(pa.float32()))])}, None),
         ({"clip_id": pa.string(), "labels": pa.string(), "thumbnail": pa.binary()}, None),
     ],
@@ -87,6 +89,23 @@ def test_ids_are_those_of_their_column_or_else_of_the_path(tmp_path):
     ids = ["c.wav", None, "deep/b.wav"]
     assert list(find_audio(write(tmp_path / "b.parquet", rows, filename=ids))) == ["b", "c", "x1"]
     assert list(find_audio(write(tmp_path / "c.parquet", rows, clip_id=["a.wav", "b/2", "c"]))) == ["a.wav", "b/2", "c"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "columns", "expected"),
+    [
+        (["x/1.wav", "x/2.wav"], {"Video ID": ["v1", "v2"]}, ["v1", "v2"]),
+        (["x/1.wav", "x/2.wav"], {"id": ["v1", "v2"]}, ["1", "2"]),
+        (["x/1.wav", "x/2.wav"], {"id": [7, 8]}, ["1", "2"]),
+        ([None, None], {"id": ["v1", "v2"]}, ["v1", "v2"]),
+        (["x/1.wav", "x/2.wav"], {"filename": ["f1.wav", "f2.wav"]}, ["f1", "f2"]),
+    ],
+)
+def test_clips_have_the_ids_that_the_label_list_of_the_same_file_gives(tmp_path, paths, columns, expected):
+    rows = [(sound(number), path) for number, path in enumerate(paths)]
+    path = write(tmp_path / "a.parquet", rows, labels=[["/m/09x0r"], []], **columns)
+    assert list(find_audio(path)) == expected
+    assert list(LabelTable.read(path, Vocabulary.load("audioset")).clip_ids) == expected
 
 
 @pytest.mark.parametrize(
