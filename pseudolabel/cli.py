@@ -47,6 +47,8 @@ def import_torch():
     try:
         import torch
         import torchaudio  # noqa: F401
+    except ModuleNotFoundError:
+        raise
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

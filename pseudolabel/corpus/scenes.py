@@ -27,7 +27,7 @@ class SceneOptions(Options):
     duration_s: float = option(10.0, "seconds a scene", flag="--duration", metavar="N")
     sample_rate: int = option(16_000, "Hz", COUNT, metavar="N")
     # Ranges of the number of events and of an event's level in dB; both are drawn uniformly.
-    events: tuple[int, int] = option((1, 4), "events a scene", metavar=("LOW", "HIGH"))
+    events: tuple[int, int] = option((1, 4), "events a scene", COUNT.up_to(1000), metavar=("LOW", "HIGH"))
     snr_db: tuple[float, float] = option(
         (5.0, 25.0), "dB of an event over the background", flag="--snr", metavar=("LOW", "HIGH")
     )
