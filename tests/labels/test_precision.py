@@ -257,7 +257,7 @@ def test_the_order_of_clips_and_classes_does_not_matter(per_stratum):
         child, free = first.histograms()
         cut = (child + free).cut(precision).lowest
         differing = added(first, precision)[rows][:, columns] != added(other, precision)
-        assert (np.abs(p[differing] - cut) < 2e-6).all()
+        assert (np.abs(p[differing] - cut) < 1e-6).all()
 
 
 def test_a_sample_gives_nearly_the_probabilities_of_all_pairs():
