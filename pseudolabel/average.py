@@ -23,7 +23,7 @@ from pseudolabel.artefacts import whole_folder, write_csv
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
-from pseudolabel.errors import InputError, first_few, shown
+from pseudolabel.errors import InputError, first_few, no_file, shown
 from pseudolabel.options import COUNT, NON_NEGATIVE, SEED, DeviceOptions, VerbOptions, option, parse_number
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_device
@@ -207,7 +207,7 @@ def estimate_statistics(
     listed = cli.read_clip_ids(options.list) if options.list else trained_on
     path = options.clips or cli.base(options, *named) / layout.CLIPS
     if not path.is_file():
-        raise InputError("no such file", path, "Give the --clips to estimate statistics on, or --statistics mean.")
+        raise no_file(path, "Give the --clips to estimate statistics on, or --statistics mean.")
     clips = ClipStore.open(inputs.read(path))
     if clips.sample_rate != tagger.sample_rate:
         message = f"the model expects {tagger.sample_rate} Hz, the clips have {clips.sample_rate} Hz"

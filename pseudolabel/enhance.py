@@ -34,7 +34,7 @@ from pseudolabel.command import Command, run_command
 from pseudolabel.enhance_explain import explain_clip
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
 from pseudolabel.enhance_inputs import SearchOptions, list_before, read_search, recorded_options, search_paths
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
 from pseudolabel.labels.explain import explain
 from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
@@ -202,7 +202,7 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
     path, inputs = options.decisions, Inputs()
     out = _output_folder(options, "enhanced-reviewed", counting, options.labels, path)
     if not path.is_file():
-        raise InputError("no such file", path)
+        raise no_file(path)
     labels_path = options.labels or list_before(path, base(options, path))
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, labels_path), "vocabulary"))
     labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)

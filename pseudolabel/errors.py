@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import re
 from collections.abc import Iterable
 
@@ -55,6 +57,17 @@ class UnknownClass(InputError):
 
 class OutputExists(InputError):
     """An output exists and `--overwrite` was not given."""
+
+
+def no_file(path: object, remedy: str = "") -> InputError:
+    """Return the error for a path that is not a file: a folder, or nothing; names a file of nearly this name there."""
+    folder, name = os.path.split(os.fspath(path))
+    if os.path.isdir(path):
+        return InputError("is a folder, not a file", path, remedy)
+    with contextlib.suppress(OSError, ValueError):
+        close = nearest(name, os.listdir(folder or "."), 0.7)
+        remedy = remedy or (f"Nearest: {os.path.join(folder, close)}." if close else "")
+    return InputError("no such file", path, remedy)
 
 
 def first_few(values: Iterable[object], limit: int = 3) -> str:

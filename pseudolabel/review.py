@@ -31,7 +31,7 @@ from pseudolabel.artefacts import whole_folder
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.formatting import plural
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
@@ -341,7 +341,7 @@ def _estimate(options: EstimateOptions, out: Path) -> None:
 def _ledger_of(sample: Sample, options: EstimateOptions) -> Path:
     """Return the ledger that the sample was drawn from: --ledger, the recorded one, or one in its work folder."""
     if options.ledger and not options.ledger.is_file():
-        raise InputError("no such file", options.ledger)
+        raise no_file(options.ledger)
     work, record = cli.base(options, options.sample), read_run(_sample_of(options))
     recorded = input_in_role(record, "ledger")
     known = [path for path in [recorded and recorded_input(record, recorded)] if path]

@@ -41,7 +41,7 @@ from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import SETTINGS, Blocks, not_parts, only_run, parts_of
 from pseudolabel.command import Command, run_command
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.layout import CLIPS, CONFIG, RUNS, SCORES, SEEN_CLIPS, TEACHER, WEIGHTS
 from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import COUNT, DeviceOptions, VerbOptions, option
@@ -145,7 +145,7 @@ class Chosen:
     def of(cls, options: ScoreOptions, paths: Paths) -> Chosen:
         """Open the clip store and match the list against it."""
         if not paths.clips.is_file():
-            raise InputError("no such file", paths.clips, "Give --clips.")
+            raise no_file(paths.clips, "Give --clips.")
         clips = ClipStore.open(paths.clips)
         if options.list is None:
             return cls(clips, clips.clip_ids, np.arange(len(clips)))

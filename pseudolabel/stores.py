@@ -16,7 +16,7 @@ import numpy as np
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.checksums import SpanChecksums, attributes_crc32, tables_crc32
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import ClipMismatch, InputError, first_few, no_file
 from pseudolabel.hdf5_checks import refuse_claims, refuse_heaps, refuse_odd_attributes
 from pseudolabel.progress import Progress
 from pseudolabel.records import sha256
@@ -164,7 +164,7 @@ def open_format(path: str | Path, names: str | Sequence[str], version: int) -> h
     names = (names,) if isinstance(names, str) else names
     path = Path(path)
     if not path.is_file():
-        raise InputError("no such file", path)
+        raise no_file(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:

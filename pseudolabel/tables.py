@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 
 Fields = tuple[int, list[str]]  # line number, the fields of the row
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
@@ -114,7 +114,7 @@ def open_text(path: str | Path, longest_line: int = LONGEST_LINE, largest: int |
     """
     path = Path(path)
     if not is_file(path):
-        raise InputError("no such file", path)
+        raise no_file(path)
     bytes_ = io.BufferedReader(_CheckedText(path, longest_line, largest), PIECE)
     return io.TextIOWrapper(bytes_, encoding="utf-8-sig", newline="")
 

@@ -95,7 +95,7 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("balance --hold-out 1", "--labels c.npy p.csv --format nosuch", "c.npy: no label format 'nosuch'"),
     ("balance --hold-out 1", "--labels labels.csv weights.pt", "weights.pt: the file is empty"),
     ("balance --hold-out 1", "--enhanced enhanced-made enhanced-made", "two lists are called 'enhanced-made'"),
-    ("review --ledger scenes", "", "scenes: no such file"),
+    ("review --ledger scenes", "", "scenes: is a folder, not a file"),
     ("review --ledger labels.csv", "", "column 'class_id' is missing"),
     ("review --ledger weights.pt", "", "not a readable ledger (it is empty)"),
     ("review --ledger w.npy", "", "w.npy"),

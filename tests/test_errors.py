@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pseudolabel.errors import InputError, cut, nearest, shown
+from pseudolabel.errors import InputError, cut, nearest, no_file, shown
 
 
 def test_values_places_and_messages_are_cut():
@@ -22,3 +22,13 @@ def test_the_nearest_name_is_close_enough():
     assert nearest("enhanse", ["enhance", "balance"]) == "enhance"
     assert nearest("zzz", ["enhance"]) == nearest("dance", ["enhance"], 0.9) == ""
     assert nearest("e" * 10**7, ["enhance"]) == ""
+
+
+def test_a_path_that_is_not_a_file_is_a_folder_or_names_the_nearest_file(tmp_path):
+    (tmp_path / "labels.csv").touch()
+    assert str(no_file(tmp_path)) == f"{tmp_path}: is a folder, not a file"
+    assert str(no_file(tmp_path / "label.csv")) == (
+        f"{tmp_path}/label.csv: no such file. Nearest: {tmp_path}/labels.csv."
+    )
+    assert str(no_file(tmp_path / "label.csv", "Give --labels.")).endswith("label.csv: no such file. Give --labels.")
+    assert str(no_file(tmp_path / "else" / "x.csv")) == f"{tmp_path}/else/x.csv: no such file"

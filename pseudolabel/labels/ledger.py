@@ -29,7 +29,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
 from pseudolabel.labels.writers import as_text, csv_lines, packed_file
@@ -206,7 +206,7 @@ def ledger_pieces(
     """
     path, required = Path(path), tuple(required)
     if not path.is_file():
-        raise InputError("no such file", path)
+        raise no_file(path)
     read = _parquet_pieces if path.suffix == ".parquet" else _csv_pieces
     try:
         for piece in read(path, required, only):

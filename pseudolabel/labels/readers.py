@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels import nested_lists as nested
 from pseudolabel.labels.cells import (
     CLIPS,
@@ -102,7 +102,7 @@ def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Rows, 
     """
     path = Path(path)
     if not is_file(path):
-        raise InputError("no such file", path)
+        raise no_file(path)
     if format is not None and format not in FORMATS:
         raise InputError(f"no label format {format!r}", path, f"Formats: {', '.join(FORMATS)}.")
     if not path.stat().st_size:
@@ -136,7 +136,7 @@ def format_of(path: Path) -> str:
 
 def _begins_as_parquet(path: Path) -> bool:
     if not is_file(path):
-        raise InputError("no such file", path)
+        raise no_file(path)
     with open(path, "rb") as file:
         return file.read(4) == b"PAR1"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.labels.cells import heading
 from pseudolabel.labels.readers import clip_id_of, format_of, is_text_table, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
@@ -102,7 +102,7 @@ def _open_array(path: Path, dataset: str | None) -> FileArray:
     packed = bool(endings) and endings[-1] in OPENERS
     ending = next(iter(endings[-2:-1] if packed else endings[-1:]), "")
     if not path.is_file():
-        raise InputError("no such file", path)
+        raise no_file(path)
     if ending not in (TABLES if packed else READABLE):
         message = f"answers cannot be read from {''.join(endings[-1 - packed :]) or 'a file without ending'}"
         saved = f"{SAVED_AS[ending].format(name=path.name)}. " if ending in SAVED_AS else ""
@@ -188,7 +188,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError("no such file", path)
+        raise no_file(path)
     if path.suffix.lower() == ".npy":
         return distinct(((place, clip_id_of(text)) for place, text in open_texts(path).placed()), "clip", path)
     if names := _list_in_json(path):
