@@ -138,10 +138,11 @@ def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
     if counting and dry_run.of_recipe():
         return _planned(options)
     rules, inputs = options.rules, Inputs()
-    out = _output_folder(options, options.name, counting, options.labels, options.scores)
-    labels, *searched = read_search(options, inputs)
+    out = _output_folder(options, options.name, counting, *options.named)
+    searched = read_search(options, inputs)
     refuse_input_as_output(out, inputs.sha256)
-    enhancing = Enhancing.begin(labels, *searched[:2], rules, searched[2])
+    labels, scores, ontology, *others = searched
+    enhancing = Enhancing.begin(labels, scores, ontology, rules, *others)
     counted = enhancing.count()
     if not counting:
         print(announced(enhancing, counted, out, options.soft), flush=True)
@@ -154,10 +155,11 @@ def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
 def sweep_files(options: SweepOptions, counting: bool = False) -> str:
     """Count what each threshold would add, write the counts, and return them as a table."""
     inputs = Inputs()
-    out = _output_folder(options, options.name, counting, options.labels, options.scores)
-    labels, *searched = read_search(options, inputs)
+    out = _output_folder(options, options.name, counting, *options.named)
+    searched = read_search(options, inputs)
     refuse_input_as_output(out, inputs.sha256)
-    rows = sweep(labels, *searched[:2], options.compared, options.rules, searched[2])
+    labels, scores, ontology, *others = searched
+    rows = sweep(labels, scores, ontology, options.compared, options.rules, *others)
     if not counting:
         with _writing(out, options.overwrite) as folder:
             write_csv(folder / "sweep.csv", SWEEP_HEADER, (row.values() for row in rows))
@@ -168,17 +170,18 @@ def sweep_files(options: SweepOptions, counting: bool = False) -> str:
 
 def _planned(options: EnhanceFilesOptions) -> str:
     """Check what can be checked without counting; return the dry run's text in a recipe."""
-    named = options.labels, options.scores
+    named = options.named
     out = default_output(options, options.name, *named)
     labels, scores = search_paths(options)
     thresholds = filter(is_threshold_file, options.thresholds)
-    inputs = [labels, scores, options.ontology, *(options.thresholds_from or ()), *thresholds]
+    inputs = [labels, *scores, options.ontology, *(options.thresholds_from or ()), options.judgements, *thresholds]
     dry_run.refuse_absent(*inputs)
     check_vocabulary(vocabulary_source(options, *named))
     refuse_input_as_output(out, inputs)
     dry_run.refuse_folder(out, options.overwrite, "enhance")
     dry_run.promise(out, LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN, *([TARGETS] if options.soft else []))
-    return f"would write {out}: {labels} with what is above the thresholds in {scores}"
+    accepted = "is above the thresholds" if options.rules.precision is None else "is probable enough"
+    return f"would write {out}: {labels} with what {accepted} in {', '.join(map(str, scores)) or 'no scores'}"
 
 
 def _output_folder(options: VerbOptions, name: str, counting: bool, *named: Path | None) -> Path:

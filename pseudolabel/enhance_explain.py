@@ -43,14 +43,14 @@ def explain_clip(options: SearchOptions, clip_id: str, enhanced: Path | None = N
 
 
 def _searched(options: SearchOptions, clip_id: str) -> pa.Table:
-    labels, scores, ontology, pair = read_search(options, Inputs())
-    enhancing = Enhancing.begin(labels, scores, ontology, options.rules, pair)
+    labels, scores, ontology, *others = read_search(options, Inputs())
+    enhancing = Enhancing.begin(labels, scores, ontology, options.rules, *others)
     return explained(enhancing, clip_id, search_paths(options)[0])
 
 
 def _heading(options: SearchOptions, table: pa.Table) -> str:
     labels, scores = search_paths(options)
-    compared = f"threshold {options.rules.name}, {scores}" if scores else "by rule, without scores"
+    compared = f"threshold {options.rules.name}, {', '.join(map(str, scores))}" if scores else "by rule, without scores"
     return f"{table[CLIP_ID][0].as_py()}: {labels}, {compared}" if len(table) else f"{labels}, {compared}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 import zlib
 from collections import deque
@@ -16,6 +17,7 @@ from scipy import sparse
 from pseudolabel import layout
 from pseudolabel.artefacts import whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
+from pseudolabel.formatting import exact
 from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
 from pseudolabel.labels.ledger import GZIP_LEVEL, write_ledger, written_ledger
 from pseudolabel.labels.outside import Outside
@@ -27,6 +29,7 @@ from pseudolabel.scores.windows import CLIP
 from pseudolabel.scores.writing import ScoreLayout, stored_types, write_scores
 
 BLOCK_CLIPS = 8192
+GUESS_COLUMNS = ("c", "carriers", "expected_precision")  # of thresholds.csv, with --threshold precision:P
 FALLBACK = "too few labelled clips with scores: --fallback-threshold"
 SAMPLE_ROWS = 1 << 15  # rows of the ledger that its size is estimated from
 
@@ -39,7 +42,8 @@ def write_enhancement(enhancement: Enhancement, folder: Path) -> None:
     if enhancement.unsure is not None:
         labels, starts = enhancement.labels, range(0, len(enhancement.labels), BLOCK_CLIPS)
         spans = (slice(start, start + BLOCK_CLIPS) for start in starts)
-        write_soft_targets(labels, ((labels.matrix[rows], enhancement.unsure[rows]) for rows in spans), folder)
+        of_blocks = ((labels.matrix[rows], enhancement.unsure[rows]) for rows in spans)
+        write_soft_targets(labels, of_blocks, folder, enhancement.masked)
 
 
 def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool = False) -> None:
@@ -54,7 +58,8 @@ def write_blocks(enhancing: Enhancing, counted: Tally, folder: Path, soft: bool 
     written = enhancing.new_tally()
     blocks = _through_files(enhancing.blocks(written, soft), folder)
     if soft:
-        write_soft_targets(enhancing.labels, ((block.labels, block.unsure) for block in blocks), folder)
+        of_blocks = ((block.labels, block.unsure) for block in blocks)
+        write_soft_targets(enhancing.labels, of_blocks, folder, enhancing.search.rule.masked)
     else:
         deque(blocks, maxlen=0)
     if (written.by_class != counted.by_class).any():
@@ -78,20 +83,24 @@ def _through_files(blocks: Iterable[Block], folder: Path) -> Iterator[Block]:
 
 
 def write_soft_targets(
-    labels: LabelTable, blocks: Iterable[tuple[sparse.csr_array, sparse.csr_array]], folder: Path
+    labels: LabelTable,
+    blocks: Iterable[tuple[sparse.csr_array, sparse.csr_array]],
+    folder: Path,
+    masked: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Write a student's targets: 1 for labels, the teacher's score for unsure candidates, 0 for the rest.
+    """Write a student's targets: the score or probability of what is unsure, 1 for other labels, 0 for the rest.
 
-    targets.h5 is a score store, `clip` (N, K) float16. mask.csv is a label list of the unsure candidates, which a loss
+    targets.h5 is a score store, `clip` (N, K) float16. mask.csv is a label list of the unsure ones, which a loss
     can ignore: E. Fonseca, S. Hershey, M. Plakal, D. Ellis, A. Jansen, R. C. Moore, X. Serra, "Addressing missing
     labels in large-scale sound event recognition using a teacher-student framework with loss masking", 2020.
 
     Args:
         labels: the clips and their vocabulary.
-        blocks: enhanced labels (n, K) of consecutive clips, and float32 scores with an explicit entry for each
-            candidate that was not added; NaN means no score, and makes the target 0.
+        blocks: enhanced labels (n, K) of consecutive clips, and float32 values with an explicit entry for each
+            label that is unsure; NaN means no value, and makes the target 0.
+        masked: mask.csv lists what is unsure and has a value between these, or none.
     """
-    class_ids = labels.vocabulary.class_ids
+    class_ids, (low, high) = labels.vocabulary.class_ids, masked
     with whole_file(folder / MASK) as temporary, open(temporary, "wb") as mask:
         mask.write(f"{','.join(LABEL_COLUMNS)}\n".encode())
 
@@ -99,10 +108,16 @@ def write_soft_targets(
             first = 0
             for given, unsure in blocks:
                 clip_ids = labels.clip_ids[first : first + given.shape[0]]
-                masked = sparse.csr_array((np.ones(unsure.nnz, bool), unsure.indices, unsure.indptr), given.shape)
-                mask.write(label_lines(clip_ids, masked, class_ids))
+                unsure.sort_indices()
+                chosen = np.isnan(unsure.data) | ((unsure.data > low) & (unsure.data < high))
+                ignored = sparse.csr_array((chosen, unsure.indices, unsure.indptr), given.shape)
+                ignored.eliminate_zeros()
+                mask.write(label_lines(clip_ids, ignored, class_ids))
                 first += given.shape[0]
-                yield {CLIP: np.nan_to_num(unsure.toarray()) + given.toarray()}
+                targets = given.astype(np.float32).toarray()
+                clips = np.repeat(np.arange(given.shape[0]), np.diff(unsure.indptr))
+                targets[clips, unsure.indices] = np.nan_to_num(unsure.data)
+                yield {CLIP: targets}
 
         types = stored_types([CLIP], "float16")
         layout = ScoreLayout(labels.clip_ids, class_ids, {CLIP: labels.matrix.shape}, types=types)
@@ -112,16 +127,17 @@ def write_soft_targets(
 def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside], folder: Path) -> None:
     reasons = {row["class_id"]: row["reason"] for row in summary["classes_without_threshold"]}
     reasons |= dict.fromkeys((row["class_id"] for row in summary["classes_with_fallback_threshold"]), FALLBACK)
-    rows = []
-    for row in summary["by_class"]:
-        threshold = "" if row["threshold"] is None else f"{row['threshold']:.17g}"
-        rows.append(
-            (row["class_id"], row["name"], threshold, row["scored_positives"], reasons.get(row["class_id"], ""))
-        )
-    write_csv(folder / layout.THRESHOLDS, ("class_id", "name", "threshold", "scored_positives", "reason"), rows)
+    columns = ["class_id", "name", "threshold", "scored_positives", "reason"]
+    columns += [name for name in GUESS_COLUMNS if "guesses" in summary]
+    rows = [row | {"reason": reasons.get(row["class_id"], "")} for row in summary["by_class"]]
+    write_csv(folder / layout.THRESHOLDS, columns, ([_cell(row[name]) for name in columns] for row in rows))
     write_csv(folder / layout.MISSING, ("clip_id", "reason"), missing)
     write_csv(folder / layout.OUTSIDE, Outside._fields, (row.texts() for row in outside))
     write_json(folder / layout.SUMMARY, summary)
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else exact(value) if isinstance(value, float) else value
 
 
 def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = False) -> str:

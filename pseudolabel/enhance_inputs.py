@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from pseudolabel import dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.cli import base, default_file, existing, read_labels, vocabulary_source
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Scored
+from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision_rule import JUDGED
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
@@ -24,6 +29,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import parse_window
 from pseudolabel.verification import compare_windows
 
+MOST_TEACHERS = 64
 NO_FOLDER = "Give a folder that enhance wrote, such as work/enhanced-25p."
 
 
@@ -32,18 +38,28 @@ class SearchOptions(VerbOptions, ListOptions):
     """Where to search for missing labels, and by which rules."""
 
     labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
-    scores: Path | None = option(
-        None, "score store (default: scores.h5 of WORK, or beside --labels; none where all is added by rule)"
+    scores: tuple[Path, ...] = option(
+        (),
+        "score store (default: scores.h5 of WORK, or beside --labels; none where all is added by rule); with "
+        "precision:P also several",
+        metavar="FILE",
     )
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     thresholds_from: tuple[Path, Path] | None = option(
         None, "label list and score store to compute the thresholds from", metavar=("LABELS", "SCORES")
+    )
+    judgements: Path | None = option(
+        None, "reviewed.csv of earlier guesses (`review estimate`), which corrects the probabilities of precision:P"
     )
     rules: EnhanceOptions = nested(EnhanceOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "rules", replace(self.rules, strict=self.strict or self.rules.strict))
+        if len(self.scores) > MOST_TEACHERS:
+            raise InputError(
+                f"{len(self.scores)} score stores are more than {MOST_TEACHERS}", "--scores", "Average some."
+            )
         self._refuse_without_effect()
 
     def _refuse_without_effect(self) -> None:
@@ -59,28 +75,41 @@ class SearchOptions(VerbOptions, ListOptions):
                 raise InputError(f"has no effect with {mode}", f"--{name.replace('_', '-')}", "Leave one out.")
 
     @property
+    def named(self) -> tuple[Path | None, ...]:
+        """The label list and the score stores that are named."""
+        return self.labels, *self.scores
+
+    @property
     def thresholds(self) -> tuple[str, ...]:
         """The threshold rules in use."""
         return (self.rules.threshold,)
 
 
-def search_paths(options: SearchOptions) -> tuple[Path, Path | None]:
-    """Return the label list and the score store, None if no store is named and all additions are by rule."""
-    folder = base(options, options.labels, options.scores)
-    labels, scores = options.labels or folder / LABELS, options.scores or folder / SCORES
-    if options.scores is None and options.rules.only_by_rule:
-        return labels, None
-    if options.scores is None and not dry_run.there(scores):
-        options.rules.refuse_without_scores(scores, existing(options.work / SCORES) or "")
-    return labels, scores
+class Searched(NamedTuple):
+    """What is searched for missing labels; arguments of `pseudolabel.labels.enhancement.enhance`."""
+
+    labels: LabelTable
+    scores: list[ScoreStore] | None
+    ontology: Ontology
+    thresholds_from: Scored | None
+    judgements: pa.Table | None
 
 
-def read_search(
-    options: SearchOptions, inputs: Inputs
-) -> tuple[LabelTable, ScoreStore | None, Ontology, Scored | None]:
-    """Return the labels, the scores (or None), the ontology, and what thresholds are made from (or None)."""
-    named = options.labels, options.scores
-    labels_path, scores_path = search_paths(options)
+def search_paths(options: SearchOptions) -> tuple[Path, tuple[Path, ...]]:
+    """Return the label list and the score stores, none if none is named and all additions are by rule."""
+    folder = base(options, *options.named)
+    labels, default = options.labels or folder / LABELS, folder / SCORES
+    if options.scores or options.rules.only_by_rule:
+        return labels, options.scores
+    if not dry_run.there(default):
+        options.rules.refuse_without_scores(default, existing(options.work / SCORES) or "")
+    return labels, (default,)
+
+
+def read_search(options: SearchOptions, inputs: Inputs) -> Searched:
+    """Return what is searched."""
+    named = options.named
+    labels_path, scores_paths = search_paths(options)
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, *named), "vocabulary"))
     inputs.read(options.ontology or table_path("audioset.csv"), "ontology")
     inputs.read(options.classes, "classes")
@@ -90,14 +119,22 @@ def read_search(
     if options.thresholds_from:
         others, their_scores = map(inputs.read, options.thresholds_from)
         pair = read_labels(options, others, vocabulary), ScoreStore.open(their_scores)
-    scores = scores_path and ScoreStore.open(inputs.read(scores_path, "scores"))
-    for store in filter(None, (scores, pair and pair[1])):
+    roles = [_role(number) for number in range(len(scores_paths))]
+    scores = [ScoreStore.open(inputs.read(*path_and_role)) for path_and_role in zip(scores_paths, roles, strict=True)]
+    for store in filter(None, (*scores, pair and pair[1])):
         store.refuse_without(parse_window(options.rules.evidence), "--evidence")
     if scores and options.rules.evidence != "clip":  # a window that begins after its clip's end is no evidence
         clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
-        compare_windows(scores, clips_path and ClipStore.open(clips_path))
+        for store in scores:
+            compare_windows(store, clips_path and ClipStore.open(clips_path))
     labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
-    return labels, scores, Ontology.load(options.ontology), pair
+    judgements = options.judgements and read_ledger(inputs.read(options.judgements, "judgements"), JUDGED)
+    return Searched(labels, scores or None, Ontology.load(options.ontology), pair, judgements)
+
+
+def _role(number: int) -> str:
+    """Return the role of a score store in run.json: `scores`, `scores 2`, ..."""
+    return "scores" if not number else f"scores {number + 1}"
 
 
 def recorded_options(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
@@ -160,7 +197,8 @@ def recorded_search(folder: Path) -> SearchOptions:
         given["threshold"] = str(found(given["threshold"]))
     return SearchOptions(
         labels=found(input_in_role(record, "labels")),
-        scores=found(input_in_role(record, "scores")),
+        scores=tuple(map(found, filter(None, (input_in_role(record, _role(n)) for n in range(MOST_TEACHERS))))),
+        judgements=found(input_in_role(record, "judgements")),
         ontology=found(input_in_role(record, "ontology")) if said.get("ontology") else None,
         thresholds_from=tuple(map(found, said["thresholds_from"])) if said.get("thresholds_from") else None,
         vocabulary=str(found(input_in_role(record, "vocabulary")) or said.get("vocabulary") or "audioset"),

@@ -18,7 +18,7 @@ from pseudolabel.benchmarks.drawn import draw_labels, draw_scores
 from pseudolabel.benchmarks.measure import Report
 from pseudolabel.benchmarks.plain import additions_in_a_loop, thresholds_in_a_loop
 from pseudolabel.errors import InputError
-from pseudolabel.labels.enhancement import Enhancement, begin_search, enhance
+from pseudolabel.labels.enhancement import Enhancement, enhance, gather
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ledger import write_ledger
 from pseudolabel.labels.ontology import Ontology
@@ -100,7 +100,7 @@ class LabelsBenchmark:
 
     def _search(self, report: Report, labels: LabelTable, scores: ScoreStore) -> Enhancement:
         with report.stage("match clips, look up the labels' scores", len(labels)):
-            _, positives = begin_search(labels, scores, self.ontology, OPTIONS)
+            positives = gather(labels, scores, self.ontology, OPTIONS).positives
         with report.stage("thresholds alone", len(labels)):
             OPTIONS.thresholds(positives, self.vocabulary)
         with report.stage("thresholds, proposals and ledger", len(labels)) as stage:

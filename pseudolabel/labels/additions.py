@@ -14,8 +14,9 @@ from scipy import sparse
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.table import LabelTable
 
-TYPE_BITS = {"I": 1, "II": 2}
-ERROR_NAMES = ("", "I", "II", "I+II")  # by the sum of the bits
+TYPE_BITS = {"I": 1, "II": 2, "free": 4}  # a guess is `free` if no label of the clip proposes it
+BOTH = ("I", "II")
+ERROR_NAMES = ("", "I", "II", "I+II", "free")  # by the sum of the bits
 NEEDED = ("error", "because", "score", "threshold")  # columns of every ledger that `enhance` writes
 OTHER_RUN = "Give the label list and the ledger of the same run."
 

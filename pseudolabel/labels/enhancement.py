@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import TYPE_BITS
+from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.additions import TYPE_BITS, concatenated
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence, KeyedScores
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.outside import Outside, outside, outside_figures
-from pseudolabel.labels.rules import EnhanceOptions
-from pseudolabel.labels.search import Search, with_additions
+from pseudolabel.labels.rules import Basis, EnhanceOptions
+from pseudolabel.labels.search import Found, Search, with_additions
 from pseudolabel.labels.summary import TOGETHER, Tally, summarise, sweep_rows
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
@@ -26,6 +27,7 @@ from pseudolabel.progress import Progress, note
 
 BLOCK_CLIPS = 8192  # searched at a time
 Scores = KeyedScores | np.ndarray  # keyed by clip id and class id, or (N, K) in label order
+Teachers = Scores | Sequence[Scores]
 Scored = tuple[LabelTable, Scores]
 
 
@@ -40,8 +42,9 @@ class Enhancement:
         summary: the figures of PSLA's Table VIII, by type and by class, as written to summary.json.
         missing: (clip id, reason) of clips without scores, which keep their labels.
         outside: the role of ontology nodes outside the vocabulary, and the classes that are not nodes.
-        unsure: (N, K) float32 with an explicit entry for each candidate that was not added: its score, or NaN if it has
-            none. None if not requested.
+        unsure: (N, K) float32 with an explicit entry for each label that is not certain: a candidate that was not added
+            and its score, or a guess, added or not, and its probability; NaN if it has none. None if not requested.
+        masked: a loss may ignore `unsure` values between these two.
     """
 
     labels: LabelTable
@@ -51,15 +54,17 @@ class Enhancement:
     missing: tuple[tuple[str, str], ...]
     outside: tuple[Outside, ...]
     unsure: sparse.csr_array | None = None
+    masked: tuple[float, float] = (-math.inf, math.inf)
 
 
 def enhance(
     labels: LabelTable,
-    scores: Scores | None,
+    scores: Teachers | None,
     ontology: Ontology,
     options: EnhanceOptions | None = None,
     thresholds_from: Scored | None = None,
     soft: bool = False,
+    judgements: pa.Table | None = None,
 ) -> Enhancement:
     """Return the enhanced labels and the ledger of what was added (PSLA, Algorithm 2).
 
@@ -67,19 +72,20 @@ def enhance(
         labels: (N, K) weak labels, clips in any order.
         scores: teacher scores in [0, 1] keyed by clip id and class id (extra clips and classes are ignored); or a plain
             (N, K) array in label order, with NaN rows for clips without scores; or None if `options` add labels by rule
-            only.
+            only. Several teachers, each with classes of its own, for a precision.
         ontology: which class is a kind of which.
         options: see EnhanceOptions.
         thresholds_from: other labels and scores to take thresholds from: the training set's for an evaluation set, or
             out-of-fold scores.
-        soft: whether to keep the unsure candidates.
+        soft: whether to keep what is unsure.
+        judgements: for a precision, decisions about earlier guesses: columns `clip_id`, `class_id`, `decision`.
 
     Raises:
         ClipMismatch: no labelled clip has scores, or one has none and `options.strict` is set.
         InputError: the scores or the ontology share no class with the labels, a score is outside [0, 1], or the
             options need scores and there are none.
     """
-    enhancing = Enhancing.begin(labels, scores, ontology, options, thresholds_from)
+    enhancing = Enhancing.begin(labels, scores, ontology, options, thresholds_from, judgements)
     tally = enhancing.new_tally()
     blocks = list(enhancing.blocks(tally, soft))
     return Enhancement(
@@ -90,6 +96,7 @@ def enhance(
         missing=enhancing.search.evidence.missing,
         outside=enhancing.outside,
         unsure=sparse.csr_array(sparse.vstack([block.unsure for block in blocks], "csr")) if soft else None,
+        masked=enhancing.search.rule.masked,
     )
 
 
@@ -129,14 +136,18 @@ class Enhancing:
     def begin(
         cls,
         labels: LabelTable,
-        scores: Scores | None,
+        scores: Teachers | None,
         ontology: Ontology,
         options: EnhanceOptions | None = None,
         thresholds_from: Scored | None = None,
+        judgements: pa.Table | None = None,
     ) -> Enhancing:
         """Match the scores and compute the thresholds; arguments and errors as for `enhance`."""
         options = _checked(options)
-        return cls(labels, ontology, options, *begin_search(labels, scores, ontology, options, thresholds_from))
+        options.refuse_other_thresholds(thresholds_from is not None)
+        basis = gather(labels, scores, ontology, options, thresholds_from, judgements)
+        search = Search(basis.evidence, basis.relations, options.rule(basis))
+        return cls(labels, ontology, options, search, basis.positives)
 
     def blocks(self, tally: Tally, soft: bool = False) -> Iterator[Block]:
         """Yield the blocks in order, counting their additions in `tally`; `soft`: whether to keep unsure candidates."""
@@ -156,15 +167,19 @@ class Enhancing:
         return self._block(*tally.fullest, self.new_tally(), soft)
 
     def _block(self, start: int, stop: int, tally: Tally, soft: bool) -> Block:
-        found, carried = self.search.run(start, stop), self.labels.matrix[start:stop]
+        search = replace(self.search, rule=self.search.rule.looking_everywhere()) if soft else self.search
+        found, carried = search.run(start, stop), self.labels.matrix[start:stop]
         tally.count(found.added, (start, stop), self.options.by_rule)
-        unsure = None
-        if soft:
-            ends = np.searchsorted(found.rejected.clips, np.arange(start, stop + 1))
-            entries = found.rejected.scores.astype(np.float32), found.rejected.classes.astype(np.int32), ends
-            unsure = sparse.csr_array(entries, shape=carried.shape)
+        unsure = self._unsure(found, start, carried.shape) if soft else None
         clip_ids, class_ids = self.labels.clip_ids[start:stop], self.labels.vocabulary.class_ids
         return Block(clip_ids, class_ids, with_additions(carried, found.added, start), found.ledger, unsure)
+
+    def _unsure(self, found: Found, start: int, shape: tuple[int, int]) -> sparse.csr_array:
+        """Return the soft targets of the labels of a block that are not certain (`Enhancement.unsure`)."""
+        guessed = found.added.where(~np.isnan(found.added.probabilities))
+        candidates = concatenated([found.rejected, guessed])
+        values = self.search.rule.values(candidates).astype(np.float32)
+        return sparse.csr_array((values, (candidates.clips - start, candidates.classes)), shape=shape)
 
     @property
     def thresholds(self) -> np.ndarray:
@@ -183,16 +198,17 @@ class Enhancing:
     def summary(self, tally: Tally) -> dict:
         """Return the content of summary.json."""
         ontology = outside_figures(self.ontology, self.outside)
-        return summarise(self.search.evidence, self.positives, self.thresholds, tally, self.options, ontology)
+        return summarise(self.search, self.positives, tally, self.options, ontology)
 
 
 def sweep(
     labels: LabelTable,
-    scores: Scores | None,
+    scores: Teachers | None,
     ontology: Ontology,
     rules: Sequence[str],
     options: EnhanceOptions | None = None,
     thresholds_from: Scored | None = None,
+    judgements: pa.Table | None = None,
 ) -> list[dict]:
     """Count the labels that each threshold rule would add, by type and together (PSLA, Table IX's counts).
 
@@ -205,8 +221,10 @@ def sweep(
     if isinstance(rules, str) or not rules:
         raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
     each = [replace(_checked(options), threshold=rule) for rule in rules]
-    search, positives = begin_search(labels, scores, ontology, each[0], thresholds_from)
-    searches = [replace(search, rule=one.rule(search.evidence, search.relations, positives)) for one in each]
+    for one in each:
+        one.refuse_other_thresholds(thresholds_from is not None)
+    basis = gather(labels, scores, ontology, each[0], thresholds_from, judgements)
+    searches = [Search(basis.evidence, basis.relations, one.rule(basis)) for one in each]
     n_classes = len(labels.vocabulary)
     counts = [{kind: np.zeros(n_classes, np.int64) for kind in (*one.errors, TOGETHER)} for one in each]
     for start, stop in blocks_of(len(labels), "sweep"):
@@ -225,28 +243,47 @@ def _checked(options: EnhanceOptions | None) -> EnhanceOptions:
     return options or EnhanceOptions()
 
 
-def begin_search(
+def gather(
     labels: LabelTable,
-    scores: Scores | None,
+    scores: Teachers | None,
     ontology: Ontology,
     options: EnhanceOptions,
     thresholds_from: Scored | None = None,
-) -> tuple[Search, PositiveScores]:
-    """Return the search over the clips, and the scores that thresholds are computed from; arguments as `enhance`."""
+    judgements: pa.Table | None = None,
+) -> Basis:
+    """Match the scores and look up those that thresholds are computed from; arguments as for `enhance`."""
     if scores is None:
         options.refuse_without_scores()
         if thresholds_from is not None:
             raise InputError("nothing is compared with a threshold", "--thresholds-from", "Omit it.")
     relations = Relations(options.relations(ontology, labels.vocabulary))
-    evidence = other = Evidence.match(labels, scores, options.strict, options.evidence)
+    teachers = _matched(labels, scores, options)
+    other = teachers[0]
     if thresholds_from is not None:
         if thresholds_from[0].vocabulary != labels.vocabulary:
             raise InputError("the labels for thresholds have another vocabulary", "--thresholds-from")
         other = Evidence.match(*thresholds_from, options.strict, options.evidence)
         note(other.aliases_report())
-    note(evidence.aliases_report())
-    positives = PositiveScores.of(other)
-    return Search(evidence, relations, options.rule(evidence, relations, positives)), positives
+    for evidence in teachers:
+        note(evidence.aliases_report())
+    return Basis(teachers, relations, PositiveScores.of(other), ontology, judgements)
+
+
+def _matched(labels: LabelTable, scores: Teachers | None, options: EnhanceOptions) -> list[Evidence]:
+    """Return the scores of each teacher; the first one's `missing` are the clips that no teacher has scored."""
+    if not isinstance(scores, list | tuple):
+        return [Evidence.match(labels, scores, options.strict, options.evidence)]
+    if not scores:
+        raise InputError("no teacher", "scores", "Give one or several.")
+    first, *others = (
+        Evidence.match(labels, one, options.strict and len(scores) == 1, options.evidence) for one in scores
+    )
+    unscored = set.intersection(*({clip for clip, _ in one.missing} for one in (first, *others)))
+    missing = tuple(pair for pair in first.missing if pair[0] in unscored)
+    if missing and options.strict:
+        message = f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}"
+        raise ClipMismatch(message, remedy="Score them, or omit --strict to keep their labels as they are.")
+    return [replace(first, missing=missing), *others]
 
 
 def blocks_of(n_clips: int, what: str) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ def explain(
 def explained(enhancing: Enhancing, clip_id: str, place: object = "", others: int = FEW_OTHERS) -> pa.Table:
     """Return the table of `explain`; `others` limits the classes that are not candidates, errors name `place`."""
     clip, search = clip_row(enhancing.labels, clip_id, place), enhancing.search
+    search = replace(search, rule=search.rule.looking_everywhere())
     added, (*_, last) = search.run(clip, clip + 1).ledger, search.rounds(clip, clip + 1)
     rejected = last.candidates.where(~last.accepted)
     after = with_additions(last.labels, last.candidates.where(last.accepted), clip)

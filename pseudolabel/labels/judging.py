@@ -15,10 +15,10 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, first_few
-from pseudolabel.labels.additions import ERROR_NAMES, TYPE_BITS, label_keys, pair_keys, positions
+from pseudolabel.labels.additions import BOTH, TYPE_BITS, label_keys, pair_keys, positions, type_bits
 from pseudolabel.labels.table import LabelTable
 
-ERRORS = ERROR_NAMES[1:]
+ERRORS = ("I", "II", "I+II")  # of every report; other types if they occur
 JUDGED = ("clip_id", "class_id", "error")  # columns of a ledger
 REMEDY = "Give the list that was enhanced by --train-labels."
 
@@ -154,7 +154,7 @@ class _Lists:
 def _proposing(missing: np.ndarray, proposed: Mapping[str, sparse.csr_array]) -> np.ndarray:
     """Return the error types that propose each missing label, as sums of TYPE_BITS."""
     return sum(
-        bit * np.isin(missing, label_keys(sparse.csr_array(proposed[error]))) for error, bit in TYPE_BITS.items()
+        TYPE_BITS[error] * np.isin(missing, label_keys(sparse.csr_array(labels))) for error, labels in proposed.items()
     )
 
 
@@ -164,9 +164,11 @@ def _missing_by_type(missing: np.ndarray, proposed: Mapping[str, sparse.csr_arra
     In a ledger of only one type, labels that both types propose count for that type.
     """
     types = _proposing(missing, proposed)
-    if len(given) == 1 and given <= set(TYPE_BITS):
+    if len(given) == 1 and given <= set(BOTH):
         return {error: int((types & TYPE_BITS[error] > 0).sum()) if error in given else 0 for error in ERRORS}
-    return {error: int((types == bits).sum()) for bits, error in enumerate(ERROR_NAMES) if error}
+    return {"free": int((types == 0).sum())} | {
+        error: int((types == type_bits(error.split("+"))).sum()) for error in ERRORS
+    }
 
 
 def _added(before: LabelTable, ledger: pa.Table, source: object) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError, shown
@@ -15,14 +17,27 @@ from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision import Calibration
+from pseudolabel.labels.precision_rule import PrecisionRule
+from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.search import Rule, ThresholdRule
 from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file, parse_rule
+from pseudolabel.labels.views import Corpus
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import COUNT, SECONDS, SHARE, check_types, option, parse_number
 
 ALL_ROUNDS = "all"
 # FSD50K classes that the published code wrongly skips as not in the ontology; they propose nothing.
 PSLA_SKIPPED = ("/m/09l8g", "/m/0bm0k", "/t/dd00012", "/m/09hlz4", "/t/dd00071")
+PRECISION = "precision:"
+FIXED_BY_PRECISION = {
+    "type1": "guesses are nearest descendants of labels, or free",
+    "min_positives": "a class needs 3 labelled clips",
+    "fallback_threshold": "no class has a threshold",
+    "floor": "no class has a threshold",
+    "rounds": "guesses propose nothing",
+    "profile": "its relations are the whole ontology's",
+}
 FIXED_BY_PSLA = ("type1", "type2", "min_positives", "fallback_threshold", "floor", "rounds", "evidence")
 
 
@@ -58,10 +73,15 @@ class EnhanceOptions:
 
     threshold: str = option(
         "mean",
-        f"{VALID_RULES} (class_id,threshold); a statistic is one of the scores of the clips that have the label",
+        f"{VALID_RULES} (class_id,threshold); a statistic is one of the scores of the clips that have the label; or "
+        "precision:P, the most probable guesses while P of them should be right, such as precision:0.7",
         metavar="RULE",
     )
-    errors: tuple[str, ...] = option(("I", "II"), "missing children (I), missing parents (II)", choices=TYPE_BITS)
+    errors: tuple[str, ...] = option(
+        ("I", "II"),
+        "missing children (I), missing parents (II); with precision:P also labels without a given relative (free)",
+        choices=TYPE_BITS,
+    )
     type1: str = option(
         "children",
         "what a label proposes for Type I: its nearest descendants in the vocabulary, or all",
@@ -103,7 +123,8 @@ class EnhanceOptions:
         check_types(self)
         from_file = is_threshold_file(self.threshold)
         if not from_file:
-            object.__setattr__(self, "threshold", parse_rule(self.threshold).text)
+            text = _precision_text(self.threshold) or parse_rule(self.threshold).text
+            object.__setattr__(self, "threshold", text)
         object.__setattr__(self, "evidence", evidence_scale(self.evidence))
         object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
         if not self.errors:
@@ -114,8 +135,24 @@ class EnhanceOptions:
             raise InputError(message, name, "Omit it, or change the thresholds in the file.")
         if self.rounds != ALL_ROUNDS and not (isinstance(self.rounds, int) and self.rounds >= 1):
             raise InputError(f"{self.rounds!r} is not a number of rounds", "--rounds", "Give 1 or more, or all.")
+        if self.precision is not None:
+            self._refuse_other_than_precision()
+            if "II" in self.errors:
+                object.__setattr__(self, "type2", "closure")
+        elif "free" in self.errors:
+            message = "a label that no other proposes is added by its probability, not by a threshold"
+            raise InputError(message, "--errors free", "Give --threshold precision:0.7.")
         if self.profile == "psla":
             self._refuse_other_than_psla()
+
+    def _refuse_other_than_precision(self) -> None:
+        for field in fields(self):
+            if field.name in FIXED_BY_PRECISION and getattr(self, field.name) != field.default:
+                message = f"does not fit --threshold {self.threshold}: {FIXED_BY_PRECISION[field.name]}"
+                raise InputError(message, f"--{field.name.replace('_', '-')}", "Omit one of them.")
+        if self.type2 == "parents":
+            message = f"does not fit --threshold {self.threshold}: all ancestors are added by rule"
+            raise InputError(message, "--type2 parents", "Omit one of them.")
 
     def _refuse_other_than_psla(self) -> None:
         for field in fields(self):
@@ -125,15 +162,21 @@ class EnhanceOptions:
 
     @property
     def name(self) -> str:
-        """The threshold's name in folders and summaries: `mean`, `25p`, `0.5`, or the file's name without extension."""
-        return Path(self.threshold).stem if is_threshold_file(self.threshold) else self.threshold
+        """The threshold's name in folders and summaries: `mean`, `25p`, `precision-0.7`, a file's without extension."""
+        return Path(self.threshold).stem if is_threshold_file(self.threshold) else self.threshold.replace(":", "-")
+
+    @property
+    def precision(self) -> float | None:
+        """The precision asked for, None for rules that compare scores with thresholds."""
+        return float(self.threshold.removeprefix(PRECISION)) if self.threshold.startswith(PRECISION) else None
 
     @property
     def meaning(self) -> Mapping[str, str]:
         """What each error type looks for, in words."""
         if self.profile == "psla":
             return {"I": "direct children", "II": "ancestors reached without abstract nodes"}
-        return {"I": self.type1, "II": "ancestors, by rule" if self.type2 == "closure" else self.type2}
+        type2 = "ancestors, by rule" if self.type2 == "closure" else self.type2
+        return {"I": self.type1, "II": type2, "free": "any class, by probability alone"}
 
     @property
     def by_rule(self) -> tuple[str, ...]:
@@ -153,16 +196,32 @@ class EnhanceOptions:
             named = f"--scores {elsewhere} if they are of these clips" if elsewhere else "--scores"
             raise InputError(message, place, f"Give {named}; only --errors II --type2 closure needs none.")
 
+    def refuse_other_thresholds(self, given: bool) -> None:
+        """Raise InputError if thresholds of other labels are given to a rule that has none."""
+        if given and self.precision is not None:
+            raise InputError(
+                f"--threshold {self.threshold} has no thresholds", "--thresholds-from", "Omit one of them."
+            )
+
     @property
     def max_rounds(self) -> float:
         """The maximum number of rounds, infinite for `all`."""
         return float("inf") if self.rounds == ALL_ROUNDS else self.rounds
 
-    def rule(self, evidence: Evidence, relations: Relations, positives: PositiveScores) -> Rule:
+    def rule(self, basis: Basis) -> Rule:
         """Return the rule that decides which candidates are added."""
-        thresholds = self.thresholds(positives, evidence.labels.vocabulary)
-        without = positives.why_none(thresholds, self.threshold, self.min_positives)
-        return ThresholdRule(evidence, relations, thresholds, self.by_rule, self.max_rounds, without)
+        if self.precision is not None and not self.only_by_rule:
+            return PrecisionRule.of(basis.calibration, basis.relations, self.errors, self.precision, basis.judgements)
+        if len(basis.teachers) > 1:
+            message = f"{self.threshold} compares one teacher's scores with thresholds, not {len(basis.teachers)}"
+            raise InputError(message, "--scores", "Average them (`average scores`), or give --threshold precision:0.7.")
+        if basis.judgements is not None:
+            raise InputError(
+                f"they change nothing for {self.threshold}", "--judgements", "Give --threshold precision:P."
+            )
+        thresholds = self.thresholds(basis.positives, basis.evidence.labels.vocabulary)
+        without = basis.positives.why_none(thresholds, self.threshold, self.min_positives)
+        return ThresholdRule(basis.evidence, basis.relations, thresholds, self.by_rule, self.max_rounds, without)
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none."""
@@ -174,8 +233,54 @@ class EnhanceOptions:
             relation_of = {"I": ontology.direct_children, "II": ontology.concrete_ancestors}
             return {error: relation_of[error](vocabulary, PSLA_SKIPPED) for error in self.errors}
         type2 = "ancestors" if self.type2 == "closure" else self.type2
-        return {
+        relations = {
             error: getattr(ontology, name)(vocabulary)
             for error, name in (("I", self.type1), ("II", type2))
             if error in self.errors
         }
+        return relations or {"free": sparse.csr_array((len(vocabulary),) * 2, dtype=bool)}
+
+
+def _precision_text(text: str) -> str | None:
+    """Return `precision:P` in its canonical spelling, None if another rule is meant; InputError if P is none."""
+    text = text.strip()
+    if not text.startswith(PRECISION):
+        return None
+    try:
+        value = float(text.removeprefix(PRECISION))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError(f"{shown(text)} asks for no precision between 0 and 1", "--threshold", "Give precision:0.7.")
+    return f"{PRECISION}{value!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What rules decide by.
+
+    Args:
+        teachers: the labels' scores, of one or several teachers.
+        relations: what each label proposes.
+        positives: the scores that thresholds are computed from.
+        ontology: which class is a kind of which.
+        judgements: decisions about earlier guesses (pseudolabel.labels.precision_rule), or None.
+    """
+
+    teachers: Sequence[Evidence]
+    relations: Relations
+    positives: PositiveScores
+    ontology: Ontology
+    judgements: pa.Table | None = None
+
+    @property
+    def evidence(self) -> Evidence:
+        """The scores of the first teacher."""
+        return self.teachers[0]
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The probability of every guess, computed once for several precisions."""
+        labels = self.evidence.labels
+        ancestors, children = (of(labels.vocabulary) for of in (self.ontology.ancestors, self.ontology.children))
+        return Calibration.of(Corpus(labels, self.teachers, Kinship.of(ancestors, children)))

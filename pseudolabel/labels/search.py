@@ -5,6 +5,7 @@ One round is PSLA's Algorithm 2, procedure 2. In later rounds, added labels prop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
@@ -22,10 +23,16 @@ from pseudolabel.labels.ledger import SCHEMA, ledger_rows
 class Rule(Protocol):
     """Decides which candidates there are, and which of them are added; `Search` works with any rule.
 
-    thresholds: (K,) float64, NaN for classes without one.
+    thresholds: (K,) float64, NaN for classes without one. without: {class column: why nothing is added to it}. masked:
+    soft targets between these two values, or without a value, may be ignored by a loss.
     """
 
     thresholds: np.ndarray
+    without: Mapping[int, str]
+    masked: tuple[float, float]
+
+    def looking_everywhere(self) -> Rule:
+        """Return a rule that leaves out no candidate because it will not be added."""
 
     def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
         """Return the candidates of round `number` with what is known of them: score, threshold, probability.
@@ -39,6 +46,9 @@ class Rule(Protocol):
 
     def goes_on(self, number: int, n_added: int) -> bool:
         """Return whether another round follows round `number`, which added `n_added` labels."""
+
+    def values(self, candidates: Additions) -> np.ndarray:
+        """Return the soft target of each candidate, (M,) float64; NaN if there is none."""
 
     def why_not(self, rejected: Additions) -> list[str]:
         """Return, for each candidate that is not added, the reason in words."""
@@ -63,6 +73,11 @@ class ThresholdRule:
     by_rule: tuple[str, ...] = ()
     max_rounds: float = 1
     without: Mapping[int, str] = field(default_factory=dict)
+    masked: tuple[float, float] = field(default=(-math.inf, math.inf), init=False)
+
+    def looking_everywhere(self) -> ThresholdRule:
+        """Return the rule itself, which has all candidates."""
+        return self
 
     def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
         """Return what the labels propose; InputError if a score is outside [0, 1]."""
@@ -87,6 +102,10 @@ class ThresholdRule:
     def goes_on(self, number: int, n_added: int) -> bool:
         """Return whether another round may add something."""
         return number < self.max_rounds and n_added > 0
+
+    def values(self, candidates: Additions) -> np.ndarray:
+        """Return the soft target of each candidate, (M,): its score."""
+        return candidates.scores
 
     def why_not(self, rejected: Additions) -> list[str]:
         """Return why each candidate is not added: no score, no threshold, or a score that is not above it."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.formatting import percent
-from pseudolabel.labels.additions import TYPE_BITS, Additions, type_bits
-from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.additions import BOTH, TYPE_BITS, Additions, type_bits
 from pseudolabel.labels.outside import first_names, outside_lines
 from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.search import Search
 from pseudolabel.labels.thresholds import PositiveScores
 
 SWEEP_HEADER = ("threshold", "type", "labels_before", "labels_added", "added_percent", "classes_touched")
@@ -32,7 +32,7 @@ class Tally:
     """Counts of additions, block by block: everything needed before they are written.
 
     Args:
-        by_class: (4, K) int64, by sum of TYPE_BITS and by class.
+        by_class: (8, K) int64, by sum of TYPE_BITS and by class.
         by_round: (R,) int64.
         n_clips: clips that get a label.
         n_by_rule: additions made without a score.
@@ -70,19 +70,13 @@ class Tally:
         return int(self.by_class.sum())
 
 
-def summarise(
-    evidence: Evidence,
-    positives: PositiveScores,
-    thresholds: np.ndarray,
-    tally: Tally,
-    options: EnhanceOptions,
-    ontology: dict,
-) -> dict:
+def summarise(search: Search, positives: PositiveScores, tally: Tally, options: EnhanceOptions, ontology: dict) -> dict:
     """Return the content of summary.json: PSLA's Table VIII (classes touched, labels added), by type and by class.
 
     `ontology` has the figures about nodes outside the vocabulary (outside.py). `threshold` and `evidence` are None if
-    there were no scores.
+    there were no scores. `guesses` is of rules that estimate probabilities.
     """
+    evidence, guesses = search.evidence, getattr(search.rule, "facts", dict)()
     n_before, has_scores = evidence.labels.matrix.nnz, bool(positives.scored.any())
     by_type = {error: figures(tally.of_type(error), n_before) for error in options.errors}
     return {
@@ -103,21 +97,22 @@ def summarise(
         "labels_after": n_before + len(tally),
         "added": figures(tally.of_type(*TYPE_BITS), n_before),
         "added_by_type": by_type,
-        "added_by_both_types": int(tally.by_class[type_bits(TYPE_BITS)].sum()),
+        "added_by_both_types": int(tally.by_class[type_bits(BOTH)].sum()),
         "added_by_round": tally.by_round.tolist(),
-        "warnings": _warnings(len(tally) - tally.n_by_rule, n_before),
+        **({"guesses": guesses} if guesses else {}),
+        "warnings": guesses["warnings"] if guesses else _warnings(len(tally) - tally.n_by_rule, n_before),
         "ontology": ontology,
-        **_class_rows(evidence, positives, thresholds, tally, options),
+        **_class_rows(search, positives, tally, options),
     }
 
 
 def _class_rows(
-    evidence: Evidence, positives: PositiveScores, thresholds: np.ndarray, tally: Tally, options: EnhanceOptions
+    search: Search, positives: PositiveScores, tally: Tally, options: EnhanceOptions
 ) -> dict[str, list[dict]]:
-    """Return the classes without a threshold, and the counts of each class."""
-    vocabulary = evidence.labels.vocabulary
+    """Return the classes that nothing is added to, and why, and the counts of each class."""
+    evidence, thresholds, reasons = search.evidence, search.rule.thresholds, search.rule.without
+    vocabulary, more = evidence.labels.vocabulary, getattr(search.rule, "class_facts", list)()
     named = [{"class_id": k, "name": name} for k, name in zip(vocabulary.class_ids, vocabulary.names, strict=True)]
-    reasons = positives.why_none(thresholds, options.threshold, options.min_positives)
     counts = {
         "before": np.bincount(evidence.labels.matrix.indices, minlength=len(vocabulary)),
         "added": tally.of_type(*TYPE_BITS),
@@ -129,6 +124,7 @@ def _class_rows(
             **names,
             **{name: int(by_class[k]) for name, by_class in counts.items()},
             "threshold": None if np.isnan(thresholds[k]) else float(thresholds[k]),
+            **(more[k] if more else {}),
         }
         for k, names in enumerate(named)
     ]
@@ -152,24 +148,25 @@ def _warnings(n_by_score: int, n_before: int) -> list[str]:
 def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     """Return the final terminal output, about ten lines; `folder` is the output folder, or a word if there is none."""
     has_scores, added_by_type = summary["evidence"] is not None, summary["added_by_type"]
-    threshold = f"threshold {summary['threshold']}" if has_scores else "by rule, without scores"
     lines = [
-        f"{folder}: {threshold}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
+        f"{folder}: {_rule_words(summary)}, {summary['clips']:,} clips, {len(summary['by_class'])} classes",
+        *_guess_lines(summary),
         f"  labels       {summary['labels_before']:>10,} before, {summary['labels_after']:,} after, "
         f"{summary['clips_changed']:,} clips changed",
     ]
     for error, counts in added_by_type.items():
         lines.append(f"  type {error:<7} {_shown(counts)}: missing {summary['adds'][error]}")
-    if len(added_by_type) > 1:
+    if len(added_by_type) > 1 and "guesses" not in summary:
         both = summary["added_by_both_types"]
         lines.append(f"  together     {_shown(summary['added'])}; {both:,} proposed by both types")
-    if len(summary["added_by_round"]) > 1:
+    if len(summary["added_by_round"]) > 1 and "guesses" not in summary:
         lines.append(f"  by round     {', '.join(f'{n:,}' for n in summary['added_by_round'])}")
     most = sorted(summary["by_class"], key=lambda row: -row["added"])[:5]
     named = "; ".join(f"{row['name']} {row['added']:,}" for row in most if row["added"])
     lines.append(f"  most added   {named or 'nothing'}")
     lines += outside_lines(summary["ontology"])
-    if has_scores and (without := [row["name"] for row in summary["classes_without_threshold"]]):
+    without = [row["name"] for row in summary["classes_without_threshold"]]
+    if has_scores and without and "guesses" not in summary:
         lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {first_names(without)}")
     if fallback := [row["name"] for row in summary["classes_with_fallback_threshold"]]:
         value = f"{summary['fallback_threshold']:g}"
@@ -181,6 +178,41 @@ def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     if isinstance(folder, Path):
         lines.append(f"  every added label and why: {folder / 'ledger.csv.gz'}, ledger.parquet")
     return lines
+
+
+def _rule_words(summary: dict) -> str:
+    if summary["evidence"] is None:
+        return "by rule, without scores"
+    return summary["threshold"] if "guesses" in summary else f"threshold {summary['threshold']}"
+
+
+def _guess_lines(summary: dict) -> list[str]:
+    """Return what is said of guesses: how many, how many of them should be right, what is left out."""
+    if (guesses := summary.get("guesses")) is None:
+        return []
+    lines = [
+        f"  guesses      {guesses['labels_added']:>10,} added to {guesses['classes_touched']} classes{_right(guesses)}"
+    ]
+    if len(guesses["by_type"]) > 1:
+        lines += [
+            f"    {'with' if error == 'I' else 'without':<7} parent {of['labels_added']:>9,}{_right(of)}"
+            for error, of in guesses["by_type"].items()
+        ]
+    if guesses["free_would_add"]:
+        lines.append(f"  free         {guesses['free_would_add']:>10,} more guesses with --errors I II free")
+    if guesses["judged"]:
+        right, judged = guesses["closure_judged"]["right"], guesses["closure_judged"]["judged"]
+        closure = f"; {right} of {judged} judged ancestors are right" if judged else ""
+        lines.append(f"  judged       {guesses['judged']:>10,} guesses corrected the probabilities{closure}")
+    if without := [row["name"] for row in summary["classes_without_threshold"]]:
+        lines.append(f"  no answer    for {len(without)} classes, too few labelled clips: {first_names(without)}")
+    auc = ", ".join("-" if value is None else f"{value:.2f}" for value in guesses["median_auc"])
+    return [*lines, f"  teacher      median AUC {auc} of labelled clips against the rest"]
+
+
+def _right(guesses: dict) -> str:
+    expected = guesses["expected_precision"]
+    return "" if expected is None else f", {100 * expected:.1f} % of them should be right"
 
 
 def _shown(counts: dict) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.additions import OTHER_RUN, TYPE_BITS, Additions, type_bits
+from pseudolabel.labels.additions import BOTH, OTHER_RUN, TYPE_BITS, Additions, type_bits
 from pseudolabel.labels.summary import figures
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.tables import read_csv
@@ -54,7 +54,7 @@ def count(original: LabelTable, added: Additions, errors: Sequence[str], n_missi
         "labels_after": n_before + len(added.clips),
         "added": of(*TYPE_BITS),
         "added_by_type": {error: of(error) for error in errors},
-        "added_by_both_types": int((added.types == type_bits(TYPE_BITS)).sum()),
+        "added_by_both_types": int((added.types == type_bits(BOTH)).sum()),
     }
 
 

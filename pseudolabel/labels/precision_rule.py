@@ -1,0 +1,305 @@
+"""The rule `precision:P`: add all ancestors of labels, then the most probable guesses, of which P should be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.additions import TYPE_BITS, Additions, positions
+from pseudolabel.labels.calibration import STEPS, TRUST, Cut, Histogram, counted, recalibrate, steps_of
+from pseudolabel.labels.candidates import Relations
+from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.precision import MIN_CARRIERS, Calibration
+from pseudolabel.labels.residuals import joined
+
+CLOSURE, GUESSES = 1, 2  # rounds of a search
+MASKED = 0.2, 0.8  # between these probabilities, a loss may ignore a target
+WEAK_AUC, COMPLETE_SHARE = 0.8, 0.97
+NO_ANSWER = f"fewer than {MIN_CARRIERS} clips with scores carry it or a descendant"
+JUDGED = ("clip_id", "class_id", "decision")  # columns of judgements
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRule:
+    """Adds the ancestors of all labels by rule, then guesses in order of probability.
+
+    Args:
+        calibration: the probability of every guess.
+        relations: what each label proposes.
+        errors: `I` for guesses with a parent among the labels, `II` for closure, `free` for guesses without.
+        asked: the precision asked for.
+        cut: the lowest probability of an added guess; if only `errors` decide which guesses there are.
+        free_left: how many guesses of type `free` would be added too, if `errors` had it.
+        guesses: (N, K) float32, the probabilities of the added guesses.
+        closure_judged: judgements of labels added by rule, and how many of these are right.
+        n_judged: guesses that `calibration` was corrected by.
+        thorough: whether candidates that are not added are looked up as well.
+    """
+
+    calibration: Calibration
+    relations: Relations
+    errors: tuple[str, ...]
+    asked: float
+    cut: Cut
+    free_left: int
+    guesses: sparse.csr_array
+    closure_judged: tuple[int, int] = (0, 0)
+    n_judged: int = 0
+    thorough: bool = False
+    masked: tuple[float, float] = field(default=MASKED, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        relations: Relations,
+        errors: tuple[str, ...],
+        asked: float,
+        judgements: pa.Table | None = None,
+    ) -> Self:
+        """Choose the guesses to add; `judgements` (columns JUDGED) of earlier guesses correct the probabilities."""
+        closure_judged, n_judged = (0, 0), 0
+        if judgements is not None:
+            calibration, closure_judged, n_judged = _corrected(calibration, judgements)
+        of_errors, free = _histograms(calibration, errors)
+        cut = of_errors.cut(asked)
+        with_free = (of_errors + free).cut(asked)
+        free_left = int(free.counts[int(steps_of(np.array(with_free.lowest))) :].sum()) if with_free.n else 0
+        left = 0 if "free" in errors else free_left
+        guesses = _above(calibration, errors, cut.lowest)
+        return cls(calibration, relations, errors, asked, cut, left, guesses, closure_judged, n_judged)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(K,) NaN: no class has a threshold."""
+        return np.full(len(self.calibration.usable), np.nan)
+
+    @cached_property
+    def without(self) -> dict[int, str]:
+        """{class column: why it has no answer}."""
+        return dict.fromkeys(np.flatnonzero(~self.calibration.usable).tolist(), NO_ANSWER)
+
+    def looking_everywhere(self) -> PrecisionRule:
+        """Return the rule that also returns the candidates that it does not add."""
+        return replace(self, thorough=True)
+
+    def candidates(self, labels: sparse.csr_array, start: int, number: int) -> Additions:
+        """Return what closure adds in the first round, then guesses; InputError if a score is outside [0, 1]."""
+        if number == CLOSURE:
+            return self._closure(labels, start)
+        stop = start + labels.shape[0]
+        guesses = self._open(labels, start, stop) if self.thorough else self.guesses[start:stop].tocoo()
+        (clips, classes), probabilities = guesses.coords, guesses.data.astype(np.float64)
+        proposed = joined(labels, self.calibration.viewer.corpus.kinship.children)
+        types = np.where(proposed[clips, classes], TYPE_BITS["I"], TYPE_BITS["free"]).astype(np.int8)
+        clips, classes = clips.astype(np.int64) + start, classes.astype(np.int64)
+        scores, onsets_s = _best(self.calibration.viewer.corpus.teachers, clips, classes)
+        none, rounds = np.full(len(clips), np.nan), np.full(len(clips), GUESSES, np.int32)
+        return Additions(clips, classes, types, scores, none, onsets_s, rounds, probabilities)
+
+    def _closure(self, labels: sparse.csr_array, start: int) -> Additions:
+        clips, classes, types = self.relations.candidates(labels)
+        chosen = (types & TYPE_BITS["II"]) > 0 if "II" in self.errors else np.zeros(len(clips), bool)
+        clips, classes = clips[chosen] + start, classes[chosen]
+        none = np.full(len(clips), np.nan)
+        types, rounds = np.full(len(clips), TYPE_BITS["II"], np.int8), np.full(len(clips), CLOSURE, np.int32)
+        return Additions(clips, classes, types, none, none, none, rounds, none)
+
+    def _open(self, labels: sparse.csr_array, start: int, stop: int) -> sparse.coo_array:
+        """Return the probabilities of all guesses on a block of clips (n, K), with NaN where there is no answer."""
+        probabilities, child = _eligible(self.calibration, self.errors, start, stop)
+        there = ~np.isnan(probabilities)
+        searched = np.full(child.shape, "free" in self.errors) & ~child
+        if "I" in self.errors:
+            searched |= child if "II" in self.errors else joined(labels, self._children).toarray()
+        searched &= ~self.calibration.usable
+        searched[labels.nonzero()] = False
+        clips, classes = np.nonzero(there | searched)
+        return sparse.coo_array((probabilities[clips, classes], (clips, classes)), shape=child.shape)
+
+    @property
+    def _children(self) -> np.ndarray:
+        return self.calibration.viewer.corpus.kinship.children
+
+    def accepts(self, candidates: Additions) -> np.ndarray:
+        """Return which are added by rule, or are probable enough, (M,) bool."""
+        return (candidates.rounds == CLOSURE) | (candidates.probabilities >= self.cut.lowest)
+
+    def goes_on(self, number: int, n_added: int) -> bool:
+        """Return whether the guesses follow."""
+        return number < GUESSES
+
+    def values(self, candidates: Additions) -> np.ndarray:
+        """Return the soft target of each candidate, (M,): its probability."""
+        return candidates.probabilities
+
+    def why_not(self, rejected: Additions) -> list[str]:
+        """Return why each candidate is not added: no answer, or too small a probability."""
+        pairs = zip(rejected.classes.tolist(), rejected.probabilities.tolist(), strict=True)
+        lowest = f"below {self.cut.lowest:.3f}" if self.cut.n else "and no guess reaches the precision"
+        return [
+            f"the probability is {p:.3f}, {lowest}"
+            if not np.isnan(p)
+            else f"no answer: {self.without.get(k, 'the clip has no scores')}"
+            for k, p in pairs
+        ]
+
+    # ---- what summaries state ----
+
+    def facts(self) -> dict:
+        """Return what summary.json states about the guesses."""
+        classes, values = self.guesses.nonzero()[1], self.guesses.data.astype(np.float64)
+        closure, given = self.calibration.viewer.corpus.closed.nnz, self.calibration.viewer.corpus.labels.matrix.nnz
+        by_type = {}
+        for error in ("I", "free"):
+            if error in self.errors:
+                chosen = values[self._is_child == (error == "I")]
+                by_type[error] = {"labels_added": len(chosen), "expected_precision": _mean(chosen)}
+        right, judged = self.closure_judged
+        return {
+            "precision_asked": self.asked,
+            "expected_precision": _mean(values),
+            "lowest_probability": self.cut.lowest if self.cut.n else None,
+            "labels_added": len(values),
+            "classes_touched": len(np.unique(classes)),
+            "by_type": by_type,
+            "free_would_add": self.free_left,
+            "judged": self.n_judged,
+            "closure_judged": {"judged": judged, "right": right},
+            "share_given_free": None if self.calibration.free is None else float(self.calibration.free.shares[0]),
+            "median_auc": [None if np.isnan(auc) else float(auc) for auc in self.calibration.auc],
+            "warnings": [*self._warnings(complete=closure == given)],
+        }
+
+    @cached_property
+    def _is_child(self) -> np.ndarray:
+        """Which of the added guesses are proposed by a parent, (M,) bool."""
+        corpus = self.calibration.viewer.corpus
+        labels = corpus.closed if "II" in self.errors else corpus.labels.matrix
+        return np.asarray(joined(labels, self._children)[self.guesses.nonzero()]).ravel()
+
+    def _warnings(self, complete: bool) -> list[str]:
+        warnings = []
+        if not self.cut.n and self.asked > TRUST and not self.n_judged:
+            warnings.append(
+                f"no guess is added: at most {TRUST:g} can be promised without judgements. Judge 100 guesses of a "
+                "lower precision (`review`) and give --judgements"
+            )
+        elif not self.cut.n:
+            warnings.append(f"no guess is added: not even the most probable ones reach {self.asked:g}")
+        for number, auc in enumerate(self.calibration.auc.tolist(), 1):
+            if auc < WEAK_AUC and not self.n_judged:
+                teacher = "the teacher" if len(self.calibration.auc) == 1 else f"teacher {number}"
+                warnings.append(
+                    f"{teacher} separates labelled clips from others poorly (median AUC {auc:.2f}): the expected "
+                    "precision is overstated. Judge 100 guesses (`review`) and give --judgements, or ask for more"
+                )
+        shares = [one.shares[self.calibration.usable].mean() for one in (self.calibration.child, self.calibration.free)
+                  if one is not None]  # fmt: skip
+        if complete and shares and min(shares) > COMPLETE_SHARE:
+            warnings.append(
+                "the list looks complete: all ancestors are given, and nearly all clips with evidence for a class are "
+                "labelled. On complete lists precision:0.7 still added 4 % of wrong labels"
+            )
+        return warnings
+
+    def class_facts(self) -> list[dict]:
+        """Return for each class `c`, `carriers` and `expected_precision`, as in thresholds.csv."""
+        n_classes, classes = len(self.calibration.usable), self.guesses.nonzero()[1]
+        n = np.bincount(classes, minlength=n_classes)
+        total = np.bincount(classes, self.guesses.data, n_classes)
+        shares = next((one.shares for one in (self.calibration.child, self.calibration.free) if one), None)
+        return [
+            {
+                "c": float(shares[k]) if shares is not None and self.calibration.usable[k] else None,
+                "carriers": int(self.calibration.viewer.carriers[k]),
+                "expected_precision": float(total[k] / n[k]) if n[k] else None,
+            }
+            for k in range(n_classes)
+        ]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _best(teachers: Sequence[Evidence], clips: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the score and the window's start, (M,) each, of the first teacher that has a score."""
+    scores, onsets_s = teachers[0].best(clips, classes)
+    for teacher in teachers[1:]:
+        absent = np.flatnonzero(np.isnan(scores))
+        scores[absent], onsets_s[absent] = teacher.best(clips[absent], classes[absent])
+    return scores, onsets_s
+
+
+def _eligible(calibration: Calibration, errors: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities (n, K) of the guesses that `errors` allow, else NaN, and which are `child`, (n, K) bool.
+
+    Without `II`, an ancestor that is only implied proposes nothing.
+    """
+    probabilities, child = calibration.block(start, stop)
+    corpus = calibration.viewer.corpus
+    if "free" not in errors:
+        probabilities[~child] = np.nan
+    if "I" not in errors:
+        probabilities[child] = np.nan
+    elif "II" not in errors:
+        given = joined(corpus.labels.matrix[start:stop], corpus.kinship.children).toarray()
+        probabilities[child & ~given] = np.nan
+    return probabilities, child
+
+
+def _histograms(calibration: Calibration, errors: Sequence[str]) -> tuple[Histogram, Histogram]:
+    """Return the histogram of the guesses that `errors` allow, and that of the free ones that they do not."""
+    everything = (*errors, *(() if "free" in errors else ("free",)))
+
+    def steps(start: int, stop: int) -> np.ndarray:
+        probabilities, child = _eligible(calibration, everything, start, stop)
+        there = ~np.isnan(probabilities)
+        apart = ~child[there] & ("free" not in errors)
+        return steps_of(probabilities[there]) + (STEPS + 1) * apart
+
+    both = counted(calibration.viewer.corpus.each_block(steps, "probabilities"), 2 * (STEPS + 1))
+    return Histogram(both[: STEPS + 1]), Histogram(both[STEPS + 1 :])
+
+
+def _above(calibration: Calibration, errors: Sequence[str], lowest: float) -> sparse.csr_array:
+    """Return the probabilities of all guesses of at least `lowest`, (N, K) float32."""
+    n_classes = len(calibration.usable)
+
+    def above(start: int, stop: int) -> sparse.csr_array:
+        probabilities, _ = _eligible(calibration, errors, start, stop)
+        chosen = np.nonzero(probabilities >= lowest)
+        return sparse.csr_array((probabilities[chosen], chosen), shape=probabilities.shape)
+
+    parts = list(calibration.viewer.corpus.each_block(above, "guesses")) if np.isfinite(lowest) else []
+    if not parts:
+        return sparse.csr_array((len(calibration.viewer.corpus.labels), n_classes), dtype=np.float32)
+    return sparse.csr_array(sparse.vstack(parts, "csr"))
+
+
+def _corrected(calibration: Calibration, judgements: pa.Table) -> tuple[Calibration, tuple[int, int], int]:
+    """Return the calibration corrected by judgements, (right, all) judged labels of closure, and the guesses used."""
+    corpus = calibration.viewer.corpus
+    decisions = np.array(judgements["decision"].to_pylist(), dtype=object)
+    decided = judgements.filter(pa.array(np.isin(decisions, ("right", "wrong"))))
+    clips, classes = positions(decided, corpus.labels, "--judgements")
+    right = np.array(decided["decision"].to_pylist(), dtype=object) == "right"
+    raw, child = np.full(len(clips), np.nan), np.zeros(len(clips), bool)
+    for clip in np.unique(clips).tolist():
+        rows, block = np.flatnonzero(clips == clip), calibration.block(clip, clip + 1, raw=True)
+        raw[rows], child[rows] = block.probabilities[0, classes[rows]], block.child[0, classes[rows]]
+    guessed = ~np.isnan(raw)
+    by_rule = np.asarray((corpus.closed > corpus.labels.matrix)[clips, classes]).ravel().astype(bool)
+    if not guessed.any():
+        message = f"none of {len(clips)} judged labels is a guess of this list"
+        raise InputError(message, "--judgements", "Give the reviewed.csv of guesses of the same labels and scores.")
+    corrected = recalibrate(raw[guessed], child[guessed], right[guessed])
+    return calibration.recalibrated(corrected), (int(right[by_rule].sum()), int(by_rule.sum())), int(guessed.sum())
