@@ -110,7 +110,7 @@ def write_soft_targets(
                 clip_ids = labels.clip_ids[first : first + given.shape[0]]
                 unsure.sort_indices()
                 chosen = np.isnan(unsure.data) | ((unsure.data > low) & (unsure.data < high))
-                ignored = sparse.csr_array((chosen, unsure.indices, unsure.indptr), given.shape)
+                ignored = sparse.csr_array((chosen, unsure.indices.copy(), unsure.indptr.copy()), given.shape)
                 ignored.eliminate_zeros()
                 mask.write(label_lines(clip_ids, ignored, class_ids))
                 first += given.shape[0]

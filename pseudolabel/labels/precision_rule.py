@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import TYPE_BITS, Additions, positions
+from pseudolabel.labels.additions import TYPE_BITS, Additions, label_keys, pair_keys, positions
 from pseudolabel.labels.calibration import STEPS, TRUST, Cut, Histogram, counted, recalibrate, steps_of
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
@@ -97,9 +97,10 @@ class PrecisionRule:
         stop = start + labels.shape[0]
         guesses = self._open(labels, start, stop) if self.thorough else self.guesses[start:stop].tocoo()
         (clips, classes), probabilities = guesses.coords, guesses.data.astype(np.float64)
-        proposed = joined(labels, self.calibration.viewer.corpus.kinship.children)
-        types = np.where(proposed[clips, classes], TYPE_BITS["I"], TYPE_BITS["free"]).astype(np.int8)
-        clips, classes = clips.astype(np.int64) + start, classes.astype(np.int64)
+        clips, classes = clips.astype(np.int64), classes.astype(np.int64)
+        proposed = _among(joined(labels, self._children), clips, classes)
+        types = np.where(proposed, TYPE_BITS["I"], TYPE_BITS["free"]).astype(np.int8)
+        clips = clips + start
         scores, onsets_s = _best(self.calibration.viewer.corpus.teachers, clips, classes)
         none, rounds = np.full(len(clips), np.nan), np.full(len(clips), GUESSES, np.int32)
         return Additions(clips, classes, types, scores, none, onsets_s, rounds, probabilities)
@@ -114,15 +115,12 @@ class PrecisionRule:
 
     def _open(self, labels: sparse.csr_array, start: int, stop: int) -> sparse.coo_array:
         """Return the probabilities of all guesses on a block of clips (n, K), with NaN where there is no answer."""
-        probabilities, child = _eligible(self.calibration, self.errors, start, stop)
-        there = ~np.isnan(probabilities)
-        searched = np.full(child.shape, "free" in self.errors) & ~child
-        if "I" in self.errors:
-            searched |= child if "II" in self.errors else joined(labels, self._children).toarray()
-        searched &= ~self.calibration.usable
+        probabilities, _ = _eligible(self.calibration, self.errors, start, stop)
+        proposed = joined(labels, self._children).toarray()
+        searched = np.where(proposed, "I" in self.errors, "free" in self.errors) & ~self.calibration.usable
         searched[labels.nonzero()] = False
-        clips, classes = np.nonzero(there | searched)
-        return sparse.coo_array((probabilities[clips, classes], (clips, classes)), shape=child.shape)
+        clips, classes = np.nonzero(searched | ~np.isnan(probabilities))
+        return sparse.coo_array((probabilities[clips, classes], (clips, classes)), shape=labels.shape)
 
     @property
     def _children(self) -> np.ndarray:
@@ -183,7 +181,7 @@ class PrecisionRule:
         """Which of the added guesses are proposed by a parent, (M,) bool."""
         corpus = self.calibration.viewer.corpus
         labels = corpus.closed if "II" in self.errors else corpus.labels.matrix
-        return np.asarray(joined(labels, self._children)[self.guesses.nonzero()]).ravel()
+        return _among(joined(labels, self._children), *self.guesses.nonzero())
 
     def _warnings(self, complete: bool) -> list[str]:
         warnings = []
@@ -224,6 +222,12 @@ class PrecisionRule:
             }
             for k in range(n_classes)
         ]
+
+
+def _among(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return which (clip, class) pairs are among labels (n, K), (M,) bool."""
+    n_classes = labels.shape[1]
+    return np.isin(pair_keys(clips, classes, n_classes), label_keys(labels))
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -297,7 +301,7 @@ def _corrected(calibration: Calibration, judgements: pa.Table) -> tuple[Calibrat
         rows, block = np.flatnonzero(clips == clip), calibration.block(clip, clip + 1, raw=True)
         raw[rows], child[rows] = block.probabilities[0, classes[rows]], block.child[0, classes[rows]]
     guessed = ~np.isnan(raw)
-    by_rule = np.asarray((corpus.closed > corpus.labels.matrix)[clips, classes]).ravel().astype(bool)
+    by_rule = _among(corpus.closed, clips, classes) & ~_among(corpus.labels.matrix, clips, classes)
     if not guessed.any():
         message = f"none of {len(clips)} judged labels is a guess of this list"
         raise InputError(message, "--judgements", "Give the reviewed.csv of guesses of the same labels and scores.")

@@ -225,6 +225,8 @@ class EnhanceOptions:
 
     def thresholds(self, positives: PositiveScores, vocabulary: Vocabulary) -> np.ndarray:
         """Return each class's threshold, (K,) float64; NaN if it has none."""
+        if self.precision is not None:
+            return np.full(len(vocabulary), np.nan)
         return positives.thresholds(self.threshold, self.min_positives, vocabulary, self.floor, self.fallback_threshold)
 
     def relations(self, ontology: Ontology, vocabulary: Vocabulary) -> dict[str, sparse.csr_array]:

@@ -60,7 +60,7 @@ def apply_decisions(
     Args:
         labels: the original list.
         reviewed: a ledger with the column `decision`: right, wrong, unsure, or empty if undecided (counted as
-            `undecided`).
+            `undecided`). What only labels judged wrong proposed is not added (counted as `unsupported`).
         source: the name of the ledger in errors.
 
     Raises:
@@ -81,18 +81,40 @@ def apply_decisions(
     if len(given):
         named = first_few(labels.clip_ids[clip] for clip in (given // len(labels.vocabulary)).tolist())
         raise InputError(f"{len(given)} labels were there already: clips {named}", source, "Give the list before.")
-    right = np.flatnonzero(decided == "right")
+    right = _supported(reviewed, decided)
     right = right[np.argsort(keys[right], kind="stable")]
     added = sparse.csr_array(
         (np.ones(len(right), bool), np.divmod(keys[right], len(labels.vocabulary))), shape=labels.matrix.shape
     )
     counts = {name or "undecided": int((decided == name).sum()) for name in (*DECISIONS, "")}
+    if n_unsupported := counts["right"] - len(right):
+        counts["unsupported"] = n_unsupported
     columns = [
         reviewed[field.name] if field.name in reviewed.column_names else pa.nulls(len(reviewed), field.type)
         for field in SCHEMA
     ]
     kept = pa.table(columns, schema=SCHEMA).take(pa.array(right))
     return LabelTable(labels.clip_ids, labels.matrix + added, labels.vocabulary), kept, counts
+
+
+def _supported(reviewed: pa.Table, decided: np.ndarray) -> np.ndarray:
+    """Return the rows judged right, but not those that only labels judged wrong, or not supported, proposed."""
+    right = np.flatnonzero(decided == "right")
+    if "because" not in reviewed.column_names or not (decided == "wrong").any():
+        return right
+    clips, classes = reviewed["clip_id"].to_pylist(), reviewed["class_id"].to_pylist()
+    rejected = {(clips[row], classes[row]) for row in np.flatnonzero(decided == "wrong").tolist()}
+    because = dict(zip(right.tolist(), reviewed["because"].take(pa.array(right)).to_pylist(), strict=True))
+    while True:
+        unsupported = {
+            row
+            for row, text in because.items()
+            if text and all((clips[row], label) in rejected for label in text.split(";"))
+        }
+        if not unsupported:
+            return np.array(list(because), np.int64)
+        rejected |= {(clips[row], classes[row]) for row in unsupported}
+        because = {row: text for row, text in because.items() if row not in unsupported}
 
 
 def _entries(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -1,0 +1,307 @@
+"""The rule precision:P in `enhance`: what is added, in which order, with which reasons; what it says of itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import sparse
+from scipy.special import expit
+
+from pseudolabel.enhance import EnhanceOptions, enhance, explain, main, sweep, write_enhancement
+from pseudolabel.errors import InputError
+from pseudolabel.labels import rules
+from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision import Calibration
+from pseudolabel.labels.residuals import Kinship
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.undo import apply_decisions, undo
+from pseudolabel.labels.views import Corpus
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.store import ScoreStore
+
+EDGES = {"dog": "animal", "cat": "animal", "bark": "dog", "car": "vehicle", "horn": "car"}
+CLASSES = ("animal", "dog", "cat", "bark", "vehicle", "car", "horn", "music")
+VOCABULARY = Vocabulary("sounds", CLASSES, CLASSES, CLASSES)
+BOTH, FREE = ("I", "II"), ("I", "II", "free")
+
+
+@pytest.fixture(scope="module")
+def ontology(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ontology") / "ontology.json"
+    nodes = [
+        {"id": name, "name": name, "child_ids": [k for k, parent in EDGES.items() if parent == name],
+         "restrictions": []}
+        for name in CLASSES
+    ]  # fmt: skip
+    path.write_text(json.dumps(nodes))
+    return Ontology.load(path)
+
+
+def world(n_clips=600, seed=0, given=0.6, separation=2.5):
+    """Return truth (N, 8) bool, a list that lacks two fifths of it, and scores of a teacher."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((n_clips, len(CLASSES))) < [0.1, 0.12, 0.1, 0.08, 0.1, 0.1, 0.06, 0.15]
+    for child in ("bark", "dog", "cat", "horn", "car"):
+        truth[:, CLASSES.index(EDGES[child])] |= truth[:, CLASSES.index(child)]
+    labels = truth & (rng.random(truth.shape) < given)
+    scores = expit(rng.standard_normal(truth.shape) + separation * truth - 3).astype(np.float32)
+    return truth, table(labels), scores
+
+
+def table(labels, clip_ids=()):
+    clip_ids = tuple(clip_ids) or tuple(f"c{i:05d}" for i in range(len(labels)))
+    return LabelTable(clip_ids, sparse.csr_array(labels), VOCABULARY)
+
+
+def calibration(labels, scores, ontology):
+    kinship = Kinship.of(ontology.ancestors(VOCABULARY), ontology.children(VOCABULARY))
+    return Calibration.of(Corpus(labels, [Evidence.match(labels, scores)], kinship)), kinship
+
+
+@pytest.mark.parametrize("errors", [BOTH, FREE, ("I",), ("II", "free"), ("free",)])
+def test_additions_are_closure_and_the_most_probable_guesses(ontology, errors):
+    _, labels, scores = world()
+    result = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7", errors=errors))
+    calibrated, kinship = calibration(labels, scores, ontology)
+    given = labels.matrix.toarray()
+    closed = given | (given.astype(int) @ kinship.ancestors > 0)
+    proposing = closed if "II" in errors else given
+    block = calibrated.block(0, len(labels))
+    guesses = {}
+    for clip, k in zip(*np.nonzero(~np.isnan(block.probabilities)), strict=True):
+        parents = [CLASSES[j] for j in np.flatnonzero(kinship.children[:, k] & proposing[clip])]
+        if "I" in errors and parents if block.child[clip, k] else "free" in errors:
+            guesses[clip, k] = float(block.probabilities[clip, k]), parents
+    ranked = sorted(guesses, key=lambda pair: -guesses[pair][0])
+    means = np.cumsum([guesses[pair][0] for pair in ranked]) / np.arange(1, len(ranked) + 1)
+    n = int(np.flatnonzero(means >= 0.7)[-1]) + 1
+    expected = {
+        (labels.clip_ids[clip], CLASSES[k]): ("I" if guesses[clip, k][1] else "free", ";".join(guesses[clip, k][1]))
+        for clip, k in ranked[:n]
+    }
+    rows = result.ledger.to_pylist()
+    guessed = {(r["clip_id"], r["class_id"]): (r["error"], r["because"]) for r in rows if r["probability"] is not None}
+    assert len(set(guessed.items()) ^ set(expected.items())) <= 2  # equal probabilities at the cut
+    by_rule = {(r["clip_id"], r["class_id"]) for r in rows if r["probability"] is None}
+    pairs = zip(*np.nonzero(closed & ~given), strict=True) if "II" in errors else ()
+    assert by_rule == {(labels.clip_ids[clip], CLASSES[k]) for clip, k in pairs}
+    assert {r["threshold"] for r in rows} == {None}
+    assert {(r["error"], r["round"]) for r in rows if r["probability"] is None} <= {("II", 1)}
+    assert all(r["round"] == 2 and r["score"] is not None for r in rows if r["probability"] is not None)
+    assert result.labels.matrix.nnz == labels.matrix.nnz + len(rows)
+    facts = result.summary["guesses"]
+    probabilities = [r["probability"] for r in rows if r["probability"] is not None]
+    assert facts["labels_added"] == len(probabilities)
+    assert facts["expected_precision"] == pytest.approx(np.mean(probabilities)) == pytest.approx(0.7, abs=0.01)
+    assert undo(result.labels, result.ledger).matrix.toarray().tolist() == given.tolist()
+
+
+def test_free_guesses_that_are_not_asked_for_are_counted(ontology):
+    _, labels, scores = world()
+    without = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7")).summary["guesses"]
+    with_free = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7", errors=FREE)).summary["guesses"]
+    assert without["free_would_add"] == with_free["by_type"]["free"]["labels_added"] > 0
+    assert with_free["free_would_add"] == 0
+
+
+def test_what_cannot_be_promised_is_not_added(ontology):
+    _, labels, scores = world()
+    result = enhance(labels, scores, ontology, EnhanceOptions("precision:0.95", errors=FREE))
+    assert set(result.ledger["error"].to_pylist()) == {"II"}
+    assert result.summary["guesses"]["labels_added"] == 0
+    assert result.summary["guesses"]["expected_precision"] is None
+    assert any("at most 0.9 can be promised without judgements" in text for text in result.summary["warnings"])
+
+
+def test_a_weak_teacher_and_a_complete_list_are_named(ontology):
+    truth, labels, scores = world(separation=0.7)
+    weak = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"))
+    assert weak.summary["guesses"]["median_auc"][0] < 0.8
+    assert any("precision is overstated" in text for text in weak.summary["warnings"])
+    _, _, scores = world(separation=6)
+    complete = enhance(table(truth), scores, ontology, EnhanceOptions("precision:0.7", errors=FREE))
+    assert any("the list looks complete" in text for text in complete.summary["warnings"])
+
+
+def test_a_class_with_two_clips_has_no_answer_and_is_masked(ontology):
+    _, labels, scores = world()
+    given = labels.matrix.toarray()
+    given[np.flatnonzero(given[:, 2])[2:], 2] = False  # two cats are left
+    result = enhance(table(given), scores, ontology, EnhanceOptions("precision:0.7"), soft=True)
+    assert [row["class_id"] for row in result.summary["classes_without_threshold"]] == ["cat"]
+    assert "cat" not in result.ledger["class_id"].to_pylist()
+    cats = result.unsure[:, [2]].tocoo()
+    assert cats.nnz and np.isnan(cats.data).all()
+
+
+def test_soft_targets_are_probabilities_and_the_unclear_ones_are_masked(ontology, tmp_path):
+    _, labels, scores = world()
+    result = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7", errors=FREE), soft=True)
+    calibrated, kinship = calibration(labels, scores, ontology)
+    given = labels.matrix.toarray()
+    closed = given | (given.astype(int) @ kinship.ancestors > 0)
+    probabilities = calibrated.block(0, len(labels)).probabilities
+    folder = tmp_path / "made"
+    folder.mkdir()
+    write_enhancement(result, folder)
+    targets = ScoreStore.open(folder / "targets.h5").clip_scores()
+    assert np.allclose(targets, np.where(closed, 1, np.nan_to_num(probabilities)), atol=1e-3)
+    masked = LabelTable.read(folder / "mask.csv", VOCABULARY).select(labels.clip_ids).matrix.toarray()
+    assert (masked == ((probabilities > 0.2) & (probabilities < 0.8))).mean() > 0.999
+    assert not (masked & closed).any()
+
+
+def test_judgements_correct_the_probabilities(ontology):
+    _, labels, scores = world(1500)
+    options = EnhanceOptions("precision:0.7", errors=FREE)
+    before = enhance(labels, scores, ontology, options)
+    drawn = before.ledger.take(np.random.default_rng(0).permutation(len(before.ledger))[:150])
+    decisions = {}
+    for decide in ("wrong", "right"):
+        judged = drawn.append_column("decision", pa.array([decide] * len(drawn)))
+        after = enhance(labels, scores, ontology, options, judgements=judged)
+        decisions[decide] = after.summary["guesses"]
+        n = sum(value is not None for value in drawn["probability"].to_pylist())
+        assert after.summary["guesses"]["judged"] == n
+        right = {"wrong": 0, "right": 150 - n}[decide]
+        assert after.summary["guesses"]["closure_judged"] == {"judged": 150 - n, "right": right}
+    assert decisions["wrong"]["labels_added"] < before.summary["guesses"]["labels_added"]
+    assert decisions["right"]["labels_added"] > before.summary["guesses"]["labels_added"]
+
+
+def test_judgements_of_other_labels_are_refused(ontology):
+    _, labels, scores = world()
+    judged = pa.table({"clip_id": [labels.clip_ids[0]], "class_id": ["music"], "decision": ["unsure"]})
+    with pytest.raises(InputError, match="none of 0 judged labels is a guess"):
+        enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), judgements=judged)
+    with pytest.raises(InputError, match="they change nothing for 25p"):
+        enhance(labels, scores, ontology, EnhanceOptions("25p"), judgements=judged)
+
+
+def test_several_teachers_with_classes_of_their_own(ontology, tmp_path):
+    _, labels, scores = world()
+    stores = []
+    for name, columns in (("first", range(5)), ("second", range(3, 8))):
+        classes, values = [CLASSES[k] for k in columns], scores[:, list(columns)]
+        ScoreStore.write(tmp_path / f"{name}.h5", labels.clip_ids, classes, {"clip": values})
+        stores.append(ScoreStore.open(tmp_path / f"{name}.h5"))
+    result = enhance(labels, stores, ontology, EnhanceOptions("precision:0.7", errors=FREE))
+    assert result.missing == ()
+    assert len(result.summary["guesses"]["median_auc"]) == 2
+    assert {"music", "cat"} <= set(result.ledger["class_id"].to_pylist())
+    alone = enhance(labels, stores[0], ontology, EnhanceOptions("precision:0.7", errors=FREE))
+    assert {"car", "horn", "music"} <= {row["class_id"] for row in alone.summary["classes_without_threshold"]}
+    with pytest.raises(InputError, match="25p compares one teacher's scores with thresholds, not 2"):
+        enhance(labels, stores, ontology, EnhanceOptions("25p"))
+
+
+def test_a_sweep_calibrates_once(ontology, monkeypatch):
+    _, labels, scores = world()
+    calls = []
+    made = rules.Calibration.of.__func__
+
+    def of(cls, *args):
+        calls.append(1)
+        return made(cls, *args)
+
+    monkeypatch.setattr(rules.Calibration, "of", classmethod(of))
+    rows = sweep(labels, scores, ontology, ["precision:0.5", "precision:0.8", "25p"])
+    assert calls == [1]
+    added = {row["threshold"]: row["labels_added"] for row in rows if row["type"] == "together"}
+    assert added["precision-0.5"] > added["precision-0.8"] > 0
+    one = enhance(labels, scores, ontology, EnhanceOptions("precision:0.8"))
+    assert added["precision-0.8"] == len(one.ledger)
+
+
+def test_every_guess_of_a_clip_is_explained(ontology):
+    _, labels, scores = world()
+    options = EnhanceOptions("precision:0.7", errors=FREE)
+    result = enhance(labels, scores, ontology, options)
+    for clip_id in labels.clip_ids[:40]:
+        rows = explain(labels, scores, ontology, clip_id, options).to_pylist()
+        added = {row["class_id"] for row in rows if row["outcome"] == "added"}
+        assert added == {r["class_id"] for r in result.ledger.to_pylist() if r["clip_id"] == clip_id}
+        assert {row["class_id"] for row in rows} == set(CLASSES)  # with `free` every class is a candidate
+        rejected = [row for row in rows if row["outcome"] == "not added"]
+        assert all("the probability is 0." in row["reason"] for row in rejected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": "precision:1"}, "'precision:1' asks for no precision between 0 and 1"),
+        ({"threshold": "precision:x"}, "'precision:x' asks for no precision between 0 and 1"),
+        ({"rounds": 2}, "--rounds: does not fit --threshold precision:0.7: guesses propose nothing"),
+        ({"profile": "psla"}, "--profile: does not fit --threshold precision:0.7"),
+        ({"floor": 0.1}, "--floor: does not fit"),
+        ({"min_positives": 5}, "--min-positives: does not fit"),
+        ({"type1": "descendants"}, "--type1: does not fit"),
+        ({"type2": "parents"}, "--type2 parents: does not fit"),
+        ({"threshold": "25p", "errors": FREE}, "--errors free: a label that no other proposes"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        EnhanceOptions(**{"threshold": "precision:0.7", **options})
+
+
+def test_thresholds_of_other_labels_are_refused(ontology):
+    _, labels, scores = world()
+    with pytest.raises(InputError, match=r"--threshold precision:0\.7 has no thresholds"):
+        enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), thresholds_from=(labels, scores))
+
+
+def test_only_type_two_is_closure_and_needs_no_scores(ontology):
+    _, labels, _ = world()
+    result = enhance(labels, None, ontology, EnhanceOptions("precision:0.7", errors=("II",)))
+    closure = enhance(labels, None, ontology, EnhanceOptions(errors=("II",), type2="closure"))
+    assert result.ledger.equals(closure.ledger)
+
+
+def test_rejecting_a_label_takes_back_what_only_it_proposed():
+    labels = table(np.array([[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 1]], bool))
+    rows = [
+        ("c00000", "dog", "II", "bark", "wrong"),
+        ("c00000", "animal", "II", "bark", "wrong"),
+        ("c00000", "cat", "I", "animal", "right"),
+        ("c00001", "animal", "II", "bark", "unsure"),
+        ("c00001", "cat", "I", "animal", "right"),
+    ]
+    names = ("clip_id", "class_id", "error", "because", "decision")
+    reviewed = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    kept, ledger, counts = apply_decisions(labels, reviewed)
+    assert ledger.select(["clip_id", "class_id"]).to_pylist() == [{"clip_id": "c00001", "class_id": "cat"}]
+    assert counts == {"right": 2, "wrong": 2, "unsure": 1, "undecided": 0, "unsupported": 1}
+    assert kept.matrix.nnz == labels.matrix.nnz + 1
+
+
+def test_the_command_writes_folder_table_and_summary(ontology, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, labels, scores = world()
+    labels.write(tmp_path / "labels.csv")
+    VOCABULARY.write(tmp_path / "vocabulary.csv")
+    ScoreStore.write(tmp_path / "scores.h5", labels.clip_ids, CLASSES, {"clip": scores})
+    nodes = [
+        {"id": name, "name": name, "child_ids": [k for k, parent in EDGES.items() if parent == name],
+         "restrictions": []}
+        for name in CLASSES
+    ]  # fmt: skip
+    (tmp_path / "ontology.json").write_text(json.dumps(nodes))
+    named = ["--ontology", "ontology.json", "--work", "."]
+    assert main(["--threshold", "precision:0.70", "--errors", "I", "II", "free", *named]) == 0
+    said = capsys.readouterr().out.splitlines()
+    (first,) = (i for i, line in enumerate(said) if line.startswith("enhanced-precision-0.7: precision-0.7"))
+    assert said[first + 1].split()[0] == "guesses"
+    assert "% of them should be right" in said[first + 1]
+    with open("enhanced-precision-0.7/thresholds.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-3:] == ["c", "carriers", "expected_precision"]
+    assert all(row["threshold"] == "" and 0 < float(row["c"]) < 1 and int(row["carriers"]) > 2 for row in rows)
+    assert main(["--explain", "c00003", "--enhanced", "enhanced-precision-0.7"]) == 0
+    assert main(["undo", "enhanced-precision-0.7/ledger.parquet", *named[2:]]) == 0
+    assert (tmp_path / "labels-undone.csv").read_bytes() == (tmp_path / "labels.csv").read_bytes()
