@@ -8,7 +8,7 @@ from pseudolabel.labels.additions import TYPE_BITS, Additions, label_keys
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ontology import Node, Ontology
-from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.rules import Basis, EnhanceOptions
 from pseudolabel.labels.search import Search, ThresholdRule
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import PositiveScores
@@ -92,6 +92,6 @@ def test_the_rule_of_thresholds_stops_when_nothing_is_added():
 def test_options_make_the_rule():
     evidence = Evidence.match(LABELS, SCORES)
     options = EnhanceOptions("0.25", type2="closure", rounds="all")
-    rule = options.rule(evidence, RELATIONS, PositiveScores.of(evidence))
+    rule = options.rule(Basis([evidence], RELATIONS, PositiveScores.of(evidence), Ontology.load()))
     assert (rule.by_rule, rule.max_rounds) == (("II",), float("inf"))
     assert np.isnan(rule.thresholds).tolist() == [True, True, True, False, False]
