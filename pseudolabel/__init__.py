@@ -1,11 +1,13 @@
 """Find the missing labels of weakly labelled audio, show why, and train a smaller model from them.
 
-Importing the package imports neither torch nor h5py: the classes below are loaded on first use.
+Importing the package imports neither torch nor h5py: the names below are loaded on first use. `enhance` is the module
+of the verb, which can be called: `enhance(labels, scores, ontology, EnhanceOptions("25p"))`.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 __version__ = "0.3.0"
 
@@ -13,14 +15,22 @@ _HOMES = {
     "Vocabulary": "pseudolabel.labels.vocabulary",
     "Ontology": "pseudolabel.labels.ontology",
     "LabelTable": "pseudolabel.labels.table",
-    "EnhanceOptions": "pseudolabel.enhance",
+    "EnhanceOptions": "pseudolabel.labels.rules",
     "ScoreStore": "pseudolabel.scores.store",
     "ClipStore": "pseudolabel.audio.clips",
+    "InputError": "pseudolabel.errors",
+    "load_model": "pseudolabel.models.files",
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = ["enhance", *_HOMES, "__version__"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
+    if name == "enhance":
+        return importlib.import_module("pseudolabel.enhance")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

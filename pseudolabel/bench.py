@@ -113,7 +113,9 @@ def bench_labels(options: LabelsBenchOptions) -> Report:
 
     vocabulary, ontology = Vocabulary.load(vocabulary_source(options)), Ontology.load(options.ontology)
     folder = options.work / "bench" / "labels"
-    return LabelsBenchmark(options.labels, vocabulary, ontology, folder, options.share, options.clips).run()
+    return LabelsBenchmark(
+        options.labels, vocabulary, ontology, folder, options.share, options.clips, options.ontology
+    ).run()
 
 
 def bench_audio(options: AudioBenchOptions) -> Report:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pseudolabel import layout
 from pseudolabel.command import EXIT_BAD_INPUT, exit_code
 from pseudolabel.dry_run import there
-from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest, shown
+from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, first_line, nearest, shown
 from pseudolabel.options import DEFAULT_WORK, ListOptions, VerbOptions
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
@@ -50,9 +50,8 @@ def import_torch():
     except ModuleNotFoundError:
         raise
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"torch and torchaudio do not load together ({reason[:160]})", "",
+            f"torch and torchaudio do not load together ({first_line(error)[:160]})", "",
             "A CPU-only torch does not fit the index's torchaudio: install both with "
             "pip install --force-reinstall 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12' torchvision",
         ) from error  # fmt: skip
@@ -195,7 +194,7 @@ def read_labels(
     if labels.left_out:
         named = first_few(f"{label} ({n})" for label, n in sorted(labels.left_out.items(), key=lambda item: -item[1]))
         note(f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
-             f"that are not in the vocabulary {vocabulary.name!r}: {named}")  # fmt: skip
+             f"that are not in the vocabulary {vocabulary.title}: {named}")  # fmt: skip
     return labels
 
 

@@ -21,10 +21,12 @@ extra column `decision` (right, wrong, unsure). `undo` removes all additions of 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
@@ -263,6 +265,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb."""
     return run_command("enhance", __doc__, COMMANDS, argv)
 
+
+class _CallableModule(ModuleType):
+    """This module, which `from pseudolabel import enhance` gives, called as its function `enhance`."""
+
+    __call__ = staticmethod(enhance)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -70,6 +70,11 @@ def no_file(path: object, remedy: str = "") -> InputError:
     return InputError("no such file", path, remedy)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; the name of its class if the text is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def first_few(values: Iterable[object], limit: int = 3) -> str:
     """Return `a, b, c and 12 more`: enough to find the problem without flooding the terminal."""
     values = [str(value) for value in values]

@@ -36,7 +36,7 @@ from pseudolabel.evaluation_lists import (
 )
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, METRICS, RESULTS, RUN, WEIGHTS
+from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, METRICS_FILE, RESULTS, RUN, WEIGHTS
 from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_device, check_vocabulary
@@ -276,7 +276,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
         dry_run.refuse_absent(options.class_map)
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
-    dry_run.promise(out, METRICS, RESULTS, RUN)
+    dry_run.promise(out, METRICS_FILE, RESULTS, RUN)
     what = f"{len(named)} runs" if named else f"{len(stores)} stores" if stores else f"the runs in {lists.runs}"
     return f"would write {out}: {what} on {', '.join(map(str, lists.sets.values()))}"
 
@@ -297,8 +297,8 @@ def combine(options: CombineOptions) -> None:
 def plan_combination(options: CombineOptions) -> str:
     """Check that every evaluation exists or will exist; return what a dry run says about the table."""
     for folder in options.evaluations:
-        if not dry_run.there(folder / METRICS):
-            dry_run.refuse_absent(folder / EVALUATION_FOLDER / METRICS)
+        if not dry_run.there(folder / METRICS_FILE):
+            dry_run.refuse_absent(folder / EVALUATION_FOLDER / METRICS_FILE)
     written = f", and write {options.out}" if options.out else ""
     return f"would show one table of {len(options.evaluations)} evaluations{written}"
 

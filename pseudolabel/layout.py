@@ -24,7 +24,7 @@ TARGETS, MASK = "targets.h5", "mask.csv"
 
 # An evaluation.
 EVALUATION_FOLDER = "evaluation"
-METRICS, PER_CLASS, RESULTS, REPORT = "metrics.json", "per_class.csv", "results.md", "report.html"
+METRICS_FILE, PER_CLASS, RESULTS, REPORT = "metrics.json", "per_class.csv", "results.md", "report.html"
 
 # Columns of tables.
 CLIP_ID, CLASS_ID = "clip_id", "class_id"

@@ -184,7 +184,7 @@ def open_import(
 def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
     """Return a remark on classes outside the vocabulary, if there are any."""
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
-    remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.name!r}: {first_few(unknown)}"
+    remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.title}: {first_few(unknown)}"
     return [remark] if unknown else []
 
 

@@ -44,7 +44,7 @@ from pseudolabel.train_import import ImportOptions, import_model, plan_import
 from pseudolabel.train_material import Material, Sources, TrainingList, find_sources, refuse_absent_classes
 from pseudolabel.train_options import RunOptions, options_of_a_model
 from pseudolabel.training.distributed import Ranks
-from pseudolabel.training.options import LAST, MEAN_OF_LAST, METRICS
+from pseudolabel.training.options import LAST, MEAN_OF_LAST, VALIDATED
 from pseudolabel.training.run_folder import claim, not_a_run, not_begun, refuse_finished, write_record
 
 FRONT_END = {field.name for options in (LogMelOptions, KaldiFbankOptions) for field in fields(options)} | {"name"}
@@ -195,7 +195,7 @@ def _record(material: Material, trainer, chosen: TrainingList) -> dict[str, obje
     from pseudolabel.models.networks import n_parameters
 
     options, history, network = material.options, trainer.history, trainer.evaluated.network
-    column = METRICS[options.train.metric]
+    column = VALIDATED[options.train.metric]
     evaluated = [row for row in history if row[column] != ""]
     selected = evaluated[trainer.selection.best] if options.train.select == "best" else history[-1]
     return {
@@ -213,7 +213,7 @@ def _record(material: Material, trainer, chosen: TrainingList) -> dict[str, obje
         "train_seconds": round(sum(row["seconds"] for row in history), 1),
         "selected_epoch": selected["epoch"],
         "selected_step": selected["step"],
-        **{name: selected[name] if evaluated else None for name in METRICS.values()},
+        **{name: selected[name] if evaluated else None for name in VALIDATED.values()},
         MEAN_OF_LAST: round(float(np.mean([row[column] for row in evaluated[-LAST:]])), 6) if evaluated else None,
         **run_record("train", options.recorded(), material.sources.inputs, options.train.seed),
     }

@@ -198,7 +198,7 @@ def refuse_absent_classes(vocabulary: Vocabulary, scored: Collection[str], sourc
     scored = set(scored)
     absent = [class_id for class_id in vocabulary.class_ids if class_id not in scored]
     if absent:
-        remedy = f"Score with a model of the vocabulary {vocabulary.name!r}."
+        remedy = f"Score with a model of the vocabulary {vocabulary.title}."
         raise InputError(f"no scores of {len(absent)} classes: {first_few(absent)}", source, remedy)
 
 

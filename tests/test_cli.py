@@ -407,3 +407,41 @@ def test_an_input_that_is_not_beside_what_is_named_is_not_taken_from_work(folder
     ):
         cli.needed_file(options, None, "clips.h5", "--clips", None, "../A/labels.csv")
     assert cli.needed_file(options, Path("x.h5"), "clips.h5", "--clips", "../A/labels.csv") == Path("x.h5")
+
+
+def test_the_names_of_the_package_are_listed_and_loaded_on_first_use():
+    names = ["ClipStore", "EnhanceOptions", "InputError", "LabelTable", "Ontology", "ScoreStore", "Vocabulary"]
+    assert dir(pseudolabel) == [*names, "__version__", "enhance", "load_model"]
+    program = "import sys, pseudolabel; dir(pseudolabel); print({'numpy', 'torch', 'h5py'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+    assert all(callable(getattr(pseudolabel, name)) for name in dir(pseudolabel) if name != "__version__")
+    with pytest.raises(AttributeError, match="has no attribute 'Labels'"):
+        pseudolabel.Labels  # noqa: B018
+
+
+def test_the_module_enhance_is_called_as_its_function():
+    from pseudolabel import enhance
+    from pseudolabel.labels.enhancement import enhance as function
+
+    assert enhance.main and type(enhance).__call__ is function
+
+
+def test_representations_are_short(tmp_path):
+    import numpy as np
+
+    from pseudolabel.scores.store import ScoreStore
+    from pseudolabel.scores.writing import ScoreLayout, write_scores
+
+    (tmp_path / "own.csv").write_text("class_id,name\nx,X\ny,Y\n")
+    own = Vocabulary.load(tmp_path / "own.csv")
+    assert repr(own) == f"<Vocabulary {tmp_path}/own.csv: 2 classes>"
+    assert repr(Vocabulary.load("esc50")) == "<Vocabulary esc50: 50 classes>"
+    labels = pseudolabel.LabelTable(("a", "b"), np.array([[1, 0], [1, 1]]), own)
+    assert repr(labels) == f"<LabelTable: 2 clips, 3 labels of {own!r}>"
+    scores = np.zeros((2, 2), np.float32)
+    layout = ScoreLayout(("a", "b"), ("x", "y"), {"clip": scores.shape})
+    write_scores(tmp_path / "scores.h5", layout, [{"clip": scores}], {})
+    assert repr(ScoreStore.open(tmp_path / "scores.h5")) == (
+        f"<ScoreStore {tmp_path}/scores.h5: 2 clips, 2 classes, clip>"
+    )

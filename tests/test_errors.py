@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pseudolabel.errors import InputError, cut, nearest, no_file, shown
+import pytest
+
+from pseudolabel.errors import InputError, cut, first_line, nearest, no_file, shown
 
 
 def test_values_places_and_messages_are_cut():
@@ -32,3 +34,8 @@ def test_a_path_that_is_not_a_file_is_a_folder_or_names_the_nearest_file(tmp_pat
     )
     assert str(no_file(tmp_path / "label.csv", "Give --labels.")).endswith("label.csv: no such file. Give --labels.")
     assert str(no_file(tmp_path / "else" / "x.csv")) == f"{tmp_path}/else/x.csv: no such file"
+
+
+@pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError("\n"), "OSError")])
+def test_the_first_line_of_an_error_without_text_is_its_class(error, line):
+    assert first_line(error) == line

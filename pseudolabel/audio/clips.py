@@ -24,6 +24,7 @@ import numpy as np
 
 from pseudolabel.checksums import SpanChecksums
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.stores import (
     ALIGNED_FROM,
     ALIGNMENT,
@@ -119,6 +120,9 @@ class ClipStore(KeyedByClip):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_bytes": None}
+
+    def __repr__(self) -> str:
+        return f"<ClipStore {self.path}: {plural(len(self), 'clip')}, {self.sample_rate:,} Hz>"
 
     def encoded(self, row: int) -> np.ndarray:
         """Return a row's stored bytes, uint8, memory-mapped."""

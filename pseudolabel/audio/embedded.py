@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_line
 from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading
 from pseudolabel.labels.parquet import check_pages, open_parquet, parquet_batches
 from pseudolabel.tables import ODD
@@ -81,8 +81,7 @@ def _failures(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot be read as Parquet ({reason})", path, "Download it again.") from error
+        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, "Download it again.") from error
 
 
 class Shard:

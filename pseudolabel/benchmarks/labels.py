@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class LabelsBenchmark:
         folder: for drawn scores, which are kept, and for results.
         share: labels that the threshold 25p adds for each existing label.
         n_clips: size of the drawn list.
+        ontology_path: where the ontology was read; None: AudioSet's.
     """
 
     lists: Sequence[Path]
@@ -55,6 +57,7 @@ class LabelsBenchmark:
     folder: Path
     share: float
     n_clips: int
+    ontology_path: Path | None = None
 
     def run(self) -> Report:
         """Measure every stage; return the report."""
@@ -80,15 +83,21 @@ class LabelsBenchmark:
         }  # fmt: skip
         return report
 
+    @property
+    def _classes(self) -> str:
+        """A checksum of the classes, since files drawn for others are of no use."""
+        return f"{zlib.crc32(';'.join(self.vocabulary.class_ids).encode()):08x}"
+
     def _drawn_list(self) -> Path:
-        path = self.folder / f"labels-{self.n_clips}.csv"
+        path = self.folder / f"labels-{self.n_clips}-{self._classes}.csv"
         if not path.exists():
             draw_labels(self.n_clips, self.vocabulary).write(path)
         return path
 
     def _scores(self, report: Report, labels: LabelTable, lists: Sequence[Path]) -> Path:
         """Return drawn scores for these labels, reusing those of an earlier run."""
-        path, made_from = self.folder / "scores.h5", " ".join([*map(sha256, lists), f"{self.share:g}", STORED[0]])
+        path = self.folder / "scores.h5"
+        made_from = " ".join([*map(sha256, lists), f"{self.share:g}", STORED[0], self._classes])
         try:
             drawn = ScoreStore.open(path).attributes.get("labels_sha256") == made_from
         except InputError:
@@ -173,10 +182,13 @@ class LabelsBenchmark:
         original = self.folder / "labels.csv"
         labels.write(original)
         command = [sys.executable, "-m", "pseudolabel.enhance", "--threshold", OPTIONS.threshold, "--overwrite"]
-        command += ["--labels", str(original), "--scores", str(scores), "--vocabulary", self.vocabulary.name]
+        command += ["--labels", str(original), "--scores", str(scores), "--vocabulary", self.vocabulary.place]
         command += ["--out", str(self.folder / f"enhanced-{OPTIONS.name}")]
+        command += ["--ontology", str(self.ontology_path)] if self.ontology_path else []
         with report.stage("the whole command", len(labels)) as stage:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise InputError(" ".join(done.stderr.splitlines()[-1:]) or "enhance has ended", "bench labels")
         stage.peak_bytes = None  # of another process
         stage.note = "from the shell; start-up, reading and writing included"
 

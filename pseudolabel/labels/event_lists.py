@@ -152,6 +152,8 @@ def read_segments(path: str | Path) -> dict[str, tuple[str, str]]:
         if clip_id in found:
             raise InputError(f"clip {clip_id!r} is listed twice", f"{path}:{line}", "Keep one row a clip.")
         found[clip_id] = start, end
+    if not found:
+        raise InputError("the segment list has no clips", path, "Give rows `YTID, start, end, labels`.")
     return found
 
 

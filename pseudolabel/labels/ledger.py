@@ -29,7 +29,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.artefacts import whole_file
-from pseudolabel.errors import InputError, no_file
+from pseudolabel.errors import InputError, first_line, no_file
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
 from pseudolabel.labels.writers import as_text, csv_lines, packed_file
@@ -215,8 +215,8 @@ def ledger_pieces(
                     raise InputError(f"column {name!r} is not text in every row", path)
             yield piece
     except (pa.ArrowException, OSError, csv.Error, *DAMAGED) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"not a readable ledger ({reason})", path, "Give ledger.parquet or ledger.csv.gz.") from error
+        message = f"not a readable ledger ({first_line(error)})"
+        raise InputError(message, path, "Give ledger.parquet or ledger.csv.gz.") from error
 
 
 def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_line
 from pseudolabel.labels.cells import (
     CLIPS,
     FILES,
@@ -104,7 +104,7 @@ def read_parquet(source: Source) -> Iterator[Row]:
                     entry = {keys[0]: name, keys[1]: _named(labels, names)}
                     yield number, *_row(entry, keys, f"{source.path}, row {number}")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", source.path) from error
+        raise InputError(f"cannot be read as Parquet ({first_line(error)})", source.path) from error
 
 
 def _readable_columns(schema: pa.Schema) -> list[str]:

@@ -141,10 +141,10 @@ class Ontology:
                 column_of[node] = column
             elif node and node != class_id:
                 hint = _nearest_node(node, self.graph)
-                raise InputError(f"ontology id {node!r} of class {class_id!r} is not a node{hint}", vocabulary.name)
+                raise InputError(f"ontology id {node!r} of class {class_id!r} is not a node{hint}", vocabulary.place)
         if not column_of:
             remedy = "Give the ontology that it belongs to, or a vocabulary file with the column ontology_id."
-            raise InputError("not one class of the vocabulary is in the ontology", vocabulary.name, remedy)
+            raise InputError("not one class of the vocabulary is in the ontology", vocabulary.place, remedy)
         return column_of
 
 

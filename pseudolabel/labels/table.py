@@ -153,6 +153,10 @@ class LabelTable:
             raise InputError(f"labels cannot be written as {format!r}", path, f"Formats: {', '.join(forms)}.")
         forms[format]()
 
+    def __repr__(self) -> str:
+        n_labels = plural(self.matrix.nnz, "label")
+        return f"<LabelTable: {plural(len(self), 'clip')}, {n_labels} of {self.vocabulary!r}>"
+
     def __len__(self) -> int:
         return len(self.clip_ids)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import write_csv
 from pseudolabel.errors import InputError, UnknownClass, nearest
+from pseudolabel.formatting import plural
 from pseudolabel.tables import ODD, Fields, is_file, read_csv, read_json, text_lines, text_rows
 
 BUILT_IN = ("audioset", "fsd50k", "esc50")
@@ -21,31 +22,33 @@ class Vocabulary:
     """The K classes of a task; vocabularies are equal if their classes are, whatever their names.
 
     Args:
-        name: the vocabulary's name in messages.
+        name: the name of the vocabulary, or of its file.
         class_ids: (K,) distinct ids; labels, scores and ledgers are keyed by them.
         names: (K,) display names, distinct ignoring case.
         ontology_ids: (K,) ontology node of each class, '' if it has none.
+        source: the file with its folder, for messages; '' if it was not read from one.
     """
 
     name: str = field(compare=False)
     class_ids: tuple[str, ...]
     names: tuple[str, ...]
     ontology_ids: tuple[str, ...]
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.class_ids:
-            raise InputError("a vocabulary needs at least one class", self.name)
+            raise InputError("a vocabulary needs at least one class", self.place)
         if not len(self.class_ids) == len(self.names) == len(self.ontology_ids):
-            raise InputError("class_ids, names and ontology_ids differ in length", self.name)
+            raise InputError("class_ids, names and ontology_ids differ in length", self.place)
         for class_id in self.class_ids:
             if not class_id or ";" in class_id or class_id != class_id.strip():
-                raise InputError(f"class id {class_id!r} is empty, has a `;` or outer spaces", self.name)
+                raise InputError(f"class id {class_id!r} is empty, has a `;` or outer spaces", self.place)
         for text in (*self.class_ids, *self.names, *self.ontology_ids):
             if ODD.search(text):
-                raise InputError(f"{text!r} has a line break or another character that no table holds", self.name)
-        _refuse_repeated(self.class_ids, "class id", self.name)
-        _refuse_repeated([name.casefold() for name in self.names], "class name", self.name)
-        _refuse_repeated([node for node in self.ontology_ids if node], "ontology id", self.name)
+                raise InputError(f"{text!r} has a line break or another character that no table holds", self.place)
+        _refuse_repeated(self.class_ids, "class id", self.place)
+        _refuse_repeated([name.casefold() for name in self.names], "class name", self.place)
+        _refuse_repeated([node for node in self.ontology_ids if node], "ontology id", self.place)
 
     @classmethod
     def load(cls, source: str | Path) -> Vocabulary:
@@ -82,8 +85,8 @@ class Vocabulary:
             )  # fmt: skip
         if not entries:
             raise InputError("the vocabulary has no classes", source)
-        name = str(source) if str(source) in BUILT_IN else Path(source).name
-        return cls(name, *(tuple(column) for column in zip(*entries, strict=True)))
+        name, place = (str(source), "") if str(source) in BUILT_IN else (Path(source).name, str(source))
+        return cls(name, *(tuple(column) for column in zip(*entries, strict=True)), source=place)
 
     @classmethod
     def of(cls, vocabulary: Vocabulary | str | Path) -> Vocabulary:
@@ -102,6 +105,19 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.class_ids)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary {self.place}: {plural(len(self), 'class')}>"
+
+    @property
+    def place(self) -> str:
+        """Where the vocabulary comes from: its file, else its name."""
+        return self.source or self.name
+
+    @property
+    def title(self) -> str:
+        """What messages call the vocabulary: its file, else its name in quotes."""
+        return self.source or repr(self.name)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -146,7 +162,7 @@ class Vocabulary:
 
     def unknown(self, text: str, place: object = "", remedy: str = "") -> UnknownClass:
         """Return the error for a text that is not a class; it names the nearest class."""
-        message = f"class {text!r} is not in the vocabulary {self.name!r} ({len(self)} classes)"
+        message = f"class {text!r} is not in the vocabulary {self.title} ({len(self)} classes)"
         near = nearest(text, self.class_ids) or self._by_name.get(nearest(text.casefold(), self._by_name), "")
         if near:
             message += f"; nearest: {near!r} ({self.names[self.index[near]]})"
@@ -160,7 +176,7 @@ class Vocabulary:
             raise self.unknown(class_id)
         kept = [column for column, class_id in enumerate(self.class_ids) if class_id in wanted]
         columns = (self.class_ids, self.names, self.ontology_ids)
-        return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns))
+        return Vocabulary(self.name, *(tuple(column[k] for k in kept) for column in columns), source=self.source)
 
 
 def table_path(name: str) -> Path:

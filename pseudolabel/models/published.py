@@ -130,7 +130,7 @@ def _classes(vocabulary: str | Path | None, n_classes: int, source: object) -> V
         vocabulary = PUBLISHED_ON[n_classes][0]
     classes = Vocabulary.load(vocabulary)
     if n_classes != len(classes):
-        rule = f"answers {n_classes} classes, but the vocabulary {classes.name!r} has {len(classes)}"
+        rule = f"answers {n_classes} classes, but the vocabulary {classes.title} has {len(classes)}"
         raise InputError(rule, source, "Give the --vocabulary that it was trained with, in its order.")
     return classes
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pseudolabel.dry_run import there
-from pseudolabel.errors import InputError, UnknownClass, first_few
+from pseudolabel.errors import InputError, UnknownClass, first_few, first_line
 from pseudolabel.labels.additions import Additions
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.table import LabelTable
@@ -149,7 +149,7 @@ def _refuse_large_ledger(ledger: Path) -> None:
     try:
         n_rows = pq.read_metadata(ledger).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"not a readable ledger ({str(error).splitlines()[0]})", ledger, NO_FOLDER) from error
+        raise InputError(f"not a readable ledger ({first_line(error)})", ledger, NO_FOLDER) from error
     refuse_for_memory(n_rows, ledger)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, first_line
 from pseudolabel.labels.parquet import read_footer
 from pseudolabel.layout import RUN
 from pseudolabel.machine import refuse_more_than_fits
@@ -228,7 +228,7 @@ def refuse_parquet(
                     raise InputError(f"its texts have more than the {most:,} bytes that they can have", path, GET_AGAIN)
         return rows, texts
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({str(error).splitlines()[0]})", path, GET_AGAIN) from error
+        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, GET_AGAIN) from error
 
 
 def _alike(stored: pa.DataType, expected: pa.DataType | tuple[pa.DataType, ...]) -> bool:

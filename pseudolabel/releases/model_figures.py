@@ -35,12 +35,12 @@ def read_evaluation(path: Path, run: Path, given: bool = True) -> dict | None:
     Raises:
         InputError: a file is missing or damaged, or the evaluation is of other models.
     """
-    folder = path.parent if path.name == layout.METRICS else path
-    if not (folder / layout.METRICS).is_file():
+    folder = path.parent if path.name == layout.METRICS_FILE else path
+    if not (folder / layout.METRICS_FILE).is_file():
         if not given:
             return None
-        raise InputError(f"there is no {layout.METRICS}", folder, REMEDY)
-    content, record = read_object(folder / layout.METRICS), read_object(folder / layout.RUN)
+        raise InputError(f"there is no {layout.METRICS_FILE}", folder, REMEDY)
+    content, record = read_object(folder / layout.METRICS_FILE), read_object(folder / layout.RUN)
     measured = _of_weights(content, record, sha256(run / layout.WEIGHTS))
     if measured is None:
         if given:
@@ -56,7 +56,7 @@ def read_evaluation(path: Path, run: Path, given: bool = True) -> dict | None:
         "classes": content.get("n_classes"),
         "seen": measured.get("n_seen") or 0,
         "sets": [row for row in sets if row["metrics"]],
-        "sha256": sha256(folder / layout.METRICS),
+        "sha256": sha256(folder / layout.METRICS_FILE),
     }
 
 

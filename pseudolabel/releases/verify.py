@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
+from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_line
 from pseudolabel.labels.additions import index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
@@ -289,7 +289,7 @@ def verify_weights(released: Released) -> str:
         beta = float(names[-1].removeprefix(files.MAX_RULE))
         weights = [pc.cast(table[name], pa.float64()).to_numpy() for name in names[1:]]
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-        raise InputError(f"cannot be read ({str(error).splitlines()[0]})", path, GET_AGAIN) from error
+        raise InputError(f"cannot be read ({first_line(error)})", path, GET_AGAIN) from error
     if names[:2] != ["clip_id", files.SUM_RULE] or len(names) != 3:
         raise InputError(f"its columns are {', '.join(names)}", path, GET_AGAIN)
     if tuple(table["clip_id"].to_pylist()) != labels.clip_ids:

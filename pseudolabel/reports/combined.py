@@ -24,7 +24,7 @@ SHOWN_OF_MAIN = (*SHOWN, METRICS["f1_micro"])  # against the first set of labels
 
 def read_metrics(evaluation: Path) -> dict:
     """Return metrics.json of an evaluation folder, or of the evaluation in a work folder."""
-    for path in (evaluation / layout.METRICS, evaluation / layout.EVALUATION_FOLDER / layout.METRICS):
+    for path in (evaluation / layout.METRICS_FILE, evaluation / layout.EVALUATION_FOLDER / layout.METRICS_FILE):
         if path.is_file():
             return read_json(path, "Evaluate again.")
     raise InputError("no metrics.json, nor evaluation/metrics.json", evaluation, "Run `evaluate` on it first.")

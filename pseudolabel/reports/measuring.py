@@ -22,7 +22,7 @@ from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
 from pseudolabel.tables import read_json
-from pseudolabel.training.options import MEAN_OF_LAST, METRICS
+from pseudolabel.training.options import MEAN_OF_LAST, VALIDATED
 from pseudolabel.training.out_of_fold import read_seen
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def beta_of(record: Mapping, source: Path | str = "") -> float | None:
 def last_evaluations(record: Mapping) -> dict[str, float]:
     """Return the metric of a run, averaged over its last five evaluations, if run.json has it."""
     metric, mean = (record.get("options") or {}).get("metric"), record.get(MEAN_OF_LAST)
-    return {metric: float(mean)} if metric in METRICS and isinstance(mean, int | float) else {}
+    return {metric: float(mean)} if metric in VALIDATED and isinstance(mean, int | float) else {}
 
 
 def run_of_store(path: Path) -> RunResult:

@@ -31,7 +31,7 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
     with whole_folder(out, overwrite, "evaluate") as folder:
         figures = evaluation_figures(evaluation, folder / "figures")
         write_text(folder / layout.REPORT, report_page(evaluation, figures, record["command"]))
-        write_json(folder / layout.METRICS, metrics_record(evaluation))
+        write_json(folder / layout.METRICS_FILE, metrics_record(evaluation))
         write_per_class(folder / layout.PER_CLASS, evaluation)
         if evaluation.betas is not None:
             write_betas(folder / "betas.csv", evaluation)

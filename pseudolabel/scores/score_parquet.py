@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, first_line
 from pseudolabel.labels.parquet import open_parquet, parquet_batches
 from pseudolabel.scores.arrays import FileArray, Names, rows_a_block
 from pseudolabel.scores.score_tables import ROW_NUMBERS, choose_ids, id_columns
@@ -67,8 +67,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot be read as Parquet ({reason})", path, "Is the file whole?") from error
+        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, "Is the file whole?") from error
 
 
 # ---- which column is what ---------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 
 from pseudolabel.errors import InputError
+from pseudolabel.formatting import plural
 from pseudolabel.scores.windows import CLIP, is_window_name, length_s, refuse_windows_beyond, window_name
 from pseudolabel.scores.writing import (
     CHECKED_ROWS,
@@ -114,6 +115,10 @@ class ScoreStore(KeyedByClip):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_unpacked": {}}
+
+    def __repr__(self) -> str:
+        size = f"{plural(len(self), 'clip')}, {plural(len(self.class_ids), 'class')}"
+        return f"<ScoreStore {self.path}: {size}, {', '.join(self.scales)}>"
 
     def _check(self) -> None:
         if len(set(self.clip_ids)) != len(self.clip_ids) or len(set(self.class_ids)) != len(self.class_ids):

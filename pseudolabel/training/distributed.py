@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ class Ranks:
             yield
         except RuntimeError as error:
             message = f"another of the {self.size} processes has ended before its work was done"
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = first_line(error)[:160]
             remedy = f"Run the same command again: it goes on where this one was ({reason})."
             raise InputError(message, f"rank {self.rank}", remedy) from error
 

@@ -27,12 +27,12 @@ from pseudolabel.training.dataset import Examples
 from pseudolabel.training.distributed import ALONE, Ranks
 from pseudolabel.training.drawing import NETWORK, draw_step
 from pseudolabel.training.losses import soft_bce
-from pseudolabel.training.options import METRICS, TrainOptions
+from pseudolabel.training.options import VALIDATED, TrainOptions
 from pseudolabel.training.run_folder import CHECKPOINTS, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from pseudolabel.training.scoring import autocast
 from pseudolabel.training.validation import Selection, Validation
 
-COLUMNS = ("epoch", "step", "loss", "learning_rate", *METRICS.values(), "seconds", "pieces_per_s", "waiting_share")
+COLUMNS = ("epoch", "step", "loss", "learning_rate", *VALIDATED.values(), "seconds", "pieces_per_s", "waiting_share")
 SHOWN_EVERY = 50  # steps
 FREE = ("checkpoint_every", "keep_checkpoints")  # options that may change when an unfinished run continues
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -242,7 +242,7 @@ class Trainer:
             "step": self.step,
             "loss": round(loss, 6),
             "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
-            **dict.fromkeys(METRICS.values(), ""),
+            **dict.fromkeys(VALIDATED.values(), ""),
             "seconds": round(seconds, 2),
             "pieces_per_s": round(self._pieces_since_row() / seconds, 1),
             "waiting_share": round(self._waiting / seconds, 4),
@@ -251,7 +251,7 @@ class Trainer:
             options, kept = self.options, self.evaluated
             self.ranks.adopt(kept.buffers())
             reached = self.validation.metrics(kept, options.batch_size, self.device, self.ranks)
-            row |= {METRICS[name]: round(value, 6) for name, value in reached.items()}
+            row |= {VALIDATED[name]: round(value, 6) for name, value in reached.items()}
             self.selection.add(reached[options.metric], kept.state_dict())
         self.history.append(row)
         self._losses, self._waiting, self._since = [], 0.0, time.monotonic()

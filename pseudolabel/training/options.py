@@ -25,7 +25,7 @@ from pseudolabel.options import (
     parse_number,
 )
 
-METRICS = {"map": "validation_map", "d-prime": "validation_d_prime"}  # metric -> column in history.csv
+VALIDATED = {"map": "validation_map", "d-prime": "validation_d_prime"}  # metric -> column in history.csv
 LAST = 5  # evaluations whose mean is reported, as in PSLA's figures for single models
 MEAN_OF_LAST = f"metric_mean_of_last_{LAST}"  # key in run.json, for the metric chosen by the option `metric`
 OPTIMIZERS = ("adam", "adamw")
@@ -149,7 +149,7 @@ class TrainOptions(Options):
     augment: AugmentOptions = nested(AugmentOptions, AUGMENTATION)
     evaluate_every: int = option(0, "0: each epoch", WHOLE, metavar="STEPS", group=VALIDATION)
     select: str = option("last", "evaluation whose weights are kept", choices=("last", "best"), group=VALIDATION)
-    metric: str = option("map", "what makes an evaluation the best", choices=tuple(METRICS), group=VALIDATION)
+    metric: str = option("map", "what makes an evaluation the best", choices=tuple(VALIDATED), group=VALIDATION)
     smooth: int = option(1, SMOOTH_HELP, COUNT, metavar="N", group=VALIDATION)
     patience: int = option(0, "stop after N evaluations without gain; 0: never", WHOLE, metavar="N", group=VALIDATION)
     ema: float = option(0.0, EMA_HELP, SHARE, metavar="DECAY", group=VALIDATION)

@@ -295,3 +295,7 @@ def test_bytes_that_do_not_come_are_an_error_and_leave_no_store(tmp_path):
     with pytest.raises(InputError, match="3 bytes came, 4 were announced"):
         write_clips(tmp_path / "c.h5", ClipTable(["a"], ["a"], [2], [4], RATE), [np.zeros(3, np.uint8)])
     assert not list(tmp_path.iterdir())
+
+
+def test_representation_is_short(path):
+    assert repr(ClipStore.open(path)) == f"<ClipStore {path}: 4 clips, 8,000 Hz>"

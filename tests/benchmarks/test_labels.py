@@ -44,10 +44,10 @@ def test_the_plain_loop_adds_the_same(drawn):
 
 @pytest.mark.parametrize("given", [False, True])
 def test_every_stage_is_reported_and_drawn_scores_are_used_again(tmp_path, capsys, given):
-    options = ["labels", "--work", str(tmp_path), "--clips", "300"]
+    options = ["labels", "--work", str(tmp_path)]
     if given:
         draw_labels(200, Vocabulary.load("audioset")).write(tmp_path / "given.csv")
-        options += ["--labels", str(tmp_path / "given.csv")]
+    options += ["--labels", str(tmp_path / "given.csv")] if given else ["--clips", "300"]
     for again in (False, True):
         assert main([*options, *["--overwrite"] * again]) == 0
         report = json.loads((tmp_path / "bench/labels/report.json").read_text())
@@ -59,3 +59,15 @@ def test_every_stage_is_reported_and_drawn_scores_are_used_again(tmp_path, capsy
         ratios = [stage["ratio"] for stage in report["stages"] if stage["ratio"] is not None]
         assert len(ratios) == 2  # to the plain loop, and of 16 bits to 32
     assert "thresholds, proposals and ledger" in capsys.readouterr().out
+
+
+def test_an_own_vocabulary_and_ontology_are_those_of_the_whole_command(tmp_path):
+    (tmp_path / "vocabulary.csv").write_text("class_id,name\nx,X\ny,Y\nz,Z\n")
+    (tmp_path / "own.csv").write_text("class_id,name,child_ids,restrictions\nx,X,y;z,\ny,Y,,\nz,Z,,\n")
+    own = ["--vocabulary", str(tmp_path / "vocabulary.csv"), "--ontology", str(tmp_path / "own.csv")]
+    command = ["labels", "--work", str(tmp_path / "work"), "--clips", "300"]
+    assert main(command) == main([*command, *own, "--overwrite"]) == 0
+    report = json.loads((tmp_path / "work/bench/labels/report.json").read_text())
+    assert report["facts"]["classes"] == 3
+    run = json.loads((tmp_path / "work/bench/labels/enhanced-25p/run.json").read_text())
+    assert run["options"]["ontology"] == str(tmp_path / "own.csv")

@@ -488,6 +488,13 @@ def test_spelling_that_two_classes_share_finds_neither():
         vocabulary.find("Bat_and_ball")
 
 
+@pytest.mark.parametrize("text", ["", "# YTID, start_seconds, end_seconds, positive_labels\n"])
+def test_segment_list_without_clips_is_refused(tmp_path, text):
+    (tmp_path / "segments.csv").write_text(text)
+    with pytest.raises(InputError, match=r"segments\.csv: the segment list has no clips\. Give rows `YTID, start"):
+        read_segments(tmp_path / "segments.csv")
+
+
 def test_clip_with_two_segments_is_refused(tmp_path):
     (tmp_path / "s.csv").write_text("x, 0, 10, /m/a\ny, 0, 10, /m/a\nx, 30, 40, /m/a\n")
     with pytest.raises(InputError, match=r"s\.csv:3: clip 'x' is listed twice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,18 @@ def test_ids_and_names_that_no_table_could_hold_are_refused(odd):
     for columns in ((odd, "A", "x"), ("a", odd, "x"), ("a", "A", odd)):
         with pytest.raises(InputError, match="has a line break or another character that no table holds"):
             Vocabulary("v", *((text,) for text in columns))
+
+
+def test_errors_about_a_vocabulary_name_its_file_with_its_folder(tmp_path):
+    path = tmp_path / "vocabulary.csv"
+    path.write_text("class_id,name\nx,X\ny,Y\n")
+    vocabulary = Vocabulary.load(path)
+    assert vocabulary.name == "vocabulary.csv"
+    for of in (vocabulary, vocabulary.subset(["x", "y"])):
+        with pytest.raises(UnknownClass, match=re.escape(f"class 'z' is not in the vocabulary {path} (2 classes)")):
+            of.find("z")
+    with pytest.raises(InputError, match=re.escape(f"{path}: not one class of the vocabulary is in the ontology")):
+        Ontology.load().columns(vocabulary)
+    path.write_text("class_id,name\nx,X\nx,Y\n")
+    with pytest.raises(InputError, match=re.escape(f"{path}: class id 'x' is listed twice")):
+        Vocabulary.load(path)
