@@ -165,11 +165,11 @@ class Material:
         if source is None:
             return None
         labels = self._labels("validation", options.validation is None)
-        refuse_shared(same_clips(labels.clip_ids, chosen.labels.clip_ids), source)
+        refuse_shared(same_clips(labels.clip_ids, chosen.labels.clip_ids, self.clips.index), source)
         if "evaluation" in self.sources.paths:
             evaluated = self._labels("evaluation", options.eval is None).clip_ids
             rule = f"are also in {self.sources.paths['evaluation']}"
-            refuse_shared(same_clips(labels.clip_ids, evaluated), source, rule, HOLD_OUT)
+            refuse_shared(same_clips(labels.clip_ids, evaluated, self.clips.index), source, rule, HOLD_OUT)
         matched, clips = cli.find_in_store(labels.clip_ids, self.clips, source, options.strict)
         rows = clips.rows(matched.found)
         self._refuse_same_audio(dict(zip(matched.found, rows.tolist(), strict=True)), chosen, source)

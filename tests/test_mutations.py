@@ -7,6 +7,7 @@ a reader that dies, or rows that vanish.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -76,6 +77,20 @@ def lines(header: int = 1, each: bool = True, comment: str = "") -> Check:
             expected = Counter(records[line] for line in kept if line in records)
             lost = expected - Counter(now) if each else set(expected) - set(now)
             assert not lost, f"lost: {lost}"
+
+    return check
+
+
+def united(header: int = 1) -> Check:
+    """Return the check that the labels of every line are among its clip's, which may have several lines."""
+
+    def check(now: object, before: object, damaged: bytes, whole: bytes) -> None:
+        kept, old = lines_of(damaged), lines_of(whole)
+        assert len(now) <= len(kept) - header, f"{len(kept)} lines, {len(now)} records"
+        if kept[:header] == old[:header]:
+            records, labels = dict(zip(old[header:], before, strict=True)), dict(now)
+            for clip, own in (records[line] for line in kept[header:] if line in records):
+                assert clip in labels and set(own) <= set(labels[clip]), f"lost: {clip} {own}"
 
     return check
 
@@ -150,29 +165,30 @@ def label_lists() -> Iterable[Reader]:
     segments += rows_of('{0}, {2}.000, 10.000, "{1}"', ROWS, ",")
     own, one_event = "clip_id,labels\n" + rows_of("{0},{1}", ROWS, ";"), [row for row in ROWS if row[1]][:4]
     one_event = [(clip, (k,)) for clip, classes in one_event for k in sorted(classes)]
-    numbered = "".join(f"/x/{clip}.wav\t{';'.join(map(str, classes))}\t10.0\n" for clip, classes in ROWS)
+    psl = "".join(f"/x/{clip}.wav\t{';'.join(map(str, classes))}\t10.0\n" for clip, classes in ROWS)
     strong = rows_of("{0}\t0.{2}\t9.5\t{1}", one_event, "")
     for name, content, check in (
         ("own.csv", own, lines()),
         ("own.csv.gz", own, same),
         ("own.csv.xz", own, same),
         ("segments.csv", segments, lines(0, comment="# ")),
-        ("esc50.csv", "filename,fold,category\n" + rows_of('{0}.wav,1,"{1}"', ONE_EACH, "", NAMES), lines()),
-        ("audioset_r.tsv", rows_of("{0}\t{1}", ROWS[:3], ","), lines(0)),
+        ("esc50.csv", "filename,fold,category\n" + rows_of('{0}.wav,1,"{1}"', ONE_EACH, "", NAMES), united()),
+        ("audioset_r.tsv", rows_of("{0}\t{1}", ROWS[:3], ","), united(0)),
         ("fsd50k.csv", "fname,labels,mids,split\n"
          + "".join(f'{c},"{",".join(names[k] for k in ks)}","{",".join(IDS[k] for k in ks)}",dev\n' for c, ks in ROWS),
          lines()),
-        ("fsdkaggle2018.csv", "fname,label,by_hand\n" + rows_of("{0}.wav,{1},0", ONE_EACH, "", names), lines()),
-        ("fsdkaggle2019.csv", "fname,labels\n" + rows_of('{0}.wav,"{1}"', ROWS, ",", names), lines()),
-        ("weak.tsv", "filename\tevent_labels\n" + rows_of("{0}.wav\t{1}", ROWS, ",", names), lines()),
-        ("psl.tsv", "filename\tlabels\tduration\n" + numbered, lines()),
-        ("metadata.csv", "file_name,take,labels\n" + rows_of("a/{0}.wav,{2},{1}", ROWS, ";"), lines()),
-        ("plain.csv", "n,path,tags\n" + rows_of('{2},{0}.wav,"{1}"', ROWS, ",", NAMES), lines()),
-        ("excel.csv", "\ufefffile_name;labels\r\n" + rows_of("{0}.wav;{1}", ROWS, ",").replace("\n", "\r\n"), lines()),
+        ("fsdkaggle2018.csv", "fname,label,by_hand\n" + rows_of("{0}.wav,{1},0", ONE_EACH, "", names), united()),
+        ("fsdkaggle2019.csv", "fname,labels\n" + rows_of('{0}.wav,"{1}"', ROWS, ",", names), united()),
+        ("weak.tsv", "filename\tevent_labels\n" + rows_of("{0}.wav\t{1}", ROWS, ",", names), united()),
+        ("psl.tsv", "filename\tlabels\tduration\n" + psl, united()),
+        ("metadata.csv", "file_name,take,labels\n" + rows_of("a/{0}.wav,{2},{1}", ROWS, ";"), united()),
+        ("plain.csv", "n,path,tags\n" + rows_of('{2},{0}.wav,"{1}"', ROWS, ",", NAMES), united()),
+        ("excel.csv", "\ufefffile_name;labels\r\n" + rows_of("{0}.wav;{1}", ROWS, ",").replace("\n", "\r\n"), united()),
         ("metadata.jsonl", "".join(json.dumps({"file_name": f"a/{clip}.wav", "labels": [NAMES[k] for k in classes]})
-                                   + "\n" for clip, classes in ROWS), lines(0)),
+                                   + "\n" for clip, classes in ROWS), united(0)),
     ):  # fmt: skip
-        yield Reader(name, text(content, name), label_sets, check)
+        numbered = {"classes": VOCABULARY} if name == "psl.tsv" else {}
+        yield Reader(name, text(content, name), functools.partial(label_sets, **numbered), check)
     for name, content in (
         ("audioset_strong.tsv", "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n" + strong),
         ("desed.tsv", "filename\tonset\toffset\tevent_label\n" + strong.replace("\t0.", ".wav\t0.")),

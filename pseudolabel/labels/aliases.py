@@ -130,20 +130,28 @@ def find_aliases(
     return aliases
 
 
-def same_clips(first: Collection[str], second: Collection[str]) -> dict[str, str]:
+def same_clips(first: Collection[str], second: Collection[str], listed: Collection[str] = ()) -> dict[str, str]:
     """Return {id in `first`: id in `second`} of clips that are or may be the same, in the order of `first`.
 
     For lists that must not share clips, such as training and validation: an id without a start matches the same id with
-    any start.
+    any start. `a/x` and `b/x` are different clips if `first`, `second` or `listed`, such as a clip store, has both.
     """
+    lists, found = (set(first), set(second), listed), {}
+
+    def differ(one: str, other: str) -> bool:
+        return _in_other_folders(one, other) and any(one in ids and other in ids for ids in lists)
+
     if len(first) > len(second):
-        found: dict[str, str] = {}
         for other, fitting in _fitting(second, first):
             for clip_id in fitting:
-                if clip_id == other or clip_id not in found:
+                if clip_id == other or (clip_id not in found and not differ(clip_id, other)):
                     found[clip_id] = other
         return {clip_id: found[clip_id] for clip_id in first if clip_id in found}
-    return {clip_id: clip_id if clip_id in fitting else fitting[0] for clip_id, fitting in _fitting(first, second)}
+    for clip_id, fitting in _fitting(first, second):
+        fitting = [other for other in fitting if not differ(clip_id, other)]
+        if fitting:
+            found[clip_id] = clip_id if clip_id in fitting else fitting[0]
+    return found
 
 
 def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:

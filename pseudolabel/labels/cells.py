@@ -56,14 +56,16 @@ class Source:
     Args:
         path: the file.
         rows: its rows, if it is a text table.
+        clips_only: the list may have no labels; a row is then a clip.
 
     Attributes:
         header_place: the place of the header in errors.
         remarks: sentences on what was left out or had several readings, complete when all rows are read.
     """
 
-    def __init__(self, path: Path, rows: Iterable[Fields] = ()):
+    def __init__(self, path: Path, rows: Iterable[Fields] = (), clips_only: bool = False):
         self.path, self.rows, self.header_place = path, iter(rows), str(path)
+        self.clips_only = clips_only
         self.remarks: list[str] = []
 
     def peek(self, n: int = 6) -> list[list[str]]:
@@ -178,8 +180,13 @@ def clip_place(source: Source, names: Sequence[str], choices: Sequence[str] = CL
 
 
 def label_place(source: Source, names: Sequence[str], choices: Sequence[str] = LABELS) -> int:
-    """Return the place of the column of labels, names rather than numbers; InputError if there is none."""
+    """Return the place of the column of labels, names rather than numbers; InputError if there is none.
+
+    Where a list may have none, it is the column of clips.
+    """
     places = places_of(names, choices)
+    if not places and source.clips_only:
+        return clip_place(source, names)
     if not places:
         raise absent_column("labels", names, source.header_place)
     rows = [row for row in source.peek()[1:] if len(row) == len(names)]

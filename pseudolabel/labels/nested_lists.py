@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pseudolabel.errors import InputError, first_line
+from pseudolabel.errors import InputError, first_few, first_line
 from pseudolabel.labels.cells import (
     CLIPS,
     FILES,
@@ -26,6 +26,7 @@ from pseudolabel.labels.cells import (
     labels_in,
     places_of,
 )
+from pseudolabel.labels.text_lists import class_places, is_yes
 from pseudolabel.tables import DAMAGED, LARGEST_JSON, open_text, parse_json, read_json, text_lines
 
 if TYPE_CHECKING:
@@ -90,28 +91,34 @@ def read_parquet(source: Source) -> Iterator[Row]:
     try:
         with open_parquet(source.path) as file:
             columns, schema = _readable_columns(file.schema_arrow), file.schema_arrow
-            for title, choices in (("clip_id", CLIPS), ("labels", LABELS)):
-                if not places_of([column.partition(".")[0] for column in columns], choices):
-                    raise absent_column(title, schema.names, source.path)
+            if not places_of([column.partition(".")[0] for column in columns], CLIPS):
+                raise absent_column("clip_id", schema.names, source.path)
             first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
             entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
-            keys = _keys(source, entries, source.path)
-            names = _class_names(schema, keys[1])
-            wanted = [column for column in columns if column.partition(".")[0] in keys]
+            keys = _keys(source, entries, source.path, schema.names)
+            names = {key: _class_names(schema, key) for key in keys.labels if not keys.multi_hot}
+            wanted = [column for column in columns if column.partition(".")[0] in (keys.clip, *keys.labels)]
             for batch in parquet_batches(file, source.path, wanted, PARQUET_ROWS):
-                for name, labels in zip(*(batch.column(key).to_pylist() for key in keys), strict=True):
+                for entry in batch.to_pylist():
                     number += 1
-                    entry = {keys[0]: name, keys[1]: _named(labels, names)}
+                    entry |= {key: _named(entry[key], of_class) for key, of_class in names.items() if of_class}
                     yield number, *_row(entry, keys, f"{source.path}, row {number}")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as Parquet ({first_line(error)})", source.path) from error
 
 
 def _readable_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns under headings of clips and labels; of recordings, their paths alone."""
+    """Return the columns under headings of clips and labels; of recordings, their paths alone.
+
+    Without a column of labels, also those of numbers: each may be a class.
+    """
     import pyarrow as pa
 
-    columns = []
+    columns, numbers = [], ("bool", "int", "uint", "float", "double", "halffloat")
+    if not places_of(schema.names, LABELS):
+        columns = [
+            each.name for each in schema if str(each.type).startswith(numbers) and heading(each.name) not in CLIPS
+        ]
     for each in schema:
         if heading(each.name) in CLIPS and pa.types.is_struct(each.type):
             columns += [f"{each.name}.path"] * (each.type.get_field_index("path") >= 0)
@@ -139,33 +146,57 @@ def _named(labels: object, names: Sequence[str]) -> object:
 # ---- entries ----------------------------------------------------------------------------------------------------
 
 
-def _keys(source: Source, entries: Sequence[dict], place: object) -> tuple[str, str]:
-    """Return the keys of clip and labels, judged by the first entries."""
+class Keys(NamedTuple):
+    """The keys of clip and labels in an entry: one of labels, one for each class, or none where no labels are read."""
+
+    clip: str
+    labels: tuple[str, ...]
+    multi_hot: bool = False
+
+
+def _keys(source: Source, entries: Sequence[dict], place: object, columns: Sequence[str] = ()) -> Keys:
+    """Return the keys of clip and labels, judged by the first entries; errors name `columns`, or else all keys."""
     if not isinstance(entries[0], dict):
         raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
     names = list(entries[0])
     rows = enumerate([names, *([_text(entry.get(name)) for name in names] for entry in entries)])
-    probe = Source(place, rows)
+    probe = Source(place, rows, source.clips_only)
     probe.header_place = place
-    keys = names[clip_place(probe, names)], names[label_place(probe, names)]
+    clip, has_labels = names[clip_place(probe, names)], bool(places_of(names, LABELS))
+    classes = () if has_labels or source.clips_only else class_places(probe.peek())
+    if has_labels:
+        keys = Keys(clip, (names[label_place(probe, names)],))
+    elif classes or source.clips_only:
+        keys = Keys(clip, tuple(names[place] for place in classes), multi_hot=bool(classes))
+    else:
+        raise absent_column("labels", columns or names, place)
     source.remarks += probe.remarks
     return keys
 
 
-def _row(entry: object, keys: tuple[str, str], place: str) -> tuple[str, Labels]:
+def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     """Return the clip id and labels of an entry; the labels are a text, a number, a list of either, or null."""
     if not isinstance(entry, dict):
         raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
-    if absent := next((key for key in keys if key not in entry), None):
+    if absent := next((key for key in (keys.clip, *keys.labels) if key not in entry), None):
         message = f"key {absent!r} is missing; keys found: {', '.join(entry)}"
-        raise InputError(message, place, f"Every entry needs {keys[0]} and {keys[1]}.")
-    name, labels = (entry[key] for key in keys)
+        needed = f"{keys.clip} and {first_few(keys.labels)}" if keys.labels else keys.clip
+        raise InputError(message, place, f"Every entry needs {needed}.")
+    name = entry[keys.clip]
     name = name.get("path") if isinstance(name, dict) else name
+    labels = _labels(entry, keys, place)
     items = labels if isinstance(labels, list) else [] if labels is None else [labels]
     if not isinstance(name, str) or not all(isinstance(item, str) or type(item) is int for item in items):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
-    clip_id = name if heading(keys[0]) == OWN else clip_id_of(name.strip())
+    clip_id = name if heading(keys.clip) == OWN else clip_id_of(name.strip())
     return clip_id, labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
+
+
+def _labels(entry: dict, keys: Keys, place: str) -> object:
+    """Return the labels of an entry as they are written, or the classes whose value is 1."""
+    if keys.multi_hot:
+        return [title for title in keys.labels if is_yes(_text(entry[title]), title, place)]
+    return entry[keys.labels[0]] if keys.labels else None
 
 
 def _text(value: object) -> str:

@@ -89,12 +89,13 @@ class Rows:
         return self.source.remarks
 
 
-def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Rows, Format]:
+def read_label_rows(path: str | Path, format: str | None = None, clips_only: bool = False) -> tuple[Rows, Format]:
     """Return the rows of a label list and its format.
 
     Args:
         path: the list, plain or compressed (.gz, .xz).
         format: a key of FORMATS; None: recognized by the file's first bytes or rows, else `plain`.
+        clips_only: the list may have no labels.
 
     Raises:
         InputError: the file is missing, empty or unreadable, the format is unknown, or the rows fit two formats; while
@@ -108,13 +109,15 @@ def read_label_rows(path: str | Path, format: str | None = None) -> tuple[Rows, 
     if not path.stat().st_size:
         raise InputError("the file is empty", path, "A label list has the header clip_id,labels.")
     known = FORMATS[format or format_of(path)]
+    if known is FORMATS["multi-hot"] and clips_only:
+        known = FORMATS["plain"]._replace(row="clip")
     if known.looks_like is None:
-        return Rows(Source(path), known), known
+        return Rows(Source(path, (), clips_only), known), known
     rows = text_rows(path)
     first = next(rows, None)
     if first is None:
         raise InputError("the file is empty", path, "A label list has the header clip_id,labels.")
-    return Rows(Source(path, itertools.chain([first], rows)), known), known
+    return Rows(Source(path, itertools.chain([first], rows), clips_only), known), known
 
 
 def is_text_table(path: Path) -> bool:

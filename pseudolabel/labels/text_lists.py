@@ -24,7 +24,9 @@ from pseudolabel.labels.cells import (
 )
 
 YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
-NO_CLASSES = ("", "unnamed0", "index", "fold", "split", "duration", *STARTS, *ENDS)  # headings beside clips and classes
+NO_CLASSES = (  # headings beside clips and classes
+    "", "unnamed0", "index", "indexlevel0", "fold", "split", "duration", *STARTS, *ENDS,
+)  # fmt: skip
 
 
 def two_columns(clips: Sequence[str] = CLIPS, labels: Sequence[str] = LABELS) -> Callable[[Source], Iterator[Row]]:
@@ -94,15 +96,20 @@ def read_multi_hot(source: Source) -> Iterator[Row]:
         source.remarks.append(f"columns that are not classes of 0 and 1 are left out: {', '.join(others)}")
     is_id, titles = heading(names[clip]) == OWN, [names[place].strip() for place in classes]
     for line, (name, *cells) in source.columns((clip, *classes)):
-        found = []
-        for title, cell in zip(titles, cells, strict=True):
-            value = cell.strip().casefold()
-            if value in YES:
-                found.append(title)
-            elif value not in NO:
-                message = f"{cell!r} in the column {title!r} is neither 0 nor 1"
-                raise InputError(message, source.place(line), "Remove columns that are not classes.")
-        yield line, name if is_id else clip_id_of(name.strip()), tuple(found)
+        place, pairs = source.place(line), zip(titles, cells, strict=True)
+        found = tuple(title for title, cell in pairs if is_yes(cell, title, place))
+        yield line, name if is_id else clip_id_of(name.strip()), found
+
+
+def is_yes(cell: str, title: str, place: str) -> bool:
+    """Return whether the cell of a class is 1; InputError if it is neither 0 nor 1."""
+    value = cell.strip().casefold()
+    if value in YES:
+        return True
+    if value in NO:
+        return False
+    message = f"{cell!r} in the column {title!r} is neither 0 nor 1"
+    raise InputError(message, place, "Remove columns that are not classes.")
 
 
 def _is_share(cell: str) -> bool:

@@ -129,6 +129,10 @@ class Vocabulary:
         return {name.casefold(): class_id for name, class_id in zip(self.names, self.class_ids, strict=True)}
 
     @cached_property
+    def _by_ontology_id(self) -> dict[str, str]:
+        return {node: class_id for node, class_id in zip(self.ontology_ids, self.class_ids, strict=True) if node}
+
+    @cached_property
     def _by_spelling(self) -> dict[str, str]:
         """Class ids by names as spelled in file names, without spellings that two classes share."""
         spelled: dict[str, set[str]] = {}
@@ -144,14 +148,15 @@ class Vocabulary:
         return {mark: 1 + max(name.count(mark) + n for name, n in zip(self.names, words, strict=True)) for mark in ";,"}
 
     def lookup(self, text: str) -> str | None:
-        """Return the id of the class whose id, else whose name, is `text`; None if there is none.
+        """Return the id of the class whose id, else whose name or ontology id, is `text`; None if there is none.
 
         Names match in any case, and with `_` for spaces and `_and_` or `_or_` for commas, as the Freesound data sets
         write AudioSet's names.
         """
         if text in self.index:
             return text
-        return self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
+        named = self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
+        return named or self._by_ontology_id.get(text)
 
     def find(self, text: str, place: object = "") -> str:
         """Return `lookup(text)`; UnknownClass, with the nearest class and `place`, if there is no such class."""
@@ -223,11 +228,21 @@ def _class_names(path: Path) -> list[str]:
     """Return the classes of a JSON file, or of a text file with one per line; empty if the file is a table."""
     if any(suffix.lower() == ".json" for suffix in path.suffixes):
         return names_in_json(path)
-    lines = [text.strip() for _, text in text_lines(path)]
-    is_table = lines and any(mark in lines[0] for mark in ",;\t")
-    if is_table and (".txt" not in path.suffixes or {"class_id", "name"} & set(re.split("[,;\t]", lines[0]))):
+    endings = {suffix.lower() for suffix in path.suffixes}
+    lines = [(line, [text.strip()]) for line, text in text_lines(path)]
+    first = lines[0][1][0] if lines else ""
+    is_table = any(mark in first for mark in ",;\t")
+    if is_table and (".txt" not in endings or {"class_id", "name"} & set(re.split("[,;\t]", first))):
         return []  # in a .txt file, a name may have commas
-    return lines[lines[:1] == ["class_id"] :]
+    rows = _rows(path) if endings & {".csv", ".tsv"} else lines
+    if rows is not lines and len(rows) == 1:
+        return []  # a heading
+    for line, fields in rows:
+        if len(fields) > 1 or "\t" in fields[0]:
+            remedy = "Give the header class_id,name, or one class a line in a .txt file."
+            raise InputError("row has several columns, the first line one", f"{path}:{line}", remedy)
+    names = [fields[0].strip() for _, fields in rows]
+    return names[names[:1] == ["class_id"] :]
 
 
 def names_in_json(path: Path) -> list[str]:

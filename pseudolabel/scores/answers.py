@@ -14,6 +14,7 @@ Text may be compressed (.gz, .xz).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ AXES = "(clips, classes), or (clips, windows, classes)"
 OF_SEVERAL = (".npz", ".h5", ".hdf5", ".hdf", ".parquet")  # files that may hold several arrays
 TABLES = (".csv", ".tsv", ".txt")
 CLASS_HEADINGS = ("class_id", "class", "classes", "class_name", "name", "label", "labels", "display_name", "mid")
+HEADING = re.compile("[# \\w-]+")  # no id such as `.wav`
 READABLE = (".npy", *OF_SEVERAL, *TABLES)
 TORCH = "numpy.save('p.npy', torch.load('{name}', weights_only=True).numpy())"
 SAVED_AS = {  # how to save what is not read
@@ -181,8 +183,8 @@ def _refuse_other(names: Names | None, own: tuple[str, ...], given: tuple[str, .
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Read clip ids from a file: one per line, a CSV file with a column `clip_id`, or a label list in any known format;
-    a JSON list of texts, or NumPy's array of texts.
+    """Read clip ids from a file: one per line, a column of clips in a table, JSON or Parquet, with or without labels; a
+    JSON list of texts, or NumPy's array of texts.
 
     If names are listed one per line, folder and extension are removed, as in label lists of file names.
     """
@@ -199,7 +201,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     if "clip_id" in first:
         picked = columns(text_rows(path), path, ("clip_id",), tuple(first))
         return distinct(((f"{path}:{line}", clip_id) for line, (clip_id, _) in picked), "clip", path)
-    rows, form = read_label_rows(path)
+    rows, form = read_label_rows(path, clips_only=True)
     named = [(form.place(path, number), clip_id) for number, clip_id, _ in rows]
     for remark in rows.remarks:
         note(f"{path}: {remark}")
@@ -238,7 +240,7 @@ def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
             message = f"row has {len(fields)} columns, those before it one"
             raise InputError(message, f"{path}:{line}", "Give one id a line, or a header with the column clip_id.")
         name = fields[0].strip()
-        if row or heading(name) not in CLIP_COLUMNS:
+        if row or heading(name) not in CLIP_COLUMNS or not HEADING.fullmatch(name):
             yield f"{path}:{line}", clip_id_of(name)
 
 

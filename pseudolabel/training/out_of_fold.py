@@ -25,7 +25,7 @@ def seen_by(run: Path, clips: ClipStore) -> np.ndarray | None:
     if not path.is_file():
         return None
     trained_on = read_seen(path)
-    groups = {clips.groups[clips.index[clip]] for clip in same_clips(clips.clip_ids, trained_on)}
+    groups = {clips.groups[clips.index[clip]] for clip in same_clips(clips.clip_ids, trained_on, clips.index)}
     groups |= {clip for clip in trained_on if clip not in clips.index}
     return np.fromiter((group in groups for group in clips.groups), bool, len(clips))
 

@@ -111,7 +111,7 @@ def reference_pairs(first: list[str], second: list[str]) -> list[tuple[str, str]
 
 
 def in_other_folders(one: str, other: str) -> bool:
-    folders = [text.rpartition("/")[0] for text in (one, other)]
+    folders = [text.replace("\\", "/").rpartition("/")[0] for text in (one, other)]
     return "" not in folders and folders[0] != folders[1]
 
 
@@ -123,8 +123,9 @@ IDS = st.lists(st.builds(str.format, st.sampled_from(FORMS), st.sampled_from(STE
 def test_matching_and_sharing_are_those_of_comparing_each_with_each(asked, known):
     pairs = reference_pairs(asked, known)
     shared = same_clips(asked, known)
-    assert list(shared) == [one for one in asked if any(one == first for first, _ in pairs)]
-    assert set(shared.items()) <= set(pairs)
+    apart = {(one, other) for one, other in pairs if in_other_folders(one, other) and (one in known or other in asked)}
+    assert list(shared) == [one for one in asked if any(one == pair[0] and pair not in apart for pair in pairs)]
+    assert set(shared.items()) <= set(pairs) - apart
     assert all(shared[one] == one for one in asked if one in known)
 
     expected, conflict = {one: one for one in asked if one in known}, False
@@ -150,3 +151,12 @@ def test_doubt_counts_against_clips_that_must_not_be_shared():
     assert same_clips([f"{ID}_0", f"{ID}_10000", "a"], [ID]) == {f"{ID}_0": ID, f"{ID}_10000": ID}
     assert same_clips([ID], [f"{ID}_0", f"{ID}_10000", "a"]) == {ID: f"{ID}_0"}
     assert same_clips([f"{ID}_0"], [f"{ID}_10000"]) == {}
+
+
+def test_ids_in_two_folders_are_two_clips_where_a_list_has_both():
+    assert same_clips(["a/x"], ["b/x"]) == {"a/x": "b/x"}
+    assert same_clips(["a/x"], ["b/x"], {"a/x": 0, "b/x": 1}) == {}
+    assert same_clips(["a/x"], ["b/x"], {"a/x": 0}) == {"a/x": "b/x"}
+    assert same_clips(["a/x", "b/x"], ["b/x"]) == {"b/x": "b/x"}
+    assert same_clips(["b/x"], ["a/x", "b/x"]) == {"b/x": "b/x"}
+    assert same_clips(["x", "a/x"], ["b/x"], {"a/x", "b/x", "x"}) == {"x": "b/x"}

@@ -303,3 +303,41 @@ def test_a_form_may_be_named_where_rows_could_mean_two(tmp_path):
     (tmp_path / "l.csv").write_text("c1\tSpeech,Dog\nc2\tMusic\n")
     check(tmp_path / "l.csv", SPEECH_DOG_MUSIC, format="audioset-r")
     assert FORMATS["audioset-r"].looks_like([["c1", "/m/09x0r"]])
+
+
+HOT = [{"file": "c1.wav", "Speech": 1, "Dog": 1, "Music": 0}, {"file": "c2.wav", "Speech": 0, "Dog": 0, "Music": 1}]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("l.json", json.dumps(HOT)),
+        ("l.json", json.dumps({"c1": {**HOT[0], "file": "a/c1.wav"}, "c2": HOT[1]})),
+        ("l.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in HOT)),
+        ("l.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in HOT).replace("1,", "true,").replace("0,", "false,")),
+    ],
+)
+def test_a_key_a_class_in_json(tmp_path, file, text):
+    (tmp_path / file).write_text(text)
+    check(tmp_path / file, SPEECH_DOG_MUSIC)
+
+
+def test_a_column_a_class_in_parquet(tmp_path):
+    columns = {"file": ["c1.wav", "c2.wav"], "fold": [1, 1], "note": ["x", "y"]}
+    hot = {"Speech": pa.array([1, 0], pa.int8()), "Dog": [True, False], "Music": [0.0, 1.0]}
+    pq.write_table(pa.table({**columns, **hot}), tmp_path / "l.parquet")
+    check(tmp_path / "l.parquet", SPEECH_DOG_MUSIC)
+    for wrong, shown in ((0.7, "0.7"), (None, "")):
+        pq.write_table(pa.table({**columns, **hot, "Music": [0.0, wrong]}), tmp_path / "l.parquet")
+        with pytest.raises(InputError, match=rf"row 2: '{shown}' in the column 'Music' is neither 0 nor 1\. Remove"):
+            LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
+    pq.write_table(pa.table({**columns, "age": [12, 14]}), tmp_path / "l.parquet")
+    with pytest.raises(InputError, match="column 'labels' is missing; columns found: file, fold, note, age"):
+        LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
+
+
+def test_audioset_ids_are_labels_of_a_vocabulary_of_names(tmp_path):
+    (tmp_path / "classes.txt").write_text("Speech\nDog\nMusic\n")
+    (tmp_path / "l.csv").write_text("clip_id,labels\nc1,/m/09x0r;/m/0bt9lr\nc2,/m/04rlf\n")
+    table = LabelTable.read(tmp_path / "l.csv", tmp_path / "classes.txt")
+    assert dict(zip(table.clip_ids, map(set, table.label_sets()), strict=True)) == SPEECH_DOG_MUSIC

@@ -371,7 +371,7 @@ def test_parquet_with_texts_or_lists_is_read_and_other_types_are_refused(tmp_pat
     pq.write_table(pa.table({"file": ["x/-a.wav", "b"], "n": [1, 2], "tags": ["Speech;/m/05zppz", ""]}), path)
     assert labels_by_clip(LabelTable.read(path, VOCABULARY)) == {"-a": {SPEECH, MALE}, "b": set()}
     for columns, message in [
-        ({"clip_id": ["a"], "other": [1]}, "column 'labels' is missing; columns found: clip_id, other"),
+        ({"clip_id": ["a"], "other": [7]}, "column 'labels' is missing; columns found: clip_id, other"),
         ({"clip_id": ["a", "b"], "labels": [["Dog"], [None]]}, "row 2: clips and labels must be texts"),
         ({"clip_id": [1], "labels": ["Dog"]}, "row 1: clips and labels must be texts"),
         ({"clip_id": ["a", "b"], "labels": [["Dog"], ["Dgo"]]}, "row 2: class 'Dgo' is not"),

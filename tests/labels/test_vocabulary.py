@@ -59,6 +59,7 @@ def test_file_without_ontology_ids_takes_the_class_ids(tmp_path):
     [
         ("classes.txt", "Speech\nMale speech, man speaking\n/m/0bt9lr\nHum of wires\n"),
         ("classes.txt", "\ufeffclass_id\r\nSpeech\r\nMale speech, man speaking\r\n/m/0bt9lr\r\nHum of wires\r\n"),
+        ("classes.csv", 'class_id\nSpeech\n"Male speech, man speaking"\n/m/0bt9lr\nHum of wires\n'),
         ("classes", "Speech\nMale speech, man speaking\n/m/0bt9lr\nHum of wires\n"),
         ("l.json", '["Speech", "Male speech, man speaking", "/m/0bt9lr", "Hum of wires"]'),
         (
@@ -83,6 +84,14 @@ def test_classes_one_a_line_or_in_json_are_a_vocabulary(tmp_path, file, text):
         ("v.txt", "class_id,label\n0,Dog\n", r"v\.txt:1: column 'name' is missing"),
         ("v.txt", "Dog\nCat\nDog\n", r"v\.txt: class id 'Dog' is listed twice"),
         ("v.txt", "\n", "columns found: none"),
+        (
+            "v.csv",
+            "index\n0,/m/0bt9lr,Dog\n",
+            r"v\.csv:2: row has several columns, the first line one\. Give the header",
+        ),
+        ("v.csv", "index\n", r"v\.csv:1: column 'class_id' is missing; columns found: index"),
+        ("v.tsv", "/m/0bt9lr Dog\n/m/01yrx\tCat\n", r"v\.tsv:2: row has several columns"),
+        ("v.txt", "Dog\n/m/01yrx\tCat\n", r"v\.txt:2: row has several columns"),
         ("v.json", '{"0": "Dog", "2": "Cat"}', "does not name a class for each number from 0 on"),
     ],
 )
@@ -98,6 +107,13 @@ def test_classes_are_found_by_id_first_and_then_by_name_in_any_case():
     assert vocabulary.find("dog") == "x"
     assert vocabulary.find("DOG") == "x"
     assert vocabulary.find("x") == "x"
+
+
+def test_ontology_ids_name_classes_that_have_another_id(tmp_path):
+    (tmp_path / "classes.txt").write_text("Speech\nDog\nHum of wires\n")
+    vocabulary = Vocabulary.load(tmp_path / "classes.txt")
+    assert [vocabulary.lookup(text) for text in ("/m/09x0r", "/m/0bt9lr", "/m/04rlf")] == ["Speech", "Dog", None]
+    assert Vocabulary("swapped", ("a", "b"), ("A", "B"), ("b", "a")).lookup("a") == "a"
 
 
 def test_unknown_class_names_place_value_vocabulary_and_nearest():

@@ -360,6 +360,44 @@ def test_a_heading_above_ids_is_not_an_id(here, heading):
     assert read_ids("ids.txt") == IDS
 
 
+@pytest.mark.parametrize("text", [".wav\nb\n", "\x1awav\nb\n"])
+def test_an_id_that_is_nearly_a_heading_is_an_id(here, text):
+    Path("ids.txt").write_text(text)
+    assert read_ids("ids.txt") == tuple(text.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ids.csv", "id,filename,split\n1,a/c1.wav,train\n2,a/c2.wav,test\n"),
+        ("ids.csv", "\ufefffilename;split\r\nc1.wav;train\r\nc2.wav;test\r\n"),
+        ("ids.tsv", "Clip_ID\tfold\nc1\t1\nc2\t1\n"),
+        ("ids.csv", "YTID,start,end\nc1,30.0,40.0\nc2,0.0,10.0\n"),
+        ("ids.csv", ",filename\n0,c1.wav\n1,c2.wav\n"),
+        ("ids.csv", "fname,Dog,Cat\nc1.wav,0.7,0\nc2.wav,0,0.1\n"),
+        ("ids.jsonl", '{"audio_filepath": "a/c1.wav", "duration": 1}\n{"audio_filepath": "a/c2.wav", "duration": 2}\n'),
+        ("ids.json", '{"data": [{"wav": "/d/c1.wav"}, {"wav": "/d/c2.wav"}]}'),
+    ],
+)
+def test_ids_are_a_column_of_a_table_without_labels(here, name, text):
+    Path(name).write_text(text, encoding="utf-8", newline="")
+    assert read_ids(name) == IDS
+
+
+@pytest.mark.parametrize("title", ["video_id", "clip_id", "id", "audio"])
+def test_ids_are_a_column_of_a_parquet_file(here, title):
+    audio = [{"bytes": b"", "path": f"a/{clip}.wav"} for clip in IDS]
+    names = {} if title == "audio" else {title: list(IDS)}
+    pq.write_table(pa.table({**names, "audio": audio, "score": [0.5, 1.0]}), "ids.parquet")
+    assert read_ids("ids.parquet") == IDS
+
+
+def test_a_table_without_a_column_of_clips_names_its_columns(here):
+    Path("ids.csv").write_text("n,split\n1,train\n")
+    with pytest.raises(InputError, match=r"ids\.csv:1: column 'clip_id' is missing; columns found: n, split"):
+        read_ids("ids.csv")
+
+
 def test_ids_are_read_from_arrays_and_json(here):
     np.save("ids.npy", np.array(["a/c1.wav", "a/c2.wav"]))
     assert read_ids("ids.npy") == IDS
