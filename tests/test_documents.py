@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,7 @@ def test_every_recipe_has_a_row():
 def commands_of(page: Path) -> Iterator[str]:
     """Yield the commands of a page: the lines of its blocks without a language, and commands within the text."""
     for _, language, block in FENCE.findall(text_of(page)):
-        lines = [] if language or NO_COMMANDS.match(block) else block.splitlines()
+        lines = [] if language or NO_COMMANDS.match(block) else re.sub(r"\\\n +", "", block).splitlines()
         yield from filter(None, (re.sub(r"(^|\s{2,})#.*$", "", line).strip() for line in lines))
     for code in re.findall(rf"`({IN_TEXT}[^`]*)`", re.sub(r"\s+", " ", prose(page))):
         if not re.search(r"\b[A-Z]{2,}\b(?![=.])", code):  # FILE, DIR: no command yet
@@ -213,7 +214,7 @@ def is_of(command: str, start: str) -> bool:
 
 COMMANDS = [(page, command) for page in PAGES for command in commands_of(page)]
 OF_VERBS = [(page, command) for page, command in COMMANDS if "-m pseudolabel." in command]
-QUICK_START_A = list(commands_of(README))[:5]
+QUICK_START_A = list(commands_of(README))[:6]
 DRY = [
     pytest.param(command, id=f"{page.stem}: {command}")
     for page, command in OF_VERBS
@@ -267,7 +268,8 @@ def make_work() -> None:
         assert run("enhance", "--threshold", name, "--soft") == 0
         assert run("release", "make", "--enhanced", f"work/enhanced-{name}") == 0
     assert run("review", "page", "--budget", 10, "--label-studio") == 0
-    for name in ("judgements", "anna", "ben"):
+    Path("Downloads").mkdir()
+    for name in ("judgements", "anna", "ben", "Downloads/judgements-0"):
         judge(Path("work/review"), name)
     judge_in_label_studio(Path("work/review"))
     assert run("review", "estimate", "judgements.csv", "--target-precision", 0.5) == 0
@@ -377,12 +379,16 @@ def words_of(command: str) -> list[str]:
     if loop := re.match(r"for (\w+) in (\w+) .*; do (.*); done$", command):
         command = loop[3].replace(f"${loop[1]}", loop[2])
     verb, *words = shlex.split(command.partition("-m pseudolabel.")[2])
-    return [verb, *(path for word in words for path in (sorted(glob.glob(word)) if "*" in word else [word]))]
+    return [
+        verb,
+        *(path for word in map(expanduser, words) for path in (sorted(glob.glob(word)) if "*" in word else [word])),
+    ]
 
 
 @pytest.mark.parametrize("command", DRY)
 def test_a_command_that_a_page_shows_runs(command, assumed, monkeypatch, capsys):
     monkeypatch.chdir(assumed)
+    monkeypatch.setenv("HOME", str(assumed))
     verb, *words = words_of(command)
     again = [] if "--add" in words else ["--overwrite"]
     assert run(verb, *words, "--dry-run", *again) == 0, capsys.readouterr().err
@@ -391,11 +397,14 @@ def test_a_command_that_a_page_shows_runs(command, assumed, monkeypatch, capsys)
 def test_quick_start_a_runs_as_it_stands(assumed, tmp_path, monkeypatch, capsys):
     for name in ("labels.csv", "scores.npy", "clips.txt", "classes.txt"):
         shutil.copy(assumed / name, tmp_path)
+    shutil.copytree(assumed / "recordings", tmp_path / "recordings")
+    (tmp_path / "Downloads").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     for command in QUICK_START_A:
         assert run(*words_of(command)) == 0, capsys.readouterr().err
         if "review page" in command:
-            judge(Path("work/review"), "judgements")
+            judge(Path("work/review"), "Downloads/judgements-0")
     assert run("release", "verify", "work/release-25p") == 0
 
 

@@ -377,7 +377,7 @@ def test_overwrite_never_replaces_a_folder_of_something_else(work, capsys):
     ("options", "message"),
     [
         (["--threshold", "25"], "--threshold: no threshold rule '25': did you mean 25p?"),
-        (["--threshold", "abc"], "--threshold: no threshold rule 'abc'. Give mean, median, or a percentile"),
+        (["--threshold", "abc"], "--threshold: no threshold rule 'abc'. Give mean, median, a percentile"),
         (["--threshold", "101p"], "'101p' is not between 0p and 100p"),
         (["--labels", "absent.csv"], "absent.csv: no such file"),
         (["--scores", "absent.h5"], "absent.h5: no such file"),

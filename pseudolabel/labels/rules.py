@@ -73,8 +73,8 @@ class EnhanceOptions:
 
     threshold: str = option(
         "mean",
-        f"{VALID_RULES} (class_id,threshold); a statistic is one of the scores of the clips that have the label; or "
-        "precision:P, the most probable guesses while P of them should be right, such as precision:0.7",
+        f"{VALID_RULES} (class_id,threshold); a statistic is one of the scores of the clips that have the label; "
+        "precision:P adds the most probable guesses while P of them should be right",
         metavar="RULE",
     )
     errors: tuple[str, ...] = option(

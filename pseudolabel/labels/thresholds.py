@@ -14,7 +14,10 @@ from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.tables import read_csv
 
-VALID_RULES = "mean, median, or a percentile from 0p to 100p such as 25p, a constant such as 0.5, or a file.csv"
+VALID_RULES = (
+    "mean, median, a percentile from 0p to 100p such as 25p, a constant such as 0.5, precision:P such as "
+    "precision:0.7, or a file.csv"
+)
 COLUMNS = ("class_id", "threshold")
 LOOKED_UP = 1 << 20  # labels per lookup of scores
 
@@ -140,7 +143,9 @@ class PositiveScores:
         counts, reasons = self.counts, {}
         for k in np.flatnonzero(np.isnan(thresholds)).tolist():
             few = f"{counts[k]} labelled clips with scores, fewer than {min_positives}"
-            reasons[k] = few if self.scored[k] else "not among the scored classes"
+            reasons[k] = few if counts[k] else "no scored clip carries it"
+            if not self.scored[k]:
+                reasons[k] = "not among the scored classes"
             if not self.scored.any():
                 reasons[k] = "no scores: all is added by rule"
             elif is_threshold_file(rule):

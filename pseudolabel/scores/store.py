@@ -191,7 +191,7 @@ class ScoreStore(KeyedByClip):
         return "10s" if name == CLIP and CLIP not in self._stored and ten and ten.shape[1] == 1 else name
 
     def _absent(self, scale: str, option: str = "") -> InputError:
-        again = "import answers of this scale" if self.imported else f"score again with --windows {scale}"
+        again = "import scores of this scale" if self.imported else f"score again with --windows {scale}"
         remedy = f"Give {option} {' or '.join(self.scales)}, or {again}." if option else f"{again.capitalize()}."
         message = f"scale {scale!r} is not there; there are: {', '.join(self.scales)}"
         return InputError(message, self.path, remedy)

@@ -49,7 +49,7 @@ def test_every_candidate_of_a_clip_is_worked_out_by_hand():
         ("animal", "added", "II", "dog", 0.75, 0.5, "the score is above the threshold"),
         ("bark", "not added", "I", "dog", 0.5, 0.5, "the score is not above the threshold, which it equals"),
         ("howl", "not added", "I", "dog", 0.25, None,
-         "no threshold: 0 labelled clips with scores, fewer than 1"),
+         "no threshold: no scored clip carries it"),
         ("car", "not a candidate", None, None, 0.875, 0.5, "it has no relatives in the vocabulary"),
         ("wolf", "not a candidate", None, None, 0.625, None,
          "only labels added in the last round would propose it: more --rounds (Animal)"),
@@ -91,8 +91,7 @@ def test_a_reader_sees_names_numbers_and_reasons():
         "  given            Dog         .500",
         "  added            Animal  II  .750 > .500   proposed by Dog",
         "  not added        Bark    I   .500 <= .500  proposed by Dog",
-        "  not added        Howl    I   .250          no threshold: 0 labelled clips with scores, fewer than 1, "
-        "proposed by Dog",
+        "  not added        Howl    I   .250          no threshold: no scored clip carries it, proposed by Dog",
     ]
 
 

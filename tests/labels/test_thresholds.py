@@ -94,7 +94,7 @@ def test_a_rule_has_one_spelling(text, spelling):
     ("text", "message"),
     [
         ("25", r"--threshold: no threshold rule '25': did you mean 25p\?"),
-        ("abc", r"no threshold rule 'abc'\. Give mean, median, or a percentile from 0p to 100p such as 25p"),
+        ("abc", r"no threshold rule 'abc'\. Give mean, median, a percentile from 0p to 100p such as 25p"),
         ("1.5", r"constant .1\.5. is not between 0\.0 and 1\.0"),
         ("101p", r"percentile '101p' is not between 0p and 100p"),
         ("-5p", r"percentile '-5p' is not between"),

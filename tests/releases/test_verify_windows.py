@@ -126,7 +126,7 @@ def test_additions_by_windows_of_any_length_are_released_from_a_store_without_wh
     ScoreStore.write(tmp_path / "scores.h5", ("a", "b"), TWO.class_ids, {length: scores}, said)
     work, name = ["--work", str(tmp_path)], f"{float(length)!r}".removesuffix(".0")
     assert enhance([*work, "--ontology", str(tmp_path / "ontology.csv"), "--threshold", "0.5"]) == 2
-    assert f"Give --evidence {name}s, or import answers of this scale" in capsys.readouterr().err
+    assert f"Give --evidence {name}s, or import scores of this scale" in capsys.readouterr().err
     options = ["--ontology", str(tmp_path / "ontology.csv"), "--threshold", "0.5", "--evidence", name]
     assert enhance([*work, *options]) == 0
     folder = tmp_path / "enhanced-0.5"

@@ -106,9 +106,9 @@ def test_a_single_window_of_10_s_stands_for_the_clip(tmp_path):
         ScoreStore.open(tmp_path / "two.h5").refuse_without("clip", "--evidence")
     ScoreStore.write(tmp_path / "imported.h5", IDS, CLASSES, {1.5: ARRAYS[5]}, {"imported_sha256": "a"})
     store = ScoreStore.open(tmp_path / "imported.h5")
-    with pytest.raises(InputError, match=r"there are: 1\.5s. Give --evidence 1\.5s, or import answers of this scale"):
+    with pytest.raises(InputError, match=r"there are: 1\.5s. Give --evidence 1\.5s, or import scores of this scale"):
         store.refuse_without(2, "--evidence")
-    with pytest.raises(InputError, match=r"there are: 1\.5s. Import answers of this scale"):
+    with pytest.raises(InputError, match=r"there are: 1\.5s. Import scores of this scale"):
         store.scores(2)
 
 
