@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +74,7 @@ class EnhanceFilesOptions(SearchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.rules.refuse_unfit(self.thresholds_from is not None)
         if self.explain is not None and (self.soft or self.out):
             raise InputError("nothing is written with --explain", "--soft" if self.soft else "--out", "Omit it.")
 
@@ -98,6 +99,8 @@ class SweepOptions(SearchOptions):
             raise InputError("no thresholds to compare", "sweep", "Name them: sweep mean 25p.")
         if self.rules.threshold != EnhanceOptions().threshold:
             raise InputError("thresholds are named without it", "--threshold", f"Give sweep {self.rules.threshold}.")
+        for rule in self.compared:
+            replace(self.rules, threshold=rule).refuse_unfit(self.thresholds_from is not None)
 
     @property
     def thresholds(self) -> tuple[str, ...]:

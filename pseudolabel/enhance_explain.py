@@ -21,6 +21,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Enhancing
 from pseudolabel.labels.explain import ADDED, NOT_ADDED, explained, explanation_lines
 from pseudolabel.labels.ledger import ledger_pieces
+from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER
 from pseudolabel.options import flags_of
 from pseudolabel.ownership import read_run
@@ -76,8 +77,13 @@ def _refuse_given(options: SearchOptions, folder: Path) -> None:
     plain = SearchOptions(work=options.work, overwrite=options.overwrite, strict=options.strict)
     for one in fields(SearchOptions):
         if getattr(options, one.name) != getattr(plain, one.name):
-            place = "the rules" if one.name == "rules" else flags_of(one)[0]
+            place = _differing(options.rules, plain.rules) if one.name == "rules" else flags_of(one)[0]
             raise InputError(f"the run.json of {folder} records it", place, "Omit it, or --enhanced.")
+
+
+def _differing(rules: EnhanceOptions, plain: EnhanceOptions) -> str:
+    """Return the flag of the first rule that differs."""
+    return next(flags_of(one)[0] for one in fields(rules) if getattr(rules, one.name) != getattr(plain, one.name))
 
 
 def _refuse_other_ledger(table: pa.Table, folder: Path) -> None:

@@ -7,16 +7,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from pseudolabel import dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.cli import base, default_file, existing, read_labels, vocabulary_source
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import Scored
-from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
-from pseudolabel.labels.precision_rule import JUDGED
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.thresholds import is_threshold_file
@@ -61,6 +57,8 @@ class SearchOptions(VerbOptions, ListOptions):
                 f"{len(self.scores)} score stores are more than {MOST_TEACHERS}", "--scores", "Average some."
             )
         self._refuse_without_effect()
+        if len({path.absolute() for path in self.scores}) < len(self.scores):
+            raise InputError("one store is named twice", "--scores", "Name each teacher's scores once.")
 
     def _refuse_without_effect(self) -> None:
         """Raise InputError for an option of the rules that these rules do not use."""
@@ -68,7 +66,7 @@ class SearchOptions(VerbOptions, ListOptions):
         unused = {"type1": "--errors II"} if "I" not in rules.errors else {}
         unused |= {"type2": "--errors I"} if "II" not in rules.errors else {}
         if rules.only_by_rule:
-            of_scores = ("threshold", "floor", "min_positives", "evidence")
+            of_scores = ("threshold", "floor", "min_positives", "fallback_threshold", "evidence")
             unused |= dict.fromkeys(of_scores, "--errors II --type2 closure, which compares no scores")
         for name, mode in unused.items():
             if getattr(rules, name) != getattr(usual, name):
@@ -92,7 +90,7 @@ class Searched(NamedTuple):
     scores: list[ScoreStore] | None
     ontology: Ontology
     thresholds_from: Scored | None
-    judgements: pa.Table | None
+    judgements: Path | None
 
 
 def search_paths(options: SearchOptions) -> tuple[Path, tuple[Path, ...]]:
@@ -128,8 +126,8 @@ def read_search(options: SearchOptions, inputs: Inputs) -> Searched:
         for store in scores:
             compare_windows(store, clips_path and ClipStore.open(clips_path))
     labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
-    judgements = options.judgements and read_ledger(inputs.read(options.judgements, "judgements"), JUDGED)
-    return Searched(labels, scores or None, Ontology.load(options.ontology), pair, judgements)
+    inputs.read(options.judgements, "judgements")
+    return Searched(labels, scores or None, Ontology.load(options.ontology), pair, options.judgements)
 
 
 def _role(number: int) -> str:
@@ -183,6 +181,8 @@ def recorded_search(folder: Path) -> SearchOptions:
     record = read_run(folder)
     said = record.get("options") if record.get("verb") == "enhance" else None
     rules = {field.name for field in fields(EnhanceOptions)}
+    if not folder.is_dir():
+        raise InputError("no such folder", folder, NO_FOLDER)
     if not isinstance(said, dict) or "threshold" not in said or not (folder / LEDGER).is_file():
         raise InputError("its run.json does not say how it was made", folder, NO_FOLDER)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.additions import TYPE_BITS, concatenated
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence, KeyedScores
+from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.outside import Outside, outside, outside_figures
+from pseudolabel.labels.precision_rule import JUDGED
 from pseudolabel.labels.rules import Basis, EnhanceOptions
 from pseudolabel.labels.search import Found, Search, with_additions
 from pseudolabel.labels.summary import TOGETHER, Tally, summarise, sweep_rows
@@ -28,6 +31,7 @@ from pseudolabel.progress import Progress, note
 BLOCK_CLIPS = 8192  # searched at a time
 Scores = KeyedScores | np.ndarray  # keyed by clip id and class id, or (N, K) in label order
 Teachers = Scores | Sequence[Scores]
+Judgements = pa.Table | str | Path
 Scored = tuple[LabelTable, Scores]
 
 
@@ -64,7 +68,7 @@ def enhance(
     options: EnhanceOptions | None = None,
     thresholds_from: Scored | None = None,
     soft: bool = False,
-    judgements: pa.Table | None = None,
+    judgements: Judgements | None = None,
 ) -> Enhancement:
     """Return the enhanced labels and the ledger of what was added (PSLA, Algorithm 2).
 
@@ -78,7 +82,8 @@ def enhance(
         thresholds_from: other labels and scores to take thresholds from: the training set's for an evaluation set, or
             out-of-fold scores.
         soft: whether to keep what is unsure.
-        judgements: for a precision, decisions about earlier guesses: columns `clip_id`, `class_id`, `decision`.
+        judgements: for a precision, decisions about earlier guesses: a table, or a file, with the columns `clip_id`,
+            `class_id`, `decision` (right, wrong, unsure or empty).
 
     Raises:
         ClipMismatch: no labelled clip has scores, or one has none and `options.strict` is set.
@@ -140,11 +145,11 @@ class Enhancing:
         ontology: Ontology,
         options: EnhanceOptions | None = None,
         thresholds_from: Scored | None = None,
-        judgements: pa.Table | None = None,
+        judgements: Judgements | None = None,
     ) -> Enhancing:
         """Match the scores and compute the thresholds; arguments and errors as for `enhance`."""
         options = _checked(options)
-        options.refuse_other_thresholds(thresholds_from is not None)
+        options.refuse_unfit(thresholds_from is not None)
         basis = gather(labels, scores, ontology, options, thresholds_from, judgements)
         search = Search(basis.evidence, basis.relations, options.rule(basis))
         return cls(labels, ontology, options, search, basis.positives)
@@ -208,7 +213,7 @@ def sweep(
     rules: Sequence[str],
     options: EnhanceOptions | None = None,
     thresholds_from: Scored | None = None,
-    judgements: pa.Table | None = None,
+    judgements: Judgements | None = None,
 ) -> list[dict]:
     """Count the labels that each threshold rule would add, by type and together (PSLA, Table IX's counts).
 
@@ -222,7 +227,7 @@ def sweep(
         raise InputError(f"several rules are compared, not {rules!r}", "rules", "Give [rule, rule].")
     each = [replace(_checked(options), threshold=rule) for rule in rules]
     for one in each:
-        one.refuse_other_thresholds(thresholds_from is not None)
+        one.refuse_unfit(thresholds_from is not None)
     basis = gather(labels, scores, ontology, each[0], thresholds_from, judgements)
     searches = [Search(basis.evidence, basis.relations, one.rule(basis)) for one in each]
     n_classes = len(labels.vocabulary)
@@ -249,7 +254,7 @@ def gather(
     ontology: Ontology,
     options: EnhanceOptions,
     thresholds_from: Scored | None = None,
-    judgements: pa.Table | None = None,
+    judgements: Judgements | None = None,
 ) -> Basis:
     """Match the scores and look up those that thresholds are computed from; arguments as for `enhance`."""
     if scores is None:
@@ -266,7 +271,16 @@ def gather(
         note(other.aliases_report())
     for evidence in teachers:
         note(evidence.aliases_report())
-    return Basis(teachers, relations, PositiveScores.of(other), ontology, judgements)
+    return Basis(teachers, relations, PositiveScores.of(other), ontology, _judged(judgements))
+
+
+def _judged(judgements: Judgements | None) -> tuple[pa.Table, object] | None:
+    """Return a table of judgements, and its name in errors."""
+    if judgements is None:
+        return None
+    if isinstance(judgements, pa.Table):
+        return judgements, "judgements"
+    return read_ledger(judgements, JUDGED), judgements
 
 
 def _matched(labels: LabelTable, scores: Teachers | None, options: EnhanceOptions) -> list[Evidence]:

@@ -12,16 +12,18 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import TYPE_BITS, Additions, label_keys, pair_keys, positions
+from pseudolabel.labels.additions import TYPE_BITS, Additions, label_keys, pair_keys
 from pseudolabel.labels.calibration import STEPS, TRUST, Cut, Histogram, counted, recalibrate, steps_of
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.precision import MIN_CARRIERS, Calibration
 from pseudolabel.labels.residuals import joined
+from pseudolabel.labels.undo import decisions_of
 
 CLOSURE, GUESSES = 1, 2  # rounds of a search
 MASKED = 0.2, 0.8  # between these probabilities, a loss may ignore a target
 WEAK_AUC, COMPLETE_SHARE = 0.8, 0.97
+ENOUGH_JUDGED = 50  # guesses, for the corrected probabilities to be trusted with a weak teacher
 NO_ANSWER = f"fewer than {MIN_CARRIERS} clips with scores carry it or a descendant"
 JUDGED = ("clip_id", "class_id", "decision")  # columns of judgements
 
@@ -62,12 +64,15 @@ class PrecisionRule:
         relations: Relations,
         errors: tuple[str, ...],
         asked: float,
-        judgements: pa.Table | None = None,
+        judgements: tuple[pa.Table, object] | None = None,
     ) -> Self:
-        """Choose the guesses to add; `judgements` (columns JUDGED) of earlier guesses correct the probabilities."""
+        """Choose the guesses to add.
+
+        `judgements` of earlier guesses (a table with columns JUDGED, and its name in errors) correct the probabilities.
+        """
         closure_judged, n_judged = (0, 0), 0
         if judgements is not None:
-            calibration, closure_judged, n_judged = _corrected(calibration, judgements)
+            calibration, closure_judged, n_judged = _corrected(calibration, *judgements)
         of_errors, free = _histograms(calibration, errors)
         cut = of_errors.cut(asked)
         with_free = (of_errors + free).cut(asked)
@@ -114,10 +119,10 @@ class PrecisionRule:
         return Additions(clips, classes, types, none, none, none, rounds, none)
 
     def _open(self, labels: sparse.csr_array, start: int, stop: int) -> sparse.coo_array:
-        """Return the probabilities of all guesses on a block of clips (n, K), with NaN where there is no answer."""
+        """Return the probabilities of all guesses on a block of clips (n, K); NaN: no answer for a label's child."""
         probabilities, _ = _eligible(self.calibration, self.errors, start, stop)
         proposed = joined(labels, self._children).toarray()
-        searched = np.where(proposed, "I" in self.errors, "free" in self.errors) & ~self.calibration.usable
+        searched = proposed & ("I" in self.errors) & ~self.calibration.usable
         searched[labels.nonzero()] = False
         clips, classes = np.nonzero(searched | ~np.isnan(probabilities))
         return sparse.coo_array((probabilities[clips, classes], (clips, classes)), shape=labels.shape)
@@ -193,7 +198,7 @@ class PrecisionRule:
         elif not self.cut.n:
             warnings.append(f"no guess is added: not even the most probable ones reach {self.asked:g}")
         for number, auc in enumerate(self.calibration.auc.tolist(), 1):
-            if auc < WEAK_AUC and not self.n_judged:
+            if auc < WEAK_AUC and self.n_judged < ENOUGH_JUDGED:
                 teacher = "the teacher" if len(self.calibration.auc) == 1 else f"teacher {number}"
                 warnings.append(
                     f"{teacher} separates labelled clips from others poorly (median AUC {auc:.2f}): the expected "
@@ -289,13 +294,14 @@ def _above(calibration: Calibration, errors: Sequence[str], lowest: float) -> sp
     return sparse.csr_array(sparse.vstack(parts, "csr"))
 
 
-def _corrected(calibration: Calibration, judgements: pa.Table) -> tuple[Calibration, tuple[int, int], int]:
+def _corrected(
+    calibration: Calibration, judgements: pa.Table, source: object
+) -> tuple[Calibration, tuple[int, int], int]:
     """Return the calibration corrected by judgements, (right, all) judged labels of closure, and the guesses used."""
     corpus = calibration.viewer.corpus
-    decisions = np.array(judgements["decision"].to_pylist(), dtype=object)
-    decided = judgements.filter(pa.array(np.isin(decisions, ("right", "wrong"))))
-    clips, classes = positions(decided, corpus.labels, "--judgements")
-    right = np.array(decided["decision"].to_pylist(), dtype=object) == "right"
+    keys, decided = decisions_of(corpus.labels, judgements, source)
+    judged = np.isin(decided, ("right", "wrong"))
+    (clips, classes), right = np.divmod(keys[judged], len(corpus.labels.vocabulary)), decided[judged] == "right"
     raw, child = np.full(len(clips), np.nan), np.zeros(len(clips), bool)
     for clip in np.unique(clips).tolist():
         rows, block = np.flatnonzero(clips == clip), calibration.block(clip, clip + 1, raw=True)
@@ -303,7 +309,7 @@ def _corrected(calibration: Calibration, judgements: pa.Table) -> tuple[Calibrat
     guessed = ~np.isnan(raw)
     by_rule = _among(corpus.closed, clips, classes) & ~_among(corpus.labels.matrix, clips, classes)
     if not guessed.any():
-        message = f"none of {len(clips)} judged labels is a guess of this list"
-        raise InputError(message, "--judgements", "Give the reviewed.csv of guesses of the same labels and scores.")
+        message = f"none of {len(clips)} labels judged right or wrong is a guess of this list"
+        raise InputError(message, source, "Give the reviewed.csv of guesses of the same labels and scores.")
     corrected = recalibrate(raw[guessed], child[guessed], right[guessed])
     return calibration.recalibrated(corrected), (int(right[by_rule].sum()), int(by_rule.sum())), int(guessed.sum())

@@ -128,7 +128,7 @@ class EnhanceOptions:
         object.__setattr__(self, "evidence", evidence_scale(self.evidence))
         object.__setattr__(self, "errors", tuple(error for error in TYPE_BITS if error in self.errors))
         if not self.errors:
-            raise InputError("no error type to look for", "--errors", "Give I, II or both.")
+            raise InputError("no error type to look for", "--errors", "Give I, II or both; with precision:P also free.")
         if from_file and (self.min_positives > 1 or self.fallback_threshold is not None):
             message = "thresholds from a file are used as they are, whatever a class's number of positives"
             name = "--min-positives" if self.min_positives > 1 else "--fallback-threshold"
@@ -139,9 +139,6 @@ class EnhanceOptions:
             self._refuse_other_than_precision()
             if "II" in self.errors:
                 object.__setattr__(self, "type2", "closure")
-        elif "free" in self.errors:
-            message = "a label that no other proposes is added by its probability, not by a threshold"
-            raise InputError(message, "--errors free", "Give --threshold precision:0.7.")
         if self.profile == "psla":
             self._refuse_other_than_psla()
 
@@ -196,9 +193,12 @@ class EnhanceOptions:
             named = f"--scores {elsewhere} if they are of these clips" if elsewhere else "--scores"
             raise InputError(message, place, f"Give {named}; only --errors II --type2 closure needs none.")
 
-    def refuse_other_thresholds(self, given: bool) -> None:
-        """Raise InputError if thresholds of other labels are given to a rule that has none."""
-        if given and self.precision is not None:
+    def refuse_unfit(self, thresholds_from: bool = False) -> None:
+        """Raise InputError if free guesses are asked of thresholds, or thresholds of other labels given to none."""
+        if "free" in self.errors and self.precision is None:
+            message = f"a label that no other proposes is added by its probability, not by {self.threshold}"
+            raise InputError(message, "--errors free", "Give --threshold precision:0.7.")
+        if thresholds_from and self.precision is not None:
             raise InputError(
                 f"--threshold {self.threshold} has no thresholds", "--thresholds-from", "Omit one of them."
             )
@@ -266,14 +266,15 @@ class Basis:
         relations: what each label proposes.
         positives: the scores that thresholds are computed from.
         ontology: which class is a kind of which.
-        judgements: decisions about earlier guesses (pseudolabel.labels.precision_rule), or None.
+        judgements: decisions about earlier guesses (columns pseudolabel.labels.precision_rule.JUDGED), and their name
+            in errors.
     """
 
     teachers: Sequence[Evidence]
     relations: Relations
     positives: PositiveScores
     ontology: Ontology
-    judgements: pa.Table | None = None
+    judgements: tuple[pa.Table, object] | None = None
 
     @property
     def evidence(self) -> Evidence:

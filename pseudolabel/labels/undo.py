@@ -67,16 +67,7 @@ def apply_decisions(
         ClipMismatch: a clip in the ledger is not in the list.
         InputError: a decision is unknown, or a label is already in the list or is in the ledger twice.
     """
-    decisions = pc.utf8_lower(pc.utf8_trim_whitespace(reviewed["decision"].combine_chunks()))
-    decided = np.array(decisions.to_pylist(), dtype=object)
-    others = np.flatnonzero(~np.isin(decided, (*DECISIONS, "")))
-    if len(others):
-        row = int(others[0])
-        raise InputError(
-            f"decision {decided[row]!r} in data row {row + 1}", source, f"Give {', '.join(DECISIONS)}, or nothing."
-        )
-    keys = pair_keys(*positions(reviewed, labels, source), len(labels.vocabulary))
-    _refuse_repeated(labels, keys, False, source)
+    keys, decided = decisions_of(labels, reviewed, source)
     given = keys[_entries(label_keys(labels.matrix), keys) >= 0]
     if len(given):
         named = first_few(labels.clip_ids[clip] for clip in (given // len(labels.vocabulary)).tolist())
@@ -95,6 +86,24 @@ def apply_decisions(
     ]
     kept = pa.table(columns, schema=SCHEMA).take(pa.array(right))
     return LabelTable(labels.clip_ids, labels.matrix + added, labels.vocabulary), kept, counts
+
+
+def decisions_of(labels: LabelTable, reviewed: pa.Table, source: object) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys of the reviewed labels and their decisions: one of DECISIONS or '', (M,) each.
+
+    Raises:
+        ClipMismatch, InputError: as `apply_decisions`.
+    """
+    decisions = pc.utf8_lower(pc.utf8_trim_whitespace(reviewed["decision"].combine_chunks()))
+    decided = np.array(decisions.to_pylist(), dtype=object)
+    others = np.flatnonzero(~np.isin(decided, (*DECISIONS, "")))
+    if len(others):
+        row = int(others[0])
+        remedy = f"Give {', '.join(DECISIONS)}, or nothing."
+        raise InputError(f"decision {decided[row]!r} in data row {row + 1}", source, remedy)
+    keys = pair_keys(*positions(reviewed, labels, source), len(labels.vocabulary))
+    _refuse_repeated(labels, keys, False, source)
+    return keys, decided
 
 
 def _supported(reviewed: pa.Table, decided: np.ndarray) -> np.ndarray:

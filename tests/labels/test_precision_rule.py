@@ -177,8 +177,13 @@ def test_judgements_correct_the_probabilities(ontology):
 def test_judgements_of_other_labels_are_refused(ontology):
     _, labels, scores = world()
     judged = pa.table({"clip_id": [labels.clip_ids[0]], "class_id": ["music"], "decision": ["unsure"]})
-    with pytest.raises(InputError, match="none of 0 judged labels is a guess"):
+    with pytest.raises(InputError, match="none of 0 labels judged right or wrong is a guess"):
         enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), judgements=judged)
+    for word, message in (("richtig", "decision 'richtig' in data row 1"), ("right", "is listed twice in the ledger")):
+        rows = [(labels.clip_ids[0], "music", word)] * 2
+        judged = pa.table(dict(zip(judged.column_names, map(list, zip(*rows, strict=True)), strict=True)))
+        with pytest.raises(InputError, match=message):
+            enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), judgements=judged)
     with pytest.raises(InputError, match="they change nothing for 25p"):
         enhance(labels, scores, ontology, EnhanceOptions("25p"), judgements=judged)
 
@@ -242,12 +247,34 @@ def test_every_guess_of_a_clip_is_explained(ontology):
         ({"min_positives": 5}, "--min-positives: does not fit"),
         ({"type1": "descendants"}, "--type1: does not fit"),
         ({"type2": "parents"}, "--type2 parents: does not fit"),
-        ({"threshold": "25p", "errors": FREE}, "--errors free: a label that no other proposes"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         EnhanceOptions(**{"threshold": "precision:0.7", **options})
+
+
+def test_free_guesses_have_no_threshold(ontology):
+    _, labels, scores = world()
+    with pytest.raises(InputError, match="added by its probability, not by 25p"):
+        enhance(labels, scores, ontology, EnhanceOptions("25p", errors=FREE))
+    with pytest.raises(InputError, match="added by its probability, not by 25p"):
+        sweep(labels, scores, ontology, ["precision:0.7", "25p"], EnhanceOptions(errors=FREE))
+    rows = sweep(labels, scores, ontology, ["precision:0.7", "precision:0.5"], EnhanceOptions(errors=FREE))
+    assert {row["type"] for row in rows} == {"I", "II", "free", "together"}
+
+
+def test_decisions_may_be_in_capitals_and_in_a_file(ontology, tmp_path):
+    _, labels, scores = world()
+    options = EnhanceOptions("precision:0.7", errors=FREE)
+    drawn = enhance(labels, scores, ontology, options).ledger.select(["clip_id", "class_id"])
+    rows = [f"{r['clip_id']},{r['class_id']},{('Right', ' wrong ')[n % 2]}" for n, r in enumerate(drawn.to_pylist())]
+    (tmp_path / "judged.csv").write_text("\n".join(["clip_id,class_id,decision", *rows]) + "\n")
+    facts = enhance(labels, scores, ontology, options, judgements=tmp_path / "judged.csv").summary["guesses"]
+    assert facts["judged"] + facts["closure_judged"]["judged"] == len(drawn)
+    (tmp_path / "judged.csv").write_text("clip_id,class_id,decision\nc00000,dog,yes\n")
+    with pytest.raises(InputError, match=r"judged\.csv: decision 'yes' in data row 1"):
+        enhance(labels, scores, ontology, options, judgements=tmp_path / "judged.csv")
 
 
 def test_thresholds_of_other_labels_are_refused(ontology):
