@@ -15,7 +15,7 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -23,6 +23,12 @@ from pseudolabel.errors import InputError, no_file
 
 Fields = tuple[int, list[str]]  # line number, the fields of the row
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz"}  # by their first bytes, whatever the file is called
+ARCHIVES = {
+    b"PK\3\4": "a ZIP archive or a spreadsheet",
+    b"BZh": "packed by bzip2",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+}
 LONGEST_LINE = 1 << 22  # bytes
 LARGEST_JSON = 1 << 30  # bytes, uncompressed: JSON is read whole
 SMALL, MOST_UNPACKED = 1 << 26, 50  # a compressed file may expand to SMALL bytes, or MOST_UNPACKED times its size
@@ -39,8 +45,9 @@ class _CheckedText(io.RawIOBase):
 
     def __init__(self, path: Path, longest_line: int, largest: int | None):
         self.path, self.longest_line, self.largest = path, longest_line, largest
-        self._file = OPENERS.get(path.suffix, open)(path, "rb")
-        self._packed = path.stat().st_size if path.suffix in OPENERS else None
+        opener = _opener(path)
+        self._file = opener(path, "rb")
+        self._packed = path.stat().st_size if opener is not open else None
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._n_bytes = self._n_line = 0  # so far; of the current line
         self._ends = {b"\n": 0, b"\r": 0}
@@ -99,6 +106,20 @@ class _CheckedText(io.RawIOBase):
         return f"{self.path}:{max(n + piece.count(mark, 0, at) for mark, n in self._ends.items()) + 1}"
 
 
+def _opener(path: Path) -> Callable:
+    """Return what opens a file, by its first bytes; InputError if they say otherwise than its name."""
+    with open(path, "rb") as file:
+        first = file.read(6)
+    packed = next((ending for mark, ending in PACKED.items() if first.startswith(mark)), "")
+    if first and not packed and path.suffix.lower() in OPENERS:
+        remedy = f"Call it {path.stem} if it is text; otherwise copy or download it again."
+        raise InputError(f"its content is not packed as {path.suffix} says", path, remedy)
+    for mark, what in ARCHIVES.items():
+        if first.startswith(mark) and (mark != b"BZh" or first[3:4].isdigit()):
+            raise InputError(f"not text but {what}", path, "Unpack it, or save it as CSV.")
+    return OPENERS.get(packed or path.suffix.lower(), open)
+
+
 def is_file(path: str | Path) -> bool:
     """Return whether `path` is a file; False if it cannot be a file name."""
     try:
@@ -127,13 +148,13 @@ def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except DAMAGED as error:
-        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+        raise InputError(f"cannot be read ({error})", path, "Copy or download it again.") from error
 
 
 def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
     """Yield (line number, fields) for each row of a table separated by commas, tabs or semicolons; skip empty lines.
 
-    The first line that is not a comment determines the separator. Spaces after commas are skipped.
+    The first line that is not a comment determines the separator. Spaces around fields are removed.
 
     Args:
         quoted: whether quotes enclose fields; otherwise they are ordinary characters.
@@ -154,11 +175,11 @@ def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
                 if reader.line_num != line:
                     raise InputError("a quoted field does not end on its line", f"{path}:{line}", "Close the quote.")
                 if fields:
-                    yield line, fields
+                    yield line, [field.strip() for field in fields]
     except csv.Error as error:
         raise InputError(f"cannot be read ({error})", f"{path}:{line + 1}", "Look for a quote too many.") from error
     except DAMAGED as error:
-        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+        raise InputError(f"cannot be read ({error})", path, "Copy or download it again.") from error
 
 
 def _delimiter(file: Iterable[str]) -> str:
@@ -240,7 +261,7 @@ def read_json(path: str | Path, remedy: str = "") -> object:
         with open_text(path, LARGEST_JSON, LARGEST_JSON) as file:
             text = file.read()
     except DAMAGED as error:
-        raise InputError(f"cannot be read ({error})", path, "Get it anew.") from error
+        raise InputError(f"cannot be read ({error})", path, "Copy or download it again.") from error
     return parse_json(text, path, 0, remedy)
 
 
@@ -253,7 +274,8 @@ def parse_json(text: str, path: object, line: int = 0, remedy: str = "") -> obje
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON ({error.msg})", f"{path}:{line or error.lineno}", remedy) from error
     except RecursionError as error:
-        raise InputError("cannot be read (nested too deeply)", f"{path}:{line}" if line else path, remedy) from error
+        where = f"{path}:{line}" if line else path
+        raise InputError("cannot be read (nested too deeply)", where, remedy or "Are its brackets closed?") from error
     except UnicodeEncodeError as error:
         raise InputError("half a character (a lone surrogate)", f"{path}:{line}" if line else path, UTF8) from error
     except ValueError as error:

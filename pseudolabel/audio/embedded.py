@@ -50,8 +50,8 @@ def audio_columns(schema: pa.Schema) -> Columns | None:
     for field in named or schema:
         content, name = _parts(field)
         if content or (named and name):
-            others = (other.name for other in schema if _is_text(other.type) and other.name != field.name)
-            return Columns(content, name, tuple(other for other in others if heading(other) in CLIPS))
+            others = (other for other in schema if heading(other.name) in CLIPS and other.name != field.name)
+            return Columns(content, name, tuple(other.name for other in others if _is_id(other)))
     return None
 
 
@@ -73,6 +73,12 @@ def _is_bytes(kind: pa.DataType | None) -> bool:
 def _is_text(kind: pa.DataType | None) -> bool:
     kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
     return str(kind) in ("string", "large_string", "string_view")
+
+
+def _is_id(field: pa.Field) -> bool:
+    """Return whether a column can hold clip ids: texts, whole numbers, or texts written as bytes."""
+    is_bytes = heading(field.name) == OWN and _is_bytes(field.type)
+    return is_bytes or _is_text(field.type) or pa.types.is_integer(field.type)
 
 
 @contextlib.contextmanager
@@ -157,7 +163,7 @@ class Shard:
     def _clip_id(self, column: str, listed: str | None, name: str | None, row: int) -> str:
         stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
         of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
-        clip_id = (listed if heading(column) == OWN else clip_id_of(listed)) if listed else of_file
+        clip_id = (listed.strip() if heading(column) == OWN else clip_id_of(listed)) if listed else of_file
         if not clip_id or ODD.search(clip_id):
             message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
             raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {column or 'path'}.")
@@ -200,7 +206,8 @@ def _texts(batch: pa.RecordBatch, column: str) -> list[str | None]:
     """Return the texts of a column, which may be part of a struct."""
     outer, _, inner = column.partition(".")
     values = batch.column(outer)
-    return (pc.struct_field(values, inner) if inner else values).to_pylist()
+    listed = (pc.struct_field(values, inner) if inner else values).to_pylist()
+    return [value.decode() if isinstance(value, bytes) else value and str(value) for value in listed]
 
 
 @lru_cache(maxsize=2)

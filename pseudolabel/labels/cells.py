@@ -108,12 +108,12 @@ class Source:
 
 def is_comment(fields: Sequence[str]) -> bool:
     """Return whether a row is one of the comments above AudioSet's lists."""
-    return fields[0].startswith("# ")
+    return fields[0].startswith("# ") or fields == ["#"]
 
 
 def clip_id_of(name: str) -> str:
     """Return a recording's file name without folder and extension; only extensions of recordings are removed."""
-    name = name.replace("\\", "/").rpartition("/")[2]
+    name = name.strip().replace("\\", "/").rpartition("/")[2]
     stem, dot, ending = name.rpartition(".")
     return stem if stem and f"{dot}{ending}".lower() in ENDINGS else name
 

@@ -103,7 +103,8 @@ def check_times(start: str, end: str, place: str) -> tuple[float, float]:
             return start_s, end_s
     except ValueError:
         pass
-    raise InputError(f"{start!r} to {end!r} are not a start and an end in seconds", place)
+    remedy = "Give seconds from 0, the end not before the start."
+    raise InputError(f"{start!r} to {end!r} are not a start and an end in seconds", place, remedy)
 
 
 # ---- segments ---------------------------------------------------------------------------------------------------

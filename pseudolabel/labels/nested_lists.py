@@ -95,12 +95,14 @@ def read_parquet(source: Source) -> Iterator[Row]:
                 raise absent_column("clip_id", schema.names, source.path)
             first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
             entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
+            entries = [{key: _decoded(entry[key], key, source.path, 1) for key in entry} for entry in entries]
             keys = _keys(source, entries, source.path, schema.names)
             names = {key: _class_names(schema, key) for key in keys.labels if not keys.multi_hot}
             wanted = [column for column in columns if column.partition(".")[0] in (keys.clip, *keys.labels)]
             for batch in parquet_batches(file, source.path, wanted, PARQUET_ROWS):
                 for entry in batch.to_pylist():
                     number += 1
+                    entry = {key: _decoded(value, key, source.path, number) for key, value in entry.items()}
                     entry |= {key: _named(entry[key], of_class) for key, of_class in names.items() if of_class}
                     yield number, *_row(entry, keys, f"{source.path}, row {number}")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -122,9 +124,31 @@ def _readable_columns(schema: pa.Schema) -> list[str]:
     for each in schema:
         if heading(each.name) in CLIPS and pa.types.is_struct(each.type):
             columns += [f"{each.name}.path"] * (each.type.get_field_index("path") >= 0)
-        elif heading(each.name) in CLIPS + LABELS and not pa.types.is_binary(each.type):
+        elif heading(each.name) in CLIPS + LABELS and (heading(each.name) == OWN or not _is_binary(each.type)):
             columns.append(each.name)
+    for choices in (CLIPS, LABELS):  # texts written as bytes, unless others have these headings
+        if not places_of([column.partition(".")[0] for column in columns], choices):
+            columns += [each.name for each in schema if heading(each.name) in choices and _is_binary(each.type)]
     return columns
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _decoded(value: object, column: str, path: Path, row: int) -> object:
+    """Return texts that were written as bytes as texts."""
+    if isinstance(value, list):
+        return [_decoded(item, column, path, row) for item in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        message = f"the column {column!r} is binary, and not UTF-8 text"
+        raise InputError(message, f"{path}, row {row}", "Save clips and labels as texts.") from error
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str]:
@@ -185,10 +209,11 @@ def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     name = entry[keys.clip]
     name = name.get("path") if isinstance(name, dict) else name
     labels = _labels(entry, keys, place)
+    name = str(name) if type(name) is int else name
     items = labels if isinstance(labels, list) else [] if labels is None else [labels]
     if not isinstance(name, str) or not all(isinstance(item, str) or type(item) is int for item in items):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
-    clip_id = name if heading(keys.clip) == OWN else clip_id_of(name.strip())
+    clip_id = name.strip() if heading(keys.clip) == OWN else clip_id_of(name)
     return clip_id, labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
 
 

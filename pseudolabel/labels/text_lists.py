@@ -17,13 +17,14 @@ from pseudolabel.labels.cells import (
     clip_id_of,
     clip_place,
     heading,
+    is_empty,
     is_number,
     label_place,
     labels_in,
     places_of,
 )
 
-YES, NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+YES, NO = ("1", "1.0", "true", "t"), ("0", "0.0", "false", "f")
 NO_CLASSES = (  # headings beside clips and classes
     "", "unnamed0", "index", "indexlevel0", "fold", "split", "duration", *STARTS, *ENDS,
 )  # fmt: skip
@@ -37,7 +38,7 @@ def two_columns(clips: Sequence[str] = CLIPS, labels: Sequence[str] = LABELS) ->
         places = clip_place(source, names, clips), label_place(source, names, labels)
         is_id = heading(names[places[0]]) == OWN
         for line, (name, cell) in source.columns(places):
-            yield line, name if is_id else clip_id_of(name.strip()), labels_in(cell)
+            yield line, name if is_id else clip_id_of(name), labels_in(cell)
 
     return read
 
@@ -70,7 +71,7 @@ def read_pairs(source: Source) -> Iterator[Row]:
 def class_places(first: Sequence[Sequence[str]]) -> list[int]:
     """Return the places of the columns of classes: where a cell is in [0, 1], true or false, or all cells are empty.
 
-    There are none unless all cells of a column are in [0, 1], true or false.
+    There are none unless all cells of a column that are not empty are in [0, 1], true or false.
 
     Args:
         first: the header and the first rows.
@@ -79,7 +80,8 @@ def class_places(first: Sequence[Sequence[str]]) -> list[int]:
     rows = [row for row in rows if len(row) == len(names)]
     taken = {*places_of(names, CLIPS), *places_of(names, NO_CLASSES)}
     free = [place for place in range(len(names)) if place not in taken]
-    if not any(rows and all(_is_share(row[place]) for row in rows) for place in free):
+    filled = [[row[place] for row in rows if not is_empty(row[place])] for place in free]
+    if not any(cells and all(map(_is_share, cells)) for cells in filled):
         return []
     return [p for p in free if any(_is_share(row[p]) for row in rows) or not any(row[p].strip() for row in rows)]
 
@@ -98,7 +100,7 @@ def read_multi_hot(source: Source) -> Iterator[Row]:
     for line, (name, *cells) in source.columns((clip, *classes)):
         place, pairs = source.place(line), zip(titles, cells, strict=True)
         found = tuple(title for title, cell in pairs if is_yes(cell, title, place))
-        yield line, name if is_id else clip_id_of(name.strip()), found
+        yield line, name if is_id else clip_id_of(name), found
 
 
 def is_yes(cell: str, title: str, place: str) -> bool:
@@ -109,7 +111,8 @@ def is_yes(cell: str, title: str, place: str) -> bool:
     if value in NO:
         return False
     message = f"{cell!r} in the column {title!r} is neither 0 nor 1"
-    raise InputError(message, place, "Remove columns that are not classes.")
+    remedy = "Remove columns that are not classes." if value else "Write 0 where the clip lacks the class."
+    raise InputError(message, place, remedy)
 
 
 def _is_share(cell: str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few, no_file
-from pseudolabel.labels.cells import heading
+from pseudolabel.labels.cells import heading, is_comment
 from pseudolabel.labels.readers import clip_id_of, format_of, is_text_table, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.progress import note
@@ -124,7 +124,9 @@ def _check_array(path: Path, array: FileArray, n_clips: int, n_classes: int, sou
     """Raise InputError unless the array is floating-point, with clips on the first axis and classes on the last."""
     shape = array.shape
     if array.dtype.kind != "f":
-        remedy = "Save scores in [0, 1] as float32. targets.h5 of a release is a store already: give it as --scores."
+        remedy = "Save scores in [0, 1] as float32."
+        if path.suffix.lower() == ".h5" and array.dtype.kind in "iu":
+            remedy += " targets.h5 of a release is a store already: give it as --scores."
         raise InputError(f"holds {array.dtype}, not floating-point numbers", path, remedy)
     if len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"the array has the shape {list(shape)}", path, f"It must be {AXES}.")
@@ -163,7 +165,7 @@ def _clips(array: FileArray, ids: str | Path | None, like: Answers | None, path:
     own, given = (), ()
     if array.clips is not None:
         kept = array.clips.title == "clip_id"
-        named = ((place, text if kept else clip_id_of(text)) for place, text in array.clips.placed())
+        named = ((place, text.strip() if kept else clip_id_of(text)) for place, text in array.clips.placed())
         own = distinct(named, "clip", path)
     if ids is not None:
         given = like.clip_ids if like else read_ids(ids)
@@ -175,10 +177,12 @@ def _refuse_other(names: Names | None, own: tuple[str, ...], given: tuple[str, .
     """Raise InputError if a file names its clips or classes otherwise than an option does."""
     if names is None or not given or own == given:
         return
-    if names.certain or set(own) == set(given):
+    numbers = all(text.isdigit() for text in own)  # may count something else
+    if names.certain or set(own) == set(given) or (option == "--ids" and not numbers):
         what = "clips" if option == "--ids" else "classes"
         how = ", in another order" if set(own) == set(given) else ""
-        raise InputError(f"{path.name} names its {what} itself{how} ({names.title})", option, "Omit it.")
+        remedy = "Omit it." if names.certain or how else f"Omit it, or remove {names.title} from the file."
+        raise InputError(f"{path.name} names its {what} itself{how} ({names.title})", option, remedy)
     note(f"{path}: {names.title} is not read; {option} is given")
 
 
@@ -230,7 +234,7 @@ def _first_row(path: Path) -> list[str]:
     """Return the first row of a table that is not a comment (AudioSet's lists have some); empty for other files."""
     if not is_text_table(path):
         return []
-    return next((fields for _, fields in text_rows(path) if not fields[0].startswith("# ")), [])
+    return next((fields for _, fields in text_rows(path) if not is_comment(fields)), [])
 
 
 def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
@@ -291,27 +295,40 @@ def _classes(
 ) -> tuple[str, ...]:
     """Return the ids of an array's classes: those in the file, or those of --classes.
 
-    Columns that are called 0, 1, 2 ... have numbers of --classes.
+    Columns that are called by numbers, 0, 1, 2 ... or some of these, have numbers of --classes.
     """
     own, given = (), ()
     if classes is not None:
         given = like.class_ids if like else read_classes(classes, vocabulary)
     if array.classes is not None:
         texts = array.classes.texts
-        if sorted(texts, key=str) == sorted(map(str, range(len(texts))), key=str):
+        if _are_numbers(texts, vocabulary):
             return _numbered(texts, given, path)
         own = _as_ids(array.classes.placed(), vocabulary, path)
     _refuse_other(array.classes, own, given, "--classes", path)
     return given or own
 
 
+def _are_numbers(texts: Sequence[str], vocabulary: Vocabulary) -> bool:
+    """Return whether classes are called 0, 1, 2 ..., or by other numbers that are not ids of the vocabulary."""
+    if sorted(texts) == sorted(map(str, range(len(texts)))):
+        return True
+    return all(text.isdecimal() for text in texts) and not all(map(vocabulary.lookup, texts))
+
+
 def _numbered(texts: Sequence[str], given: Sequence[str], path: Path) -> tuple[str, ...]:
+    numbers = [int(text) for text in texts]
     if not given:
-        remedy = "Give the file that names the classes in this order."
-        raise InputError(f"{path.name} numbers its classes, 0 to {len(texts) - 1}", "--classes", remedy)
-    if len(given) != len(texts):
-        raise InputError(f"{path.name} has {len(texts)} columns, --classes {len(given)} classes", path)
-    return tuple(given[int(text)] for text in texts)
+        are = f"0 to {len(texts) - 1}" if max(numbers) < len(texts) else first_few(texts)
+        remedy = "Give the file that names the classes in this order, or audioset."
+        raise InputError(f"{path.name} numbers its classes, {are}", "--classes", remedy)
+    if max(numbers) < len(texts) != len(given):
+        remedy = "Give as many classes as columns."
+        raise InputError(f"{path.name} has {len(texts)} columns, --classes {len(given)} classes", path, remedy)
+    if max(numbers) >= len(given):
+        message = f"{path.name} has a class {max(numbers)}, --classes the numbers 0 to {len(given) - 1}"
+        raise InputError(message, path, "Give the list of all classes that the numbers count.")
+    return distinct(((f"{path}, class {text}", given[int(text)]) for text in texts), "class", path)
 
 
 def _as_ids(named: Iterable[tuple[str, str]], vocabulary: Vocabulary, path: Path) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _is_id(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary
+    return pa.types.is_integer(kind) or any(is_kind(kind) for is_kind in texts)
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:
@@ -118,7 +119,8 @@ def _score_columns(schema: pa.Schema, ids: Sequence[str], column: str | None, pa
 def _ids(file: pq.ParquetFile, path: Path, name: str) -> list[str]:
     texts = []
     for batch in parquet_batches(file, path, [name], ROWS):
-        texts += ["" if text is None else str(text) for text in batch.column(0).to_pylist()]
+        values = batch.column(0).to_pylist()
+        texts += ["" if id_ is None else id_.decode() if isinstance(id_, bytes) else str(id_) for id_ in values]
     return texts
 
 

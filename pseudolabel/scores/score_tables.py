@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.labels.cells import CLIPS, heading
+from pseudolabel.labels.cells import CLIPS, heading, is_comment
 from pseudolabel.scores.arrays import CLIP_NAMES, FileArray, Names, is_numbering, rows_a_block
 from pseudolabel.tables import Fields, refuse_repeated, text_rows, wrong_length
 
@@ -112,7 +112,7 @@ def _rows(path: Path) -> Iterator[Fields]:
     """Yield the rows of a table, without comments; `numpy.savetxt` separates numbers by spaces."""
     spaced = None
     for line, fields in text_rows(path):
-        if fields[0].startswith("# "):
+        if is_comment(fields):
             continue
         if spaced is None:
             parts = fields[0].split()

@@ -69,7 +69,7 @@ def test_recordings_of_any_format_are_those_of_files(tmp_path):
     ("columns", "expected"),
     [
         ({"audio": AUDIO, "video_id": pa.string()}, ("audio.bytes", "audio.path", ("video_id",))),
-        ({"id": pa.int64(), "file": pa.string(), "Audio": AUDIO}, ("Audio.bytes", "Audio.path", ("file",))),
+        ({"id": pa.int64(), "file": pa.string(), "Audio": AUDIO}, ("Audio.bytes", "Audio.path", ("id", "file"))),
         ({"speech": pa.struct([("path", pa.large_string()), ("bytes", pa.large_binary())])},
          ("speech.bytes", "speech.path", ())),
         ({"audio": pa.binary(), "clip_id": pa.string(), "ytid": pa.string()}, ("audio", "", ("clip_id", "ytid"))),
@@ -98,6 +98,8 @@ def test_ids_are_those_of_their_column_or_else_of_the_path(tmp_path):
         (["x/1.wav", "x/2.wav"], {"id": ["v1", "v2"]}, ["1", "2"]),
         (["x/1.wav", "x/2.wav"], {"id": [7, 8]}, ["1", "2"]),
         ([None, None], {"id": ["v1", "v2"]}, ["v1", "v2"]),
+        ([None, None], {"id": [7, 8]}, ["7", "8"]),
+        (["x/1.wav", "x/2.wav"], {"clip_id": [b"v1", b"v2"]}, ["v1", "v2"]),
         (["x/1.wav", "x/2.wav"], {"filename": ["f1.wav", "f2.wav"]}, ["f1", "f2"]),
     ],
 )

@@ -329,7 +329,9 @@ def test_a_column_a_class_in_parquet(tmp_path):
     check(tmp_path / "l.parquet", SPEECH_DOG_MUSIC)
     for wrong, shown in ((0.7, "0.7"), (None, "")):
         pq.write_table(pa.table({**columns, **hot, "Music": [0.0, wrong]}), tmp_path / "l.parquet")
-        with pytest.raises(InputError, match=rf"row 2: '{shown}' in the column 'Music' is neither 0 nor 1\. Remove"):
+        with pytest.raises(
+            InputError, match=rf"row 2: '{shown}' in the column 'Music' is neither 0 nor 1\. (Remove|Write 0)"
+        ):
             LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
     pq.write_table(pa.table({**columns, "age": [12, 14]}), tmp_path / "l.parquet")
     with pytest.raises(InputError, match="column 'labels' is missing; columns found: file, fold, note, age"):
@@ -341,3 +343,56 @@ def test_audioset_ids_are_labels_of_a_vocabulary_of_names(tmp_path):
     (tmp_path / "l.csv").write_text("clip_id,labels\nc1,/m/09x0r;/m/0bt9lr\nc2,/m/04rlf\n")
     table = LabelTable.read(tmp_path / "l.csv", tmp_path / "classes.txt")
     assert dict(zip(table.clip_ids, map(set, table.label_sets()), strict=True)) == SPEECH_DOG_MUSIC
+
+
+def test_spaces_around_headings_ids_and_labels_are_removed(tmp_path):
+    (tmp_path / "l.csv").write_text("labels , clip_id \nSpeech , c1 \n Music, c2 \n")
+    assert named(LabelTable.read(tmp_path / "l.csv", AUDIOSET)) == ONE_EACH
+    (tmp_path / "l.tsv").write_text("clip_id \t labels\nc1 \t Speech\n c2\tMusic \n")
+    assert named(LabelTable.read(tmp_path / "l.tsv", AUDIOSET)) == ONE_EACH
+    (tmp_path / "l.jsonl").write_text('{"clip_id": " c1 ", "labels": "Speech"}\n{"clip_id": "c2", "labels": "Music"}\n')
+    assert named(LabelTable.read(tmp_path / "l.jsonl", AUDIOSET)) == ONE_EACH
+
+
+def test_texts_written_as_bytes_and_ids_that_are_numbers_in_parquet(tmp_path):
+    path = tmp_path / "l.parquet"
+    for names, kind in (([b"c1", b"c2"], pa.binary()), ([b"c1", b"c2"], pa.large_binary())):
+        labels = pa.array([[b"Speech"], [b"Music"]], pa.list_(pa.binary()))
+        pq.write_table(pa.table({"clip_id": pa.array(names, kind), "labels": labels}), path)
+        assert named(LabelTable.read(path, AUDIOSET)) == ONE_EACH
+    pq.write_table(pa.table({"clip_id": [7, 8], "labels": [b"Speech", b"Music"]}), path)
+    assert named(LabelTable.read(path, AUDIOSET)) == {"7": {"Speech"}, "8": {"Music"}}
+    pq.write_table(pa.table({"clip_id": [b"\xff\xfe"], "labels": ["Speech"]}), path)
+    message = (
+        r"l\.parquet, row 1: the column 'clip_id' is binary, and not UTF-8 text\. Save clips and labels as texts\."
+    )
+    with pytest.raises(InputError, match=message):
+        LabelTable.read(path, AUDIOSET)
+
+
+def test_true_and_false_in_a_column_a_class(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("clip_id,Speech,Music\nc1,T,F\nc2,f,t\n")
+    assert named(LabelTable.read(path, AUDIOSET)) == ONE_EACH
+    path.write_text("clip_id,Speech,Music\nc1,1,\nc2,,1\n")
+    message = r"l\.csv:2: '' in the column 'Music' is neither 0 nor 1\. Write 0 where the clip lacks the class\."
+    with pytest.raises(InputError, match=message):
+        LabelTable.read(path, AUDIOSET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip_id,labels\n", "the label list has no clips. Give a row for each clip; its labels may be empty."),
+        (
+            "filename,onset,offset,event_label\nc1.wav,5,3,Speech\n",
+            "'5' to '3' are not a start and an end in seconds. Give seconds from 0, the end not before the start.",
+        ),
+        ("[" * 100_000, "cannot be read (nested too deeply). Are its brackets closed?"),
+    ],
+)
+def test_every_refusal_has_its_remedy(tmp_path, text, message):
+    (tmp_path / "list").write_text(text)
+    with pytest.raises(InputError) as caught:
+        LabelTable.read(tmp_path / "list", AUDIOSET)
+    assert str(caught.value).endswith(message)

@@ -283,8 +283,11 @@ def test_lists_beside_ids_inside(here, capsys):
     held("p.npz", scores=SCORES, names=np.array(["c2", "c1"]))
     assert "--ids: p.npz names its clips itself, in another order (names). Omit it." in refused("p.npz", *BOTH)
     held("p.npz", scores=SCORES, names=np.array(["Ann", "Ben"]))
+    line = refused("p.npz", *BOTH)
+    assert "--ids: p.npz names its clips itself (names). Omit it, or remove names from the file." in line
+    held("p.npz", scores=SCORES, id=np.array([17, 12]))  # numbers may count something else
     assert opened("p.npz", *BOTH) == EXPECTED
-    assert "p.npz: names is not read; --ids is given" in capsys.readouterr().err
+    assert "p.npz: id is not read; --ids is given" in capsys.readouterr().err
     held("p.npz", scores=SCORES, names=np.array(["Ann", "Ben", "Cid"]))  # of something else
     assert opened("p.npz", *BOTH) == EXPECTED
 
@@ -430,3 +433,23 @@ def test_classes_are_read_from_the_lists_of_models(here, text):
     path = Path("classes.json" if text[0] in "[{" else "classes.csv")
     path.write_bytes(text.encode())
     assert read_classes(path, VOCABULARY) == CLASSES
+
+
+def test_some_numbers_of_classes_are_those_of_the_list(here):
+    Path("p.csv").write_text("clip_id,2,0\nc1,.125,.5\nc2,1,.75\n")
+    assert "--classes: p.csv numbers its classes, 2, 0. Give the file that names the classes" in refused("p.csv")
+    assert opened("p.csv", "classes") == (IDS, ("/m/3", "/m/1"), SCORES[:, [2, 0]].tolist())
+    Path("p.csv").write_text("clip_id,0,137\nc1,.125,.5\nc2,1,.75\n")
+    assert "p.csv has a class 137, --classes the numbers 0 to 2." in refused("p.csv", "classes")
+
+
+def test_ids_written_as_bytes_in_parquet(here):
+    names = {"clip_id": pa.array([b"c1", b"c2"]), **dict(zip(NAMES, SCORES.T, strict=True))}
+    pq.write_table(pa.table(names), "p.parquet")
+    assert opened("p.parquet") == EXPECTED
+
+
+@pytest.mark.parametrize("kind", [bool, complex])
+def test_arrays_of_other_numbers_have_a_remedy_of_their_own(here, kind):
+    np.save("p.npy", SCORES.astype(kind))
+    assert refused("p.npy", *BOTH).endswith("not floating-point numbers. Save scores in [0, 1] as float32.")
