@@ -12,6 +12,7 @@ EXTRAS = {  # module -> the extra that installs it; every other module comes wit
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "export",
+    "cleanlab": "compare",
 }
 DISTRIBUTIONS = {  # module -> the name that pip knows, if it is another
     "PIL": "pillow",

@@ -2,6 +2,7 @@
 
     python -m pseudolabel.simulate
     python -m pseudolabel.simulate --scenes 5000 --classes all --seed 7
+    python -m pseudolabel.simulate --annotator C
     python -m pseudolabel.simulate --sounds ESC-50/audio --sound-labels ESC-50/meta/esc50.csv
 
 Isolated sounds, synthesised or recorded, are mixed into scenes of a few events over background noise. Training scenes
@@ -152,8 +153,8 @@ def _simulate_alone(options: SimulateOptions, inputs: Inputs) -> Corpus:
     ancestors = ontology.ancestors(vocabulary)
     annotator = Annotator.draw(vocabulary, ancestors, used.class_ids, options.annotator, options.stream(ANNOTATOR))
     annotations = {
-        clip_id: annotator.annotate(clip_id, [event.class_id for event in in_clip])
-        for clip_id, in_clip in events.items()
+        clip_id: annotator.annotate(clip_id, [event.class_id for event in found], [event.snr_db for event in found])
+        for clip_id, found in events.items()
     }
     corpus = Corpus(sounds, events, annotations, annotator)
     n_balanced = options.balanced or max(round(options.scenes / 5), 1)

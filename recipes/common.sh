@@ -41,13 +41,18 @@ choose_rows() {
 # begin NAME... [-- NAME...]: claim WORK for the values of these settings, after the last checks; those behind -- are not
 # written where they are empty.
 begin() {
-    if [ -n "$SOUNDS" ] && [ -z "$SOUND_LABELS" ]; then refuse "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too"; fi
-    if [ -n "$SOUND_LABELS" ] && [ -z "$SOUNDS" ]; then refuse "SOUND_LABELS=$SOUND_LABELS: needs SOUNDS=FOLDER too"; fi
+    both_or_none
     if [ -n "$SOUNDS" ] && [ -n "$DATA" ]; then refuse "SOUNDS and DATA: give one of the two"; fi
     [ -z "$DATA" ] || [ -d "$DATA/FSD50K.ground_truth" ] || find_lists
     claim "$@"
     check_steps
     keep_settings
+}
+
+# both_or_none: recordings need the table of their classes.
+both_or_none() {
+    if [ -n "$SOUNDS" ] && [ -z "$SOUND_LABELS" ]; then refuse "SOUNDS=$SOUNDS: needs SOUND_LABELS=CSV too"; fi
+    if [ -n "$SOUND_LABELS" ] && [ -z "$SOUNDS" ]; then refuse "SOUND_LABELS=$SOUND_LABELS: needs SOUNDS=FOLDER too"; fi
 }
 
 # check_steps: all steps of this recipe, as --plan says them, before the first.
@@ -69,7 +74,7 @@ claim() {
         value=${!name-}
         [ -n "$value" ] || [ -z "$optional" ] || continue
         # In anything but a list of words, which were checked, a space would read as the end of the value.
-        case $name in ROWS | RULES | BETAS | LENGTHS) ;; *) value=${value//\\/\\\\} value=${value// /\\ } ;; esac
+        case $name in ROWS | RULES | BETAS | LENGTHS | ANNOTATORS | TEACHERS) ;; *) value=${value//\\/\\\\} value=${value// /\\ } ;; esac
         settings+="$name=$value "
     done
     settings=${settings% }

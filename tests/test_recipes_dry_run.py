@@ -38,6 +38,8 @@ CASES = [
     ("published_teacher", {}),
     ("published_teacher", {"PUBLISHED": "weights.pt", "DATA": "audioset", "LIST": "full"}),
     ("desed_teacher", {"DATA": "desed"}),
+    *(("known_truth", {"SCALE": scale, "SEEDS": "2"}) for scale in ("tiny", "demo", "full")),
+    ("known_truth", {"SCALE": "full", "DATA": "known", "ANNOTATORS": "A D", "TEACHERS": "in_fold"}),
 ]  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def here(tmp_path_factory) -> Path:
     for name in ("desed_validation_teacher_student_levels.npz", "clips.txt", "classes.txt"):
         write(here / "desed" / name, "")
     write(here / "weights.pt", "")
+    write(here / "known/corpus0.npz", "")
     for folder in ("audioset/audio", "lists/audio", "fsd50k/FSD50K.dev_audio", "fsd50k/FSD50K.eval_audio"):
         (here / folder).mkdir()
     return here

@@ -5,6 +5,9 @@ named), *missing parent* (an ancestor is not given although its descendant is), 
 unnoticed) and *false label* (an absent class is given). The probabilities are drawn from a wide distribution, because
 real omissions are uneven: 96 % of AudioSet's speech clips lack the label of the speaker, while other classes are nearly
 complete.
+
+Five annotators are ready: A, class-dependent; B, severe; C, as in AudioSet, where most parents are missing; D, who
+slips on quiet events; E, as A with false labels. Shares that they leave out: docs/results.md.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from pseudolabel.options import SHARE, Options, option
 # Smaller parameter of the Beta distribution of the probabilities. Below 1, the density piles up at that end: at a mean
 # of 0.5 both parameters are 0.35, and the density is a U whose arms are "nearly complete" and "nearly all missing".
 SPREAD = 0.35
+FADING_DB = 2.5  # how fast slips become rare with the level of an event
+SLIPS = ("missing_child", "missing_parent", "missed_event", "false_label")
 WHY = ("child", "parent", "branch", "false")
 
 
 def _slip(mean: float, name: str) -> float:
     words = f"mean probability of a {name}; the probabilities of the classes are drawn widely around it"
-    return option(mean, words, SHARE, metavar="P")
+    return option(mean, words, SHARE, metavar="P", needs="!preset")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,33 @@ class AnnotatorOptions(Options):
     missed_event: float = _slip(0.06, "missed event")
     # An absent class is given, per clip and absent class.
     false_label: float = _slip(0.002, "false label")
+    # The probabilities of the first three slips are multiplied by a factor that falls with the level of the event, for
+    # an ancestor of the loudest one: 1/2 at this level, 0.88 and 0.12 at 5 dB below and above.
+    loud_db: float | None = option(
+        None, "dB over the background above which events are rarely left out", metavar="DB", needs="!preset"
+    )
+    preset: str | None = option(
+        None,
+        "instead of these options, an annotator who is A class-dependent, B severe, C like AudioSet's, D led by "
+        "loudness, E as A with 3 % false labels",
+        choices=tuple("ABCDE"),
+        flag="--annotator",
+    )
+
+    @property
+    def habits(self) -> AnnotatorOptions:
+        """The options that count: those of the preset, if one is named."""
+        return PRESETS[self.preset] if self.preset else self
+
+
+_CLASS_DEPENDENT = (0.43, 0.38, 0.09)
+PRESETS = {
+    "A": AnnotatorOptions(*_CLASS_DEPENDENT, 0.0),
+    "B": AnnotatorOptions(0.52, 0.55, 0.3, 0.0),
+    "C": AnnotatorOptions(0.1, 0.85, 0.62, 0.0),
+    "D": AnnotatorOptions(*_CLASS_DEPENDENT, 0.0, loud_db=18.0),
+    "E": AnnotatorOptions(*_CLASS_DEPENDENT, 0.0014),
+}
 
 
 class Annotation(NamedTuple):
@@ -66,12 +98,14 @@ class Annotator:
         ancestors: for each class, the ascending positions of all its ancestors in the vocabulary.
         rates: {slip: (K,) float64 probabilities}, NaN where the slip cannot happen.
         seed: decides every draw, together with the clip id.
+        loud_db: as in AnnotatorOptions.
     """
 
     vocabulary: Vocabulary
     ancestors: tuple[tuple[int, ...], ...]
     rates: dict[str, np.ndarray]
     seed: int
+    loud_db: float | None = None
 
     @classmethod
     def draw(
@@ -98,15 +132,21 @@ class Annotator:
         has_parent = np.array([bool(row) for row in above], dtype=bool)
         is_parent = np.isin(np.arange(n_classes), [ancestor for row in above for ancestor in row])
         everything = np.ones(n_classes, dtype=bool)
-        rates = {}
+        rates, habits = {}, options.habits
         possible = (sounding & has_parent, is_parent, sounding, everything)
-        for stream, ((slip, mean), where) in enumerate(zip(vars(options).items(), possible, strict=True)):
+        for stream, (slip, where) in enumerate(zip(SLIPS, possible, strict=True)):
+            mean = getattr(habits, slip)
             rates[slip] = np.full(n_classes, np.nan)
             rates[slip][where] = draw_rates(mean, int(where.sum()), np.random.default_rng([seed, stream]))
-        return cls(vocabulary, above, rates, seed)
+        return cls(vocabulary, above, rates, seed, habits.loud_db)
 
-    def annotate(self, clip_id: str, event_classes: Iterable[str]) -> Annotation:
+    def annotate(
+        self, clip_id: str, event_classes: Iterable[str], levels_db: Iterable[float] | None = None
+    ) -> Annotation:
         """Return the labels of a clip that contains events of these classes.
+
+        Args:
+            levels_db: of each event, in dB over the background; only needed with `loud_db`.
 
         If an event's class goes unnamed, one ancestor replaces it, preferably a near one: the weight halves with every
         ancestor in between. AudioSet lists no clip without labels, so if no event is noticed and no false label is
@@ -116,9 +156,12 @@ class Annotator:
         rng = np.random.default_rng([self.seed, *hashlib.sha256(clip_id.encode()).digest()[:8]])
         below = dict(zip(self.rates, rng.random((len(self.rates), n_classes)), strict=True))
         which = rng.random(n_classes)  # always drawn, to keep the slips of a class independent of other classes
-        slips = {slip: below[slip] < rates for slip, rates in self.rates.items()}  # NaN compares as False
+        classes = [self.vocabulary.index[class_id] for class_id in event_classes]
+        quiet = self._quiet(classes, levels_db)
+        factors = dict.fromkeys(SLIPS, quiet) | {"false_label": 1.0}
+        slips = {slip: below[slip] < self.rates[slip] * factors[slip] for slip in SLIPS}  # NaN compares as False
 
-        events = sorted({self.vocabulary.index[class_id] for class_id in event_classes})
+        events = sorted(set(classes))
         truth = self._closure(events)
         false = {int(k) for k in np.flatnonzero(slips["false_label"])} - truth
         noticed = [k for k in events if not slips["missed_event"][k]]
@@ -159,6 +202,16 @@ class Annotator:
 
     def _closure(self, classes: Iterable[int]) -> set[int]:
         return {one for k in classes for one in (k, *self.ancestors[k])}
+
+    def _quiet(self, classes: list[int], levels_db: Iterable[float] | None) -> np.ndarray | float:
+        """Return the factor of each class's slips, (K,): 1 without `loud_db`, else by its loudest event."""
+        if self.loud_db is None:
+            return 1.0
+        loudest = np.full(len(self.vocabulary), -np.inf)
+        for k, level_db in zip(classes, levels_db, strict=True):
+            above = [k, *self.ancestors[k]]
+            loudest[above] = np.maximum(loudest[above], level_db)
+        return special.expit((self.loud_db - loudest) / FADING_DB)
 
     def _coarser(self, k: int, uniform: float) -> int:
         """Return the ancestor named in place of class k."""

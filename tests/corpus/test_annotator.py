@@ -160,6 +160,31 @@ def test_never_and_always_are_exact():
     assert draw_rates(1.0, 3, np.random.default_rng(0)).tolist() == [1, 1, 1]
 
 
+def test_loud_events_and_their_ancestors_are_seldom_left_out():
+    by_level = annotator(AnnotatorOptions(0.0, 1.0, 1.0, 0.0, loud_db=15.0))
+    clips = [by_level.annotate(f"clip{n}", ["bark", "rain", "hum"], [12.5, 25.0, 15.0]) for n in range(4000)]
+
+    def noticed(class_id: str) -> float:
+        return np.mean([class_id in one.given for one in clips])
+
+    assert noticed("hum") == pytest.approx(0.5, abs=0.03)
+    assert noticed("rain") == pytest.approx(0.982, abs=0.01)  # 1 - 1 / (1 + e^4)
+    assert noticed("bark") == pytest.approx(0.269, abs=0.03)  # 1 / (1 + e)
+    with_bark = [one for one in clips if {"bark", "rain"} <= set(one.given)]
+    assert np.mean(["animal" in one.given for one in with_bark]) == pytest.approx(0.269, abs=0.04)  # as bark
+    assert np.mean(["thing" in one.given for one in with_bark]) == pytest.approx(0.982, abs=0.02)  # as rain
+
+
+def test_an_annotator_by_letter_has_its_own_probabilities_and_takes_no_others():
+    assert AnnotatorOptions().habits == AnnotatorOptions()
+    assert AnnotatorOptions(preset="E").habits.false_label == 0.0014
+    quiet, loud = (annotator(AnnotatorOptions(preset=letter)) for letter in "DA")
+    assert quiet.loud_db == 18 and loud.loud_db is None
+    assert all(np.array_equal(quiet.rates[slip], loud.rates[slip], equal_nan=True) for slip in loud.rates)
+    with pytest.raises(InputError, match="no effect with --annotator"):
+        AnnotatorOptions(missing_child=0.2, preset="A")
+
+
 def test_a_probability_beyond_one_names_its_option():
     with pytest.raises(InputError, match="missing_parent"):
         AnnotatorOptions(missing_parent=1.5)

@@ -51,10 +51,11 @@ def test_the_rows_are_those_of_the_sketch(shared_data, corpora, annotator):
     path = shared_data.parent / "reference" / "precision_rule.py"
     if not path.is_file():
         pytest.skip(f"the sketch is missing: {path}")
-    ours, sketch, n_compared = list(known_truth.calibrated(corpora[0], annotator)), program(path), 0
+    ours, sketch, n_compared = list(known_truth.calibrated(corpora[0], annotator, PRECISIONS)), program(path), 0
     known, given = corpora[0], corpora[0].given[annotator]
     answer = sketch.propose(given, known.scores.astype(float), known.kinship.ancestors, known.kinship.children)
-    for precision, errors, measures in ours:
+    for rule, errors, _, measures in ours:
+        precision = float(rule.partition(":")[2])
         clips, classes = np.nonzero(answer["open"] & (answer["child"] | (errors == "I II free")))
         p = answer["p"][clips, classes]
         order = np.argsort(-p, kind="stable")

@@ -1,0 +1,197 @@
+"""Rules judged by corpora with known truth: how much of what each adds is right, how much it finds."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.enhancement import enhance
+from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision import Calibration
+from pseudolabel.labels.residuals import Kinship
+from pseudolabel.labels.rules import EnhanceOptions
+from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.views import Corpus
+from pseudolabel.labels.vocabulary import Vocabulary
+
+PERCENTILES = ("mean", "25p", "10p", "5p")  # PSLA's
+PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.85)
+ERRORS = ("I II", "I II free")
+N_BINS = 10
+ARRAYS = ("clip_id", "class_id", "name", "truth", "children", "ancestors", "yamnet_max")
+
+
+class Measures(NamedTuple):
+    """How many guesses are right; precision, recall and F1 of all additions over all labels that were left out."""
+
+    right: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A corpus with known truth: `truth` (N, K) bool, `given` {annotator: (N, K) bool}, `scores` (N, K) float32."""
+
+    clip_ids: tuple[str, ...]
+    vocabulary: Vocabulary
+    kinship: Kinship
+    truth: np.ndarray
+    given: dict[str, np.ndarray]
+    scores: np.ndarray
+
+    @classmethod
+    def read(cls, path: str | Path) -> Known:
+        """Read an archive.
+
+        It has `clip_id` (N), `class_id` and `name` (K), scores `yamnet_max` (N, K), and with bits packed along axis 1
+        `truth`, `labels_A`, `labels_B` and so on (N, K), `children` [parent, child] and `ancestors` [class, ancestor].
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            absent = [name for name in ARRAYS if name not in arrays]
+            if absent:
+                raise InputError(f"has no array {absent[0]!r}", path, "Give a corpus with known truth.")
+            class_ids, names = tuple(arrays["class_id"].tolist()), tuple(arrays["name"].tolist())
+            packed = [name for name in arrays if arrays[name].dtype == np.uint8]
+            bits = {name: np.unpackbits(arrays[name], axis=1, count=len(class_ids)).astype(bool) for name in packed}
+            return cls(
+                clip_ids=tuple(arrays["clip_id"].tolist()),
+                vocabulary=Vocabulary(Path(path).stem, class_ids, names, class_ids),
+                kinship=Kinship(bits["ancestors"], bits["children"]),
+                truth=bits["truth"],
+                given={name[-1]: bits[name] for name in sorted(bits) if name.startswith("labels_")},
+                scores=arrays["yamnet_max"].astype(np.float32),
+            )
+
+    def labels(self, annotator: str) -> LabelTable:
+        """Return what an annotator gave."""
+        return LabelTable(self.clip_ids, sparse.csr_array(self.given[annotator]), self.vocabulary)
+
+    def closure(self, annotator: str) -> np.ndarray:
+        """Return the ancestors that an annotator did not give, (N, K) bool."""
+        return self.kinship.closure(sparse.csr_array(self.given[annotator])).toarray() & ~self.given[annotator]
+
+    def measured(self, annotator: str, guesses: np.ndarray, closure: np.ndarray) -> Measures:
+        """Return the measures of guesses and of what is added by rule, (N, K) bool each."""
+        added, missing = guesses | closure, self.truth & ~self.given[annotator]
+        n_right = (added & missing).sum()
+        f1 = 2 * n_right / max(added.sum() + missing.sum(), 1)
+        right = (guesses & self.truth).sum() / guesses.sum() if guesses.any() else np.nan
+        return Measures(right, n_right / max(added.sum(), 1), n_right / max(missing.sum(), 1), f1)
+
+    def missing(self, annotator: str) -> tuple[float, float]:
+        """Return the share of true labels that are missing, and of these the share that a relative leads to.
+
+        A relative leads to an ancestor of a given label, and to a class with a nearest parent that is given or such an
+        ancestor.
+        """
+        closure, missing = self.closure(annotator), self.truth & ~self.given[annotator]
+        known = closure | self.given[annotator]
+        reached = missing & (known | (known.astype(np.int32) @ self.kinship.children > 0))
+        return missing.sum() / self.truth.sum(), reached.sum() / max(missing.sum(), 1)
+
+
+class Judged(NamedTuple):
+    """One rule on one corpus; `expected` is the mean probability of its guesses, NaN of rules that give none."""
+
+    rule: str
+    errors: str
+    expected: float
+    measures: Measures
+
+
+def percentile(known: Known, annotator: str, rule: str = "25p") -> Measures:
+    """Return the measures of a threshold rule of PSLA's."""
+    enhanced = enhance(known.labels(annotator), known.scores, Ontology.load(), EnhanceOptions(rule))
+    added = enhanced.labels.matrix.toarray() & ~known.given[annotator]
+    return known.measured(annotator, added, np.zeros_like(added))
+
+
+def propagated(known: Known, annotator: str) -> np.ndarray:
+    """Return what hierarchical label propagation (Tuncay et al. 2025) adds, (N, K) bool.
+
+    A label is given to its nearest parent, and so on, as long as there is one parent alone.
+    """
+    children = known.kinship.children
+    only = (children & (children.sum(axis=0) == 1)).T.astype(np.int32)  # [class, its only parent]
+    labels = known.given[annotator]
+    while (more := labels | (labels.astype(np.int32) @ only > 0)).sum() > labels.sum():
+        labels = more
+    return labels & ~known.given[annotator]
+
+
+def has_cleanlab() -> bool:
+    """Return whether cleanlab is installed."""
+    return importlib.util.find_spec("cleanlab") is not None
+
+
+def confident(known: Known, annotator: str) -> np.ndarray:
+    """Return the absent labels that confident learning (Northcutt et al. 2021) doubts, (N, K) bool, class by class.
+
+    Labels are those with their ancestors. cleanlab's defaults count.
+    """
+    from cleanlab.filter import find_label_issues
+
+    closed = known.given[annotator] | known.closure(annotator)
+    found = np.zeros_like(closed)
+    for k in np.flatnonzero(closed.any(axis=0) & ~closed.all(axis=0)):
+        score = known.scores[:, k].astype(np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # few clips carry the class
+            doubted = find_label_issues(closed[:, k].astype(int), np.stack([1 - score, score], axis=1), n_jobs=1)
+        found[:, k] = doubted & ~closed[:, k]
+    return found
+
+
+def calibrated(known: Known, annotator: str, precisions: Sequence[float] = PRECISIONS) -> Iterator[Judged]:
+    """Yield the rule `precision:P` for each P, with each of ERRORS."""
+    calibration = calibration_of(known, annotator)
+    child, free = calibration.histograms()
+    block = calibration.block(0, len(known.clip_ids))
+    closure = known.closure(annotator)
+    for precision in precisions:
+        for errors, histogram in zip(ERRORS, (child, child + free), strict=True):
+            cut = histogram.cut(precision)
+            guesses = block.probabilities >= cut.lowest
+            if errors == "I II":
+                guesses &= block.child
+            yield Judged(f"precision:{precision:g}", errors, cut.expected, known.measured(annotator, guesses, closure))
+
+
+def calibration_of(known: Known, annotator: str) -> Calibration:
+    """Return the probabilities of all guesses."""
+    labels = known.labels(annotator)
+    return Calibration.of(Corpus(labels, [Evidence.match(labels, known.scores)], known.kinship))
+
+
+def judge(known: Known, annotator: str) -> Iterator[Judged]:
+    """Yield every rule; cleanlab's only where it is installed."""
+    closure, none = known.closure(annotator), np.zeros_like(known.truth)
+    for rule in PERCENTILES:
+        yield Judged(rule, "I II", np.nan, percentile(known, annotator, rule))
+    yield Judged("closure", "II", np.nan, known.measured(annotator, none, closure))
+    yield Judged("propagation", "II", np.nan, known.measured(annotator, none, propagated(known, annotator)))
+    if has_cleanlab():
+        found = confident(known, annotator)
+        yield Judged("cleanlab", "any", np.nan, known.measured(annotator, found, none))
+        yield Judged("closure + cleanlab", "any", np.nan, known.measured(annotator, found, closure))
+    yield from calibrated(known, annotator)
+
+
+def reliability(known: Known, annotator: str) -> np.ndarray:
+    """Return the number of guesses, their summed probability and how many are right in N_BINS equal bins, (3, bins)."""
+    probabilities = calibration_of(known, annotator).block(0, len(known.clip_ids)).probabilities
+    there = ~np.isnan(probabilities)
+    values, right = probabilities[there].astype(np.float64), known.truth[there]
+    bins = np.minimum((values * N_BINS).astype(int), N_BINS - 1)
+    return np.stack([np.bincount(bins, weights, N_BINS) for weights in (np.ones(len(values)), values, right)])

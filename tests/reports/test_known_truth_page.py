@@ -1,0 +1,109 @@
+"""Rules judged by known truth: measures of a corpus of two clips worked out by hand, and the page made of them."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pseudolabel.errors import InputError
+from pseudolabel.labels.residuals import Kinship
+from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.reports import known_truth
+from pseudolabel.reports.known_truth import Judged, Known, Measures, confident, propagated, reliability
+from pseudolabel.reports.known_truth_page import Outcome, Setting, grouped_by_setting, headline, write_page
+
+IDS = ("animal", "dog", "bark", "tool")  # animal > dog > bark, tool > bark
+ANCESTORS = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0]], bool)
+CHILDREN = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0]], bool)
+GIVEN = np.array([[0, 0, 1, 0], [0, 1, 0, 0]], bool)
+
+
+def corpus(given=GIVEN, scores=None, truth=None) -> Known:
+    n = len(given)
+    truth = np.ones((n, 4), bool) if truth is None else truth
+    scores = np.full((n, 4), 0.5, np.float32) if scores is None else scores
+    clips = tuple(f"c{i}" for i in range(n))
+    return Known(clips, Vocabulary("toy", IDS, IDS, IDS), Kinship(ANCESTORS, CHILDREN), truth, {"A": given}, scores)
+
+
+def test_what_closure_and_propagation_add_and_what_a_relative_leads_to():
+    known = corpus()
+    assert known.closure("A").tolist() == [[True, True, False, True], [True, False, False, False]]
+    assert propagated(known, "A").tolist() == [[False] * 4, [True, False, False, False]]  # bark has two parents
+    # of 8 labels 6 are missing; animal, dog, tool and animal are ancestors, bark is a child of dog, tool is neither
+    assert known.missing("A") == (6 / 8, 5 / 6)
+
+
+def test_measures_of_no_guess_have_no_share_of_right_ones():
+    right, precision, recall, f1 = corpus().measured("A", np.zeros((2, 4), bool), corpus().closure("A"))
+    assert np.isnan(right) and (precision, recall) == (1, 4 / 6)
+    assert f1 == pytest.approx(2 * 4 / (4 + 6))
+
+
+def test_guesses_are_counted_by_their_probability(monkeypatch):
+    probabilities = np.array([[0.05, np.nan, 0.95, 0.99], [np.nan, 0.91, 0.1, 1.0]], np.float32)
+    truth = np.array([[0, 1, 1, 0], [1, 1, 1, 1]], bool)
+    block = SimpleNamespace(probabilities=probabilities)
+    monkeypatch.setattr(known_truth, "calibration_of", lambda *_: SimpleNamespace(block=lambda *_: block))
+    n, summed, right = reliability(corpus(truth=truth), "A")
+    assert n.tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 4] and right.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert summed[-1] == pytest.approx(0.95 + 0.99 + 0.91 + 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cleanlab") is None, reason="cleanlab is not installed")
+def test_confident_learning_doubts_the_absent_label_with_the_highest_score():
+    given, scores = np.zeros((40, 4), bool), np.full((40, 4), 0.05, np.float32)
+    given[:20, 3], scores[:21, 3] = True, 0.95  # clip 20 sounds as those with the label
+    found = confident(corpus(given, scores), "A")
+    assert np.argwhere(found).tolist() == [[20, 3]]
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", clip_id=["a"])
+    with pytest.raises(InputError, match="has no array 'class_id'"):
+        Known.read(tmp_path / "other.npz")
+
+
+def outcomes() -> list[Outcome]:
+    def judged(f1: float, right: float) -> tuple[Judged, ...]:
+        return (
+            Judged("25p", "I II", np.nan, Measures(0.5, 0.5, 0.5, 0.5)),
+            Judged("closure", "II", np.nan, Measures(np.nan, 1.0, 0.3, 0.46)),
+            Judged("precision:0.7", "I II", 0.7, Measures(right, 0.8, 0.6, f1)),
+            Judged("precision:0.7", "I II free", 0.7, Measures(right, 0.8, 0.6, f1)),
+            Judged("precision:0.6", "I II free", 0.6, Measures(0.6, 0.7, 0.65, 0.67)),
+        )
+
+    bins = np.stack([np.full(10, 20.0), 20 * (np.arange(10) + 0.5) / 10, np.arange(10) * 2.0])
+    return [
+        Outcome("one", Setting("synthesised", "in_fold", "A"), (0.4, 0.7), judged(0.7, 0.72), bins),
+        Outcome("two", Setting("synthesised", "in_fold", "A"), (0.5, 0.6), judged(0.8, 0.64), bins),
+        Outcome("one", Setting("synthesised", "in_fold", "B"), (0.6, 0.5), judged(0.6, 0.6), bins),
+    ]
+
+
+def test_the_page_says_what_came_of_asking_and_loads_nothing(tmp_path):
+    # mean over settings of (.7 + .8) / 2 and .6
+    assert headline(grouped_by_setting(outcomes())) == (
+        "Asked for .7, between .60 and .68 of the guesses are right in 2 settings of up to 2 corpora; mean F1 over all "
+        "missing labels .675, with 25p .500."
+    )
+    text = write_page(tmp_path, outcomes(), ["a note <b>"], "python made.py")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "synthesised A 2 .450 ± .071 .650 ± .071" in lines
+    assert "precision:0.7 I II .680 ± .057 .700 ± .000 .800 ± .000 .600 ± .000 .750 ± .071" in lines
+    assert "closure II - - 1.000 ± .000 .300 ± .000 .460 ± .000" in lines
+    assert "precision:0.6" not in text  # in the figure and in results.csv
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "a note &lt;b&gt;" in html and html.count("data:image/png;base64,") == 2
+    assert "<script" not in html and "http" not in html.replace("http-equiv", "")
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 15 and rows[1]["guesses_right"] == rows[1]["expected"] == "" and rows[1]["f1"] == "0.460000"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "reliability.png", "report.html", "results.csv", "results.md", "rules.png"
+    ]  # fmt: skip
