@@ -7,7 +7,7 @@
 #
 # 1. simulate    a corpus for each seed: scenes whose truth is known
 # 2. annotate    its labels by each annotator: A class-dependent, B severe, C like AudioSet's, D led by loudness, E as A
-#                with 3 % false labels (simulate --annotator gives the same)
+#                with false labels (simulate --annotator gives the same)
 # 3. train       for each annotator a MobileNetV2 on its labels: on all clips (in_fold) and without a part of the pools,
 #                whose clips it then scores (out_of_fold)
 # 4. compare     PSLA's thresholds, closure, hierarchical label propagation, cleanlab and precision:P on the same scores:
@@ -15,7 +15,7 @@
 #
 # cleanlab's rows need `pip install 'pseudolabel[compare]'`; without it, a line says that they are left out.
 #
-#   SCALE       tiny (a minute: does it run?), demo (the default: an hour and a half on two cores) or full (for a GPU)
+#   SCALE       tiny (does it run?), demo (the default: 75 narrow models) or full (for a GPU)
 #   SEEDS       how many corpora (5; at SCALE=tiny 1); 0: those of DATA alone
 #   ANNOTATORS  "A B C D E" (at SCALE=tiny "A")   TEACHERS  "in_fold out_of_fold"
 #   DATA        folder of .npz files: truth, labels and a teacher's scores (pseudolabel/reports/known_truth.py)

@@ -57,7 +57,7 @@ class AnnotatorOptions(Options):
     preset: str | None = option(
         None,
         "instead of these options, an annotator who is A class-dependent, B severe, C like AudioSet's, D led by "
-        "loudness, E as A with 3 % false labels",
+        "loudness, E as A with false labels (3 % with 110 classes)",
         choices=tuple("ABCDE"),
         flag="--annotator",
     )
