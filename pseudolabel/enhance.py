@@ -11,7 +11,8 @@ A class is added to a clip if one of the clip's labels proposes it (a child of t
 ancestor: Type II), the clip lacks it, and the teacher's score is above the class's threshold. The additions are
 counted, and the counts printed, before anything is written. Then WORK/enhanced-RULE/ is written block by block:
 labels.csv, ledger.parquet and ledger.csv.gz (every added label and why), thresholds.csv, missing.csv, outside.csv (what
-ontology nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv.
+ontology nodes outside the vocabulary do), summary.json, run.json; with --soft also targets.h5 and mask.csv, with
+--soft-windows window_targets.h5.
 --errors II --type2 closure needs no scores (WORK/enhanced-closure/). --explain CLIP prints, for one clip, each
 candidate, its score and threshold, and why it is added or not. `sweep` only counts what several thresholds would add
 (WORK/sweep-RULES/sweep.csv). `apply` adds the labels that a reviewer found right; it reads a ledger as CSV with an
@@ -36,6 +37,7 @@ from pseudolabel.command import Command, run_command
 from pseudolabel.enhance_explain import explain_clip
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
 from pseudolabel.enhance_inputs import SearchOptions, list_before, read_search, recorded_options, search_paths
+from pseudolabel.enhance_windows import WindowTargets
 from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
 from pseudolabel.labels.explain import explain
@@ -45,11 +47,12 @@ from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
 from pseudolabel.labels.thresholds import is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS
+from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS, WINDOW_TARGETS
 from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_vocabulary
+from pseudolabel.plan_checks import check_scale, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
+from pseudolabel.scores.windows import CLIP, parse_window
 
 __all__ = ["EnhanceOptions", "Enhancement", "enhance", "explain", "main", "sweep", "write_enhancement"]
 
@@ -64,6 +67,13 @@ class EnhanceFilesOptions(SearchOptions):
     """What to enhance, and what to write."""
 
     soft: bool = option(False, "also write targets with the teacher's scores of unsure labels, and a mask")
+    soft_windows: tuple[str | float, ...] = option(
+        (),
+        "with precision:P also write targets of windows of these lengths (2s): the teacher's scores, shifted so that "
+        "each clip's state the probability of each label",
+        parse=parse_window,
+        metavar="LENGTH",
+    )
     out: Path | None = option(None, "folder to write (default: WORK/enhanced-RULE)")
     explain: str | None = option(
         None, "print what is added to this clip, what is not, and why; write nothing", metavar="CLIP"
@@ -75,8 +85,26 @@ class EnhanceFilesOptions(SearchOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.rules.refuse_unfit(self.thresholds_from is not None)
-        if self.explain is not None and (self.soft or self.out):
-            raise InputError("nothing is written with --explain", "--soft" if self.soft else "--out", "Omit it.")
+        self._refuse_soft_windows()
+        for name in ("soft", "soft_windows", "out") if self.explain is not None else ():
+            if getattr(self, name):
+                raise InputError("nothing is written with --explain", f"--{name.replace('_', '-')}", "Omit it.")
+
+    def _refuse_soft_windows(self) -> None:
+        """Raise InputError unless the rule has probabilities, and the windows are lengths, each named once."""
+        said = "--soft-windows"
+        if self.soft_windows and self.rules.precision is None:
+            message = f"--threshold {self.rules.threshold} gives labels no probability"
+            raise InputError(message, said, "Give --threshold precision:0.7.")
+        if CLIP in self.soft_windows:
+            raise InputError("a clip is not a window", said, "Give lengths, such as 2s; --soft has a clip's targets.")
+        if len(set(self.soft_windows)) < len(self.soft_windows):
+            raise InputError("a length is listed twice", said, "Name each once.")
+
+    @property
+    def scales(self) -> dict[str | float, str]:
+        """The scales that the score stores need, and the option that asks for each."""
+        return {**super().scales, **dict.fromkeys(self.soft_windows, "--soft-windows")}
 
     @property
     def name(self) -> str:
@@ -147,12 +175,16 @@ def enhance_files(options: EnhanceFilesOptions, counting: bool = False) -> str:
     searched = read_search(options, inputs)
     refuse_input_as_output(out, inputs.sha256)
     labels, scores, ontology, *others = searched
-    enhancing = Enhancing.begin(labels, scores, ontology, rules, *others)
+    enhancing, windows = Enhancing.begin(labels, scores, ontology, rules, *others), None
+    if options.soft_windows:
+        windows = WindowTargets.of(enhancing.search.rule.calibration, scores, options.soft_windows)
     counted = enhancing.count()
     if not counting:
-        print(announced(enhancing, counted, out, options.soft), flush=True)
+        print(announced(enhancing, counted, out, options.soft, windows.n_bytes if windows else 0), flush=True)
         with _writing(out, options.overwrite) as folder:
             write_blocks(enhancing, counted, folder, options.soft)
+            if windows:
+                windows.write(folder / WINDOW_TARGETS)
             write_run_record(folder, run_record("enhance", recorded_options(options, labels), inputs))
     return "\n".join(summary_lines(enhancing.summary(counted), NOTHING if counting else out))
 
@@ -182,9 +214,14 @@ def _planned(options: EnhanceFilesOptions) -> str:
     inputs = [labels, *scores, options.ontology, *(options.thresholds_from or ()), options.judgements, *thresholds]
     dry_run.refuse_absent(*inputs)
     check_vocabulary(vocabulary_source(options, *named))
+    for scale, asking in options.scales.items():
+        for path in scores:
+            check_scale(path, scale, asking)
     refuse_input_as_output(out, inputs)
     dry_run.refuse_folder(out, options.overwrite, "enhance")
     dry_run.promise(out, LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN, *([TARGETS] if options.soft else []))
+    if options.soft_windows:
+        dry_run.promise(out / WINDOW_TARGETS, scales=list(options.soft_windows))
     accepted = "is above the thresholds" if options.rules.precision is None else "is probable enough"
     return f"would write {out}: {labels} with what {accepted} in {', '.join(map(str, scores)) or 'no scores'}"
 

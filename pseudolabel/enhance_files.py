@@ -140,14 +140,18 @@ def _cell(value: object) -> object:
     return "" if value is None else exact(value) if isinstance(value, float) else value
 
 
-def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = False) -> str:
+def announced(enhancing: Enhancing, counted: Tally, out: Path, soft: bool = False, n_more: int = 0) -> str:
     """Return one line: what will be added, and how large the files will be.
+
+    Args:
+        n_more: bytes of files beside those of `write_blocks`.
 
     Raises:
         InputError: the disk has too little room.
     """
     n_clips, n_before = len(enhancing.labels), enhancing.labels.matrix.nnz
     n_ledger, n_all = _expected_bytes(enhancing, counted, soft)
+    n_all += n_more
     percent = f" (+{100 * len(counted) / n_before:.1f} %)" if n_before else ""
     line = f"will add {len(counted):,} labels{percent} to {counted.n_clips:,} of {n_clips:,} clips"
     line += f"; ledger about {_size(n_ledger)}, all files about {_size(n_all)}"

@@ -22,7 +22,7 @@ from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import read_run
 from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import parse_window
+from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.verification import compare_windows
 
 MOST_TEACHERS = 64
@@ -82,6 +82,11 @@ class SearchOptions(VerbOptions, ListOptions):
         """The threshold rules in use."""
         return (self.rules.threshold,)
 
+    @property
+    def scales(self) -> dict[str | float, str]:
+        """The scales that the score stores need, and the option that asks for each."""
+        return {parse_window(self.rules.evidence): "--evidence"}
+
 
 class Searched(NamedTuple):
     """What is searched for missing labels; arguments of `pseudolabel.labels.enhancement.enhance`."""
@@ -119,9 +124,10 @@ def read_search(options: SearchOptions, inputs: Inputs) -> Searched:
         pair = read_labels(options, others, vocabulary), ScoreStore.open(their_scores)
     roles = [_role(number) for number in range(len(scores_paths))]
     scores = [ScoreStore.open(inputs.read(*path_and_role)) for path_and_role in zip(scores_paths, roles, strict=True)]
-    for store in filter(None, (*scores, pair and pair[1])):
-        store.refuse_without(parse_window(options.rules.evidence), "--evidence")
-    if scores and options.rules.evidence != "clip":  # a window that begins after its clip's end is no evidence
+    for scale, asking in options.scales.items():
+        for store in filter(None, (*scores, pair and pair[1])):
+            store.refuse_without(scale, asking)
+    if scores and set(options.scales) != {CLIP}:  # a window that begins after its clip's end is no evidence
         clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
         for store in scores:
             compare_windows(store, clips_path and ClipStore.open(clips_path))
@@ -137,7 +143,8 @@ def _role(number: int) -> str:
 
 def recorded_options(options: SearchOptions, labels: LabelTable) -> dict[str, object]:
     """Return what run.json records about the options."""
-    names = ("thresholds_from", "ontology", "vocabulary", "format", "classes", "unknown_labels", "soft", "work", "out")
+    names = ("thresholds_from", "ontology", "vocabulary", "format", "classes", "unknown_labels", "soft", "soft_windows")
+    names += ("work", "out")
     said = {name: getattr(options, name) for name in names if hasattr(options, name)}
     return {**asdict(options.rules), **said, "labels_left_out": labels.left_out}
 

@@ -20,7 +20,7 @@ SEEN_CLIPS, CLASSES, HISTORY = "train_clips.csv", "classes.csv", "history.csv"
 # An enhancement: LABELS, and why.
 LEDGER, LEDGER_CSV, THRESHOLDS = "ledger.parquet", "ledger.csv.gz", "thresholds.csv"
 SUMMARY, OUTSIDE = "summary.json", "outside.csv"
-TARGETS, MASK = "targets.h5", "mask.csv"
+TARGETS, MASK, WINDOW_TARGETS = "targets.h5", "mask.csv", "window_targets.h5"
 
 # An evaluation.
 EVALUATION_FOLDER = "evaluation"

@@ -15,6 +15,8 @@ from pseudolabel.labels.readers import read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG
 from pseudolabel.ownership import readable_object
+from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.stores import KeyedByClip, store_contents, whole_number
 
 
@@ -29,6 +31,16 @@ def check_stores(kind: type[KeyedByClip], *paths: str | Path | None) -> None:
     for path in paths:
         if path is not None and os.path.exists(path):
             kind.open_file(path).close()
+
+
+def check_scale(path: Path, window_s: str | float, option: str) -> None:
+    """Raise InputError if a score store has no such scale, or will have none."""
+    scales = dry_run.promised(path).get("scales")
+    if scales is None and path.exists():
+        ScoreStore.open(path).refuse_without(window_s, option)
+    elif scales is not None and window_s not in scales and not (window_s == CLIP and 10.0 in scales):
+        names = ", ".join(map(window_name, scales))
+        raise InputError(f"will have no scores_{window_name(window_s)}", path, f"Give {option}: {names}.")
 
 
 def check_ledger(path: Path, required: Iterable[str]) -> None:

@@ -35,11 +35,10 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIP_ID, CONFIG, MISSING, RUN, RUNS, SEEN_CLIPS, TEACHER, WEIGHTS
 from pseudolabel.models.networks import network_options, with_published_front_end
 from pseudolabel.ownership import output_exists, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_vocabulary, sample_rate_of
+from pseudolabel.plan_checks import check_device, check_scale, check_vocabulary, sample_rate_of
 from pseudolabel.records import run_record
 from pseudolabel.reports.figures import CURVE, learning_curve
-from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.scores.windows import window_name
 from pseudolabel.train_import import ImportOptions, import_model, plan_import
 from pseudolabel.train_material import Material, Sources, TrainingList, find_sources, refuse_absent_classes
 from pseudolabel.train_options import RunOptions, options_of_a_model
@@ -261,16 +260,10 @@ def _check_model(options: RunOptions) -> None:
 
 
 def _check_targets(options: RunOptions, vocabulary: str | Path) -> None:
-    promised = dry_run.promised(options.targets)
-    scales, classes = promised.get("scales"), promised.get("classes")
-    if scales is None:
-        return ScoreStore.open(options.targets).refuse_without(options.window, "--window")
+    classes = dry_run.promised(options.targets).get("classes")
     if classes and (os.path.exists(vocabulary) or not dry_run.there(vocabulary)):
         refuse_absent_classes(Vocabulary.load(vocabulary), classes, options.targets)
-    if options.window not in scales and not (options.window == CLIP and 10.0 in scales):
-        names = ", ".join(map(window_name, scales))
-        message = f"will have no scores_{window_name(options.window)}"
-        raise InputError(message, options.targets, f"Give --window: {names}.")
+    check_scale(options.targets, options.window, "--window")
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

@@ -33,7 +33,8 @@ file SOUND_LABELS
 # choose_rows ROW...: what ROWS names takes the place of $rows; only these rows are known.
 choose_rows() {
     local words one_of="$*"
-    words ROWS "${one_of// /|}" "one of the rows: $one_of"
+    local pattern=${one_of//./\\.}
+    words ROWS "${pattern// /|}" "one of the rows: $one_of"
     [ ${#words[@]} = 0 ] || rows=("${words[@]}")
     ROWS="${rows[*]}"
 }

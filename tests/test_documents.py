@@ -267,6 +267,8 @@ def make_work() -> None:
         shutil.rmtree("work/enhanced-mean", ignore_errors=True)
         assert run("enhance", "--threshold", name, "--soft") == 0
         assert run("release", "make", "--enhanced", f"work/enhanced-{name}") == 0
+    calibrated = ("--threshold", "precision:0.7", "--soft-windows", "2s", "--out", "work/calibrated")
+    assert run("enhance", *calibrated) == 0
     assert run("review", "page", "--budget", 10, "--label-studio") == 0
     Path("Downloads").mkdir()
     for name in ("judgements", "anna", "ben", "Downloads/judgements-0"):

@@ -22,7 +22,7 @@ from pseudolabel.records import sha256
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "psl_2s.sh"
 SETTINGS = ("SCALE", "WORK", "SEED", "SOUNDS", "SOUND_LABELS", "DATA", "TEACHER", "STUDENT", "ROWS", "LENGTHS")
-TINY_ROWS = ("weak", "enhanced", "psl_2s", "true")
+TINY_ROWS = ("weak", "enhanced", "precision-0.7", "psl_2s", "psl_2s_calibrated", "true")
 ALIKE = ("labels.csv", "truth.csv", "enhanced-25p/ledger.csv.gz")
 
 
@@ -59,7 +59,7 @@ def corpus(tiny, tmp_path) -> Callable[..., Path]:
     """A function that gives a work folder with other settings in which corpus and clip store are made, no more."""
 
     def corpus(**settings: str) -> Path:
-        later = ("scenes", "runs", "evaluation", "enhanced-25p", "release-25p", "scores.*", "results.md")
+        later = ("scenes", "runs", "evaluation", "enhanced-*", "release-25p", "scores.*", "results.md")
         work = shutil.copytree(tiny[0], tmp_path / "work", ignore=shutil.ignore_patterns(*later))
         given = (work / "settings.txt").read_text()
         for name, value in settings.items():
@@ -88,6 +88,7 @@ def test_every_stage_left_its_files(tiny):
     work, _ = tiny
     names = ["events.csv", "dropped.csv", "annotator.csv", "clips.h5", "skipped.csv", "missing.csv", "scores.h5"]
     names += ["enhanced-25p/labels.csv", "enhanced-25p/ledger.parquet", "runs/teacher/model.safetensors"]
+    names += ["enhanced-precision-0.7/window_targets.h5", "enhanced-precision-0.7/labels.csv"]
     names += ["release-25p/README.md", "release-25p/SHA256SUMS"]
     assert [name for name in names if not (work / name).is_file()] == []
     n_balanced = len(read_rows(work / "balanced.csv"))
@@ -114,7 +115,8 @@ def test_run_again_skips_every_step_and_changes_nothing(tiny):
     run = run_recipe(work)
     assert run.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
-    made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p", "release-25p"]
+    made = ["run.json", "clips.h5", "runs/teacher/run.json", "scores.h5", "enhanced-25p", "enhanced-precision-0.7"]
+    made += ["release-25p"]
     made += ["evaluation", *(f"runs/{row}-seed0/run.json" for row in TINY_ROWS)]
     assert sorted(line for line in run.stdout.splitlines() if line.startswith("have ")) == sorted(
         f"have {work / name}" for name in made
@@ -236,7 +238,7 @@ def real(tmp_path_factory) -> tuple[Path, Path, str, subprocess.CompletedProcess
 def test_data_set_of_ones_own_takes_the_same_way(real):
     folder, work, _, run = real
     assert run.returncode == 0, run.stderr[-2000:]
-    assert rows_of(work) == {"teacher", "weak", "enhanced", "psl_2s"}  # nobody knows the truth
+    assert rows_of(work) == {"teacher", *TINY_ROWS} - {"true"}  # nobody knows the truth
     assert (work / "results.md").is_file()
     assert len(read_rows(work / "labels.csv")) == len(read_rows(folder / "train.csv"))
 

@@ -135,6 +135,21 @@ def test_dry_run_lists_the_steps_and_writes_nothing(here):
     assert "hold" not in ended.stderr and sorted(here.rglob("*")) == before
 
 
+@pytest.mark.parametrize("row", ["precision-0.7", "psl_2s_calibrated"])
+def test_rows_of_a_precision_alone_make_what_they_learn_from(here, row):
+    ended = run("psl_2s", here, "--dry-run", DATA="lists", ROWS=f"weak {row}")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    said = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
+    folder = "work/enhanced-precision-0.7"
+    assert said["enhanced-precision-0.7"].startswith(
+        f"enhance would write {folder}: work/labels.csv with what is probable"
+    )
+    learnt = {"precision-0.7": f"{folder}/labels.csv", "psl_2s_calibrated": f"{folder}/window_targets.h5 (2s)"}[row]
+    for seed in range(2):
+        assert said[f"runs/{row}-seed{seed}/run.json"].endswith(f" from {learnt}")
+    assert run("psl_2s", here, "--dry-run", DATA="lists", ROWS="precision-0x7").stderr.startswith("ROWS=")
+
+
 def test_clips_of_an_earlier_recipe_are_not_divided_after_all(here, tmp_path):
     settings = {"SCALE": "paper", "DATA": "audioset", "WORK": str(tmp_path / "work"), "ROWS": "weak"}
     made = "SCALE=paper SEED=0 TEACHER=mobilenetv2 STUDENT=mobilenetv2 DATA=audioset SOUNDS= SOUND_LABELS= ROWS=weak"
@@ -182,6 +197,8 @@ def made_recipe(tmp_path) -> Callable[[str], Path]:
         ("step runs/a-seed0 train --row a --epochs 3\n"
          'step runs/b average weights "$WORK/runs/a-seed0" --epochs 1-3', "no checkpoint of epoch 1"),
         ("step enhanced-25p enhance --threshold 25p", "needs the teacher's scores"),
+        ("step runs/teacher train --row teacher; step scores.h5 score --windows clip 10s\n"
+         "step enhanced enhance --threshold precision:0.7 --soft-windows 2s", "will have no scores_2s"),
         ("step evaluation evaluate", "no run with a model"),
         ('made slim lists.py slim "$WORK" "$WORK/slim"; step other balance --labels "$WORK/slim/x.csv"', "slim/x.csv"),
     ],

@@ -43,13 +43,15 @@ class Corpus:
         """(N, K) bool: the labels and all their ancestors."""
         return self.kinship.closure(self.labels.matrix)
 
-    def each_block(self, work: Callable[[int, int], Result], what: str) -> Iterator[Result]:
+    def each_block(
+        self, work: Callable[[int, int], Result], what: str, block_clips: int = BLOCK_CLIPS
+    ) -> Iterator[Result]:
         """Yield `work(start, stop)` of all blocks of clips in order, computed by as many threads as there are cores."""
         n_clips, n_threads = len(self.labels), allowed_cores()
         with Progress(what, n_clips) as progress, ThreadPoolExecutor(n_threads) as pool:
             waiting = deque()
-            for start in range(0, n_clips, BLOCK_CLIPS):
-                stop = min(start + BLOCK_CLIPS, n_clips)
+            for start in range(0, n_clips, block_clips):
+                stop = min(start + block_clips, n_clips)
                 waiting.append((stop - start, pool.submit(work, start, stop)))
                 if len(waiting) > n_threads:
                     yield _finished(waiting, progress)

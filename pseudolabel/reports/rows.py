@@ -13,15 +13,17 @@ from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.formatting import fraction
 from pseudolabel.scores.windows import CLIP
 
-STUDENT_ROWS = ("weak", "enhanced", "psl_10s", "psl_5s", "psl_2s", "true")
+STUDENT_ROWS = ("weak", "enhanced", "precision-0.7", "psl_10s", "psl_5s", "psl_2s", "psl_2s_calibrated", "true")
 STANDARD_ROWS = ("teacher", *STUDENT_ROWS)
 TRAINED_ON = {
     "teacher": "weak labels",
     "weak": "weak labels",
     "enhanced": "enhanced labels",
+    "precision-0.7": "labels enhanced by precision:0.7",
     "psl_10s": "the teacher's 10 s scores",
     "psl_5s": "the teacher's 5 s scores",
     "psl_2s": "the teacher's 2 s scores",
+    "psl_2s_calibrated": "the teacher's 2 s scores, shifted to each label's probability",
     "psl_2s_half": "the teacher's 2 s scores and weak labels, half each",
     "true": "true labels (the ceiling)",
 }

@@ -121,7 +121,7 @@ def test_notes_name_rows_not_run_single_runs_and_the_teachers_other_list():
         run("true", 0, n_train_clips=300, n_seen=4),
     ]
     text = "\n".join(results.notes(evaluation(*runs, missing=[("lost", "no audio")])))
-    assert "Not run at this scale: enhanced, psl_10s, psl_5s, psl_2s." in text
+    assert "Not run at this scale: enhanced, precision-0.7, psl_10s, psl_5s, psl_2s, psl_2s_calibrated." in text
     assert "One run, so no spread: teacher, true." in text
     assert "1,500 clips, they on 300." in text
     assert "true was trained on 4 clips that it is evaluated on here" in text
