@@ -51,7 +51,8 @@ def _searched(options: SearchOptions, clip_id: str) -> pa.Table:
 
 def _heading(options: SearchOptions, table: pa.Table) -> str:
     labels, scores = search_paths(options)
-    compared = f"threshold {options.rules.name}, {', '.join(map(str, scores))}" if scores else "by rule, without scores"
+    rule = f"{'threshold ' if options.rules.precision is None else ''}{options.rules.name}"
+    compared = f"{rule}, {', '.join(map(str, scores))}" if scores else "by rule, without scores"
     return f"{table[CLIP_ID][0].as_py()}: {labels}, {compared}" if len(table) else f"{labels}, {compared}"
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pseudolabel import cli
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.balancing import priors
 from pseudolabel.labels.judging import JUDGED, judge_additions
-from pseudolabel.labels.ledger import read_ledger
+from pseudolabel.labels.ledger import PROBABILITY, ledger_pieces, numbers
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS, TRUTH
@@ -241,6 +243,13 @@ def trained_on(folder: Path, work: Path) -> Path:
     return path.absolute()
 
 
+def _judged_ledger(path: Path) -> pa.Table:
+    """Return what is needed of a ledger, which may have probabilities."""
+    wanted = (*JUDGED, PROBABILITY)
+    pieces = (piece.select([n for n in wanted if n in piece.column_names]) for piece in ledger_pieces(path, JUDGED))
+    return pa.concat_tables(pieces)
+
+
 def judge_folders(
     options: EvaluateOptions, lists: EvaluationLists, vocabulary: Vocabulary, truth: LabelTable | None, inputs: Inputs
 ) -> dict[str, dict]:
@@ -262,9 +271,12 @@ def judge_folders(
     judged = {}
     for folder in lists.enhanced:
         after = cli.read_labels(options, inputs.read(folder / LABELS), vocabulary, own=True)
-        ledger = read_ledger(inputs.read(folder / LEDGER_CSV), JUDGED, only=True)
+        ledger, own = _judged_ledger(inputs.read(folder / LEDGER_CSV)), proposed
         try:
-            judgement = judge_additions(before, after, ledger, truth, folder, proposed)
+            if proposed is not None and not np.isnan(numbers(ledger, PROBABILITY)).all():
+                by_rule = ledger.filter(pc.is_null(ledger[PROBABILITY]))
+                own = proposals_by_type(before, options.ontology, by_rule)
+            judgement = judge_additions(before, after, ledger, truth, folder, own)
         except InputError as error:
             if options.enhanced is not None:
                 raise

@@ -5,7 +5,7 @@
     python -m pseudolabel.review page --blind --decoys 0.3
     python -m pseudolabel.review estimate anna.csv ben.csv --target-precision 0.9
 
-`page` draws a sample of the ledger, stratified by class, type and score band, and writes into WORK/review/: the page
+`page` draws a sample of the ledger, stratified by class, type and score (or probability), into WORK/review/: the page
 index.html (with audio/ and pictures/ beside it, or all in one file with --embed), sample.csv and sample.json (the key
 that turns judgements back into estimates: keep both), run.json, and with --label-studio also label_studio.json and
 label_studio.xml. --blind shows only clip and class, and mixes in decoys, labels that the original list has and classes
@@ -33,7 +33,7 @@ from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.formatting import plural
-from pseudolabel.labels.ledger import read_ledger
+from pseudolabel.labels.ledger import PROBABILITY, read_ledger, sureness
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
@@ -50,7 +50,7 @@ from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sam
 from pseudolabel.reviews.judgements import read_judgements
 from pseudolabel.reviews.page import PageSources, write_page
 from pseudolabel.reviews.precision import weigh
-from pseudolabel.reviews.stratified import band_edges, draw, float_column, items_of
+from pseudolabel.reviews.stratified import band_edges, draw, items_of
 from pseudolabel.scores.store import ScoreStore
 
 BUDGET, DECOYS = 200, 0.2
@@ -77,7 +77,7 @@ class PageOptions(VerbOptions, ListOptions):
     )
     budget: int | None = option(None, f"items to judge (default: {BUDGET}, none with --per-class)", COUNT, metavar="N")
     per_class: int | None = option(None, "judge N items of each class, or all if it has fewer", COUNT, metavar="N")
-    bands: int = option(5, "score bands", COUNT, metavar="N")
+    bands: int = option(5, "bands of score or, where the ledger has them, probability", COUNT, metavar="N")
     blind: bool = option(False, "show only clip and class, and mix in decoys")
     decoys: float | None = option(
         None, f"share of decoys on a blind page (default: {DECOYS:g})", NOT_ALL, metavar="SHARE"
@@ -241,7 +241,7 @@ def draw_sample(
 ) -> Sample:
     """Return the sample that the options ask for: additions and the requested share of decoys, shuffled."""
     budget, seed = options.budget or (None if options.per_class else BUDGET), options.seed
-    edges = band_edges(float_column(ledger, "score"), options.bands)
+    edges = band_edges(sureness(ledger)[0], options.bands)
     drawn = draw(ledger, edges, budget, options.per_class, seed)
     items = items_of(ledger, drawn)
     if options.blind:
@@ -322,15 +322,19 @@ def _estimate(options: EstimateOptions, out: Path) -> None:
     for class_id in sorted(set(ledger["class_id"].to_pylist()) - set(vocabulary.class_ids)):
         raise vocabulary.unknown(class_id, path, "Give the --vocabulary that the ledger was made with.")
     estimates = result.estimates(sample, judgements, ledger, vocabulary)
-    weighed, scores = weigh(sample, judgements.combined()), float_column(ledger, "score")
-    new = point = target = None
+    (scores, kind), new, point, target = sureness(ledger), None, None, None
+    if options.target_precision is not None and kind == PROBABILITY:
+        message = f"the guesses of {path.parent.name} have probabilities, not thresholds"
+        remedy = "Omit it, and give reviewed.csv to `enhance --judgements`, with the --threshold precision:P you want."
+        raise InputError(message, "--target-precision", remedy)
+    weighed = weigh(sample, judgements.combined())
     if options.target_precision is not None:
         target = Target(options.target_precision, options.sure)
         before, class_of = thresholds_before(path, ledger, vocabulary), ledger["class_id"].to_pylist()
         new, point = thresholds_for(target, before, weighed, class_of, scores, options.own_judged or OWN_JUDGED)
     with whole_folder(out, options.overwrite, "review") as made:
         result.write_estimates(made, estimates)
-        result.write_curve(made, precision_curve(weighed, scores))
+        result.write_curve(made, precision_curve(weighed, scores), kind)
         result.write_reviewed(made / "reviewed.csv", ledger, result.decided_additions(sample, judgements))
         if new is not None:
             result.write_thresholds(made / THRESHOLDS, new, vocabulary)

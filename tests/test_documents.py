@@ -39,6 +39,7 @@ BY_HAND = {
     "label-studio start": "a program of others",
     "python recipes/tree.py": "test_the_tree_is_made_from_the_modules runs it with --check",
     "python recipes/precision_coverage.py": "needs the whole work folder of the default run",
+    "python recipes/known_truth_rows.py": "tests/labels/test_known_truth.py runs it on the files",
     "python tests/releases/clients.py": "tests/releases/test_clients.py runs it with the tools that are installed",
     "python tests/models/as_published.py": "tests/models/test_as_published.py runs its parts; it takes 6 minutes",
     ".venv/bin/python -m ruff": ".ci/run runs it",

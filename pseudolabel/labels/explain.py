@@ -22,6 +22,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 
 GIVEN, ADDED, NOT_ADDED, NO_CANDIDATE = "given", "added", "not added", "not a candidate"
 FEW_OTHERS, FEW_NAMES = 5, 3  # classes that are not candidates; relatives that are named
+ENOUGH = "the probability is high enough"
 FEW_CLIPS = 10_000  # clips among which a similar id is looked for
 CLASS_COLUMNS = [(name, pa.string()) for name in ("clip_id", "class_id", "name", "outcome", "reason")]
 EXPLAINED = pa.schema([*CLASS_COLUMNS, *(field for field in SCHEMA if field.name not in ("clip_id", "class_id"))])
@@ -109,7 +110,7 @@ def _part(enhancing: Enhancing, rows: pa.Table, outcome: str, reasons: Sequence[
 
 def _why_added(row: dict) -> str:
     if row["probability"] is not None:
-        return "the probability is high enough"
+        return ENOUGH
     return "added by rule" if row["score"] is None else "the score is above the threshold"
 
 
@@ -141,15 +142,29 @@ def _named(vocabulary: Vocabulary, columns: list[int], of: set[int] | None = Non
 
 def explanation_lines(table: pa.Table) -> list[str]:
     """Return an explanation as lines for a terminal."""
-    rows = table.to_pylist()
+    rows, left_out = _worth_showing(table.to_pylist())
     names = dict(zip(table["class_id"].to_pylist(), table["name"].to_pylist(), strict=True))
     cells = [(row["outcome"], row["name"], row["error"] or "", _compared(row), _words(row, names)) for row in rows]
     widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(4)]
-    n_added, n_not = (sum(row["outcome"] == outcome for row in rows) for outcome in (ADDED, NOT_ADDED))
+    outcomes = table["outcome"].to_pylist()
+    n_added, n_not = outcomes.count(ADDED), outcomes.count(NOT_ADDED)
     return [
         f"{n_added} of {n_added + n_not} candidates are added",
         *("  " + "  ".join([*map(str.ljust, cell, widths), cell[4]]).rstrip() for cell in cells),
+        *left_out,
     ]
+
+
+def _worth_showing(rows: list[dict]) -> tuple[list[dict], list[str]]:
+    """Return the rows but for the least probable `free` guesses that were not added, and a line on those."""
+    free = [row for row in rows if row["error"] == "free" and row["outcome"] == NOT_ADDED]
+    free.sort(key=lambda row: -1 if row["probability"] is None else row["probability"], reverse=True)
+    shown, others = free[:FEW_OTHERS], free[FEW_OTHERS:]
+    kept = [row for row in rows if row["error"] != "free" or row["outcome"] != NOT_ADDED]
+    n_first = sum(row["outcome"] in (GIVEN, ADDED) for row in kept)
+    most = max((row["probability"] or 0 for row in others), default=0)
+    line = f"  and {len(others)} free guesses that are not added, of a probability of {fraction(most)} at most"
+    return [*kept[:n_first], *shown, *kept[n_first:]], [line] if others else []
 
 
 def _compared(row: dict) -> str:
@@ -168,5 +183,7 @@ def _compared(row: dict) -> str:
 def _words(row: dict, names: dict[str, str]) -> str:
     """Return the reason, unless the numbers show it, and the proposing labels by name."""
     because = "; ".join(names.get(k, k) for k in (row["because"] or "").split(";") if k)
-    shown = row["reason"].startswith("the score is")
-    return ", ".join(filter(None, ("" if shown else row["reason"], because and f"proposed by {because}")))
+    reason = row["reason"].removeprefix(f"the probability is {row['probability'] or 0:.3f}, ")
+    shown = reason.startswith(("the score is", ENOUGH))
+    proposed = f"proposed by {because}" if because else "proposed by no label" if row["error"] == "free" else ""
+    return ", ".join(filter(None, ("" if shown else reason, proposed)))

@@ -3,7 +3,7 @@
 | column | |
 |---|---|
 | `clip_id`, `class_id` | the added label |
-| `error` | `I` (missing child), `II` (missing parent) or `I+II` (both types proposed it) |
+| `error` | `I` (missing child), `II` (missing parent), `I+II` (both types proposed it) or `free` (no label did) |
 | `because` | the labels that made it a candidate, in vocabulary order: a list in Parquet files, else joined by `;` |
 | `score`, `threshold` | the teacher's score and the class's threshold (score > threshold); empty if added by rule |
 | `probability` | that the label is right, if the rule estimates it, else empty |
@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-BECAUSE = "because"
+BECAUSE, PROBABILITY = "because", "probability"
 TYPES = {field.name: field.type for field in SCHEMA}
 PARQUET_TYPES = {**TYPES, BECAUSE: pa.list_(pa.string())}  # in files; ledgers of earlier versions have joined texts
 PIECE_ROWS, CSV_BLOCK = 1 << 18, 1 << 23  # rows read at once; bytes, longer than any line
@@ -187,6 +187,22 @@ def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID),
         n_rows += len(piece)
         refuse_many(n_rows, path)
     return pa.concat_tables(pieces)
+
+
+def numbers(ledger: pa.Table, name: str) -> np.ndarray:
+    """Return a column as (M,) float64, NaN for empty cells and for a column that ledgers of earlier versions lack."""
+    if name not in ledger.column_names:
+        return np.full(len(ledger), np.nan)
+    return pc.fill_null(ledger[name].cast(pa.float64()), float("nan")).to_numpy()
+
+
+def sureness(ledger: pa.Table) -> tuple[np.ndarray, str]:
+    """Return how sure each addition is, (M,) float64, NaN if added by rule; and whether it is a probability or a score.
+
+    Either all additions have probabilities, but for those by rule, or none has one.
+    """
+    probabilities = numbers(ledger, PROBABILITY)
+    return (numbers(ledger, "score"), "score") if np.isnan(probabilities).all() else (probabilities, PROBABILITY)
 
 
 def refuse_many(n_rows: int, path: object) -> None:

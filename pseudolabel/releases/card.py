@@ -81,6 +81,7 @@ def card(facts: Facts) -> str:
         types=list(facts.counts.added_by_type),
         by_class=_classes_to_list(facts),
         has_thresholds=any(row.threshold is not None for row in facts.by_class),
+        guesses=facts.rule.guesses,
         precision=facts.precision,
         header=header(facts),
         of_source=of_source,

@@ -17,8 +17,9 @@ from pseudolabel.labels.summary import figures
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.tables import read_csv
 
-FEW_POSITIVES = 20  # a threshold computed from fewer scores says little
+FEW_POSITIVES = 20  # a threshold or a probability computed from fewer scores says little
 LOW_PRECISION, LEAST_JUDGED = 0.5, 5
+OF_GUESSES = {"c": float, "carriers": int, "expected_precision": float}  # columns of thresholds.csv, and their types
 
 
 def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -89,6 +90,8 @@ def count_by_class(
 def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
     """Return {class id: threshold, scored_positives, reason} from thresholds.csv; empty if there is no such file.
 
+    Of a rule that adds the most probable labels also c, carriers and expected_precision.
+
     Raises:
         InputError: the classes are not the vocabulary's, or a value is not a number.
     """
@@ -99,9 +102,11 @@ def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
         try:
             threshold = float(row["threshold"]) if row["threshold"] else None
             n_positives = int(row["scored_positives"])
+            guesses = {name: kind(row[name]) for name, kind in OF_GUESSES.items() if row.get(name)}
         except ValueError as error:
             raise InputError(f"not a number ({error})", f"{path}:{row['line']}", OTHER_RUN) from error
-        table[row["class_id"]] = {"threshold": threshold, "scored_positives": n_positives, "reason": row["reason"]}
+        of_class = {"threshold": threshold, "scored_positives": n_positives, "reason": row["reason"]}
+        table[row["class_id"]] = of_class | guesses
     if tuple(table) != original.vocabulary.class_ids:
         differing = first_few(sorted(set(table) ^ set(original.vocabulary.class_ids))) or "in another order"
         raise InputError(f"its classes are not the vocabulary's: {differing}", path, OTHER_RUN)
@@ -109,7 +114,7 @@ def read_threshold_table(path: Path, original: LabelTable) -> dict[str, dict]:
 
 
 def weak_classes(
-    by_class: Sequence[Mapping], scored: bool, precision: Mapping | None, every: bool = False
+    by_class: Sequence[Mapping], scored: bool, precision: Mapping | None, every: bool = False, guesses: bool = False
 ) -> tuple[dict, ...]:
     """Return the classes whose additions need a second look, each with the reason.
 
@@ -118,22 +123,37 @@ def weak_classes(
         scored: whether a teacher's scores were compared with thresholds.
         precision: estimates from judgements (precision.json), if there are any.
         every: whether classes without any label are named too, as versions before 0.3.0 did.
+        guesses: whether labels were added by their probability.
     """
     judged = {row.get("class_id"): row for row in (precision or {}).get("by_class") or ()}
     listed = (row for row in by_class if every or row["after"])
-    reasons = ((row, _weaknesses(row, scored, judged.get(row["class_id"], {}))) for row in listed)
+    found = _weak_guesses if guesses else _weak_threshold if scored else lambda row: []
+    reasons = ((row, [*found(row), *_weaknesses(row, judged.get(row["class_id"], {}))]) for row in listed)
     return tuple(
         {"class_id": row["class_id"], "name": row["name"], "why": "; ".join(why)} for row, why in reasons if why
     )
 
 
-def _weaknesses(row: Mapping, scored: bool, estimate: Mapping) -> list[str]:
-    """Return why the additions to a class need a second look."""
+def _weak_threshold(row: Mapping) -> list[str]:
+    if row["threshold"] is None:
+        return [f"no threshold: {row['reason']}" if row["reason"] else "no threshold"]
+    few = row["scored_positives"] < FEW_POSITIVES
+    return [f"threshold from fewer than {FEW_POSITIVES} clips ({row['scored_positives']})"] if few else []
+
+
+def _weak_guesses(row: Mapping) -> list[str]:
+    """Return what is weak about a class's probabilities."""
+    carriers, expected = row.get("carriers"), row.get("expected_precision")
+    if row["reason"]:
+        return [f"no guesses: {row['reason']}"]
+    few = carriers is not None and carriers < FEW_POSITIVES
+    why = [f"probabilities from fewer than {FEW_POSITIVES} clips ({carriers})"] if few else []
+    return [*why, f"expected precision {expected:.2f}"] if expected is not None and expected < LOW_PRECISION else why
+
+
+def _weaknesses(row: Mapping, estimate: Mapping) -> list[str]:
+    """Return why the additions to a class need a second look, whatever the rule."""
     why = []
-    if scored and row["threshold"] is None:
-        why.append(f"no threshold: {row['reason']}" if row["reason"] else "no threshold")
-    elif scored and row["scored_positives"] < FEW_POSITIVES:
-        why.append(f"threshold from fewer than {FEW_POSITIVES} clips ({row['scored_positives']})")
     if row["added"] > row["before"]:
         why.append(f"labels more than doubled ({row['before']} to {row['after']})")
     rate, n_judged = estimate.get("precision"), estimate.get("judged") or 0

@@ -19,6 +19,7 @@ from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.errors import ClipMismatch, InputError
 from pseudolabel.labels.additions import ERROR_NAMES, index_in
 from pseudolabel.labels.aliases import match_clips
+from pseudolabel.labels.ledger import sureness
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.layout import LABELS, LEDGER
@@ -219,7 +220,7 @@ def second_opinion(side: Side, own: LabelTable, other: LabelTable) -> list[dict]
 
 
 def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> list[dict]:
-    """Return how many additions the other list has: in total, by type, by score band.
+    """Return how many additions the other list has: in total, by type, by band of probability or else of score.
 
     Args:
         own: (N, K) the common clips, under the ledger's ids; additions to other clips are left out.
@@ -231,7 +232,7 @@ def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> lis
     errors = np.array(ledger["error"].to_pylist(), dtype=object)
     groups = [("all", np.ones(len(clips), bool))]
     groups += [(f"type {error}", errors == error) for error in ERROR_NAMES[1:]]
-    groups += score_bands(ledger["score"].to_numpy().astype(np.float64))
+    groups += score_bands(*sureness(ledger))
     return [
         {
             "additions": name,
@@ -244,7 +245,7 @@ def confirmed(ledger: pa.Table, own: LabelTable, other: sparse.csr_array) -> lis
     ]
 
 
-def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def score_bands(scores: np.ndarray, word: str = "score") -> list[tuple[str, np.ndarray]]:
     """Return (name, mask of additions) for N_BANDS equally full bands of scores, and for additions without a score."""
     scored = ~np.isnan(scores)
     if not scored.any():
@@ -254,7 +255,7 @@ def score_bands(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
     for low, high in itertools.pairwise(edges if len(edges) > 1 else [*edges, *edges]):
         with np.errstate(invalid="ignore"):
             chosen = (scores >= low) & ((scores < high) | ((high == edges[-1]) & (scores == high)))
-        bands.append((f"score {low:.3f} to {high:.3f}", chosen))
+        bands.append((f"{word} {low:.3f} to {high:.3f}", chosen))
     return [*bands, ("by rule", ~scored)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,15 @@ class Enhanced:
         """Return the scores that `enhance` read; None if there were none, or they are gone."""
         path = self._input("scores")
         return ScoreStore.open(path) if path else None
+
+    @property
+    def further_roles(self) -> list[str]:
+        """The roles in run.json of the scores of all teachers but the first."""
+        return [role for role in self.record.get("roles") or () if re.fullmatch(r"scores \d+", role)]
+
+    def further_stores(self) -> list[ScoreStore]:
+        """Return the scores of all teachers but the first, as far as they are still there."""
+        return [ScoreStore.open(path) for path in map(self._input, self.further_roles) if path]
 
     def _input(self, role: str) -> Path | None:
         path = input_in_role(self.record, role)

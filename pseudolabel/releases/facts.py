@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any
 
 from pseudolabel import layout
-from pseudolabel.errors import InputError, first_few, nearest
-from pseudolabel.options import check_types, type_hints
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.records import sha256
+from pseudolabel.releases.typed import Typed, mapping, typed
 
 FORMAT, FORMAT_VERSION = "pseudolabel-release", 2
 SINCE_VERSION_2 = ("beta",)  # keys that run.json of version 1 lacks
@@ -28,16 +28,44 @@ PATTERNS = {  # of texts: what other values get wrong, and the remedy
     "wav": (r"(.*\{clip_id\}.*)?", "names one recording for all clips", ""),
 }
 OVERALL = ("precision", "low", "high", "judged")  # keys of an estimate; `precision` may be None
-Kind = TypeVar("Kind")
 
 
-class Typed:
-    """A dataclass that checks the types of its fields; nested values may be given as JSON objects."""
+@dataclass(frozen=True, kw_only=True)
+class GuessesOfType(Typed):
+    """Guesses with a parent among the labels (I), or without (free): how many, and how many of them should be right."""
 
-    def __post_init__(self) -> None:
-        for name, hint in type_hints(type(self)).items():
-            object.__setattr__(self, name, _nested(getattr(self, name), hint, name))
-        check_types(self)
+    labels_added: int
+    expected_precision: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guesses(Typed):
+    """The labels added by their probability, as the rule that estimated it counts them.
+
+    Args:
+        precision_asked, expected_precision: the share that should be right: as asked for, and the mean probability.
+        lowest_probability: that of the last guess added; None if none was.
+        free_would_add: guesses of type `free` that were not asked for.
+        judged: judged guesses that corrected the probabilities.
+        closure_judged, closure_right: judged labels of those added by rule, and how many are right.
+        share_given_free: the share of true labels that the list has, for guesses of type `free`; None without these.
+        median_auc: of each teacher, over the classes; None if it cannot be measured.
+        warnings: of the program.
+    """
+
+    precision_asked: float
+    expected_precision: float | None
+    lowest_probability: float | None
+    labels_added: int
+    classes_touched: int
+    by_type: Mapping[str, GuessesOfType]
+    free_would_add: int
+    judged: int
+    closure_judged: int
+    closure_right: int
+    share_given_free: float | None
+    median_auc: tuple[float | None, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +76,7 @@ class Rule(Typed):
         reviewed: {decision: count} of the additions that a reviewer decided.
         threshold, evidence: None if no score was compared with a threshold.
         adds: {type: what it searches for, in words}.
+        guesses: of a rule that adds the most probable labels; None for others.
     """
 
     reviewed: Mapping | None = None
@@ -64,6 +93,7 @@ class Rule(Typed):
     type2: str | None = None
     labels_left_out: Mapping | None = None
     threshold_file: str | None = None
+    guesses: Guesses | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +136,13 @@ class Counts(Typed):
 
 @dataclass(frozen=True, kw_only=True)
 class OfClass(Typed):
-    """The labels of one class; `threshold` is None if it has none, for the given `reason`."""
+    """The labels of one class; `threshold` is None if it has none, for the given `reason`.
+
+    Args:
+        c: the share of its true labels that the list has, as a rule that adds the most probable labels estimates it.
+        carriers: clips with scores that have it or a descendant.
+        expected_precision: the mean probability of its guesses.
+    """
 
     class_id: str
     name: str
@@ -114,10 +150,14 @@ class OfClass(Typed):
     added: int
     added_I: int | None = None  # noqa: N815, types are I and II
     added_II: int | None = None  # noqa: N815
+    added_free: int | None = None
     after: int
     threshold: float | None
     scored_positives: int | None
     reason: str
+    c: float | None = None
+    carriers: int | None = None
+    expected_precision: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +291,7 @@ class Facts(Typed):
 
     @property
     def asked_teacher(self) -> bool:
-        """Whether a model's scores were compared with thresholds."""
+        """Whether a model's scores decided, by a threshold or a probability."""
         return self.rule.evidence is not None
 
     def file(self, name: str) -> DataFile | None:
@@ -270,7 +310,7 @@ class Facts(Typed):
         Raises:
             InputError: a key is missing or unknown, a value has the wrong type, or counts contradict each other.
         """
-        record = dict(_object(record, str(place)))
+        record = dict(mapping(record, str(place)))
         made = record.get("format", FORMAT), record.get("format_version", 1)  # absent in the earliest releases
         if made not in ((FORMAT, 1), (FORMAT, FORMAT_VERSION)):
             message = f"format is {made[0]!r} version {made[1]!r}, expected {FORMAT!r} version {FORMAT_VERSION} or 1"
@@ -284,40 +324,6 @@ class Facts(Typed):
 
 
 REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # keys in releases of every version
-
-
-def _nested(value: Any, hint: Any, place: str) -> Any:
-    """Return a value with each JSON object in it turned into the dataclass that the type hint names."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_nested(item, inner[0], f"{place}[{number}]") for number, item in enumerate(value))
-    if origin is Mapping and isinstance(value, Mapping):
-        return {key: _nested(item, inner[1], f"{place}.{key}") for key, item in value.items()}
-    kind = next((each for each in (hint, *inner) if is_dataclass(each)), None)
-    return value if kind is None or origin in (tuple, Mapping) or value is None else typed(kind, value, place)
-
-
-def typed(kind: type[Kind], row: object, place: str, separator: str = ".") -> Kind:
-    """Return an object of run.json as a dataclass.
-
-    Raises:
-        InputError: a key is missing or unknown, or a value has the wrong type.
-    """
-    if isinstance(row, kind):
-        return row
-    row, columns = _object(row, place), fields(kind)
-    absent = [c.name for c in columns if c.default is c.default_factory is MISSING and c.name not in row]
-    if absent:
-        raise InputError(f"{first_few(absent)} is missing", place)
-    names = [column.name for column in columns]
-    if unknown := [key for key in row if key not in names]:
-        raise InputError(f"unknown key {unknown[0]!r}; nearest: {nearest(unknown[0], names)!r}", place)
-    try:
-        return kind(**row)
-    except InputError as error:
-        inside = error.place.removeprefix(f"{kind.__name__}.")
-        remedy = error.remedy if inside == error.place else ""  # the remedy of `check_types` is for callers
-        raise InputError(error.message, f"{place}{separator}{inside}", remedy) from error
 
 
 def refuse_texts(said: Mapping[str, Any]) -> None:
@@ -343,10 +349,11 @@ def check_precision(precision: Mapping[str, Any], place: object) -> None:
             raise InputError(f"is {type(rows).__name__}, not a list", f"{place}, {part}")
         parts += [(f"{part}[{number}]", row, (*OVERALL, key)) for number, row in enumerate(rows)]
     for part, row, keys in parts:
-        row = _object(row, f"{place}, {part}")
+        row = mapping(row, f"{place}, {part}")
         if absent := [key for key in keys if key not in row]:
             raise InputError(f"{first_few(absent)} is missing", f"{place}, {part}")
-        figures = [row[name] for name in OVERALL if name != "precision" or row[name] is not None]
+        names = [name for name in ("expected", *OVERALL) if name in row]
+        figures = [row[name] for name in names if name != "precision" or row[name] is not None]
         if not all(isinstance(figure, int | float) and not isinstance(figure, bool) for figure in figures):
             raise InputError("a figure is not a number", f"{place}, {part}")
         *shares, judged = figures
@@ -371,12 +378,6 @@ def _check_figures(value: object, place: str) -> None:
             raise InputError("not a list of ids", place)
     elif not isinstance(value, int | float) or isinstance(value, bool):
         raise InputError(f"is {type(value).__name__}, expected a number", place)
-
-
-def _object(row: object, place: str) -> Mapping[str, Any]:
-    if not isinstance(row, Mapping):
-        raise InputError(f"is {type(row).__name__}, not a table of names and values", place)
-    return row
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.artefacts import write_csv, write_json, write_text
+from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.writers import packed_file
@@ -115,8 +116,11 @@ def write_release(contents: Contents, folder: Path) -> Facts:
     _write_classes(contents, folder / CLASSES)
     labels = contents.enhanced.labels
     _write_weights(labels, contents.beta, folder / WEIGHTS)
-    write_parquet_tables(folder, contents.beta)
+    write_parquet_tables(folder, contents.beta, contents.facts.rule.guesses is not None)
     if contents.soft is not None:
+        if contents.enhanced.further_roles:
+            message = "writes the scores of one teacher, and several decided"
+            raise InputError(message, f"--soft {contents.soft}", "Omit it, or release the averaged scores.")
         write_targets(folder / TARGETS, labels, contents.scores, contents.soft, contents.scales)
     psla = contents.wav if (folder / PSLA).is_file() else ""
     facts = replace(contents.facts, files=described_files(folder), wav=psla, beta=contents.beta)

@@ -29,6 +29,7 @@ from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import read_csv
 
 CHANGED = "enhance read changed since, or is elsewhere"
+OF_FOLDS = (False, None, True)  # what is said of several teachers: the worst
 LIST_IS_GONE = f"the list that {CHANGED}: the list before is computed from the ledger alone (--labels checks it)"
 SCORES_ARE_GONE = f"the score store that {CHANGED}, so the card names no teacher: give --scores"
 
@@ -63,21 +64,22 @@ def facts_of(
         "source": source,
         "released": day_of(enhanced.record),
     }
+    stores = [scores, *enhanced.further_stores()] if scores else []
     digests = {**enhanced.inputs, **{Path(path): digest for path, digest in inputs.sha256.items()}}
     thresholds = read_threshold_table(enhanced.folder / THRESHOLDS, enhanced.original)
     by_class = count_by_class(enhanced.original, enhanced.added, errors, thresholds)
     return Facts(
         **{**usual, **said},
         rule=rule_of(enhanced),
-        teacher=scores and teacher_of(scores, teachers),
-        out_of_fold=scores and scores.out_of_fold,
+        teacher=scores and _joined([teacher_of(store, teachers) for store in stores]),
+        out_of_fold=min((store.out_of_fold for store in stores), key=OF_FOLDS.index, default=None),
         evaluation_touched=evaluation_touched,
         precision=precision,
         inputs=[{"name": path.name, "sha256": digest} for path, digest in digests.items()],
         ontology=enhanced.summary.get("ontology", {}),
         counts=count(enhanced.original, enhanced.added, errors, len(enhanced.missing)),
         by_class=by_class,
-        weak_classes=weak_classes(by_class, enhanced.scored, precision),
+        weak_classes=weak_classes(by_class, enhanced.scored, precision, guesses="guesses" in enhanced.summary),
         pseudolabel=__version__,
         commit=git_commit(),
     )
@@ -165,6 +167,10 @@ def rule_of(enhanced: Enhanced) -> dict:
     rule["fallback_threshold"] = options.get("fallback_threshold")
     if is_threshold_file(str(options.get("threshold"))):
         rule["threshold_file"] = Path(options["threshold"]).name
+    if (guesses := enhanced.summary.get("guesses")) is not None:
+        closure = guesses["closure_judged"]
+        rule["rounds"] = None  # guesses follow the additions by rule, and propose nothing
+        rule["guesses"] = guesses | {"closure_judged": closure["judged"], "closure_right": closure["right"]}
     return rule
 
 
@@ -198,6 +204,20 @@ def teacher_of(scores: ScoreStore, runs: Sequence[Path] = ()) -> dict:
         "scores_sha256": sha256(scores.path),
     }
     return {name: value for name, value in teacher.items() if value}
+
+
+def _joined(teachers: Sequence[Mapping]) -> dict:
+    """Return the description of several teachers: texts joined by `; `, other values only where all have the same."""
+    if len(teachers) == 1:
+        return dict(teachers[0])
+    joined = {}
+    for name in dict.fromkeys(name for teacher in teachers for name in teacher):
+        values = [teacher[name] for teacher in teachers if name in teacher]
+        if all(isinstance(value, str) for value in values):
+            joined[name] = "; ".join(dict.fromkeys(values))
+        elif len(values) == len(teachers) and all(value == values[0] for value in values):
+            joined[name] = values[0]
+    return joined
 
 
 def _n_clips_trained_on(digests: Sequence[str], runs: Sequence[Path]) -> int | None:

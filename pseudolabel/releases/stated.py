@@ -28,8 +28,8 @@ from pseudolabel.labels.additions import ERROR_NAMES
 from pseudolabel.layout import MISSING, THRESHOLDS
 from pseudolabel.records import sha256
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
-from pseudolabel.releases.facts import Document
+from pseudolabel.releases.counts import OF_GUESSES, count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.facts import Document, Guesses
 from pseudolabel.releases.listing import GET_AGAIN
 from pseudolabel.releases.released import Released
 from pseudolabel.releases.tables import is_earlier
@@ -46,6 +46,7 @@ SAME = (  # beginnings of lines that every version words the same way
 ADDRESS = re.compile(r"(?i)(?:[\w&;:]*\\?/\\?/|www\.)[^\s\"'<>)\]}`|]+")
 FREE = ("description", "citeAs")  # texts of croissant.json that a version may word differently
 WORD_BY_WORD = ("## How the labels were added", "## What was added", "## How many additions are right")
+SAME_MEAN = 1e-6
 VERSION = re.compile(r"[\w.+!-]{1,80}")
 MOST_LARGER, MOST_BYTES = 4, 1 << 16  # how much longer than this version's a document may be, as a factor and in bytes
 Signature = tuple[str, tuple[str, ...]]  # first cell of a table's row, figures
@@ -58,11 +59,14 @@ def verify_facts(released: Released) -> str:
     thresholds = read_threshold_table(folder / THRESHOLDS, released.original)
     by_class = count_by_class(released.original, released.added, errors, thresholds)
     counts = count(released.original, released.added, errors, len(released.missing))
-    decisions = facts.rule.reviewed
-    if decisions is not None and decisions.get("right") != counts["added"]["labels_added"]:
-        message = f"{decisions.get('right')} additions were found right, the ledger has {len(released.added.clips)}"
-        raise InputError(message, place, GET_AGAIN)
-    weak = weak_classes(by_class, facts.asked_teacher and decisions is None, facts.precision, is_earlier(facts))
+    decisions, guesses = facts.rule.reviewed, facts.rule.guesses is not None
+    if decisions is not None:
+        n_right = (decisions.get("right") or 0) - (decisions.get("unsupported") or 0)
+        if n_right != counts["added"]["labels_added"]:
+            message = f"{n_right} additions were found right, the ledger has {len(released.added.clips)}"
+            raise InputError(message, place, GET_AGAIN)
+    scored = facts.asked_teacher and decisions is None
+    weak = weak_classes(by_class, scored, facts.precision, is_earlier(facts), guesses)
     stated = facts.to_json()
     counted = replace(facts, counts=counts, by_class=by_class, weak_classes=weak).to_json()
     for name in ("counts", "by_class", "weak_classes"):
@@ -70,10 +74,13 @@ def verify_facts(released: Released) -> str:
             raise InputError(f"{name} are not what the files say: {difference}", place, GET_AGAIN)
     _same_columns(folder / files.CLASSES, by_class, ("name", "before", "added", "after"), "ontology_id")
     if thresholds:
-        _same_columns(folder / THRESHOLDS, by_class, ("name", "scored_positives", "reason"), "threshold")
+        also = ("threshold", *OF_GUESSES) if guesses else ("threshold",)
+        _same_columns(folder / THRESHOLDS, by_class, ("name", "scored_positives", "reason"), *also)
     if _header(folder / MISSING) != ["clip_id", "reason"]:
         raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_AGAIN)
     _verify_rule(released, errors)
+    if facts.rule.guesses is not None:
+        _verify_guesses(released, facts.rule.guesses)
     _verify_precision(released, by_class)
     needed = (counts["clips"], counts["labels_before"], counts["labels_after"], counts["added"]["labels_added"])
     texts = files.documents(facts)
@@ -85,10 +92,10 @@ def verify_facts(released: Released) -> str:
     )
 
 
-def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str, ...], beside: str) -> None:
-    """Compare a per-class table's columns with the counts; the table also has class ids and one more column."""
+def _same_columns(path: Path, by_class: tuple[Mapping, ...], columns: tuple[str, ...], *beside: str) -> None:
+    """Compare a per-class table's columns with the counts; the table also has class ids and the columns `beside`."""
     header = _header(path)
-    if set(header) != {"class_id", beside, *columns}:
+    if set(header) != {"class_id", *beside, *columns}:
         raise InputError(f"its columns are {', '.join(header)}", path, GET_AGAIN)
     for row, of_class in zip(read_csv(path), by_class, strict=True):
         if any(row[name] != str(of_class[name]) for name in columns):
@@ -109,6 +116,35 @@ def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
     if rule.reviewed is None and evidence - {rule.evidence}:
         message = f"rule.evidence is {rule.evidence}, the ledger has {', '.join(sorted(evidence))}"
         raise InputError(message, place, GET_AGAIN)
+
+
+def _verify_guesses(released: Released, guesses: Guesses) -> None:
+    """Count again what run.json states about guesses: how many, of which types, and how many should be right."""
+    added, place = released.added, f"{released.folder / files.RECORD}, rule.guesses"
+    probabilities = added.probabilities
+    guessed = ~np.isnan(probabilities)
+    types = [error for error in released.facts.rule.errors if error != "II"]
+    by_type = {error: guessed & added.of_type([error]) for error in types}
+    if set(guesses.by_type) != set(by_type):
+        raise InputError(f"by_type has {first_few(guesses.by_type)}, not {first_few(by_type)}", place, GET_AGAIN)
+    if len(np.unique(added.classes[guessed])) != guesses.classes_touched:
+        raise InputError("classes_touched is not that of the ledger", place, GET_AGAIN)
+    parts = [("", guesses, guessed)]
+    parts += [(f".by_type.{error}", guesses.by_type[error], rows) for error, rows in by_type.items()]
+    for part, said, rows in parts:
+        if said.labels_added != rows.sum():
+            message = f"labels_added is {said.labels_added}, the ledger has {rows.sum()}"
+            raise InputError(message, place + part, GET_AGAIN)
+        _same_mean(said.expected_precision, probabilities[rows], place + part)
+    for k, row in enumerate(released.facts.by_class):
+        _same_mean(row.expected_precision, probabilities[guessed & (added.classes == k)], f"{place}, {row.class_id}")
+
+
+def _same_mean(stated: float | None, probabilities: np.ndarray, place: str) -> None:
+    """Raise InputError if the expected precision is not the mean of the probabilities."""
+    mean = float(probabilities.mean()) if len(probabilities) else None
+    if (stated is None) != (mean is None) or (mean is not None and abs(stated - mean) > SAME_MEAN):
+        raise InputError(f"expected precision is {stated}, by the ledger it is {mean}", place, GET_AGAIN)
 
 
 def _verify_precision(released: Released, by_class: tuple[Mapping, ...]) -> None:

@@ -154,6 +154,16 @@ TABLES = (
         "sampling_weights.csv.gz",
     ),
 )
+GUESS_COLUMNS = (  # of thresholds, where labels were added by their probability
+    Column("c", "Share of the class's true labels that the original list and their ancestors have, estimated.", NUMBER),
+    Column("carriers", "Clips with scores that have the class or a descendant.", WHOLE),
+    Column("expected_precision", "Mean probability of the class's guesses: the share that should be right.", NUMBER),
+)
+OF_CLASSES = "What the guesses of each class are based on, and how many of them should be right."
+OF_GUESSES = {  # what columns mean there
+    "error": "What was missing: I (a child), II (an ancestor, by rule), free (proposed by no label).",
+    "threshold": "None: the probability decides.",
+}
 CLASS_TABLE = "classes.parquet"  # in every release since 0.3.0
 
 
@@ -164,7 +174,8 @@ def is_earlier(facts: Facts) -> bool:
 
 def tables_of(facts: Facts) -> tuple[Table, ...]:
     """Return the tables whose files are in the release."""
-    tables = map(_earlier, TABLES[:4]) if is_earlier(facts) else (_of_beta(table, facts.beta) for table in TABLES)
+    guesses = facts.rule.guesses is not None
+    tables = map(_earlier, TABLES[:4]) if is_earlier(facts) else (_of(table, facts.beta, guesses) for table in TABLES)
     return tuple(table for table in tables if facts.file(table.file))
 
 
@@ -181,8 +192,13 @@ def _earlier(table: Table) -> Table:
     return table._replace(file=table.csv or table.file, columns=columns)
 
 
-def _of_beta(table: Table, beta: float | None) -> Table:
-    """Return a table with the exponent in the name of the column that ends with it."""
+def _of(table: Table, beta: float | None, guesses: bool) -> Table:
+    """Return a table with the exponent in the name of the column that ends with it, and the columns on guesses."""
+    if guesses and table.csv == layout.THRESHOLDS:
+        table = table._replace(columns=(*table.columns, *GUESS_COLUMNS), description=OF_CLASSES)
+    if guesses:
+        described = (c._replace(description=OF_GUESSES.get(c.name, c.description)) for c in table.columns)
+        table = table._replace(columns=tuple(described))
     names = (f"{c.name}{beta:g}" if c.name == MAX_RULE and beta is not None else c.name for c in table.columns)
     return table._replace(columns=tuple(c._replace(name=n) for c, n in zip(table.columns, names, strict=True)))
 
@@ -215,11 +231,11 @@ def write_rows(rows: pa.Table, path: Path) -> None:
             file.write_table(rows)
 
 
-def write_parquet_tables(folder: Path, beta: float) -> None:
+def write_parquet_tables(folder: Path, beta: float, guesses: bool = False) -> None:
     """Write the Parquet file of each table that is in a folder as CSV."""
     for table in TABLES:
         if table.csv and (folder / table.csv).is_file():
-            write_rows(read_csv_table(_of_beta(table, beta), folder), folder / table.file)
+            write_rows(read_csv_table(_of(table, beta, guesses), folder), folder / table.file)
 
 
 def features(table: Table, names: tuple[str, ...]) -> list[dict]:

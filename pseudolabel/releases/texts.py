@@ -15,10 +15,16 @@ import yaml
 
 from pseudolabel.formatting import percent, plural
 from pseudolabel.labels.thresholds import parse_rule
-from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.facts import Facts, Guesses
 
 WIDTH = 88  # of plain text files
-KINDS = {"I": "a missing child of a label that the clip has", "II": "a missing parent of a label that the clip has"}
+KINDS = {
+    "I": "a missing child of a label that the clip has",
+    "II": "a missing parent of a label that the clip has",
+    "free": "a class that no label of the clip proposes",
+}
+SHORT = {"I": "guesses with a parent among the labels", "II": "by rule", "free": "guesses without"}
+WEAK_AUC = 0.8  # a teacher below it separates classes so poorly that probabilities are too high
 UNKNOWN_CLIPS = ", trained on clips that were not recorded"
 
 
@@ -27,12 +33,16 @@ def rule_lines(facts: Facts) -> list[str]:
     rule = facts.rule
     if rule.reviewed is not None:
         decisions = ", ".join(f"{n:,} {decision}" for decision, n in rule.reviewed.items())
-        return [f"People decided on proposed labels ({decisions}); those that were found right were added."]
-    adds = rule.adds or {}
+        lines = [f"People decided on proposed labels ({decisions}); those that were found right were added."]
+        more = "Of these, unsupported ones, which only labels found wrong had proposed, were not added."
+        return [*lines, more] if rule.reviewed.get("unsupported") else lines
+    adds = rule.adds or {} if rule.guesses is None else {}
     lines = [
         f"Type {error}, {KINDS[error]}{f'; candidates are its {adds[error]}' if adds.get(error) else ''}."
         for error in rule.errors
     ]
+    if rule.guesses is not None:
+        return [*lines, *_guess_lines(facts, rule.guesses)]
     if not facts.asked_teacher:
         lines.append("Every label that the rule names was added, without asking a model.")
     else:
@@ -48,8 +58,52 @@ def rule_lines(facts: Facts) -> list[str]:
     return lines
 
 
+def _guess_lines(facts: Facts, guesses: Guesses) -> list[str]:
+    """Return how labels were guessed, and what is known of how many guesses are right."""
+    if "II" in facts.rule.errors:
+        lines = ["Type II was added first, by rule, without asking a model; what it added proposed further candidates."]
+    else:
+        lines = []
+    lines.append(
+        f"All others are guesses. The probability that a candidate is right was estimated from {evidence_text(facts)}, "
+        "and guesses were added from the most probable one down, as long as their mean probability was at least "
+        f"{guesses.precision_asked:g}."
+    )
+    if guesses.lowest_probability is None:
+        lines.append("Not even the most probable candidates reached this: no guess was added.")
+    else:
+        lines.append(f"The lowest probability of an added guess is {guesses.lowest_probability:.3f}.")
+    c = "The probability allows for true labels that the list lacks: c, the share that it has, is estimated"
+    if guesses.share_given_free is None:
+        lines.append(f"{c} for each class.")
+    else:
+        of_classes = "for each class where a parent is given, and " if "I" in facts.rule.errors else ""
+        lines.append(f"{c} {of_classes}for all classes together where none is ({guesses.share_given_free:.2f}).")
+    if guesses.judged:
+        lines.append(f"The probabilities were corrected by {plural(guesses.judged, 'judged guess')}.")
+    else:
+        lines.append("No judgements corrected the probabilities: 9 in 10 of the surest guesses are taken to be right.")
+    if guesses.closure_judged:
+        judged = plural(guesses.closure_judged, "judged label")
+        lines.append(f"Of {judged} that were added by rule, {guesses.closure_right} are right.")
+    return [*lines, *map(_auc_text, guesses.median_auc), *(f"Warning of the program: {w}." for w in guesses.warnings)]
+
+
+def _auc_text(auc: float | None) -> str:
+    """Return how well a teacher tells labelled clips from others, and what follows from it."""
+    if auc is None:
+        return "How well the teacher tells labelled clips from others could not be measured."
+    weak = f"; below {WEAK_AUC:g} the expected precision is too high" if auc < WEAK_AUC else ""
+    return f"The teacher's median AUC of labelled clips against the rest is {auc:.2f}{weak}."
+
+
+def type_text(facts: Facts, error: str) -> str:
+    """Return a type's name in tables: `type I`, or `type free, guesses without`."""
+    return f"type {error}, {SHORT[error]}" if facts.rule.guesses is not None else f"type {error}"
+
+
 def evidence_text(facts: Facts) -> str:
-    """Return which score is compared with thresholds, in words."""
+    """Return which score decides, in words."""
     if facts.rule.evidence == "clip":
         return "the teacher's score of the whole clip"
     return f"the teacher's best score of the clip's windows of {str(facts.rule.evidence).removesuffix('s')} s"
@@ -104,14 +158,16 @@ def fold_text(facts: Facts) -> str:
         return ""
     if facts.out_of_fold:
         return "Out of fold: no model scored a clip that it was trained on."
+    guesses = facts.rule.guesses is not None
     if facts.out_of_fold is None:
-        return (
-            "Nobody recorded whether the teacher was trained on the clips that it scored. Take it for in sample: its "
-            "scores, and the thresholds made from them, may be too high."
-        )
+        nobody = "Nobody recorded whether the teacher was trained on the clips that it scored."
+        if guesses:
+            return f"{nobody} If it was, the probabilities are rather too low."
+        return f"{nobody} Take it for in sample: its scores, and the thresholds made from them, may be too high."
     return (
         "In sample: the teacher scored clips that it was trained on. There it is surer of the labels that the "
-        "list has, and less sure of those that it lacks, than on clips it never saw. Thresholds have the same fault."
+        "list has, and less sure of those that it lacks, than on clips it never saw. "
+        f"{'The probabilities of guesses are rather too low' if guesses else 'Thresholds have the same fault'}."
     )
 
 
@@ -132,11 +188,30 @@ def precision_text(facts: Facts) -> str:
     if facts.precision is None or not facts.precision["overall"]["judged"]:
         if facts.rule.reviewed is not None:
             return "People found each added label right; how often they err was not estimated."
-        return "Nobody has listened to the added labels yet: how many of them are right is not known."
+        nobody = "Nobody has listened to the added labels yet: how many of them are right is not known."
+        return f"{nobody}{expected_text(facts)}"
     overall = facts.precision["overall"]
     method = f" ({overall['method']})" if overall.get("method") else ""
     judged = plural(overall["judged"], "judged label")
     return f"Estimated precision of the added labels: {interval_text(overall)}, from {judged}{method}."
+
+
+def expected_text(facts: Facts) -> str:
+    """Return how many of the guesses should be right, and what that says of labels by rule; "" if there are none."""
+    guesses = facts.rule.guesses
+    if guesses is None or guesses.expected_precision is None:
+        return ""
+    by_type = [
+        f"{100 * of.expected_precision:.1f} % of {of.labels_added:,} of type {error}"
+        for error, of in guesses.by_type.items()
+        if of.expected_precision is not None
+    ]
+    text = f" Of the {guesses.labels_added:,} guesses, {100 * guesses.expected_precision:.1f} % should be right"
+    text += f" ({', '.join(by_type)})." if len(by_type) > 1 else "."
+    if n_by_rule := facts.counts.added.labels_added - guesses.labels_added:
+        by_rule = plural(n_by_rule, "label")
+        text += f" This leaves out the {by_rule} added by rule, which are right where the labels that imply them are."
+    return text
 
 
 def interval_text(row: Mapping) -> str:

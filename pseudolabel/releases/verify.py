@@ -7,6 +7,7 @@ counts; whoever replaces all of them has made another release.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_line
-from pseudolabel.labels.additions import index_in
+from pseudolabel.labels.additions import TYPE_BITS, index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
@@ -159,19 +160,16 @@ def _same_rows(one: pa.Table, other: pa.Table) -> bool:
 
 def verify_ledger(released: Released) -> str:
     """Check each row: score above threshold, the class's own threshold, and that the proposing label is on the clip."""
-    added = released.added
-
-    def refuse(wrong: np.ndarray, message: str) -> None:
-        if wrong.any():
-            rows = np.flatnonzero(wrong)
-            message = f"{message} ({len(rows)} added labels, first {_first(released, rows)})"
-            raise InputError(message, released.folder / files.ADDED, "Run enhance and release again.")
-
+    added, rule, refuse = released.added, released.facts.rule, partial(_refuse_rows, released)
     by_rule = np.isnan(added.scores)
-    if released.facts.rule.reviewed is None:
+    refuse((added.scores < 0) | (added.scores > 1), "the score is not in [0, 1]")
+    refuse((added.probabilities < 0) | (added.probabilities > 1), "the probability is not in [0, 1]")
+    if rule.guesses is not None:
+        _verify_guessed(released, rule.guesses.lowest_probability)
+    elif rule.reviewed is None:
+        refuse(~np.isnan(added.probabilities), "a probability, which the rule does not estimate")
         refuse(by_rule != np.isnan(added.thresholds), "a score without a threshold, or the other way round")
     refuse(added.scores <= added.thresholds, "the score is not above the threshold")
-    refuse((added.scores < 0) | (added.scores > 1), "the score is not in [0, 1]")
     table = read_threshold_table(released.folder / THRESHOLDS, released.original)
     if table:
         of_class = np.array([np.nan if row["threshold"] is None else row["threshold"] for row in table.values()])
@@ -179,13 +177,36 @@ def verify_ledger(released: Released) -> str:
         refuse(other & ~np.isnan(added.thresholds), f"the threshold is not the one of {THRESHOLDS}")
     refuse(_proposed_by_nothing(released), "proposed by a label that is not on the clip")
     n_by_score, n_by_rule = int((~by_rule).sum()), int(by_rule.sum())
+    if not np.isnan(added.probabilities).all():
+        return f"{n_by_score:,} additions are guesses with a probability, {n_by_rule:,} were by rule"
     return f"{n_by_score:,} additions have a score above their class's threshold, {n_by_rule:,} were by rule"
+
+
+def _refuse_rows(released: Released, wrong: np.ndarray, message: str) -> None:
+    """Raise InputError if a row of the ledger, (M,) bool, is wrong."""
+    if wrong.any():
+        rows = np.flatnonzero(wrong)
+        message = f"{message} ({len(rows)} added labels, first {_first(released, rows)})"
+        raise InputError(message, released.folder / files.ADDED, "Run enhance and release again.")
+
+
+def _verify_guessed(released: Released, lowest: float | None) -> None:
+    """Check each row of a ledger with probabilities: a guess, or a label by rule, and why it is there."""
+    added, refuse = released.added, partial(_refuse_rows, released)
+    guessed = ~np.isnan(added.probabilities)
+    proposed = pc.not_equal(pc.fill_null(released.ledger["because"], ""), "").to_numpy()
+    refuse(~np.isnan(added.thresholds), "a threshold, where the probability decides")
+    refuse(guessed == np.isnan(added.scores), "a probability without a score, or the other way round")
+    refuse(guessed & (added.probabilities < (np.inf if lowest is None else lowest)), "a probability below the lowest")
+    refuse(guessed == (added.types == TYPE_BITS["II"]), "a guess of type II, or an addition by rule of another type")
+    refuse(proposed == (added.types == TYPE_BITS["free"]), "proposed by a label, but free, or the other way round")
+    refuse(added.rounds != np.where(guessed, 2, 1), "neither by rule in round 1 nor guessed in round 2")
 
 
 def _proposed_by_nothing(released: Released) -> np.ndarray:
     """Return which ledger rows name a label under `because` that their clip does not carry, (M,) bool.
 
-    Rows of later rounds may be proposed by labels added in earlier rounds.
+    Rows of later rounds may be proposed by labels added in earlier rounds, which a reviewer may have left out since.
     """
     because = pc.split_pattern(pc.fill_null(released.ledger["because"], "").combine_chunks(), ";")
     rows, names = pc.list_parent_indices(because).to_numpy(), pc.list_flatten(because)
@@ -194,7 +215,9 @@ def _proposed_by_nothing(released: Released) -> np.ndarray:
     classes = index_in(names.filter(pa.array(named)), released.labels.vocabulary.class_ids)
     clips = released.added.clips[rows]
     on_clip = carried(released.labels.matrix, clips, classes)
-    on_clip &= (released.added.rounds[rows] > 1) | carried(released.original.matrix, clips, classes)
+    later = released.added.rounds[rows] > 1
+    on_clip |= later & (released.facts.rule.reviewed is not None)
+    on_clip &= later | carried(released.original.matrix, clips, classes)
     return np.bincount(rows[~on_clip], minlength=len(released.added.clips)) > 0
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.additions import positions
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
@@ -100,8 +102,13 @@ def refuse_several_labels(sets: Mapping[str, LabelTable], clip_ids: Sequence[str
             raise InputError(f"{message}: {named}", paths.get(name, name), "Leave accuracy out of --metrics.")
 
 
-def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str, sparse.csr_array] | None:
+def proposals_by_type(
+    labels: LabelTable, path: Path | None = None, by_rule: pa.Table | None = None
+) -> dict[str, sparse.csr_array] | None:
     """Return which labels the given ones propose, {error type: (N, K)}; None outside AudioSet's ontology.
+
+    With `by_rule`, a ledger of ancestors that were added first, these propose children too, and ancestors of given
+    labels are of type II alone.
 
     Raises:
         InputError: a named ontology cannot be read, or has none of the classes.
@@ -113,4 +120,10 @@ def proposals_by_type(labels: LabelTable, path: Path | None = None) -> dict[str,
         if path is not None:
             raise
         return None
-    return {error: (labels.matrix @ relation).astype(bool) for error, relation in relations.items()}
+    proposed = {error: (labels.matrix @ relation).astype(bool) for error, relation in relations.items()}
+    if by_rule is not None:
+        pairs = positions(by_rule, labels, "ledger")
+        implied = sparse.csr_array((np.ones(len(by_rule), bool), pairs), shape=labels.matrix.shape)
+        children = (implied @ relations["I"] + proposed["I"]).astype(bool)
+        proposed["I"] = sparse.csr_array(children > children.multiply(proposed["II"]))
+    return proposed

@@ -13,7 +13,13 @@ from pseudolabel.reports.rows import Row, Spread, named_row
 from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS, metrics_of
 
-TYPE_WORDS = {"I": "Type I (missing child)", "II": "Type II (missing parent)", "I+II": "both types", "all": "all"}
+TYPE_WORDS = {
+    "I": "Type I (missing child)",
+    "II": "Type II (missing parent)",
+    "I+II": "both types",
+    "free": "free (no label proposes it)",
+    "all": "all",
+}
 
 
 class Titled(NamedTuple):

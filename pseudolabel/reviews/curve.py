@@ -9,7 +9,6 @@ simulations, a fifth if hardly any floor could reach it).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 MIN_JUDGED = 10  # with fewer judged items above a floor, the estimate is too rough to choose it by
 OWN_JUDGED = 30  # a class with this many judged items gets its own floor
+FLOORS = {"score": "floor of the thresholds (score)", "probability": "lowest probability"}
 POOLED, OWN, NONE_REACHES, UNCHANGED = "pooled floor", "own floor", "no floor reaches it", "as before"
 
 
@@ -109,7 +109,7 @@ def precision_curve(weighed: Weighed, scores: np.ndarray, chosen: np.ndarray | N
 
 
 def _scores_of(weighed: Weighed) -> np.ndarray:
-    return np.array([math.nan if item.score is None else item.score for item in weighed.items])
+    return np.array([item.sureness for item in weighed.items])
 
 
 def thresholds_for(
@@ -164,12 +164,12 @@ def _raised(threshold: float | None, reached: Point | None, rule: str) -> NewThr
     return NewThreshold(max(threshold, reached.floor), rule if reached.floor > threshold else UNCHANGED)
 
 
-def curve_figure(points: Sequence[Point]) -> Picture:
-    """Draw the precision with its interval, and the remaining additions, over the floor."""
-    return draw_picture("curve", _curve, points)
+def curve_figure(points: Sequence[Point], kind: str = "score") -> Picture:
+    """Draw the precision with its interval, and the remaining additions, over the floor of the score or probability."""
+    return draw_picture("curve", _curve, points, kind)
 
 
-def _curve(points: Sequence[Point]) -> tuple[Figure, str, str]:
+def _curve(points: Sequence[Point], kind: str) -> tuple[Figure, str, str]:
     figure, (above, below) = panels_of(4.6, n_rows=2, sharex=True, height_ratios=(2, 1))
     floors, estimates = [point.floor for point in points], [point.estimate for point in points]
     low, high = [estimate.low for estimate in estimates], [estimate.high for estimate in estimates]
@@ -178,6 +178,6 @@ def _curve(points: Sequence[Point]) -> tuple[Figure, str, str]:
     above.set(ylim=(0, 1.02), ylabel="precision")
     above.legend(loc="lower right", frameon=False)
     below.step(floors, [point.additions for point in points], where="post", color=GREY)
-    below.set(ylabel="additions left", xlabel="floor of the thresholds (score)", ylim=(0, None))
-    caption = "Estimated from the judged sample; additions by rule have no score and are left out."
-    return figure, "Precision over thresholds", caption
+    below.set(ylabel="additions left", xlabel=FLOORS[kind], ylim=(0, None))
+    caption = f"Estimated from the judged sample; additions by rule have no {kind} and are left out."
+    return figure, "Precision over thresholds" if kind == "score" else "Precision over probabilities", caption

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -22,7 +22,8 @@ ADDED, GIVEN, ABSENT = KINDS = ("added", "given", "absent")
 TABLE, REST = "sample.csv", "sample.json"
 FORMAT, FORMAT_VERSION = "pseudolabel-sample", 1
 BY_RULE = "by rule"  # the band of additions without a score
-NUMBERS = ("score", "threshold", "window_s", "onset_s", "weight")
+NUMBERS = ("score", "threshold", "probability", "window_s", "onset_s", "weight")
+SINCE_0_3 = "probability"  # a column that samples of ledgers without it lack
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Item:
     `item` is its number on the page ("0001", ...), in the shuffled order of the questions. `kind` is `added` for a row
     of the ledger; decoys are `given`, a label of the original list, or `absent`, a class that neither the list nor the
     ledger gives the clip and that none of its labels could propose. `stratum` and `weight` (the number of additions
-    that the item stands for, N_h / n_h) are empty and 0 for decoys, as are `error`, `because`, `score`, `threshold`.
+    that the item stands for, N_h / n_h) are empty and 0 for decoys, as are `error`, `because`, `score`, `threshold`,
+    `probability`.
     """
 
     item: str
@@ -47,10 +49,17 @@ class Item:
     onset_s: float | None = None
     stratum: str = ""
     weight: float = 0.0
+    probability: float | None = None
 
-    def cells(self) -> list[str]:
+    @property
+    def sureness(self) -> float:
+        """The probability, or else the score; NaN if there is none."""
+        value = self.score if self.probability is None else self.probability
+        return math.nan if value is None else value
+
+    def cells(self, columns: Sequence[str]) -> list[str]:
         """Return the item as a row of sample.csv, floats with all their digits."""
-        values = (getattr(self, name) for name in COLUMNS)
+        values = (getattr(self, name) for name in columns)
         return [";".join(value) if isinstance(value, tuple) else exact(value) for value in values]
 
     @classmethod
@@ -58,7 +67,8 @@ class Item:
         """Return the item in a row of sample.csv; InputError if it is not valid."""
         if row["kind"] not in KINDS:
             raise InputError(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}", source)
-        values = {name: _number(row[name], name, source) if name in NUMBERS else row[name] for name in COLUMNS}
+        texts = {name: row[name] for name in COLUMNS if name != SINCE_0_3 or name in row}
+        values = {name: _number(text, name, source) if name in NUMBERS else text for name, text in texts.items()}
         because = tuple(filter(None, row["because"].split(";")))
         return cls(**{**values, "because": because, "weight": values["weight"] or 0.0})
 
@@ -83,7 +93,8 @@ class Sample:
     """The items of a page, and what they were sampled from.
 
     `page` names the page: 12 hexadecimal digits of a digest of everything else. `strata` gives the number of additions
-    in each stratum (N_h), similar strata next to each other; `bands` the inner edges of the score bands.
+    in each stratum (N_h), similar strata next to each other; `bands` the inner edges of the bands of score or, where
+    the ledger has them, probability.
     """
 
     items: tuple[Item, ...]
@@ -96,6 +107,11 @@ class Sample:
     seed: int = 0
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of sample.csv."""
+        return columns_of(self.items)
+
+    @property
     def additions(self) -> tuple[Item, ...]:
         """Return the items that are rows of the ledger."""
         return tuple(item for item in self.items if item.kind == ADDED)
@@ -104,6 +120,12 @@ class Sample:
     def decoys(self) -> tuple[Item, ...]:
         """Return the items that measure the judge."""
         return tuple(item for item in self.items if item.kind != ADDED)
+
+
+def columns_of(items: Sequence[Item]) -> tuple[str, ...]:
+    """Return the columns of sample.csv: without probabilities, those of earlier versions."""
+    has_probabilities = any(item.probability is not None for item in items)
+    return tuple(name for name in COLUMNS if has_probabilities or name != SINCE_0_3)
 
 
 def make_sample(
@@ -118,7 +140,8 @@ def make_sample(
     items, bands, n_additions = tuple(items), tuple(bands), sum(strata.values())
     rest = {"blind": blind, "ledger_sha256": ledger_sha256, "strata": list(strata.items())}
     rest |= {"n_additions": n_additions, "bands": bands, "seed": seed}
-    text = json.dumps([rest, [item.cells() for item in items]], ensure_ascii=False)
+    columns = columns_of(items)
+    text = json.dumps([rest, [item.cells(columns) for item in items]], ensure_ascii=False)
     page = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Sample(items, page, blind, ledger_sha256, dict(strata), n_additions, bands, seed)
 
@@ -126,7 +149,7 @@ def make_sample(
 def write_sample(sample: Sample, folder: str | Path) -> None:
     """Write `sample.csv` and `sample.json` into a folder that exists."""
     folder = Path(folder)
-    write_csv(folder / TABLE, COLUMNS, (item.cells() for item in sample.items))
+    write_csv(folder / TABLE, sample.columns, (item.cells(sample.columns) for item in sample.items))
     rest = {"format": FORMAT, "format_version": FORMAT_VERSION, "page": sample.page, "blind": sample.blind}
     rest |= {"seed": sample.seed, "ledger_sha256": sample.ledger_sha256, "n_additions": sample.n_additions}
     write_json(folder / REST, rest | {"bands": list(sample.bands), "strata": sample.strata})
@@ -143,7 +166,7 @@ def read_sample(folder: str | Path) -> Sample:
     if not (folder / TABLE).is_file():
         raise InputError(f"no {TABLE}", folder, "Give the folder that `review` made.")
     rest = _read_rest(folder / REST)
-    items = [Item.of(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, COLUMNS)]
+    items = [Item.of(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, columns_of(()))]
     try:
         sample = make_sample(items, *(rest[key] for key in ("ledger_sha256", "strata", "blind", "bands", "seed")))
     except (KeyError, TypeError, AttributeError) as error:

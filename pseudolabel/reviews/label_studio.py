@@ -133,8 +133,11 @@ def _flat(row: dict, annotation: dict) -> dict:
 
 
 def _why(shown: dict, content: dict) -> str:
-    because = _joined(shown["because"], content)
-    reason = f"type {shown['error']}, because of {because}" if shown["kind"] == "added" else f"control: {shown['kind']}"
+    because = f"because of {_joined(shown['because'], content)}"
+    because = because if shown["because"] else "a guess from its scores: no label of the clip proposes it"
+    reason = f"type {shown['error']}, {because}" if shown["kind"] == "added" else f"control: {shown['kind']}"
+    if "probability" in shown:
+        return f"{reason}; probability {shown['probability']:.3f}"
     if shown["score"] is None or shown["threshold"] is None:
         return reason
     return f"{reason}; score {shown['score']:.3f}, threshold {shown['threshold']:.3f}"

@@ -174,6 +174,7 @@ def _item(item: Item, clip: int, sample: Sample) -> dict[str, object]:
     if not sample.blind:
         shown |= {"kind": item.kind, "error": item.error, "because": list(item.because)}
         shown |= {"score": item.score, "threshold": item.threshold}
+        shown |= {"probability": item.probability} if item.probability is not None else {}
     return shown
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.formatting import exact
-from pseudolabel.labels.ledger import SCHEMA, csv_rows
+from pseudolabel.labels.ledger import PROBABILITY, SCHEMA, csv_rows, numbers, sureness
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reviews.curve import NONE_REACHES, OWN, NewThreshold, Point, Target, curve_figure
 from pseudolabel.reviews.decoys import corrected, reliability
 from pseudolabel.reviews.items import BY_RULE, Item, Sample
 from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement_of_judges
 from pseudolabel.reviews.precision import METHOD, Estimate, weigh
-from pseudolabel.reviews.stratified import band_names, band_numbers, levels_of
+from pseudolabel.reviews.stratified import Level, band_names, band_numbers, levels_of
 from pseudolabel.templates import render
 
 PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, with their keys
@@ -37,6 +37,7 @@ def estimates(sample: Sample, judgements: Judgements, ledger: pa.Table, vocabula
         "page": sample.page,
         "blind": sample.blind,
         "ledger_sha256": sample.ledger_sha256,
+        "bands_of": sureness(ledger)[1],
         "overall": _overall(sample, decisions, len(ledger), measured),
         **_parts(sample, decisions, ledger, vocabulary),
         "judges": {
@@ -57,25 +58,31 @@ def _overall(sample: Sample, decisions: Mapping[str, str], n_additions: int, mea
 def _parts(
     sample: Sample, decisions: Mapping[str, str], ledger: pa.Table, vocabulary: Vocabulary
 ) -> dict[str, list[dict]]:
-    """Return the estimates by type, score band and class, the latter only for classes with a judged item."""
+    """Return the estimates by type, band and class, the latter only for classes with a judged item.
+
+    `expected` is the mean probability of a part's additions, where they have any.
+    """
     weighed, unsure = weigh(sample, decisions), _unsure(sample, decisions)
     levels, band_of = levels_of(ledger, sample.bands), dict(zip(sample.additions, _bands(sample), strict=True))
+    probabilities = numbers(ledger, PROBABILITY)
 
-    def rows(key: str, part_of: Callable[[Item], str], sizes: Mapping[str, int]) -> Iterator[dict]:
+    def rows(key: str, part_of: Callable[[Item], str], level: Level, wanted: Container[str] = ()) -> Iterator[dict]:
         parts, n_unsure = np.array(list(map(part_of, weighed.items))), list(map(part_of, unsure))
-        for name, n_additions in sizes.items():
-            yield {key: name, "additions": n_additions, **_row(weighed.estimate(parts == name), n_unsure.count(name))}
+        expected = level.means(probabilities)
+        for name, n_additions in level.sizes().items():
+            if not wanted or name in wanted:
+                row = _row(weighed.estimate(parts == name), n_unsure.count(name))
+                mean = {"expected": expected[name]} if name in expected else {}
+                yield {key: name, "additions": n_additions, **row, **mean}
 
     judged = {item.class_id for item in sample.additions if item.item in decisions}
-    sizes = {class_id: n for class_id, n in levels["class"].sizes().items() if class_id in judged}
-    by_class = sorted(
-        rows("class_id", lambda item: item.class_id, sizes), key=lambda r: vocabulary.index[r["class_id"]]
-    )
+    by_class = rows("class_id", lambda item: item.class_id, levels["class"], judged)
+    by_class = sorted(by_class, key=lambda row: vocabulary.index[row["class_id"]])
     for row in by_class:
         row["name"] = vocabulary.names[vocabulary.index[row["class_id"]]]
     return {
-        "by_error": list(rows("error", lambda item: item.error, levels["type"].sizes())),
-        "by_band": list(rows("band", band_of.__getitem__, levels["band"].sizes())),
+        "by_error": list(rows("error", lambda item: item.error, levels["type"])),
+        "by_band": list(rows("band", band_of.__getitem__, levels["band"])),
         "by_class": by_class,
     }
 
@@ -85,8 +92,8 @@ def _unsure(sample: Sample, decisions: Mapping[str, str]) -> list[Item]:
 
 
 def _bands(sample: Sample) -> list[str]:
-    scores = np.array([np.nan if item.score is None else item.score for item in sample.additions])
-    return [band_names(sample.bands)[number] for number in band_numbers(scores, sample.bands).tolist()]
+    values = np.array([item.sureness for item in sample.additions])
+    return [band_names(sample.bands)[number] for number in band_numbers(values, sample.bands).tolist()]
 
 
 def _row(estimate: Estimate, n_unsure: int) -> dict:
@@ -121,7 +128,7 @@ def write_estimates(folder: Path, estimates: Mapping) -> None:
     write_csv(folder / "precision.csv", PART_COLUMNS, rows)
 
 
-def write_curve(folder: Path, curve: Sequence[Point]) -> None:
+def write_curve(folder: Path, curve: Sequence[Point], kind: str = "score") -> None:
     """Write curve.csv and, where there are points, curve.png."""
     rows = []
     for point in curve:
@@ -130,7 +137,7 @@ def write_curve(folder: Path, curve: Sequence[Point]) -> None:
         rows.append((exact(point.floor), point.additions, estimate.judged, *map(exact, shares)))
     write_csv(folder / "curve.csv", CURVE_COLUMNS, rows)
     if curve:
-        (folder / "curve.png").write_bytes(curve_figure(curve).png)
+        (folder / "curve.png").write_bytes(curve_figure(curve, kind).png)
 
 
 def write_reviewed(path: Path, ledger: pa.Table, decided: Mapping[tuple[str, str], str]) -> None:

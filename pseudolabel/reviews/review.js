@@ -10,6 +10,7 @@ const TYPES = {
   I: "Type I",
   II: "Type II",
   "I+II": "Types I and II",
+  free: "guess: no label proposes it",
   given: "control: given label",
   absent: "control: nothing proposed it",
 };
@@ -98,20 +99,23 @@ function show(index, play = false) {
 }
 
 function explain(item, clip) {
-  const because = listed(item.because.map(quotedName));
+  const added = (classId) => (clip.labels.includes(classId) ? [] : [" (added)"]);
+  const because = listed(item.because.map((classId) => [...quotedName(classId), ...added(classId)]));
   const name = quotedName(item.class_id);
   const several = item.because.length > 1;
   const reason = {
     I: nodes`Type I, a missing child: the clip has ${because}, and ${name} is a kind of ${several ? "these" : "it"}.`,
     II: nodes`Type II, a missing parent: the clip has ${because}, ${several ? "kinds" : "a kind"} of ${name}.`,
     "I+II": nodes`Types I and II, a missing child and parent: the clip has ${because}.`,
+    free: nodes`A guess from the clip's scores alone: no label of the clip proposes ${name}.`,
     given: ["A control: the original list has this label."],
     absent: ["A control: nothing proposed this label."],
   }[typeOf(item)];
   $("reason").replaceChildren(...(reason || []));
   const compared = item.threshold === null ? "" : ` ${item.score > item.threshold ? ">" : "≤"} threshold ${shown(item.threshold)}`;
   const byRule = item.kind === "added" ? "Added by rule, without a score." : "";
-  $("score").textContent = item.score === null ? byRule : `Score ${shown(item.score)}${compared}`;
+  const sure = item.probability === undefined ? "" : `Probability that it is right: ${shown(item.probability)}. `;
+  $("score").textContent = item.score === null ? byRule : `${sure}Score ${shown(item.score)}${compared}`;
   $("labels").replaceChildren(
     ...clip.labels.map((classId) => {
       const label = document.createElement("li");

@@ -5,6 +5,9 @@ while the budget gives them four items on average: class x type x band, else typ
 remaining levels order the rows within a stratum, and rows are taken at equal steps from a random start (systematic
 sampling), so that classes are spread as they are in the ledger. Every addition of a stratum is drawn with the
 probability n_h / N_h, known and above 0; an item stands for N_h / n_h additions.
+
+Bands are of the probability where the ledger has probabilities. Then a fifth of the budget goes to additions by rule,
+however many they are, so that most judgements are of guesses, over the whole range of their probability.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ import pyarrow.compute as pc
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import ERROR_NAMES, index_in
-from pseudolabel.reviews.items import ADDED, BY_RULE, Item
+from pseudolabel.labels.ledger import PROBABILITY, sureness
+from pseudolabel.reviews.items import ADDED, BY_RULE, NUMBERS, Item
 
 TYPES = ERROR_NAMES[1:]
-NEEDED = ("error", "because", "score", "threshold", "window_s", "onset_s")
+NEEDED = ("error", "score", "because", "threshold", "window_s", "onset_s")
 LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with fewer on average, weights become uneven
 EVEN_SHARE = 4  # up to a quarter of the budget may go to strata that would get less by size
+RULE_PARTS = 5  # of a budget, one for additions by rule
 EDGE_DIGITS = 2
 FINENESS = (("type", "band", "class"), ("type", "band"), ("type",), ())  # of strata, finest first
 
@@ -40,6 +45,13 @@ class Level(NamedTuple):
         """Return the number of rows of each non-empty part."""
         counts = np.bincount(self.numbers, minlength=len(self.names)).tolist()
         return {name: count for name, count in zip(self.names, counts, strict=True) if count}
+
+    def means(self, values: np.ndarray) -> dict[str, float]:
+        """Return the mean of the values (M,) that are not NaN of each part that has any."""
+        there = ~np.isnan(values)
+        counts = np.bincount(self.numbers[there], minlength=len(self.names))
+        sums = np.bincount(self.numbers[there], values[there], len(self.names))
+        return {name: float(sums[k] / counts[k]) for k, name in enumerate(self.names) if counts[k]}
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> 
     """Return `type`, `band` and `class` of every addition; bands are numbered by rising score, the last is `by rule`.
 
     Raises:
-        InputError: a column is missing, or an error type is not one of I, II and I+II.
+        InputError: a column is missing, or an error type is unknown.
     """
     _check_columns(ledger, NEEDED, source)
     types = index_in(ledger["error"], TYPES)
@@ -106,7 +118,7 @@ def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> 
     class_ids = sorted(pc.unique(ledger["class_id"]).to_pylist())
     return {
         "type": Level(types, TYPES),
-        "band": Level(band_numbers(float_column(ledger, "score"), edges), band_names(edges)),
+        "band": Level(band_numbers(sureness(ledger)[0], edges), band_names(edges)),
         "class": Level(index_in(ledger["class_id"], class_ids), tuple(class_ids)),
     }
 
@@ -152,9 +164,8 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
     if not len(ledger):
         raise InputError("the ledger has no additions to review")
     levels = levels_of(ledger, edges)
-    groups, names = _strata(levels, ("class",)) if per_class else _finest(levels, budget)
+    groups, names, counts = _design(levels, *_apart(ledger, budget), budget, per_class)
     sizes = np.bincount(groups)
-    counts = _counts(sizes, budget, per_class)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(ledger))  # within a stratum by type, band and class, then in random order
     order = np.lexsort((shuffled, *(levels[level].numbers for level in ("class", "band", "type")), groups))
@@ -168,6 +179,35 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
     stratum = np.repeat(np.arange(len(sizes)), counts)[in_order]
     strata = dict(zip(names, sizes.tolist(), strict=True))
     return Drawn(rows[in_order], tuple(names[h] for h in stratum), (sizes / counts)[stratum], strata, tuple(edges))
+
+
+def _apart(ledger: pa.Table, budget: int | None) -> tuple[np.ndarray, int]:
+    """Return which rows get items of their own, (M,) bool, and how many: additions by rule beside guesses."""
+    values, kind = sureness(ledger)
+    by_rule = np.isnan(values) & (kind == PROBABILITY)
+    n_by_rule = int(by_rule.sum())
+    if budget is None or budget < LEAST * RULE_PARTS or not 0 < n_by_rule < len(ledger):
+        return np.zeros(len(ledger), bool), 0
+    n_guesses = min(len(ledger) - n_by_rule, budget - min(n_by_rule, budget // RULE_PARTS))
+    return by_rule, budget - n_guesses
+
+
+def _design(
+    levels: dict[str, Level], apart: np.ndarray, n_apart: int, budget: int | None, per_class: int | None
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Return the stratum (M,) of each row, the names of the strata, and how many items each gets, (H,)."""
+    if per_class:
+        groups, names = _strata(levels, ("class",))
+        return groups, names, _counts(np.bincount(groups), budget, per_class)
+    groups, names, counts = np.zeros(len(apart), np.int64), [], []
+    for rows, n_items in ((~apart, budget - n_apart), (apart, n_apart)):
+        if rows.any():
+            of_rows = {key: Level(level.numbers[rows], level.names) for key, level in levels.items()}
+            of_part, named = _finest(of_rows, n_items)
+            groups[rows] = of_part + len(names)
+            names += [BY_RULE] if names and named == ["all"] else named
+            counts.append(_counts(np.bincount(of_part), n_items, None))
+    return groups, names, np.concatenate(counts)
 
 
 def _counts(sizes: np.ndarray, budget: int | None, per_class: int | None) -> np.ndarray:
@@ -201,7 +241,7 @@ def _finest(levels: dict[str, Level], budget: int) -> tuple[np.ndarray, list[str
 def items_of(ledger: pa.Table, drawn: Drawn) -> list[Item]:
     """Return the drawn rows as items, not yet numbered, in the order of the ledger."""
     rows = ledger.take(pa.array(drawn.rows)).to_pylist()
-    numbers = ("score", "threshold", "window_s", "onset_s")
+    numbers = [name for name in NUMBERS if name in ledger.column_names]
     return [
         Item(
             item="",
