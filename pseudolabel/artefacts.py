@@ -39,7 +39,7 @@ def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it is renamed to `path` only if the block ends without an error."""
     path = refuse_existing(path, overwrite)
     if path.is_dir():
-        raise OutputExists("a folder lies where a file is to be written", path, "Move it, or give another --out.")
+        raise OutputExists("a folder is where a file is to be written", path, "Move it, or give another --out.")
     with temporary_path(path, folder=False) as temporary:
         yield temporary
         sync(temporary)

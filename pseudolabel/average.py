@@ -88,7 +88,7 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
         if not self.runs:
             raise InputError("nothing to average", "", "Name one run whose checkpoints are kept, or several runs.")
         if self.epochs and not 1 <= self.epochs[0] <= self.epochs[1]:
-            raise InputError(f"must be a range from 1 on, not {self.epochs[0]}-{self.epochs[1]}", "--epochs")
+            raise InputError(f"must be first to last, as 16-30, not {self.epochs[0]}-{self.epochs[1]}", "--epochs")
         if self.epochs and len(self.runs) > 1:
             raise InputError(
                 "applies to the checkpoints of one run; for several runs, the final weights are averaged",
@@ -116,8 +116,10 @@ class AverageScoresOptions(VerbOptions):
 
 def check_weights(weights: Sequence[float], n: int) -> None:
     """Raise InputError unless there is a weight for each of the n models or stores (n = 0: unknown yet), not all 0."""
-    if weights and ((n and len(weights) != n) or not 0 < sum(weights) < math.inf):
-        raise InputError(f"{weights} does not fit {n} models or stores", "--weights", "Give one each, not all 0.")
+    if weights and n and len(weights) != n:
+        raise InputError(f"{len(weights)} weights for {n} models or stores", "--weights", "Give one each.")
+    if weights and not 0 < sum(weights) < math.inf:
+        raise InputError("must not all be 0", "--weights", "Leave them out for equal ones.")
 
 
 # ---- score stores -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from pseudolabel.blocks import only_run
 from pseudolabel.cli import default_output, needed_file, read_labels, vocabulary_source
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.labels.balancing import (
     MOORE_BETAS,
     Oversampled,
@@ -306,7 +307,7 @@ def write_drawing(folder: Path, lists: dict[str, LabelTable], rules: Sequence[st
             write_csv(folder / names[-1], ("clip_id", "weight"), zip(labels.clip_ids, weights, strict=True))
         if "max" in rules:
             names.append(f"factors{suffix}.csv")
-            weights = max_rule_weights(labels.matrix, beta)
+            weights = max_rule_weights(labels.matrix, beta, "--beta")
             columns = (labels.clip_ids, np.rint(weights).astype(np.int64).tolist(), weights.tolist())
             write_csv(folder / names[-1], ("clip_id", "factor", "weight"), zip(*columns, strict=True))
     return names
@@ -320,8 +321,8 @@ def write_split(folder: Path, labels: LabelTable, min_clips: int, seed: int) -> 
         clip_ids = tuple(labels.clip_ids[row] for row in rows.tolist())
         LabelTable(clip_ids, labels.matrix[rows], labels.vocabulary).write(folder / name)
     held, left = class_counts(labels.matrix[drawn]), class_counts(labels.matrix[rest])
-    emptied = int(((held > 0) & (left == 0)).sum())
-    lost = f"; classes without a clip left in training.csv: {emptied}" if emptied else ""
+    emptied = [labels.vocabulary.names[k] for k in np.flatnonzero((held > 0) & (left == 0))]
+    lost = f"; {plural(len(emptied), 'class')} without a clip in training.csv: {first_few(emptied)}" if emptied else ""
     return (
         f"validation.csv: {len(drawn):,} clips, at least {min_clips} of each class, "
         f"ratio {imbalance_ratio(held):,.0f}, Gini {gini(held):.3f}; training.csv: the other {len(rest):,}{lost}"

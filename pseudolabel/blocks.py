@@ -72,7 +72,7 @@ def not_parts(folder: Path) -> str:
     strange = [name for name in there if not (re.fullmatch(r"block-\d{5,}\.h5", name) or name in (SETTINGS, GROWING)
                                               or is_temporary(Path(name)))]  # fmt: skip
     if strange:
-        return f"holds {first_few(strange)}, which is no block of an unfinished run"
+        return f"holds {first_few(strange)}, which is not a block of an unfinished run"
     if there and not {"n_items", "block_size"} <= _settings_in(folder).keys():
         return f"has no {SETTINGS} of an unfinished run"
     return ""

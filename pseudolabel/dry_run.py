@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import no_file
 from pseudolabel.ownership import output_exists, refuse_foreign
 
 _promised: dict[str, dict[str, object]] = {}  # absolute path: facts about it
@@ -74,7 +74,7 @@ def refuse_absent(*paths: str | Path | None, remedy: str = "") -> None:
     """Raise InputError for the first of these paths that neither exists nor is promised."""
     for path in paths:
         if path is not None and not there(path):
-            raise InputError("no such file or folder", path, remedy)
+            raise no_file(path, remedy, "no such file or folder")
 
 
 def refuse_output(path: Path, overwrite: bool, check: Callable[[], object]) -> Path:

@@ -59,7 +59,7 @@ class OutputExists(InputError):
     """An output exists and `--overwrite` was not given."""
 
 
-def no_file(path: object, remedy: str = "") -> InputError:
+def no_file(path: object, remedy: str = "", message: str = "no such file") -> InputError:
     """Return the error for a path that is not a file: a folder, or nothing; names a file of nearly this name there."""
     folder, name = os.path.split(os.fspath(path))
     if os.path.isdir(path):
@@ -67,7 +67,7 @@ def no_file(path: object, remedy: str = "") -> InputError:
     with contextlib.suppress(OSError, ValueError):
         close = nearest(name, os.listdir(folder or "."), 0.7)
         remedy = remedy or (f"Nearest: {os.path.join(folder, close)}." if close else "")
-    return InputError("no such file", path, remedy)
+    return InputError(message, path, remedy)
 
 
 def first_line(error: BaseException) -> str:

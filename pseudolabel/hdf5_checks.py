@@ -35,18 +35,18 @@ def refuse_elsewhere(dataset: h5py.Dataset, place: object) -> None:
     Chunk size is limited too, since memory is allocated for a whole chunk.
     """
     if dataset.is_virtual or dataset.external:
-        raise InputError("its values lie in other files", place, "Copy them into one data set.")
+        raise InputError("its values are in other files", place, "Copy them into one data set.")
     if dataset.dtype.kind not in "fiubS" and h5py.check_string_dtype(dataset.dtype) is None:
         kind = "references" if h5py.check_ref_dtype(dataset.dtype) else str(dataset.dtype)
         raise InputError(f"holds {kind[:60]}, neither numbers nor text", place, "Make it again.")
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
         raise InputError(f"a chunk has more than {MAX_CHUNK_BYTES:,} bytes", place, "Save it in smaller chunks.")
     made = dataset.id.get_create_plist()
-    alien = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
-    alien = [str(number) for number in alien if number not in FILTERS]
-    if alien:
-        message = f"is packed by the filter {', '.join(alien)}, which HDF5 does not bring"
-        raise InputError(message, place, "Save it unpacked, or with gzip.")
+    unknown = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    unknown = [str(number) for number in unknown if number not in FILTERS]
+    if unknown:
+        message = f"is compressed by the filter {', '.join(unknown)}, which HDF5 does not have"
+        raise InputError(message, place, "Save it uncompressed, or with gzip.")
 
 
 def refuse_odd_attributes(item: h5py.Group | h5py.Dataset, path: Path) -> None:

@@ -175,6 +175,8 @@ def check_types(options: object) -> None:
             remedy = _remedy(value, hint) if len(repr(given)) <= LONGEST_VALUE else ""
             raise InputError(f"must be {_words(hint)}, not {shown(given)}", place, remedy)
         how = each.metadata.get(METADATA, Option())
+        if value == () != each.default and METADATA in each.metadata and not how.empty:
+            raise InputError("must have at least one value", place, "Leave it out for the usual ones.")
         _check_values(value, how, place)
         if value is not given:
             object.__setattr__(options, each.name, value)

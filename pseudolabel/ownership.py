@@ -15,7 +15,7 @@ from pseudolabel.temporaries import clear_leftovers, clear_lock, lock_path
 JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in folders
 
 
-def refuse_existing(path: str | Path, overwrite: bool) -> Path:
+def refuse_existing(path: str | Path, overwrite: bool, option: str = "--out") -> Path:
     """Return `path`; raise OutputExists if it exists and may not be overwritten."""
     path = Path(path)
     if not path.name:
@@ -23,13 +23,13 @@ def refuse_existing(path: str | Path, overwrite: bool) -> Path:
     if os.path.lexists(path) and not overwrite:
         clear_leftovers(path)  # left by a run that was killed after finishing
         clear_lock(lock_path(path))
-        raise output_exists(path)
+        raise output_exists(path, option)
     return path
 
 
-def output_exists(path: Path) -> OutputExists:
+def output_exists(path: Path, option: str = "--out") -> OutputExists:
     """Return the error for an output that exists and may not be overwritten."""
-    return OutputExists("output exists", path, "Give --overwrite to replace it, or another --out.")
+    return OutputExists("output exists", path, f"Give --overwrite to replace it, or another {option}.")
 
 
 def read_run(folder: Path) -> dict:
@@ -112,7 +112,7 @@ def refuse_foreign_file(path: str | Path, overwrite: bool, is_ours: Callable[[Pa
     """
     path = refuse_existing(path, overwrite)
     if path.is_dir():
-        raise OutputExists("a folder lies where a file is to be written", path, "Move it, or give another --out.")
+        raise OutputExists("a folder is where a file is to be written", path, "Move it, or give another --out.")
     if path.exists() and path.stat().st_size and not is_ours(path):
         raise InputError(f"not {what} of pseudolabel, so it is not replaced", path, "Move it, or give another --out.")
     return path

@@ -10,7 +10,7 @@ from pseudolabel import cli, dry_run
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, shown
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, SCORES, VOCABULARY
 from pseudolabel.options import SECONDS, VerbOptions, option, parse_number
@@ -100,7 +100,10 @@ class ImportOptions(VerbOptions):
     out: Path | None = option(None, "score store (default: WORK/scores.h5)")
 
     def __post_init__(self) -> None:
-        pairs = (each if isinstance(each, tuple) else (None, Path(each)) for each in self.arrays)
+        if not isinstance(self.arrays, list | tuple):
+            message = f"must be a tuple of paths or (scale, path) pairs, not {shown(self.arrays)}"
+            raise InputError(message, "ImportOptions.arrays", f"Give ({self.arrays!r},).")
+        pairs = ((None, Path(each)) if isinstance(each, str | Path) else each for each in self.arrays)
         object.__setattr__(self, "arrays", tuple(pairs))
         super().__post_init__()
         if not self.arrays:

@@ -30,7 +30,7 @@ from pseudolabel.artefacts import whole_file, write_csv
 from pseudolabel.audio.frontend_options import KaldiFbankOptions, LogMelOptions, front_end_options
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
-from pseudolabel.errors import InputError, nearest_or_all
+from pseudolabel.errors import InputError, nearest_or_all, shown
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIP_ID, CONFIG, MISSING, RUN, RUNS, SEEN_CLIPS, TEACHER, WEIGHTS
 from pseudolabel.models.networks import network_options, with_published_front_end
@@ -51,6 +51,9 @@ FRONT_END = {field.name for options in (LogMelOptions, KaldiFbankOptions) for fi
 
 def run_folder(options: RunOptions) -> Path:
     """Return the run folder to write."""
+    if options.out is None and (options.row in (".", "..") or Path(options.row).name != options.row):
+        message = f"must be a name without folders, not {shown(options.row)}"
+        raise InputError(message, "--row", "Give the folder as --out.")
     name = options.row if options.row == TEACHER else f"{options.row}-seed{options.train.seed}"
     run = f"{name}-{options.fold.name}" if options.fold else name
     named = options.labels, options.clips, options.targets, options.list, options.mask

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pseudolabel.audio.frontend_options import lengths_in_seconds
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_line
 from pseudolabel.labels.splits import Fold, parse_fold
 from pseudolabel.models.networks import NETWORKS
 from pseudolabel.options import (
@@ -138,5 +138,6 @@ def options_of_a_model() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"the options build no model: {error}", "--model-options, --front-end") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        message = f"no model can be built with these values ({first_line(error)})"
+        raise InputError(message, "--model-options, --front-end") from error

@@ -271,7 +271,7 @@ def test_files_of_other_people_are_not_replaced_by_an_ensemble(tmp_path, capsys,
         ((), "nothing to average"),
         (("scores", "a.h5"), "scores: at least two score stores are needed"),
         (("a", "b", "--epochs", "1-2"), "--epochs: applies to the checkpoints of one run"),
-        (("a", "b", "--weights", "1"), "--weights: (1.0,) does not fit 2 models"),
+        (("a", "b", "--weights", "1"), "--weights: 1 weights for 2 models or stores. Give one each"),
         (("absent",), "absent: no checkpoints"),
         (("absent", "gone"), "not a model folder"),
         (("scores", "absent.h5", "gone.h5"), "absent.h5: no such file"),
@@ -291,8 +291,8 @@ def test_what_is_no_range_of_epochs_is_refused(capsys, text):
 
 def test_a_range_of_epochs_that_runs_backwards_is_refused(tmp_path, capsys):
     line = refused(capsys, tmp_path, "run", "--epochs", "5-4")
-    assert "--epochs: must be a range from 1 on, not 5-4" in line
-    with pytest.raises(InputError, match="--epochs: must be a range from 1 on, not 2-1"):
+    assert "--epochs: must be first to last, as 16-30, not 5-4" in line
+    with pytest.raises(InputError, match="--epochs: must be first to last, as 16-30, not 2-1"):
         AverageWeightsOptions(runs=(Path("run"),), epochs=(2, 1))
 
 
@@ -330,7 +330,7 @@ def test_store_is_the_same_whatever_the_folder(tmp_path, monkeypatch):
 
 def test_weights_without_a_finite_sum_are_refused(tmp_path, capsys):
     for command in (("a", "b"), ("scores", "a.h5", "b.h5")):
-        assert "Give one each, not all 0" in refused(capsys, tmp_path, *command, "--weights", "0", "0")
+        assert "--weights: must not all be 0." in refused(capsys, tmp_path, *command, "--weights", "0", "0")
         with pytest.raises(SystemExit):
             main([*command, "--weights", "1e308", "1e308"])
         assert "--weights: must be at most 1,000,000,000, not '1e308'" in capsys.readouterr().err

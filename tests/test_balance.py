@@ -109,7 +109,7 @@ def test_validation_and_training_lists_divide_the_clips(work, capsys):
     assert sorted(held.clip_ids + rest.clip_ids) == list(CLIPS)
     assert "c4" in held.clip_ids  # the only rain
     assert held == LabelTable.from_sets(CLIPS, SETS, FOUR).select(held.clip_ids)
-    assert "classes without a clip left in training.csv: 1" in capsys.readouterr().out
+    assert "; 1 class without a clip in training.csv: rain" in capsys.readouterr().out
     line = refused(capsys, "--work", work, "--validation-clips", "2", "--overwrite")
     assert "classes with fewer than 2 clips: 1, the first is 'rain' with 1. Give 1" in line
     assert (work / "balance" / "validation.csv").exists()  # what was there stays
@@ -165,6 +165,8 @@ def test_what_does_not_fit_ends_in_one_line(work, tmp_path, capsys):
     assert "empty.csv: not one clip has a label" in refused(capsys, "--work", work, "--labels", tmp_path / "empty.csv")
     assert "no such file" in refused(capsys, "--work", work, "--labels", tmp_path / "none.csv")
     assert "beta 60 repeats a clip" in refused(capsys, "--work", work, "--betas", "60")
+    line = refused(capsys, "--work", work, "--betas", "0", "--rule", "max", "--beta", "60")
+    assert "--beta: beta 60 repeats a clip" in line
     assert not (work / "balance").exists()
 
 

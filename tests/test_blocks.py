@@ -134,7 +134,7 @@ def test_an_empty_folder_of_parts_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"thesis.txt": "x"}, "holds thesis.txt, which is no block of an unfinished run"),
+        ({"thesis.txt": "x"}, "holds thesis.txt, which is not a block of an unfinished run"),
         ({"block-00000.h5": "x"}, "has no settings.json of an unfinished run"),
         ({"block-00000.h5": "x", "settings.json": "{}"}, "has no settings.json of an unfinished run"),
         ({"block-00000.h5": "x", "settings.json": "[" * 100_000}, "has no settings.json of an unfinished run"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pseudolabel.dry_run import refuse_absent
 from pseudolabel.errors import InputError, cut, first_line, nearest, no_file, shown
+from pseudolabel.ownership import output_exists
 
 
 def test_values_places_and_messages_are_cut():
@@ -39,3 +41,14 @@ def test_a_path_that_is_not_a_file_is_a_folder_or_names_the_nearest_file(tmp_pat
 @pytest.mark.parametrize(("error", "line"), [(OSError("a\nb"), "a"), (OSError("\n"), "OSError")])
 def test_the_first_line_of_an_error_without_text_is_its_class(error, line):
     assert first_line(error) == line
+
+
+def test_a_file_or_folder_that_is_missing_names_the_nearest(tmp_path):
+    (tmp_path / "labels.csv").touch()
+    with pytest.raises(InputError) as caught:
+        refuse_absent(tmp_path / "label.csv")
+    assert str(caught.value) == f"{tmp_path}/label.csv: no such file or folder. Nearest: {tmp_path}/labels.csv."
+
+
+def test_an_output_that_exists_names_the_option_that_gives_another(tmp_path):
+    assert str(output_exists(tmp_path, "--work")).endswith("Give --overwrite to replace it, or another --work.")

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pseudolabel.balance import BalanceOptions
 from pseudolabel.corpus.annotator import AnnotatorOptions
 from pseudolabel.corpus.scenes import SceneOptions
 from pseudolabel.errors import InputError
+from pseudolabel.evaluation_lists import EvaluateOptions
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.options import check_types, option
+from pseudolabel.release import MakeOptions
+from pseudolabel.score import ScoreOptions
+from pseudolabel.score_import import ImportOptions
 from pseudolabel.simulate import SimulateOptions
-from pseudolabel.training.options import AugmentOptions, SamplingOptions, Schedule, TrainOptions
+from pseudolabel.training.options import KEEP_ALL, AugmentOptions, SamplingOptions, Schedule, TrainOptions
 
 CLASSES = (
     *(EnhanceOptions, SimulateOptions, SceneOptions, AnnotatorOptions),
@@ -137,3 +142,27 @@ def test_enhance_options_never_take_another_meaning(given, message):
 def test_choices_that_nothing_knows_are_refused_at_once(wrong):
     with pytest.raises(InputError, match="no such choice"):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(ScoreOptions, "windows"), (EvaluateOptions, "scales"), (BalanceOptions, "betas"), (MakeOptions, "soft_windows")],
+)
+def test_an_option_of_several_values_with_a_default_is_not_empty(kind, name):
+    with pytest.raises(InputError, match=rf"{kind.__name__}\.{name}: must have at least one value\. Leave it out"):
+        kind(**{name: ()})
+
+
+def test_classes_take_the_words_that_commands_take():
+    assert TrainOptions(precision="auto") == TrainOptions()
+    assert TrainOptions(keep_checkpoints="all").keep_checkpoints == KEEP_ALL
+    with pytest.raises(InputError, match=r"keep_checkpoints: must be a whole number or 'all', not 'most'"):
+        TrainOptions(keep_checkpoints="most")
+
+
+@pytest.mark.parametrize("arrays", [Path("a.npy"), "a.npy"])
+def test_one_path_where_several_are_expected_is_named(arrays):
+    with pytest.raises(InputError) as caught:
+        ImportOptions(arrays=arrays)
+    rule = "ImportOptions.arrays: must be a tuple of paths or (scale, path) pairs"
+    assert str(caught.value) == f"{rule}, not {arrays!r}. Give ({arrays!r},)."

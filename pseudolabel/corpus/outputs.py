@@ -61,8 +61,8 @@ def refuse_other_outputs(work: Path, overwrite: bool, clear: bool = True) -> Non
     present = [name for name in (SCENES, *TABLES) if os.path.lexists(work / name)]
     for name in present:
         if not (clear or overwrite or publishing):
-            raise output_exists(work / name)
-        refuse_existing(work / name, overwrite or publishing)
+            raise output_exists(work / name, "--work")
+        refuse_existing(work / name, overwrite or publishing, "--work")
     if present and not publishing and read_run(work).get("verb") != "simulate":
         message = f"{first_few(present)}: not written by simulate, so not replaced"
         raise InputError(message, work, "Give another --work.")

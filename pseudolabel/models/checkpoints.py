@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.progress import note
 from pseudolabel.records import sha256 as checksum
 
@@ -60,7 +60,7 @@ def load_state(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]
     if path.is_dir():
         raise InputError("is a folder", path, "Give the file of weights in it, such as model.safetensors.")
     if not path.is_file():
-        raise InputError("no such file of weights", path)
+        raise no_file(path, message="no such file of weights")
     check_sha256(path, sha256)
     from safetensors.torch import load_file
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pseudolabel import artefacts
 from pseudolabel.audio.frontend import build_frontend
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.layout import CONFIG, WEIGHTS
 from pseudolabel.models.ast import fitted_positions, n_patches
 from pseudolabel.models.checkpoints import load_state, named_as
@@ -179,7 +179,7 @@ def read_config(path: str | Path) -> dict[str, object]:
         remedy = f"Make a run folder of published weights first: train import {path.parent}."
         raise InputError("is a file, not a run folder", path.parent, remedy)
     if not path.is_file():
-        raise InputError("no such file: not a model folder", path, "Give the folder that training wrote.")
+        raise no_file(path, "Give the folder that training wrote.", "no such file: not a model folder")
     config = read_json(path)
     marks = (config.pop("format", None), config.pop("format_version", None)) if isinstance(config, dict) else None
     if marks != (FORMAT, FORMAT_VERSION):

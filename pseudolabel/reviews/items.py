@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pseudolabel.artefacts import write_csv, write_json
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.formatting import exact
 from pseudolabel.tables import read_csv, read_json
 
@@ -180,7 +180,7 @@ def read_sample(folder: str | Path) -> Sample:
 
 def _read_rest(path: Path) -> dict:
     if not path.is_file():
-        raise InputError("no such file", path, f"`review` wrote it beside {TABLE}.")
+        raise no_file(path, f"`review` wrote it beside {TABLE}.")
     rest = read_json(path)
     if not isinstance(rest, dict) or rest.get("format") != FORMAT:
         raise InputError(f"not a {FORMAT} file", path)

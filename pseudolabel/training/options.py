@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.balancing import DEFAULT_BETA, SAMPLINGS, SHUFFLE, WITH_BETA
 from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import (
@@ -99,9 +99,10 @@ class Schedule(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind != "halving" and (self.halve_after, self.halve_every) != (None, None):
-            raise InputError(f"--schedule {self.kind} does not halve", "--halve-after", "Give --schedule halving.")
+            flag = "--halve-every" if self.halve_after is None else "--halve-after"
+            raise InputError(f"has no effect with --schedule {self.kind}", flag, "Give --schedule halving.")
         if self.warmup_every > 1 and self.warmup_steps < self.warmup_every:
-            rule = f"in {self.warmup_steps} steps of warm-up the rate never rises"
+            rule = f"the learning rate does not rise in {self.warmup_steps} warm-up steps"
             raise InputError(rule, f"--warmup-every {self.warmup_every}", "Give --warmup-steps.")
 
     def factor(self, step: int, n_steps: int, steps_per_epoch: int = 1) -> float:
@@ -155,25 +156,32 @@ class TrainOptions(Options):
     ema: float = option(0.0, EMA_HELP, SHARE, metavar="DECAY", group=VALIDATION)
     precision: str | None = option(None, PRECISION_HELP, parse=parse_precision, metavar=WORDS, group=RUNNING)
     checkpoint_every: int = option(0, CHECKPOINT_HELP, WHOLE, metavar="STEPS", group=RUNNING)
-    keep_checkpoints: int = option(KEPT, KEEP_HELP, WHOLE, parse=parse_kept, metavar="K", group=RUNNING)
+    keep_checkpoints: int | str = option(KEPT, KEEP_HELP, WHOLE, parse=parse_kept, metavar="K", group=RUNNING)
     compile: bool = option(False, "compile the network: slower to start, then faster; needs a compiler", group=RUNNING)
     channels_last: bool = option(False, "memory order that suits convolutions on some GPUs", group=RUNNING)
     seed: int = option(0, "of weights, order, draws and folds", SEED, group=RUNNING)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", None)
+        if self.keep_checkpoints == "all":
+            object.__setattr__(self, "keep_checkpoints", KEEP_ALL)
+        if isinstance(self.keep_checkpoints, str):
+            message = f"must be a whole number or 'all', not {shown(self.keep_checkpoints)}"
+            raise InputError(message, "TrainOptions.keep_checkpoints")
         if self.precision not in (None, *PRECISIONS):
-            remedy = f"Give {' or '.join(PRECISIONS)}."
+            remedy = f"Give auto, {' or '.join(PRECISIONS)}."
             raise InputError(f"no such choice: {self.precision!r}", "TrainOptions.precision", remedy)
         if max(self.betas) == 1:
-            raise InputError("Adam's betas must be below 1", "--betas", "PSLA's are .95 .999.")
+            raise InputError("must be below 1", "--betas", "PSLA's are .95 .999.")
         if self.ema == 1:
-            raise InputError("with a decay of 1 the average never moves", "--ema", "Usual: 0.999.")
+            raise InputError("must be below 1, or the average never changes", "--ema", "Usual: 0.999.")
         if self.smooth % 2 == 0:
             rule = f"an average over {self.smooth} evaluations has no centre"
             raise InputError(rule, "--smooth", "Give 1, 3, 5, 7.")
         if self.select != "best" and self.smooth > 1 and not self.patience:
-            raise InputError("nothing is selected", "--smooth", "Give --select best.")
+            raise InputError("has no effect without --select best or --patience", "--smooth", "Give one of them too.")
 
     @property
     def needs_validation(self) -> str:
