@@ -176,7 +176,7 @@ def test_nothing_is_replaced_without_overwrite(tmp_path):
 
 
 def test_a_file_never_replaces_a_folder(tmp_path):
-    with pytest.raises(OutputExists, match="a folder lies where a file is to be written"):
+    with pytest.raises(OutputExists, match="a folder is where a file is to be written"):
         write_text(tmp_path, "text", overwrite=True)
 
 

@@ -85,13 +85,13 @@ def huge_chunk(file, name, values, folder) -> None:
 HOSTILE = {
     external_link: "is a link to .*secret.h5",
     soft_link: "is a link",
-    external_storage: "its values lie in other files",
-    virtual: "its values lie in other files",
+    external_storage: "its values are in other files",
+    virtual: "its values are in other files",
     references: "holds references, neither numbers nor text",
     region_references: "holds references, neither numbers nor text",
     compound: "neither numbers nor text",
     lists: "neither numbers nor text",
-    foreign_filter: "is packed by the filter 32015",
+    foreign_filter: "is compressed by the filter 32015",
     huge: "claims",
     huge_chunk: "a chunk has more than",
 }
