@@ -33,7 +33,7 @@ BAD = {
     "prepare": (("--labels", "no.csv"), "no.csv: no such file"),
     "train": (("--labels", "no.csv"), "no.csv: no such file"),
     "score": (("--run", "runs/none"), "runs/none/model.safetensors: no such file"),
-    "average": (("--weights", "1", "2", "3"), "does not fit 2 models or stores"),
+    "average": (("--weights", "1", "2", "3"), "3 weights for 2 models or stores"),
     "enhance": (("--type1", "descendants", "--profile", "psla"), "is fixed by --profile psla"),
     "evaluate": (("--runs", "runs/none"), "no run 'runs/none'"),
     "balance": (("--labels", "no.csv"), "no.csv: no such file"),
@@ -108,7 +108,7 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("train", "--front-end hop_s=640", "which must be 1 samples or more"),
     ("train", "--front-end hopp=3", "unknown option 'hopp' of log_mel"),
     ("train", "--front-end preemphasis=.9", "unknown option 'preemphasis' of log_mel"),
-    ("train", f"--front-end hop=1{'0' * 400}", "the options build no model"),
+    ("train", f"--front-end hop=1{'0' * 400}", "no model can be built with these values"),
     ("train", "--clips answers.h5", "format is 'pseudolabel-scores'"),
     ("release --enhanced enhanced-made", "--precision runs/a/config.json", "there is no overall precision"),
 ]  # fmt: skip
