@@ -149,13 +149,23 @@ def default_output(options: VerbOptions, name: str, *named: str | Path | None) -
     """Return --out, else `name` in WORK.
 
     Raises:
-        OutputExists: --overwrite would replace a file of WORK with one made from another work folder's files.
+        OutputExists: --overwrite would replace an output of WORK with one made from another folder's files, and it was
+            not made from these files before.
     """
     out, place = options.out or options.work / name, home(options, *named)
-    if options.out is None and options.overwrite and base(options, *named) != options.work and os.path.lexists(out):
+    outside = [Path(path) for path in named if path and not _within(Path(path), options.work)]
+    replaced = options.out is None and options.overwrite and os.path.lexists(out)
+    if replaced and base(options, *named) != options.work and not _made_from(out, outside):
         message = f"it belongs to {options.work}, and what is named to {place}, so it is not replaced"
-        raise OutputExists(message, out, f"Give --out, or --work {place}.")
+        raise OutputExists(message, out, f"Give --out, or --work {options.work} if it may be replaced.")
     return out
+
+
+def _made_from(out: Path, paths: Sequence[Path]) -> bool:
+    """Return whether an output folder records each of these paths, or a file in it, as an input."""
+    read = read_run(out).get("inputs")
+    read = [Path(os.path.abspath(path)) for path in read] if isinstance(read, dict) else []
+    return all(any(path.is_relative_to(os.path.abspath(asked)) for path in read) for asked in paths)
 
 
 def vocabulary_source(options: VerbOptions, *named: str | Path | None) -> str | Path:

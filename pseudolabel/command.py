@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
-from pseudolabel.errors import InputError, cut, nearest, shown
+from pseudolabel.errors import InputError, NoFile, cut, nearest, shown
 from pseudolabel.machine import WAITING
 from pseudolabel.options import (
     METADATA,
@@ -130,6 +131,9 @@ class _Parser(argparse.ArgumentParser):
         lacks = re.match(r"argument (-\S+?)(?:/\S+)?: expected ", message)
         after = next((word for flag, word in pairwise(self.given) if lacks and flag == lacks[1]), "")
         hint = f" (a value that begins with a dash: {lacks[1]}={after})" if after.startswith("-") else ""
+        action = next((each for each in self._actions if lacks and lacks[1] in each.option_strings), None)
+        if action and action.choices and not hint:
+            hint = f": {', '.join(map(str, action.choices))}"
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {cut(message + hint)}\n")
 
     def unknown(self, words: Sequence[str], commands: Collection[str], former: Mapping[str, str]) -> NoReturn:
@@ -197,13 +201,37 @@ def run_command(
 
     def act() -> None:
         options = options_from(parsed, command.options)
-        if not parsed.get("dry_run"):
-            command.run(options)
-        elif said := command.plan(options):
-            print(said)
+        try:
+            if not parsed.get("dry_run"):
+                command.run(options)
+            elif said := command.plan(options):
+                print(said)
+        except NoFile as error:
+            raise _with_option(error, command.options, parsed) from error
         sys.stdout.flush()
 
     return exit_code(act, parser.prog, parsed["debug"])
+
+
+def _with_option(error: NoFile, options: type, given: Mapping[str, object]) -> NoFile:
+    """Return the error; if a default file is absent, its remedy names the option that gives another."""
+    place = Path(error.place)
+    if error.remedy.startswith("Give") or str(place) in _texts(given):
+        return error
+    for name, each, how, _ in _declared(options):
+        said = "" if name in (*given, "out") else how.help.partition("default:")[2]
+        defaults = re.findall(r"[\w-]+\.(?:csv|h5)\b|runs/[a-z]+\b", said)
+        if any(part.match(default) for default in defaults for part in (place, *place.parents)):
+            remedy = f"{error.remedy} Give {flags_of(each)[0]}, or the --work that has it."
+            return NoFile(error.message, place, remedy.lstrip())
+    return error
+
+
+def _texts(value: object) -> set[str]:
+    """Return all values in nested mappings and sequences, as text."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return set().union(*map(_texts, value)) if isinstance(value, list | tuple) else {str(value)}
 
 
 def _refuse_without_subcommand(commands: Collection[str], argv: Sequence[str], needed: bool) -> str:

@@ -59,6 +59,10 @@ class OutputExists(InputError):
     """An output exists and `--overwrite` was not given."""
 
 
+class NoFile(InputError):
+    """A file or folder that is to be read is not there."""
+
+
 def no_file(path: object, remedy: str = "", message: str = "no such file") -> InputError:
     """Return the error for a path that is not a file: a folder, or nothing; names a file of nearly this name there."""
     folder, name = os.path.split(os.fspath(path))
@@ -67,7 +71,7 @@ def no_file(path: object, remedy: str = "", message: str = "no such file") -> In
     with contextlib.suppress(OSError, ValueError):
         close = nearest(name, os.listdir(folder or "."), 0.7)
         remedy = remedy or (f"Nearest: {os.path.join(folder, close)}." if close else "")
-    return InputError(message, path, remedy)
+    return NoFile(message, path, remedy)
 
 
 def first_line(error: BaseException) -> str:

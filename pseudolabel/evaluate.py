@@ -32,6 +32,7 @@ from pseudolabel.evaluation_lists import (
     EvaluationLists,
     evaluated_clips,
     judge_folders,
+    list_words,
     training_priors,
 )
 from pseudolabel.formatting import plural
@@ -138,6 +139,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
         betas=sweep and sweep.measured(rows),
+        list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
     )
     inputs.read(subjects.classes.source or None)

@@ -173,6 +173,13 @@ def set_paths(options: EvaluateOptions, *named: Path | None) -> dict[str, Path]:
     return dict(options.labels_set)
 
 
+def list_words(options: EvaluateOptions) -> tuple[str, ...]:
+    """Return the words of a command that reads label lists as these options say."""
+    given = {"--vocabulary": options.vocabulary, "--format": options.format, "--classes": options.classes}
+    given["--unknown-labels"] = options.unknown_labels if options.unknown_labels != "error" else None
+    return tuple(word for name, value in given.items() if value for word in (name, value))
+
+
 def evaluated_clips(
     references: References, sources: Iterable[KeyedByClip], lists: EvaluationLists, strict: bool
 ) -> tuple[tuple[str, ...], list[tuple[str, str]], list[KeyedByClip]]:

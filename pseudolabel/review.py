@@ -256,7 +256,6 @@ def draw_sample(
 def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSources:
     """Return what the page shows; InputError if sound, scores and ledger do not belong together."""
     from pseudolabel.labels.readers import read_segments
-    from pseudolabel.reviews.media import video_of
     from pseudolabel.verification import compare_windows, refuse_late_onsets
 
     clips = ClipStore.open(files.clips) if files.clips else None
@@ -268,9 +267,26 @@ def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSour
         if scores is not None:
             compare_windows(scores, clips)
     seconds = {clip_id: (float(start), float(end)) for clip_id, (start, end) in segments}
-    if clips is None and not any(video_of(item.clip_id, seconds) for item in sample.items):
+    sources = PageSources(labels.vocabulary, labels, clips, scores, seconds, files.embed, files.title)
+    _note_silent(sample, sources)
+    return sources
+
+
+def _note_silent(sample: Sample, sources: PageSources) -> None:
+    """Say how many items have no sound, and how many of these have no link to a video either."""
+    from pseudolabel.reviews.media import video_of
+    from pseudolabel.reviews.page import with_sound
+
+    sounding = set(with_sound(sample, sources)[1])
+    silent = [item.clip_id for item in sample.items if item.clip_id not in sounding]
+    unseen = [clip_id for clip_id in silent if not video_of(clip_id, sources.segments)]
+    if not sounding and len(unseen) == len(sample.items):
         note("the page has neither sound nor videos: give --clips, or AudioSet's list as --segments")
-    return PageSources(labels.vocabulary, labels, clips, scores, seconds, files.embed, files.title)
+    elif silent:
+        where = f"in {sources.clips.path}" if sources.clips else "without --clips"
+        unlinked = f", {len(unseen)} of them no video either" if unseen else ", but link to their videos"
+        named = first_few(dict.fromkeys(unseen or silent))
+        note(f"{len(silent)} of {len(sample.items)} items have no sound {where}{unlinked}: {named}")
 
 
 def _only_ledger(work: Path) -> Path:

@@ -145,7 +145,7 @@ class Chosen:
     def of(cls, options: ScoreOptions, paths: Paths) -> Chosen:
         """Open the clip store and match the list against it."""
         if not paths.clips.is_file():
-            raise no_file(paths.clips, "Give --clips.")
+            raise no_file(paths.clips)
         clips = ClipStore.open(paths.clips)
         if options.list is None:
             return cls(clips, clips.clip_ids, np.arange(len(clips)))

@@ -188,7 +188,7 @@ def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
     """Return a remark on classes outside the vocabulary, if there are any."""
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
     remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.title}: {first_few(unknown)}"
-    return [remark] if unknown else []
+    return [f"{remark} (--vocabulary names another)"] if unknown else []
 
 
 def _remarks(imported: Imported) -> list[str]:

@@ -16,6 +16,7 @@ from pseudolabel import cli
 from pseudolabel.audio.clips import ClipStore
 from pseudolabel.dry_run import there
 from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.labels.additions import index_in
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.splits import fold_numbers
 from pseudolabel.labels.table import LabelTable
@@ -134,7 +135,7 @@ class Material:
         if chosen.scores is None:
             return clip_examples(clips, chosen.rows, labels.matrix, length, options.sampling, mask)
         refuse_absent_classes(labels.vocabulary, chosen.scores.class_ids, chosen.scores.path)
-        columns = chosen.scores.columns(labels.vocabulary.class_ids)
+        columns = index_in(labels.vocabulary.class_ids, labels.vocabulary.own_ids(chosen.scores.class_ids))
         soft = SoftTargets(chosen.scores, chosen.scores.rows(labels.clip_ids), columns, options.window, options.alpha)
         length = window_samples(options.window, clips.sample_rate) or length
         return window_examples(clips, chosen.rows, labels.matrix, length, soft, options.sampling, mask)
@@ -195,7 +196,7 @@ class Material:
 
 def refuse_absent_classes(vocabulary: Vocabulary, scored: Collection[str], source: Path) -> None:
     """Raise InputError if a store of soft targets lacks classes of the vocabulary."""
-    scored = set(scored)
+    scored = set(vocabulary.own_ids(scored))
     absent = [class_id for class_id in vocabulary.class_ids if class_id not in scored]
     if absent:
         remedy = f"Score with a model of the vocabulary {vocabulary.title}."

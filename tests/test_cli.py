@@ -445,3 +445,28 @@ def test_representations_are_short(tmp_path):
     assert repr(ScoreStore.open(tmp_path / "scores.h5")) == (
         f"<ScoreStore {tmp_path}/scores.h5: 2 clips, 2 classes, clip>"
     )
+
+
+def test_an_output_is_replaced_by_the_command_that_wrote_it(folders):
+    Path("work/balance").mkdir()
+    record = {"verb": "balance", "inputs": {"../A/labels.csv": "", "work/scores.h5": ""}}
+    Path("work/balance/run.json").write_text(json.dumps(record))
+    options = OutOptions(overwrite=True)
+    assert cli.default_output(options, "balance", "../A/labels.csv", "work/scores.h5") == Path("work/balance")
+    with pytest.raises(OutputExists, match=r"Give --out, or --work work if it may be replaced"):
+        cli.default_output(options, "balance", "../A/lists/eval.csv")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("enhance", "Give --scores"),
+        ("evaluate", "work/eval.csv: no such file. Give --labels, or the --work that has it."),
+        ("balance", "work/labels.csv: no such file. Give --labels, or the --work that has it."),
+        ("score", "work/clips.h5: no such file. Give --clips, or the --work that has it."),
+    ],
+)
+def test_an_absent_default_file_names_its_option(verb, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([verb]) == 2
+    assert said in capsys.readouterr().err

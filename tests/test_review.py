@@ -462,3 +462,16 @@ def test_a_page_or_a_ledger_is_not_replaced_by_what_is_made_of_it(reviewed, worl
     said = refused(capsys, "estimate", "--work", world[0], *arguments)
     assert "would be replaced while it is an input" in said
     assert sorted(path.name for path in page.iterdir()) == before
+
+
+def test_items_without_sound_are_counted(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    from pseudolabel import review as review_verb
+    from pseudolabel.reviews.page import PageSources
+
+    items = [SimpleNamespace(clip_id=clip_id) for clip_id in ("YgY1k1H3JwLw_30.000_40.000", "b", "b")]
+    sources = PageSources(None, None)
+    review_verb._note_silent(SimpleNamespace(items=items), sources)
+    said = "3 of 3 items have no sound without --clips, 2 of them no video either: b\n"
+    assert capsys.readouterr().err == said

@@ -85,7 +85,7 @@ class Evidence:
             _check_array(labels, scores, scale)
             return cls(labels, scores, np.arange(n_clips), np.arange(n_classes))._without_nan_clips(strict)
         row_of = index_in(labels.clip_ids, scores.clip_ids)
-        column_of = index_in(labels.vocabulary.class_ids, scores.class_ids)
+        column_of = index_in(labels.vocabulary.class_ids, labels.vocabulary.own_ids(scores.class_ids))
         aliases = _find_under_aliases(labels, scores, row_of)
         _check_overlap(labels, scores, row_of, column_of)
         if scale == "clip":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -157,6 +158,16 @@ class Vocabulary:
             return text
         named = self._by_name.get(text.casefold()) or self._by_spelling.get(_spelling(text, "and"))
         return named or self._by_ontology_id.get(text)
+
+    def own_ids(self, class_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return class ids of another file as this vocabulary writes them: by id, by name, else by ontology node.
+
+        Texts that are none of these classes stay, and so do two texts that mean one class.
+        """
+        texts = tuple(class_ids)
+        found = [self.lookup(text) or text for text in texts]
+        times = Counter(found)
+        return tuple(own if times[own] == 1 else text for own, text in zip(found, texts, strict=True))
 
     def find(self, text: str, place: object = "") -> str:
         """Return `lookup(text)`; UnknownClass, with the nearest class and `place`, if there is no such class."""

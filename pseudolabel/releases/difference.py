@@ -278,7 +278,8 @@ def difference_lines(found: dict) -> list[str]:
         f"{labels['second']:,} in the second ({labels['a_clip_second']:.2f})",
         f"  kept       {labels['kept']:>10,}",
         f"  added      {labels['added']:>10,}, of which the ontology implies "
-        f"{labels['added_that_the_ontology_implies']:,} from the first list's labels: {_most(found, 'added')}",
+        f"{labels['added_that_the_ontology_implies']:,} from the first list's labels; "
+        f"most added: {_most(found, 'added')}",
         f"  removed    {labels['removed']:>10,}: {_most(found, 'removed')}",
         f"  agreement  {kappas[0]:>10} kappa, {kappas[1]} mean kappa of the classes, "
         f"{agreed['jaccard']:.3f} mean Jaccard, {100 * agreed['clips_alike']:.1f} % of clips alike",

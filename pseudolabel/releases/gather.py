@@ -271,5 +271,7 @@ def read_precision(path: Path, folder: Path) -> dict:
     check_precision(precision, path)
     of_ledger = precision.get("ledger_sha256")
     if of_ledger is not None and of_ledger not in (sha256(folder / name) for name in (LEDGER, LEDGER_CSV)):
-        raise InputError("the judgements are of another ledger", path, f"Judge {folder / LEDGER}.")
+        raise InputError(
+            "the judgements are of another ledger", path, f"Judge {folder / LEDGER}, or leave out --precision."
+        )
     return precision

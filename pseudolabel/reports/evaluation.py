@@ -42,6 +42,7 @@ class Evaluation:
         scales: the scored scales, `clip`, `10s`, ...
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
+        list_words: the options that say how the lists are read, for `enhance`; None: the scores are of other classes.
         remarks: what else a reader of the tables must know.
     """
 
@@ -60,6 +61,7 @@ class Evaluation:
     scales: tuple[str, ...] = ("clip",)
     ablation: str | None = None
     betas: BetaSweep | None = None
+    list_words: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pseudolabel import layout
 from pseudolabel.formatting import fraction, percent, plural
+from pseudolabel.options import DEFAULT_WORK
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.result_tables import TYPE_WORDS, additions_table, further_tables, rows_table
 from pseudolabel.reports.rows import STANDARD_ROWS, STUDENT_ROWS, TRAINED_ON, Row, Spread
@@ -192,10 +193,7 @@ def files(evaluation: Evaluation) -> list[tuple[str, Path]]:
 
 def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return suggested next steps as (why, command)."""
-    work, steps = shlex.quote(str(evaluation.work)), []
-    threshold = next((rule for rule in THRESHOLDS if f"enhanced-{rule}" not in evaluation.enhanced), None)
-    if threshold and (evaluation.work / layout.SCORES).exists():
-        steps.append(("other thresholds", f"python -m pseudolabel.enhance --work {work} --threshold {threshold}"))
+    work, steps = shlex.quote(str(evaluation.work)), _other_thresholds(evaluation)
     for judged in list(evaluation.enhanced.values())[:1]:
         ledger = shlex.quote(str(Path(judged["folder"]) / layout.LEDGER_CSV))
         steps.append(("why each label was added", f"gzip -cd {ledger} | head"))
@@ -205,6 +203,22 @@ def next_steps(evaluation: Evaluation) -> list[tuple[str, str]]:
         again += "" if "--overwrite" in again else " --overwrite"
         steps.append(("this page again, after more runs", again))
     return steps
+
+
+def _other_thresholds(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return the command that enhances with the next threshold: the work folder's list, else the evaluated one."""
+    work = evaluation.work
+    untried = [rule for rule in THRESHOLDS if not (work / f"enhanced-{rule}").exists()]
+    stores = [run.path for row in evaluation.rows for run in row.runs if Path(run.path).is_file()]
+    if (work / layout.SCORES).exists() and (work / layout.LABELS).exists():
+        words = ["--work", str(work)]
+    elif evaluation.list_words is not None and not evaluation.has_named_sets and len(set(stores)) == 1:
+        words = [] if work == DEFAULT_WORK else ["--work", str(work)]
+        words += ["--labels", str(evaluation.lists[NOISY_SET]), "--scores", stores[0], *evaluation.list_words]
+    else:
+        return []
+    command = shlex.join(["python", "-m", "pseudolabel.enhance", *words, "--threshold"])
+    return [("other thresholds", f"{command} {untried[0]}")] if untried else []
 
 
 def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from pseudolabel.tables import read_csv, read_json
 from pseudolabel.templates import render
 
 LOCAL_FILES = "/data/local-files/?d="
-SHOWN = ("window", "labels", "why", "video")  # below the class and the sound, where any task has them
+SHOWN = ("sound", "window", "labels", "why", "video")  # below the class and the sound, where any task has them
 ABOUT = COLUMNS[:4]
 ANOTHER_EXPORT = "Export the project as JSON, JSON-MIN, CSV or TSV."
 
@@ -44,13 +44,15 @@ def tasks(sample: Sample, content: dict) -> list[dict]:
 
     Not every name is free: Label Studio shows the whole task where the interface refers to `$source`.
     """
-    made = []
+    made, some_silent = [], len({"audio" in clip for clip in content["clips"]}) > 1
     for shown in content["items"]:
         clip = content["clips"][shown["clip"]]
         window = "{:g} to {:g} s".format(shown["window"][0], sum(shown["window"])) if "window" in shown else ""
         about = {"page": sample.page, "item": shown["item"], "clip_id": clip["clip_id"], "class_id": shown["class_id"]}
         about |= {"error": shown.get("error", ""), "label": content["names"][shown["class_id"]], "window": window}
         about |= {"audio": _served(clip), "video": clip["video"]["url"] if "video" in clip else ""}
+        if some_silent:  # there, the player is empty
+            about["sound"] = "in the player" if about["audio"] else "not here"
         if not sample.blind:
             about |= {"labels": _joined(clip["labels"], content), "why": _why(shown, content)}
         made.append({"data": about})

@@ -1,7 +1,7 @@
 """Map a model's classes to the target classes of another data set, and score the targets.
 
 A target's score is the maximum over its classes. A class may belong to several targets, and a target may have several
-classes. Without a map, each target is the class with the same id.
+classes. Without a map, each target is the class with the same id, name or ontology node.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ class ClassMap:
         source: the file, or '' if each target is the class with the same id.
         absent: targets of the vocabulary without a class.
         unanswered: classes of the map that not every model answers.
+        vocabulary: the targets, if there is no map: models may write them otherwise (`Vocabulary.own_ids`).
     """
 
     classes_of: Mapping[str, tuple[str, ...]]
     source: str = ""
     absent: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None
 
     @classmethod
     def identity(cls, vocabulary: Vocabulary | str | Path) -> ClassMap:
         """Return the identity map, for a model that answers the evaluated classes themselves."""
-        return cls({class_id: (class_id,) for class_id in Vocabulary.of(vocabulary).class_ids})
+        vocabulary = Vocabulary.of(vocabulary)
+        return cls({class_id: (class_id,) for class_id in vocabulary.class_ids}, vocabulary=vocabulary)
 
     @classmethod
     def read(
@@ -95,6 +98,7 @@ class ClassMap:
         Raises:
             UnknownClass: the model does not answer a needed class.
         """
+        class_ids = self.vocabulary.own_ids(class_ids) if self.vocabulary else class_ids
         column_of = {class_id: column for column, class_id in enumerate(class_ids)}
         needed = [class_id for classes in self.classes_of.values() for class_id in classes]
         absent = [class_id for class_id in needed if class_id not in column_of]

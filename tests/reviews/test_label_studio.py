@@ -180,3 +180,15 @@ def test_export_of_another_page_is_refused_with_its_line():
         InputError, match=r"export\.csv:2: judged on the page 'ba90d6f7ef68', the sample is of 'fbf7daaa2aaa'"
     ):
         read_judgements([EXPORT / "blind" / "export.csv"], read_sample(EXPORT / "open"))
+
+
+def test_tasks_say_which_clips_have_no_sound(tmp_path, tone_sample, tone_sources):
+    sources = tone_sources()
+    kept = sources.clips.clip_ids[0]
+    without = sources.clips.with_aliases({})
+    without._index = {kept: 0}  # a store of one clip
+    write_label_studio(tmp_path, tone_sample(), replace(sources, clips=without))
+    tasks = data_of(tmp_path)
+    assert {task["sound"] for task in tasks if task["clip_id"] == kept} == {"in the player"}
+    assert {task["sound"] for task in tasks if task["clip_id"] != kept} == {"not here"}
+    assert "sound" in variables_of(tmp_path)

@@ -97,3 +97,14 @@ def test_esc50s_map_has_every_exact_counterpart():
     for category, node in zip(targets.class_ids, targets.ontology_ids, strict=True):
         assert not node or node in classes.classes_of[category], category
     assert {"drinking_sipping", "can_opening", "washing_machine"} <= set(classes.absent)
+
+
+def test_classes_written_by_name_are_those_that_the_scores_write_by_id(tmp_path):
+    (tmp_path / "classes.txt").write_text("Dog\nSpeech\nmy noise\n")
+    named, scores = Vocabulary.load(tmp_path / "classes.txt"), np.array([[0.1, 0.2, 0.3]])
+    assert named.own_ids(("/m/09x0r", "my noise", "/m/0bt9lr", "other")) == ("Speech", "my noise", "Dog", "other")
+    assert named.own_ids(("Dog", "/m/0bt9lr")) == ("Dog", "/m/0bt9lr")  # two columns of one class
+    found = ClassMap.identity(named).apply(scores, ("/m/09x0r", "my noise", "/m/0bt9lr"), "m")
+    np.testing.assert_allclose(found, [[0.3, 0.1, 0.2]], rtol=1e-6)
+    found = ClassMap.identity(TARGETS).apply(np.array([[0.1, 0.2, 0.3, 0.4]]), TARGETS.names, "m")
+    np.testing.assert_allclose(found, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
