@@ -152,7 +152,8 @@ def _import(options: ImportOptions, out: Path) -> None:
     hops = [f" every {part.every_s:g} s" if part.every_s != (part.window_s or 0) else "" for part in parts]
     scales = ", ".join(part.scale + hop for part, hop in zip(parts, hops, strict=True))
     held = f"{len(parts[0].answers.clip_ids)} clips x {len(parts[0].answers.class_ids)} classes at {scales}"
-    print("; ".join([f"wrote {out}: {held}", *unknown_classes(parts, vocabulary), *_remarks(imported)]))
+    unknown = [f"{remark} (--vocabulary names another)" for remark in unknown_classes(parts, vocabulary)]
+    print("; ".join([f"wrote {out}: {held}", *unknown, *_remarks(imported)]))
 
 
 def plan_import(options: ImportOptions) -> str:
@@ -188,7 +189,7 @@ def unknown_classes(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
     """Return a remark on classes outside the vocabulary, if there are any."""
     unknown = [class_id for class_id in parts[0].answers.class_ids if class_id not in vocabulary.index]
     remark = f"{len(unknown)} classes are not in the vocabulary {vocabulary.title}: {first_few(unknown)}"
-    return [f"{remark} (--vocabulary names another)"] if unknown else []
+    return [remark] if unknown else []
 
 
 def _remarks(imported: Imported) -> list[str]:

@@ -373,7 +373,7 @@ def test_parquet_with_texts_or_lists_is_read_and_other_types_are_refused(tmp_pat
     for columns, message in [
         ({"clip_id": ["a"], "other": [7]}, "column 'labels' is missing; columns found: clip_id, other"),
         ({"clip_id": ["a", "b"], "labels": [["Dog"], [None]]}, "row 2: clips and labels must be texts"),
-        ({"clip_id": [1], "labels": ["Dog"]}, "row 1: clips and labels must be texts"),
+        ({"clip_id": [1.5], "labels": ["Dog"]}, "row 1: clips and labels must be texts"),
         ({"clip_id": ["a", "b"], "labels": [["Dog"], ["Dgo"]]}, "row 2: class 'Dgo' is not"),
     ]:
         pq.write_table(pa.table(columns), path)
