@@ -99,7 +99,7 @@ def test_silence_is_trimmed_at_both_ends_only():
         ({"duration_s": 0.0}, "--duration"),
         ({"duration_s": float("nan")}, "--duration"),
         ({"sample_rate": 10}, "--sample-rate"),
-        ({"events": (0, 3)}, "--events"),
+        ({"events": (0, 3)}, r"SceneOptions\.events: must be a whole number of at least 1"),
         ({"events": (4, 3)}, "--events"),
         ({"snr_db": (10.0, 5.0)}, "--snr"),
         ({"snr_db": (0.0, float("inf"))}, "--snr"),
