@@ -114,7 +114,7 @@ def test_bad_requests_are_one_line(work, capsys):
     assert line.startswith("work/labels.csv: no clip 'c9' in the label list. Nearest: c")
     of_folder = ("--explain", "c2", "--enhanced", "made")
     assert refused(capsys, *of_folder, "--threshold", "25p") == (
-        "the rules: the run.json of made records it. Omit it, or --enhanced."
+        "--threshold: the run.json of made records it. Omit it, or --enhanced."
     )
     assert refused(capsys, *of_folder, "--labels", "work/labels.csv") == (
         "--labels: the run.json of made records it. Omit it, or --enhanced."

@@ -183,7 +183,7 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
     assert rows["teacher"]["mAP true"] == f"{by_run['teacher-seed0']:.3f}".lstrip("0")
     assert rows["teacher"]["clips"] == "100" and rows["weak"]["clips"] == "20" and rows["weak"]["parameters"] == "1,000"
     text = "\n".join(lines)
-    assert "Not run at this scale: enhanced, psl_10s, psl_5s, true." in text
+    assert "Not run at this scale: enhanced, precision-0.7, psl_10s, psl_5s, psl_2s_calibrated, true." in text
     assert "The teacher was trained on another list than the students: 100 clips, they on 20." in text
     printed = capsys.readouterr().out
     assert rows["psl_2s"]["mAP true"].replace(" ", "") in printed

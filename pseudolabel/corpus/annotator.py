@@ -22,13 +22,14 @@ import numpy as np
 from scipy import sparse, special
 
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.options import SHARE, Options, option
+from pseudolabel.options import SHARE, Options, Rule, option
 
 # Smaller parameter of the Beta distribution of the probabilities. Below 1, the density piles up at that end: at a mean
 # of 0.5 both parameters are 0.35, and the density is a U whose arms are "nearly complete" and "nearly all missing".
 SPREAD = 0.35
 FADING_DB = 2.5  # how fast slips become rare with the level of an event
 SLIPS = ("missing_child", "missing_parent", "missed_event", "false_label")
+LEVEL = Rule("a number within -100 and 100", lambda value: -100 <= value <= 100)  # dB
 WHY = ("child", "parent", "branch", "false")
 
 
@@ -52,7 +53,7 @@ class AnnotatorOptions(Options):
     # The probabilities of the first three slips are multiplied by a factor that falls with the level of the event, for
     # an ancestor of the loudest one: 1/2 at this level, 0.88 and 0.12 at 5 dB below and above.
     loud_db: float | None = option(
-        None, "dB over the background above which events are rarely left out", metavar="DB", needs="!preset"
+        None, "dB over the background above which events are rarely left out", LEVEL, metavar="DB", needs="!preset"
     )
     preset: str | None = option(
         None,

@@ -208,6 +208,12 @@ def _verify_model(folder: Path, record: Mapping, tagger) -> None:
     rows = [{**row, "line": str(line)} for line, row in enumerate(classes, 2)]
     if read_csv(folder / CLASSES, ("class_id", "name")) != rows:
         raise InputError("its classes are not those of config.json", folder / CLASSES, GET_AGAIN)
+    authors = record.get("authors", [])
+    if not isinstance(authors, list) or not all(isinstance(name, str) for name in authors):
+        raise InputError(f"authors are {authors!r}, not a list of names", folder / RECORD, GET_AGAIN)
+    evaluation = record.get("evaluation")
+    if evaluation is not None and not (isinstance(evaluation, dict) and evaluation):
+        raise InputError(f"evaluation is {evaluation!r}, not figures", folder / RECORD, GET_AGAIN)
     _verify_files(folder, record)
     counted = {**_of_the_model(tagger), "n_train_clips": len(read_csv(folder / SEEN_CLIPS, ("clip_id",)))}
     for name, value in counted.items():

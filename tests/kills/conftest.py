@@ -216,7 +216,7 @@ CASES = (
     with_overwrite(ENSEMBLE, (*ENSEMBLE.argv, "--weights", 1, 2)),
     ENHANCE,
     with_overwrite(ENHANCE, (*ENHANCE.argv, "--floor", 0.7)),
-    Case("enhance sweep", ("enhance", "sweep", "mean", "25p"), ("scores.h5", *LISTS), folder("sweep")),
+    Case("enhance sweep", ("enhance", "sweep", "mean", "25p"), ("scores.h5", *LISTS), folder("sweep-mean-25p")),
     Case(
         "enhance apply",
         ("enhance", "apply", "work/reviewed.csv"),

@@ -163,5 +163,5 @@ def test_ledger_file_is_read_by_column_name_and_checked(tmp_path):
     with pytest.raises(InputError, match=r"ledger.csv.gz: column 'error' is missing"):
         read_ledger(path, JUDGED, only=True)
     path.write_bytes(b"clip_id,class_id,error\n")
-    with pytest.raises(InputError, match="not a readable ledger"):
+    with pytest.raises(InputError, match="its content is not packed"):
         read_ledger(path, JUDGED, only=True)

@@ -106,7 +106,7 @@ def test_every_form_of_a_ledger_reads_the_same(tmp_path):
         ("l.csv", b"clip_id,class_id\nx,a\ny\n", "not a readable ledger"),
         ("l.csv", b"", "not a readable ledger"),
         ("l.csv", b"clip_id,class_id\n\xff,a\n", "l.csv:2: not UTF-8"),
-        ("l.csv.gz", b"clip_id,class_id\n", "not a readable ledger"),
+        ("l.csv.gz", b"clip_id,class_id\n", "its content is not packed as .gz says"),
         ("l.parquet", b"PAR1", "cannot be read as Parquet"),
     ],
 )

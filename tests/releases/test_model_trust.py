@@ -54,7 +54,7 @@ def verdict(folder: Path, capsys) -> str:
 def forge(folder: Path, version: str | None = None, **changed: object) -> None:
     record = {**json.loads((folder / "run.json").read_text()), **changed}
     if version:
-        texts = {name: (folder / name).read_text() for name in ("README.md", "LICENSE")}
+        texts = {name: (folder / name).read_text() for name in ("README.md", "CITATION.cff", "LICENSE")}
         record |= {"pseudolabel": version, "documents": [vars(Document.of(folder / name)) for name in texts]}
     write_json(folder / "run.json", record)
     (folder / "SHA256SUMS").write_text(checksums(folder))

@@ -109,7 +109,7 @@ def test_weighted_draws_are_looked_up_one_by_one(weights, epoch):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 1000), st.floats(0, 1))
 def test_the_shares_of_all_processes_are_the_draw_of_one(partner, n, size, step, rate):
-    options = AugmentOptions(rate, 10, partner, gain_db=6, shift_s=1)
+    options = AugmentOptions(rate, 10, partner if rate else "batch", gain_db=6, shift_s=1)
     batch = np.random.default_rng(0).integers(0, 100, n)
     whole = draw_step(batch, 100, options, 7, step)
     shares = [draw_step(batch, 100, options, 7, step, rank, size) for rank in range(size)]
@@ -126,7 +126,7 @@ def test_the_shares_of_all_processes_are_the_draw_of_one(partner, n, size, step,
 
 def test_only_partners_that_are_mixed_are_read():
     batch = np.arange(100)
-    unmixed = draw_step(batch, 1000, AugmentOptions(0, mixup_partner="uniform"), 0, 0)
+    unmixed = draw_step(batch, 1000, AugmentOptions(0), 0, 0)
     assert len(unmixed.pieces) == 100 and np.array_equal(unmixed.partner, batch) and (unmixed.share == 1).all()
     mixed = draw_step(batch, 1000, AugmentOptions(0.3, mixup_partner="uniform"), 0, 0)
     assert len(mixed.pieces) == 100 + (mixed.share < 1).sum()
