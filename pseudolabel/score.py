@@ -18,8 +18,8 @@ the same bytes as that of an uninterrupted run.
 `import` takes the scores of any other model instead: probabilities (clips, classes), or (clips, windows, classes) with
 --window-s. Rows of shorter clips may be padded with 0, NaN or numbers outside [0, 1]. Windows that end within their
 clip are real; so are windows cut by the clip's end, up to the last with a score above 0; no window begins after its
-clip's end. Lengths come from --lengths, --clips, the clips.h5 beside the file, the times in --ids, or --clip-s. If a
-clip has no length and its row ends in windows without a score above 0, the import is refused.
+clip's end. Lengths come from --lengths, --clips, the clips.h5 beside the file, AudioSet's segment list as --ids, or
+--clip-s. If a clip has no length and its row ends in windows without a score above 0, the import is refused.
 
 Clips and runs are those of WORK. If an option names one of them elsewhere and --work is not given, the others are taken
 from that folder, and the store is written there.

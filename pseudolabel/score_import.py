@@ -77,7 +77,7 @@ class ImportOptions(VerbOptions):
     lengths: Path | None = option(
         None,
         "CSV file: clip_id and seconds, or n_windows_2s for windows of 2 s (default: lengths of --clips, of the work "
-        "folder of the scores, of the times in --ids)",
+        "folder of the scores, of AudioSet's segment list as --ids)",
     )
     clips: Path | None = option(None, "clip store of these clips (default: clips.h5 beside the file)")
     clip_s: float | None = option(
