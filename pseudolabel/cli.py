@@ -203,8 +203,10 @@ def read_labels(
         _note_once(remark)
     if labels.left_out:
         named = first_few(f"{label} ({n})" for label, n in sorted(labels.left_out.items(), key=lambda item: -item[1]))
-        note(f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
-             f"that are not in the vocabulary {vocabulary.title}: {named}")  # fmt: skip
+        note(
+            f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
+            f"that are not in the vocabulary {vocabulary.title}: {named}"
+        )
     return labels
 
 

@@ -288,8 +288,10 @@ def _segment_rows(table: str | Path) -> Iterator[tuple[str, ...]]:
     """Yield place, file, start, end and clip id of each segment; '' for an id that the table lacks."""
     rows = read_csv(table)
     names = {name.strip().lower(): name for name in rows[0]} if rows else {}
-    wanted = {column: next((names[name] for name in accepted if name in names), "")
-              for column, accepted in SEGMENT_COLUMNS.items()}  # fmt: skip
+    wanted = {
+        column: next((names[name] for name in accepted if name in names), "")
+        for column, accepted in SEGMENT_COLUMNS.items()
+    }
     absent = next((column for column, name in wanted.items() if rows and not name and column != "clip_id"), "")
     if absent:
         message = (

@@ -204,8 +204,11 @@ class PrecisionRule:
                     f"{teacher} separates labelled clips from others poorly (median AUC {auc:.2f}): the expected "
                     "precision is overstated. Judge 100 guesses (`review`) and give --judgements, or ask for more"
                 )
-        shares = [one.shares[self.calibration.usable].mean() for one in (self.calibration.child, self.calibration.free)
-                  if one is not None]  # fmt: skip
+        shares = [
+            one.shares[self.calibration.usable].mean()
+            for one in (self.calibration.child, self.calibration.free)
+            if one is not None
+        ]
         if complete and shares and min(shares) > COMPLETE_SHARE:
             warnings.append(
                 "the list looks complete: all ancestors are given, and nearly all clips with evidence for a class are "

@@ -162,7 +162,7 @@ def draw(ledger: pa.Table, edges: Sequence[float], budget: int | None, per_class
         InputError: an empty ledger, or a budget below what `per_class` requires.
     """
     if not len(ledger):
-        raise InputError("the ledger has no additions to review")
+        raise InputError("the ledger has no additions to review", remedy="Enhance with a lower --threshold first.")
     levels = levels_of(ledger, edges)
     groups, names, counts = _design(levels, *_apart(ledger, budget), budget, per_class)
     sizes = np.bincount(groups)

@@ -44,8 +44,11 @@ def open_scores(path: Path, column: str | None = None) -> FileArray:
     read = {*columns, *(schema.names[number] for number in candidates if number == chosen or not names[number])}
     clips = None if chosen is None else _named(path, names[chosen] or "index", texts[chosen])
     classes = None if is_list else Names("columns", columns, lambda number: f"{path}, column {columns[number]!r}")
-    unread = tuple(name for name, known in zip(schema.names, names, strict=True)
-                   if name not in read and known.casefold() not in ROW_NUMBERS)  # fmt: skip
+    unread = tuple(
+        name
+        for name, known in zip(schema.names, names, strict=True)
+        if name not in read and known.casefold() not in ROW_NUMBERS
+    )
 
     def blocks() -> Iterator[np.ndarray]:
         start, size = 0, rows_a_block(shape, dtype.itemsize)
