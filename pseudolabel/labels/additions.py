@@ -111,6 +111,18 @@ def label_keys(matrix: sparse.csr_array) -> np.ndarray:
     return pair_keys(clips, matrix.indices, matrix.shape[1])
 
 
+def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return whether each clip carries each class, (M,) bool; False for the class -1.
+
+    Args:
+        labels: (N, K) csr bool.
+        clips, classes: (M,) rows and columns.
+    """
+    if not len(clips):
+        return np.zeros(0, bool)
+    return np.asarray(labels[clips, np.maximum(classes, 0)]).ravel() & (classes >= 0)
+
+
 def index_in(values: Sequence[str] | pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
     """Return the index of each value in `known`, int64; -1 if absent."""
     if isinstance(values, tuple) and values == known:  # the usual case, with millions of clips

@@ -7,6 +7,7 @@ no candidates.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -24,8 +25,10 @@ from pseudolabel.labels.calibration import (
     steps_of,
 )
 from pseudolabel.labels.drawing import CHILD, EVERY_PAIR, FREE, LABELLED, draw, kinds_of
+from pseudolabel.labels.residuals import joined
 from pseudolabel.labels.views import Corpus, View, Viewer
 
+EVERY_ERROR = ("I", "II", "free")
 MIN_CARRIERS = 3
 CHILD_SHARES, FREE_SHARES = 0.3, 30.0  # how strongly a class's c is shrunk to the mean; `free` has one for all classes
 ALL_PAIRS = 2_000_000  # so many pairs are all learnt from, of more a sample
@@ -87,10 +90,12 @@ class Calibration:
         """Return the calibration with probabilities corrected by judgements."""
         return replace(self, recalibration=recalibration)
 
-    def block(self, start: int, stop: int, raw: bool = False) -> Block:
+    def block(self, start: int, stop: int, errors: Collection[str] = EVERY_ERROR, raw: bool = False) -> Block:
         """Return the guesses of the clips in rows `start` to `stop` (exclusive).
 
         Args:
+            errors: which guesses: `I` those that a parent proposes, `free` the others. Without `II`, an ancestor that
+                is only implied proposes nothing.
             raw: return P(true | not labelled, x) itself, before trust or recalibration.
         """
         view = self.viewer.view(start, stop)
@@ -100,6 +105,14 @@ class Calibration:
             probabilities = self.recalibration(probabilities, child)
         elif not raw:
             probabilities *= np.float32(TRUST)
+        if "free" not in errors:
+            probabilities[~child] = np.nan
+        if "I" not in errors:
+            probabilities[child] = np.nan
+        elif "II" not in errors:
+            corpus = self.viewer.corpus
+            given = joined(corpus.labels.matrix[start:stop], corpus.kinship.children).toarray()
+            probabilities[child & ~given] = np.nan
         return Block(probabilities, child)
 
     def _raw(self, view: View, kinds: np.ndarray) -> np.ndarray:
@@ -115,11 +128,11 @@ class Calibration:
             raw[rows, classes] = self.child.probability(features, classes)
         return raw
 
-    def histograms(self) -> tuple[Histogram, Histogram]:
-        """Return the histograms of the probabilities of `child` and of `free` candidates."""
+    def histograms(self, errors: Collection[str] = EVERY_ERROR) -> tuple[Histogram, Histogram]:
+        """Return the histograms of the probabilities of `child` and of `free` candidates; `errors` as for `block`."""
 
         def steps(start: int, stop: int) -> np.ndarray:
-            block = self.block(start, stop)
+            block = self.block(start, stop, errors)
             candidates = ~np.isnan(block.probabilities)
             return steps_of(block.probabilities[candidates]) + (STEPS + 1) * ~block.child[candidates]
 

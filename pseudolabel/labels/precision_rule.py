@@ -12,8 +12,8 @@ import pyarrow as pa
 from scipy import sparse
 
 from pseudolabel.errors import InputError
-from pseudolabel.labels.additions import TYPE_BITS, Additions, label_keys, pair_keys
-from pseudolabel.labels.calibration import STEPS, TRUST, Cut, Histogram, counted, recalibrate, steps_of
+from pseudolabel.labels.additions import TYPE_BITS, Additions, carried
+from pseudolabel.labels.calibration import TRUST, Cut, recalibrate, steps_of
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.precision import MIN_CARRIERS, Calibration
@@ -73,9 +73,9 @@ class PrecisionRule:
         closure_judged, n_judged = (0, 0), 0
         if judgements is not None:
             calibration, closure_judged, n_judged = _corrected(calibration, *judgements)
-        of_errors, free = _histograms(calibration, errors)
-        cut = of_errors.cut(asked)
-        with_free = (of_errors + free).cut(asked)
+        child, free = calibration.histograms((*errors, "free"))
+        with_free = (child + free).cut(asked)
+        cut = with_free if "free" in errors else child.cut(asked)
         free_left = int(free.counts[int(steps_of(np.array(with_free.lowest))) :].sum()) if with_free.n else 0
         left = 0 if "free" in errors else free_left
         guesses = _above(calibration, errors, cut.lowest)
@@ -103,7 +103,7 @@ class PrecisionRule:
         guesses = self._open(labels, start, stop) if self.thorough else self.guesses[start:stop].tocoo()
         (clips, classes), probabilities = guesses.coords, guesses.data.astype(np.float64)
         clips, classes = clips.astype(np.int64), classes.astype(np.int64)
-        proposed = _among(joined(labels, self._children), clips, classes)
+        proposed = carried(joined(labels, self._children), clips, classes)
         types = np.where(proposed, TYPE_BITS["I"], TYPE_BITS["free"]).astype(np.int8)
         clips = clips + start
         scores, onsets_s = _best(self.calibration.viewer.corpus.teachers, clips, classes)
@@ -120,7 +120,7 @@ class PrecisionRule:
 
     def _open(self, labels: sparse.csr_array, start: int, stop: int) -> sparse.coo_array:
         """Return the probabilities of all guesses on a block of clips (n, K); NaN: no answer for a label's child."""
-        probabilities, _ = _eligible(self.calibration, self.errors, start, stop)
+        probabilities, _ = self.calibration.block(start, stop, self.errors)
         proposed = joined(labels, self._children).toarray()
         searched = proposed & ("I" in self.errors) & ~self.calibration.usable
         searched[labels.nonzero()] = False
@@ -186,7 +186,7 @@ class PrecisionRule:
         """Which of the added guesses are proposed by a parent, (M,) bool."""
         corpus = self.calibration.viewer.corpus
         labels = corpus.closed if "II" in self.errors else corpus.labels.matrix
-        return _among(joined(labels, self._children), *self.guesses.nonzero())
+        return carried(joined(labels, self._children), *self.guesses.nonzero())
 
     def _warnings(self, complete: bool) -> list[str]:
         warnings = []
@@ -232,12 +232,6 @@ class PrecisionRule:
         ]
 
 
-def _among(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return which (clip, class) pairs are among labels (n, K), (M,) bool."""
-    n_classes = labels.shape[1]
-    return np.isin(pair_keys(clips, classes, n_classes), label_keys(labels))
-
-
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
@@ -251,43 +245,12 @@ def _best(teachers: Sequence[Evidence], clips: np.ndarray, classes: np.ndarray) 
     return scores, onsets_s
 
 
-def _eligible(calibration: Calibration, errors: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities (n, K) of the guesses that `errors` allow, else NaN, and which are `child`, (n, K) bool.
-
-    Without `II`, an ancestor that is only implied proposes nothing.
-    """
-    probabilities, child = calibration.block(start, stop)
-    corpus = calibration.viewer.corpus
-    if "free" not in errors:
-        probabilities[~child] = np.nan
-    if "I" not in errors:
-        probabilities[child] = np.nan
-    elif "II" not in errors:
-        given = joined(corpus.labels.matrix[start:stop], corpus.kinship.children).toarray()
-        probabilities[child & ~given] = np.nan
-    return probabilities, child
-
-
-def _histograms(calibration: Calibration, errors: Sequence[str]) -> tuple[Histogram, Histogram]:
-    """Return the histogram of the guesses that `errors` allow, and that of the free ones that they do not."""
-    everything = (*errors, *(() if "free" in errors else ("free",)))
-
-    def steps(start: int, stop: int) -> np.ndarray:
-        probabilities, child = _eligible(calibration, everything, start, stop)
-        there = ~np.isnan(probabilities)
-        apart = ~child[there] & ("free" not in errors)
-        return steps_of(probabilities[there]) + (STEPS + 1) * apart
-
-    both = counted(calibration.viewer.corpus.each_block(steps, "probabilities"), 2 * (STEPS + 1))
-    return Histogram(both[: STEPS + 1]), Histogram(both[STEPS + 1 :])
-
-
 def _above(calibration: Calibration, errors: Sequence[str], lowest: float) -> sparse.csr_array:
     """Return the probabilities of all guesses of at least `lowest`, (N, K) float32."""
     n_classes = len(calibration.usable)
 
     def above(start: int, stop: int) -> sparse.csr_array:
-        probabilities, _ = _eligible(calibration, errors, start, stop)
+        probabilities, _ = calibration.block(start, stop, errors)
         chosen = np.nonzero(probabilities >= lowest)
         return sparse.csr_array((probabilities[chosen], chosen), shape=probabilities.shape)
 
@@ -310,7 +273,7 @@ def _corrected(
         rows, block = np.flatnonzero(clips == clip), calibration.block(clip, clip + 1, raw=True)
         raw[rows], child[rows] = block.probabilities[0, classes[rows]], block.child[0, classes[rows]]
     guessed = ~np.isnan(raw)
-    by_rule = _among(corpus.closed, clips, classes) & ~_among(corpus.labels.matrix, clips, classes)
+    by_rule = carried(corpus.closed, clips, classes) & ~carried(corpus.labels.matrix, clips, classes)
     if not guessed.any():
         message = f"none of {len(clips)} labels judged right or wrong is a guess of this list"
         raise InputError(message, source, "Give the reviewed.csv of guesses of the same labels and scores.")

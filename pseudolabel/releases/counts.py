@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import BOTH, OTHER_RUN, TYPE_BITS, Additions, type_bits
@@ -20,18 +19,6 @@ from pseudolabel.tables import read_csv
 FEW_POSITIVES = 20  # a threshold or a probability computed from fewer scores says little
 LOW_PRECISION, LEAST_JUDGED = 0.5, 5
 OF_GUESSES = {"c": float, "carriers": int, "expected_precision": float}  # columns of thresholds.csv, and their types
-
-
-def carried(labels: sparse.csr_array, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return whether each clip carries each class, (M,) bool; False for the class -1.
-
-    Args:
-        labels: (N, K) csr bool.
-        clips, classes: (M,) rows and columns.
-    """
-    if not len(clips):
-        return np.zeros(0, bool)
-    return np.asarray(labels[clips, np.maximum(classes, 0)]).ravel() & (classes >= 0)
 
 
 def count(original: LabelTable, added: Additions, errors: Sequence[str], n_missing: int) -> dict:

@@ -17,14 +17,13 @@ from scipy import sparse
 
 from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.errors import ClipMismatch, InputError
-from pseudolabel.labels.additions import ERROR_NAMES, index_in
+from pseudolabel.labels.additions import ERROR_NAMES, carried, index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ledger import sureness
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.layout import LABELS, LEDGER
 from pseudolabel.ownership import files_in, not_ours
-from pseudolabel.releases.counts import carried
 
 N_BANDS = 4  # score bands, with equally many additions each
 N_NAMED = 5  # classes named on the terminal

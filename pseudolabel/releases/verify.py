@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_line
-from pseudolabel.labels.additions import TYPE_BITS, index_in
+from pseudolabel.labels.additions import TYPE_BITS, carried, index_in
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
@@ -28,7 +28,7 @@ from pseudolabel.layout import LABELS, MISSING, THRESHOLDS
 from pseudolabel.machine import refuse_more_than_fits
 from pseudolabel.progress import Progress
 from pseudolabel.releases import folder as files
-from pseudolabel.releases.counts import carried, read_threshold_table
+from pseudolabel.releases.counts import read_threshold_table
 from pseudolabel.releases.listing import GET_AGAIN, refuse_parquet, refuse_unpacked, values_of_their_kind, verify_bytes
 from pseudolabel.releases.released import CELL, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form

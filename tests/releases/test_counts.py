@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
-from pseudolabel.labels.additions import Additions
+from pseudolabel.labels.additions import Additions, carried
 from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.releases.counts import carried, count, count_by_class, read_threshold_table, weak_classes
+from pseudolabel.releases.counts import count, count_by_class, read_threshold_table, weak_classes
 
 FOUR = Vocabulary("four", *(("a", "b", "c", "d"),) * 3)
 
