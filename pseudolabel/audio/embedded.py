@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pseudolabel.audio.files import AUDIO_SUFFIXES
 from pseudolabel.errors import InputError, first_line
 from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading
-from pseudolabel.labels.parquet import check_pages, open_parquet, parquet_batches
+from pseudolabel.labels.parquet import Chunk, check_pages, open_parquet, parquet_batches, read_footer
 from pseudolabel.tables import ODD
 
 BUFFER_BYTES = 1 << 20  # read from the file at a time
@@ -187,10 +187,15 @@ class Shard:
             self._group = -1
             raise
 
+    @cached_property
+    def _chunks(self) -> list[Chunk]:
+        """The column with the bytes of the recordings in each row group."""
+        return [chunk for chunk in read_footer(self.path)[1] if ".".join(chunk.path) == self.columns.content]
+
     def _read(self, group: int, row: int) -> bytes | None:
         if group != self._group or row < self._next:
             column = self.columns.content
-            check_pages(self.path, group, column)
+            check_pages(self.path, self._chunks[group])
             self._group, self._next = group, self._starts[group]
             self._batches = self.file.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
         while self._next <= row:

@@ -108,10 +108,9 @@ def _chunk(column: dict[int, object]) -> Chunk:
     return Chunk(parts, column[1] == BYTE_ARRAY, column[2], *numbers, column.get(11))
 
 
-def check_pages(path: Path, group: int, column: str) -> None:
+def check_pages(path: Path, chunk: Chunk) -> None:
     """Raise InputError if a page of a column of a row group claims more than its bytes, or the column's, can hold."""
-    chunks = [chunk for chunk in read_footer(path)[1] if ".".join(chunk.path) == column]
-    chunk, place = chunks[group], f"{path}, column {column!r}"
+    place = f"{path}, column {'.'.join(chunk.path)!r}"
     at, n_values = min(filter(None, (chunk.dictionary_at, chunk.data_at))), 0
     end = at + chunk.packed
     with open(path, "rb") as file:
