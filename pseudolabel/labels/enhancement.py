@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import TYPE_BITS, concatenated
 from pseudolabel.labels.candidates import Relations
-from pseudolabel.labels.evidence import Evidence, KeyedScores
+from pseudolabel.labels.evidence import Evidence, KeyedScores, refuse_unscored
 from pseudolabel.labels.ledger import read_ledger
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.outside import Outside, outside, outside_figures
@@ -294,9 +294,7 @@ def _matched(labels: LabelTable, scores: Teachers | None, options: EnhanceOption
     )
     unscored = set.intersection(*({clip for clip, _ in one.missing} for one in (first, *others)))
     missing = tuple(pair for pair in first.missing if pair[0] in unscored)
-    if missing and options.strict:
-        message = f"{len(missing)} of {len(labels)} labelled clips have no scores: {first_few(c for c, _ in missing)}"
-        raise ClipMismatch(message, remedy="Score them, or omit --strict to keep their labels as they are.")
+    refuse_unscored(missing, len(labels), options.strict)
     return [replace(first, missing=missing), *others]
 
 

@@ -110,11 +110,7 @@ class Evidence:
         ids, n_clips = self.labels.clip_ids, len(self.labels)
         rows = np.flatnonzero(row_of < 0)
         missing = tuple((ids[row], "no scores" if self.row_of[row] < 0 else NAN_SCORES) for row in rows.tolist())
-        if missing and (strict or len(missing) == n_clips):
-            raise ClipMismatch(
-                f"{len(missing)} of {n_clips} labelled clips have no scores: {first_few(clip for clip, _ in missing)}",
-                remedy="Score them, or omit --strict to keep their labels as they are." if strict else "",
-            )
+        refuse_unscored(missing, n_clips, strict)
         return replace(self, row_of=row_of, missing=missing)
 
     def aliases_report(self) -> str:
@@ -162,6 +158,15 @@ class Evidence:
             )
         values[scored] = best
         return values, onsets_s
+
+
+def refuse_unscored(missing: Sequence[tuple[str, str]], n_clips: int, strict: bool) -> None:
+    """Raise ClipMismatch if no clip has scores, or with `strict` if one lacks them; `missing` has (clip id, reason)."""
+    if missing and (strict or len(missing) == n_clips):
+        raise ClipMismatch(
+            f"{len(missing)} of {n_clips} labelled clips have no scores: {first_few(clip for clip, _ in missing)}",
+            remedy="Score them, or omit --strict to keep their labels as they are." if strict else "",
+        )
 
 
 def let_go(scores: np.ndarray) -> None:

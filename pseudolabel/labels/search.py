@@ -53,6 +53,12 @@ class Rule(Protocol):
     def why_not(self, rejected: Additions) -> list[str]:
         """Return, for each candidate that is not added, the reason in words."""
 
+    def facts(self) -> dict:
+        """Return what summary.json states about guesses; empty if the rule estimates no probabilities."""
+
+    def class_facts(self) -> list[dict]:
+        """Return what thresholds.csv states about the guesses of each class; empty likewise."""
+
 
 @dataclass(frozen=True, eq=False)
 class ThresholdRule:
@@ -111,6 +117,14 @@ class ThresholdRule:
         """Return why each candidate is not added: no score, no threshold, or a score that is not above it."""
         pairs = zip(rejected.clips.tolist(), rejected.classes.tolist(), rejected.scores.tolist(), strict=True)
         return [self._why_not(*pair) for pair in pairs]
+
+    def facts(self) -> dict:
+        """Return nothing: no probabilities are estimated."""
+        return {}
+
+    def class_facts(self) -> list[dict]:
+        """Return nothing, likewise."""
+        return []
 
     def _why_not(self, clip: int, k: int, score: float) -> str:
         if np.isnan(score):

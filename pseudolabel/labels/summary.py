@@ -76,7 +76,7 @@ def summarise(search: Search, positives: PositiveScores, tally: Tally, options: 
     `ontology` has the figures about nodes outside the vocabulary (outside.py). `threshold` and `evidence` are None if
     there were no scores. `guesses` is of rules that estimate probabilities.
     """
-    evidence, guesses = search.evidence, getattr(search.rule, "facts", dict)()
+    evidence, guesses = search.evidence, search.rule.facts()
     n_before, has_scores = evidence.labels.matrix.nnz, bool(positives.scored.any())
     by_type = {error: figures(tally.of_type(error), n_before) for error in options.errors}
     return {
@@ -111,7 +111,7 @@ def _class_rows(
 ) -> dict[str, list[dict]]:
     """Return the classes that nothing is added to, and why, and the counts of each class."""
     evidence, thresholds, reasons = search.evidence, search.rule.thresholds, search.rule.without
-    vocabulary, more = evidence.labels.vocabulary, getattr(search.rule, "class_facts", list)()
+    vocabulary, more = evidence.labels.vocabulary, search.rule.class_facts()
     named = [{"class_id": k, "name": name} for k, name in zip(vocabulary.class_ids, vocabulary.names, strict=True)]
     counts = {
         "before": np.bincount(evidence.labels.matrix.indices, minlength=len(vocabulary)),
