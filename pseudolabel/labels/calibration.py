@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
 TRUST = 0.9
@@ -111,6 +110,8 @@ class _Objective:
 
     def minimised(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return slopes (F,), offsets (K,) and the log-odds of c (K,)."""
+        from scipy.optimize import minimize
+
         options = {"maxiter": ITERATIONS, "maxcor": CORRECTIONS, "ftol": 1e-15, "gtol": 1e-7}
         found = minimize(self.value, self.start / self.scale, jac=True, method="L-BFGS-B", options=options)
         self.found = found
@@ -175,6 +176,8 @@ def recalibrate(raw: np.ndarray, child: np.ndarray, right: np.ndarray) -> Recali
         child: (M,) bool, the domain of each.
         right: (M,) bool, what judges decided.
     """
+    from scipy.optimize import minimize
+
     log_odds, child, right = logit(np.clip(raw, SURELY, 1 - SURELY)), child.astype(bool), right.astype(bool)
     precision = np.array([OFFSET_SHRINKAGE, OFFSET_SHRINKAGE, SLOPE_SHRINKAGE])
 

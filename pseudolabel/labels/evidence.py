@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,14 +10,33 @@ from typing import Protocol
 
 import numpy as np
 
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import ClipMismatch, InputError, first_few, shown
 from pseudolabel.labels.additions import index_in
 from pseudolabel.labels.aliases import aliases_report, find_aliases, one_clip_twice
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.options import SECONDS
 
 KEPT_MAPPED = 1 << 30  # bytes: pages read from larger mapped files are released
 NAN_SCORES = "scores are NaN"  # why a clip is missing
 READ_CLIPS = 1 << 14  # clips per read when looking for clips without scores
+
+
+def evidence_scale(text: str) -> str:
+    """Return `clip`, or a window length as stores name it: `2s`, `1.5s`.
+
+    Raises:
+        InputError: the text is neither.
+    """
+    if text == "clip":
+        return text
+    try:
+        length_s = float(text.removesuffix("s"))
+    except ValueError:
+        length_s = math.nan
+    if SECONDS.broken_by(length_s):
+        message = f"{shown(text)} is neither `clip` nor a length of windows in seconds, up to a day"
+        raise InputError(message, "--evidence", "Give clip, or a length such as 2s, 1.5s or 10.")
+    return f"{length_s!r}".removesuffix(".0") + "s"
 
 
 class KeyedScores(Protocol):

@@ -15,7 +15,7 @@ from scipy import sparse
 from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.candidates import Relations
-from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.evidence import Evidence, evidence_scale
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.precision import Calibration
 from pseudolabel.labels.precision_rule import PrecisionRule
@@ -24,7 +24,7 @@ from pseudolabel.labels.search import Rule, ThresholdRule
 from pseudolabel.labels.thresholds import VALID_RULES, PositiveScores, is_threshold_file, parse_rule
 from pseudolabel.labels.views import Corpus
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.options import COUNT, SECONDS, SHARE, check_types, option, parse_number
+from pseudolabel.options import COUNT, SHARE, check_types, option, parse_number
 
 ALL_ROUNDS = "all"
 # FSD50K classes that the published code wrongly skips as not in the ontology; they propose nothing.
@@ -39,24 +39,6 @@ FIXED_BY_PRECISION = {
     "profile": "its relations are the whole ontology's",
 }
 FIXED_BY_PSLA = ("type1", "type2", "min_positives", "fallback_threshold", "floor", "rounds", "evidence")
-
-
-def evidence_scale(text: str) -> str:
-    """Return `clip`, or a window length as stores name it: `2s`, `1.5s`.
-
-    Raises:
-        InputError: the text is neither.
-    """
-    if text == "clip":
-        return text
-    try:
-        length_s = float(text.removesuffix("s"))
-    except ValueError:
-        length_s = math.nan
-    if SECONDS.broken_by(length_s):
-        message = f"{shown(text)} is neither `clip` nor a length of windows in seconds, up to a day"
-        raise InputError(message, "--evidence", "Give clip, or a length such as 2s, 1.5s or 10.")
-    return f"{length_s!r}".removesuffix(".0") + "s"
 
 
 def parse_rounds(text: str) -> int | str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pseudolabel.errors import InputError, shown
-from pseudolabel.labels.rules import evidence_scale
+from pseudolabel.labels.evidence import evidence_scale
 
 CLIP = "clip"
 WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
