@@ -32,7 +32,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABELS, RUN, TRUTH, VOCABULARY
 from pseudolabel.options import Options, option
 from pseudolabel.packages import how_to_install
-from pseudolabel.reports.known_truth import Known, has_cleanlab, judge, reliability
+from pseudolabel.reports.known_truth import Known, calibration_of, has_cleanlab, judge, reliability
 from pseudolabel.reports.known_truth_page import Outcome, Setting, write_page
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.simulate import ANNOTATOR, SimulateOptions
@@ -141,8 +141,9 @@ def compare(options: CompareOptions) -> None:
         print(f"cleanlab is not installed: its rows are left out. {how_to_install('cleanlab')}", file=sys.stderr)
     outcomes = []
     for corpus, setting, known in settings(options):
-        judged = tuple(judge(known, setting.annotator))
-        bins, missing = reliability(known, setting.annotator), known.missing(setting.annotator)
+        calibration = calibration_of(known, setting.annotator)
+        judged = tuple(judge(known, setting.annotator, calibration))
+        missing, bins = known.missing(setting.annotator), reliability(known, calibration)
         outcomes.append(Outcome(corpus, setting, missing, judged, bins))
     if not outcomes:
         raise InputError("holds no corpus with labels of these annotators", options.corpora[0])

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pseudolabel.reports.known_truth import Known, calibrated, percentile
+from pseudolabel.reports.known_truth import Known, calibrated, calibration_of, percentile
 
 PRECISIONS = (0.5, 0.7, 0.8)
 HEADER = f"{'annotator':9} {'rule':14} {'errors':10} {'right':>5} {'P':>5} {'R':>5} {'F1':>5} {'-25p':>6}"
@@ -25,7 +25,8 @@ def rows(corpora: Sequence[Known]) -> Iterator[tuple[str, str, str, np.ndarray]]
     for annotator in corpora[0].given:
         before = np.mean([percentile(known, annotator) for known in corpora], axis=0)
         yield annotator, "25p", "I II", np.append(before, 0)
-        for each in zip(*(calibrated(known, annotator, PRECISIONS) for known in corpora), strict=True):
+        of_corpora = (calibrated(known, annotator, calibration_of(known, annotator), PRECISIONS) for known in corpora)
+        for each in zip(*of_corpora, strict=True):
             mean = np.mean([judged.measures for judged in each], axis=0)
             yield annotator, each[0].rule, each[0].errors, np.append(mean, mean[-1] - before[-1])
 

@@ -153,9 +153,10 @@ def confident(known: Known, annotator: str) -> np.ndarray:
     return found
 
 
-def calibrated(known: Known, annotator: str, precisions: Sequence[float] = PRECISIONS) -> Iterator[Judged]:
+def calibrated(
+    known: Known, annotator: str, calibration: Calibration, precisions: Sequence[float] = PRECISIONS
+) -> Iterator[Judged]:
     """Yield the rule `precision:P` for each P, with each of ERRORS."""
-    calibration = calibration_of(known, annotator)
     child, free = calibration.histograms()
     block = calibration.block(0, len(known.clip_ids))
     closure = known.closure(annotator)
@@ -174,7 +175,7 @@ def calibration_of(known: Known, annotator: str) -> Calibration:
     return Calibration.of(Corpus(labels, [Evidence.match(labels, known.scores)], known.kinship))
 
 
-def judge(known: Known, annotator: str) -> Iterator[Judged]:
+def judge(known: Known, annotator: str, calibration: Calibration) -> Iterator[Judged]:
     """Yield every rule; cleanlab's only where it is installed."""
     closure, none = known.closure(annotator), np.zeros_like(known.truth)
     for rule in PERCENTILES:
@@ -185,12 +186,12 @@ def judge(known: Known, annotator: str) -> Iterator[Judged]:
         found = confident(known, annotator)
         yield Judged("cleanlab", "any", np.nan, known.measured(annotator, found, none))
         yield Judged("closure + cleanlab", "any", np.nan, known.measured(annotator, found, closure))
-    yield from calibrated(known, annotator)
+    yield from calibrated(known, annotator, calibration)
 
 
-def reliability(known: Known, annotator: str) -> np.ndarray:
+def reliability(known: Known, calibration: Calibration) -> np.ndarray:
     """Return the number of guesses, their summed probability and how many are right in N_BINS equal bins, (3, bins)."""
-    probabilities = calibration_of(known, annotator).block(0, len(known.clip_ids)).probabilities
+    probabilities = calibration.block(0, len(known.clip_ids)).probabilities
     there = ~np.isnan(probabilities)
     values, right = probabilities[there].astype(np.float64), known.truth[there]
     bins = np.minimum((values * N_BINS).astype(int), N_BINS - 1)

@@ -51,8 +51,9 @@ def test_the_rows_are_those_of_the_sketch(shared_data, corpora, annotator):
     path = shared_data.parent / "reference" / "precision_rule.py"
     if not path.is_file():
         pytest.skip(f"the sketch is missing: {path}")
-    ours, sketch, n_compared = list(known_truth.calibrated(corpora[0], annotator, PRECISIONS)), program(path), 0
-    known, given = corpora[0], corpora[0].given[annotator]
+    known, given, sketch, n_compared = corpora[0], corpora[0].given[annotator], program(path), 0
+    calibration = known_truth.calibration_of(known, annotator)
+    ours = known_truth.calibrated(known, annotator, calibration, PRECISIONS)
     answer = sketch.propose(given, known.scores.astype(float), known.kinship.ancestors, known.kinship.children)
     for rule, errors, _, measures in ours:
         precision = float(rule.partition(":")[2])

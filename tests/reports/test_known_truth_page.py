@@ -12,7 +12,6 @@ import pytest
 from pseudolabel.errors import InputError
 from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.reports import known_truth
 from pseudolabel.reports.known_truth import Judged, Known, Measures, confident, propagated, reliability
 from pseudolabel.reports.known_truth_page import Outcome, Setting, grouped_by_setting, headline, write_page
 
@@ -44,12 +43,11 @@ def test_measures_of_no_guess_have_no_share_of_right_ones():
     assert f1 == pytest.approx(2 * 4 / (4 + 6))
 
 
-def test_guesses_are_counted_by_their_probability(monkeypatch):
+def test_guesses_are_counted_by_their_probability():
     probabilities = np.array([[0.05, np.nan, 0.95, 0.99], [np.nan, 0.91, 0.1, 1.0]], np.float32)
     truth = np.array([[0, 1, 1, 0], [1, 1, 1, 1]], bool)
     block = SimpleNamespace(probabilities=probabilities)
-    monkeypatch.setattr(known_truth, "calibration_of", lambda *_: SimpleNamespace(block=lambda *_: block))
-    n, summed, right = reliability(corpus(truth=truth), "A")
+    n, summed, right = reliability(corpus(truth=truth), SimpleNamespace(block=lambda *_: block))
     assert n.tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 4] and right.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 3]
     assert summed[-1] == pytest.approx(0.95 + 0.99 + 0.91 + 1)
 
