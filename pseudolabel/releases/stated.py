@@ -79,7 +79,7 @@ def verify_facts(released: Released) -> str:
     if _header(folder / MISSING) != ["clip_id", "reason"]:
         raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_AGAIN)
     _verify_rule(released, errors)
-    if facts.rule.guesses is not None:
+    if guesses:
         _verify_guesses(released, facts.rule.guesses)
     _verify_precision(released, by_class)
     needed = (counts["clips"], counts["labels_before"], counts["labels_after"], counts["added"]["labels_added"])
@@ -127,7 +127,9 @@ def _verify_guesses(released: Released, guesses: Guesses) -> None:
     by_type = {error: guessed & added.of_type([error]) for error in types}
     if set(guesses.by_type) != set(by_type):
         raise InputError(f"by_type has {first_few(guesses.by_type)}, not {first_few(by_type)}", place, GET_AGAIN)
-    if len(np.unique(added.classes[guessed])) != guesses.classes_touched:
+    classes, n_classes = added.classes[guessed], len(released.facts.by_class)
+    of_class = np.bincount(classes, minlength=n_classes)
+    if np.count_nonzero(of_class) != guesses.classes_touched:
         raise InputError("classes_touched is not that of the ledger", place, GET_AGAIN)
     parts = [("", guesses, guessed)]
     parts += [(f".by_type.{error}", guesses.by_type[error], rows) for error, rows in by_type.items()]
@@ -135,14 +137,15 @@ def _verify_guesses(released: Released, guesses: Guesses) -> None:
         if said.labels_added != rows.sum():
             message = f"labels_added is {said.labels_added}, the ledger has {rows.sum()}"
             raise InputError(message, place + part, GET_AGAIN)
-        _same_mean(said.expected_precision, probabilities[rows], place + part)
-    for k, row in enumerate(released.facts.by_class):
-        _same_mean(row.expected_precision, probabilities[guessed & (added.classes == k)], f"{place}, {row.class_id}")
+        _same_mean(said.expected_precision, probabilities[rows].sum(), rows.sum(), place + part)
+    sums = np.bincount(classes, probabilities[guessed], n_classes)
+    for row, total, n in zip(released.facts.by_class, sums, of_class, strict=True):
+        _same_mean(row.expected_precision, total, n, f"{place}, {row.class_id}")
 
 
-def _same_mean(stated: float | None, probabilities: np.ndarray, place: str) -> None:
-    """Raise InputError if the expected precision is not the mean of the probabilities."""
-    mean = float(probabilities.mean()) if len(probabilities) else None
+def _same_mean(stated: float | None, total: float, n: int, place: str) -> None:
+    """Raise InputError if the expected precision is not the mean of n probabilities whose sum is total."""
+    mean = float(total / n) if n else None
     if (stated is None) != (mean is None) or (mean is not None and abs(stated - mean) > SAME_MEAN):
         raise InputError(f"expected precision is {stated}, by the ledger it is {mean}", place, GET_AGAIN)
 
