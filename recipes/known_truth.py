@@ -9,8 +9,6 @@ scores.
 
 from __future__ import annotations
 
-import csv
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +34,7 @@ from pseudolabel.reports.known_truth import Known, calibration_of, has_cleanlab,
 from pseudolabel.reports.known_truth_page import Outcome, Setting, write_page
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.simulate import ANNOTATOR, SimulateOptions
+from pseudolabel.tables import read_csv, read_json
 
 LETTERS = tuple("ABCDE")
 NOTES = (
@@ -72,11 +71,10 @@ def annotate(options: AnnotateOptions) -> None:
     work = options.work
     vocabulary = Vocabulary.load(work / VOCABULARY)
     listed = LabelTable.read(work / LABELS, vocabulary)
-    seed = json.loads((work / RUN).read_text(encoding="utf-8"))["seed"]
+    seed = read_json(work / RUN)["seed"]
     events: dict[str, list[dict]] = {}
-    with open(work / EVENTS, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            events.setdefault(row["clip_id"], []).append(row)
+    for row in read_csv(work / EVENTS, ("clip_id", "class_id", "snr_db")):
+        events.setdefault(row["clip_id"], []).append(row)
     sounding = {row["class_id"] for found in events.values() for row in found}
     ancestors = Ontology.load().ancestors(vocabulary)
     with whole_folder(work / "labels") as folder:
@@ -100,15 +98,13 @@ def simulated(work: Path, letter: str, teacher: str) -> Known:
     given = LabelTable.read(work / "labels" / f"{letter}.csv", vocabulary)
     truth = LabelTable.read(work / TRUTH, vocabulary)
     store = ScoreStore.open(work / "scores" / f"{letter}-{teacher}.h5")
-    row_of = {clip_id: row for row, clip_id in enumerate(truth.clip_ids)}
-    scored = {clip_id: row for row, clip_id in enumerate(store.clip_ids)}
     ontology = Ontology.load()
-    scores = np.asarray(store.clip_scores())[[scored[clip_id] for clip_id in given.clip_ids]]
+    scores = np.asarray(store.clip_scores())[store.rows(given.clip_ids)]
     return Known(
         clip_ids=tuple(given.clip_ids),
         vocabulary=vocabulary,
         kinship=Kinship.of(ontology.ancestors(vocabulary), ontology.children(vocabulary)),
-        truth=truth.matrix.toarray()[[row_of[clip_id] for clip_id in given.clip_ids]],
+        truth=truth.select(given.clip_ids).matrix.toarray(),
         given={letter: given.matrix.toarray()},
         scores=scores[:, store.columns(vocabulary.class_ids)].astype(np.float32),
     )
@@ -132,7 +128,7 @@ def settings(options: CompareOptions) -> Iterator[tuple[str, Setting, Known]]:
 
 def recorded_command(folder: Path) -> str:
     """Return the command that made a corpus."""
-    return json.loads((folder / RUN).read_text(encoding="utf-8"))["command"]
+    return read_json(folder / RUN)["command"]
 
 
 def compare(options: CompareOptions) -> None:
