@@ -48,7 +48,8 @@ from pseudolabel.reviews.curve import OWN_JUDGED, Target, precision_curve, thres
 from pseudolabel.reviews.decoys import draw_decoys, n_decoys, shuffled
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
 from pseudolabel.reviews.judgements import read_judgements
-from pseudolabel.reviews.page import PageSources, write_page
+from pseudolabel.reviews.media import video_of
+from pseudolabel.reviews.page import PageSources, with_sound, write_page
 from pseudolabel.reviews.precision import weigh
 from pseudolabel.reviews.stratified import band_edges, draw, items_of
 from pseudolabel.scores.store import ScoreStore
@@ -274,9 +275,6 @@ def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSour
 
 def _note_silent(sample: Sample, sources: PageSources) -> None:
     """Say how many items have no sound, and how many of these have no link to a video either."""
-    from pseudolabel.reviews.media import video_of
-    from pseudolabel.reviews.page import with_sound
-
     sounding = set(with_sound(sample, sources)[1])
     silent = [item.clip_id for item in sample.items if item.clip_id not in sounding]
     unseen = [clip_id for clip_id in silent if not video_of(clip_id, sources.segments)]

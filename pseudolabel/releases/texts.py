@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import yaml
 
 from pseudolabel.formatting import percent, plural
+from pseudolabel.labels.precision_rule import WEAK_AUC
 from pseudolabel.labels.thresholds import parse_rule
 from pseudolabel.releases.facts import Facts, Guesses
 
@@ -24,7 +25,6 @@ KINDS = {
     "free": "a class that no label of the clip proposes",
 }
 SHORT = {"I": "guesses with a parent among the labels", "II": "by rule", "free": "guesses without"}
-WEAK_AUC = 0.8  # a teacher below it separates classes so poorly that probabilities are too high
 UNKNOWN_CLIPS = ", trained on clips that were not recorded"
 
 

@@ -29,7 +29,7 @@ from pseudolabel.reports.figures import (
     draw_picture,
     panels_of,
 )
-from pseudolabel.reports.known_truth import Judged
+from pseudolabel.reports.known_truth import PERCENTILES, Judged
 from pseudolabel.reports.rows import Spread
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.templates import render
@@ -263,7 +263,7 @@ def _families(group: Sequence[Outcome]) -> dict[str, list[tuple[str, str]]]:
     families: dict[str, list[tuple[str, str]]] = {}
     for rule, errors in rules_of(group):
         name = f"precision:P, {errors}" if rule.startswith("precision") else rule
-        name = "PSLA's thresholds" if rule in ("mean", "25p", "10p", "5p") else name
+        name = "PSLA's thresholds" if rule in PERCENTILES else name
         families.setdefault(name, []).append((rule, errors))
     return families
 
