@@ -6,7 +6,6 @@ alone, or paths of files. One page of the file and one recording are in memory a
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -18,9 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES
-from pseudolabel.errors import InputError, first_line
+from pseudolabel.errors import InputError
 from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading
-from pseudolabel.labels.parquet import Chunk, check_pages, open_parquet, parquet_batches, read_footer
+from pseudolabel.labels.parquet import (
+    AGAIN,
+    Chunk,
+    check_pages,
+    is_binary,
+    is_text,
+    open_parquet,
+    parquet_batches,
+    read_footer,
+    readable,
+)
 from pseudolabel.tables import ODD
 
 BUFFER_BYTES = 1 << 20  # read from the file at a time
@@ -63,31 +72,13 @@ def _parts(field: pa.Field) -> tuple[str, str]:
     else:
         kinds = {field.name: field.type} if field.name.lower() == "audio" else {}
         content = name = field.name
-    return content if _is_bytes(kinds.get(content)) else "", name if _is_text(kinds.get(name)) else ""
-
-
-def _is_bytes(kind: pa.DataType | None) -> bool:
-    return str(kind) in ("binary", "large_binary", "binary_view")
-
-
-def _is_text(kind: pa.DataType | None) -> bool:
-    kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
-    return str(kind) in ("string", "large_string", "string_view")
+    return content if is_binary(kinds.get(content)) else "", name if is_text(kinds.get(name)) else ""
 
 
 def _is_id(field: pa.Field) -> bool:
     """Return whether a column can hold clip ids: texts, whole numbers, or texts written as bytes."""
-    is_bytes = heading(field.name) == OWN and _is_bytes(field.type)
-    return is_bytes or _is_text(field.type) or pa.types.is_integer(field.type)
-
-
-@contextlib.contextmanager
-def _failures(path: Path) -> Iterator[None]:
-    """Turn errors of pyarrow into InputError."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, "Download it again.") from error
+    is_bytes = heading(field.name) == OWN and is_binary(field.type)
+    return is_bytes or is_text(field.type) or pa.types.is_integer(field.type)
 
 
 class Shard:
@@ -99,7 +90,7 @@ class Shard:
 
     def __init__(self, path: Path):
         self.path = path
-        with _failures(path):
+        with readable(path, AGAIN):
             self.file = open_parquet(path, BUFFER_BYTES)
             self.columns = audio_columns(self.file.schema_arrow)
             groups = self.file.metadata
@@ -135,7 +126,7 @@ class Shard:
             message = f"no clip ids: neither a column of them nor names in {self.columns.content!r}"
             raise InputError(message, self.path, "Add a column clip_id.")
         number = itertools.count()
-        with _failures(self.path):
+        with readable(self.path, AGAIN):
             listed = self._column_of_ids()
             for batch in self._batches_of(listed, name):
                 texts = [_texts(batch, column) if column else [None] * len(batch) for column in (listed, name)]
@@ -180,7 +171,7 @@ class Shard:
         if row >= first_failed:
             raise error
         try:
-            with _failures(self.path):
+            with readable(self.path, AGAIN):
                 return self._read(group, row)
         except InputError as error:
             self._failed[group] = (self._next, error)
@@ -201,7 +192,7 @@ class Shard:
         while self._next <= row:
             batch = next(self._batches, None)
             if batch is None:
-                raise InputError(f"has {self._next} rows, its footer says more", self.path, "Download it again.")
+                raise InputError(f"has {self._next} rows, its footer says more", self.path, AGAIN)
             self._next += 1
         value = batch.column(0)[0].as_py()
         return value["bytes"] if isinstance(value, dict) else value

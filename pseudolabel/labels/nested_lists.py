@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pseudolabel.errors import InputError, first_few, first_line
+from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.cells import (
     CLIPS,
     FILES,
@@ -83,30 +83,25 @@ def read_json_lines(source: Source) -> Iterator[Row]:
 
 def read_parquet(source: Source) -> Iterator[Row]:
     """Read a column of clips and one of labels: texts, lists of texts, or class numbers, named where the file does."""
-    import pyarrow as pa
-
-    from pseudolabel.labels.parquet import open_parquet, parquet_batches
+    from pseudolabel.labels.parquet import open_parquet, parquet_batches, readable
 
     number, keys = 0, ()
-    try:
-        with open_parquet(source.path) as file:
-            columns, schema = _readable_columns(file.schema_arrow), file.schema_arrow
-            if not places_of([column.partition(".")[0] for column in columns], CLIPS):
-                raise absent_column("clip_id", schema.names, source.path)
-            first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
-            entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
-            entries = [{key: _decoded(entry[key], key, source.path, 1) for key in entry} for entry in entries]
-            keys = _keys(source, entries, source.path, schema.names)
-            names = {key: _class_names(schema, key) for key in keys.labels if not keys.multi_hot}
-            wanted = [column for column in columns if column.partition(".")[0] in (keys.clip, *keys.labels)]
-            for batch in parquet_batches(file, source.path, wanted, PARQUET_ROWS):
-                for entry in batch.to_pylist():
-                    number += 1
-                    entry = {key: _decoded(value, key, source.path, number) for key, value in entry.items()}
-                    entry |= {key: _named(entry[key], of_class) for key, of_class in names.items() if of_class}
-                    yield number, *_row(entry, keys, f"{source.path}, row {number}")
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({first_line(error)})", source.path) from error
+    with readable(source.path), open_parquet(source.path) as file:
+        columns, schema = _readable_columns(file.schema_arrow), file.schema_arrow
+        if not places_of([column.partition(".")[0] for column in columns], CLIPS):
+            raise absent_column("clip_id", schema.names, source.path)
+        first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
+        entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
+        entries = [{key: _decoded(entry[key], key, source.path, 1) for key in entry} for entry in entries]
+        keys = _keys(source, entries, source.path, schema.names)
+        names = {key: _class_names(schema, key) for key in keys.labels if not keys.multi_hot}
+        wanted = [column for column in columns if column.partition(".")[0] in (keys.clip, *keys.labels)]
+        for batch in parquet_batches(file, source.path, wanted, PARQUET_ROWS):
+            for entry in batch.to_pylist():
+                number += 1
+                entry = {key: _decoded(value, key, source.path, number) for key, value in entry.items()}
+                entry |= {key: _named(entry[key], of_class) for key, of_class in names.items() if of_class}
+                yield number, *_row(entry, keys, f"{source.path}, row {number}")
 
 
 def _readable_columns(schema: pa.Schema) -> list[str]:
@@ -116,6 +111,8 @@ def _readable_columns(schema: pa.Schema) -> list[str]:
     """
     import pyarrow as pa
 
+    from pseudolabel.labels.parquet import is_binary
+
     columns, numbers = [], ("bool", "int", "uint", "float", "double", "halffloat")
     if not places_of(schema.names, LABELS):
         columns = [
@@ -124,18 +121,12 @@ def _readable_columns(schema: pa.Schema) -> list[str]:
     for each in schema:
         if heading(each.name) in CLIPS and pa.types.is_struct(each.type):
             columns += [f"{each.name}.path"] * (each.type.get_field_index("path") >= 0)
-        elif heading(each.name) in CLIPS + LABELS and (heading(each.name) == OWN or not _is_binary(each.type)):
+        elif heading(each.name) in CLIPS + LABELS and (heading(each.name) == OWN or not is_binary(each.type)):
             columns.append(each.name)
     for choices in (CLIPS, LABELS):  # texts written as bytes, unless others have these headings
         if not places_of([column.partition(".")[0] for column in columns], choices):
-            columns += [each.name for each in schema if heading(each.name) in choices and _is_binary(each.type)]
+            columns += [each.name for each in schema if heading(each.name) in choices and is_binary(each.type)]
     return columns
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _decoded(value: object, column: str, path: Path, row: int) -> object:

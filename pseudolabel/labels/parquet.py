@@ -7,6 +7,7 @@ parsed here first (`parquet.thrift` of Apache Parquet format 2, in Thrift's comp
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, first_line
 from pseudolabel.tables import MOST_UNPACKED, SMALL
 
 MOST_VALUES, FEW_VALUES = 16, 1 << 20  # values allowed per byte of a file, and always allowed
@@ -42,6 +43,15 @@ class Chunk(NamedTuple):
     packed: int
     data_at: int
     dictionary_at: int | None
+
+
+@contextlib.contextmanager
+def readable(path: Path, remedy: str = "") -> Iterator[None]:
+    """Turn errors of pyarrow while a file is read into an InputError with this remedy."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, remedy) from error
 
 
 def open_parquet(path: Path, buffer_bytes: int = 0) -> pq.ParquetFile:
@@ -80,6 +90,17 @@ def parquet_batches(file: pq.ParquetFile, path: Path, columns: Sequence[str], n_
         yield batch
     if n_read != claimed:
         raise InputError(f"has {n_read} rows, its footer says {claimed}", path, AGAIN)
+
+
+def is_text(kind: pa.DataType | None) -> bool:
+    """Return whether a column's type is text, each stored or numbered in a dictionary."""
+    kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+    return str(kind) in ("string", "large_string", "string_view")
+
+
+def is_binary(kind: pa.DataType | None) -> bool:
+    """Return whether a column's type is bytes of any length."""
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def read_footer(path: Path) -> tuple[int, list[Chunk]]:

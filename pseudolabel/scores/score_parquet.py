@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pseudolabel.errors import InputError, first_few, first_line
-from pseudolabel.labels.parquet import open_parquet, parquet_batches
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.labels.parquet import is_binary, is_text, open_parquet, parquet_batches, readable
 from pseudolabel.scores.arrays import FileArray, Names, rows_a_block
 from pseudolabel.scores.score_tables import ROW_NUMBERS, choose_ids, id_columns
 
 INDEX = "__index_level_0__"  # what pandas calls the column of its index in Parquet
 ROWS = 1 << 13  # read at once, of ids
+REMEDY = "Is the file whole?"
 
 
 def open_scores(path: Path, column: str | None = None) -> FileArray:
@@ -29,7 +29,7 @@ def open_scores(path: Path, column: str | None = None) -> FileArray:
     Raises:
         InputError: the file is damaged, has no scores, or has columns of both forms.
     """
-    with _readable(path), open_parquet(path) as file:
+    with readable(path, REMEDY), open_parquet(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         names = ["" if name == INDEX else name for name in schema.names]
         candidates = [number for number in id_columns(names) if _is_id(schema.field(number).type)]
@@ -52,7 +52,7 @@ def open_scores(path: Path, column: str | None = None) -> FileArray:
 
     def blocks() -> Iterator[np.ndarray]:
         start, size = 0, rows_a_block(shape, dtype.itemsize)
-        with _readable(path), open_parquet(path) as file:
+        with readable(path, REMEDY), open_parquet(path) as file:
             for batch in parquet_batches(file, path, columns, size):
                 yield _of_lists(batch.column(0), shape, start, path) if is_list else _side_by_side(batch, columns)
                 start += len(batch)
@@ -64,22 +64,12 @@ def _named(path: Path, title: str, texts: Sequence[str]) -> Names:
     return Names(title, texts, lambda number: f"{path}, row {number + 1}")
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn errors while reading a Parquet file into an InputError."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as Parquet ({first_line(error)})", path, "Is the file whole?") from error
-
-
 # ---- which column is what ---------------------------------------------------------------------------------------
 
 
 def _is_id(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary
-    return pa.types.is_integer(kind) or any(is_kind(kind) for is_kind in texts)
+    return pa.types.is_integer(kind) or is_text(kind) or is_binary(kind)
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:
