@@ -6,6 +6,7 @@ colour-blind readers can tell apart. The Agg canvas needs no display.
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Picture:
     title: str
     caption: str
     png: bytes
+
+    @property
+    def base64(self) -> str:
+        """The PNG bytes as text, for a page that holds them itself."""
+        return base64.b64encode(self.png).decode("ascii")
 
 
 def draw_picture(name: str, draw: Callable[..., tuple[Figure, str, str]], *arguments: object) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +113,6 @@ def page(
         pictures=pictures,
         notes=notes,
         command=command,
-        base64=lambda content: base64.b64encode(content).decode("ascii"),
     )
 
 

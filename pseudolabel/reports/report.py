@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +65,6 @@ def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: st
         metrics=METRICS.values(),
         pictures=pictures,
         command=command,
-        base64=lambda content: base64.b64encode(content).decode("ascii"),
     )
 
 
