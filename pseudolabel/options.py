@@ -27,6 +27,8 @@ WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or F
 DEFAULT_WORK = Path("work")
 MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
 METADATA = "option"
+# Fields that name label lists, in any class of options.
+LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval"
 
 
 @dataclass(frozen=True)
@@ -145,14 +147,14 @@ class ListOptions(Options):
         None,
         "form of the label lists that options name (default: detected)",
         metavar="NAME",
-        needs="labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval",
+        needs=LISTS,
     )
     classes: str | None = option(
         None,
         "what class numbers in these lists mean: audioset ... or a file with one class a line (default: AudioSet's "
         "order, for its classes)",
         metavar="LIST",
-        needs="labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval",
+        needs=LISTS,
     )
     unknown_labels: str = option(
         "error",
