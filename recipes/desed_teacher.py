@@ -18,7 +18,7 @@ from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_text
 from pseudolabel.command import Command, run_command
 from pseudolabel.enhance import EnhanceOptions, enhance
-from pseudolabel.errors import InputError
+from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.judging import judge_additions
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import clip_id_of
@@ -92,7 +92,7 @@ def refuse_absent_files(data: Path) -> None:
     """Raise InputError where a file of the teacher's is missing."""
     for name in (ARCHIVE, "clips.txt", "classes.txt"):
         if not (data / name).is_file():
-            raise InputError("no such file", data / name, "Give the folder of DESED's teacher.")
+            raise no_file(data / name, "Give the folder of DESED's teacher.")
 
 
 def read_archive(data: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
