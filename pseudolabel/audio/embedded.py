@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES
 from pseudolabel.errors import InputError
-from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading
+from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_place, heading, id_under
 from pseudolabel.labels.parquet import (
     AGAIN,
     Chunk,
@@ -144,7 +144,6 @@ class Shard:
         names = [column.partition(".")[0] for column in wanted]
         cells = [[text or "" for text in _texts(batch, column)] for column in wanted]
         probe = Source(self.path, enumerate([names, *map(list, zip(*cells, strict=True))]))
-        probe.header_place = str(self.path)
         chosen = wanted[clip_place(probe, names)]
         return "" if chosen == name else chosen
 
@@ -154,7 +153,7 @@ class Shard:
     def _clip_id(self, column: str, listed: str | None, name: str | None, row: int) -> str:
         stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
         of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
-        clip_id = (listed.strip() if heading(column) == OWN else clip_id_of(listed)) if listed else of_file
+        clip_id = id_under(column)(listed) if listed else of_file
         if not clip_id or ODD.search(clip_id):
             message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
             raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {column or 'path'}.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 
@@ -143,6 +144,12 @@ def is_number(text: str) -> bool:
 def heading(name: str) -> str:
     """Return a heading in lower case without spaces and marks: `# File Name` becomes `filename`."""
     return re.sub("[^a-z0-9]+", "", name.casefold())
+
+
+@lru_cache(maxsize=64)
+def id_under(title: str) -> Callable[[str], str]:
+    """Return what makes a clip id of a cell under this heading: `clip_id` holds ids as they are, others file names."""
+    return str.strip if heading(title) == OWN else clip_id_of
 
 
 def places_of(names: Sequence[str], choices: Sequence[str]) -> list[int]:

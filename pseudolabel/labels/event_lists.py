@@ -80,7 +80,7 @@ def read_events(source: Source) -> Iterator[Row]:
     for line, (name, start, end, label, *present) in source.columns(places, has_header):
         place = source.place(line)
         if all(map(is_empty, (start, end, label))):
-            yield line, clip_id_of(name.strip()), ""
+            yield line, clip_id_of(name), ""
             continue
         start_s, end_s = check_times(start, end, place)
         if is_empty(label):
@@ -88,9 +88,9 @@ def read_events(source: Source) -> Iterator[Row]:
         if present and present[0] not in PRESENCE:
             raise InputError(f"{present[0]!r} is neither PRESENT nor NOT_PRESENT", place)
         if start_s == end_s == 0:
-            unplaced.append(f"{label.strip()} of {name.strip()} in line {line}")
+            unplaced.append(f"{label} of {name} in line {line}")
             continue
-        yield line, clip_id_of(name.strip()), "" if present == ["NOT_PRESENT"] else labels_in(label)
+        yield line, clip_id_of(name), "" if present == ["NOT_PRESENT"] else labels_in(label)
     if unplaced:
         source.remarks.append(f"rows from 0 to 0 s are not events: {len(unplaced)} left out ({first_few(unplaced)})")
 
@@ -137,7 +137,7 @@ def timed_form(first: Sequence[Sequence[str]], path: Path) -> str:
 
 def _is_clip_with_events(row: Sequence[str]) -> bool:
     times = [float(cell.replace(",", ".")) for cell in row[1:3]]
-    return is_recording(row[0]) or CUT.search(row[0].strip()) is not None or times == [0, 0]
+    return is_recording(row[0]) or CUT.search(row[0]) is not None or times == [0, 0]
 
 
 def read_audioset(source: Source) -> Iterator[Row]:
@@ -179,4 +179,4 @@ def _segments(source: Source) -> Iterator[Fields]:
 def _with_header(source: Source, names: Sequence[str]) -> Iterator[Fields]:
     times = [places_of(names, choices)[0] for choices in (STARTS, ENDS)]
     for line, (name, *others) in source.columns([clip_place(source, names), *times, label_place(source, names)]):
-        yield line, [clip_id_of(name.strip()), *map(str.strip, others)]
+        yield line, [clip_id_of(name), *others]

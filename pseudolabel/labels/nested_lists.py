@@ -19,9 +19,9 @@ from pseudolabel.labels.cells import (
     Row,
     Source,
     absent_column,
-    clip_id_of,
     clip_place,
     heading,
+    id_under,
     label_place,
     labels_in,
     places_of,
@@ -176,7 +176,6 @@ def _keys(source: Source, entries: Sequence[dict], place: object, columns: Seque
     names = list(entries[0])
     rows = enumerate([names, *([_text(entry.get(name)) for name in names] for entry in entries)])
     probe = Source(place, rows, source.clips_only)
-    probe.header_place = place
     clip, has_labels = names[clip_place(probe, names)], bool(places_of(names, LABELS))
     classes = () if has_labels or source.clips_only else class_places(probe.peek())
     if has_labels:
@@ -204,8 +203,7 @@ def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     items = labels if isinstance(labels, list) else [] if labels is None else [labels]
     if not isinstance(name, str) or not all(isinstance(item, str) or type(item) is int for item in items):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
-    clip_id = name.strip() if heading(keys.clip) == OWN else clip_id_of(name)
-    return clip_id, labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
+    return id_under(keys.clip)(name), labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
 
 
 def _labels(entry: dict, keys: Keys, place: str) -> object:

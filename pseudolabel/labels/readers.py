@@ -122,8 +122,7 @@ def read_label_rows(path: str | Path, format: str | None = None, clips_only: boo
 
 def is_text_table(path: Path) -> bool:
     """Return whether a file begins neither as Parquet nor as JSON."""
-    is_parquet = path.suffix.lower() == ".parquet" or _begins_as_parquet(path)
-    return not is_parquet and not nested.json_form(path)
+    return not _is_parquet(path) and not nested.json_form(path)
 
 
 def format_of(path: Path) -> str:
@@ -132,12 +131,14 @@ def format_of(path: Path) -> str:
     Raises:
         InputError: the rows fit two formats, or the file is unreadable.
     """
-    if path.suffix.lower() == ".parquet" or _begins_as_parquet(path):
+    if _is_parquet(path):
         return "parquet"
     return nested.json_form(path) or sniff([fields for _, fields in itertools.islice(text_rows(path), 8)], path)
 
 
-def _begins_as_parquet(path: Path) -> bool:
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() == ".parquet":
+        return True
     if not is_file(path):
         raise no_file(path)
     with open(path, "rb") as file:

@@ -9,14 +9,13 @@ from pseudolabel.labels.cells import (
     CLIPS,
     ENDS,
     LABELS,
-    OWN,
     STARTS,
     Row,
     Source,
     absent_column,
     clip_id_of,
     clip_place,
-    heading,
+    id_under,
     is_empty,
     is_number,
     label_place,
@@ -36,9 +35,9 @@ def two_columns(clips: Sequence[str] = CLIPS, labels: Sequence[str] = LABELS) ->
     def read(source: Source) -> Iterator[Row]:
         names = source.header()
         places = clip_place(source, names, clips), label_place(source, names, labels)
-        is_id = heading(names[places[0]]) == OWN
+        id_of = id_under(names[places[0]])
         for line, (name, cell) in source.columns(places):
-            yield line, name if is_id else clip_id_of(name), labels_in(cell)
+            yield line, id_of(name), labels_in(cell)
 
     return read
 
@@ -96,11 +95,11 @@ def read_multi_hot(source: Source) -> Iterator[Row]:
     others = [names[p] for p in range(len(names)) if p not in (*ids, *classes) and names[p]]
     if others:
         source.remarks.append(f"columns that are not classes of 0 and 1 are left out: {', '.join(others)}")
-    is_id, titles = heading(names[clip]) == OWN, [names[place].strip() for place in classes]
+    id_of, titles = id_under(names[clip]), [names[place] for place in classes]
     for line, (name, *cells) in source.columns((clip, *classes)):
         place, pairs = source.place(line), zip(titles, cells, strict=True)
         found = tuple(title for title, cell in pairs if is_yes(cell, title, place))
-        yield line, name if is_id else clip_id_of(name), found
+        yield line, id_of(name), found
 
 
 def is_yes(cell: str, title: str, place: str) -> bool:

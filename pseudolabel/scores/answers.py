@@ -243,7 +243,7 @@ def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
         if len(fields) != 1:
             message = f"row has {len(fields)} columns, those before it one"
             raise InputError(message, f"{path}:{line}", "Give one id a line, or a header with the column clip_id.")
-        name = fields[0].strip()
+        name = fields[0]
         if row or heading(name) not in CLIP_COLUMNS or not HEADING.fullmatch(name):
             yield f"{path}:{line}", clip_id_of(name)
 

@@ -36,7 +36,6 @@ def open_table(path: Path) -> FileArray:
         message = "columns are separated by semicolons, and commas are in the fields"
         raise InputError(message, f"{path}:{line}", "Write decimals with a point, or separate columns by tabs.")
     headed = is_header(first)
-    first = [name.strip() for name in first]
     if headed:
         refuse_repeated(first, f"{path}:{line}")
     candidates = id_columns(first) if headed else [] if is_number(first[0]) else [0]
@@ -132,7 +131,7 @@ def _read_ids(
             raise wrong_length(fields, width, f"{path}:{line}")
         lines.append(line)
         for number, column in texts.items():
-            column.append(fields[number].strip())
+            column.append(fields[number])
     return lines, texts
 
 
@@ -168,7 +167,7 @@ def is_number(field: str) -> bool:
 def _not_a_number(fields: Sequence[str], names: Sequence[str] | None, place: str) -> InputError:
     number, field = next((number, field) for number, field in enumerate(fields) if not is_number(field))
     place = f"{place}, column {names[number]!r}" if names else place
-    if not field.strip():
+    if not field:
         remedy = "Give a score of every class, or leave out clips without answers."
         return InputError("a score is empty", place, remedy)
     decimal = field.replace(",", ".", 1)
