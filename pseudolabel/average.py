@@ -26,7 +26,7 @@ from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few, no_file, shown
 from pseudolabel.options import COUNT, NON_NEGATIVE, SEED, DeviceOptions, VerbOptions, option, parse_number
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
-from pseudolabel.plan_checks import check_device
+from pseudolabel.plan_checks import check_device, check_lists, check_stores, promise_joined
 from pseudolabel.records import Inputs, run_record, sha256, write_run_record
 from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.ensemble import Matching, average_scores
@@ -279,9 +279,10 @@ def plan_stores(options: AverageScoresOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the store."""
     out = ensemble_store(options)
     dry_run.refuse_absent(*options.stores)
+    check_stores(ScoreStore, *options.stores)
     refuse_input_as_output(out, options.stores)
     dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
-    dry_run.promise(out)
+    promise_joined(out, options.stores, all)
     return f"would write {out}: mean of {len(options.stores)} stores"
 
 
@@ -289,6 +290,7 @@ def plan_weights(options: AverageWeightsOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the run folder."""
     out, runs = output_folder(options), options.runs
     dry_run.refuse_absent(*(run / name for run in runs for name in (layout.WEIGHTS, layout.CONFIG)), options.list)
+    check_lists(None, options.list)
     if len(runs) == 1:
         refuse_epochs(runs[0], options.epochs)
     clips = options.clips or cli.base(options, *runs, options.list) / layout.CLIPS

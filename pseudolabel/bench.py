@@ -40,7 +40,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.networks import find_network
 from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, PROCESSES, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign_file
-from pseudolabel.plan_checks import check_device, check_vocabulary
+from pseudolabel.plan_checks import check_device, check_lists, check_vocabulary
 from pseudolabel.records import run_record
 from pseudolabel.temporaries import scratch_folder
 
@@ -162,6 +162,7 @@ def plan(name: str, options: BenchOptions) -> str:
     if isinstance(options, LabelsBenchOptions):
         dry_run.refuse_absent(*options.labels, options.ontology)
         check_vocabulary(vocabulary_source(options))
+        check_lists(None, *options.labels)
     if isinstance(options, ModelBenchOptions):
         for network in (*options.models, *getattr(options, "teachers", ())):
             find_network(network)

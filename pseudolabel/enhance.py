@@ -42,15 +42,16 @@ from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
 from pseudolabel.labels.explain import explain
 from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
+from pseudolabel.labels.precision_rule import JUDGED
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
-from pseudolabel.labels.thresholds import is_threshold_file
+from pseudolabel.labels.thresholds import THRESHOLD_COLUMNS, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS, WINDOW_TARGETS
 from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_scale, check_vocabulary
+from pseudolabel.plan_checks import check_columns, check_ledger, check_lists, check_scale, check_vocabulary
 from pseudolabel.records import Inputs, run_record, write_run_record
 from pseudolabel.scores.windows import CLIP, parse_window
 
@@ -210,10 +211,14 @@ def _planned(options: EnhanceFilesOptions) -> str:
     named = options.named
     out = default_output(options, options.name, *named)
     labels, scores = search_paths(options)
-    thresholds = filter(is_threshold_file, options.thresholds)
+    thresholds = [*filter(is_threshold_file, options.thresholds)]
     inputs = [labels, *scores, options.ontology, *(options.thresholds_from or ()), options.judgements, *thresholds]
     dry_run.refuse_absent(*inputs)
     check_vocabulary(vocabulary_source(options, *named))
+    check_lists(options.format if options.labels else None, labels)
+    check_lists(options.format, *(options.thresholds_from or ())[:1])
+    check_columns(THRESHOLD_COLUMNS, *thresholds)
+    check_ledger(options.judgements, JUDGED)
     for scale, asking in options.scales.items():
         for path in scores:
             check_scale(path, scale, asking)

@@ -36,11 +36,12 @@ from pseudolabel.evaluation_lists import (
     training_priors,
 )
 from pseudolabel.formatting import plural
+from pseudolabel.labels.judging import JUDGED
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, METRICS_FILE, RESULTS, RUN, WEIGHTS
+from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, LABELS, LEDGER_CSV, METRICS_FILE, RESULTS, RUN, WEIGHTS
 from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_vocabulary
+from pseudolabel.plan_checks import check_columns, check_device, check_ledger, check_lists, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
@@ -60,7 +61,7 @@ from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, named_row, rows_of
-from pseudolabel.scores.class_map import BUILT_IN_MAPS, ClassMap
+from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
 from pseudolabel.stores import KeyedByClip
@@ -266,6 +267,13 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
     dry_run.refuse_absent(*listed, *stores, options.ontology)
     check_vocabulary(lists.vocabulary)
+    check_lists(None if lists.own else options.format, *lists.sets.values())
+    check_lists(options.format if options.truth else None, lists.truth)
+    for folder in lists.enhanced:
+        check_lists(None, folder / LABELS)
+        check_ledger(folder / LEDGER_CSV, JUDGED)
+    if lists.enhanced:
+        check_lists(options.format if options.train_labels else None, lists.train_labels)
     for run in named:
         if not any(dry_run.there(path / WEIGHTS) for path in (run, lists.runs / run)):
             raise absent_run(run, lists.runs)
@@ -276,6 +284,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
         check_device(options.device, options.threads)
     if options.class_map not in (None, *BUILT_IN_MAPS):
         dry_run.refuse_absent(options.class_map)
+        check_columns(MAP_COLUMNS, options.class_map)
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pseudolabel import cli, dry_run
@@ -13,11 +13,14 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.ledger import ledger_pieces
 from pseudolabel.labels.readers import read_label_rows
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CONFIG
+from pseudolabel.layout import CLASS_ID, CLIP_ID, CONFIG
 from pseudolabel.ownership import readable_object
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, window_name
+from pseudolabel.scores.windows import CLIP, parse_window, window_name
 from pseudolabel.stores import KeyedByClip, store_contents, whole_number
+from pseudolabel.tables import read_header
+
+SMALL_JSON = 1 << 20  # bytes of a label list that are parsed at once
 
 
 def check_vocabulary(source: str | Path | None) -> None:
@@ -43,17 +46,54 @@ def check_scale(path: Path, window_s: str | float, option: str) -> None:
         raise InputError(f"will have no scores_{window_name(window_s)}", path, f"Give {option}: {names}.")
 
 
-def check_ledger(path: Path, required: Iterable[str]) -> None:
-    """Raise InputError if an existing ledger is unreadable or lacks a column; only its first rows are read."""
+def promise_joined(out: Path, stores: Sequence[Path], scale_in: Callable[[Iterable[bool]], bool]) -> None:
+    """Promise a store made of others, with the scales that `scale_in` (any, all) of them have, if they are known.
+
+    Its classes, if known, are those of the first.
+    """
+    if not dry_run.of_recipe():
+        return
+    each = [_known_scales(path) for path in stores]
+    said = {"classes": dry_run.promised(stores[0]).get("classes")}
+    if None not in each:
+        scales = dict.fromkeys(scale for of_store in each for scale in of_store)
+        said["scales"] = [scale for scale in scales if scale_in(scale in of_store for of_store in each)]
+    dry_run.promise(out, **said)
+
+
+def _known_scales(path: Path) -> list[str | float] | None:
+    """Return the scales that a score store has or will have; None if unknown."""
     if path.exists():
+        return [parse_window(scale) for scale in ScoreStore.open(path).scales]
+    return dry_run.promised(path).get("scales")
+
+
+def check_ledger(path: Path | None, required: Iterable[str] = (CLIP_ID, CLASS_ID)) -> None:
+    """Raise InputError if an existing ledger is unreadable or lacks a column; only its first rows are read."""
+    if path is not None and path.exists():
         next(ledger_pieces(path, required))
 
 
 def check_lists(format: str | None, *paths: str | Path | None) -> None:
-    """Raise InputError if an existing label list is empty or --format names no known format; no label is read."""
+    """Raise InputError if an existing label list has no header or first row that a verb can read.
+
+    Larger JSON documents, which are parsed as a whole, are only recognized.
+    """
+    for path in paths:
+        if path is None or not os.path.exists(path):
+            continue
+        rows, form = read_label_rows(path, format)
+        if form.unit == "entry" and os.path.getsize(path) > SMALL_JSON:
+            continue
+        if next(iter(rows), None) is None:
+            raise rows.no_clips()
+
+
+def check_columns(required: Sequence[str], *paths: str | Path | None) -> None:
+    """Raise InputError if an existing CSV table lacks a column; its rows are not read."""
     for path in paths:
         if path is not None and os.path.exists(path):
-            read_label_rows(path, format)
+            read_header(path, required)
 
 
 def sample_rate_of(clips: Path) -> int | None:

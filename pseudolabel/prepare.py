@@ -49,7 +49,7 @@ from pseudolabel.audio.clip_blocks import (
 from pseudolabel.audio.clips import FULL_SCALE, ClipStore, ClipTable, audio_start, write_clips
 from pseudolabel.audio.encoding import ClipOptions
 from pseudolabel.audio.files import AudioSource
-from pseudolabel.audio.listing import find_audio, is_pattern, read_segment_table
+from pseudolabel.audio.listing import find_audio, is_pattern, read_segment_table, segment_columns
 from pseudolabel.blocks import SETTINGS, Blocks, only_run, remove_parts_of_finished
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
@@ -57,8 +57,9 @@ from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import GROUPS
 from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
-from pseudolabel.plan_checks import check_vocabulary
+from pseudolabel.plan_checks import check_columns, check_lists, check_vocabulary
 from pseudolabel.prepare_files import (
+    GROUP_COLUMNS,
     NamedRecordings,
     Reports,
     check_missing,
@@ -329,6 +330,10 @@ def plan(options: PrepareOptions) -> str:
         if paths:
             dry_run.promise(out.with_name(name))
     where = first_few(options.recordings)
+    check_lists(options.format, *given)
+    check_columns(GROUP_COLUMNS, options.groups)
+    if options.segments and options.segments.exists():
+        segment_columns(options.segments)
     if dry_run.of_recipe():  # listing takes a while, and earlier steps may make the files
         return f"would write {out}: the recordings in {where}"
     return f"would write {out}: {planned(options)} in {where}"

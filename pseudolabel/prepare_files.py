@@ -23,18 +23,19 @@ from pseudolabel.tables import read_csv, text_rows
 if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
+GROUP_COLUMNS = ("clip_id", "group")
 LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION)  # lists that prepare writes beside a store
 
 
 def has_groups(path: Path) -> bool:
     """Return whether a CSV file that nobody named has groups of clips; otherwise it is a table of something else."""
-    return {"clip_id", "group"} <= {*next(text_rows(path), (1, []))[1]}
+    return {*GROUP_COLUMNS} <= {*next(text_rows(path), (1, []))[1]}
 
 
 def read_groups(path: Path | None) -> dict[str, str]:
     """Read `clip_id,group` from a CSV file; a clip without a group forms a group of its own."""
     groups: dict[str, str] = {}
-    for row in read_csv(path, ("clip_id", "group")) if path else ():
+    for row in read_csv(path, GROUP_COLUMNS) if path else ():
         if not row["clip_id"]:
             raise InputError("the clip id is empty", f"{path}:{row['line']}")
         clip_id, group = nfc(row["clip_id"]), nfc(row["group"] or row["clip_id"])

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -33,26 +34,28 @@ from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few, no_file
 from pseudolabel.formatting import plural
-from pseudolabel.labels.ledger import PROBABILITY, read_ledger, sureness
+from pseudolabel.labels.ledger import read_ledger, sureness
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
-from pseudolabel.layout import CLIPS, LABELS, LEDGER, SCORES, THRESHOLDS
+from pseudolabel.layout import CLIPS, LABELS, LEDGER, SCORES
 from pseudolabel.options import COUNT, SEED, SHARE, ListOptions, Rule, VerbOptions, option
 from pseudolabel.ownership import read_run, refuse_foreign, refuse_input_as_output
 from pseudolabel.plan_checks import check_ledger, check_lists, check_stores, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input, run_record, sha256, write_run_record
-from pseudolabel.reviews.curve import OWN_JUDGED, Target, precision_curve, thresholds_before, thresholds_for
+from pseudolabel.reviews.curve import OWN_JUDGED, Target
 from pseudolabel.reviews.decoys import draw_decoys, n_decoys, shuffled
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
 from pseudolabel.reviews.judgements import read_judgements
 from pseudolabel.reviews.media import video_of
 from pseudolabel.reviews.page import PageSources, with_sound, write_page
-from pseudolabel.reviews.precision import weigh
 from pseudolabel.reviews.stratified import band_edges, draw, items_of
 from pseudolabel.scores.store import ScoreStore
+
+if TYPE_CHECKING:
+    from pseudolabel.reviews.result import Judged
 
 BUDGET, DECOYS = 200, 0.2
 NAMED = ("clip_id", "class_id", "error")  # columns of a ledger
@@ -149,6 +152,7 @@ def plan_page(options: PageOptions) -> str:
     check_ledger(ledger, NAMED)
     check_vocabulary(cli.vocabulary_source(options, ledger, options.labels))
     check_lists(options.format, options.labels)
+    check_lists("audioset", options.segments)
     check_stores(ClipStore, options.clips)
     check_stores(ScoreStore, options.scores)
     return f"would write {out}: a page of {ledger}"
@@ -313,6 +317,8 @@ def plan_estimate(options: EstimateOptions) -> str:
     dry_run.refuse_folder(out, options.overwrite, "review")
     sample = _sample_of(options)
     dry_run.refuse_absent(*options.judgements, sample, options.ledger)
+    if not dry_run.of_recipe():
+        _judged(options, out, Inputs())
     return f"would write {out}: estimates from {first_few(options.judgements)} and {sample}"
 
 
@@ -320,10 +326,11 @@ def _sample_of(options: EstimateOptions) -> Path:
     return options.sample or cli.base(options, options.ledger) / PAGE
 
 
-def _estimate(options: EstimateOptions, out: Path) -> None:
-    from pseudolabel.reviews import result
+def _judged(options: EstimateOptions, out: Path, inputs: Inputs) -> Judged:
+    """Read what the options name; return what it says."""
+    from pseudolabel.reviews.result import Judged
 
-    folder, inputs = _sample_of(options), Inputs()
+    folder = _sample_of(options)
     folder = folder.parent if folder.name in (TABLE, REST) else folder
     for path in (*options.judgements, folder / TABLE, folder / REST):
         inputs.read(path)
@@ -335,25 +342,18 @@ def _estimate(options: EstimateOptions, out: Path) -> None:
     vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(options, path, options.sample)))
     for class_id in sorted(set(ledger["class_id"].to_pylist()) - set(vocabulary.class_ids)):
         raise vocabulary.unknown(class_id, path, "Give the --vocabulary that the ledger was made with.")
-    estimates = result.estimates(sample, judgements, ledger, vocabulary)
-    (scores, kind), new, point, target = sureness(ledger), None, None, None
-    if options.target_precision is not None and kind == PROBABILITY:
-        message = f"the guesses of {path.parent.name} have probabilities, not thresholds"
-        remedy = "Omit it, and give reviewed.csv to `enhance --judgements`, with the --threshold precision:P you want."
-        raise InputError(message, "--target-precision", remedy)
-    weighed = weigh(sample, judgements.combined())
-    if options.target_precision is not None:
-        target = Target(options.target_precision, options.sure)
-        before, class_of = thresholds_before(path, ledger, vocabulary), ledger["class_id"].to_pylist()
-        new, point = thresholds_for(target, before, weighed, class_of, scores, options.own_judged or OWN_JUDGED)
+    asked = options.target_precision
+    target = None if asked is None else Target(asked, options.sure, options.own_judged or OWN_JUDGED)
+    return Judged.of(sample, judgements, ledger, path, vocabulary, target)
+
+
+def _estimate(options: EstimateOptions, out: Path) -> None:
+    inputs = Inputs()
+    judged = _judged(options, out, inputs)
     with whole_folder(out, options.overwrite, "review") as made:
-        result.write_estimates(made, estimates)
-        result.write_curve(made, precision_curve(weighed, scores), kind)
-        result.write_reviewed(made / "reviewed.csv", ledger, result.decided_additions(sample, judgements))
-        if new is not None:
-            result.write_thresholds(made / THRESHOLDS, new, vocabulary)
+        judged.write(made)
         write_run_record(made, run_record("review", asdict(options), inputs))
-    print(f"{out}:\n{result.result_text(estimates, new, point, target, out / THRESHOLDS)}")
+    print(f"{out}:\n{judged.text(out)}")
 
 
 def _ledger_of(sample: Sample, options: EstimateOptions) -> Path:

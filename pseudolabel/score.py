@@ -46,7 +46,14 @@ from pseudolabel.layout import CLIPS, CONFIG, RUNS, SCORES, SEEN_CLIPS, TEACHER,
 from pseudolabel.models.networks import PRECISIONS
 from pseudolabel.options import COUNT, DeviceOptions, VerbOptions, option
 from pseudolabel.ownership import readable_object, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_vocabulary, classes_of_runs, other_sample_rate, sample_rate_of
+from pseudolabel.plan_checks import (
+    check_device,
+    check_lists,
+    check_vocabulary,
+    classes_of_runs,
+    other_sample_rate,
+    sample_rate_of,
+)
 from pseudolabel.records import Inputs, run_record, sha256
 from pseudolabel.score_import import IMPORT
 from pseudolabel.score_stores import MERGE, VERIFY, files_beside, refuse_foreign_store, write_beside
@@ -346,6 +353,7 @@ def plan_score(options: ScoreOptions) -> str:
     dry_run.refuse_output(paths.out, options.overwrite, lambda: refuse_foreign_store(paths.out, options.overwrite))
     refuse_input_as_output(paths.out, inputs)
     dry_run.refuse_absent(*inputs)
+    check_lists(None, options.list)
     if (sample_rate := sample_rate_of(paths.clips)) is not None:
         refuse_short_windows(options.windows, sample_rate)
     dry_run.promise(paths.out, scales=list(options.windows), classes=classes)

@@ -14,7 +14,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.layout import CLIPS, SCORES
 from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_stores
+from pseudolabel.plan_checks import check_stores, promise_joined
 from pseudolabel.records import Inputs, run_record
 from pseudolabel.scores.merging import check_parts, merge_scores
 from pseudolabel.scores.store import ScoreStore
@@ -76,7 +76,7 @@ def plan_merge(options: MergeOptions) -> str:
     check_stores(ScoreStore, *options.stores)
     if not dry_run.of_recipe():
         check_parts([ScoreStore.open(path) for path in options.stores], options.name)
-    dry_run.promise(out)
+    promise_joined(out, options.stores, any)
     return f"would write {out}: {len(options.stores)} stores"
 
 

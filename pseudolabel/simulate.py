@@ -43,6 +43,7 @@ from pseudolabel.corpus.sources import (
     check_recordings,
     divide,
     read_sound_table,
+    sound_columns,
     synthesised_sounds,
 )
 from pseudolabel.corpus.truth import Corpus
@@ -212,6 +213,8 @@ def plan(options: SimulateOptions) -> str:
     dry_run.refuse_absent(options.sounds, options.sound_labels)
     if options.sounds is None:
         collect_sounds(options, Vocabulary.load("audioset"))
+    elif options.sound_labels.exists():
+        sound_columns(options.sound_labels)
     refuse_other_outputs(options.work, options.overwrite, clear=False)
     dry_run.promise(options.work, SCENES, *TABLES)
     return f"would write {options.work / SCENES}: {sum(options.sizes.values())} scenes, and their lists"

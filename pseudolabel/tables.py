@@ -228,20 +228,29 @@ def columns(rows: Iterable[Fields], path: Path, *wanted: tuple[str, ...]) -> Ite
         yield line, pick(fields)
 
 
-def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Read a table with a header; each row also has its line number under the key `line`.
+def read_header(path: str | Path, required: Iterable[str] = ()) -> list[str]:
+    """Return the names of a table's columns; errors as `read_csv`, but its rows are not read."""
+    return _header(text_rows(path), path, tuple(required))
 
-    Raises:
-        InputError: as `text_rows`; a required column is missing, a column is listed twice, or a row has another length.
-    """
-    rows, required = text_rows(path), tuple(required)
+
+def _header(rows: Iterator[Fields], path: str | Path, required: Sequence[str]) -> list[str]:
     line, names = next(rows, (1, []))
     absent = [name for name in required if name not in names]
     if absent:
         message = f"column {absent[0]!r} is missing; columns found: {', '.join(names) or 'none'}"
         raise InputError(message, f"{path}:{line}", f"The header needs: {','.join(required)}.")
     refuse_repeated(names, f"{path}:{line}")
-    found = []
+    return names
+
+
+def read_csv(path: str | Path, required: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Read a table with a header; each row also has its line number under the key `line`.
+
+    Raises:
+        InputError: as `text_rows`; a required column is missing, a column is listed twice, or a row has another length.
+    """
+    rows, found = text_rows(path), []
+    names = _header(rows, path, tuple(required))
     for line, fields in rows:
         if len(fields) != len(names):
             raise wrong_length(fields, len(names), f"{path}:{line}")

@@ -35,7 +35,7 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIP_ID, CONFIG, MISSING, RUN, RUNS, SEEN_CLIPS, TEACHER, WEIGHTS
 from pseudolabel.models.networks import network_options, with_published_front_end
 from pseudolabel.ownership import output_exists, refuse_input_as_output
-from pseudolabel.plan_checks import check_device, check_scale, check_vocabulary, sample_rate_of
+from pseudolabel.plan_checks import check_device, check_lists, check_scale, check_vocabulary, sample_rate_of
 from pseudolabel.records import run_record
 from pseudolabel.reports.figures import CURVE, learning_curve
 from pseudolabel.scores.windows import window_name
@@ -230,6 +230,9 @@ def plan(options: RunOptions) -> str:
     refuse_input_as_output(folder, paths.values())
     dry_run.refuse_absent(*(path for role, path in paths.items() if role != "vocabulary" and str(path) != "imagenet"))
     check_vocabulary(paths["vocabulary"])
+    named = {"labels": options.labels, "list": options.list, "validation": options.validation}
+    for role, given in {**named, "evaluation": options.eval, "mask": None}.items():  # --format is of what is named
+        check_lists(options.format if given else None, paths.get(role))
     options.refuse_without_validation("validation" in paths)
     sample_rate = sample_rate_of(Path(paths["clips"]))
     if options.front_end and os.path.exists(paths["clips"]):

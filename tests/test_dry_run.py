@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import subprocess
 import sys
@@ -111,6 +112,21 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("train", f"--front-end hop=1{'0' * 400}", "no model can be built with these values"),
     ("train", "--clips answers.h5", "format is 'pseudolabel-scores'"),
     ("release --enhanced enhanced-made", "--precision runs/a/config.json", "there is no overall precision"),
+    ("release --enhanced enhanced-made", "--evaluation odd.csv", "column 'labels' is missing"),
+    ("release diff labels.csv odd.csv", "", "column 'labels' is missing"),
+    ("score --run runs/a", "--list odd.csv --out new.h5", "column 'labels' is missing"),
+    ("evaluate --scores answers.h5", "--labels odd.csv", "column 'labels' is missing"),
+    ("evaluate --scores answers.h5", "--labels labels.csv --truth odd.csv", "column 'labels' is missing"),
+    ("evaluate --scores answers.h5", "--labels labels.csv --class-map odd.csv", "column 'class_id' is missing"),
+    ("balance --hold-out 1", "--labels odd.csv", "column 'labels' is missing"),
+    ("balance --hold-out 1", "--labels bare.csv", "the label list has no clips"),
+    (REVIEW, "--labels odd.csv", "column 'labels' is missing"),
+    (REVIEW, "--segments odd.csv", "row has 2 columns, not 4"),
+    ("bench labels", "--labels odd.csv", "column 'labels' is missing"),
+    ("simulate --sounds sounds", "--sound-labels odd.csv --work new", "column 'file' is missing"),
+    ("train", "--labels odd.csv", "column 'labels' is missing"),
+    ("train", "--list odd.csv", "column 'labels' is missing"),
+    ("train", "--mask odd.csv", "column 'labels' is missing"),
 ]  # fmt: skip
 
 
@@ -123,8 +139,10 @@ def work(tmp_path, write_tones, monkeypatch) -> Path:
             write(Path(name, file), "{}")
     write(Path("ontology.csv"), "class_id,name,child_ids,restrictions\nlow,low,,\nmiddle,middle,low,\nhigh,high,,\n")
     write(Path("vocabulary.csv"), "class_id,name\nlow,low\nmiddle,middle\nhigh,high\n")
-    for name in ("labels.csv", "ledger.parquet", "ledger.csv.gz", "summary.json", "run.json"):
+    for name in ("ledger.parquet", "summary.json", "run.json"):
         write(Path("enhanced-mean", name), "")
+    write(Path("enhanced-mean/labels.csv"), "clip_id,labels\nt00,low\n")
+    Path("enhanced-mean/ledger.csv.gz").write_bytes(gzip.compress(b"clip_id,class_id,error\n"))
     for name in ("sounds/t00.wav", "weights.pt"):
         write(Path(name), "")
     write(Path("ledger.csv"), "clip_id,class_id,error\n")
@@ -147,6 +165,8 @@ def full(work) -> Path:
     np.save("w.npy", np.full((6, 5, 3), 0.5))
     write(Path("t.txt"), "\n".join(clip_ids))
     write(Path("c.txt"), "\n".join(class_ids))
+    write(Path("odd.csv"), "clip_id,note\nt00,a remark\n")
+    write(Path("bare.csv"), "clip_id,labels\n")
     write(Path("p.csv"), "clip_id,low,middle,high\nt00,.1,.2,.3\n")
     return work
 
@@ -239,3 +259,35 @@ def test_what_is_promised_counts_as_being_there_until_the_end(work):
     assert dry_run.holds(folder.parent, "model.safetensors") and not dry_run.holds(Path("new"), "model.safetensors")
     dry_run.end_recipe()
     assert not dry_run.there(folder) and not dry_run.of_recipe()
+
+
+def test_the_scales_of_a_store_to_come_are_those_of_the_stores_that_it_is_made_of(full, capsys):
+    dry_run.begin_recipe()
+    dry_run.promise(Path("windows.h5"), scales=[2])
+    for join, out in (("score merge", "merged.h5"), ("average scores", "mean.h5")):
+        assert run(join, "answers.h5", "windows.h5", "--out", out, "--dry-run") == 0, capsys.readouterr().err
+    train = "train --row soft --no-validation --clips clips.h5 --dry-run --targets"
+    assert run(f"{train} merged.h5", "--window", "2s") == 0, capsys.readouterr().err
+    for store, window, said in (
+        ("merged.h5", "5s", "merged.h5: will have no scores_5s. Give --window: clip, 2s."),
+        ("mean.h5", "2s", "mean.h5: will have no scores_2s"),
+    ):
+        assert run(f"{train} {store}", "--window", window) == 2
+        assert said in capsys.readouterr().err
+    dry_run.end_recipe()
+
+
+def test_steps_of_a_recipe_refuse_lists_that_cannot_be_read(full, capsys):
+    dry_run.begin_recipe()
+    for command in (
+        "prepare --audio sounds --labels odd.csv --out new.h5",
+        "prepare --audio sounds --labels labels.csv --groups odd.csv --out new.h5",
+        "prepare --audio sounds --segments odd.csv --out new.h5",
+        "enhance --labels odd.csv --scores answers.h5 --out new",
+        "enhance --scores answers.h5 --threshold odd.csv --out new",
+        "enhance --scores answers.h5 --thresholds-from odd.csv answers.h5 --out new",
+        "enhance --scores answers.h5 --threshold precision:0.7 --judgements odd.csv --out new",
+    ):
+        assert run(command, "--dry-run") == 2, command
+        assert "odd.csv" in (said := capsys.readouterr().err) and "is missing" in said, command
+    dry_run.end_recipe()

@@ -15,7 +15,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.evaluation_lists import EvaluateOptions
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.options import check_types, option
-from pseudolabel.release import MakeOptions
+from pseudolabel.release_options import MakeOptions
 from pseudolabel.score import ScoreOptions
 from pseudolabel.score_import import ImportOptions
 from pseudolabel.simulate import SimulateOptions

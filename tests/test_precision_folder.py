@@ -260,9 +260,10 @@ def test_judgements_go_back_into_enhance(work, capsys):
 def test_thresholds_for_a_precision_are_refused(work, capsys):
     assert review(["page", "--budget", "60", *named(work)]) == 0
     judge(work)
-    assert review(["estimate", "judged.csv", "--work", ".", "--overwrite", "--target-precision", "0.9"]) == 2
     message = f"--target-precision: the guesses of {FOLDER} have probabilities, not thresholds. Omit it, and give"
-    assert message in capsys.readouterr().err
+    for dry in ([], ["--dry-run"]):
+        assert review(["estimate", "judged.csv", "--work", ".", "--overwrite", "--target-precision", "0.9", *dry]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_reviewed_folder_is_released_without_what_nothing_supports(work, capsys):

@@ -22,7 +22,8 @@ from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
-from pseudolabel.release import DocumentOptions, MakeOptions, main, make_release
+from pseudolabel.release import main, make_release
+from pseudolabel.release_options import DocumentOptions, MakeOptions
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions

@@ -22,7 +22,7 @@ from pseudolabel.audio.files import AUDIO_SUFFIXES, AudioSource, UnreadableAudio
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import plural
 from pseudolabel.progress import note
-from pseudolabel.tables import read_csv
+from pseudolabel.tables import read_csv, read_header
 
 SHARD_SUFFIX = ".tar"
 PARQUET_SUFFIX = ".parquet"
@@ -286,20 +286,24 @@ def read_segment_table(table: str | Path, folder: str | Path) -> dict[str, Audio
 
 def _segment_rows(table: str | Path) -> Iterator[tuple[str, ...]]:
     """Yield place, file, start, end and clip id of each segment; '' for an id that the table lacks."""
-    rows = read_csv(table)
-    names = {name.strip().lower(): name for name in rows[0]} if rows else {}
+    wanted = segment_columns(table)
+    for row in read_csv(table):
+        yield f"{table}:{row['line']}", *(row[name] if name else "" for name in wanted)
+
+
+def segment_columns(table: str | Path) -> list[str]:
+    """Return the columns of file, start, end and clip id, '' without the last; InputError if another is missing."""
+    header = read_header(table)
+    names = {name.strip().lower(): name for name in header}
     wanted = {
         column: next((names[name] for name in accepted if name in names), "")
         for column, accepted in SEGMENT_COLUMNS.items()
     }
-    absent = next((column for column, name in wanted.items() if rows and not name and column != "clip_id"), "")
+    absent = next((column for column, name in wanted.items() if not name and column != "clip_id"), "")
     if absent:
-        message = (
-            f"column {absent!r} is missing; columns found: {', '.join(name for name in rows[0] if name != 'line')}"
-        )
+        message = f"column {absent!r} is missing; columns found: {', '.join(header) or 'none'}"
         raise InputError(message, table, "The header needs: file,start,end.")
-    for row in rows:
-        yield f"{table}:{row['line']}", *(row[name] if name else "" for name in wanted.values())
+    return list(wanted.values())
 
 
 def _path_in(folder: Path, name: str, names_in: Callable[[Path], dict[str, str]]) -> Path:

@@ -18,7 +18,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
-from pseudolabel.tables import is_file, read_csv
+from pseudolabel.tables import is_file, read_csv, read_header
 
 POOLS = tuple(f"pool{number}" for number in range(5))
 PARTS = (*POOLS, "validation", "eval")
@@ -73,8 +73,8 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     """
     if not folder.is_dir():
         raise InputError("no such folder of sounds", folder, "Give --sounds FOLDER.")
+    file_column, class_column = sound_columns(table)
     rows = read_csv(table)
-    file_column, class_column = _file_and_class_columns(list(rows[0]) if rows else [], table)
     esc50 = Vocabulary.load("esc50")
     result, seen = SoundTable([]), {}
     for row in rows:
@@ -96,13 +96,14 @@ def read_sound_table(folder: Path, table: Path, audioset: Vocabulary, strict: bo
     return result
 
 
-def _file_and_class_columns(columns: list[str], table: Path) -> list[str]:
-    """Return the names of both columns; raise InputError if one is missing."""
+def sound_columns(table: Path) -> list[str]:
+    """Return the names of the columns of files and of classes; raise InputError if one is missing."""
+    columns = read_header(table)
     pairs = ("file", "filename"), ("class", "category")
     present = [next((name for name in pair if name in columns), "") for pair in pairs]
     if not all(present):
         absent = "class" if present[0] else "file"
-        listed = ", ".join(name for name in columns if name != "line") or "none"
+        listed = ", ".join(columns) or "none"
         remedy = "The header needs file,class[,source], or filename,category as in ESC-50."
         raise InputError(f"column {absent!r} is missing; columns found: {listed}", f"{table}:1", remedy)
     return present

@@ -42,6 +42,7 @@ from pseudolabel.tables import is_file, text_rows
 
 __all__ = ["ENDINGS", "FORMATS", "Format", "Row", "clip_id_of", "read_label_rows", "read_segments"]
 WHOLE_NAMES, JOINED_LABELS = "", ";,"  # separators of labels
+NO_CLIPS = "Give a row for each clip; its labels may be empty."
 
 
 class Format(NamedTuple):
@@ -87,6 +88,10 @@ class Rows:
     def remarks(self) -> list[str]:
         """Sentences on what was left out or had several readings."""
         return self.source.remarks
+
+    def no_clips(self) -> InputError:
+        """Return the error for a list whose rows, all read, name no clip."""
+        return InputError("; ".join(["the label list has no clips", *self.remarks]), self.source.path, NO_CLIPS)
 
 
 def read_label_rows(path: str | Path, format: str | None = None, clips_only: bool = False) -> tuple[Rows, Format]:

@@ -21,7 +21,6 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABEL_COLUMNS
 from pseudolabel.tables import ODD
 
-NO_CLIPS = "Give a row for each clip; its labels may be empty."
 ON_UNKNOWN = ("error", "skip")  # how to treat labels outside the vocabulary
 
 
@@ -98,7 +97,7 @@ class LabelTable:
             numbers.append(number)
             codes.append(code)
         if not row_of:
-            raise InputError("; ".join(["the label list has no clips", *entries.remarks]), path, NO_CLIPS)
+            raise entries.no_clips()
         texts.finish()
         _check_ids(row_of, lambda row: known.place(path, numbers[rows.index(row)]))
         matrix = _matrix(texts.label_sets, len(vocabulary))[np.frombuffer(codes, dtype=np.int64)]
@@ -242,7 +241,7 @@ def read_clip_ids(path: str | Path, format: str | None = None) -> tuple[str, ...
         if first != number and form.row == "clip":
             raise _listed_twice(clip_id, first, number, path, form)
     if not number_of:
-        raise InputError("the label list has no clips", path, NO_CLIPS)
+        raise rows.no_clips()
     numbers = list(number_of.values())
     _check_ids(number_of, lambda row: form.place(path, numbers[row]))
     return tuple(number_of)

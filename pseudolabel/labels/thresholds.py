@@ -18,7 +18,7 @@ VALID_RULES = (
     "mean, median, a percentile from 0p to 100p such as 25p, a constant such as 0.5, precision:P such as "
     "precision:0.7, or a file.csv"
 )
-COLUMNS = ("class_id", "threshold")
+THRESHOLD_COLUMNS = ("class_id", "threshold")
 LOOKED_UP = 1 << 20  # labels per lookup of scores
 
 
@@ -167,7 +167,7 @@ def read_thresholds(path: str | Path, vocabulary: Vocabulary | str | Path) -> np
     """
     vocabulary = Vocabulary.of(vocabulary)
     thresholds, line_of = np.full(len(vocabulary), np.nan), {}
-    for row in read_csv(path, COLUMNS):
+    for row in read_csv(path, THRESHOLD_COLUMNS):
         place, text = f"{path}:{row['line']}", row["threshold"].strip()
         k = vocabulary.index[vocabulary.find(row["class_id"].strip(), place)]
         if k in line_of:

@@ -52,10 +52,14 @@ class NewThreshold:
 
 @dataclass(frozen=True)
 class Target:
-    """The precision that a floor must reach: by its estimate or, if `sure`, by the low end of its interval."""
+    """The precision that a floor must reach: by its estimate or, if `sure`, by the low end of its interval.
+
+    A class with `own_judged` judged items has its own floor.
+    """
 
     precision: float
     sure: bool = False
+    own_judged: int = OWN_JUDGED
 
     def value(self, point: Point) -> float:
         """Return the value of a point that is compared with the target."""
@@ -118,11 +122,10 @@ def thresholds_for(
     weighed: Weighed,
     class_of: Sequence[str],
     scores: np.ndarray,
-    own_judged: int = OWN_JUDGED,
 ) -> tuple[dict[str, NewThreshold], Point]:
     """Return the new threshold of every class, and the point of the pooled floor.
 
-    A class with `own_judged` judged items gets its own floor, or loses all its additions if no floor reaches the
+    A class with `target.own_judged` judged items gets its own floor, or loses all its additions if no floor reaches the
     target; the others share the lowest floor at which they reach it together. Thresholds only rise.
 
     Args:
@@ -135,7 +138,7 @@ def thresholds_for(
     item_class, class_of = np.array([item.class_id for item in weighed.items]), np.asarray(class_of)
     scored = ~np.isnan(_scores_of(weighed))
     classes, counts = np.unique(item_class[scored], return_counts=True)
-    own = classes[counts >= own_judged].tolist()
+    own = classes[counts >= target.own_judged].tolist()
     rest = scored & ~np.isin(item_class, own)
     if rest.sum() < MIN_JUDGED:  # too few for the other classes alone: use all
         pooled = precision_curve(weighed, scores)

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 
 from pseudolabel.artefacts import write_csv, write_json
+from pseudolabel.errors import InputError
 from pseudolabel.formatting import exact
 from pseudolabel.labels.ledger import PROBABILITY, SCHEMA, csv_rows, numbers, sureness
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.reviews.curve import NONE_REACHES, OWN, NewThreshold, Point, Target, curve_figure
+from pseudolabel.layout import THRESHOLDS
+from pseudolabel.reviews.curve import (
+    NONE_REACHES,
+    OWN,
+    NewThreshold,
+    Point,
+    Target,
+    curve_figure,
+    precision_curve,
+    thresholds_before,
+    thresholds_for,
+)
 from pseudolabel.reviews.decoys import corrected, reliability
 from pseudolabel.reviews.items import BY_RULE, Item, Sample
 from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement_of_judges
@@ -20,9 +33,66 @@ from pseudolabel.reviews.precision import METHOD, Estimate, weigh
 from pseudolabel.reviews.stratified import Level, band_names, band_numbers, levels_of
 from pseudolabel.templates import render
 
+NO_THRESHOLDS = "Omit it, and give reviewed.csv to `enhance --judgements`, with the --threshold precision:P you want."
 PARTS = {"by_error": "error", "by_band": "band", "by_class": "class_id"}  # of precision.json, with their keys
 PART_COLUMNS = ("part", "name", "additions", "judged", "unsure", "precision", "low", "high", "effective_n")
 CURVE_COLUMNS = ("floor", "additions", "judged", "precision", "low", "high")
+
+
+class Judged(NamedTuple):
+    """What judgements say of a ledger: estimates, the curve, decisions, and new thresholds if a target asks for them.
+
+    `kind` says whether the curve is over scores or probabilities; `point` is that of the pooled floor.
+    """
+
+    estimates: dict
+    curve: list[Point]
+    kind: str
+    ledger: pa.Table
+    decided: dict[tuple[str, str], str]
+    vocabulary: Vocabulary
+    target: Target | None = None
+    new: dict[str, NewThreshold] | None = None
+    point: Point | None = None
+
+    @classmethod
+    def of(
+        cls,
+        sample: Sample,
+        judgements: Judgements,
+        ledger: pa.Table,
+        path: Path,
+        vocabulary: Vocabulary,
+        target: Target | None = None,
+    ) -> Self:
+        """Compare the judgements of a sample with the ledger at `path` that it was drawn from.
+
+        Raises:
+            InputError: no floor reaches the target, or the additions have probabilities instead of thresholds.
+        """
+        (scores, kind), weighed = sureness(ledger), weigh(sample, judgements.combined())
+        if target is not None and kind == PROBABILITY:
+            message = f"the guesses of {path.parent.name} have probabilities, not thresholds"
+            raise InputError(message, "--target-precision", NO_THRESHOLDS)
+        curve, decided = precision_curve(weighed, scores), decided_additions(sample, judgements)
+        judged = cls(estimates(sample, judgements, ledger, vocabulary), curve, kind, ledger, decided, vocabulary)
+        if target is None:
+            return judged
+        before, class_of = thresholds_before(path, ledger, vocabulary), ledger["class_id"].to_pylist()
+        new, point = thresholds_for(target, before, weighed, class_of, scores)
+        return judged._replace(target=target, new=new, point=point)
+
+    def write(self, folder: Path) -> None:
+        """Write all of it into an existing folder."""
+        write_estimates(folder, self.estimates)
+        write_curve(folder, self.curve, self.kind)
+        write_reviewed(folder / "reviewed.csv", self.ledger, self.decided)
+        if self.new is not None:
+            write_thresholds(folder / THRESHOLDS, self.new, self.vocabulary)
+
+    def text(self, folder: Path) -> str:
+        """Return all of it, written to `folder`, as text for the terminal."""
+        return result_text(self.estimates, self.new, self.point, self.target, folder / THRESHOLDS)
 
 
 def estimates(sample: Sample, judgements: Judgements, ledger: pa.Table, vocabulary: Vocabulary) -> dict:

@@ -16,6 +16,7 @@ from pseudolabel.errors import InputError, UnknownClass, first_few
 from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.tables import read_csv
 
+MAP_COLUMNS = ("class_id", "target_id")
 BUILT_IN_MAPS = {"esc50": "esc50_to_audioset.csv", "fsd50k": "fsd50k_to_audioset.csv"}
 
 
@@ -59,7 +60,7 @@ class ClassMap:
         vocabulary = Vocabulary.of(vocabulary)
         path = table_path(BUILT_IN_MAPS[str(source)]) if str(source) in BUILT_IN_MAPS else Path(source)
         pairs: dict[tuple[str, str], None] = {}  # (target, class), in the order of the file
-        for row in read_csv(path, ("class_id", "target_id")):
+        for row in read_csv(path, MAP_COLUMNS):
             place, class_id = f"{path}:{row['line']}", row["class_id"]
             if not class_id or not row["target_id"]:
                 raise InputError("a class or a target is empty", place, "Leave out classes without a counterpart.")

@@ -20,8 +20,9 @@ from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.release import DiffOptions, compare
+from pseudolabel.release import compare
 from pseudolabel.release import main as release
+from pseudolabel.release_options import DiffOptions
 from pseudolabel.releases.difference import (
     Side,
     agreement,

@@ -36,7 +36,7 @@ def test_lowest_floor_that_reaches_the_target_is_a_wrong_ones_score():
     rows = [("a", 0.1 + i / 100, i not in (0, 3, 5)) for i in range(40)]
     weighed, scores = weighed_of(rows), np.array([score for _, score, _ in rows])
     before = {"a": 0.12, "b": 0.5, "none": None}
-    new, point = thresholds_for(Target(0.98), before, weighed, ["a"] * 40, scores, own_judged=100)
+    new, point = thresholds_for(Target(0.98, own_judged=100), before, weighed, ["a"] * 40, scores)
     assert point.floor == rows[5][1]
     assert point.estimate.precision == 1
     assert new["a"].threshold == point.floor
@@ -79,9 +79,8 @@ def test_to_be_sure_the_floor_is_higher_and_keeps_its_promise(simulate_ledger, s
         weighed, before = weigh(sample, answers), dict.fromkeys(ledger["class_id"].to_pylist(), 0.0)
         for sure, found in kept.items():
             try:
-                _, point = thresholds_for(
-                    Target(0.8, sure), before, weighed, ledger["class_id"].to_pylist(), scores, 1000
-                )
+                target = Target(0.8, sure, own_judged=1000)
+                _, point = thresholds_for(target, before, weighed, ledger["class_id"].to_pylist(), scores)
             except InputError:
                 continue
             found.append(truth[scores > point.floor].mean())
