@@ -17,11 +17,13 @@ from scipy import sparse
 from pseudolabel import dry_run
 from pseudolabel.artefacts import write_csv, write_text
 from pseudolabel.command import Command, run_command
+from pseudolabel.corpus.dropping import KINDS, without
 from pseudolabel.enhance import EnhanceOptions, enhance
 from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.judging import judge_additions
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.readers import clip_id_of
+from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.options import Options, option
@@ -37,9 +39,8 @@ CHILDREN = {
     "Domestic_machines": ("Alarm_bell_ringing", "Electric_shaver_toothbrush", "Vacuum_cleaner"),
 }
 POOLS = {"mean": np.mean, "max": np.max}  # frames of a clip -> its score
-KINDS = ("children", "parents", "events")
 RULES = ("mean", "25p", "10p", "5p")
-FRACTION, SEEDS = 0.3, range(5)  # of the labels that may be dropped, and how often it is tried
+SEEDS = range(5)  # how often labels are dropped
 KEY = ("dropped", "scores", "rule")
 COUNTS = ("missing", "proposable", "candidates", "added", "added_I", "added_II")
 RATES = ("precision_I", "precision_II", "precision", "recall_proposable", "recall")
@@ -84,8 +85,9 @@ def unpack(data: Path, work: Path) -> None:
     vocabulary.write(work / "vocabulary.csv")
     truth = LabelTable(clip_ids, with_parents(strong.any(axis=1), classes), vocabulary)
     truth.write(work / "truth.csv")
+    ontology = Ontology.load(work / "ontology.csv")
     for kind in KINDS:
-        incomplete(truth, kind, SEEDS[0]).write(work / f"labels-{kind}.csv")
+        incomplete(truth, ontology, kind, SEEDS[0]).write(work / f"labels-{kind}.csv")
 
 
 def refuse_absent_files(data: Path) -> None:
@@ -110,23 +112,10 @@ def read_archive(data: Path) -> tuple[np.ndarray, np.ndarray, list[str], list[st
     return levels, strong, clip_ids, classes
 
 
-def incomplete(truth: LabelTable, kind: str, seed: int) -> LabelTable:
-    """Return the true labels without a fraction of them.
-
-    children: labels that have a parent; it stays. parents: parents; their children stay, so that every Type II
-    proposal is right and every Type I proposal wrong. events: labels that have no children, with their parent where no
-    other child of it is left.
-    """
-    names, true = list(truth.vocabulary.class_ids), truth.matrix.toarray()
-    n_events = len(names) - len(CHILDREN)
-    is_parent = np.arange(len(names)) >= n_events
-    has_parent = np.isin(names, [child for children in CHILDREN.values() for child in children])
-    may_go = {"children": has_parent, "parents": is_parent, "events": ~is_parent}[kind]
-    drawn = np.random.default_rng(seed).random(true.shape) < FRACTION
-    kept = true & ~(drawn & may_go)
-    if kind == "events":
-        kept = with_parents(kept[:, :n_events], names[:n_events])
-    return LabelTable(truth.clip_ids, kept, truth.vocabulary)
+def incomplete(truth: LabelTable, ontology: Ontology, kind: str, seed: int) -> LabelTable:
+    """Return the true labels without three in ten of one kind."""
+    kinship = Kinship.of(ontology.ancestors(truth.vocabulary), ontology.children(truth.vocabulary))
+    return without(truth, kinship, kind, seed)
 
 
 def cells(work: Path) -> Iterator[dict[str, object]]:
@@ -136,7 +125,7 @@ def cells(work: Path) -> Iterator[dict[str, object]]:
     stores = {name: ScoreStore.open(work / f"scores-{name}.h5") for name in POOLS}
     relations = {"I": ontology.children(vocabulary), "II": ontology.ancestors(vocabulary)}
     for kind, seed in itertools.product(KINDS, SEEDS):
-        before = incomplete(truth, kind, seed)
+        before = incomplete(truth, ontology, kind, seed)
         proposed = {error: sparse.csr_array(before.matrix @ relation) for error, relation in relations.items()}
         candidates = sum(proposed.values()) > before.matrix
         for (scores, store), rule in itertools.product(stores.items(), RULES):

@@ -3,7 +3,7 @@
 #
 #   bash recipes/known_truth.sh                                 synthesised sounds of all classes
 #   SOUNDS=FOLDER SOUND_LABELS=CSV bash recipes/known_truth.sh  your isolated recordings instead
-#   DATA=../shared/data/known_truth SEEDS=0 bash recipes/known_truth.sh   corpora with another teacher's scores: minutes
+#   DATA=FOLDER SEEDS=0 bash recipes/known_truth.sh             your recordings' true labels, with any teacher's scores
 #
 # 1. simulate    a corpus for each seed: scenes whose truth is known
 # 2. annotate    its labels by each annotator: A class-dependent, B severe, C like AudioSet's, D led by loudness, E as A
@@ -17,8 +17,12 @@
 #
 #   SCALE       tiny (does it run?), demo (the default: 75 narrow models) or full (for a GPU)
 #   SEEDS       how many corpora (5; at SCALE=tiny 1); 0: those of DATA alone
-#   ANNOTATORS  "A B C D E" (at SCALE=tiny "A")   TEACHERS  "in_fold out_of_fold"
-#   DATA        folder of .npz files: truth, labels and a teacher's scores (pseudolabel/reports/known_truth.py)
+#   ANNOTATORS  "A B C D E" (at SCALE=tiny "A"), and "children parents events", who drop three in ten of these alone
+#               (with SEEDS=0 all)   TEACHERS  "in_fold out_of_fold"
+#   DATA        folder with truth.csv (a label list), scores*.h5 (a score store for each teacher) and, unless they are
+#               AudioSet's, vocabulary.csv and ontology.csv: labels are left out of truth.csv five times; without levels
+#               of events there is no D. Or a folder of .npz files: truth, labels and scores (Known.read in
+#               pseudolabel/reports/known_truth.py)
 #   WORK        work-known-truth                  SEED, SOUNDS, SOUND_LABELS: see common.sh
 set -euo pipefail
 WORK=${WORK:-work-known-truth}
@@ -27,13 +31,14 @@ source "$(dirname "$0")/common.sh"
 SCALE=${SCALE:-demo}
 one_of SCALE tiny demo full
 whole SEEDS 0 100
-words ANNOTATORS '[A-E]' "one of A B C D E"
+words ANNOTATORS '[A-E]|children|parents|events' "one of A B C D E children parents events"
 words TEACHERS 'in_fold|out_of_fold' "in_fold or out_of_fold"
 case $SCALE in
 tiny) scenes=60 epochs=1 batch=8 folds=2 sources=7 hop_s=.02 lanes=2 SEEDS=${SEEDS:-1} ANNOTATORS=${ANNOTATORS:-A} ;;
 demo) scenes=600 epochs=10 batch=8 folds=2 sources=40 hop_s=.02 lanes=2 SEEDS=${SEEDS:-5} ;;
 full) scenes=20000 epochs=30 batch=32 folds=5 sources=40 hop_s=.01 lanes=1 SEEDS=${SEEDS:-5} ;;
 esac
+[ "$SEEDS" != 0 ] || ANNOTATORS=${ANNOTATORS:-A B C D E children parents events}
 ANNOTATORS=${ANNOTATORS:-A B C D E} TEACHERS=${TEACHERS:-in_fold out_of_fold}
 both_or_none
 claim RECIPE SCALE SEED SEEDS ANNOTATORS TEACHERS -- DATA SOUNDS SOUND_LABELS

@@ -104,6 +104,7 @@ def test_a_cell_of_the_table_is_what_a_slow_loop_finds(work):
     """Events dropped, maximum over frames, 25p: thresholds, candidates and judgement by hand, for each drawing."""
     from importlib.util import module_from_spec, spec_from_file_location
 
+    from pseudolabel.labels.ontology import Ontology
     from pseudolabel.labels.table import LabelTable
     from pseudolabel.labels.vocabulary import Vocabulary
     from pseudolabel.scores.store import ScoreStore
@@ -119,9 +120,10 @@ def test_a_cell_of_the_table_is_what_a_slow_loop_finds(work):
         for row, clip_id in enumerate(store.clip_ids)
         for column, name in enumerate(store.class_ids)
     }
-    drawings = []
+    ontology, drawings = Ontology.load(work / "ontology.csv"), []
     for seed in range(5):
-        given = dict(zip(truth.clip_ids, map(set, recipe.incomplete(truth, "events", seed).label_sets()), strict=True))
+        labels = recipe.incomplete(truth, ontology, "events", seed)
+        given = dict(zip(truth.clip_ids, map(set, labels.label_sets()), strict=True))
         drawings.append(loop(given, dict(zip(truth.clip_ids, truth.label_sets(), strict=True)), score))
     assert drawings[0] == loop(read_labels(work / "labels-events.csv"), read_labels(work / "truth.csv"), score)
     (row,) = [

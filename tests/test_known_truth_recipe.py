@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pseudolabel import simulate as verb
 from pseudolabel.labels.table import LabelTable
@@ -82,6 +83,67 @@ def test_all_rules_are_compared_on_all_corpora(corpus, tmp_path, capsys, monkeyp
     assert (tmp_path / "comparison" / "report.html").is_file()
 
 
+@pytest.fixture
+def recorded(tmp_path) -> Path:
+    """True labels of 150 clips without the parent that they imply, and a teacher who knows all classes but tool."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    dog, cat, tool = rng.random((3, 150)) < [[0.4], [0.3], [0.2]]
+    names = ["Dog", "Cat", "Tool"]
+    sets = [[name for name, there in zip(names, row, strict=True) if there] for row in zip(dog, cat, tool, strict=True)]
+    ids = [f"c{i}" for i in range(150)]
+    rows = [f"{clip_id},{';'.join(labels)}\n" for clip_id, labels in zip(ids, sets, strict=True)]
+    (folder / "truth.csv").write_text("clip_id,labels\n" + "".join(rows))
+    (folder / "vocabulary.csv").write_text("class_id,name\nAnimal,Animal\nDog,Dog\nCat,Cat\nTool,Tool\n")
+    (folder / "ontology.csv").write_text(
+        "class_id,name,child_ids,restrictions\nAnimal,Animal,Dog;Cat,\nDog,Dog,,\nCat,Cat,,\nTool,Tool,,\n"
+    )
+    true = np.stack([dog | cat, dog, cat], axis=1)
+    scores = np.clip(0.3 + 0.4 * true + 0.1 * rng.standard_normal(true.shape), 0, 1)[:-1]  # the last clip has none
+    np.save(tmp_path / "answers.npy", scores.astype(np.float32))
+    (tmp_path / "ids.txt").write_text("".join(f"{clip_id}\n" for clip_id in ids[:-1]))
+    (tmp_path / "classes.txt").write_text("Animal\nDog\nCat\n")
+    names = ["--ids", f"{tmp_path}/ids.txt", "--classes", f"{tmp_path}/classes.txt", "--name", "noise"]
+    assert score(["import", f"{tmp_path}/answers.npy", *names, "--work", str(folder)]) == 0
+    return folder
+
+
+def test_labels_are_left_out_of_a_list_of_true_ones(recorded, tmp_path, capsys, monkeypatch):
+    """Ancestors complete the truth; clips without scores are named; a class without scores gets no other class's."""
+    monkeypatch.setattr(known_truth, "DRAWINGS", 2)
+    command = ["compare", str(tmp_path / "work"), str(recorded), "--annotators", "A", "D", *known_truth.KINDS]
+    assert known_truth.main(command) == 0
+    said = capsys.readouterr().err
+    assert "ancestors of true labels added" in said and "annotator D goes by the level of events" in said
+    assert "1 clip without scores left out: c149" in said
+    with open(tmp_path / "work" / "comparison" / "results.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["corpus"] for row in rows} == {f"mine-{seed}" for seed in range(2)}
+    assert {row["annotator"] for row in rows} == {"A", "children", "parents", "events"}
+    assert {(row["sounds"], row["teacher"], row["clips"], row["classes"]) for row in rows} == {
+        ("mine", "scores", "149", "4")
+    }
+    for row in rows:
+        if (row["rule"], row["annotator"]) == ("closure", "parents"):
+            assert float(row["f1"]) == float(row["reached"]) == 1
+        elif (row["rule"], row["annotator"]) == ("closure", "children"):
+            assert (row["precision"], float(row["recall"]), float(row["reached"])) == ("", 0, 1)
+    right = [float(row["guesses_right"]) for row in rows if (row["annotator"], row["rule"]) == ("children", "mean")]
+    assert len(right) == 2 and min(right) > 0.8
+    known = next(known for _, _, known in known_truth.recorded(recorded, ["events"]))
+    carried = known.given["events"] | known.closure("events")
+    each = [roc_auc_score(carried[:, k], known.scores[:, k]) for k in range(3)]
+    (auc,) = {row["auc"] for row in rows if (row["corpus"], row["annotator"]) == ("mine-0", "events")}
+    assert float(auc) == pytest.approx(np.median(each), abs=1e-6)
+    assert np.isnan(known.scores[:, 3]).all() and not np.isnan(known.scores[:, :3]).any()
+    judged = known_truth.judge(known, "events", known_truth.calibration_of(known, "events"))
+    assert all(one.measures.recall < 1 for one in judged)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
     assert known_truth.main(["--dry-run", "compare", str(tmp_path), str(tmp_path)]) == 2
-    assert "neither a simulated corpus nor a folder of .npz files" in capsys.readouterr().err
+    assert "neither a simulated corpus, nor true labels, nor .npz files" in capsys.readouterr().err
+    (tmp_path / "truth.csv").write_text("clip_id,labels\na,b\n")
+    assert known_truth.main(["--dry-run", "compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "has truth.csv, but no scores (scores*.h5). Make them with" in capsys.readouterr().err

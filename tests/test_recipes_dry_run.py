@@ -40,6 +40,7 @@ CASES = [
     ("desed_teacher", {"DATA": "desed"}),
     *(("known_truth", {"SCALE": scale, "SEEDS": "2"}) for scale in ("tiny", "demo", "full")),
     ("known_truth", {"SCALE": "full", "DATA": "known", "ANNOTATORS": "A D", "TEACHERS": "in_fold"}),
+    ("known_truth", {"SCALE": "tiny", "DATA": "recorded", "ANNOTATORS": "A children"}),
 ]  # fmt: skip
 
 
@@ -77,6 +78,8 @@ def here(tmp_path_factory) -> Path:
         write(here / "desed" / name, "")
     write(here / "weights.pt", "")
     write(here / "known/corpus0.npz", "")
+    for name in ("truth.csv", "scores.h5"):
+        write(here / "recorded" / name, "")
     for folder in ("audioset/audio", "lists/audio", "fsd50k/FSD50K.dev_audio", "fsd50k/FSD50K.eval_audio"):
         (here / folder).mkdir()
     return here

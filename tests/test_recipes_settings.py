@@ -33,7 +33,7 @@ KINDS = {
     "ROWS": (),
     "LENGTHS": ("10s 5s 2s", "0.5s"),
     "BETAS": ("0 0.1 0.25 1",),
-    "ANNOTATORS": ("A", "E B"),
+    "ANNOTATORS": ("A", "E B", "children D"),
     "TEACHERS": ("out_of_fold in_fold",),
     "RATE": ("1e-5", "0.001", ".5e-3"),
     "RULES": ("mean 25p", "0.5"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from scipy import sparse
 from pseudolabel.errors import InputError
 from pseudolabel.labels.enhancement import enhance
 from pseudolabel.labels.evidence import Evidence
-from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.precision import Calibration
 from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.rules import EnhanceOptions
@@ -27,11 +27,15 @@ PERCENTILES = ("mean", "25p", "10p", "5p")  # PSLA's
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.85)
 ERRORS = ("I II", "I II free")
 N_BINS = 10
-ARRAYS = ("clip_id", "class_id", "name", "truth", "children", "ancestors", "yamnet_max")
+ARRAYS = ("clip_id", "class_id", "name", "truth", "children", "ancestors")
+SCORES = ("scores", "yamnet_max")  # one of the two
 
 
 class Measures(NamedTuple):
-    """How many guesses are right; precision, recall and F1 of all additions over all labels that were left out."""
+    """How many guesses are right; precision, recall and F1 of all additions over all labels that were left out.
+
+    The shares of nothing, of guesses or additions, are NaN.
+    """
 
     right: float
     precision: float
@@ -40,8 +44,24 @@ class Measures(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Answers:
+    """A teacher's scores of whole clips, (clips, classes), read as those of a score store are."""
+
+    clip_ids: tuple[str, ...]
+    class_ids: tuple[str, ...]
+    values: np.ndarray
+
+    def clip_scores(self) -> np.ndarray:
+        """Return the scores."""
+        return self.values
+
+
+@dataclass(frozen=True, eq=False)
 class Known:
-    """A corpus with known truth: `truth` (N, K) bool, `given` {annotator: (N, K) bool}, `scores` (N, K) float32."""
+    """A corpus with known truth: `truth` (N, K) bool, `given` {annotator: (N, K) bool}, `scores` (N, K) float32.
+
+    Scores of classes that the teacher lacks are NaN. `ontology` is the one that `kinship` comes from.
+    """
 
     clip_ids: tuple[str, ...]
     vocabulary: Vocabulary
@@ -49,33 +69,44 @@ class Known:
     truth: np.ndarray
     given: dict[str, np.ndarray]
     scores: np.ndarray
+    ontology: Ontology = field(default_factory=Ontology.load)
 
     @classmethod
     def read(cls, path: str | Path) -> Known:
         """Read an archive.
 
-        It has `clip_id` (N), `class_id` and `name` (K), scores `yamnet_max` (N, K), and with bits packed along axis 1
-        `truth`, `labels_A`, `labels_B` and so on (N, K), `children` [parent, child] and `ancestors` [class, ancestor].
+        It has `clip_id` (N), `class_id` and `name` (K), `scores` (or `yamnet_max`; N, K), and with bits packed along
+        axis 1 `truth`, `labels_A`, `labels_B` and so on (N, K), `children` [parent, child] and `ancestors` [class,
+        ancestor].
         """
         with np.load(path, allow_pickle=False) as arrays:
             absent = [name for name in ARRAYS if name not in arrays]
+            scores = next((name for name in SCORES if name in arrays), None)
+            absent += [] if scores else [SCORES[0]]
             if absent:
                 raise InputError(f"has no array {absent[0]!r}", path, "Give a corpus with known truth.")
             class_ids, names = tuple(arrays["class_id"].tolist()), tuple(arrays["name"].tolist())
-            packed = [name for name in arrays if arrays[name].dtype == np.uint8]
+            packed = [name for name in arrays if name in ARRAYS[3:] or name.startswith("labels_")]
             bits = {name: np.unpackbits(arrays[name], axis=1, count=len(class_ids)).astype(bool) for name in packed}
             return cls(
                 clip_ids=tuple(arrays["clip_id"].tolist()),
                 vocabulary=Vocabulary(Path(path).stem, class_ids, names, class_ids),
                 kinship=Kinship(bits["ancestors"], bits["children"]),
                 truth=bits["truth"],
-                given={name[-1]: bits[name] for name in sorted(bits) if name.startswith("labels_")},
-                scores=arrays["yamnet_max"].astype(np.float32),
+                given={name.removeprefix("labels_"): bits[name] for name in sorted(bits) if name.startswith("labels_")},
+                scores=arrays[scores].astype(np.float32),
+                ontology=ontology_of(class_ids, names, bits["children"]),
             )
 
     def labels(self, annotator: str) -> LabelTable:
         """Return what an annotator gave."""
         return LabelTable(self.clip_ids, sparse.csr_array(self.given[annotator]), self.vocabulary)
+
+    def answers(self) -> Answers:
+        """Return the scores of the classes that the teacher has."""
+        has = ~np.isnan(self.scores).all(axis=0)
+        class_ids = tuple(np.array(self.vocabulary.class_ids)[has].tolist())
+        return Answers(self.clip_ids, class_ids, self.scores[:, has])
 
     def closure(self, annotator: str) -> np.ndarray:
         """Return the ancestors that an annotator did not give, (N, K) bool."""
@@ -87,7 +118,8 @@ class Known:
         n_right = (added & missing).sum()
         f1 = 2 * n_right / max(added.sum() + missing.sum(), 1)
         right = (guesses & self.truth).sum() / guesses.sum() if guesses.any() else np.nan
-        return Measures(right, n_right / max(added.sum(), 1), n_right / max(missing.sum(), 1), f1)
+        precision = n_right / added.sum() if added.any() else np.nan
+        return Measures(right, precision, n_right / max(missing.sum(), 1), f1)
 
     def missing(self, annotator: str) -> tuple[float, float]:
         """Return the share of true labels that are missing, and of these the share that a relative leads to.
@@ -101,6 +133,12 @@ class Known:
         return missing.sum() / self.truth.sum(), reached.sum() / max(missing.sum(), 1)
 
 
+def ontology_of(class_ids: Sequence[str], names: Sequence[str], children: np.ndarray) -> Ontology:
+    """Return the ontology of K classes in which `children` (K, K) bool, [parent, child], are the direct ones."""
+    below = (tuple(class_ids[child] for child in np.flatnonzero(row)) for row in children)
+    return Ontology.from_nodes(map(Node, class_ids, names, below))
+
+
 class Judged(NamedTuple):
     """One rule on one corpus; `expected` is the mean probability of its guesses, NaN of rules that give none."""
 
@@ -112,7 +150,7 @@ class Judged(NamedTuple):
 
 def percentile(known: Known, annotator: str, rule: str = "25p") -> Measures:
     """Return the measures of a threshold rule of PSLA's."""
-    enhanced = enhance(known.labels(annotator), known.scores, Ontology.load(), EnhanceOptions(rule))
+    enhanced = enhance(known.labels(annotator), known.answers(), known.ontology, EnhanceOptions(rule))
     added = enhanced.labels.matrix.toarray() & ~known.given[annotator]
     return known.measured(annotator, added, np.zeros_like(added))
 
@@ -144,7 +182,7 @@ def confident(known: Known, annotator: str) -> np.ndarray:
 
     closed = known.given[annotator] | known.closure(annotator)
     found = np.zeros_like(closed)
-    for k in np.flatnonzero(closed.any(axis=0) & ~closed.all(axis=0)):
+    for k in np.flatnonzero(closed.any(axis=0) & ~closed.all(axis=0) & ~np.isnan(known.scores).all(axis=0)):
         score = known.scores[:, k].astype(np.float64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # few clips carry the class
@@ -172,7 +210,7 @@ def calibrated(
 def calibration_of(known: Known, annotator: str) -> Calibration:
     """Return the probabilities of all guesses."""
     labels = known.labels(annotator)
-    return Calibration.of(Corpus(labels, [Evidence.match(labels, known.scores)], known.kinship))
+    return Calibration.of(Corpus(labels, [Evidence.match(labels, known.answers())], known.kinship))
 
 
 def judge(known: Known, annotator: str, calibration: Calibration) -> Iterator[Judged]:

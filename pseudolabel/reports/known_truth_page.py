@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEADER = ("corpus", "sounds", "teacher", "annotator", "missing", "reached", "rule", "errors", "guesses_right",
-          "expected", "precision", "recall", "f1")  # fmt: skip
+HEADER = ("corpus", "sounds", "teacher", "annotator", "clips", "classes", "auc", "missing", "reached", "rule", "errors",
+          "guesses_right", "expected", "precision", "recall", "f1")  # fmt: skip
 SHOWN = ("precision:0.5", "precision:0.7", "precision:0.8")  # of precision:P in the tables; the figure has all
 RULE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, BLACK)
 MEASURES = ("right", "expected", "precision", "recall", "f1")
@@ -62,12 +62,16 @@ class Outcome:
     """All rules on one corpus in one setting.
 
     Args:
+        size: number of clips, and of classes with true labels.
+        auc: the teacher's median AUC over classes, of clips with the label or a descendant against the rest.
         missing: share of labels left out, and share of these that a relative leads to.
         bins: number of guesses, summed probability and how many are right, by probability, (3, bins).
     """
 
     corpus: str
     setting: Setting
+    size: tuple[int, int]
+    auc: float
     missing: tuple[float, float]
     judged: tuple[Judged, ...]
     bins: np.ndarray
@@ -82,7 +86,7 @@ def write_page(folder: Path, outcomes: Sequence[Outcome], notes: Sequence[str], 
     tables = rule_tables(grouped)
     write_text(folder / layout.REPORT, page(grouped, tables, pictures, notes, command))
     write_csv(folder / "results.csv", HEADER, lines(outcomes))
-    parts = [("Annotators", annotator_table(grouped)), *tables]
+    parts = [("Annotators", annotator_table(grouped)), ("Teachers", teacher_table(grouped)), *tables]
     text = "\n\n".join(f"## {title}\n\n{table.markdown()}" for title, table in parts)
     write_text(folder / layout.RESULTS, f"# Rules judged by known truth\n\n{text}\n")
     return "\n\n".join(f"{title}\n{table.aligned()}" for title, table in parts)
@@ -109,6 +113,7 @@ def page(
         "known_truth.html.j2",
         headline=headline(grouped),
         annotators=annotator_table(grouped),
+        teachers=teacher_table(grouped),
         tables=tables,
         pictures=pictures,
         notes=notes,
@@ -148,15 +153,39 @@ def rules_of(group: Sequence[Outcome]) -> list[tuple[str, str]]:
 
 def annotator_table(grouped: Mapping[Setting, Sequence[Outcome]]) -> Table:
     """Return what each annotator leaves out, one line for each kind of sounds."""
-    rows: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+    rows: dict[tuple[str, str], dict[str, Outcome]] = {}
     for setting, group in grouped.items():
-        of = rows.setdefault((setting.sounds, setting.annotator), {})
-        of.update({outcome.corpus: outcome.missing for outcome in group})
+        rows.setdefault((setting.sounds, setting.annotator), {}).update({outcome.corpus: outcome for outcome in group})
     cells = [
-        [*key, str(len(of)), *(Spread.of([pair[i] for pair in of.values()]).text() for i in (0, 1))]
+        [
+            *key,
+            str(len(of)),
+            *(span([outcome.size[i] for outcome in of.values()]) for i in (0, 1)),
+            *(Spread.of([outcome.missing[i] for outcome in of.values()]).text() for i in (0, 1)),
+        ]
         for key, of in rows.items()
     ]
-    return Table(["sounds", "annotator", "corpora", "missing", "reached"], cells, n_text=2)
+    return Table(["sounds", "annotator", "corpora", "clips", "classes", "missing", "reached"], cells, n_text=2)
+
+
+def span(counts: Sequence[int]) -> str:
+    """Return the smallest and the largest count as text: `581`, `63-67`."""
+    return "-".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+
+
+def teacher_table(grouped: Mapping[Setting, Sequence[Outcome]]) -> Table:
+    """Return how well each teacher tells apart the clips with and without a label, and its guesses at .7."""
+    asked = ("precision:0.7", "I II free")
+    cells = [
+        [
+            *(setting.sounds, setting.teacher, setting.annotator, str(len(group))),
+            Spread.of([outcome.auc for outcome in group if not math.isnan(outcome.auc)]).text(),
+            *(spread_of(group, *asked, measure).text() for measure in ("expected", "right")),
+        ]
+        for setting, group in grouped.items()
+    ]
+    header = ["sounds", "teacher", "annotator", "corpora", "median AUC", "asked .7: expected", "guesses right"]
+    return Table(header, cells, n_text=3)
 
 
 def rule_tables(grouped: Mapping[Setting, Sequence[Outcome]]) -> list[tuple[str, Table]]:
@@ -176,15 +205,20 @@ def lines(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
         (
             outcome.corpus,
             *outcome.setting,
-            *(f"{share:.6f}" for share in outcome.missing),
+            *map(str, outcome.size),
+            *map(six_places, (outcome.auc, *outcome.missing)),
             one.rule,
             one.errors,
-            *("" if math.isnan(value) else f"{value:.6f}" for value in (one.measures.right, one.expected)),
-            *(f"{value:.6f}" for value in one.measures[1:]),
+            *(six_places(value) for value in (one.measures.right, one.expected, *one.measures[1:])),
         )
         for outcome in outcomes
         for one in outcome.judged
     ]
+
+
+def six_places(value: float) -> str:
+    """Return a share with six decimals; nothing for NaN."""
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------
@@ -236,7 +270,7 @@ def _rules(grouped: Mapping[Setting, Sequence[Outcome]]) -> tuple[Figure, str, s
         _draw_levels(axes)
         for i, (name, rules) in enumerate(_families(groups[0]).items()):
             points = [
-                [np.mean([spread_of(group, *rule, measure).mean for group in groups]) for rule in rules]
+                [mean_of([spread_of(group, *rule, measure).mean for group in groups]) for rule in rules]
                 for measure in ("recall", "precision")
             ]
             look = {
@@ -254,6 +288,11 @@ def _rules(grouped: Mapping[Setting, Sequence[Outcome]]) -> tuple[Figure, str, s
         "for from right to left: .5, .6, .7, .8, .85. Grey: points of equal F1."
     )
     return figure, "Precision and recall of all rules", caption
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of those values that are not NaN; NaN if there is none."""
+    return Spread.of([value for value in values if not math.isnan(value)]).mean
 
 
 def _families(group: Sequence[Outcome]) -> dict[str, list[tuple[str, str]]]:

@@ -12,7 +12,7 @@ import pytest
 from pseudolabel.errors import InputError
 from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.reports.known_truth import Judged, Known, Measures, confident, propagated, reliability
+from pseudolabel.reports.known_truth import Judged, Known, Measures, confident, percentile, propagated, reliability
 from pseudolabel.reports.known_truth_page import Outcome, Setting, grouped_by_setting, headline, write_page
 
 IDS = ("animal", "dog", "bark", "tool")  # animal > dog > bark, tool > bark
@@ -41,6 +41,26 @@ def test_measures_of_no_guess_have_no_share_of_right_ones():
     right, precision, recall, f1 = corpus().measured("A", np.zeros((2, 4), bool), corpus().closure("A"))
     assert np.isnan(right) and (precision, recall) == (1, 4 / 6)
     assert f1 == pytest.approx(2 * 4 / (4 + 6))
+
+
+def test_nothing_added_has_no_precision():
+    known = corpus(given=np.ones((2, 4), bool), truth=np.ones((2, 4), bool))
+    _, precision, recall, f1 = known.measured("A", np.zeros((2, 4), bool), known.closure("A"))
+    assert np.isnan(precision) and (recall, f1) == (0, 0)
+
+
+def test_an_archive_brings_its_own_relations_and_names_of_annotators(tmp_path):
+    """Its classes are not AudioSet's: the percentile's candidates come from `children`."""
+    given = np.repeat(GIVEN, 5, axis=0)  # bark, five times, then dog
+    scores = np.where(given, 0.5, 0.1).astype(np.float32)
+    scores[0, 1] = 0.9  # dog is heard beside bark; no clip has a threshold for animal or tool
+    bits = {"truth": given | (scores > 0.8), "labels_parents": given, "children": CHILDREN, "ancestors": ANCESTORS}
+    packed = {name: np.packbits(matrix, axis=1) for name, matrix in bits.items()}
+    ids = {"clip_id": [f"c{i}" for i in range(10)], "class_id": IDS, "name": IDS}
+    np.savez(tmp_path / "own.npz", scores=scores, **ids, **packed)
+    known = Known.read(tmp_path / "own.npz")
+    assert list(known.given) == ["parents"] and (known.scores == scores).all()
+    assert percentile(known, "parents") == (1, 1, 1, 1)
 
 
 def test_guesses_are_counted_by_their_probability():
@@ -77,10 +97,11 @@ def outcomes() -> list[Outcome]:
         )
 
     bins = np.stack([np.full(10, 20.0), 20 * (np.arange(10) + 0.5) / 10, np.arange(10) * 2.0])
+    a, b = Setting("synthesised", "in_fold", "A"), Setting("synthesised", "in_fold", "B")
     return [
-        Outcome("one", Setting("synthesised", "in_fold", "A"), (0.4, 0.7), judged(0.7, 0.72), bins),
-        Outcome("two", Setting("synthesised", "in_fold", "A"), (0.5, 0.6), judged(0.8, 0.64), bins),
-        Outcome("one", Setting("synthesised", "in_fold", "B"), (0.6, 0.5), judged(0.6, 0.6), bins),
+        Outcome("one", a, (60, 25), 0.9, (0.4, 0.7), judged(0.7, 0.72), bins),
+        Outcome("two", a, (60, 27), 0.8, (0.5, 0.6), judged(0.8, 0.64), bins),
+        Outcome("one", b, (60, 25), np.nan, (0.6, 0.5), judged(0.6, 0.6), bins),
     ]
 
 
@@ -92,7 +113,9 @@ def test_the_page_says_what_came_of_asking_and_loads_nothing(tmp_path):
     )
     text = write_page(tmp_path, outcomes(), ["a note <b>"], "python made.py")
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "synthesised A 2 .450 ± .071 .650 ± .071" in lines
+    assert "synthesised A 2 60 25-27 .450 ± .071 .650 ± .071" in lines
+    assert "synthesised in_fold A 2 .850 ± .071 .700 ± .000 .680 ± .057" in lines
+    assert "synthesised in_fold B 1 - .700 .600" in lines
     assert "precision:0.7 I II .680 ± .057 .700 ± .000 .800 ± .000 .600 ± .000 .750 ± .071" in lines
     assert "closure II - - 1.000 ± .000 .300 ± .000 .460 ± .000" in lines
     assert "precision:0.6" not in text  # in the figure and in results.csv
@@ -102,6 +125,7 @@ def test_the_page_says_what_came_of_asking_and_loads_nothing(tmp_path):
     with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 15 and rows[1]["guesses_right"] == rows[1]["expected"] == "" and rows[1]["f1"] == "0.460000"
+    assert [row["auc"] for row in rows[::5]] == ["0.900000", "0.800000", ""] and rows[5]["classes"] == "27"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "reliability.png", "report.html", "results.csv", "results.md", "rules.png"
     ]  # fmt: skip
