@@ -158,7 +158,7 @@ def test_clips_of_an_earlier_recipe_are_not_divided_after_all(here, tmp_path):
     made = "SCALE=paper SEED=0 TEACHER=mobilenetv2 STUDENT=mobilenetv2 DATA=audioset SOUNDS= SOUND_LABELS= ROWS=weak"
     write(tmp_path / "work" / "settings.txt", made)
     for name in ("labels.csv", "balanced.csv", "eval.csv"):
-        write(tmp_path / "work" / name, "")
+        write(tmp_path / "work" / name, "clip_id,labels\nx,\n")
     write_clips(tmp_path / "work" / "clips.h5", ClipTable([], [], [], [], 16_000), [])
     ended = run("psl_2s", here, **settings)
     assert ended.returncode == 2 and "--select best needs a validation set" in ended.stderr, ended.stderr
