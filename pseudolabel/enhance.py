@@ -16,7 +16,8 @@ ontology nodes outside the vocabulary do), summary.json, run.json; with --soft a
 --errors II --type2 closure needs no scores (WORK/enhanced-closure/). --explain CLIP prints, for one clip, each
 candidate, its score and threshold, and why it is added or not. `sweep` only counts what several thresholds would add
 (WORK/sweep-RULES/sweep.csv). `apply` adds the labels that a reviewer found right; it reads a ledger as CSV with an
-extra column `decision` (right, wrong, unsure). `undo` removes all additions of a ledger (WORK/labels-undone.csv).
+extra column `decision` (right, wrong, unsure). `undo` removes all additions of a ledger (WORK/labels-undone.csv); if it
+is a part of the ledger beside the list, also those that only removed labels proposed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+
+import pyarrow as pa
 
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
@@ -41,17 +44,29 @@ from pseudolabel.enhance_windows import WindowTargets
 from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
 from pseudolabel.labels.explain import explain
-from pseudolabel.labels.ledger import ledger_pieces, read_ledger, write_ledger
+from pseudolabel.labels.ledger import BECAUSE, ledger_pieces, read_ledger, write_ledger
 from pseudolabel.labels.precision_rule import JUDGED
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.summary import SWEEP_HEADER, summary_lines, sweep_lines
 from pseudolabel.labels.thresholds import THRESHOLD_COLUMNS, is_threshold_file
 from pseudolabel.labels.undo import apply_decisions, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import LABEL_COLUMNS, LABELS, LEDGER, LEDGER_CSV, RUN, SUMMARY, TARGETS, WINDOW_TARGETS
+from pseudolabel.layout import (
+    CLASS_ID,
+    CLIP_ID,
+    LABEL_COLUMNS,
+    LABELS,
+    LEDGER,
+    LEDGER_CSV,
+    RUN,
+    SUMMARY,
+    TARGETS,
+    WINDOW_TARGETS,
+)
 from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_columns, check_ledger, check_lists, check_scale, check_vocabulary
+from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record, write_run_record
 from pseudolabel.scores.windows import CLIP, parse_window
 
@@ -283,11 +298,24 @@ def undo_files(options: UndoOptions, counting: bool = False) -> str:
     source = vocabulary_source(options, ledger, options.labels)
     refuse_input_as_output(out, [labels_path, ledger, source])
     enhanced = read_labels(options, labels_path, Vocabulary.load(source), own=options.labels is None)
-    labels, n_taken = without_additions(enhanced, ledger_pieces(ledger, only=True), ledger)
+    labels, n_taken, n_more = without_additions(
+        enhanced, ledger_pieces(ledger, only=True), ledger, _whole_ledger(labels_path, ledger)
+    )
     if not counting:
         with only_run(out):
             labels.write(out, overwrite=options.overwrite)
-    return f"{NOTHING if counting else out}: {n_taken:,} labels taken back, {labels.matrix.nnz:,} left"
+    more = f", {n_more:,} more that only these proposed" if n_more else ""
+    return f"{NOTHING if counting else out}: {n_taken:,} labels taken back{more}, {labels.matrix.nnz:,} left"
+
+
+def _whole_ledger(labels: Path, ledger: Path) -> Iterator[pa.Table]:
+    """Return the pieces of the ledger beside a list, of which `ledger` may be a part; none if it is that ledger."""
+    whole = next((path for path in map(labels.with_name, (LEDGER, LEDGER_CSV)) if path.is_file()), None)
+    if whole is None:
+        note(f"no ledger beside {labels}: of what {ledger} does not list, nothing is taken back")
+    if whole is None or (ledger.resolve().parent == whole.resolve().parent and ledger.name in (LEDGER, LEDGER_CSV)):
+        return iter(())
+    return ledger_pieces(whole, (CLIP_ID, CLASS_ID, BECAUSE), only=True)
 
 
 # ---- the command ------------------------------------------------------------------------------------------------

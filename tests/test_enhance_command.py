@@ -429,6 +429,24 @@ def test_shared_options_mean_the_same_before_and_after_the_subcommand(work, monk
     assert not (tmp_path / "work").exists()
 
 
+def test_undo_of_a_part_counts_what_only_that_part_proposed(tmp_path, capsys):
+    folder, rows = tmp_path / "enhanced", [("b", "a"), ("c", "b"), ("d", "a;c")]
+    folder.mkdir()
+    (tmp_path / "vocabulary.csv").write_text("class_id,name\n" + "".join(f"{k},{k}\n" for k in "abcd"))
+    (folder / "labels.csv").write_text("clip_id,labels\nx,a;b;c;d\n")
+    header, lines = "clip_id,class_id,because\n", [f"x,{k},{because}\n" for k, because in rows]
+    with gzip.open(folder / "ledger.csv.gz", "wt") as file:
+        file.writelines([header, *lines])
+    (folder / "part.csv").write_text(header + lines[0])
+    assert main(["undo", str(folder / "part.csv"), "--work", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 labels taken back, 1 more that only these proposed, 2 left" in said
+    assert (tmp_path / "labels-undone.csv").read_text() == "clip_id,labels\nx,a;d\n"
+    (folder / "ledger.csv.gz").unlink()
+    assert main(["undo", str(folder / "part.csv"), "--work", str(tmp_path), "--overwrite"]) == 0
+    assert "no ledger beside" in (said := capsys.readouterr()).err and "1 labels taken back, 3 left" in said.out
+
+
 def test_undo_of_the_wrong_list_says_so(work, capsys):
     run(work)
     assert run(work, "undo", work / "enhanced-mean" / "ledger.parquet", "--labels", work / "labels.csv") == 2

@@ -11,30 +11,41 @@ from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import OTHER_RUN, label_keys, pair_keys, positions
-from pseudolabel.labels.ledger import SCHEMA
+from pseudolabel.labels.ledger import BECAUSE, SCHEMA
 from pseudolabel.labels.table import LabelTable
 
 DECISIONS = ("right", "wrong", "unsure")
 FEW = 4  # clips named in an error
 
 
-def undo(labels: LabelTable, ledger: pa.Table, source: object = "") -> LabelTable:
+def undo(labels: LabelTable, ledger: pa.Table, source: object = "", whole: pa.Table | None = None) -> LabelTable:
     """Return the labels without a ledger's additions: the list before enhancement.
 
     Args:
         labels: the enhanced list.
         ledger: its additions; only the columns `clip_id` and `class_id` are used.
         source: the name of the ledger in errors.
+        whole: the ledger of all additions, of which `ledger` may be a part: what only labels that are taken back
+            proposed is taken back too.
 
     Raises:
         ClipMismatch: a clip in the ledger is not in the list.
         InputError: an added label is not in the list, or is in the ledger twice.
     """
-    return without_additions(labels, [ledger], source)[0]
+    return without_additions(labels, [ledger], source, [] if whole is None else [whole])[0]
 
 
-def without_additions(labels: LabelTable, pieces: Iterable[pa.Table], source: object = "") -> tuple[LabelTable, int]:
-    """Do what `undo` does for a ledger read in pieces, one in memory at a time; also return the number of additions."""
+def without_additions(
+    labels: LabelTable, pieces: Iterable[pa.Table], source: object = "", whole: Iterable[pa.Table] = ()
+) -> tuple[LabelTable, int, int]:
+    """Do what `undo` does for a ledger read in pieces, one in memory at a time.
+
+    Args:
+        whole: as for `undo`, in pieces.
+
+    Returns:
+        The labels, the number of additions in `pieces`, and how many more were taken back.
+    """
     matrix, keys = labels.matrix, label_keys(labels.matrix)
     taken, absent = np.zeros(matrix.nnz, bool), []
     for piece in pieces:
@@ -47,9 +58,32 @@ def without_additions(labels: LabelTable, pieces: Iterable[pa.Table], source: ob
     if n_absent := sum(map(len, absent)):
         named = first_few(labels.clip_ids[clip] for clip in np.concatenate(absent)[:FEW])
         raise InputError(f"{n_absent} added labels are not in the list: clips {named}", source, OTHER_RUN)
+    n_named = int(taken.sum())
+    taken[_entries(keys, _left_unsupported(labels, keys, taken, whole))] = True
     n_kept = np.concatenate([[0], np.cumsum(~taken)])[matrix.indptr]
     kept = sparse.csr_array((matrix.data[~taken], matrix.indices[~taken], n_kept), shape=matrix.shape)
-    return LabelTable(labels.clip_ids, kept, labels.vocabulary), int(taken.sum())
+    return LabelTable(labels.clip_ids, kept, labels.vocabulary), n_named, int(taken.sum()) - n_named
+
+
+def _left_unsupported(labels: LabelTable, keys: np.ndarray, taken: np.ndarray, whole: Iterable[pa.Table]) -> np.ndarray:
+    """Return the keys of additions that only `taken` entries of `keys`, absent labels, or each other proposed."""
+    n_classes, added, proposals = len(labels.vocabulary), [], []
+    touched = np.zeros(len(labels), bool)
+    touched[keys[taken] // n_classes] = True
+    for piece in whole:
+        clips, classes = positions(piece, labels, "the whole ledger")
+        wanted = pair_keys(clips, classes, n_classes)
+        entries = _entries(keys, wanted)
+        left = np.flatnonzero(touched[clips] & (entries >= 0) & ~taken[entries])
+        proposals.append(_proposals(piece[BECAUSE].take(pa.array(left)), wanted[left], labels))
+        added.append(wanted[left])
+    if not added:
+        return np.zeros(0, np.int64)
+    rows = np.cumsum([0, *map(len, added)])
+    rows = np.concatenate([first + of_piece for first, (of_piece, _) in zip(rows, proposals, strict=False)])
+    added, proposing = np.concatenate(added), np.concatenate([of_piece for _, of_piece in proposals])
+    absent = proposing[(proposing >= 0) & (_entries(keys, proposing) < 0)]
+    return added[_unsupported(added, rows, proposing, np.concatenate([keys[taken], absent]))]
 
 
 def apply_decisions(
@@ -72,7 +106,7 @@ def apply_decisions(
     if len(given):
         named = first_few(labels.clip_ids[clip] for clip in (given // len(labels.vocabulary)).tolist())
         raise InputError(f"{len(given)} labels were there already: clips {named}", source, "Give the list before.")
-    right = _supported(reviewed, decided)
+    right = _supported(reviewed, labels, keys, decided)
     right = right[np.argsort(keys[right], kind="stable")]
     added = sparse.csr_array(
         (np.ones(len(right), bool), np.divmod(keys[right], len(labels.vocabulary))), shape=labels.matrix.shape
@@ -106,24 +140,44 @@ def decisions_of(labels: LabelTable, reviewed: pa.Table, source: object) -> tupl
     return keys, decided
 
 
-def _supported(reviewed: pa.Table, decided: np.ndarray) -> np.ndarray:
+def _supported(reviewed: pa.Table, labels: LabelTable, keys: np.ndarray, decided: np.ndarray) -> np.ndarray:
     """Return the rows judged right, but not those that only labels judged wrong, or not supported, proposed."""
     right = np.flatnonzero(decided == "right")
-    if "because" not in reviewed.column_names or not (decided == "wrong").any():
+    if BECAUSE not in reviewed.column_names:
         return right
-    clips, classes = reviewed["clip_id"].to_pylist(), reviewed["class_id"].to_pylist()
-    rejected = {(clips[row], classes[row]) for row in np.flatnonzero(decided == "wrong").tolist()}
-    because = dict(zip(right.tolist(), reviewed["because"].take(pa.array(right)).to_pylist(), strict=True))
+    proposals = _proposals(reviewed[BECAUSE].take(pa.array(right)), keys[right], labels)
+    return right[~_unsupported(keys[right], *proposals, keys[decided == "wrong"])]
+
+
+def _proposals(because: pa.ChunkedArray, keys: np.ndarray, labels: LabelTable) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows (P,) were proposed, and the keys (P,) of the labels that proposed them; -1: an unknown class.
+
+    `because` (M,) names these labels, joined by `;`; `keys` (M,) are those of the additions.
+    """
+    lists = pc.split_pattern(because.cast(pa.string()).combine_chunks(), ";")
+    rows = np.asarray(pc.list_parent_indices(lists), np.int64)
+    found = pc.index_in(pc.list_flatten(lists), pa.array(labels.vocabulary.class_ids, pa.string()))
+    classes = np.asarray(pc.fill_null(found, -1), np.int64)
+    n_classes = len(labels.vocabulary)
+    return rows, np.where(classes < 0, -1, keys[rows] // n_classes * n_classes + classes)
+
+
+def _unsupported(keys: np.ndarray, rows: np.ndarray, proposing: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """Return which additions only rejected labels, or other unsupported additions, proposed, (M,) bool.
+
+    Args:
+        keys: (M,) of the additions.
+        rows, proposing: (P,) the label with the key `proposing` proposed the addition in row `rows`.
+        rejected: keys of labels.
+    """
+    unsupported, proposed = np.zeros(len(keys), bool), np.bincount(rows, minlength=len(keys)) > 0
     while True:
-        unsupported = {
-            row
-            for row, text in because.items()
-            if text and all((clips[row], label) in rejected for label in text.split(";"))
-        }
-        if not unsupported:
-            return np.array(list(because), np.int64)
-        rejected |= {(clips[row], classes[row]) for row in unsupported}
-        because = {row: text for row, text in because.items() if row not in unsupported}
+        supporting = ~np.isin(proposing, rejected)
+        new = proposed & ~unsupported & (np.bincount(rows[supporting], minlength=len(keys)) == 0)
+        if not new.any():
+            return unsupported
+        unsupported |= new
+        rejected = np.concatenate([rejected, keys[new]])
 
 
 def _entries(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

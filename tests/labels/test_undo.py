@@ -13,7 +13,7 @@ from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
 from pseudolabel.labels.additions import label_keys, pair_keys
 from pseudolabel.labels.ledger import SCHEMA, read_ledger, write_ledger
 from pseudolabel.labels.table import LabelTable
-from pseudolabel.labels.undo import _entries, apply_decisions, undo
+from pseudolabel.labels.undo import _entries, apply_decisions, undo, without_additions
 from pseudolabel.labels.vocabulary import Vocabulary
 
 ABC = Vocabulary("abc", ("a", "b", "c"), ("A", "B", "C"), ("",) * 3)
@@ -32,6 +32,19 @@ ADDED = ledger(("y", "a", "II", "wrong"), ("x", "c", "I", " Right"))
 def test_undo_gives_the_list_before():
     assert undo(AFTER, ADDED) == BEFORE
     assert undo(BEFORE, SCHEMA.empty_table()) == BEFORE
+
+
+def test_undo_of_a_part_also_takes_back_what_only_that_part_proposed():
+    five = Vocabulary("five", tuple("abcde"), tuple("ABCDE"), ("",) * 5)
+    after = LabelTable.from_sets(("x", "y"), (set("abcde"), {"a", "b", "c"}), five)
+    because = {"b": "a", "c": "b", "d": "c", "e": "a;c"}
+    rows = [("x", k, because[k]) for k in "bcde"] + [("y", k, because[k]) for k in "bc"]
+    whole = pa.table({name: [row[i] for row in rows] for i, name in enumerate(("clip_id", "class_id", "because"))})
+    left, n_named, n_more = without_additions(after, [whole[:1]], "", [whole[:3], whole[3:]])
+    assert left.label_sets() == [("a", "e"), ("a", "b", "c")] and (n_named, n_more) == (1, 2)
+    assert undo(after, whole[:1], whole=whole) == left
+    assert undo(after, whole[:1]).label_sets()[0] == ("a", "c", "d", "e")
+    assert undo(after, whole, whole=whole).label_sets() == [("a",), ("a",)]
 
 
 @settings(max_examples=40)
