@@ -27,7 +27,7 @@ from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET
 from pseudolabel.reports.measuring import read_record
 from pseudolabel.reports.references import References, proposals_by_type, renamed_truth
 from pseudolabel.scores.metrics import METRIC_OPTIONS
-from pseudolabel.scores.windows import CLIP, parse_window
+from pseudolabel.scores.windows import CLIP, parse_pooled
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.training.out_of_fold import read_seen
 
@@ -74,8 +74,11 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         metavar="MAP",
     )
     metrics: tuple[str, ...] = option((), "columns of the table (metrics.json has all)", choices=METRIC_OPTIONS)
-    scales: tuple[str | float, ...] = option(
-        (CLIP,), "clip, 10s, 5s, 2s: a row each, the mean of a clip's windows", parse=parse_window, metavar="SCALE"
+    scales: tuple[str, ...] = option(
+        (CLIP,),
+        "clip, 10s, 5s, 2s: a row each, the mean of a clip's windows; 2s-max: their maximum",
+        parse=parse_pooled,
+        metavar="SCALE",
     )
     ablation: str | None = option(None, "also a table of differences to this row", metavar="ROW")
     betas: bool = option(False, "also figures over the oversampling exponent of the runs (train --beta)")

@@ -35,7 +35,8 @@
 #   ROWS    which students run, of: weak enhanced precision-0.7 psl_10s psl_5s psl_2s psl_2s_half psl_2s_calibrated true
 #           (enhanced: by 25p; psl_2s_half: half the targets' weight goes to the weak labels, PSL's alpha = .5;
 #           psl_2s_calibrated: a clip's 2 s targets state the probability of each label)
-#   LENGTHS such as "10s 5s 2s": every run is also tested on pieces of that length (none); psl_10s.sh and psl_5s.sh do
+#   LENGTHS such as "10s 5s 2s": every run is also tested on pieces of that length, by their mean (2s-max: maximum);
+#           none by default, but in psl_10s.sh and psl_5s.sh
 #   DATA    folder with audio/ and label lists in any form that the package reads: train.csv, eval.csv, and optionally
 #           balanced.csv, validation.csv, truth.csv, vocabulary.csv, groups.csv; AudioSet's own file names work too
 set -euo pipefail
@@ -45,7 +46,7 @@ SCALE=${SCALE:-demo} STUDENT=${STUDENT:-mobilenetv2} LENGTHS=${LENGTHS:-}
 one_of SCALE tiny demo full paper
 one_of STUDENT "${NETWORKS[@]}"
 one_of TEACHER "${NETWORKS[@]}"
-words LENGTHS '([1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})s' "a length such as 10s"
+words LENGTHS '([1-9][0-9]{0,3}(\.[0-9]{1,3})?|0\.[0-9]{1,3})s(-max)?' "a length such as 10s or 2s-max"
 lengths=("${words[@]}")
 annotator=runs/teacher
 how=(--no-validation)                                   # all students take the same steps; the last weights count
@@ -137,7 +138,7 @@ together teach -- students "${without_teacher[@]}"
 together students "${with_teacher[@]:0:half}" -- students "${with_teacher[@]:half}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
-# A student of 2 s windows may hear 10 s, and one of 10 s may have to answer after 2: mAP of the mean over pieces.
+# A student of 2 s windows may hear 10 s, and one of 10 s may have to answer after 2: the mean over pieces counts.
 releases=(25p) scales=()
 [ ${#lengths[@]} = 0 ] || scales=(--scales clip "${lengths[@]}")
 finish "${scales[@]}"

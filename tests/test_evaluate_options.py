@@ -242,22 +242,24 @@ def test_accuracy_is_refused_where_a_clip_has_several_labels_and_unknown_metrics
 # ---- scales ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_scale_is_a_row_scored_by_the_mean_over_windows(work):
-    assert run_verb(work, *scores(work), "--scales", "clip", "2s") == 0
+def test_each_scale_is_a_row_scored_by_the_mean_or_maximum_over_windows(work):
+    assert run_verb(work, *scores(work), "--scales", "clip", "2s", "2s-max") == 0
     labels, store = matrix(work / "eval.csv"), ScoreStore.open(work / "scores.h5")
-    by_scale = {"clip": store.clip_scores(), "2s": store.scores(2).astype(np.float32).mean(axis=1)}
+    windows = store.scores(2).astype(np.float32)
+    by_scale = {"clip": store.clip_scores(), "2s": windows.mean(axis=1), "2s-max": windows.max(axis=1)}
     rows, by_length = tables(work)[:2]
-    assert [row["row"] for row in rows] == ["scores", "scores@2s"]
+    assert [row["row"] for row in rows] == ["scores", "scores@2s", "scores@2s-max"]
     for row, (scale, answers) in zip(rows, by_scale.items(), strict=True):
         expected = short(average_precision_score(labels, answers))
         assert row["mAP given"] == expected and by_length[0][f"mAP {scale}"] == expected
-    assert [run["scale"] for run in metrics_of(work)["runs"]] == ["clip", "2s"]
+    assert [run["scale"] for run in metrics_of(work)["runs"]] == ["clip", "2s", "2s-max"]
 
 
 def test_scales_that_are_not_there_or_twice_are_refused(work, capsys):
     assert "scale '5s' is not there; there are: 2s, clip" in failure(capsys, work, *scores(work), "--scales", "5s")
-    assert "2 is listed twice" in failure(capsys, work, *scores(work), "--scales", "2s", "2")
+    assert "'2s' is listed twice" in failure(capsys, work, *scores(work), "--scales", "2s-mean", "2")
     assert "--scales" in refused_option(capsys, work, *scores(work), "--scales", "long")
+    assert "no windows" in refused_option(capsys, work, *scores(work), "--scales", "clip-max")
 
 
 def test_a_model_is_heard_in_pieces(work):
@@ -272,14 +274,17 @@ def test_a_model_is_heard_in_pieces(work):
     write_clips(work / "clips.h5", ClipTable(EVAL, EVAL, [rate] * N, [2 * rate] * N, rate), pieces, overwrite=True)
     config = {"name": "mobilenetv2", "class_ids": list(CLASSES), "options": {"width": 0.1}}
     save_model(work / "runs" / "lone", build_tagger(config))
-    assert run_verb(work, "--scales", "clip", "0.5s", "--device", "cpu", "--threads", 1) == 0
+    assert run_verb(work, "--scales", "clip", "0.5s", "0.5s-max", "--device", "cpu", "--threads", 1) == 0
     runs = {run["scale"]: run for run in metrics_of(work)["runs"]}
-    assert {scale: run["row"] for scale, run in runs.items()} == {"clip": "lone", "0.5s": "lone@0.5s"}
+    rows = {"clip": "lone", "0.5s": "lone@0.5s", "0.5s-max": "lone@0.5s-max"}
+    assert {scale: run["row"] for scale, run in runs.items()} == rows
     tagger = load_model(work / "runs" / "lone")
     with torch.inference_mode():
         halves = tagger(torch.from_numpy(pcm.reshape(2 * N, -1).astype(np.float32) / 32768)).numpy()
-    expected = average_precision_score(matrix(work / "eval.csv"), halves.reshape(N, 2, 4).mean(axis=1))
-    assert runs["0.5s"]["metrics"]["noisy"]["map"] == pytest.approx(expected, abs=1e-6)
+    halves, labels = halves.reshape(N, 2, 4), matrix(work / "eval.csv")
+    for scale, pooled in (("0.5s", halves.mean(axis=1)), ("0.5s-max", halves.max(axis=1))):
+        expected = average_precision_score(labels, pooled)
+        assert runs[scale]["metrics"]["noisy"]["map"] == pytest.approx(expected, abs=1e-6)
 
 
 # ---- beta sweep -----------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from pseudolabel.layout import RUN, SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
 from pseudolabel.scores.class_map import ClassMap
-from pseudolabel.scores.metrics import mean_over_windows, summary_and_classes
+from pseudolabel.scores.metrics import maximum_over_windows, mean_over_windows, summary_and_classes
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, n_windows, window_name, window_samples
+from pseudolabel.scores.windows import CLIP, MAXIMUM, n_windows, split_pooled, window_name, window_samples
 from pseudolabel.tables import read_json
 from pseudolabel.training.options import MEAN_OF_LAST, VALIDATED
 from pseudolabel.training.out_of_fold import read_seen
@@ -99,8 +99,9 @@ def answers_of_stores(
     for store in stores:
         rows = store.rows(clip_ids)
         for scale in scales:
-            scores = store.read(scale, rows)
-            of_clips = _of_clips(scores, None if scale == CLIP else store.n_windows(scale)[rows])
+            windows, pooling = split_pooled(scale)
+            scores = store.read(windows, rows)
+            of_clips = _of_clips(scores, None if windows == CLIP else store.n_windows(windows)[rows], pooling)
             run = run_of_store(store.path).at_scale(window_name(scale))
             yield run, classes.apply(of_clips, store.class_ids, store.path)
 
@@ -128,16 +129,21 @@ def answers_of_models(
         run = run_of_folder(folder, clip_ids)
         n_parameters = run.n_parameters or sum(weights.numel() for weights in tagger.parameters())
         run = replace(run, model=tagger.config["name"], n_parameters=n_parameters)
+        scored: dict[str | float, np.ndarray] = {}
         for scale in scales:
-            scores = score_clips(tagger, clips, rows, scale, batch_size, device)
-            length = window_samples(scale, clips.sample_rate)
-            of_clips = _of_clips(scores, None if length is None else n_windows(n_samples, length))
+            windows, pooling = split_pooled(scale)
+            if windows not in scored:
+                scored[windows] = score_clips(tagger, clips, rows, windows, batch_size, device)
+            length = window_samples(windows, clips.sample_rate)
+            of_clips = _of_clips(scored[windows], None if length is None else n_windows(n_samples, length), pooling)
             yield run.at_scale(window_name(scale)), classes.apply(of_clips, tagger.config["class_ids"], folder)
 
 
-def _of_clips(scores: np.ndarray, n_windows: np.ndarray | None) -> np.ndarray:
-    """Return clip scores (N, K) from (N, W, K): the only window of a clip, or the mean over its windows."""
-    return scores[:, 0] if n_windows is None else mean_over_windows(scores, n_windows)
+def _of_clips(scores: np.ndarray, n_windows: np.ndarray | None, pooling: str) -> np.ndarray:
+    """Return clip scores (N, K) from (N, W, K): the only window of a clip, or mean or maximum over its windows."""
+    if n_windows is None:
+        return scores[:, 0]
+    return (maximum_over_windows if pooling == MAXIMUM else mean_over_windows)(scores, n_windows)
 
 
 def measured(clip_ids: Sequence[str], sets: Mapping[str, LabelTable], answers: Iterator[Answer]) -> list[RunResult]:

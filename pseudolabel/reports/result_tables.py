@@ -12,6 +12,7 @@ from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.rows import Row, Spread, named_row
 from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS, metrics_of
+from pseudolabel.scores.windows import MAXIMUM, split_pooled
 
 TYPE_WORDS = {
     "I": "Type I (missing child)",
@@ -45,14 +46,14 @@ def rows_table(evaluation: Evaluation) -> Table:
 
 
 def scales_table(evaluation: Evaluation) -> Table:
-    """Return mAP and d' of every row, with a column per scale, against the main set of labels.
+    """Return mAP, d' and F1 of every row, with a column per scale, against the main set of labels.
 
-    A clip's score at a scale is the mean over its windows (PSL, evaluated on 10, 5 and 2 s).
+    A clip's score at a scale is the mean over its windows (PSL, evaluated on 10, 5 and 2 s), or their maximum.
     """
     by_base: dict[str, dict[str, Row]] = {}
     for row in evaluation.rows:
         by_base.setdefault(row.base, {})[row.scale] = row
-    columns = [(METRICS[key], scale) for key in ("map", "d_prime") for scale in evaluation.scales]
+    columns = [(METRICS[key], scale) for key in ("map", "d_prime", "f1_micro") for scale in evaluation.scales]
     lines = []
     for base, rows in by_base.items():
         spreads = [
@@ -103,7 +104,9 @@ def further_tables(evaluation: Evaluation) -> list[Titled]:
     """Return the tables that options request beside the table of rows."""
     word, tables = evaluation.word(evaluation.main), []
     if len(evaluation.scales) > 1:
-        remark = f"Against the {word} labels; a clip's score is the mean over its windows of that length."
+        remark = f"Against the {word} labels; a clip's score is the mean over its windows of that length"
+        pools_maximum = any(split_pooled(scale)[1] == MAXIMUM for scale in evaluation.scales)
+        remark += ", with -max their maximum." if pools_maximum else "."
         tables.append(Titled("By length of the windows", scales_table(evaluation), remark))
     if evaluation.ablation is not None:
         remark = (

@@ -39,7 +39,7 @@ class RunResult:
         command: the command that made it, from run.json.
         epoch: set if the run is the model of that one epoch.
         n_seen: how many of the evaluated clips it was trained on; None if its training list is unknown.
-        scale: which scores: `clip`, or the mean over windows of that length, in the row NAME@2s.
+        scale: which scores: `clip`, or the mean (`2s`) or maximum (`2s-max`) over windows, in the row NAME@2s.
         beta: the oversampling exponent of its training, 0 if clips were only shuffled.
         last_evaluations: {metric: mean over the last five evaluations of its validation list}.
         metrics: {set of labels (`truth`, `noisy`, ...): metrics (`summary_and_classes`)}.

@@ -186,6 +186,15 @@ def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
     return np.einsum("nwk,nw->nk", scores if real.all() else np.where(real[..., None], scores, 0), weights)
 
 
+def maximum_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
+    """Return the maximum of scores (N, W, K) over each clip's real windows, (N, K) float32; `n_windows` is (N,).
+
+    Later windows are ignored and may be NaN.
+    """
+    real = np.arange(scores.shape[1]) < np.asarray(n_windows)[:, None]
+    return np.where(real[..., None], np.asarray(scores, np.float32), -np.inf).max(axis=1)
+
+
 def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """Return F1, precision and recall of `scores > threshold`.
 

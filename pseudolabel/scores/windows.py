@@ -17,6 +17,7 @@ from pseudolabel.errors import InputError, shown
 from pseudolabel.labels.evidence import evidence_scale
 
 CLIP = "clip"
+MEAN, MAXIMUM = POOLINGS = "mean", "max"  # of a clip's windows
 WINDOW_RULE = "start w*len; last piece under len/2 joins the one before"
 
 
@@ -34,6 +35,25 @@ def parse_window(text: str) -> str | float:
         return CLIP
     length_s = float(scale.removesuffix("s"))
     return int(length_s) if length_s == int(length_s) else length_s
+
+
+def parse_pooled(text: str) -> str:
+    """Parse a scale whose windows are pooled: `clip`, `2s` (the mean of a clip's windows) or `2s-max` (their maximum).
+
+    Raises:
+        InputError: the text is none of these.
+    """
+    window, pooling = split_pooled(text)
+    scale = parse_window(window)
+    if pooling == MAXIMUM and scale == CLIP:
+        raise InputError(f"a whole clip has no windows to take the maximum of: {shown(text)}")
+    return window_name(scale) + (f"-{MAXIMUM}" if pooling == MAXIMUM else "")
+
+
+def split_pooled(scale: str | float) -> tuple[str | float, str]:
+    """Return the windows and the pooling, `mean` or `max`, of a scale such as `2s` or `2s-max`."""
+    window, dash, pooling = str(scale).rpartition("-")
+    return (window, pooling) if dash and pooling in POOLINGS else (scale, MEAN)
 
 
 def window_name(window_s: str | float) -> str:

@@ -230,9 +230,12 @@ def test_accuracy_is_not_defined_unless_every_clip_has_one_label(labels):
     assert math.isnan(metrics.top_1_accuracy(labels, np.zeros(np.shape(labels))))
 
 
-def test_mean_over_windows_leaves_out_windows_that_a_clip_has_not():
+def test_mean_and_maximum_over_windows_leave_out_windows_that_a_clip_has_not():
     for rest in (0.0, 9.0, np.nan):
         scores = np.array([[[0.2, 1.0], [0.4, 0.0]], [[0.6, 0.5], [rest, rest]]], np.float16)
         found = metrics.mean_over_windows(scores, np.array([2, 1]))
         np.testing.assert_allclose(found, [[0.3, 0.5], [0.6, 0.5]], atol=1e-3)
         assert found.dtype == np.float32
+        largest = metrics.maximum_over_windows(scores, np.array([2, 1]))
+        np.testing.assert_allclose(largest, [[0.4, 1.0], [0.6, 0.5]], atol=1e-3)
+        assert largest.dtype == np.float32
