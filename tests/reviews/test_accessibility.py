@@ -35,8 +35,18 @@ def to_no_item(page):
     page.select_option("#by-decision", "wrong")
 
 
-@pytest.mark.parametrize("act", [to_first_item, to_last_judgement, to_no_item])
-@pytest.mark.parametrize("changes", [{}, {"blind": True}, {"clips": None, "scores": None}])
+PAGES = {}, {"blind": True}, {"clips": None, "scores": None}
+STATES = to_first_item, to_last_judgement, to_no_item
+
+
+@pytest.mark.parametrize(
+    ("changes", "act"),
+    [
+        pytest.param(changes, act, marks=() if page == state else pytest.mark.slow)
+        for page, changes in enumerate(PAGES)
+        for state, act in enumerate(STATES)
+    ],
+)
 def test_axe_finds_nothing(shown, tone_sample, act, changes):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = shown(sample=tone_sample(blind=True)) if "blind" in changes else shown(**changes)
