@@ -7,6 +7,7 @@ of the verb, which can be called: `enhance(labels, scores, ontology, EnhanceOpti
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.3.0"
@@ -22,6 +23,11 @@ _HOMES = {
     "load_model": "pseudolabel.models.files",
 }
 __all__ = ["enhance", *_HOMES, "__version__"]
+
+if sys.argv[:1] == ["-m"]:  # Python looks for the program that it was asked to run: `python -m pseudolabel.VERB`
+    from pseudolabel.packages import say_missing
+
+    sys.excepthook = say_missing
 
 
 def __getattr__(name: str) -> Any:

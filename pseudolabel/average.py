@@ -69,7 +69,7 @@ class AverageWeightsOptions(VerbOptions, DeviceOptions):
     statistics: str = option(
         "estimate", "estimate: on clips; mean: of the averaged models' own", choices=("estimate", "mean"), group=NORM
     )
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", group=NORM, needs="statistics=estimate")
+    clips: Path | None = option(None, "clip store", file=layout.CLIPS, group=NORM, needs="statistics=estimate")
     list: Path | None = option(
         None,
         "label list whose clips they are estimated on (default: the training clips)",

@@ -81,7 +81,7 @@ LONG_EPOCH = 10  # times the number of clips: beyond this, repeating clips costs
 class BalanceOptions(VerbOptions, ListOptions):
     """Which lists to measure, and what to write beside the tables."""
 
-    labels: tuple[Path, ...] = option((), "label lists, taken together (default: WORK/labels.csv)", metavar="LIST")
+    labels: tuple[Path, ...] = option((), "label lists, taken together", metavar="LIST", file=LABELS)
     enhanced: tuple[Path, ...] = option(
         (),
         "the same clips enhanced, lists or folders (default: WORK/enhanced-*, none with --labels)",

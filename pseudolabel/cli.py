@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pseudolabel import layout
 from pseudolabel.command import EXIT_BAD_INPUT, exit_code
 from pseudolabel.dry_run import there
-from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, first_line, nearest, shown
-from pseudolabel.options import DEFAULT_WORK, ListOptions, VerbOptions
+from pseudolabel.errors import ClipMismatch, InputError, NoFile, OutputExists, first_few, first_line, nearest, shown
+from pseudolabel.options import DefaultFolder, ListOptions, VerbOptions
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 
@@ -94,7 +94,7 @@ def home(options: VerbOptions, *named: str | Path | None) -> Path:
 
 def base(options: VerbOptions, *named: str | Path | None) -> Path:
     """Return the folder of shared inputs: WORK if --work is given, else `home` of the named paths."""
-    return home(options, *named) if options.work is DEFAULT_WORK else options.work
+    return home(options, *named) if isinstance(options.work, DefaultFolder) else options.work
 
 
 def _within(path: Path, folder: Path) -> bool:
@@ -136,12 +136,12 @@ def needed_file(options: VerbOptions, given: Path | None, name: str, option: str
     """Return a required input: the one given, else `name` in the `base` folder of the named paths.
 
     Raises:
-        InputError: there is no such file beside the named paths.
+        NoFile: there is no such file beside the named paths.
     """
     folder = base(options, *named)
     if given is None and folder != options.work and not there(folder / name):
         beside = next(path for path in named if path is not None)
-        raise InputError(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {options.work}.")
+        raise NoFile(f"no such file beside {beside}", folder / name, f"Give {option}, or --work {options.work}.")
     return given or folder / name
 
 

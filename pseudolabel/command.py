@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
+from pseudolabel.dry_run import there
 from pseudolabel.errors import InputError, NoFile, cut, nearest, shown
 from pseudolabel.machine import WAITING
 from pseudolabel.options import (
@@ -28,6 +29,22 @@ from pseudolabel.packages import missing_package
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 MENDABLE = (InputError, OSError)
+ABSENT = "no such file or folder"
+# Options that do the same, or nearly, under the names that several verbs, or other programs, have for them.
+ALIKE = (
+    ("--processes", "--threads", "--workers", "--num-workers", "--jobs"),
+    ("--labels", "--list", "--lists"),
+    ("--ledger", "--enhanced", "--labels"),
+    ("--audio", "--sounds", "--clips", "--recordings"),
+    ("--window", "--windows", "--window-s", "--scales"),
+    ("--limit-seconds", "--clip-seconds", "--clip-s", "--duration"),
+    ("--title", "--name"),
+    ("--targets", "--soft", "--soft-windows"),
+    ("--classes", "--vocabulary"),
+    ("--learning-rate", "--lr"),
+    ("--out", "--output", "--out-dir", "--output-dir"),
+    ("--overwrite", "--force"),
+)
 # Options allowed before a subcommand.
 BEFORE = ("--work", "--overwrite", "--strict", "--debug", "--dry-run", "-h", "--help")
 
@@ -73,6 +90,8 @@ def _help(each: Any, how: Option) -> str:
     default = each.default
     if how.help == argparse.SUPPRESS:
         return how.help
+    if how.file and "default:" not in how.help:
+        return f"{how.help} (default: WORK/{how.file})"
     if "default:" in how.help or default in (MISSING, None, "", ()) or default is False:
         return how.help.replace("%", "%%")
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -136,22 +155,27 @@ class _Parser(argparse.ArgumentParser):
             hint = f": {', '.join(map(str, action.choices))}"
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {cut(message + hint)}\n")
 
-    def unknown(self, words: Sequence[str], commands: Collection[str], former: Mapping[str, str]) -> NoReturn:
+    def unknown(self, words: Sequence[str], commands: Mapping[str, Command], former: Mapping[str, str]) -> NoReturn:
         """Report arguments that the command does not have, with what was probably meant."""
-        verb = " ".join(self.prog.split()[:2])
-        hint = ""
-        for word in words:
-            name = word.lstrip("-").partition("=")[0]
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            if word.startswith("--") and (name := former.get(name, name)) in commands:
-                hint = f" (a subcommand comes first: {verb} {name})"
-            elif word.startswith("-") and (close := nearest(word.partition("=")[0], flags, 0.7)):
-                hint = f" (did you mean {close}?)"
-            elif not word.startswith("-") and len(commands) > 1 and not hint:
-                hint = f" (subcommands: {', '.join(filter(None, commands))})"
-            if hint:
-                break
-        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+        flags = [word for word in words if word.startswith("-")]
+        hints = (self._meant(word, commands, former) for word in flags or words)
+        hint = next(filter(None, hints), "")
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint and f' ({hint})'}")
+
+    def _meant(self, word: str, commands: Mapping[str, Command], former: Mapping[str, str]) -> str:
+        """Return what an unknown argument probably means; an empty string if nothing is like it."""
+        verb, flag = " ".join(self.prog.split()[:2]), word.partition("=")[0]
+        if not word.startswith("-"):
+            return f"subcommands: {', '.join(filter(None, commands))}" if len(commands) > 1 else ""
+        if word.startswith("--") and (name := former.get(flag[2:], flag[2:])) in commands:
+            return f"a subcommand comes first: {verb} {name}"
+        own = [flag for action in self._actions for flag in action.option_strings]
+        if alike := [other for group in ALIKE if flag in group for other in group if other in own]:
+            return f"did you mean {' or '.join(dict.fromkeys(alike))}?"
+        if having := [name for name, command in commands.items() if flag in _flags(command)]:
+            return f"an option of {' and '.join(f'{verb} {name}'.strip() for name in having)}"
+        close = nearest(flag, own, 0.7)
+        return f"did you mean {close}?" if close else ""
 
 
 @dataclass(frozen=True)
@@ -206,32 +230,48 @@ def run_command(
                 command.run(options)
             elif said := command.plan(options):
                 print(said)
-        except NoFile as error:
+        except (NoFile, FileNotFoundError) as error:
             raise _with_option(error, command.options, parsed) from error
         sys.stdout.flush()
 
     return exit_code(act, parser.prog, parsed["debug"])
 
 
-def _with_option(error: NoFile, options: type, given: Mapping[str, object]) -> NoFile:
-    """Return the error; if a default file is absent, its remedy names the option that gives another."""
+def _with_option(error: NoFile | FileNotFoundError, options: type, given: Mapping[str, object]) -> Exception:
+    """Return the error for an absent file; its remedy names the option that named the file, or that gives another."""
+    first = error
+    if isinstance(error, FileNotFoundError) and error.filename:
+        error = NoFile(ABSENT, error.filename)
+    if not isinstance(error, NoFile):
+        return first
     place = Path(error.place)
-    if error.remedy.startswith("Give") or str(place) in _texts(given):
-        return error
     for name, each, how, _ in _declared(options):
-        said = "" if name in (*given, "out") else how.help.partition("default:")[2]
-        defaults = re.findall(r"[\w-]+\.(?:csv|h5)\b|runs/[a-z]+\b", said)
-        if any(part.match(default) for default in defaults for part in (place, *place.parents)):
+        absent = next((path for path in _paths(given.get(name)) if not there(path)), None)
+        if absent and name not in ("out", "work"):
+            if absent not in (place, *place.parents):  # the error follows from it
+                error = NoFile(ABSENT, absent)
+            after = "" if how.positional else f" after {flags_of(each)[0]}"
+            start = "" if absent.is_absolute() else f"; it starts in {os.getcwd()}"
+            return NoFile(error.message, error.place, error.remedy or f"Correct the path{after}{start}.")
+    if error.remedy.startswith("Give"):
+        return first
+    for name, each, how, _ in _declared(options):
+        if how.file and name not in given and any(part.match(how.file) for part in (place, *place.parents)):
             remedy = f"{error.remedy} Give {flags_of(each)[0]}, or the --work that has it."
             return NoFile(error.message, place, remedy.lstrip())
-    return error
+    return first
 
 
-def _texts(value: object) -> set[str]:
-    """Return all values in nested mappings and sequences, as text."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return set().union(*map(_texts, value)) if isinstance(value, list | tuple) else {str(value)}
+def _flags(command: Command) -> set[str]:
+    """Return all flags of a command."""
+    return {flag for _, each, how, _ in _declared(command.options) if not how.positional for flag in flags_of(each)}
+
+
+def _paths(value: object) -> list[Path]:
+    """Return all paths in nested sequences, patterns apart."""
+    if isinstance(value, list | tuple):
+        return [path for each in value for path in _paths(each)]
+    return [value] if isinstance(value, Path) and not set("*?[") & set(str(value)) else []
 
 
 def _refuse_without_subcommand(commands: Collection[str], argv: Sequence[str], needed: bool) -> str:

@@ -173,7 +173,7 @@ class UndoOptions(VerbOptions, ListOptions):
     """Which additions to undo."""
 
     ledger: Path = option(help="ledger whose additions are taken back", positional=True)
-    labels: Path | None = option(None, "enhanced label list (default: the one beside the ledger)")
+    labels: Path | None = option(None, "enhanced label list (default: the one beside the ledger)", file=LABELS)
     out: Path | None = option(None, f"label list to write (default: WORK/{UNDONE})")
 
 

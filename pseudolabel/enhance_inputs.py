@@ -33,12 +33,13 @@ NO_FOLDER = "Give a folder that enhance wrote, such as work/enhanced-25p."
 class SearchOptions(VerbOptions, ListOptions):
     """Where to search for missing labels, and by which rules."""
 
-    labels: Path | None = option(None, "label list (default: WORK/labels.csv)")
+    labels: Path | None = option(None, "label list", file=LABELS)
     scores: tuple[Path, ...] = option(
         (),
         "score store (default: scores.h5 of WORK, or beside --labels; none where all is added by rule); with "
         "precision:P also several",
         metavar="FILE",
+        file=SCORES,
     )
     ontology: Path | None = option(None, "ontology table or published ontology.json (default: AudioSet's)")
     thresholds_from: tuple[Path, Path] | None = option(

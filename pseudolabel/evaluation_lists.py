@@ -59,8 +59,8 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
 
     runs: tuple[Path, ...] = option((), "run folders (default: all in WORK/runs)")
     scores: tuple[Path, ...] = option((), "score stores instead of runs, each a row of its own")
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", needs="runs|!scores")
-    labels: Path | None = option(None, "list to evaluate on, noisy labels (default: WORK/eval.csv)")
+    clips: Path | None = option(None, "clip store", file=CLIPS, needs="runs|!scores")
+    labels: Path | None = option(None, "list to evaluate on, noisy labels", file=EVALUATION)
     labels_set: tuple[tuple[str, Path], ...] = option(
         (),
         "evaluate on several lists at once, each a set of columns; repeat it",
@@ -86,7 +86,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
     enhanced: tuple[Path, ...] | None = option(
         None, "enhanced folders to judge; without any: none (default: WORK/enhanced-*)", empty=True
     )
-    train_labels: Path | None = option(None, "the list that was enhanced (default: WORK/labels.csv)")
+    train_labels: Path | None = option(None, "the list that was enhanced", file=LABELS)
     ontology: Path | None = option(None, "what it was enhanced with (default: AudioSet's)")
     out: Path | None = option(None, "output folder (default: WORK/evaluation)")
     batch_size: int = option(32, "clips a batch", COUNT, needs="runs|!scores")

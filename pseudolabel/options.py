@@ -24,11 +24,17 @@ from pseudolabel.errors import LONGEST_VALUE, InputError, shown
 from pseudolabel.machine import allowed_cores
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
-DEFAULT_WORK = Path("work")
 MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
 METADATA = "option"
 # Fields that name label lists, in any class of options.
 LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval"
+
+
+class DefaultFolder(type(Path())):
+    """The work folder if none is named, also in copies: it gives way to that of named files (`cli.base`)."""
+
+
+DEFAULT_WORK = DefaultFolder("work")
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Option:
         empty: an option of several values may be given without any.
         needs: the field without which this one has no effect; `name=value`: unless it has, or includes, this value;
             `!name`: if it is given. `a|b`: one of them is needed; `a,b`: both are.
+        file: path in WORK of what is read if this option does not name it; the help states it.
         hidden: fields of a nested class that --help does not list.
         group: heading under which --help lists it.
     """
@@ -87,6 +94,7 @@ class Option:
     positional: bool = False
     empty: bool = False
     needs: str = ""
+    file: str = ""
     hidden: tuple[str, ...] = ()
     group: str = ""
 

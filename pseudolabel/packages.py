@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import TracebackType
 
 from pseudolabel.errors import InputError
 
@@ -44,3 +46,17 @@ def refuse_without(option: str, *modules: str) -> None:
     absent = next((name for name in modules if importlib.util.find_spec(name) is None), None)
     if absent:
         raise InputError(f"needs the package {absent}, which is not installed", option, how_to_install(absent))
+
+
+def say_missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report what ends `python -m pseudolabel.VERB`, as `sys.excepthook`: a missing package in one line.
+
+    The imports of a verb come before its main, which turns all other errors into a line.
+    """
+    program = getattr(sys.modules["__main__"], "__spec__", None)
+    line = missing_package(error) if isinstance(error, ImportError) else ""
+    if not line or "--debug" in sys.argv or not (program and program.name.startswith("pseudolabel.")):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(f"{program.name.replace('.', ' ')}: error: {line}", file=sys.stderr)
+    raise SystemExit(2)

@@ -20,7 +20,7 @@ class PrepareOptions(ListOptions, VerbOptions):
     """Which recordings become clips, how, and which lists label them."""
 
     audio: tuple[Path, ...] = option(
-        (), "folders of recordings, .tar or .parquet files of them (default: WORK/scenes)", metavar="PATH"
+        (), "folders of recordings, .tar or .parquet files of them", metavar="PATH", file=SCENES
     )
     segments: Path | None = option(
         None, "clips are these seconds of the recordings: file,start,end and optionally clip_id", metavar="CSV"

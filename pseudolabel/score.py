@@ -79,16 +79,14 @@ LENGTHS = ("window_s", "fill", "min_frames", "max_frames")  # keys of a config: 
 class ScoreOptions(VerbOptions, DeviceOptions):
     """Which models score which clips, at which scales."""
 
-    runs: tuple[Path, ...] = option(
-        (), "run folders, averaged (default: WORK/runs/teacher)", flag="--run", metavar="RUN"
-    )
+    runs: tuple[Path, ...] = option((), "run folders, averaged", flag="--run", metavar="RUN", file=f"{RUNS}/{TEACHER}")
     folds: tuple[Path, ...] = option(
         (),
         "run folders of a cross-validated teacher (train --fold): each clip is scored by those that saw neither it nor "
         "its group",
         metavar="RUN",
     )
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)")
+    clips: Path | None = option(None, "clip store", file=CLIPS)
     list: Path | None = option(None, "label list: only its clips, in its order (default: every clip)")
     windows: tuple[str | float, ...] = option(
         (CLIP, 10, 5, 2), "scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)", parse=parse_window

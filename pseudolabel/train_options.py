@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pseudolabel import layout
 from pseudolabel.audio.frontend_options import lengths_in_seconds
 from pseudolabel.errors import InputError, first_line
 from pseudolabel.labels.splits import Fold, parse_fold
@@ -44,8 +45,8 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
 
     out: Path | None = option(None, "run folder (default: WORK/runs/teacher, WORK/runs/ROW-seedSEED)")
     row: str = option("run", "name of the run in tables: teacher, weak, psl_2s", group=MATERIAL)
-    clips: Path | None = option(None, CLIP_STORE, group=MATERIAL)
-    labels: Path | None = option(None, LABEL_LIST, group=MATERIAL)
+    clips: Path | None = option(None, CLIP_STORE, group=MATERIAL, file=layout.CLIPS)
+    labels: Path | None = option(None, LABEL_LIST, group=MATERIAL, file=layout.LABELS)
     list: Path | None = option(None, "label list: only its clips, with the labels of --labels", group=MATERIAL)
     targets: Path | None = option(None, "score store with soft targets, in place of labels", group=MATERIAL)
     window: str | float = option(CLIP, "clip, 10s, 5s, 2s: of --targets", parse=parse_window, group=MATERIAL)
@@ -66,6 +67,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     validation: Path | None = option(
         None,
         "held-out label list (default: validation.csv beside --labels, if there)",
+        file=layout.VALIDATION,
         group=VALIDATION,
         needs="!no_validation",
     )
@@ -73,6 +75,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     eval: Path | None = option(
         None,
         "evaluation list, which must not be validated on (default: eval.csv beside --labels)",
+        file=layout.EVALUATION,
         group=VALIDATION,
         needs="!no_validation,!validate_on_evaluation",
     )

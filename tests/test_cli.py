@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import importlib
 import json
+import pickle
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -464,9 +466,59 @@ def test_an_output_is_replaced_by_the_command_that_wrote_it(folders):
         ("evaluate", "work/eval.csv: no such file. Give --labels, or the --work that has it."),
         ("balance", "work/labels.csv: no such file. Give --labels, or the --work that has it."),
         ("score", "work/clips.h5: no such file. Give --clips, or the --work that has it."),
+        ("prepare", "work/scenes: no such folder or file of recordings. Give --audio, or the --work that has it."),
+        ("enhance undo ledger.csv", "labels.csv: no such file. Give --labels, or the --work that has it."),
+        (
+            "review estimate ledger.csv",
+            "work/review: no sample.csv. Give --sample, the folder that `review page` made.",
+        ),
     ],
 )
 def test_an_absent_default_file_names_its_option(verb, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([verb]) == 2
+    Path("ledger.csv").touch()
+    assert cli.main(verb.split()) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("balance --labels no.csv", "no.csv: no such file. Correct the path after --labels; it starts in HERE."),
+        (
+            "prepare --audio no",
+            "no: no such folder or file of recordings. Correct the path after --audio; it starts in",
+        ),
+        ("review estimate no.csv", "no.csv: no such file or folder. Correct the path; it starts in HERE."),
+        ("review estimate HERE/no.csv", "HERE/no.csv: no such file or folder. Correct the path."),
+        ("train --clips no.h5", "no.h5: no such file. Correct the path after --clips; it starts in HERE."),
+        ("enhance --labels no.csv", "no.csv: no such file or folder. Correct the path after --labels"),
+        ("balance --labels ladels.csv", "ladels.csv: no such file. Nearest: labels.csv."),
+    ],
+)
+def test_an_absent_file_that_an_option_names_is_said_first(command, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("labels.csv").touch()
+    assert cli.main(command.replace("HERE", str(tmp_path)).split()) == 2
+    assert said.replace("HERE", str(tmp_path)) in capsys.readouterr().err
+
+
+def test_a_flag_of_another_verb_is_answered_with_its_name_here(capsys):
+    for command, said in (
+        ("prepare --threads 2", "--threads 2 (did you mean --processes?)"),
+        ("train --processes 2", "--processes 2 (did you mean --threads?)"),
+        ("enhance --list a.csv", "--list a.csv (did you mean --labels?)"),
+        ("score run --hop-s 1", "--hop-s 1 (an option of pseudolabel score import)"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(command.split())
+        assert said in capsys.readouterr().err
+
+
+def test_copied_options_find_the_same_work_folder(folders):
+    options = OutOptions()
+    for same in (options, pickle.loads(pickle.dumps(options)), copy.deepcopy(options), replace(options, strict=True)):
+        assert cli.base(same, "../A/labels.csv") == Path("../A")
+    named = OutOptions(work=Path("work"))
+    for same in (named, pickle.loads(pickle.dumps(named))):
+        assert cli.base(same, "../A/labels.csv") == Path("work")

@@ -31,6 +31,7 @@ class MakeOptions(VerbOptions):
     text: str | None = option(None, "a name")
     given: tuple[tuple[str, object], ...] = option((), "e.g. width=.25", parse=name_value)
     soft: bool = option(False, "soft")
+    processes: int = option(1, "how many", COUNT)
     inner: Inner = nested(Inner, "augmentation")
 
 
@@ -107,6 +108,9 @@ def test_without_a_subcommand_a_verb_does_its_first(capsys):
         (["--epoch", "3"], "unrecognized arguments: --epoch (did you mean --epochs?)"),
         (["--epoch=3"], "unrecognized arguments: --epoch=3 (did you mean --epochs?)"),
         (["--zzz"], "pseudolabel try: error: unrecognized arguments: --zzz"),
+        (["--zzz", "a"], "unrecognized arguments: --zzz"),
+        (["--jobs=3"], "unrecognized arguments: --jobs=3 (did you mean --processes?)"),
+        (["check", "f", "--given", "w=1"], "--given w=1 (an option of pseudolabel try make)"),
         (["check", "f", "g"], "pseudolabel try check: error: unrecognized arguments: g (subcommands: make, check)"),
         (["--epochs", "1" * 5000], f"must be a whole number of at least 1, not '{'1' * 76}..."),
         (["--epochs", "1" * 30], f"must be at most 1,000,000,000, not '{'1' * 30}'"),

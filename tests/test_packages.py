@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,20 @@ def test_a_package_that_is_not_installed_is_one_line_and_leaves_nothing_half_mad
     assert ran.returncode == 2 and "Traceback" not in ran.stderr
     assert line.endswith(f"error: the package {module} is not installed. pip install {name}")
     assert not (work / "new").exists() and not (work / "new.h5").exists()
+
+
+@pytest.mark.parametrize("verb", ["enhance", "score", "bench"])
+def test_a_package_that_a_verb_imports_first_is_one_line_in_a_program_of_its_own(tmp_path, verb):
+    without = WITHOUT.replace("sys.argv[1]", "'numpy'").partition("from pseudolabel")[0]
+    (tmp_path / "sitecustomize.py").write_text(without)
+    path = os.pathsep.join([str(tmp_path), str(Path(pseudolabel.__file__).parents[1])])
+    command = [sys.executable, "-m", f"pseudolabel.{verb}"]
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    said = f"pseudolabel {verb}: error: the package numpy is not installed. pip install numpy\n"
+    assert (ran.returncode, ran.stderr) == (2, said)
+
+
+def test_other_errors_of_a_program_keep_their_traceback(capsys):
+    packages.say_missing(ImportError, ImportError("circular"), None)
+    packages.say_missing(ModuleNotFoundError, ModuleNotFoundError("no numpy", name="numpy"), None)  # of another program
+    assert capsys.readouterr().err == "ImportError: circular\nModuleNotFoundError: no numpy\n"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from pseudolabel.audio.files import AUDIO_SUFFIXES, AudioSource, UnreadableAudio, named_in_table
-from pseudolabel.errors import InputError, first_few
+from pseudolabel.errors import InputError, NoFile, first_few
 from pseudolabel.formatting import plural
 from pseudolabel.progress import note
 from pseudolabel.tables import read_csv, read_header
@@ -91,7 +91,7 @@ def _recordings_of(path: Path) -> Iterable[tuple[str, AudioSource]]:
     if path.is_dir():
         return itertools.chain.from_iterable(map(_recordings_in, _files_below(path)))
     if not path.is_file():
-        raise InputError("no such folder or file of recordings", path)
+        raise NoFile("no such folder or file of recordings", path)
     if path.suffix.lower() == PARQUET_SUFFIX:
         return _rows(path)
     if path.name.lower().endswith((SHARD_SUFFIX, ".arrow", *ARCHIVES, *AUDIO_SUFFIXES)):

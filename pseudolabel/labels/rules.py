@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from pseudolabel.errors import InputError, shown
+from pseudolabel.errors import InputError, NoFile, shown
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence, evidence_scale
@@ -173,7 +173,8 @@ class EnhanceOptions:
             needing = "--errors I" if "I" in self.errors else f"--type2 {self.type2}"
             message = f"{'no such file' if place else 'no scores'}, and {needing} needs the teacher's scores"
             named = f"--scores {elsewhere} if they are of these clips" if elsewhere else "--scores"
-            raise InputError(message, place, f"Give {named}; only --errors II --type2 closure needs none.")
+            kind = NoFile if place else InputError
+            raise kind(message, place, f"Give {named}; only --errors II --type2 closure needs none.")
 
     def refuse_unfit(self, thresholds_from: bool = False) -> None:
         """Raise InputError if free guesses are asked of thresholds, or thresholds of other labels given to none."""

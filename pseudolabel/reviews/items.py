@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pseudolabel.artefacts import write_csv, write_json
-from pseudolabel.errors import InputError, no_file
+from pseudolabel.errors import InputError, NoFile, no_file
 from pseudolabel.formatting import exact
 from pseudolabel.tables import read_csv, read_json
 
@@ -164,7 +164,7 @@ def read_sample(folder: str | Path) -> Sample:
     folder = Path(folder)
     folder = folder.parent if folder.name in (TABLE, REST) else folder
     if not (folder / TABLE).is_file():
-        raise InputError(f"no {TABLE}", folder, "Give the folder that `review` made.")
+        raise NoFile(f"no {TABLE}", folder, "Give --sample, the folder that `review page` made.")
     rest = _read_rest(folder / REST)
     items = [Item.of(row, f"{folder / TABLE}:{row['line']}") for row in read_csv(folder / TABLE, columns_of(()))]
     try:
