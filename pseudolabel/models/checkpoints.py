@@ -6,8 +6,12 @@ created: torch's restricted unpickler fills a plain dict in the place of each, f
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import pickle
+import pickletools
 import re
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +38,7 @@ HOLDERS = (
 )
 AVERAGES = ("ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "params_ema")
 MOST_MAPPINGS, DEEPEST = 200, 100  # mappings of a checkpoint to look into, levels of a pickled model's modules
+MOST_STEPS = 200_000  # of unpickling, some 40 a tensor; torch takes up to 10 microseconds for each
 WRAPPER = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")  # added by DataParallel and torch.compile
 COUNTER = "n_averaged"  # torch's AveragedModel counts the weights that it averages
 OWN_WEIGHTS = "Save its weights alone: torch.save(model.state_dict(), FILE)."
@@ -121,6 +126,7 @@ class UnreadMapping:
 
 def _unpickled(path: Path) -> object:
     """Return what torch saved, with plain dictionaries in the place of objects other than tensors and containers."""
+    _refuse_long(path)
     try:
         others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, pickle.UnpicklingError) as error:
@@ -133,6 +139,27 @@ def _unpickled(path: Path) -> object:
         if not others:
             raise
         return _with_unread(path, others, UnreadMapping)
+
+
+def _refuse_long(path: Path) -> None:
+    """Raise ValueError if the pickles of a file take so many steps that reading it would seem to hang."""
+    steps = itertools.islice(_steps(path), MOST_STEPS + 1)
+    if sum(1 for _ in steps) > MOST_STEPS:
+        raise ValueError(f"its pickle takes more than {MOST_STEPS:,} steps")
+
+
+def _steps(path: Path) -> Iterator[object]:
+    """Yield the opcodes of the pickles in a torch file, up to a damaged one, which torch will refuse."""
+    with contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                for name in file.namelist():
+                    if name.endswith("data.pkl"):
+                        yield from pickletools.genops(file.read(name))
+        else:
+            with open(path, "rb") as file:  # before torch 1.6: a number, the protocol, the system, the content
+                for _ in range(4):
+                    yield from pickletools.genops(file)
 
 
 def _with_unread(path: Path, others: Collection[str], kind: type) -> object:

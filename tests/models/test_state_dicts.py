@@ -6,7 +6,9 @@ import argparse
 import datetime
 import itertools
 import os
+import pickle
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from pseudolabel.errors import InputError
+from pseudolabel.models import checkpoints
 from pseudolabel.models.checkpoints import bare_names, load_state, named_as
 
 STATE = {"conv.weight": torch.arange(4.0), "fc.bias": torch.ones(2)}
@@ -181,6 +184,28 @@ def test_files_from_before_torch_1_6_are_read(tmp_path):
     torch.save({"state_dict": STATE, "o": Settings()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     with pytest.raises(InputError, match="cannot be read as plain tensors"):
         load_state(tmp_path / "old.pth")
+
+
+@pytest.mark.parametrize("before_1_6", [False, True])
+def test_a_pickle_of_endless_steps_is_refused_before_it_is_read(tmp_path, monkeypatch, before_1_6):
+    nest = b"}X\1\0\0\0a" * 50_000 + b"}" + b"s" * 50_000 + b"."
+    with zipfile.ZipFile(tmp_path / "weights.pt", "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\2" + nest)
+        file.writestr("archive/version", "3\n")
+    if before_1_6:
+        head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+        (tmp_path / "weights.pt").write_bytes(head + b"\x80\2" + nest)
+    monkeypatch.setattr(checkpoints, "MOST_STEPS", 100_000)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it is read"))
+    with pytest.raises(InputError, match=r"its pickle takes more than 100,000 steps\). Save its weights alone"):
+        load_state(tmp_path / "weights.pt")
+
+
+def test_a_checkpoint_of_many_tensors_takes_few_steps(tmp_path):
+    state = {f"layer{number}.weight": torch.zeros(1) for number in range(1000)}
+    torch.save({"state_dict": state}, tmp_path / "weights.pt")
+    assert sum(1 for _ in checkpoints._steps(tmp_path / "weights.pt")) < checkpoints.MOST_STEPS / 4
+    assert len(load_state(tmp_path / "weights.pt")) == 1000
 
 
 # ---- parts of a checkpoint --------------------------------------------------------------------------------------
