@@ -159,12 +159,18 @@ def simulated(work: Path, annotator: str, teacher: str) -> Known:
 
 
 def recorded(folder: Path, annotators: Sequence[str]) -> Iterator[tuple[str, Setting, Known]]:
-    """Yield a list of true labels, as each annotator would leave labels out of it, with the scores of each teacher."""
+    """Yield a list of true labels, as each annotator would leave labels out of it, with the scores of each teacher.
+
+    Only classes that the list has count: others would be false labels of annotator E alone.
+    """
     vocabulary = Vocabulary.load(folder / VOCABULARY if (folder / VOCABULARY).is_file() else "audioset")
     ontology = Ontology.load(folder / ONTOLOGY if (folder / ONTOLOGY).is_file() else None)
-    kinship, listed = kinship_of(ontology, vocabulary), LabelTable.read(folder / TRUTH, vocabulary)
-    truth = LabelTable(listed.clip_ids, kinship.closure(listed.matrix), vocabulary)
-    if implied := truth.matrix.nnz - listed.matrix.nnz:
+    listed = LabelTable.read(folder / TRUTH, vocabulary)
+    closed = kinship_of(ontology, vocabulary).closure(listed.matrix)
+    occur = np.flatnonzero(closed.sum(axis=0))
+    vocabulary = vocabulary.subset([vocabulary.class_ids[k] for k in occur])
+    kinship, truth = kinship_of(ontology, vocabulary), LabelTable(listed.clip_ids, closed[:, occur], vocabulary)
+    if implied := closed.nnz - listed.matrix.nnz:
         print(f"{folder / TRUTH}: {plural(implied, 'ancestor')} of true labels added", file=sys.stderr)
     if BY_LEVEL in annotators:
         print(

@@ -85,7 +85,7 @@ def test_all_rules_are_compared_on_all_corpora(corpus, tmp_path, capsys, monkeyp
 
 @pytest.fixture
 def recorded(tmp_path) -> Path:
-    """True labels of 150 clips without the parent that they imply, and a teacher who knows all classes but tool."""
+    """True labels of 150 clips without the parent that they imply, and a teacher who does not know tools or bells."""
     folder = tmp_path / "mine"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -95,9 +95,9 @@ def recorded(tmp_path) -> Path:
     ids = [f"c{i}" for i in range(150)]
     rows = [f"{clip_id},{';'.join(labels)}\n" for clip_id, labels in zip(ids, sets, strict=True)]
     (folder / "truth.csv").write_text("clip_id,labels\n" + "".join(rows))
-    (folder / "vocabulary.csv").write_text("class_id,name\nAnimal,Animal\nDog,Dog\nCat,Cat\nTool,Tool\n")
+    (folder / "vocabulary.csv").write_text("class_id,name\nAnimal,Animal\nDog,Dog\nCat,Cat\nBell,Bell\nTool,Tool\n")
     (folder / "ontology.csv").write_text(
-        "class_id,name,child_ids,restrictions\nAnimal,Animal,Dog;Cat,\nDog,Dog,,\nCat,Cat,,\nTool,Tool,,\n"
+        "class_id,name,child_ids,restrictions\nAnimal,Animal,Dog;Cat,\nDog,Dog,,\nCat,Cat,,\nBell,Bell,,\nTool,Tool,,\n"
     )
     true = np.stack([dog | cat, dog, cat], axis=1)
     scores = np.clip(0.3 + 0.4 * true + 0.1 * rng.standard_normal(true.shape), 0, 1)[:-1]  # the last clip has none
@@ -136,6 +136,7 @@ def test_labels_are_left_out_of_a_list_of_true_ones(recorded, tmp_path, capsys, 
     each = [roc_auc_score(carried[:, k], known.scores[:, k]) for k in range(3)]
     (auc,) = {row["auc"] for row in rows if (row["corpus"], row["annotator"]) == ("mine-0", "events")}
     assert float(auc) == pytest.approx(np.median(each), abs=1e-6)
+    assert known.vocabulary.class_ids == ("Animal", "Dog", "Cat", "Tool")  # no clip has a bell
     assert np.isnan(known.scores[:, 3]).all() and not np.isnan(known.scores[:, :3]).any()
     judged = known_truth.judge(known, "events", known_truth.calibration_of(known, "events"))
     assert all(one.measures.recall < 1 for one in judged)
