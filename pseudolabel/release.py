@@ -76,8 +76,7 @@ def _contents(options: MakeOptions, enhanced):
     inputs = Inputs()
     form, lists = gather.source_lists(enhanced, options.labels, options.lists, options.format, inputs)
     scores = gather.scores_of(enhanced, options.scores)
-    if options.soft and scores is None:
-        raise InputError("the teacher's scores are not here", f"--soft {options.soft}", "Give --scores.")
+    targets = options.soft and gather.soft_targets(enhanced, scores, options.soft, options.soft_windows)
     teacher = cli.existing(cli.base(options, options.enhanced) / RUNS / TEACHER)
     facts = gather.facts_of(
         enhanced,
@@ -92,8 +91,7 @@ def _contents(options: MakeOptions, enhanced):
     if options.teacher and not (facts.teacher and facts.teacher.trained_on_clips):
         message = "these runs do not have the lists of clips that the scores name"
         raise InputError(message, f"--teacher {first_few(options.teacher)}", "Give the runs that made the scores.")
-    soft, scales = options.soft, options.soft_windows
-    return Contents(enhanced, facts, form, lists, options.wav, options.beta, scores, soft, scales)
+    return Contents(enhanced, facts, form, lists, options.wav, options.beta, targets, options.soft)
 
 
 def _evaluation_touched(options: MakeOptions, enhanced, inputs: Inputs) -> bool | None:

@@ -55,10 +55,13 @@ class MakeOptions(VerbOptions):
     format: str | None = option(None, "form of named lists (default: detected)", needs="labels|lists|evaluation")
     scores: Path | None = option(None, "the teacher's scores (default: where they were, or beside --enhanced)")
     soft: str | None = option(
-        None, "also write targets.h5, the teacher's scores, as this type", choices=("float32", "float16", "uint8")
+        None,
+        "also write soft targets as this type: the teacher's scores (targets.h5) or, of precision:P, the probabilities "
+        "that enhance --soft wrote (probabilities.h5)",
+        choices=("float32", "float16", "uint8"),
     )
     soft_windows: tuple[str | float, ...] = option(
-        (CLIP,), "scales of targets.h5: clip, 10s, 5s, 2s", parse=parse_window, metavar="SCALE"
+        (CLIP,), "scales of the soft targets: clip, 10s, 5s, 2s", parse=parse_window, metavar="SCALE"
     )
     beta: float = option(DEFAULT_BETA, "exponent of the max rule's sampling weights", NON_NEGATIVE)
     wav: str = option("{clip_id}.wav", "recordings in psla.json", metavar="PATH")

@@ -42,12 +42,14 @@ def made(tmp_path_factory):
     VOCABULARY.write(work / "vocabulary.csv")
     for name, matrix in (("labels", labels), ("truth", truth)):
         LabelTable(clip_ids, sparse.csr_array(matrix), VOCABULARY).write(work / f"{name}.csv")
-    ScoreStore.write(work / "scores.h5", clip_ids, CLASSES, {"clip": scores})
+    windows = scores[:, None] * rng.random((600, 5, 8))
+    ScoreStore.write(work / "scores.h5", clip_ids, CLASSES, {"clip": scores, 2: windows})
     nodes = [
         {"id": k, "name": k, "child_ids": [c for c in EDGES if EDGES[c] == k], "restrictions": []} for k in CLASSES
     ]
     (work / "ontology.json").write_text(json.dumps(nodes))
-    assert enhance(["--threshold", "precision:0.7", "--errors", "I", "II", "free", *named(work)]) == 0
+    soft = ["--soft", "--soft-windows", "2s"]
+    assert enhance(["--threshold", "precision:0.7", "--errors", "I", "II", "free", *soft, *named(work)]) == 0
     return work
 
 
@@ -101,6 +103,36 @@ def change(folder, edit):
 
 
 # ---- release ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "step"), [("float32", 0), ("float16", 0), ("uint8", 1 / 510 + 1e-7)])
+def test_soft_targets_of_a_release_are_those_of_the_enhancement(work, capsys, kind, step):
+    assert release(["make", "--work", ".", "--soft", kind, "--soft-windows", "clip", "2s"]) == 0
+    assert f"probabilities.h5 has {2 * len(released_labels(work)):,} probabilities of labels" in capsys.readouterr().out
+    stored = ScoreStore.open(f"{RELEASE}/probabilities.h5")
+    for name, scale in (("targets", "clip"), ("window_targets", 2)):
+        written = ScoreStore.open(f"{FOLDER}/{name}.h5")
+        assert stored.clip_ids == written.clip_ids and stored.class_ids == written.class_ids
+        assert np.abs(np.asarray(stored.scores(scale)[:]) - np.asarray(written.scores(scale)[:])).max() <= step
+    card = (work / RELEASE / "README.md").read_text().replace("\\", "")
+    assert "not the teacher's scores, but the probability of each class in each clip: 1 for given labels" in card
+    assert 'h5py.File("probabilities.h5")' in card and "targets.h5" not in card
+
+
+@pytest.mark.parametrize(("name", "scale"), [("targets", "clip"), ("window_targets", 2)])
+def test_verify_finds_targets_that_are_not_the_probabilities(work, capsys, name, scale):
+    store = ScoreStore.open(work / FOLDER / f"{name}.h5")
+    halved = np.asarray(store.clip_scores() if scale == "clip" else store.scores(scale)[:]) / 2
+    ScoreStore.write(work / "halved.h5", store.clip_ids, CLASSES, {scale: halved})
+    (work / "halved.h5").replace(store.path)
+    assert release(["make", "--work", ".", "--soft", "float16", "--soft-windows", "clip", "2s"]) == 2
+    assert "are not the probabilities of the labels" in capsys.readouterr().err
+
+
+def released_labels(work):
+    return {
+        (row["clip_id"], k) for row in rows_of(work / RELEASE / "labels.csv") for k in row["labels"].split(";") if k
+    }
 
 
 def test_the_card_says_how_labels_were_guessed(work, capsys):
@@ -338,4 +370,6 @@ def test_a_release_names_every_teacher(work, capsys):
     assert "In sample: the teacher scored clips that it was trained on." in card
     assert card.count("median AUC of labelled clips against the rest is") == 2
     assert release(["make", "--enhanced", "two", "--out", "soft", "--soft", "uint8"]) == 2
-    assert "--soft uint8: writes the scores of one teacher, and several decided." in capsys.readouterr().err
+    assert "two: there is no targets.h5, and what was added by its probability has" in capsys.readouterr().err
+    assert enhance([*options, *named(work), "--scores", "birds.h5", "traffic.h5", "--soft", "--overwrite"]) == 0
+    assert release(["make", "--enhanced", "two", "--out", "soft", "--soft", "uint8"]) == 0

@@ -164,7 +164,7 @@ def references(facts: Facts) -> list[dict]:
     """Return the works that a release cites: its source, the ontology, the rule, and those its other files need."""
     names = [facts.source] if facts.source in SOURCES else []
     names += ["AudioSet", "PSLA"]  # the class relations are AudioSet's, the error types PSLA's
-    if facts.rule.evidence not in (None, "clip") or facts.file(layout.TARGETS):
+    if facts.rule.evidence not in (None, "clip") or facts.file(layout.TARGETS) or facts.file("probabilities.h5"):
         names.append("PSL")
     if facts.file("sampling_weights.csv.gz"):
         names.append("balancing")

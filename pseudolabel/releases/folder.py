@@ -9,6 +9,7 @@
 | `added_labels.csv.gz`, `added_labels.parquet` | the ledger: every added label and why |
 | `thresholds`, `classes`, `missing`, each `.csv` and `.parquet` | by class; clips without scores |
 | `targets.h5` | the teacher's scores, if requested |
+| `probabilities.h5` | instead of these, where labels were added by their probability: what `enhance --soft` wrote |
 | `sampling_weights.csv.gz`, `.parquet` | how often to draw each clip, after relabelling |
 | `README.md`, `croissant.json`, `CITATION.cff`, `LICENSE`, `LICENSE-ontology` | description, for people and machines |
 | `run.json` | all that the documents say, and checksums of the inputs |
@@ -22,14 +23,13 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pseudolabel.artefacts import write_csv, write_json, write_text
-from pseudolabel.errors import InputError
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.writers import packed_file
@@ -44,9 +44,9 @@ from pseudolabel.releases.source_forms import write_source_form
 from pseudolabel.releases.tables import CLASS_TABLE, MAX_RULE, SUM_RULE, label_rows, write_parquet_tables, write_rows
 from pseudolabel.releases.targets import write_targets
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP
 
 ADDED, ADDED_CSV, ORIGINAL = "added_labels.parquet", "added_labels.csv.gz", "original_labels.csv.gz"
+PROBABILITIES = "probabilities.h5"
 PSLA, PSLA_CLASSES, WEIGHTS = "psla.json", "class_labels_indices.csv", "sampling_weights.csv.gz"
 LABELS_PARQUET, ORIGINAL_PARQUET = "labels.parquet", "original_labels.parquet"
 CSV, CSV_GZ, PARQUET = "text/csv", "application/gzip", "application/vnd.apache.parquet"
@@ -69,6 +69,11 @@ DATA_FILES = {  # in this order in every document
     MISSING: ("clips that have no scores and kept their labels", CSV),
     "missing.parquet": ("the same rows", PARQUET),
     TARGETS: ("the teacher's scores of each clip and class", "application/x-hdf5"),
+    PROBABILITIES: (
+        "the probability of each class in each clip: 1 for given labels and their ancestors, else that of a guess, 0 "
+        "where there is none; of windows, scores that state it together: 1 - prod(1 - score)",
+        "application/x-hdf5",
+    ),
     WEIGHTS: (
         "weights to draw clips with, from the labels after the additions: sum_rule of 1 / clips with the label (PSLA, "
         "Algorithm 1), max_rule of (1 / prior) to the power that the column names, the smallest made 1 (Moore et al., "
@@ -87,7 +92,7 @@ class Contents:
         facts: all but `files` and `documents`, which are described as they are written.
         form, lists: the source's form and its own lists; None: only the forms that need no list.
         wav: path of a recording in psla.json, with `{clip_id}` in it.
-        scores, soft, scales: the teacher's store, the type of soft targets, and which scales; None: no soft targets.
+        targets, soft: the store of each scale of the soft targets, and their type; None: no soft targets.
         beta: exponent of the max rule.
     """
 
@@ -97,9 +102,8 @@ class Contents:
     lists: Sequence[Path]
     wav: str
     beta: float
-    scores: ScoreStore | None = None
+    targets: Mapping[str | float, ScoreStore] | None = None
     soft: str | None = None
-    scales: Sequence[str | float] = (CLIP,)
 
 
 def write_release(contents: Contents, folder: Path) -> Facts:
@@ -117,11 +121,11 @@ def write_release(contents: Contents, folder: Path) -> Facts:
     labels = contents.enhanced.labels
     _write_weights(labels, contents.beta, folder / WEIGHTS)
     write_parquet_tables(folder, contents.beta, contents.facts.rule.guesses is not None)
-    if contents.soft is not None:
-        if contents.enhanced.further_roles:
-            message = "writes the scores of one teacher, and several decided"
-            raise InputError(message, f"--soft {contents.soft}", "Omit it, or release the averaged scores.")
-        write_targets(folder / TARGETS, labels, contents.scores, contents.soft, contents.scales)
+    if contents.targets is not None:
+        name, unscored = TARGETS, set(contents.enhanced.missing)
+        if contents.facts.rule.guesses is not None:
+            name, labels = PROBABILITIES, labels.select([clip for clip in labels.clip_ids if clip not in unscored])
+        write_targets(folder / name, labels, contents.targets, contents.soft)
     psla = contents.wav if (folder / PSLA).is_file() else ""
     facts = replace(contents.facts, files=described_files(folder), wav=psla, beta=contents.beta)
     texts = documents(facts)

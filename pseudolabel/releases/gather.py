@@ -16,7 +16,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.additions import TYPE_BITS
 from pseudolabel.labels.aliases import same_clips
 from pseudolabel.labels.thresholds import is_threshold_file
-from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, THRESHOLDS
+from pseudolabel.layout import LEDGER, LEDGER_CSV, SEEN_CLIPS, TARGETS, THRESHOLDS, WINDOW_TARGETS
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, git_commit, sha256
 from pseudolabel.releases.citation import usual_licence
@@ -123,6 +123,30 @@ def source_lists(
     if len(forms) > 1:
         raise InputError("the lists have several forms", "--list", "Give lists of one source.")
     return next(iter(forms), None), paths
+
+
+def soft_targets(
+    enhanced: Enhanced, scores: ScoreStore | None, kind: str, scales: Sequence[str | float]
+) -> dict[str | float, ScoreStore]:
+    """Return the store of each scale of the soft targets: the teacher's, or the probabilities that `enhance` wrote.
+
+    Raises:
+        InputError: the scores are not here, or `enhance` wrote no probabilities.
+    """
+    if not enhanced.summary.get("guesses"):
+        if scores is None:
+            raise InputError("the teacher's scores are not here", f"--soft {kind}", "Give --scores.")
+        return dict.fromkeys(scales, scores)
+    stores = {}
+    for scale in scales:
+        of_windows = WINDOW_TARGETS, f"--soft-windows {window_name(scale)}"
+        name, option = (TARGETS, "--soft") if scale == CLIP else of_windows
+        path = enhanced.folder / name
+        if not path.is_file():
+            message = f"there is no {name}, and what was added by its probability has these as soft targets"
+            raise InputError(message, enhanced.folder, f"Enhance again with {option}, or omit --soft {kind}.")
+        stores[scale] = ScoreStore.open(path)
+    return stores
 
 
 def scores_of(enhanced: Enhanced, path: Path | None) -> ScoreStore | None:

@@ -1,6 +1,6 @@
-"""targets.h5 of a release: the teacher's scores of each clip, compact, readable with h5py alone.
+"""Soft targets of a release, compact, readable with h5py alone: targets.h5 or probabilities.h5.
 
-    clip_id      (M,)       str       the clips that the teacher scored, in the order of the label list
+    clip_id      (M,)       str       the clips that a teacher scored, in the order of the label list
     class_id     (K,)       str       the scored classes, vocabulary order
     scores_clip  (M, K)     float32, float16, or uint8: score = value * scale, scale = 1 / 255
     scores_2s    (M, W, K)  ...       where asked for: windows of 10, 5 or 2 s, W of each clip
@@ -16,7 +16,7 @@ which reproduce all labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,32 +39,31 @@ CHUNK_BYTES, GZIP_LEVEL = 1 << 16, 4
 READING = "score = value * scale"
 
 
-def write_targets(
-    path: Path, labels: LabelTable, scores: ScoreStore, kind: str, scales: Sequence[str | float] = (CLIP,)
-) -> int:
+def write_targets(path: Path, labels: LabelTable, stores: Mapping[str | float, ScoreStore], kind: str) -> int:
     """Write the scores of those clips of `labels` that have any; return the number of clips written.
 
     Args:
+        stores: for each scale, `clip` or a length of windows in seconds, the store that must have it.
         kind: one of TYPES.
-        scales: `clip`, or lengths of windows in seconds, which the store must have.
 
     Raises:
         ClipMismatch: no clip has scores.
         InputError: the store lacks a scale, or a score is outside [0, 1].
     """
-    for scale in scales:
-        scores.refuse_without(scale, "--soft-windows")
-    evidence = Evidence.match(labels, scores, scale=CLIP if CLIP in scales else window_name(scales[0]))
-    clips, classes = np.flatnonzero(evidence.row_of >= 0), np.flatnonzero(evidence.column_of >= 0)
-    clip_ids, columns = [labels.clip_ids[clip] for clip in clips.tolist()], evidence.column_of[classes]
-    taken = _Taken(scores, clip_ids, evidence.row_of[clips], columns)
+    for scale, store in stores.items():
+        store.refuse_without(scale, "--soft-windows")
+    each = {scale: Evidence.match(labels, store, scale=window_name(scale)) for scale, store in stores.items()}
+    clips = np.flatnonzero(np.all([evidence.row_of >= 0 for evidence in each.values()], axis=0))
+    classes = np.flatnonzero(np.all([evidence.column_of >= 0 for evidence in each.values()], axis=0))
+    clip_ids = [labels.clip_ids[clip] for clip in clips.tolist()]
     with write_hdf5(path) as file:
         file.attrs["format"], file.attrs["format_version"] = ScoreStore.FORMAT, ScoreStore.FORMAT_VERSION
         file.attrs["scale"], file.attrs["reading"] = TYPES[kind], READING
         file.attrs["vocabulary"], file.attrs["window_rule"] = labels.vocabulary.name, WINDOW_RULE
         file["clip_id"] = fixed_length_text(clip_ids)
         file["class_id"] = fixed_length_text([labels.vocabulary.class_ids[k] for k in classes.tolist()])
-        for scale in scales:
+        for scale, evidence in each.items():
+            taken = _Taken(stores[scale], clip_ids, evidence.row_of[clips], evidence.column_of[classes])
             packed = _create(file, taken, scale, kind)  # open until the next exists: closing decides on file offsets
             _fill(file, packed, taken, scale)
         ScoreStore.seal(file)
@@ -148,4 +147,16 @@ def looked_up(stored: h5py.Dataset, clips: np.ndarray, *others: np.ndarray) -> n
         if first < last:
             chosen = order[first:last]
             values[chosen] = stored[start : start + step][clips[chosen] - start, *(axis[chosen] for axis in others)]
+    return values
+
+
+def stated_together(stored: h5py.Dataset, clips: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return 1 - prod(1 - score) over the windows of clips, ascending, and classes: (M,) float64, block by block."""
+    values, step = np.empty(len(clips)), _step(stored.chunks[0] if stored.chunks else 1)
+    for start in range(0, len(stored), step):
+        first, last = np.searchsorted(clips, (start, start + step))
+        if first < last:
+            scores = stored[start : start + step].astype(np.float64) * TYPES[stored.dtype.name]
+            together = 1 - np.prod(1 - scores, axis=1)
+            values[first:last] = together[clips[first:last] - start, classes[first:last]]
     return values

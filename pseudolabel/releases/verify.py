@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_line
-from pseudolabel.labels.additions import TYPE_BITS, carried, index_in
+from pseudolabel.labels.additions import TYPE_BITS, carried, index_in, label_keys, pair_keys
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.balancing import balanced_weights, max_rule_weights
 from pseudolabel.labels.ledger import SCHEMA, read_ledger
@@ -34,7 +34,7 @@ from pseudolabel.releases.released import CELL, Released, read_release
 from pseudolabel.releases.source_forms import SOURCE_FORMS, read_source_form
 from pseudolabel.releases.stated import verify_facts
 from pseudolabel.releases.tables import is_earlier, label_rows, read_csv_table, tables_of
-from pseudolabel.releases.targets import BLOCK_CLIPS, as_stored, looked_up
+from pseudolabel.releases.targets import BLOCK_CLIPS, as_stored, looked_up, stated_together
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.tables import read_csv, read_json
@@ -252,10 +252,12 @@ def beyond_the_end(onset_s: np.ndarray, window_s: np.ndarray | float, length_s: 
 
 
 def verify_targets(released: Released) -> str:
-    """Compare the soft targets, if there are any, with clips, classes and the ledger's scores."""
-    path, labels = released.folder / files.TARGETS, released.labels
-    if not path.is_file():
+    """Compare the soft targets, if there are any, with clips, classes and the ledger's scores or probabilities."""
+    compare = {files.TARGETS: _compare_scale, files.PROBABILITIES: _compare_probabilities}
+    name = next((name for name in compare if (released.folder / name).is_file()), None)
+    if name is None:
         return ""
+    path, labels = released.folder / name, released.labels
     store, absent = ScoreStore.open(path), set(released.missing)
     if store.clip_ids != tuple(clip_id for clip_id in labels.clip_ids if clip_id not in absent):
         raise ClipMismatch(f"its clips are not those of {LABELS} without those of {MISSING}", path, GET_AGAIN)
@@ -264,21 +266,52 @@ def verify_targets(released: Released) -> str:
             raise UnknownClass(f"class {class_id!r} is not in {files.CLASSES}", path, GET_AGAIN)
     with h5py.File(path) as file:
         store.check_unchanged()
-        stored = {name: file[f"scores_{name}"] for name in store.scales}
-        n_compared = sum(_compare_scale(released, store, name, stored[name]) for name in stored)
+        stored = {scale: file[f"scores_{scale}"] for scale in store.scales}
+        for scale, data in stored.items():
+            block = min(BLOCK_CLIPS, len(data)) * data.nbytes // max(len(data), 1)
+            refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {scale}", path, GET_AGAIN)
+        n_compared = sum(compare[name](released, store, scale, stored[scale]) for scale in stored)
         kinds = {data.dtype.name for data in stored.values()}
     lengths = zip(labels.clip_ids, released.clip_lengths().tolist(), strict=True)
     lengths_s = {clip_id: length for clip_id, length in lengths if not np.isnan(length)}
     store.refuse_beyond({clip_id: lengths_s[clip_id] for clip_id in store.clip_ids if clip_id in lengths_s})
     store.verify()
-    return f"{files.TARGETS} has {n_compared:,} scores of the ledger, as {', '.join(sorted(kinds))}"
+    what = "scores of the ledger" if name == files.TARGETS else "probabilities of labels"
+    return f"{name} has {n_compared:,} {what}, as {', '.join(sorted(kinds))}"
+
+
+CERTAIN = 1e-3  # windows state given labels with 1 less this
+
+
+def _compare_probabilities(released: Released, store: ScoreStore, name: str, stored: h5py.Dataset) -> int:
+    """Return how many labels have the stated probability at a scale; InputError if one has another, or none.
+
+    It is the ledger's, and 1 for the labels without one there; the scores of windows state it together.
+    """
+    labels, added, path = released.labels, released.added, store.path
+    clips, classes = labels.matrix.nonzero()
+    stated, guessed = np.ones(len(clips)), np.flatnonzero(~np.isnan(added.probabilities))
+    keys = pair_keys(added.clips[guessed], added.classes[guessed], len(labels.vocabulary))
+    stated[np.searchsorted(label_keys(labels.matrix), keys)] = added.probabilities[guessed]
+    rows, columns = index_in(labels.clip_ids, store.clip_ids), index_in(labels.vocabulary.class_ids, store.class_ids)
+    there = rows[clips] >= 0
+    if (columns < 0).any() or (rows[added.clips[guessed]] < 0).any():
+        raise InputError("lacks probabilities that the ledger has", path, GET_AGAIN)
+    axes, stated = (rows[clips[there]], columns[classes[there]]), stated[there]
+    if name == CLIP:
+        wrong = looked_up(stored, *axes) != as_stored(as_stored(stated, np.dtype("float16")), stored.dtype)
+    else:
+        rounding = 1 / 510 if stored.dtype == np.uint8 else 2.0**-12
+        wrong = np.abs(stated_together(stored, *axes) - stated) > CERTAIN + stored.shape[1] * rounding
+    if wrong.any():
+        message = f"{int(wrong.sum())} values of {name} are not the probabilities of the labels"
+        raise InputError(message, path, GET_AGAIN)
+    return len(stated)
 
 
 def _compare_scale(released: Released, store: ScoreStore, name: str, stored: h5py.Dataset) -> int:
     """Return how many of the ledger's scores a scale has; InputError if one differs or is missing."""
     path, scores, ledger = store.path, released.added.scores, released.ledger
-    block = min(BLOCK_CLIPS, len(stored)) * stored.nbytes // max(len(stored), 1)
-    refuse_more_than_fits(block, f"{BLOCK_CLIPS} clips of {name}", path, GET_AGAIN)
     clips, classes = index_in(ledger["clip_id"], store.clip_ids), index_in(ledger["class_id"], store.class_ids)
     scored = ~np.isnan(scores)
     if (scored & ((clips < 0) | (classes < 0))).any():

@@ -226,8 +226,8 @@ def test_the_code_that_reads_the_targets_works(make_facts, tmp_path, monkeypatch
     store = ScoreStore.write(tmp_path / "scores.h5", ["x", "y"], two.class_ids, {"clip": scores, 2: windows})
     assert h5py.is_hdf5(tmp_path / "scores.h5")
     labels = LabelTable(["x", "y"], np.zeros((2, 2), bool), two)
-    write_targets(tmp_path / "targets.h5", labels, store or ScoreStore.open(tmp_path / "scores.h5"), "uint8",
-                  ("clip", 2.0))  # fmt: skip
+    stores = dict.fromkeys(("clip", 2.0), store or ScoreStore.open(tmp_path / "scores.h5"))
+    write_targets(tmp_path / "targets.h5", labels, stores, "uint8")
     facts = make_facts()
     text = card(make_facts(files=(*facts.files, replace(facts.files[0], name="targets.h5"))))
     reads_targets = re.search(r"```python\n(import h5py\n.*?)\n```", text, flags=re.DOTALL)[1]

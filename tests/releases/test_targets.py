@@ -35,7 +35,7 @@ def test_h5py_alone_reads_the_teachers_scores(scored, tmp_path, monkeypatch, kin
     labels, store = scored
     monkeypatch.setattr(module, "BLOCK_CLIPS", 32)
     monkeypatch.setattr(module, "CHUNK_BYTES", 60)
-    assert write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2)) == 120
+    assert write_targets(tmp_path / "targets.h5", labels, dict.fromkeys(("clip", 2), store), kind) == 120
     with h5py.File(tmp_path / "targets.h5") as file:
         clips, classes = ([text.decode() for text in file[name][:]] for name in ("clip_id", "class_id"))
         scale = file.attrs["scale"]
@@ -56,7 +56,7 @@ def test_scores_are_looked_up_in_any_order_and_are_the_teachers_rounded(scored, 
     labels, store = scored
     monkeypatch.setattr(module, "BLOCK_CLIPS", 16)
     monkeypatch.setattr(module, "CHUNK_BYTES", 48)
-    write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
+    write_targets(tmp_path / "targets.h5", labels, dict.fromkeys(("clip", 2), store), kind)
     rng = np.random.default_rng(4)
     clips, windows, classes = rng.integers(120, size=400), rng.integers(5, size=400), rng.integers(3, size=400)
     targets = ScoreStore.open(tmp_path / "targets.h5")
@@ -74,25 +74,25 @@ def test_scores_are_looked_up_in_any_order_and_are_the_teachers_rounded(scored, 
 def test_same_scores_give_the_same_bytes(scored, tmp_path):
     labels, store = scored
     for name in ("one.h5", "two.h5"):
-        write_targets(tmp_path / name, labels, store, "uint8", ("clip",))
+        write_targets(tmp_path / name, labels, {"clip": store}, "uint8")
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
 
 
 def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
     labels, store = scored
     with pytest.raises(InputError, match="scale '5s' is not there"):
-        write_targets(tmp_path / "targets.h5", labels, store, "uint8", (5,))
+        write_targets(tmp_path / "targets.h5", labels, {5: store}, "uint8")
     with pytest.raises(ClipMismatch):
-        write_targets(tmp_path / "targets.h5", LabelTable.from_sets(("x",), [[]], THREE), store, "uint8")
+        write_targets(tmp_path / "targets.h5", LabelTable.from_sets(("x",), [[]], THREE), {"clip": store}, "uint8")
     ScoreStore.write(tmp_path / "logits.h5", ("c001",), THREE.class_ids, {"clip": np.array([[0.5, 2, -1]])})
     with pytest.raises(InputError, match=r"c001: a score is not in \[0, 1\]"):
-        write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "logits.h5"), "uint8")
+        write_targets(tmp_path / "targets.h5", labels, {"clip": ScoreStore.open(tmp_path / "logits.h5")}, "uint8")
     assert not (tmp_path / "targets.h5").exists()
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs["format"], file.attrs["format_version"] = "other", 1
     with pytest.raises(InputError, match="expected 'pseudolabel-scores'"):
         ScoreStore.open(tmp_path / "other.h5")
-    write_targets(tmp_path / "targets.h5", labels, store, "uint8")
+    write_targets(tmp_path / "targets.h5", labels, {"clip": store}, "uint8")
     with h5py.File(tmp_path / "targets.h5", "r+") as file:
         file.attrs["scale"] = 0.5
     with pytest.raises(InputError, match="scores_clip is uint8"):
@@ -105,7 +105,7 @@ def test_what_cannot_be_written_or_read_is_said(scored, tmp_path):
 )  # the second: of earlier versions
 def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, tolerance, format_name):
     labels, store = scored
-    write_targets(tmp_path / "targets.h5", labels, store, kind, ("clip", 2))
+    write_targets(tmp_path / "targets.h5", labels, dict.fromkeys(("clip", 2), store), kind)
     with h5py.File(tmp_path / "targets.h5", "r+") as file:
         file.attrs["format"] = format_name
         ScoreStore.seal(file)
@@ -122,7 +122,7 @@ def test_a_score_store_opens_the_targets_of_a_release(scored, tmp_path, kind, to
 def test_score_merges_the_targets_of_a_release_and_says_that_they_need_no_import(scored, tmp_path, capsys):
     labels, store = scored
     targets, out = tmp_path / "targets.h5", tmp_path / "merged.h5"
-    write_targets(targets, labels, store, "uint8", ("clip",))
+    write_targets(targets, labels, {"clip": store}, "uint8")
     assert score(["verify", str(targets)]) == 0
     known = ScoreStore.open(targets)
     ScoreStore.write(tmp_path / "more.h5", known.clip_ids, known.class_ids, {5: np.full((120, 2, 3), 0.5)})
@@ -144,5 +144,5 @@ def test_windows_that_overlap_are_said_in_the_targets(scored, tmp_path):
         {"clip": np.zeros((150, 3)), 2: np.zeros((150, 9, 3))},
         hops_s={2: 1.0},
     )
-    write_targets(tmp_path / "targets.h5", labels, ScoreStore.open(tmp_path / "hop.h5"), "uint8", (2,))
+    write_targets(tmp_path / "targets.h5", labels, {2: ScoreStore.open(tmp_path / "hop.h5")}, "uint8")
     assert ScoreStore.open(tmp_path / "targets.h5").hop_s(2) == 1.0
