@@ -75,7 +75,10 @@ claim() {
         value=${!name-}
         [ -n "$value" ] || [ -z "$optional" ] || continue
         # In anything but a list of words, which were checked, a space would read as the end of the value.
-        case $name in ROWS | RULES | BETAS | LENGTHS | ANNOTATORS | TEACHERS) ;; *) value=${value//\\/\\\\} value=${value// /\\ } ;; esac
+        case $name in
+        ROWS | RULES | BETAS | LENGTHS | ANNOTATORS | TEACHERS | STUDENTS) ;;
+        *) value=${value//\\/\\\\} value=${value// /\\ } ;;
+        esac
         settings+="$name=$value "
     done
     settings=${settings% }

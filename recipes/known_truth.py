@@ -1,10 +1,11 @@
 """What known_truth.sh needs between the verbs: labels by several annotators of one corpus, and the comparison of rules.
 
 python recipes/known_truth.py annotate WORK --annotators A D      # WORK/events.csv -> WORK/labels: A.csv, D.csv
-python recipes/known_truth.py compare WORK CORPUS... --annotators A D --teachers in_fold    # -> WORK/comparison
+python recipes/known_truth.py compare WORK CORPUS... --annotators A D --teachers in_fold --students A  # WORK/comparison
 
 A CORPUS is a folder of one of three kinds:
-  of simulate, with labels/ANNOTATOR.csv and scores/ANNOTATOR-TEACHER.h5
+  of simulate, with labels/ANNOTATOR.csv and scores/ANNOTATOR-TEACHER.h5, evaluation/ANNOTATOR of
+      students
   with truth.csv, a label list of recordings, and scores*.h5, a store for each teacher; vocabulary.csv and ontology.csv
       unless they are AudioSet's. Labels are left out five times
   of .npz files with truth, labels and scores
@@ -34,11 +35,12 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import LABELS, RUN, TRUTH, VOCABULARY
+from pseudolabel.layout import EVALUATION_FOLDER, LABELS, METRICS_FILE, RUN, TRUTH, VOCABULARY
 from pseudolabel.options import Options, option
 from pseudolabel.packages import how_to_install
 from pseudolabel.reports.known_truth import Known, calibration_of, has_cleanlab, judge, reliability
 from pseudolabel.reports.known_truth_page import Outcome, Setting, write_page
+from pseudolabel.reports.known_truth_students import Trained
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.simulate import ANNOTATOR, SimulateOptions
 from pseudolabel.tables import read_csv, read_json
@@ -63,6 +65,10 @@ OWN_TEACHERS = (
     "in_fold: a teacher that was trained on the labels it is to complete; out_of_fold: one that saw neither the clip "
     "nor its sources. Each annotator's labels have teachers of their own."
 )
+OF_STUDENTS = (
+    "Students: labels are enhanced by the scores of the {teacher} teacher; soft targets are 1 for given labels "
+    "and their ancestors, else the probability of precision:0.7 (I II free); no mask is used."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,7 @@ class CompareOptions(Options):
     corpora: tuple[Path, ...] = option(help="folders of corpora", positional=True)
     annotators: tuple[str, ...] = option(ANNOTATORS, "who labelled", choices=ANNOTATORS)
     teachers: tuple[str, ...] = option(("in_fold", "out_of_fold"), "whose scores")
+    students: tuple[str, ...] = option((), "whose labels students learnt from", choices=ANNOTATORS, empty=True)
 
 
 def annotate(options: AnnotateOptions) -> None:
@@ -197,7 +204,7 @@ def settings(options: CompareOptions) -> Iterator[tuple[str, Setting, Known]]:
     """Yield every corpus, its setting, and what is known of it."""
     for folder in options.corpora:
         if (folder / EVENTS).is_file():
-            sounds = "recorded" if "--sounds" in recorded_command(folder) else "synthesised"
+            sounds = sounds_of(folder)
             for name in options.annotators:
                 for teacher in options.teachers:
                     yield folder.name, Setting(sounds, teacher, name), simulated(folder, name, teacher)
@@ -212,9 +219,19 @@ def settings(options: CompareOptions) -> Iterator[tuple[str, Setting, Known]]:
                     yield path.stem, Setting(folder.name, "imported", name), known
 
 
-def recorded_command(folder: Path) -> str:
-    """Return the command that made a corpus."""
-    return read_json(folder / RUN)["command"]
+def sounds_of(folder: Path) -> str:
+    """Return what a corpus was mixed from."""
+    return "recorded" if "--sounds" in read_json(folder / RUN)["command"] else "synthesised"
+
+
+def trained(options: CompareOptions) -> list[Trained]:
+    """Return the students of all simulated corpora."""
+    return [
+        Trained.read(folder / EVALUATION_FOLDER / name, folder.name, sounds_of(folder), name)
+        for folder in options.corpora
+        if (folder / EVENTS).is_file()
+        for name in options.students
+    ]
 
 
 def compare(options: CompareOptions) -> None:
@@ -232,12 +249,11 @@ def compare(options: CompareOptions) -> None:
         raise InputError("holds no corpus with labels of these annotators", options.corpora[0])
     own = any(outcome.setting.teacher in options.teachers for outcome in outcomes)
     with whole_folder(options.work / "comparison") as folder:
-        write_page(
-            folder,
-            outcomes,
-            [*NOTES, *[OWN_TEACHERS] * own],
-            shlex.join(["python", "recipes/known_truth.py", *sys.argv[1:]]),
-        )
+        command = shlex.join(["python", "recipes/known_truth.py", *sys.argv[1:]])
+        students, notes = trained(options), [*NOTES, *[OWN_TEACHERS] * own]
+        if students:
+            notes += [OF_STUDENTS.format(teacher=options.teachers[0])]
+        write_page(folder, outcomes, notes, command, students)
 
 
 def plan_annotate(options: AnnotateOptions) -> str:
@@ -262,6 +278,7 @@ def plan_compare(options: CompareOptions) -> str:
         if dry_run.there(folder / EVENTS):
             names = [f"{letter}-{teacher}.h5" for letter in options.annotators for teacher in options.teachers]
             dry_run.refuse_absent(*(folder / "scores" / name for name in names))
+            dry_run.refuse_absent(*(folder / EVALUATION_FOLDER / name / METRICS_FILE for name in options.students))
     return f"would write {options.work / 'comparison'}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pseudolabel import simulate as verb
+from pseudolabel.errors import InputError
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.reports.known_truth_students import TRAINED_ON
 from pseudolabel.score import main as score
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "known_truth.py"
@@ -67,8 +70,9 @@ def test_labels_of_each_annotator_are_those_that_simulate_gives(corpus, tmp_path
 def test_all_rules_are_compared_on_all_corpora(corpus, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(known_truth, "has_cleanlab", lambda: False)
     monkeypatch.setattr("pseudolabel.reports.known_truth.has_cleanlab", lambda: False)
-    command = ["compare", str(tmp_path), str(corpus), "--annotators", "A", "D", "--teachers", "in_fold"]
+    command = ["compare", str(tmp_path), str(corpus), "--annotators", "A", "D", "--teachers", "in_fold", "--students"]
     assert known_truth.main(command) == 0
+    assert not (tmp_path / "comparison" / "students.csv").exists()
     assert "cleanlab is not installed: its rows are left out. pip install 'pseudolabel[compare]'" in (
         capsys.readouterr().err
     )
@@ -148,3 +152,26 @@ def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
     (tmp_path / "truth.csv").write_text("clip_id,labels\na,b\n")
     assert known_truth.main(["--dry-run", "compare", str(tmp_path), str(tmp_path)]) == 2
     assert "has truth.csv, but no scores (scores*.h5). Make them with" in capsys.readouterr().err
+
+
+def test_students_are_read_from_the_evaluation_of_their_annotator(tmp_path, capsys):
+    corpus = tmp_path / "corpus-3"
+    corpus.mkdir()
+    (corpus / "events.csv").touch()
+    (corpus / "run.json").write_text(json.dumps({"command": "python -m pseudolabel.simulate --sounds clips"}))
+    command = ["compare", str(tmp_path), str(corpus), "--annotators", "A", "--teachers", "in_fold", "--students", "A"]
+    for name in ("scores/A-in_fold.h5", "evaluation/A/metrics.json"):
+        assert known_truth.main(["--dry-run", *command]) == 2
+        assert f"{name}: no such file" in capsys.readouterr().err
+        (corpus / name).parent.mkdir(parents=True)
+        (corpus / name).touch()
+    assert known_truth.main(["--dry-run", *command]) == 0
+    rows = [{"row": name, "truth": {"map": {"mean": i / 8}}} for i, name in enumerate(TRAINED_ON)]
+    (corpus / "evaluation" / "A" / "metrics.json").write_text(json.dumps({"rows": rows}))
+    options = known_truth.CompareOptions(work=tmp_path, corpora=(corpus, tmp_path), students=("A",))
+    (trained,) = known_truth.trained(options)
+    assert (trained.corpus, trained.sounds, trained.annotator) == ("corpus-3", "recorded", "A")
+    assert trained.maps == {"weak": 0, "25p": 0.125, "precision-0.7": 0.25, "soft": 0.375, "true": 0.5}
+    (corpus / "evaluation" / "A" / "metrics.json").write_text(json.dumps({"rows": rows[:-1]}))
+    with pytest.raises(InputError, match="has no row 'true' measured against true labels"):
+        known_truth.trained(options)

@@ -264,3 +264,14 @@ def test_transfer_starts_from_the_named_runs(tmp_path):
     assert_finished(run, tmp_path / "work")
     told = [line for line in run.stdout.splitlines() if line.startswith("starts from")]
     assert len(told) == 1 and "psl_2s-seed0" in told[0] and "other classes" in told[0]
+
+
+@pytest.mark.slow
+def test_known_truth_judges_rules_and_students_and_run_again_skips_every_step(tmp_path):
+    work = tmp_path / "work"
+    run = run_recipe("known_truth", work)
+    assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-2000:]
+    students = (work / "comparison" / "students.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[3] for line in students] == ["weak", "25p", "precision-0.7", "soft", "true"]
+    assert all(0 < float(line.split(",")[4]) < 1 for line in students)
+    assert_skips_everything("known_truth", work)

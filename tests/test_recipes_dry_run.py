@@ -38,8 +38,10 @@ CASES = [
     ("published_teacher", {}),
     ("published_teacher", {"PUBLISHED": "weights.pt", "DATA": "audioset", "LIST": "full"}),
     ("desed_teacher", {"DATA": "desed"}),
-    *(("known_truth", {"SCALE": scale, "SEEDS": "2"}) for scale in ("tiny", "demo", "full")),
-    ("known_truth", {"SCALE": "full", "DATA": "known", "ANNOTATORS": "A D", "TEACHERS": "in_fold"}),
+    ("known_truth", {"SCALE": "tiny", "SEEDS": "2", "TEACHERS": "out_of_fold", "ANNOTATORS": "D"}),
+    ("known_truth", {"SCALE": "demo", "SEEDS": "2"}),
+    ("known_truth", {"SCALE": "full", "SEEDS": "2", "ANNOTATORS": "B D", "TEACHERS": "in_fold"}),
+    ("known_truth", {"SCALE": "full", "DATA": "known", "ANNOTATORS": "A D", "TEACHERS": "in_fold", "STUDENTS": ""}),
     ("known_truth", {"SCALE": "tiny", "DATA": "recorded", "ANNOTATORS": "A children"}),
 ]  # fmt: skip
 

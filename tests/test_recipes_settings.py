@@ -35,6 +35,7 @@ KINDS = {
     "BETAS": ("0 0.1 0.25 1",),
     "ANNOTATORS": ("A", "E B", "children D"),
     "TEACHERS": ("out_of_fold in_fold",),
+    "STUDENTS": ("A", "E B"),
     "RATE": ("1e-5", "0.001", ".5e-3"),
     "RULES": ("mean 25p", "0.5"),
     "LIST": ("full",),

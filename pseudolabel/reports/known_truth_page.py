@@ -1,4 +1,4 @@
-"""The page of rules judged by known truth: report.html, its two figures, results.csv and results.md."""
+"""The page of rules judged by known truth: report.html, its figures, results.csv, students.csv and results.md."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from pseudolabel.reports.figures import (
     SET_COLOURS,
     SKY,
     VERMILION,
-    Picture,
     draw_picture,
     panels_of,
 )
 from pseudolabel.reports.known_truth import PERCENTILES, Judged
+from pseudolabel.reports.known_truth_students import HEADER as STUDENTS_HEADER
+from pseudolabel.reports.known_truth_students import Trained, draw_students, sentence, student_lines, student_tables
 from pseudolabel.reports.rows import Spread
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.templates import render
@@ -77,16 +78,35 @@ class Outcome:
     bins: np.ndarray
 
 
-def write_page(folder: Path, outcomes: Sequence[Outcome], notes: Sequence[str], command: str) -> str:
+def write_page(
+    folder: Path, outcomes: Sequence[Outcome], notes: Sequence[str], command: str, students: Sequence[Trained] = ()
+) -> str:
     """Write the page, its figures and tables into a folder; return the tables as text."""
     grouped = grouped_by_setting(outcomes)
     pictures = [draw_picture("reliability", _reliability, grouped), draw_picture("rules", _rules, grouped)]
+    if students:
+        pictures.append(draw_picture("students", draw_students, students))
+        write_csv(folder / "students.csv", STUDENTS_HEADER, student_lines(students))
     for picture in pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)
-    tables = rule_tables(grouped)
-    write_text(folder / layout.REPORT, page(grouped, tables, pictures, notes, command))
+    of_students, tables = student_tables(students), rule_tables(grouped)
+    lead = f"{headline(grouped)} {sentence(students)}" if students else headline(grouped)
+    html = render(
+        "pseudolabel.reports",
+        "known_truth.html.j2",
+        headline=lead,
+        annotators=annotator_table(grouped),
+        teachers=teacher_table(grouped),
+        students=of_students,
+        tables=tables,
+        pictures=pictures,
+        notes=notes,
+        command=command,
+    )
+    write_text(folder / layout.REPORT, html)
     write_csv(folder / "results.csv", HEADER, lines(outcomes))
     parts = [("Annotators", annotator_table(grouped)), ("Teachers", teacher_table(grouped)), *tables]
+    parts += [(f"Students: {title}", table) for title, table in of_students]
     text = "\n\n".join(f"## {title}\n\n{table.markdown()}" for title, table in parts)
     write_text(folder / layout.RESULTS, f"# Rules judged by known truth\n\n{text}\n")
     return "\n\n".join(f"{title}\n{table.aligned()}" for title, table in parts)
@@ -98,27 +118,6 @@ def grouped_by_setting(outcomes: Sequence[Outcome]) -> dict[Setting, list[Outcom
     for outcome in outcomes:
         grouped.setdefault(outcome.setting, []).append(outcome)
     return grouped
-
-
-def page(
-    grouped: Mapping[Setting, Sequence[Outcome]],
-    tables: Sequence[tuple[str, Table]],
-    pictures: Sequence[Picture],
-    notes: Sequence[str],
-    command: str,
-) -> str:
-    """Return report.html, a single file without scripts that loads nothing."""
-    return render(
-        "pseudolabel.reports",
-        "known_truth.html.j2",
-        headline=headline(grouped),
-        annotators=annotator_table(grouped),
-        teachers=teacher_table(grouped),
-        tables=tables,
-        pictures=pictures,
-        notes=notes,
-        command=command,
-    )
 
 
 def headline(grouped: Mapping[Setting, Sequence[Outcome]]) -> str:

@@ -14,6 +14,7 @@ from pseudolabel.labels.residuals import Kinship
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.known_truth import Judged, Known, Measures, confident, percentile, propagated, reliability
 from pseudolabel.reports.known_truth_page import Outcome, Setting, grouped_by_setting, headline, write_page
+from pseudolabel.reports.known_truth_students import Trained, gap_closed
 
 IDS = ("animal", "dog", "bark", "tool")  # animal > dog > bark, tool > bark
 ANCESTORS = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0]], bool)
@@ -129,3 +130,36 @@ def test_the_page_says_what_came_of_asking_and_loads_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "reliability.png", "report.html", "results.csv", "results.md", "rules.png"
     ]  # fmt: skip
+
+
+def trained(corpus: str, annotator: str, *maps: float) -> Trained:
+    rows = ("weak", "25p", "precision-0.7", "soft", "true")
+    return Trained(corpus, "synthesised", annotator, dict(zip(rows, maps, strict=True)))
+
+
+def test_differences_of_students_are_taken_corpus_by_corpus(tmp_path):
+    students = [
+        trained("one", "A", 0.30, 0.35, 0.36, 0.38, 0.40),
+        trained("two", "A", 0.50, 0.53, 0.58, 0.57, 0.60),
+        trained("one", "B", 0.40, 0.45, 0.44, 0.43, 0.38),
+    ]
+    text = write_page(tmp_path, outcomes(), [], "python made.py", students)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    # A, precision:0.7 over 25p: .01 and .05, mean .03, sd .04 / sqrt 2; t of one degree of freedom at .975 is 12.706,
+    # so half the interval is 12.706 * .04 / 2 = .254. Of the gap of .10, .04 / .10 and .07 / .10 are closed.
+    assert "precision:0.7 .470 ± .156 .70 +.070 [-.057, +.197] +.030 [-.224, +.284]" in lines
+    assert "25p .440 ± .127 .40 +.040 [-.087, +.167]" in lines
+    assert "true labels .500 ± .141 +.100 [+.100, +.100] +.060 [-.067, +.187]" in lines
+    # B: one corpus has no interval, and where true labels are worse than weak ones there is no gap to close
+    assert "precision:0.7, soft targets .430 - +.030 -.020" in lines
+    unclear = [students[0], trained("two", "A", 0.50, 0.53, 0.58, 0.57, 0.52)]  # gaps of .10 and .02
+    assert gap_closed(students[:2], "soft") == pytest.approx(0.75) and np.isnan(gap_closed(unclear, "soft"))
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Students: synthesised, annotator A, 2 corpora" in lines and "<h3>synthesised, annotator B, one" in html
+    assert "Mean mAP of 3 students each: .400 on weak labels; .443 on 25p" in html
+    assert html.count("data:image/png;base64,") == 3 and (tmp_path / "students.png").is_file()
+    with open(tmp_path / "students.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 15 and rows[3] == {
+        "corpus": "one", "sounds": "synthesised", "annotator": "A", "row": "soft", "map": "0.380000"
+    }  # fmt: skip
