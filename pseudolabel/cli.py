@@ -189,7 +189,7 @@ def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path |
 def read_labels(
     options: ListOptions, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
 ) -> LabelTable:
-    """Read one label list, or several as one, as `ListOptions` says; report labels that are left out.
+    """Read one label list, or several as one, as `ListOptions` says; report labels left out, and clips without any.
 
     Args:
         own: the list was written by a verb, not named by an option, so --format does not apply.
@@ -207,6 +207,12 @@ def read_labels(
             f"{first_few(paths)}: {sum(labels.left_out.values())} labels left out, of {len(labels.left_out)} classes "
             f"that are not in the vocabulary {vocabulary.title}: {named}"
         )
+    ends = labels.matrix.indptr
+    bare = (ends[1:] == ends[:-1]).nonzero()[0].tolist()
+    if 0 < len(bare) < len(labels) and not own:
+        have, left = "clip has" if len(bare) == 1 else "clips have", " left" if labels.left_out else ""
+        named = first_few(labels.clip_ids[row] for row in bare)
+        _note_once(f"{first_few(paths)}: {len(bare):,} {have} no label{left}: {named}")
     return labels
 
 

@@ -224,10 +224,21 @@ def test_named_lists_are_read_in_the_named_form_and_labels_left_out_are_said_in_
     assert labels.left_out == {"Bee": 3, "Wasp": 1}
     assert capsys.readouterr().err == (
         f"{own}, {plain}: 4 labels left out, of 2 classes that are not in the vocabulary 'ants': Bee (3), Wasp (1)\n"
+        f"{own}, {plain}: 1 clip has no label left: b\n"
     )
     with pytest.raises(InputError, match="class 'Bee' is not in"):  # the own form joins by `;` only
         cli.read_labels(ListOptions(format="plain"), plain, ants, own=True)
     assert cli.read_labels(ListOptions(), tmp_path / "own.csv", Vocabulary("v", *[("a", "Bee", "Wasp")] * 3))
+    assert capsys.readouterr().err == ""
+
+
+def test_clips_without_a_label_are_counted_in_one_line(tmp_path, capsys):
+    path = tmp_path / "l.csv"
+    path.write_text("filename,label\na.wav,x\nb.wav,\nc.wav,nan\n")
+    ants = Vocabulary("ants", ("x",), ("Ant",), ("",))
+    assert cli.read_labels(ListOptions(), path, ants).label_sets() == [("x",), (), ()]
+    assert capsys.readouterr().err == f"{path}: 2 clips have no label: b, c\n"
+    cli.read_labels(ListOptions(), path, ants, own=True)
     assert capsys.readouterr().err == ""
 
 

@@ -533,3 +533,12 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(work, capsys, monkeypatch
 def test_an_output_without_a_name_is_one_line(work, capsys, out):
     assert run(work, "--threshold", "mean", "--out", out) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_classes_without_labelled_clips_are_told_of_the_option_that_gives_them_a_threshold(work, capsys):
+    (work / "labels.csv").write_text("clip_id,labels\n" + "".join(f"-c{n:02},dog\n" for n in range(60)))
+    hint = "--fallback-threshold P gives such classes P"
+    assert run(work, "--threshold", "25p", "--out", work / "one") == 0
+    assert hint in capsys.readouterr().out
+    assert run(work, "--threshold", "25p", "--fallback-threshold", ".5", "--out", work / "two") == 0
+    assert hint not in capsys.readouterr().out

@@ -13,7 +13,7 @@ from pseudolabel.labels.additions import BOTH, TYPE_BITS, Additions, type_bits
 from pseudolabel.labels.outside import first_names, outside_lines
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.search import Search
-from pseudolabel.labels.thresholds import PositiveScores
+from pseudolabel.labels.thresholds import NOT_FOR_LACK_OF_CLIPS, PositiveScores
 
 SWEEP_HEADER = ("threshold", "type", "labels_before", "labels_added", "added_percent", "classes_touched")
 TOGETHER = "together"
@@ -168,6 +168,10 @@ def summary_lines(summary: dict, folder: Path | str) -> list[str]:
     without = [row["name"] for row in summary["classes_without_threshold"]]
     if has_scores and without and "guesses" not in summary:
         lines.append(f"  no threshold for {len(without)} classes (thresholds.csv says why): {first_names(without)}")
+    few = [row["name"] for row in summary["classes_without_threshold"] if row["reason"] not in NOT_FOR_LACK_OF_CLIPS]
+    if has_scores and few and "guesses" not in summary and summary["profile"] != "psla":
+        n_few = "1 of them has" if len(few) == 1 else f"{len(few)} of them have"
+        lines.append(f"               {n_few} too few labelled clips: --fallback-threshold P gives such classes P")
     if fallback := [row["name"] for row in summary["classes_with_fallback_threshold"]]:
         value = f"{summary['fallback_threshold']:g}"
         lines.append(f"  threshold    {value} for {len(fallback)} classes with too few clips: {first_names(fallback)}")

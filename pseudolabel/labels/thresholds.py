@@ -19,6 +19,10 @@ VALID_RULES = (
     "precision:0.7, or a file.csv"
 )
 THRESHOLD_COLUMNS = ("class_id", "threshold")
+# Why a class has no threshold, if not for too few clips that carry it.
+NOT_FOR_LACK_OF_CLIPS = (
+    "not among the scored classes", "no scores: all is added by rule", "none in the threshold file",
+)  # fmt: skip
 LOOKED_UP = 1 << 20  # labels per lookup of scores
 
 
@@ -145,11 +149,11 @@ class PositiveScores:
             few = f"{counts[k]} labelled clips with scores, fewer than {min_positives}"
             reasons[k] = few if counts[k] else "no scored clip carries it"
             if not self.scored[k]:
-                reasons[k] = "not among the scored classes"
+                reasons[k] = NOT_FOR_LACK_OF_CLIPS[0]
             if not self.scored.any():
-                reasons[k] = "no scores: all is added by rule"
+                reasons[k] = NOT_FOR_LACK_OF_CLIPS[1]
             elif is_threshold_file(rule):
-                reasons[k] = "none in the threshold file"
+                reasons[k] = NOT_FOR_LACK_OF_CLIPS[2]
         return reasons
 
 
