@@ -221,11 +221,11 @@ def open_parts(options: ImportOptions, vocabulary: Vocabulary) -> list[Part]:
     parts: list[Part] = []
     for scale, path, dataset in named_arrays(options):
         like = parts[0].answers if parts else None
-        answers = open_answers(path, options.ids, options.classes, vocabulary, dataset, like)
+        window_s = options.window_s if scale is None else length_s(scale)
+        answers = open_answers(path, options.ids, options.classes, vocabulary, dataset, like, window_s is not None)
         if like and (answers.clip_ids, answers.class_ids) != (like.clip_ids, like.class_ids):
             message = f"its clips or classes differ from those of {like.path}, or have another order"
             raise InputError(message, path, "Import it alone, then merge.")
-        window_s = options.window_s if scale is None else length_s(scale)
         if scale is not None and (len(answers.shape) == 2) != (scale == CLIP):
             remedy = "Name it by clip=." if len(answers.shape) == 2 else "Name it by the length of its windows: 2s=."
             message = f"{path.name} has the shape {list(answers.shape)}"
@@ -279,7 +279,7 @@ def gather_lengths(options: ImportOptions, parts: Sequence[Part], read: Callable
     """Return the lengths of the clips, and print where they come from; None if there are no windows.
 
     They come from --lengths; or a clip store, given or in the work folder of the scores; or the times in the list of
-    clip ids; or --clip-s. A clip that has none of these keeps an unknown length.
+    clip ids; or --clip-s. A clip that has none of these keeps an unknown length. Files may count windows.
 
     Args:
         read: called with the path of a clip store before it is opened (`Inputs.read`); returns the path.
@@ -302,14 +302,16 @@ def gather_lengths(options: ImportOptions, parts: Sequence[Part], read: Callable
         seconds, sources = seconds | dict(listed.seconds), [*sources, options.lengths]
     if sources:
         note(f"windows are compared with the clip lengths of {first_few(sources)}")
-    counted = [listed.counted.get(scale, {}) for scale in scales]
+    own = {part.scale: dict(zip(clip_ids, part.answers.n_windows, strict=False)) for part in parts if part.window_s}
+    given = {scale: {**own[scale], **listed.counted.get(scale, {})} for scale in scales}
+    counted = given.values()
     unknown = [id_ for id_ in clip_ids if id_ not in seconds and not all(id_ in of_scale for of_scale in counted)]
     if unknown and options.clip_s:
         seconds |= dict.fromkeys(unknown, options.clip_s)
     elif unknown:
         missing = f"the lengths of {len(unknown)} clips are not known (--lengths, --clips, --clip-s)"
         note(f"{missing}: taken as {DEFAULT_CLIP_S:g} s")
-    return Lengths(seconds, listed.counted, listed.path)
+    return Lengths(seconds, given, listed.path)
 
 
 IMPORT = Command(ImportOptions, import_answers, plan_import)

@@ -616,3 +616,59 @@ def test_evaluate_refuses_scores_that_are_no_probabilities(here, write_tones, ca
     assert evaluate(command) == 2
     said = capsys.readouterr().err
     assert f"clip 't01' has the score {wrong:g} of class 'high'" in said and "Traceback" not in said
+
+
+# ---- clips of different lengths in a .npz file ------------------------------------------------------------------
+
+
+def ragged() -> dict[str, np.ndarray]:
+    """Return the windows of three clips, (windows, classes) each."""
+    rng = np.random.default_rng(3)
+    return {name: rng.random((n, 2)).astype(np.float32) for name, n in (("x.wav", 3), ("z", 5), ("y", 4))}
+
+
+@pytest.mark.parametrize("save_npz", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("block", [1 << 24, 20])
+def test_an_array_for_each_clip_is_read_with_its_own_number_of_windows(here, monkeypatch, capsys, save_npz, block):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", block)
+    clips = ragged()
+    save_npz("r.npz", **{**clips, "y": np.asfortranarray(clips["y"])}, classes=np.array(["a", "b"]))
+    (here / "classes.txt").write_text("a\nb\n")
+    command = ("import", "r.npz", "--classes", "classes.txt", "--out", "s.h5", "--overwrite")
+    assert run(*command, "--window-s", "2") == 0
+    assert "r.npz: scores of 3 arrays, one a clip, of 3 to 5 windows" in capsys.readouterr().err
+    store = ScoreStore.open("s.h5")
+    assert store.clip_ids == ("x", "z", "y") and store.n_windows(2).tolist() == [3, 5, 4]
+    for row, array in enumerate(clips.values()):
+        assert np.array_equal(store.scores(2)[row, : len(array)], array.astype(np.float16))
+        assert not store.scores(2)[row, len(array) :].any()
+    assert "x.wav, z, y. Name one by --dataset. Several: --dataset clip=A 2s=B. One a clip" in refused(capsys, *command)
+
+
+def test_an_array_that_counts_the_windows_decides_which_are_real(here, capsys):
+    clips, filled = ragged(), np.full((3, 5, 2), 0.5, np.float32)  # what follows the last window may be anything
+    for row, array in enumerate(clips.values()):
+        filled[row, : len(array)] = array
+    (here / "classes.txt").write_text("a\nb\n")
+    command = ("import", "r.npz", "--classes", "classes.txt", "--window-s", "2", "--out", "s.h5", "--overwrite")
+    np.savez("r.npz", scores=filled, n_windows=[3, 5, 4], clip_ids=list("xzy"))
+    assert run(*command) == 0 and "not known" not in capsys.readouterr().err
+    store = ScoreStore.open("s.h5")
+    assert store.n_windows(2).tolist() == [3, 5, 4] and not store.scores(2)[0, 3:].any()
+    np.savez("r.npz", scores=filled, n_windows=[3, 6, 4], clip_ids=list("xzy"))
+    line = refused(capsys, *command)
+    assert "r.npz, n_windows[1]: is 6; the scores have 5 windows a clip. Correct it: 1 to 5." in line
+
+
+def test_clips_that_cannot_be_read_one_by_one_are_refused_with_the_right_form(here, capsys):
+    (here / "classes.txt").write_text("a\nb\n")
+    command = ("import", "r.npz", "--classes", "classes.txt", "--window-s", "2", "--out", "s.h5")
+    pickled = np.empty(3, object)
+    pickled[:] = list(ragged().values())
+    np.savez("r.npz", scores=pickled, clip_ids=list("xzy"))
+    assert "scores holds pickled objects, which are not opened. Save one array; of clips" in refused(capsys, *command)
+    np.savez("r.npz", **ragged(), w=np.zeros((0, 2), np.float32))
+    assert "r.npz, w: has no windows. Leave the clip out." in refused(capsys, *command)
+    np.savez("r.npz", **ragged(), w=np.zeros((2, 3), np.float32))
+    assert "data sets of two or three axes: x.wav, z, y, w. Name one" in refused(capsys, *command)
+    assert not (here / "s.h5").exists()

@@ -4,6 +4,7 @@
 |---|---|---|
 | `.npy` | float array (N, K) of whole clips, or (N, W, K) of windows | in separate files |
 | `.npz`, `.h5`, `.hdf5` | one or several such arrays, each with a name | in arrays beside it, or in separate files |
+| `.npz` | an array (windows, K) for each clip (ragged.py) | clips: the names of its arrays |
 | `.csv`, `.tsv`, `.txt` | a column of clips and one for each class, with a header | in its rows and its header |
 | `.csv`, `.tsv`, `.txt` | numbers (`numpy.savetxt`), with or without a first column of clips | in separate files |
 | `.parquet` | a column of clips, and one for each class or one of lists | in its columns, or in separate files |
@@ -27,6 +28,7 @@ from pseudolabel.labels.readers import clip_id_of, format_of, is_text_table, rea
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.progress import note
 from pseudolabel.scores.arrays import FileArray, Names, open_h5, open_npy, open_npz, open_texts
+from pseudolabel.scores.ragged import open_ragged
 from pseudolabel.scores.score_tables import CLIP_COLUMNS, open_table
 from pseudolabel.tables import OPENERS, columns, read_json, text_lines, text_rows
 
@@ -52,6 +54,7 @@ class Answers:
         clip_ids, class_ids: (N,) and (K,) distinct ids.
         shape: (N, K) for whole clips or (N, W, K) for windows.
         blocks: yields the scores of consecutive clips as arrays (n, K) or (n, W, K), unchecked.
+        n_windows: number of windows of each clip, where the file says it; empty where not.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Answers:
     class_ids: tuple[str, ...]
     shape: tuple[int, ...]
     blocks: Callable[[], Iterator[np.ndarray]]
+    n_windows: tuple[int, ...] = ()
 
 
 def open_answers(
@@ -68,6 +72,7 @@ def open_answers(
     vocabulary: Vocabulary,
     dataset: str | None = None,
     like: Answers | None = None,
+    windowed: bool = False,
 ) -> Answers:
     """Open a file of answers and check its shape against its ids.
 
@@ -77,13 +82,14 @@ def open_answers(
         vocabulary: maps class names to ids; a class that it does not have keeps its name.
         dataset: name of the array in a .npz or HDF5 file, or of a column of lists; None if there is only one.
         like: answers opened with the same `ids` and `classes`, to avoid reading those again.
+        windowed: the scores are of windows, so that arrays of two axes in a .npz file are those of a clip each.
 
     Raises:
         InputError: a file is missing, damaged or of another kind; ids are not distinct or do not match the array's
             shape; or the array is not floating-point.
     """
     path = Path(path)
-    array = _open_array(path, dataset)
+    array = _open_array(path, dataset, windowed)
     for option, given, names, what in (
         ("--ids", ids, array.clips, "clip ids"),
         ("--classes", classes, array.classes, "class ids"),
@@ -96,10 +102,10 @@ def open_answers(
     sources = "--ids" if ids else array.clips.title, "--classes" if classes else array.classes.title
     _check_array(path, array, len(clip_ids), len(class_ids), sources)
     note(_what_is_read(array, ids, path))
-    return Answers(path, clip_ids, class_ids, array.shape, array.blocks)
+    return Answers(path, clip_ids, class_ids, array.shape, array.blocks, array.n_windows)
 
 
-def _open_array(path: Path, dataset: str | None) -> FileArray:
+def _open_array(path: Path, dataset: str | None, windowed: bool) -> FileArray:
     endings = [suffix.lower() for suffix in path.suffixes]
     packed = bool(endings) and endings[-1] in OPENERS
     ending = next(iter(endings[-2:-1] if packed else endings[-1:]), "")
@@ -117,6 +123,8 @@ def _open_array(path: Path, dataset: str | None) -> FileArray:
         from pseudolabel.scores.score_parquet import open_scores
 
         return open_scores(path, dataset)
+    if ending == ".npz" and windowed and dataset is None and (ragged := open_ragged(path)):
+        return ragged
     return open_npy(path) if ending == ".npy" else (open_npz if ending == ".npz" else open_h5)(path, dataset)
 
 

@@ -43,6 +43,8 @@ CLIP_NAMES = (
     "id", "name", "key", "axis1",
 )  # fmt: skip
 CLASS_NAMES = ("class_id", "class_name", "class", "classes", "label_name", "label", "mid", "column", "block0_item")
+WINDOW_COUNTS = ("n_window", "num_window")  # of each clip; the rest of its row is padding
+ONE_A_CLIP = "numpy.savez(FILE, **{clip_id: array of (windows, classes)}), and give --window-s"
 LONGEST_NAME = 1 << 12  # bytes of a name in an array of fixed width
 
 
@@ -77,6 +79,7 @@ class FileArray:
         clips, classes: names of the rows and columns, where the file has them.
         unread: names of columns that are neither scores nor ids.
         closed: names of arrays that would name the clips, but hold Python objects, which are never opened.
+        n_windows: number of windows of each row, where the file says it; empty where not.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +90,7 @@ class FileArray:
     classes: Names | None = None
     unread: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    n_windows: tuple[int, ...] = ()
 
 
 def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
@@ -122,9 +126,21 @@ def _scores_of(listed: Mapping[str, Listed], name: str | None, path: Path) -> Fi
     scores = listed[name].read()
     clips = _names_in(listed, CLIP_NAMES, scores.shape[:1], path)
     classes = _names_in(listed, CLASS_NAMES, scores.shape[-1:] if len(scores.shape) > 1 else None, path)
-    closed = [key for key, array in listed.items() if _rank(key, CLIP_NAMES) is not None and is_closed(array.dtype)]
-    title = name if len(listed) > 1 else ""
-    return replace(scores, title=title, clips=clips, classes=classes, closed=tuple(closed))
+    closed = [key for key, array in listed.items() if rank_of(key, CLIP_NAMES) is not None and is_closed(array.dtype)]
+    title, counts = name if len(listed) > 1 else "", _window_counts(listed, scores.shape, path)
+    return replace(scores, title=title, clips=clips, classes=classes, closed=tuple(closed), n_windows=counts)
+
+
+def _window_counts(listed: Mapping[str, Listed], shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Return how many windows each clip has, where an array beside scores (N, W, K) says it; else nothing."""
+    whole = {key: array for key, array in listed.items() if array.shape == shape[:1] and array.dtype.kind in "iu"}
+    key = next((key for key in whole if len(shape) == 3 and rank_of(key, WINDOW_COUNTS) is not None), None)
+    counts = [count for block in listed[key].read().blocks() for count in block.tolist()] if key else []
+    for row, count in enumerate(counts):
+        if not 0 < count <= shape[1]:
+            message = f"is {count}; the scores have {shape[1]} windows a clip"
+            raise InputError(message, f"{path}, {key}[{row}]", f"Correct it: 1 to {shape[1]}.")
+    return tuple(counts)
 
 
 def _array_name(listed: Mapping[str, Listed], name: str | None, path: Path) -> str:
@@ -132,20 +148,26 @@ def _array_name(listed: Mapping[str, Listed], name: str | None, path: Path) -> s
     if name is not None and name in listed:
         return name
     possible = [key for key, array in listed.items() if len(array.shape) in (2, 3)]
-    likely = [key for key in possible if listed[key].dtype.kind == "f" and _rank(key, NO_SCORES) is None]
+    likely = [key for key in possible if listed[key].dtype.kind == "f" and rank_of(key, NO_SCORES) is None]
     for chosen in (possible, likely):
         if name is None and len(chosen) == 1:
             return chosen[0]
+    if closed := [key for key, array in listed.items() if is_closed(array.dtype) and not possible]:
+        message = f"{closed[0]} holds pickled objects, which are not opened"
+        raise InputError(message, path, f"Save one array; of clips that differ in length, one each: {ONE_A_CLIP}.")
     has = f"data sets of two or three axes: {first_few(possible, 8) or 'none'}"
     message = has if name is None else f"no data set {name!r}; {has}"
-    raise InputError(message, path, "Name one by --dataset. Several: --dataset clip=A 2s=B.")
+    remedy = "Name one by --dataset. Several: --dataset clip=A 2s=B."
+    if len({listed[key].shape[1:] for key in likely}) == 1 and len(listed[likely[0]].shape) == 2:
+        remedy += " One a clip, of its windows, in a .npz file: give --window-s."
+    raise InputError(message, path, remedy)
 
 
 def _names_in(
     listed: Mapping[str, Listed], choices: Sequence[str], shape: tuple[int, ...] | None, path: Path
 ) -> Names | None:
     """Return the names in the array that is called one of `choices` and has this shape; None if there is none."""
-    ranks = {key: _rank(key, choices) for key, array in listed.items() if array.shape == shape}
+    ranks = {key: rank_of(key, choices) for key, array in listed.items() if array.shape == shape}
     for key in sorted((key for key in ranks if ranks[key] is not None), key=ranks.get):
         dtype = listed[key].dtype
         if dtype.kind in "SU" or is_text(dtype) or (dtype.kind in "iu" and choices is CLIP_NAMES):
@@ -165,7 +187,7 @@ def _texts(array: FileArray, place: str) -> list[str]:
         raise InputError(f"holds texts that are not UTF-8 ({error.reason})", place, "Save them as UTF-8.") from error
 
 
-def _rank(key: str, choices: Sequence[str]) -> int | None:
+def rank_of(key: str, choices: Sequence[str]) -> int | None:
     """Return the position in `choices` of an array's name, without its group and plural; None if it is not there."""
     name = key.rpartition("/")[2].casefold()
     return next((rank for rank, choice in enumerate(choices) if name in (choice, f"{choice}s")), None)
@@ -189,7 +211,7 @@ def open_npy(path: Path) -> FileArray:
     with open(path, "rb") as file:
         shape, fortran_order, dtype = _header(file, path)
         offset = file.tell()
-    _check_size(shape, dtype, path.stat().st_size - offset, path)
+    check_size(shape, dtype, path.stat().st_size - offset, path)
     n_rows, order = rows_a_block(shape, dtype.itemsize), "F" if fortran_order else "C"
 
     def blocks() -> Iterator[np.ndarray]:
@@ -219,7 +241,7 @@ def _header(file: IO[bytes], place: object) -> tuple[tuple[int, ...], bool, np.d
         raise InputError(f"not a readable .npy file ({error})", place, "Save it with numpy.save.") from error
 
 
-def _check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object) -> None:
+def check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object) -> None:
     """Raise InputError if an array's header claims another size than the file has."""
     claimed = math.prod(shape) * dtype.itemsize
     if dtype.kind in "fiuSU" and (held != claimed or min(shape, default=0) < 0):
@@ -229,26 +251,30 @@ def _check_size(shape: Sequence[int], dtype: np.dtype, held: int, place: object)
 
 def open_npz(path: Path, name: str | None = None) -> FileArray:
     """Open an array in a .npz file: the named one, or the only one that can be scores."""
-    with _readable_npz(path), zipfile.ZipFile(path) as file:
-        names = [member for member in file.infolist() if member.filename.endswith(".npy")]
-        members = {member.filename.removesuffix(".npy"): member for member in names}
-        headers = {key: _header_in(file, member, f"{path}, {key}") for key, member in members.items()}
     listed = {}
-    for key, ((shape, fortran_order, dtype), offset) in headers.items():
-        read = functools.partial(_member, path, members[key], shape, dtype, offset, fortran_order)
+    for key, (member, (shape, fortran_order, dtype), offset) in npz_headers(path).items():
+        read = functools.partial(_member, path, member, shape, dtype, offset, fortran_order)
         listed[key] = Listed(shape, dtype, read)
     return _scores_of(listed, name, path)
+
+
+def npz_headers(path: Path) -> dict[str, tuple[zipfile.ZipInfo, tuple[tuple[int, ...], bool, np.dtype], int]]:
+    """Return {name: (member, (shape, whether in Fortran order, dtype), offset of its values)} of a .npz file."""
+    with readable_npz(path), zipfile.ZipFile(path) as file:
+        names = [member for member in file.infolist() if member.filename.endswith(".npy")]
+        members = {member.filename.removesuffix(".npy"): member for member in names}
+        return {key: (member, *_header_in(file, member, f"{path}, {key}")) for key, member in members.items()}
 
 
 def _member(
     path: Path, member: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype, offset: int, fortran_order: bool
 ) -> FileArray:
     """Return an array of a .npz file, to be read from front to back."""
-    _check_size(shape, dtype, member.file_size - offset, f"{path}, {member.filename.removesuffix('.npy')}")
+    check_size(shape, dtype, member.file_size - offset, f"{path}, {member.filename.removesuffix('.npy')}")
     n_rows = rows_a_block(shape, dtype.itemsize)
 
     def blocks() -> Iterator[np.ndarray]:
-        with _readable_npz(path), zipfile.ZipFile(path) as file, file.open(member) as stream:
+        with readable_npz(path), zipfile.ZipFile(path) as file, file.open(member) as stream:
             stream.read(offset)
             if fortran_order:  # rows do not follow each other: unpacked to disk first
                 yield from _rows_on_disk(stream, shape, dtype, n_rows)
@@ -283,7 +309,7 @@ def _header_in(file: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> tu
 
 
 @contextlib.contextmanager
-def _readable_npz(path: Path) -> Iterator[None]:
+def readable_npz(path: Path) -> Iterator[None]:
     """Turn errors while reading a .npz file into an InputError."""
     try:
         yield

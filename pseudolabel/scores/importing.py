@@ -176,7 +176,7 @@ def real_windows_of(part: Part, lengths: Lengths) -> RealWindows:
     of_scale = lengths.counted.get(part.scale, {})
     stated = np.array([of_scale.get(clip_id, 0) for clip_id in answers.clip_ids])
     seconds = np.array([lengths.seconds.get(clip_id, math.nan) for clip_id in answers.clip_ids])
-    _refuse_stated(part, stated, seconds, lengths.path)
+    _refuse_stated(part, stated, seconds, lengths.path or answers.path)
     unknown, seconds = np.isnan(seconds) & (stated == 0), np.where(np.isnan(seconds), DEFAULT_CLIP_S, seconds)
     most = np.minimum(possible_windows(seconds, part.every_s), width)
     fewest = np.where(unknown, most, np.minimum(whole_windows(seconds, part.window_s, part.every_s), width))
