@@ -47,7 +47,7 @@ class PrepareOptions(ListOptions, VerbOptions):
         choices=("log_mel", "kaldi_fbank"),
     )
     front_end: tuple[tuple[str, object], ...] = option(
-        (), "of --stats, e.g. n_mels=64 hop_s=.02", parse=name_value, metavar="NAME=VALUE"
+        (), "of --stats, e.g. n_mels=64 hop_s=.02", parse=name_value, metavar="NAME=VALUE", needs="stats"
     )
     out: Path | None = option(None, "clip store (default: WORK/clips.h5)", metavar="FILE")
 
@@ -55,8 +55,6 @@ class PrepareOptions(ListOptions, VerbOptions):
         super().__post_init__()
         if self.add and self.overwrite:
             raise InputError("--add keeps the existing store", "--overwrite", "Give one of them.")
-        if self.front_end and not self.stats:
-            raise InputError("says how --stats computes features", "--front-end", "Give --stats too.")
 
     @property
     def store(self) -> Path:

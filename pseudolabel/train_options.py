@@ -56,7 +56,7 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
     clip_seconds: float = option(10.0, CLIP_SECONDS, SECONDS, metavar="S", group=MATERIAL)  # AudioSet's clips
     sampling: SamplingOptions = nested(SamplingOptions, MATERIAL)
     fold: Fold | None = option(None, FOLD, parse=parse_fold, metavar="I/N", group=MATERIAL)
-    stratify: bool = option(False, "spread the rare classes over the folds, by the labels", group=MATERIAL)
+    stratify: bool = option(False, "spread rare classes over the folds, by the labels", group=MATERIAL, needs="fold")
     model: str = option("mobilenetv2", ", ".join(NETWORKS), group=MODEL)
     model_options: Pairs = option((), "of the network, as width=0.25", parse=name_value, metavar=PAIR, group=MODEL)
     front_end: Pairs = option((), FRONT_END, parse=name_value, metavar=PAIR, group=MODEL)
@@ -90,8 +90,6 @@ class RunOptions(VerbOptions, ListOptions, DeviceOptions):
         soft_only = soft_only or ("--alpha" if self.alpha < 1 else "")
         if soft_only and self.targets is None:
             raise InputError("needs soft targets", soft_only, "Give --targets scores.h5.")
-        if self.stratify and self.fold is None:
-            raise InputError("divides into folds", "--stratify", "Give --fold 1/5, or leave it out.")
         if self.pretrained and Path(self.pretrained).is_dir() and "stem" in dict(self.model_options):
             raise InputError(
                 "has no effect on weights of a run, whose first layer already takes one channel",

@@ -110,7 +110,7 @@ def test_stratified_folds_spread_the_labels(work, tmp_path):
 
 def test_folds_that_cannot_be_are_refused(work, capsys):
     assert "--fold: 6 groups of clips cannot make 7 folds" in refused(capsys, train, work, "--fold", "1/7")
-    assert "--stratify: divides into folds. Give --fold" in refused(capsys, train, work, "--stratify")
+    assert "--stratify: has no effect without --fold. Give --fold too" in refused(capsys, train, work, "--stratify")
     with pytest.raises(SystemExit):
         train(work, "--fold", "4/3")
     assert "must be a fold from 1/n to n/n" in capsys.readouterr().err

@@ -126,4 +126,4 @@ def test_statistics_are_those_of_every_frame_of_every_clip(work, capsys):
     assert prepare(work, "--stats", "log_mel", "--front-end", "name=kaldi_fbank") == 2
     assert "--front-end: name is 'log_mel' here, not 'kaldi_fbank'. Leave it out." in capsys.readouterr().err
     assert prepare(work, "--front-end", "n_mels=40") == 2
-    assert "--front-end: says how --stats computes features. Give --stats too." in capsys.readouterr().err
+    assert "--front-end: has no effect without --stats. Give --stats too" in capsys.readouterr().err

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pseudolabel.audio.files import AUDIO_SUFFIXES
 from pseudolabel.errors import InputError
-from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_place, heading, id_under
+from pseudolabel.labels.cells import CLIPS, OWN, Source, clip_id_of, clip_place, heading, id_under
 from pseudolabel.labels.parquet import (
     AGAIN,
     Chunk,
@@ -151,9 +150,7 @@ class Shard:
         return parquet_batches(self.file, self.path, [column for column in columns if column], n_rows)
 
     def _clip_id(self, column: str, listed: str | None, name: str | None, row: int) -> str:
-        stem, dot, suffix = (name or "").replace("\\", "/").rpartition("/")[2].rpartition(".")
-        of_file = stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem else f"{stem}{dot}{suffix}"
-        clip_id = id_under(column)(listed) if listed else of_file
+        clip_id = id_under(column)(listed) if listed else clip_id_of(name or "")
         if not clip_id or ODD.search(clip_id):
             message = f"{clip_id!a} is not a clip id" if clip_id else "the recording has no clip id"
             raise InputError(message, f"{self.path}, row {row + 1}", f"Fill in its {column or 'path'}.")

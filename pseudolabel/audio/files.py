@@ -16,12 +16,6 @@ from typing import BinaryIO
 from pseudolabel.audio.headers import Header, read_header
 from pseudolabel.errors import InputError
 
-SUFFIXES = """
-    .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .m4a .m4b .mp4 .m4v .mov .3gp .3g2 .aac .adts
-    .webm .weba .mkv .mka .aif .aiff .aifc .au .snd .caf .wma .asf .wmv .avi .flv .amr .ac3 .eac3 .dts .ape .wv .tta
-    .mpg .mpeg .ogv .ogx .sph .nist .voc
-"""
-AUDIO_SUFFIXES = tuple(SUFFIXES.split())
 IN_MEMORY_BYTES = 1 << 24  # a shard member up to this size is read at once
 
 

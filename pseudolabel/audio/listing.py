@@ -18,21 +18,17 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from pseudolabel.audio.files import AUDIO_SUFFIXES, AudioSource, UnreadableAudio, named_in_table
+from pseudolabel.audio.files import AudioSource, UnreadableAudio, named_in_table
 from pseudolabel.errors import InputError, NoFile, first_few
 from pseudolabel.formatting import plural
+from pseudolabel.labels.cells import ENDS, FILES, OWN, RECORDINGS, STARTS, heading
 from pseudolabel.progress import note
 from pseudolabel.tables import read_csv, read_header
 
 SHARD_SUFFIX = ".tar"
 PARQUET_SUFFIX = ".parquet"
 ARCHIVES = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".zip", ".7z", ".rar")
-SEGMENT_COLUMNS = {  # names of each column, in any case
-    "file": ("file", "filename", "file_name", "fname", "path", "audio", "audio_filepath", "wav", "recording"),
-    "start": ("start", "start_s", "start_seconds", "start_time", "start_time_seconds", "onset"),
-    "end": ("end", "end_s", "end_seconds", "end_time", "end_time_seconds", "offset", "stop"),
-    "clip_id": ("clip_id",),
-}
+SEGMENT_COLUMNS = {"file": ("file", *FILES), "start": STARTS, "end": ENDS, "clip_id": (OWN,)}  # headings of each
 MOST_SECONDS = 1e9  # thirty years; more is not a time in a recording
 PIECE_BYTES = 1 << 20  # compared at a time
 
@@ -94,7 +90,7 @@ def _recordings_of(path: Path) -> Iterable[tuple[str, AudioSource]]:
         raise NoFile("no such folder or file of recordings", path)
     if path.suffix.lower() == PARQUET_SUFFIX:
         return _rows(path)
-    if path.name.lower().endswith((SHARD_SUFFIX, ".arrow", *ARCHIVES, *AUDIO_SUFFIXES)):
+    if path.name.lower().endswith((SHARD_SUFFIX, ".arrow", *ARCHIVES, *RECORDINGS)):
         return _recordings_in(path)
     raise InputError("neither recordings nor a .tar or .parquet file of them", path, "Give the folder of recordings.")
 
@@ -129,7 +125,7 @@ def other_files(folder: Path, clip_ids: Collection[str]) -> dict[str, Path]:
     """Return {clip id: file} of files in a folder that are named after these clips but lack an audio suffix."""
     if not folder.is_dir() or not clip_ids:
         return {}
-    named = {nfc(path.stem): path for path in _files_below(folder) if path.suffix.lower() not in AUDIO_SUFFIXES}
+    named = {nfc(path.stem): path for path in _files_below(folder) if path.suffix.lower() not in RECORDINGS}
     return {clip_id: named[clip_id] for clip_id in clip_ids if clip_id in named}
 
 
@@ -156,7 +152,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _recordings_in(path: Path) -> Iterator[tuple[str, AudioSource]]:
     """Yield (clip id, source) of a recording, or of each in a shard; nothing for other files."""
-    if path.suffix.lower() in AUDIO_SUFFIXES:
+    if path.suffix.lower() in RECORDINGS:
         _refuse_odd_name(str(path))
         yield nfc(path.stem), AudioSource(path, problem=_broken(path))
     elif path.suffix == SHARD_SUFFIX:
@@ -216,7 +212,7 @@ def shard_members(path: Path) -> Iterator[tuple[str, AudioSource]]:
     for member in members:
         name = member.name
         base, suffix = posixpath.splitext(posixpath.basename(name))
-        if member.isdir() or base.startswith(".") or suffix.lower() not in AUDIO_SUFFIXES:
+        if member.isdir() or base.startswith(".") or suffix.lower() not in RECORDINGS:
             continue
         _refuse_odd_name(name)
         yield nfc(base), _member(path, member, by_name)
@@ -294,7 +290,7 @@ def _segment_rows(table: str | Path) -> Iterator[tuple[str, ...]]:
 def segment_columns(table: str | Path) -> list[str]:
     """Return the columns of file, start, end and clip id, '' without the last; InputError if another is missing."""
     header = read_header(table)
-    names = {name.strip().lower(): name for name in header}
+    names = {heading(name): name for name in header}
     wanted = {
         column: next((names[name] for name in accepted if name in names), "")
         for column, accepted in SEGMENT_COLUMNS.items()

@@ -14,10 +14,13 @@ from pseudolabel.tables import Fields, refuse_repeated, wrong_length
 
 Labels = str | tuple[str, ...]  # joined by separators, or separate
 Row = tuple[int, str, Labels]  # number of the line, JSON entry or Parquet row; clip id; labels
-ENDINGS = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".m4a", ".mp4",
-    ".aac", ".wma", ".webm", ".mkv", ".mov", ".3gp", ".avi", ".weba", ".mka", ".m4b", ".wave", ".mp2", ".npy",
-)  # fmt: skip
+SUFFIXES = """
+    .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .m4a .m4b .mp4 .m4v .mov .3gp .3g2 .aac .adts
+    .webm .weba .mkv .mka .aif .aiff .aifc .au .snd .caf .wma .asf .wmv .avi .flv .amr .ac3 .eac3 .dts .ape .wv .tta
+    .mpg .mpeg .ogv .ogx .sph .nist .voc
+"""
+RECORDINGS = tuple(SUFFIXES.split())
+ENDINGS = (*RECORDINGS, ".npy")  # of names that stand for clips
 # Headings without case, spaces and marks (`heading`); the first that a list has is taken.
 OWN = "clipid"
 FILES = (

@@ -12,9 +12,10 @@ import soundfile
 
 from pseudolabel.audio import files
 from pseudolabel.audio.files import AudioSource, UnreadableAudio, View
-from pseudolabel.audio.listing import find_audio, read_segment_table
+from pseudolabel.audio.listing import find_audio, read_segment_table, segment_columns
 from pseudolabel.audio.streams import read_audio
 from pseudolabel.errors import InputError
+from pseudolabel.labels.cells import RECORDINGS, clip_id_of
 
 RATE = 16_000
 
@@ -232,11 +233,11 @@ def test_segment_tables_have_any_separator_and_common_names(tmp_path, text):
 
 def test_a_segment_table_without_a_column_names_those_it_has(tmp_path):
     table = tmp_path / "segments.csv"
-    table.write_text("file,begin,end\na.wav,0,1\n")
+    table.write_text("file,from,end\na.wav,0,1\n")
     with pytest.raises(InputError) as error:
         read_segment_table(table, tmp_path)
     assert str(error.value) == (
-        f"{table}: column 'start' is missing; columns found: file, begin, end. The header needs: file,start,end."
+        f"{table}: column 'start' is missing; columns found: file, from, end. The header needs: file,start,end."
     )
 
 
@@ -385,3 +386,15 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o000)
     with pytest.raises(PermissionError, match="closed"):
         find_audio(tmp_path)
+
+
+def test_a_recording_has_the_same_id_in_a_folder_and_in_a_list(tmp_path):
+    for ending in RECORDINGS:
+        (tmp_path / f"a{ending[1:]}{ending}").touch()
+    assert set(find_audio(tmp_path)) == {clip_id_of(path.name) for path in tmp_path.iterdir()}
+
+
+def test_segments_have_the_headings_that_label_lists_have(tmp_path):
+    for header in ("file,start,end", "Audio Filename,Onset,Offset", "wav_path,begin_time,stop"):
+        (tmp_path / "s.csv").write_text(f"{header}\nx.wav,0,1\n")
+        assert segment_columns(tmp_path / "s.csv") == [*header.split(","), ""]
