@@ -8,8 +8,8 @@
 | `<YouTube id>_<start>`, seconds with a decimal point | `KK227gPpRn4_30.000` is `KK227gPpRn4` from 30 s on |
 | `<YouTube id>_<start>`, milliseconds, 0 or at least 1000 | `KK227gPpRn4_30000` is `KK227gPpRn4` from 30 s on |
 
-An id without a start matches any start; ids whose starts or ends differ are different clips. A number from 1 to 999 is
-a counter (`recording01_2`).
+An id without a start matches any start; ids whose starts or ends differ are different clips, and so are `a/x` and
+`b/x`. A number from 1 to 999 is a counter (`recording01_2`).
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def find_aliases(
     The caller must check that a matched known id is not itself requested.
 
     Args:
-        exact: known ids that are requested themselves: not what an id in another folder names (`b/x` beside `a/x`).
+        exact: known ids that are requested themselves: not what an id in another folder names (`c/a/x` beside `a/x`).
     """
     aliases: dict[str, str] = {}
     asked_as: dict[str, str] = {}
     for clip_id, fitting in _fitting(absent, known):
-        fitting = [other for other in fitting if not (other in exact and _in_other_folders(clip_id, other))]
+        fitting = [other for other in fitting if _may_name(clip_id, other, whole=other in exact)]
         if not fitting:
             continue
         if len(fitting) > 1:
@@ -182,9 +182,22 @@ def _fitting(asked: Collection[str], known: Iterable[str]) -> Iterator[tuple[str
                 yield clip_id, fitting
 
 
+def _folders(text: str) -> str:
+    return text.replace("\\", "/").rpartition("/")[0]
+
+
 def _in_other_folders(first: str, second: str) -> bool:
-    folders = [text.replace("\\", "/").rpartition("/")[0] for text in (first, second)]
+    folders = _folders(first), _folders(second)
     return all(folders) and folders[0] != folders[1]
+
+
+def _may_name(first: str, second: str, whole: bool) -> bool:
+    """Return whether the folders of two ids allow one clip: equal, absent, or one the end of the other if not `whole`.
+
+    `eval/x` may be `data/eval/x`, never `train/x`.
+    """
+    short, long = sorted((_folders(first), _folders(second)), key=len)
+    return not short or short == long or (not whole and long.endswith(f"/{short.removeprefix('./')}"))
 
 
 def one_clip_twice(first: str, second: str, known: str, place: object) -> ClipMismatch:

@@ -155,6 +155,19 @@ def id_under(title: str) -> Callable[[str], str]:
     return str.strip if heading(title) == OWN else clip_id_of
 
 
+def id_of_scores(title: str = "") -> Callable[[str], str]:
+    """Return what makes a clip id of a name in a list of scored clips, under this heading if it has one.
+
+    Unlike a label list, it holds ids unless the heading or an extension of recordings says that they are file names.
+    """
+    names = (title, title.rpartition("/")[2].removesuffix("s"))
+    if any(heading(name) in FILES for name in names):
+        return clip_id_of
+    if heading(title) == OWN:
+        return str.strip
+    return lambda name: clip_id_of(name) if is_recording(name) else name.strip()
+
+
 def places_of(names: Sequence[str], choices: Sequence[str]) -> list[int]:
     """Return the places of the columns with these headings, in the order of the choices."""
     titles = [heading(name) for name in names]

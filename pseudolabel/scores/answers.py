@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.errors import InputError, first_few, no_file
-from pseudolabel.labels.cells import heading, is_comment
-from pseudolabel.labels.readers import clip_id_of, format_of, is_text_table, read_label_rows, read_segments
+from pseudolabel.labels.cells import heading, id_of_scores, is_comment
+from pseudolabel.labels.readers import format_of, is_text_table, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
 from pseudolabel.progress import note
 from pseudolabel.scores.arrays import FileArray, Names, open_h5, open_npy, open_npz, open_texts
@@ -172,8 +172,8 @@ def _clips(array: FileArray, ids: str | Path | None, like: Answers | None, path:
     """Return the ids of an array's clips: those in the file, or those of --ids."""
     own, given = (), ()
     if array.clips is not None:
-        kept = array.clips.title == "clip_id"
-        named = ((place, text.strip() if kept else clip_id_of(text)) for place, text in array.clips.placed())
+        id_of = id_of_scores(array.clips.title)
+        named = ((place, id_of(text)) for place, text in array.clips.placed())
         own = distinct(named, "clip", path)
     if ids is not None:
         given = like.clip_ids if like else read_ids(ids)
@@ -198,15 +198,16 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     """Read clip ids from a file: one per line, a column of clips in a table, JSON or Parquet, with or without labels; a
     JSON list of texts, or NumPy's array of texts.
 
-    If names are listed one per line, folder and extension are removed, as in label lists of file names.
+    Where names are listed without a heading, those with an extension of recordings are file names, as in label lists:
+    folder and extension are removed. Others are ids, kept as they are.
     """
-    path = Path(path)
+    path, id_of = Path(path), id_of_scores()
     if not path.is_file():
         raise no_file(path)
     if path.suffix.lower() == ".npy":
-        return distinct(((place, clip_id_of(text)) for place, text in open_texts(path).placed()), "clip", path)
+        return distinct(((place, id_of(text)) for place, text in open_texts(path).placed()), "clip", path)
     if names := _list_in_json(path):
-        return distinct(((f"{path}, entry {row}", clip_id_of(name)) for row, name in enumerate(names, 1)), "clip", path)
+        return distinct(((f"{path}, entry {row}", id_of(name)) for row, name in enumerate(names, 1)), "clip", path)
     first = _first_row(path)
     if len(first) == 1:
         return distinct(_one_a_line(path), "clip", path)
@@ -247,13 +248,16 @@ def _first_row(path: Path) -> list[str]:
 
 def _one_a_line(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the place and clip id of each line, skipping a first line that is the heading of a column of clips."""
+    id_of = id_of_scores()
     for row, (line, fields) in enumerate(text_rows(path)):
         if len(fields) != 1:
             message = f"row has {len(fields)} columns, those before it one"
             raise InputError(message, f"{path}:{line}", "Give one id a line, or a header with the column clip_id.")
         name = fields[0]
-        if row or heading(name) not in CLIP_COLUMNS or not HEADING.fullmatch(name):
-            yield f"{path}:{line}", clip_id_of(name)
+        if not row and heading(name) in CLIP_COLUMNS and HEADING.fullmatch(name):
+            id_of = id_of_scores(name)
+        else:
+            yield f"{path}:{line}", id_of(name)
 
 
 def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[str, ...]:
@@ -264,7 +268,8 @@ def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[s
             raise InputError(f"the {what} id {value!r} is empty or has a NUL", place)
         if value in first:
             message = f"{what} {value!r} is listed twice, first at {first[value]}"
-            raise InputError(message, place, "Each must be distinct.")
+            remedy = " Under the heading clip_id, folders and endings are kept." if what == "clip" else ""
+            raise InputError(message, place, f"Each must be distinct.{remedy}")
         first[value] = place
     if not first:
         raise InputError(f"names no {what}", path)

@@ -80,7 +80,10 @@ def test_a_clip_of_the_same_name_in_another_folder_is_another_clip_if_both_are_a
     matched = match_clips(["a/x", "b/x", "c/x"], ["a/x"])
     assert (matched.found, matched.aliases, matched.absent) == (("a/x",), {}, ("b/x", "c/x"))
     assert match_clips(["a/x", "b/x.wav"], ["a/x", "b/x"]).aliases == {"b/x.wav": "b/x"}
-    assert match_clips(["b/x"], ["a/x"]).aliases == {"b/x": "a/x"}
+    assert match_clips(["b/x"], ["a/x"]).absent == ("b/x",)
+    assert match_clips(["x"], ["a/x"]).aliases == {"x": "a/x"} and match_clips(["b/x"], ["x"]).aliases == {"b/x": "x"}
+    assert match_clips(["c/a/x.wav", "c/b/y"], ["a/x", "a/y"]).aliases == {"c/a/x.wav": "a/x"}
+    assert match_clips(["c/a/x", "a/x"], ["a/x"]).absent == ("c/a/x",)
 
 
 def test_exact_ids_need_no_names():
@@ -131,7 +134,7 @@ def test_matching_and_sharing_are_those_of_comparing_each_with_each(asked, known
     expected, conflict = {one: one for one in asked if one in known}, False
     for one in asked:
         fitting = [other for first, other in pairs if first == one]
-        fitting = [other for other in fitting if other not in asked or not in_other_folders(one, other)]
+        fitting = [other for other in fitting if not in_other_folders(one, other)]
         if one not in known and fitting:
             conflict |= len(fitting) > 1 or fitting[0] in expected.values()
             expected[one] = fitting[0]

@@ -326,6 +326,9 @@ def test_tables_that_are_wrong_are_refused_with_the_place(folder, text, line):
         ("a\n-b\n\nc", ("a", "-b", "c")),
         ("clip_id\na\nb\n", ("a", "b")),
         ("audio/a.wav\r\naudio/b.wav\r\n", ("a", "b")),
+        ("a/x\nb/x\n", ("a/x", "b/x")),
+        ("clip_id\na/x\nb/x.wav\n", ("a/x", "b/x.wav")),
+        ("filename\na/x\nb/y.wav\n", ("x", "y")),
         ("list,clip_id,reason\nx,a.wav,\nx,b,none\n", ("a.wav", "b")),
         ("clip_id,labels\nb,/m/1;/m/2\na,\n", ("b", "a")),
         ('# comment\n-b, 0.000, 10.000, "/m/1,/m/2"\na, 0.000, 10.000, "/m/1"\n', ("-b", "a")),
@@ -341,6 +344,7 @@ def test_ids_come_one_a_line_or_from_a_list_of_any_form(tmp_path, text, ids):
     ("text", "line"),
     [
         ("a\nb\na\n", "ids:3: clip 'a' is listed twice, first at"),
+        ("a/x.wav\nb/x.wav\n", "Each must be distinct. Under the heading clip_id, folders and endings are kept."),
         ("a.wav\na.flac\n", "ids:2: clip 'a' is listed twice"),
         ("a\nb,c\n", "ids:2: row has 2 columns, those before it one"),
         ("a\n  \nb\n", "ids:2: the clip id '' is empty"),
