@@ -39,7 +39,7 @@ from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.models.networks import find_network
 from pseudolabel.options import COUNT, NON_NEGATIVE, POSITIVE, PROCESSES, DeviceOptions, VerbOptions, option
-from pseudolabel.ownership import begins_with, refuse_foreign_file
+from pseudolabel.ownership import has_keys, refuse_foreign_file
 from pseudolabel.plan_checks import check_device, check_lists, check_vocabulary
 from pseudolabel.records import run_record
 from pseudolabel.temporaries import scratch_folder
@@ -47,7 +47,7 @@ from pseudolabel.temporaries import scratch_folder
 ON_CPU, ON_GPU = ("mobilenetv2",), ("mobilenetv2", "efficientnet_b2", "ast_base")  # networks measured alone
 CLIPS = {"cpu": 48, "cuda": 2_064}
 STEPS = {"cpu": 16, "cuda": 200}
-REPORT = begins_with('{\n  "benchmark"'), "a report"
+REPORT = has_keys("benchmark", "machine", "stages"), "a report", (".json",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import whole_folder, write_json
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.ownership import files_in, readable_object
+from pseudolabel.ownership import files_in, readable_object, refuse_place
 from pseudolabel.records import sha256
 from pseudolabel.temporaries import clear_leftovers, is_temporary, lock_path, remove
 
@@ -37,11 +37,13 @@ def only_run(output: Path) -> Iterator[None]:
     On file systems without locks there is none. Subprocesses of a run must not take the lock.
 
     Raises:
-        InputError: another run holds the lock, or its name is taken by a file that is not ours.
+        InputError: another run holds the lock, its name is taken by a file that is not ours, or nothing can be written
+            there.
     """
     here, absolute = Path.cwd(), Path(os.path.abspath(output))
     if absolute in (here, *here.parents) or not absolute.name:
         raise InputError("is the current folder, or holds it", output, "Give an output of its own.")
+    refuse_place(output)
     output = absolute if output.name in ("", "..") else output
     new = [folder for folder in output.parents if not folder.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -58,16 +58,17 @@ from pseudolabel.layout import (
     LABELS,
     LEDGER,
     LEDGER_CSV,
+    LISTS,
     RUN,
     SUMMARY,
     TARGETS,
     WINDOW_TARGETS,
 )
 from pseudolabel.options import ListOptions, VerbOptions, nested, option
-from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.ownership import is_csv, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_columns, check_ledger, check_lists, check_scale, check_vocabulary
 from pseudolabel.progress import note
-from pseudolabel.records import Inputs, run_record, write_run_record
+from pseudolabel.records import Inputs, refuse_named_input, run_record, write_run_record
 from pseudolabel.scores.windows import CLIP, parse_window
 
 __all__ = ["EnhanceOptions", "Enhancement", "enhance", "explain", "main", "sweep", "write_enhancement"]
@@ -293,10 +294,14 @@ def undo_files(options: UndoOptions, counting: bool = False) -> str:
     """Write the label list as it was before the additions of a ledger; return how many were removed."""
     ledger, labels_path = options.ledger, options.labels or options.ledger.parent / LABELS
     out = default_output(options, UNDONE, options.labels, ledger)
-    check = partial(refuse_foreign_file, out, options.overwrite, begins_with(",".join(LABEL_COLUMNS)), "a label list")
-    dry_run.refuse_output(out, options.overwrite, check) if counting else check()
     source = vocabulary_source(options, ledger, options.labels)
+    check = partial(refuse_foreign_file, out, options.overwrite, is_csv(LABEL_COLUMNS), "a label list", (".csv",))
+    dry_run.refuse_output(out, options.overwrite, check) if counting else check()
     refuse_input_as_output(out, [labels_path, ledger, source])
+    refuse_named_input(out, ledger.parent, labels_path.parent)
+    if out.exists() and out.name in LISTS:
+        message = "a list under a name that other verbs write, so it is not replaced"
+        raise InputError(message, out, "Give another --out.")
     enhanced = read_labels(options, labels_path, Vocabulary.load(source), own=options.labels is None)
     labels, n_taken, n_more = without_additions(
         enhanced, ledger_pieces(ledger, only=True), ledger, _whole_ledger(labels_path, ledger)
@@ -308,13 +313,13 @@ def undo_files(options: UndoOptions, counting: bool = False) -> str:
     return f"{NOTHING if counting else out}: {n_taken:,} labels taken back{more}, {labels.matrix.nnz:,} left"
 
 
-def _whole_ledger(labels: Path, ledger: Path) -> Iterator[pa.Table]:
-    """Return the pieces of the ledger beside a list, of which `ledger` may be a part; none if it is that ledger."""
+def _whole_ledger(labels: Path, ledger: Path) -> Iterator[pa.Table] | None:
+    """Return the pieces of the ledger beside a list, of which `ledger` may be a part; None if it is that ledger."""
     whole = next((path for path in map(labels.with_name, (LEDGER, LEDGER_CSV)) if path.is_file()), None)
     if whole is None:
         note(f"no ledger beside {labels}: of what {ledger} does not list, nothing is taken back")
     if whole is None or (ledger.resolve().parent == whole.resolve().parent and ledger.name in (LEDGER, LEDGER_CSV)):
-        return iter(())
+        return None
     return ledger_pieces(whole, (CLIP_ID, CLASS_ID, BECAUSE), only=True)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ from pseudolabel.plan_checks import check_columns, check_device, check_ledger, c
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
-from pseudolabel.reports.combined import additions_sentence, combined_table, read_metrics
+from pseudolabel.reports.combined import additions_sentence, combined_table, is_combined, read_metrics
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.measuring import (
     Answer,
@@ -106,7 +107,7 @@ def output_of(options: EvaluateOptions) -> Path:
 def _evaluate(options: EvaluateOptions, out: Path) -> None:
     copy = None if options.out else options.work / RESULTS
     if copy:
-        refuse_foreign_file(copy, True, begins_with(RESULTS_HEAD), "results")
+        refuse_foreign_file(copy, True, begins_with(f"{RESULTS_HEAD}\n\n"), "results")
     lists, inputs = EvaluationLists.of(options), Inputs()
     vocabulary, truth = Vocabulary.load(inputs.read(lists.vocabulary)), None
     sets = {
@@ -301,7 +302,7 @@ def combine(options: CombineOptions) -> None:
     table = combined_table(corpora)
     print(f"{table.aligned()}\n\n{additions_sentence(corpora)}")
     if options.out:
-        refuse_foreign_file(options.out, options.overwrite, begins_with("| "), "a table")
+        refuse_foreign_file(options.out, options.overwrite, is_combined, "a table", (".md",))
         write_text(options.out, f"{table.markdown()}\n\n{additions_sentence(corpora)}\n", options.overwrite)
 
 
@@ -310,6 +311,9 @@ def plan_combination(options: CombineOptions) -> str:
     for folder in options.evaluations:
         if not dry_run.there(folder / METRICS_FILE):
             dry_run.refuse_absent(folder / EVALUATION_FOLDER / METRICS_FILE)
+    if options.out:
+        check = partial(refuse_foreign_file, options.out, options.overwrite, is_combined, "a table", (".md",))
+        dry_run.refuse_output(options.out, options.overwrite, check)
     written = f", and write {options.out}" if options.out else ""
     return f"would show one table of {len(options.evaluations)} evaluations{written}"
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 LABELS, BALANCED, VALIDATION, EVALUATION = "labels.csv", "balanced.csv", "validation.csv", "eval.csv"  # label lists
 SCENES, GROUPS = "scenes", "clips.csv"  # a simulated corpus: its recordings and their groups
 TRUTH = "truth.csv"  # a simulated corpus: its complete labels
+LISTS = (LABELS, BALANCED, VALIDATION, EVALUATION, TRUTH)
 VOCABULARY = "vocabulary.csv"
 CLIPS, SCORES, ENSEMBLE = "clips.h5", "scores.h5", "ensemble.h5"
+STORE_ENDINGS = (".h5", ".hdf5")
 RUNS, TEACHER = "runs", "teacher"  # folders
 
 # Every output folder.

@@ -22,6 +22,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pseudolabel.errors import LONGEST_VALUE, InputError, shown
 from pseudolabel.machine import allowed_cores
+from pseudolabel.ownership import refuse_place
 
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
 MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
@@ -130,6 +131,11 @@ class VerbOptions(Options):
     work: Path = option(DEFAULT_WORK, "folder of all default paths")
     overwrite: bool = option(False, "replace an output that exists")
     strict: bool = option(False, "missing or damaged clips are an error, not a list")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if out := getattr(self, "out", None):
+            refuse_place(Path(out))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +15,38 @@ from pseudolabel.temporaries import clear_leftovers, clear_lock, lock_path
 
 JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file browsers leave in folders
 
+FORMS = (  # endings that say what a file holds
+    *(".csv", ".tsv", ".json", ".jsonl", ".md", ".parquet", ".npy", ".npz", ".h5", ".hdf5", ".xlsx"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip"),
+)
+
 
 def refuse_existing(path: str | Path, overwrite: bool, option: str = "--out") -> Path:
-    """Return `path`; raise OutputExists if it exists and may not be overwritten."""
+    """Return `path`; raise OutputExists if it exists and may not be overwritten.
+
+    Raises:
+        InputError: it is not the name of a new file or folder, or nothing can be written there (`refuse_place`).
+    """
     path = Path(path)
     if not path.name:
         raise InputError("is not the name of a new file or folder", path, "Give another --out.")
+    refuse_place(path, option)
     if os.path.lexists(path) and not overwrite:
         clear_leftovers(path)  # left by a run that was killed after finishing
         clear_lock(lock_path(path))
         raise output_exists(path, option)
     return path
+
+
+def refuse_place(path: Path, option: str = "--out") -> None:
+    """Raise InputError for an output below a file, or that begins with `~`, which not every library expands."""
+    if path.parts[:1] and path.parts[0].startswith("~"):
+        remedy = f"Write it apart ({option} ~/...), or give the folder whole."
+        raise InputError("begins with ~, which only the shell replaces by your folder", path, remedy)
+    above = next((folder for folder in path.parents if os.path.lexists(folder)), None)
+    if above and not above.is_dir():
+        message = f"{above} is not a folder, so nothing can be written below it"
+        raise InputError(message, path, f"Give another {option}.")
 
 
 def output_exists(path: Path, option: str = "--out") -> OutputExists:
@@ -104,17 +126,24 @@ def refuse_foreign(
     return folder
 
 
-def refuse_foreign_file(path: str | Path, overwrite: bool, is_ours: Callable[[Path], bool], what: str) -> Path:
+def refuse_foreign_file(
+    path: str | Path, overwrite: bool, is_ours: Callable[[Path], bool], what: str, endings: Sequence[str] = ()
+) -> Path:
     """Return `path` if it does not exist, is empty, or `is_ours` accepts it and it may be overwritten.
 
     Args:
         what: what errors call a file of ours: `a clip store`.
+        endings: of names that say this form; names that say another of FORMS are refused.
     """
     path = refuse_existing(path, overwrite)
     if path.is_dir():
         raise OutputExists("a folder is where a file is to be written", path, "Move it, or give another --out.")
     if path.exists() and path.stat().st_size and not is_ours(path):
         raise InputError(f"not {what} of pseudolabel, so it is not replaced", path, "Move it, or give another --out.")
+    if endings and path.suffix.lower() in set(FORMS) - set(endings):
+        named = path.name.partition(".")[0] or "new"
+        message, remedy = f"{what} is not written as {path.suffix}", f"Give --out {path.with_name(named + endings[0])}."
+        raise InputError(message, path, remedy)
     return path
 
 
@@ -147,6 +176,26 @@ def begins_with(*heads: str) -> Callable[[Path], bool]:
             return file.read(max(map(len, encoded))).startswith(tuple(encoded))
 
     return test
+
+
+def is_csv(*headers: Sequence[str]) -> Callable[[Path], bool]:
+    """Return a function that tests whether a file is CSV as it is written here: one of these headers, rows as long."""
+
+    def test(path: Path) -> bool:
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                first = file.readline()
+                columns = next((header for header in headers if first == ",".join(header) + "\n"), ())
+                return bool(columns) and all(len(row) == len(columns) for row in csv.reader(file, strict=True))
+        except (OSError, ValueError, csv.Error):
+            return False
+
+    return test
+
+
+def has_keys(*keys: str) -> Callable[[Path], bool]:
+    """Return a function that tests whether a file is a JSON object with all of these keys."""
+    return lambda path: set(keys) <= readable_object(path).keys()
 
 
 def refuse_input_as_output(out: str | Path, inputs: Iterable[str | Path | None]) -> None:

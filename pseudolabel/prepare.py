@@ -55,8 +55,8 @@ from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import GROUPS
-from pseudolabel.ownership import begins_with, has_format, refuse_existing, refuse_foreign_file
+from pseudolabel.layout import GROUPS, STORE_ENDINGS
+from pseudolabel.ownership import has_format, has_keys, refuse_existing, refuse_foreign_file
 from pseudolabel.plan_checks import check_columns, check_lists, check_vocabulary
 from pseudolabel.prepare_files import (
     GROUP_COLUMNS,
@@ -89,7 +89,7 @@ def prepare(options: PrepareOptions) -> None:
         if not options.replaces:
             remove_parts_of_finished(out, Reports(out).run)
         if not options.only_stats:
-            refuse_foreign_file(out, options.replaces, has_format(ClipStore.FORMAT), "a clip store")
+            refuse_foreign_file(out, options.replaces, has_format(ClipStore.FORMAT), "a clip store", STORE_ENDINGS)
             make_store(options)
         if options.stats:
             write_statistics(options)
@@ -304,7 +304,7 @@ def write_statistics(options: PrepareOptions) -> None:
     front_end |= given
     statistics = feature_statistics(clips, build_frontend(front_end))
     out = path.with_name(f"{path.stem}.{options.stats}.json")
-    refuse_foreign_file(out, True, begins_with('{\n  "front_end"'), "what --stats writes")
+    refuse_foreign_file(out, True, has_keys("front_end", "mean", "std", "n_clips"), "what --stats writes")
     write_json(out, {"front_end": front_end, **asdict(statistics)})
     print(
         f"{out}: {options.stats} of {statistics.n_clips} clips, {statistics.n_too_short} too short; "
@@ -323,7 +323,9 @@ def plan(options: PrepareOptions) -> str:
     check_vocabulary(cli.vocabulary_source(options, None if options.uses_own_lists else options.out))
     is_ours = has_format(ClipStore.FORMAT)
     dry_run.refuse_output(
-        out, options.replaces, lambda: refuse_foreign_file(out, options.replaces, is_ours, "a clip store")
+        out,
+        options.replaces,
+        lambda: refuse_foreign_file(out, options.replaces, is_ours, "a clip store", STORE_ENDINGS),
     )
     dry_run.promise(out, sample_rate=options.sample_rate)
     for name, paths in options.lists.items():

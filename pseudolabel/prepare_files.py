@@ -15,7 +15,14 @@ from pseudolabel.audio.listing import nfc, other_files
 from pseudolabel.errors import ClipMismatch, InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.layout import BALANCED, EVALUATION, LABEL_COLUMNS, LABELS, MISSING, VALIDATION
-from pseudolabel.ownership import begins_with, read_run, readable_object, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.ownership import (
+    begins_with,
+    is_csv,
+    read_run,
+    readable_object,
+    refuse_foreign_file,
+    refuse_input_as_output,
+)
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, sha256
 from pseudolabel.tables import read_csv, text_rows
@@ -144,7 +151,7 @@ def lists_to_write(
             return True
 
     outdated = [name for name, table in lists.items() if differs(folder / name, table)]
-    is_list = begins_with(*LABEL_COLUMNS)
+    is_list = is_csv(LABEL_COLUMNS)
     for path in (folder / name for name in outdated):
         refuse_input_as_output(path, inputs.sha256)
         if path.is_file() and is_list(path) and sha256(path) not in recorded[path.name]:
@@ -204,12 +211,12 @@ class Reports:
 
     def refuse_foreign(self, inputs: Inputs) -> None:
         """Raise InputError if one of them, or the store, is an input or was not written by prepare."""
-        for path, head, what in (
-            (self.skipped, "clip_id,file,reason", "a list of skipped recordings"),
-            (self.missing, "clip_id,list,reason", "a list of missing clips"),
-            (self.run, '{\n  "verb": "prepare"', "the record of a run"),
+        for path, is_ours, what in (
+            (self.skipped, is_csv(("clip_id", "file", "reason")), "a list of skipped recordings"),
+            (self.missing, is_csv(("clip_id", "list", "reason")), "a list of missing clips"),
+            (self.run, begins_with('{\n  "verb": "prepare"'), "the record of a run"),
         ):
-            refuse_foreign_file(path, True, begins_with(head), what)
+            refuse_foreign_file(path, True, is_ours, what)
             refuse_input_as_output(path, inputs.sha256)
         refuse_input_as_output(self.out, inputs.sha256)
 

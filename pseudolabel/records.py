@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pseudolabel.artefacts import write_json
+from pseudolabel.errors import InputError
 from pseudolabel.layout import RUN
-from pseudolabel.ownership import files_in
+from pseudolabel.ownership import files_in, read_run, refuse_input_as_output
 
 LARGE_BYTES = 1 << 30  # show progress for the checksums of larger files
 Input = TypeVar("Input", str, Path, None)
@@ -134,6 +135,17 @@ def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | 
     digest = inputs.get(str(path)) if isinstance(inputs, dict) else None
     places = dict.fromkeys([Path(path), *(folder / Path(path).name for folder in folders)])
     return next((place for place in places if place.is_file() and sha256(place) == digest), None)
+
+
+def refuse_named_input(out: Path, *folders: Path) -> None:
+    """Raise InputError if an existing output is an input that run.json of one of these folders names."""
+    for folder in folders if out.is_file() else ():
+        inputs = read_run(folder).get("inputs")
+        inputs = inputs if isinstance(inputs, dict) else {}
+        refuse_input_as_output(out, inputs)
+        if any(Path(path).name == out.name and digest == sha256(out) for path, digest in inputs.items()):  # moved
+            message = f"is an input that {folder / RUN} names, so it is not replaced"
+            raise InputError(message, out, "Give another --out.")
 
 
 def write_run_record(folder: Path, record: Mapping[str, object]) -> None:

@@ -11,9 +11,9 @@ from pseudolabel.artefacts import write_csv, write_json
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command
 from pseudolabel.errors import InputError, first_few
-from pseudolabel.layout import CLIPS, SCORES
+from pseudolabel.layout import CLIPS, SCORES, STORE_ENDINGS
 from pseudolabel.options import VerbOptions, option
-from pseudolabel.ownership import begins_with, has_format, refuse_foreign_file, refuse_input_as_output
+from pseudolabel.ownership import begins_with, has_format, is_csv, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_stores, promise_joined
 from pseudolabel.records import Inputs, run_record
 from pseudolabel.scores.merging import check_parts, merge_scores
@@ -21,7 +21,7 @@ from pseudolabel.scores.store import ScoreStore
 from pseudolabel.verification import verify_store
 
 RECORDS = ('{\n  "verb": "score"', '{\n  "verb": "average"')  # how the records beside a store begin
-MISSING_LISTS = ("clip_id,reason\n", "kind,id,missing_in\n")  # how the lists of missing clips and classes begin
+MISSING_LISTS = (("clip_id", "reason"), ("kind", "id", "missing_in"))  # columns of lists of what lacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +109,11 @@ def files_beside(out: Path) -> tuple[Path, Path]:
 
 def refuse_foreign_store(out: Path, overwrite: bool) -> None:
     """Raise InputError if a store or a file beside it may not be replaced, or was not written by this package."""
-    refuse_foreign_file(out, overwrite, has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS), "a score store")
+    is_store = has_format(ScoreStore.FORMAT, *ScoreStore.EARLIER_FORMATS)
+    refuse_foreign_file(out, overwrite, is_store, "a score store", STORE_ENDINGS)
     record, missing = files_beside(out)
     refuse_foreign_file(record, True, begins_with(*RECORDS), "the record of a run")
-    refuse_foreign_file(missing, True, begins_with(*MISSING_LISTS), "a list of what lacks")
+    refuse_foreign_file(missing, True, is_csv(*MISSING_LISTS), "a list of what lacks")
 
 
 def write_beside(out: Path, record: Mapping[str, object], header: Sequence[str] = (), missing: Sequence = ()) -> None:

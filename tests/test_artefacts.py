@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -21,19 +22,22 @@ import pytest
 
 from pseudolabel import artefacts, records, temporaries
 from pseudolabel.artefacts import whole_file, whole_folder, write_csv, write_json, write_text
+from pseudolabel.blocks import only_run
 from pseudolabel.errors import ClipMismatch, InputError, OutputExists, first_few, nearest
 from pseudolabel.labels.writers import packed_file
 from pseudolabel.ownership import (
     begins_with,
     files_in,
     has_format,
+    has_keys,
+    is_csv,
     not_ours,
     refuse_existing,
     refuse_foreign,
     refuse_foreign_file,
     refuse_input_as_output,
 )
-from pseudolabel.records import Inputs, git_commit, run_record, sha256, write_run_record
+from pseudolabel.records import Inputs, git_commit, refuse_named_input, run_record, sha256, write_run_record
 from pseudolabel.stores import write_hdf5
 from pseudolabel.tables import read_csv
 from pseudolabel.temporaries import is_temporary, remove, temporary_name
@@ -332,6 +336,73 @@ def test_an_output_that_is_also_an_input_is_refused_by_whatever_name(tmp_path, o
     inputs = [name and tmp_path / name for name in given]
     with pytest.raises(InputError, match="would be replaced while it is an input") if refused else nullcontext():
         refuse_input_as_output(tmp_path / out, inputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("clip_id,labels\n", True),
+        ('clip_id,labels\nx,a;b\n"y,z",\n', True),
+        ("clip_id,labels,annotator\nx,a,me\n", False),
+        ("clip_id,labels\nx,a\ny,b,me\n", False),
+        ("clip_id,labels\r\nx,a\r\n", False),
+        ("# mine\nclip_id,labels\nx,a\n", False),
+        ('clip_id,labels\n"x,a\n', False),
+        ("clip_id,labels\n\xff,a\n", False),
+    ],
+)
+def test_a_table_is_ours_only_with_exactly_our_columns(tmp_path, text, ours):
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    assert is_csv(("clip_id", "weight"), ("clip_id", "labels"))(tmp_path / "list.csv") is ours
+
+
+def test_an_object_is_ours_only_with_all_keys(tmp_path):
+    path, is_report = tmp_path / "report.json", has_keys("benchmark", "stages")
+    write_json(path, {"benchmark": "mine"})
+    assert not is_report(path)
+    write_json(path, {"benchmark": "labels", "stages": []})
+    assert is_report(path)
+
+
+def test_an_input_that_a_run_names_is_no_output_even_if_the_folder_moved(tmp_path):
+    made, moved = tmp_path / "made", tmp_path / "moved.csv"
+    made.mkdir()
+    for name in ("labels.csv", "other.csv"):
+        (tmp_path / name).write_text("clip_id,labels\nx,a\n")
+    write_run_record(made, run_record("enhance", {}, [tmp_path / "labels.csv"]))
+    refuse_named_input(tmp_path / "other.csv", made)
+    with pytest.raises(InputError, match="would be replaced while it is an input"):
+        refuse_named_input(tmp_path / "labels.csv", made)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "labels.csv").rename(tmp_path / "new" / "labels.csv")
+    with pytest.raises(InputError, match=r"is an input that .*run\.json names"):
+        refuse_named_input(tmp_path / "new" / "labels.csv", made)
+    refuse_named_input(moved, made)
+
+
+@pytest.mark.parametrize("refuse", [lambda path: refuse_existing(path, False), lambda path: only_run(path).__enter__()])
+def test_outputs_below_a_file_and_in_the_home_of_a_shell_are_refused(tmp_path, monkeypatch, refuse):
+    monkeypatch.chdir(tmp_path)
+    Path("file.csv").touch()
+    Path("link").symlink_to("nowhere")
+    for path, message in (
+        ("file.csv/x", r"file\.csv is not a folder, so nothing can be written below it"),
+        ("file.csv/x/y", r"Give another --out"),
+        ("link/x", "link is not a folder"),
+        ("~/x", r"begins with ~.* Write it apart \(--out ~/\.\.\.\), or give the folder whole"),
+    ):
+        with pytest.raises(InputError, match=message):
+            refuse(Path(path))
+    assert sorted(os.listdir()) == ["file.csv", "link"]
+
+
+def test_a_name_that_says_another_form_is_refused(tmp_path):
+    check = partial(refuse_foreign_file, overwrite=False, is_ours=bool, what="a label list", endings=(".csv",))
+    for name in ("u.csv", "u.list", "u"):
+        assert check(tmp_path / name) == tmp_path / name
+    for name in ("u.csv.gz", "u.parquet", "u.H5"):
+        with pytest.raises(InputError, match=r"a label list is not written as \.(gz|parquet|H5). Give --out .*u\.csv"):
+            check(tmp_path / name)
 
 
 def test_a_file_is_replaced_only_where_its_content_is_ours(tmp_path):

@@ -447,6 +447,29 @@ def test_undo_of_a_part_counts_what_only_that_part_proposed(tmp_path, capsys):
     assert "no ledger beside" in (said := capsys.readouterr()).err and "1 labels taken back, 3 left" in said.out
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_undo_takes_back_no_given_label_and_replaces_no_list_of_others(work, capsys, dry):
+    run(work)
+    folder, theirs = work / "enhanced-mean", work / "mine.csv"
+    given = next(iter((work / "labels.csv").read_text().splitlines()[1:])).partition(";")[0]
+    (folder / "part.csv").write_text(f"clip_id,class_id\n{given}\n")
+    theirs.write_text("clip_id,labels,annotator\n-c00,dog,me\n")
+    for options, said in (
+        (("part.csv", "undone.csv"), "1 label not in the ledger beside the list"),
+        (("ledger.parquet", "mine.csv"), "not a label list of pseudolabel"),
+        (("ledger.parquet", "labels.csv"), "would be replaced while it is an input"),
+        (("ledger.parquet", "truth.csv"), "under a name that other verbs write"),
+        (("ledger.parquet", "undone.csv.gz"), "a label list is not written as .gz"),
+        (("ledger.parquet", "labels.csv/x.csv"), "is not a folder, so nothing can be written below it"),
+    ):
+        (work / "truth.csv").write_text("clip_id,labels\n-c00,dog\n")
+        before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+        ledger, out = options
+        assert run(work, "undo", folder / ledger, "--out", work / out, "--overwrite", *dry) == 2
+        assert said in capsys.readouterr().err
+        assert before == {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+
+
 def test_undo_of_the_wrong_list_says_so(work, capsys):
     run(work)
     assert run(work, "undo", work / "enhanced-mean" / "ledger.parquet", "--labels", work / "labels.csv") == 2

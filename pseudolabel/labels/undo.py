@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.labels.additions import OTHER_RUN, label_keys, pair_keys, positions
 from pseudolabel.labels.ledger import BECAUSE, SCHEMA
 from pseudolabel.labels.table import LabelTable
@@ -30,13 +31,13 @@ def undo(labels: LabelTable, ledger: pa.Table, source: object = "", whole: pa.Ta
 
     Raises:
         ClipMismatch: a clip in the ledger is not in the list.
-        InputError: an added label is not in the list, or is in the ledger twice.
+        InputError: an added label is not in the list or not in `whole`, or is in the ledger twice.
     """
-    return without_additions(labels, [ledger], source, [] if whole is None else [whole])[0]
+    return without_additions(labels, [ledger], source, None if whole is None else [whole])[0]
 
 
 def without_additions(
-    labels: LabelTable, pieces: Iterable[pa.Table], source: object = "", whole: Iterable[pa.Table] = ()
+    labels: LabelTable, pieces: Iterable[pa.Table], source: object = "", whole: Iterable[pa.Table] | None = None
 ) -> tuple[LabelTable, int, int]:
     """Do what `undo` does for a ledger read in pieces, one in memory at a time.
 
@@ -59,24 +60,37 @@ def without_additions(
         named = first_few(labels.clip_ids[clip] for clip in np.concatenate(absent)[:FEW])
         raise InputError(f"{n_absent} added labels are not in the list: clips {named}", source, OTHER_RUN)
     n_named = int(taken.sum())
-    taken[_entries(keys, _left_unsupported(labels, keys, taken, whole))] = True
+    if whole is not None:
+        taken[_entries(keys, _left_unsupported(labels, keys, taken, whole, source))] = True
     n_kept = np.concatenate([[0], np.cumsum(~taken)])[matrix.indptr]
     kept = sparse.csr_array((matrix.data[~taken], matrix.indices[~taken], n_kept), shape=matrix.shape)
     return LabelTable(labels.clip_ids, kept, labels.vocabulary), n_named, int(taken.sum()) - n_named
 
 
-def _left_unsupported(labels: LabelTable, keys: np.ndarray, taken: np.ndarray, whole: Iterable[pa.Table]) -> np.ndarray:
-    """Return the keys of additions that only `taken` entries of `keys`, absent labels, or each other proposed."""
+def _left_unsupported(
+    labels: LabelTable, keys: np.ndarray, taken: np.ndarray, whole: Iterable[pa.Table], source: object
+) -> np.ndarray:
+    """Return the keys of additions that only `taken` entries of `keys`, absent labels, or each other proposed.
+
+    Raises:
+        InputError: a taken label is not in `whole`, so it is not an addition.
+    """
     n_classes, added, proposals = len(labels.vocabulary), [], []
+    given = taken.copy()
     touched = np.zeros(len(labels), bool)
     touched[keys[taken] // n_classes] = True
     for piece in whole:
         clips, classes = positions(piece, labels, "the whole ledger")
         wanted = pair_keys(clips, classes, n_classes)
         entries = _entries(keys, wanted)
+        given[entries[entries >= 0]] = False
         left = np.flatnonzero(touched[clips] & (entries >= 0) & ~taken[entries])
         proposals.append(_proposals(piece[BECAUSE].take(pa.array(left)), wanted[left], labels))
         added.append(wanted[left])
+    if given.any():
+        named = first_few(labels.clip_ids[clip] for clip in (keys[given] // n_classes).tolist())
+        message = f"{plural(int(given.sum()), 'label')} not in the ledger beside the list, so not added: clips {named}"
+        raise InputError(message, source, "Give rows of that ledger alone.")
     if not added:
         return np.zeros(0, np.int64)
     rows = np.cumsum([0, *map(len, added)])

@@ -18,6 +18,7 @@ from pseudolabel.scores.metrics import METRICS
 from pseudolabel.tables import read_json
 
 BASELINE = "weak"
+FIRST_COLUMNS = ["row", "corpora", "runs"]
 SHOWN = tuple(METRICS[key] for key in ("map", "d_prime"))
 SHOWN_OF_MAIN = (*SHOWN, METRICS["f1_micro"])  # against the first set of labels
 
@@ -50,7 +51,7 @@ def combined_table(corpora: Sequence[dict]) -> Table:
     if not sets:
         raise InputError("the evaluations have no set of labels in common", "evaluate combine")
     columns = [(against, metric) for against in sets for metric in (SHOWN_OF_MAIN if against == sets[0] else SHOWN)]
-    header = ["row", "corpora", "runs"]
+    header = [*FIRST_COLUMNS]
     for against, metric in columns:
         word = "true" if against == TRUE_SET else against
         header.append(f"{metric.heading} {word}" if metric in SHOWN else metric.heading)
@@ -70,6 +71,13 @@ def combined_table(corpora: Sequence[dict]) -> Table:
 def _gain(rows: Sequence[dict], baseline: Sequence[dict], against: str) -> str:
     pairs = zip(rows, baseline, strict=True)
     return Spread.of([ours[against]["map"]["mean"] - theirs[against]["map"]["mean"] for ours, theirs in pairs]).signed()
+
+
+def is_combined(path: Path) -> bool:
+    """Return whether a file begins with a combined table in Markdown."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        cells = [cell.strip() for cell in file.readline(1 << 16).split("|")]
+    return cells[1 : 1 + len(FIRST_COLUMNS)] == FIRST_COLUMNS and cells[-2:] == ["parameters", ""]
 
 
 def additions_sentence(corpora: Sequence[dict]) -> str:

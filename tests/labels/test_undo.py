@@ -47,6 +47,13 @@ def test_undo_of_a_part_also_takes_back_what_only_that_part_proposed():
     assert undo(after, whole, whole=whole).label_sets() == [("a",), ("a",)]
 
 
+def test_a_given_label_is_not_taken_back_where_the_whole_ledger_is_known():
+    with pytest.raises(
+        InputError, match=r"1 label not in the ledger beside the list, so not added: clips x\. Give rows"
+    ):
+        undo(AFTER, ledger(("x", "a"), ("x", "c")), whole=ADDED.append_column("because", pa.array(["b", "a"])))
+
+
 @settings(max_examples=40)
 @given(st.data())
 def test_undo_and_apply_are_opposite_on_random_lists(data):
