@@ -39,7 +39,14 @@ from pseudolabel.cli import base, default_output, read_labels, vocabulary_source
 from pseudolabel.command import Command, run_command
 from pseudolabel.enhance_explain import explain_clip
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
-from pseudolabel.enhance_inputs import SearchOptions, list_before, read_search, recorded_options, search_paths
+from pseudolabel.enhance_inputs import (
+    SOFT_WINDOWS,
+    SearchOptions,
+    list_before,
+    read_search,
+    recorded_options,
+    search_paths,
+)
 from pseudolabel.enhance_windows import WindowTargets
 from pseudolabel.errors import InputError, no_file
 from pseudolabel.labels.enhancement import Enhancement, Enhancing, enhance, sweep
@@ -109,7 +116,7 @@ class EnhanceFilesOptions(SearchOptions):
 
     def _refuse_soft_windows(self) -> None:
         """Raise InputError unless the rule has probabilities, and the windows are lengths, each named once."""
-        said = "--soft-windows"
+        said = SOFT_WINDOWS
         if self.soft_windows and self.rules.precision is None:
             message = f"--threshold {self.rules.threshold} gives labels no probability"
             raise InputError(message, said, "Give --threshold precision:0.7.")
@@ -121,7 +128,7 @@ class EnhanceFilesOptions(SearchOptions):
     @property
     def scales(self) -> dict[str | float, str]:
         """The scales that the score stores need, and the option that asks for each."""
-        return {**super().scales, **dict.fromkeys(self.soft_windows, "--soft-windows")}
+        return {**super().scales, **dict.fromkeys(self.soft_windows, SOFT_WINDOWS)}
 
     @property
     def name(self) -> str:
@@ -237,7 +244,7 @@ def _planned(options: EnhanceFilesOptions) -> str:
     check_ledger(options.judgements, JUDGED)
     for scale, asking in options.scales.items():
         for path in scores:
-            check_scale(path, scale, asking)
+            check_scale(path, scale, asking, windows_only=asking == SOFT_WINDOWS)
     refuse_input_as_output(out, inputs)
     dry_run.refuse_folder(out, options.overwrite, "enhance")
     dry_run.promise(out, LABELS, LEDGER, LEDGER_CSV, SUMMARY, RUN, *([TARGETS] if options.soft else []))

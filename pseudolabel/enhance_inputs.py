@@ -26,6 +26,7 @@ from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.verification import compare_windows
 
 MOST_TEACHERS = 64
+SOFT_WINDOWS = "--soft-windows"
 NO_FOLDER = "Give a folder that enhance wrote, such as work/enhanced-25p."
 
 
@@ -68,7 +69,8 @@ class SearchOptions(VerbOptions, ListOptions):
         unused |= {"type2": "--errors I"} if "II" not in rules.errors else {}
         if rules.only_by_rule:
             of_scores = ("threshold", "floor", "min_positives", "fallback_threshold", "evidence")
-            unused |= dict.fromkeys(of_scores, "--errors II --type2 closure, which compares no scores")
+            only = "--errors II" if rules.precision is not None else "--errors II --type2 closure"
+            unused |= dict.fromkeys(of_scores, f"{only}, which compares no scores")
         for name, mode in unused.items():
             if getattr(rules, name) != getattr(usual, name):
                 raise InputError(f"has no effect with {mode}", f"--{name.replace('_', '-')}", "Leave one out.")
@@ -127,7 +129,7 @@ def read_search(options: SearchOptions, inputs: Inputs) -> Searched:
     scores = [ScoreStore.open(inputs.read(*path_and_role)) for path_and_role in zip(scores_paths, roles, strict=True)]
     for scale, asking in options.scales.items():
         for store in filter(None, (*scores, pair and pair[1])):
-            store.refuse_without(scale, asking)
+            store.refuse_without(scale, asking, windows_only=asking == SOFT_WINDOWS)
     if scores and set(options.scales) != {CLIP}:  # a window that begins after its clip's end is no evidence
         clips_path = inputs.read(default_file(options, None, CLIPS, *named), "clips")
         for store in scores:

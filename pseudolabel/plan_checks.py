@@ -36,14 +36,15 @@ def check_stores(kind: type[KeyedByClip], *paths: str | Path | None) -> None:
             kind.open_file(path).close()
 
 
-def check_scale(path: Path, window_s: str | float, option: str) -> None:
+def check_scale(path: Path, window_s: str | float, option: str, windows_only: bool = False) -> None:
     """Raise InputError if a score store has no such scale, or will have none."""
     scales = dry_run.promised(path).get("scales")
     if scales is None and path.exists():
-        ScoreStore.open(path).refuse_without(window_s, option)
+        ScoreStore.open(path).refuse_without(window_s, option, windows_only)
     elif scales is not None and window_s not in scales and not (window_s == CLIP and 10.0 in scales):
-        names = ", ".join(map(window_name, scales))
-        raise InputError(f"will have no scores_{window_name(window_s)}", path, f"Give {option}: {names}.")
+        names = ", ".join(window_name(scale) for scale in scales if not windows_only or scale != CLIP)
+        remedy = f"Give {option}: {names}." if names else "Score with --windows too."
+        raise InputError(f"will have no scores_{window_name(window_s)}", path, remedy)
 
 
 def promise_joined(out: Path, stores: Sequence[Path], scale_in: Callable[[Iterable[bool]], bool]) -> None:

@@ -173,13 +173,13 @@ def test_two_lengths_are_two_scales_and_the_run_is_recorded(work):
         (["--errors", "II", "--type2", "closure", "--soft-windows", "2s"],
          "--soft-windows: --threshold mean gives labels no probability. Give --threshold precision:0.7."),
         (["--threshold", "precision:0.7", "--errors", "II", "--soft-windows", "2s"],
-         "--threshold: has no effect with --errors II --type2 closure, which compares no scores. Leave one out."),
+         "--threshold: has no effect with --errors II, which compares no scores. Leave one out."),
         (["--threshold", "precision:0.7", "--soft-windows", "clip"],
          "--soft-windows: a clip is not a window. Give lengths, such as 2s; --soft has a clip's targets."),
         (["--threshold", "precision:0.7", "--soft-windows", "2s", "2"],
          "--soft-windows: a length is listed twice. Name each once."),
         (["--threshold", "precision:0.7", "--soft-windows", "5s"],
-         "scores.h5: scale '5s' is not there; there are: 2s, clip. Give --soft-windows 2s or clip, or score again with "
+         "scores.h5: scale '5s' is not there; there are: 2s, clip. Give --soft-windows 2s, or score again with "
          "--windows 5s."),
         (["--threshold", "precision:0.7", "--soft-windows", "2s", "--explain", "c005"],
          "--soft-windows: nothing is written with --explain. Omit it."),

@@ -15,6 +15,7 @@ from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.enhancement import Enhancing, Scored, Scores
 from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.ontology import Ontology
+from pseudolabel.labels.precision_rule import PrecisionRule
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.search import with_additions
 from pseudolabel.labels.table import LabelTable
@@ -60,7 +61,7 @@ def explained(enhancing: Enhancing, clip_id: str, place: object = "", others: in
     free = np.setdiff1d(np.arange(len(enhancing.labels.vocabulary)), [*after.indices, *rejected.classes])
     scores = search.evidence.at(np.full(len(free), clip), free)
     best = free[np.argsort(-scores, kind="stable")][: min(others, int((~np.isnan(scores)).sum()))]
-    reasons = _why_no_candidates(enhancing, best.tolist(), set(given.tolist()), set(after.indices.tolist()))
+    reasons = _why_no_candidates(enhancing, clip, best.tolist(), set(given.tolist()), set(after.indices.tolist()))
     parts.append(_part(enhancing, _of_classes(enhancing, clip, best), NO_CANDIDATE, reasons))
     return pa.concat_tables(parts)
 
@@ -114,11 +115,16 @@ def _why_added(row: dict) -> str:
     return "added by rule" if row["score"] is None else "the score is above the threshold"
 
 
-def _why_no_candidates(enhancing: Enhancing, classes: list[int], given: set[int], after: set[int]) -> list[str]:
+def _why_no_candidates(
+    enhancing: Enhancing, clip: int, classes: list[int], given: set[int], after: set[int]
+) -> list[str]:
     """Return why nothing proposes each class, from the columns of the given labels and of those after enhancement."""
-    vocabulary, ontology = enhancing.labels.vocabulary, enhancing.ontology
+    vocabulary, ontology, options = enhancing.labels.vocabulary, enhancing.ontology, enhancing.options
+    if isinstance(rule := enhancing.search.rule, PrecisionRule):
+        return rule.why_no_candidates(clip, classes)
     related = Relations({"I": ontology.descendants(vocabulary), "II": ontology.ancestors(vocabulary)})
-    other = "--profile" if enhancing.options.profile == "psla" else "--errors, --type1 or --type2"
+    other = "--profile" if options.profile == "psla" else "--errors, --type1 or --type2"
+    other = other if options.precision is None else "--errors"
     reasons = []
     for k in classes:
         proposing, relatives = enhancing.search.relations.proposing(k), related.proposing(k)

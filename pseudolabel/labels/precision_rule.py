@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
+from scipy.special import expit, logit
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.additions import TYPE_BITS, Additions, carried
-from pseudolabel.labels.calibration import TRUST, Cut, recalibrate, steps_of
+from pseudolabel.labels.calibration import SURELY, TRUST, Cut, recalibrate, steps_of
 from pseudolabel.labels.candidates import Relations
 from pseudolabel.labels.evidence import Evidence
+from pseudolabel.labels.ledger import PROBABILITY, numbers
 from pseudolabel.labels.precision import MIN_CARRIERS, Calibration
 from pseudolabel.labels.residuals import joined
 from pseudolabel.labels.undo import decisions_of
@@ -26,6 +28,28 @@ WEAK_AUC, COMPLETE_SHARE = 0.8, 0.97
 ENOUGH_JUDGED = 50  # guesses, for the corrected probabilities to be trusted with a weak teacher
 NO_ANSWER = f"fewer than {MIN_CARRIERS} clips with scores carry it or a descendant"
 JUDGED = ("clip_id", "class_id", "decision")  # columns of judgements
+CLOSE, FEW_DIFFER = 1e-3, 0.05  # of the same fit, all but this share of judged guesses are this close
+SAME_GUESSES = (
+    "Judge guesses that were added with these labels and scores (`review page`, `review estimate`), or omit "
+    "--judgements."
+)
+
+
+class Judged(NamedTuple):
+    """What judgements say.
+
+    Args:
+        n: judged guesses that the probabilities are corrected by.
+        elsewhere: judged labels that are no guesses of this list, nor added by rule.
+        closure: judged labels added by rule, and how many of these are right.
+    """
+
+    n: int = 0
+    elsewhere: int = 0
+    closure: tuple[int, int] = (0, 0)
+
+
+NONE_JUDGED = Judged()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +64,8 @@ class PrecisionRule:
         cut: the lowest probability of an added guess; if only `errors` decide which guesses there are.
         free_left: how many guesses of type `free` would be added too, if `errors` had it.
         guesses: (N, K) float32, the probabilities of the added guesses.
-        closure_judged: judgements of labels added by rule, and how many of these are right.
-        n_judged: guesses that `calibration` was corrected by.
+        n_candidates: how many guesses there are of any probability.
+        judged: what judgements corrected.
         thorough: whether candidates that are not added are looked up as well.
     """
 
@@ -52,8 +76,8 @@ class PrecisionRule:
     cut: Cut
     free_left: int
     guesses: sparse.csr_array
-    closure_judged: tuple[int, int] = (0, 0)
-    n_judged: int = 0
+    n_candidates: int
+    judged: Judged = NONE_JUDGED
     thorough: bool = False
     masked: tuple[float, float] = field(default=MASKED, init=False)
 
@@ -70,16 +94,17 @@ class PrecisionRule:
 
         `judgements` of earlier guesses (a table with columns JUDGED, and its name in errors) correct the probabilities.
         """
-        closure_judged, n_judged = (0, 0), 0
+        judged = NONE_JUDGED
         if judgements is not None:
-            calibration, closure_judged, n_judged = _corrected(calibration, *judgements)
+            calibration, judged = _corrected(calibration, *judgements)
         child, free = calibration.histograms((*errors, "free"))
         with_free = (child + free).cut(asked)
         cut = with_free if "free" in errors else child.cut(asked)
+        n_candidates = int(child.counts.sum() + (free.counts.sum() if "free" in errors else 0))
         free_left = int(free.counts[int(steps_of(np.array(with_free.lowest))) :].sum()) if with_free.n else 0
         left = 0 if "free" in errors else free_left
         guesses = _above(calibration, errors, cut.lowest)
-        return cls(calibration, relations, errors, asked, cut, left, guesses, closure_judged, n_judged)
+        return cls(calibration, relations, errors, asked, cut, left, guesses, n_candidates, judged)
 
     @property
     def thresholds(self) -> np.ndarray:
@@ -154,6 +179,23 @@ class PrecisionRule:
             for k, p in pairs
         ]
 
+    def why_no_candidates(self, clip: int, classes: Sequence[int]) -> list[str]:
+        """Return why each class is no candidate on the clip in row `clip`."""
+        block, closed = self.calibration.block(clip, clip + 1), self.calibration.viewer.corpus.closed[[clip]].indices
+        reasons = []
+        for k in classes:
+            if k in closed:
+                reasons.append("a given label would add it by rule, only with --errors II")
+            elif k in self.without or np.isnan(block.probabilities[0, k]):
+                reasons.append(f"no answer: {self.without.get(k, 'the clip has no scores of it')}")
+            elif block.child[0, k]:
+                missing = "II" if "I" in self.errors else "I"
+                whose = "an ancestor of a label" if missing == "II" else "a label, or an ancestor of one,"
+                reasons.append(f"{whose} would propose it, only with --errors {missing}")
+            else:
+                reasons.append("no label proposes it: a guess only with --errors free")
+        return reasons
+
     # ---- what summaries state ----
 
     def facts(self) -> dict:
@@ -165,7 +207,7 @@ class PrecisionRule:
             if error in self.errors:
                 chosen = values[self._is_child == (error == "I")]
                 by_type[error] = {"labels_added": len(chosen), "expected_precision": _mean(chosen)}
-        right, judged = self.closure_judged
+        judged, right = self.judged.closure
         return {
             "precision_asked": self.asked,
             "expected_precision": _mean(values),
@@ -174,11 +216,13 @@ class PrecisionRule:
             "classes_touched": len(np.unique(classes)),
             "by_type": by_type,
             "free_would_add": self.free_left,
-            "judged": self.n_judged,
+            "judged": self.judged.n,
+            "judged_elsewhere": self.judged.elsewhere,
             "closure_judged": {"judged": judged, "right": right},
             "share_given_free": None if self.calibration.free is None else float(self.calibration.free.shares[0]),
             "median_auc": [None if np.isnan(auc) else float(auc) for auc in self.calibration.auc],
-            "warnings": [*self._warnings(complete=closure == given)],
+            "looks_complete": closure == given and self._nearly_all_given(),
+            "warnings": self._warnings(complete=closure == given),
         }
 
     @cached_property
@@ -190,7 +234,10 @@ class PrecisionRule:
 
     def _warnings(self, complete: bool) -> list[str]:
         warnings = []
-        if not self.cut.n and self.asked > TRUST and not self.n_judged:
+        if not self.n_candidates:
+            few = f": no class has {MIN_CARRIERS} clips with scores that carry it or a descendant"
+            warnings.append(f"there are no guesses{'' if self.calibration.usable.any() else few}")
+        elif not self.cut.n and self.asked > TRUST and not self.judged.n:
             warnings.append(
                 f"no guess is added: at most {TRUST:g} can be promised without judgements. Judge 100 guesses of a "
                 "lower precision (`review`) and give --judgements"
@@ -198,23 +245,26 @@ class PrecisionRule:
         elif not self.cut.n:
             warnings.append(f"no guess is added: not even the most probable ones reach {self.asked:g}")
         for number, auc in enumerate(self.calibration.auc.tolist(), 1):
-            if auc < WEAK_AUC and self.n_judged < ENOUGH_JUDGED:
+            if auc < WEAK_AUC and self.judged.n < ENOUGH_JUDGED:
+                more = f"more guesses than the {self.judged.n} so far" if self.judged.n else "100 guesses"
+                give = "" if self.judged.n else " and give --judgements"
                 teacher = "the teacher" if len(self.calibration.auc) == 1 else f"teacher {number}"
                 warnings.append(
                     f"{teacher} separates labelled clips from others poorly (median AUC {auc:.2f}): the expected "
-                    "precision is overstated. Judge 100 guesses (`review`) and give --judgements, or ask for more"
+                    f"precision is overstated. Judge {more} (`review`){give}, or ask for more"
                 )
-        shares = [
-            one.shares[self.calibration.usable].mean()
-            for one in (self.calibration.child, self.calibration.free)
-            if one is not None
-        ]
-        if complete and shares and min(shares) > COMPLETE_SHARE:
+        if complete and self._nearly_all_given():
             warnings.append(
                 "the list looks complete: all ancestors are given, and nearly all clips with evidence for a class are "
                 "labelled. On complete lists precision:0.7 still added 4 % of wrong labels"
             )
         return warnings
+
+    def _nearly_all_given(self) -> bool:
+        """Return whether nearly all clips with evidence for a class are labelled with it."""
+        usable, regressions = self.calibration.usable, (self.calibration.child, self.calibration.free)
+        shares = [one.shares[usable].mean() for one in regressions if one is not None]
+        return bool(shares) and bool(min(shares) > COMPLETE_SHARE)
 
     def class_facts(self) -> list[dict]:
         """Return for each class `c`, `carriers` and `expected_precision`, as in thresholds.csv."""
@@ -260,13 +310,14 @@ def _above(calibration: Calibration, errors: Sequence[str], lowest: float) -> sp
     return sparse.csr_array(sparse.vstack(parts, "csr"))
 
 
-def _corrected(
-    calibration: Calibration, judgements: pa.Table, source: object
-) -> tuple[Calibration, tuple[int, int], int]:
-    """Return the calibration corrected by judgements, (right, all) judged labels of closure, and the guesses used."""
+def _corrected(calibration: Calibration, judgements: pa.Table, source: object) -> tuple[Calibration, Judged]:
+    """Return the calibration corrected by judgements, and what they say; InputError if they are of other guesses."""
     corpus = calibration.viewer.corpus
     keys, decided = decisions_of(corpus.labels, judgements, source)
     judged = np.isin(decided, ("right", "wrong"))
+    if not judged.any():
+        message = "nothing is judged right or wrong"
+        raise InputError(message, source, "Give the reviewed.csv that `review estimate` wrote, with decisions.")
     (clips, classes), right = np.divmod(keys[judged], len(corpus.labels.vocabulary)), decided[judged] == "right"
     raw, child = np.full(len(clips), np.nan), np.zeros(len(clips), bool)
     for clip in np.unique(clips).tolist():
@@ -274,8 +325,57 @@ def _corrected(
         raw[rows], child[rows] = block.probabilities[0, classes[rows]], block.child[0, classes[rows]]
     guessed = ~np.isnan(raw)
     by_rule = carried(corpus.closed, clips, classes) & ~carried(corpus.labels.matrix, clips, classes)
-    if not guessed.any():
-        message = f"none of {len(clips)} labels judged right or wrong is a guess of this list"
-        raise InputError(message, source, "Give the reviewed.csv of guesses of the same labels and scores.")
+    elsewhere = int((~guessed & ~by_rule).sum())
+    _refuse_others(calibration, (clips, classes), raw, child, judgements.filter(pa.array(judged)), source)
+    if not guessed.any() or elsewhere > guessed.sum():
+        message = (
+            f"{elsewhere} of {len(clips)} labels judged right or wrong are neither guesses of this list nor by rule"
+        )
+        if not guessed.any():
+            message = f"none of {len(clips)} labels judged right or wrong is a guess of this list"
+        raise InputError(message, source, SAME_GUESSES)
     corrected = recalibrate(raw[guessed], child[guessed], right[guessed])
-    return calibration.recalibrated(corrected), (int(right[by_rule].sum()), int(by_rule.sum())), int(guessed.sum())
+    says = Judged(int(guessed.sum()), elsewhere, (int(by_rule.sum()), int(right[by_rule].sum())))
+    return calibration.recalibrated(corrected), says
+
+
+def _refuse_others(
+    calibration: Calibration,
+    pairs: tuple[np.ndarray, np.ndarray],
+    raw: np.ndarray,
+    child: np.ndarray,
+    judgements: pa.Table,
+    source: object,
+) -> None:
+    """Raise InputError if the judged guesses are those of other labels or scores.
+
+    Their probabilities, or without these their scores, are compared with those of this fit. Earlier judgements may have
+    corrected the probabilities.
+
+    Args:
+        pairs: rows of clips and columns of classes, (M,) each.
+        raw, child: (M,) raw probabilities, NaN for what is no guess, and domains.
+        judgements: M rows.
+    """
+    said, what = numbers(judgements, PROBABILITY), "probabilities"
+    own = TRUST * raw
+    if np.isnan(said).all():
+        said, what = numbers(judgements, "score"), "scores"
+        own = np.where(np.isnan(raw), np.nan, _best(calibration.viewer.corpus.teachers, *pairs)[0])
+    both = ~np.isnan(said) & ~np.isnan(own)
+    said, raw, child, own = said[both], raw[both], child[both], own[both]
+    if not len(said):
+        return
+    differs = np.abs(said - own) > CLOSE
+    if differs.mean() > FEW_DIFFER and what == "probabilities":
+        differs &= np.abs(said - _recalibrated_like(said, raw, child)) > CLOSE
+    if differs.mean() > FEW_DIFFER:
+        message = f"the {what} of {differs.sum()} of {len(said)} judged guesses differ with these labels and scores"
+        raise InputError(message, source, SAME_GUESSES)
+
+
+def _recalibrated_like(said: np.ndarray, raw: np.ndarray, child: np.ndarray) -> np.ndarray:
+    """Return the recalibration of raw probabilities that is nearest to those `said`, all (M,)."""
+    log_odds, exact = logit(np.clip(raw, SURELY, 1 - SURELY)), (said > SURELY) & (said < 1 - SURELY)
+    features = np.stack([child, ~child, log_odds], axis=1).astype(np.float64)
+    return expit(features @ np.linalg.lstsq(features[exact], logit(said[exact]), rcond=None)[0])

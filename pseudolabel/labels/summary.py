@@ -100,7 +100,10 @@ def summarise(search: Search, positives: PositiveScores, tally: Tally, options: 
         "added_by_both_types": int(tally.by_class[type_bits(BOTH)].sum()),
         "added_by_round": tally.by_round.tolist(),
         **({"guesses": guesses} if guesses else {}),
-        "warnings": guesses["warnings"] if guesses else _warnings(len(tally) - tally.n_by_rule, n_before),
+        "warnings": [
+            *(guesses["warnings"] if guesses else ()),
+            *_warnings(len(tally) - tally.n_by_rule, n_before, guesses),
+        ],
         "ontology": ontology,
         **_class_rows(search, positives, tally, options),
     }
@@ -134,14 +137,17 @@ def _class_rows(
     return {"classes_without_threshold": without, "classes_with_fallback_threshold": fallback, "by_class": rows}
 
 
-def _warnings(n_by_score: int, n_before: int) -> list[str]:
+def _warnings(n_by_score: int, n_before: int, guesses: dict) -> list[str]:
     """Return a warning if so much was added by score that the scores are suspect."""
     if n_by_score * 100 <= MANY_PERCENT * n_before:
         return []
+    remedy = "A higher --threshold or --floor, --type1 children or fewer --rounds add less."
+    if guesses:
+        judge = "" if guesses["judged"] else ", or judge 100 guesses (`review`) and give --judgements"
+        remedy = f"Ask for a higher precision{judge}."
     return [
         f"added by score: {100 * n_by_score / n_before:,.0f} % of the labels before. "
-        "Do the scores tell the classes apart? "
-        "A higher --threshold or --floor, --type1 children or fewer --rounds add less."
+        f"Do the scores tell the classes apart? {remedy}"
     ]
 
 
@@ -194,9 +200,10 @@ def _guess_lines(summary: dict) -> list[str]:
     """Return what is said of guesses: how many, how many of them should be right, what is left out."""
     if (guesses := summary.get("guesses")) is None:
         return []
-    lines = [
-        f"  guesses      {guesses['labels_added']:>10,} added to {guesses['classes_touched']} classes{_right(guesses)}"
-    ]
+    expected = _right(guesses)
+    if expected and guesses["looks_complete"]:
+        expected += ", if labels are missing; but the list looks complete"
+    lines = [f"  guesses      {guesses['labels_added']:>10,} added to {guesses['classes_touched']} classes{expected}"]
     if len(guesses["by_type"]) > 1:
         lines += [
             f"    {'with' if error == 'I' else 'without':<7} parent {of['labels_added']:>9,}{_right(of)}"
@@ -208,6 +215,8 @@ def _guess_lines(summary: dict) -> list[str]:
         right, judged = guesses["closure_judged"]["right"], guesses["closure_judged"]["judged"]
         closure = f"; {right} of {judged} judged ancestors are right" if judged else ""
         lines.append(f"  judged       {guesses['judged']:>10,} guesses corrected the probabilities{closure}")
+        if n_others := guesses["judged_elsewhere"]:
+            lines.append(f"               {n_others:>10,} more judged labels are no guesses of this list")
     if without := [row["name"] for row in summary["classes_without_threshold"]]:
         lines.append(f"  no answer    for {len(without)} classes, too few labelled clips: {first_names(without)}")
     auc = ", ".join("-" if value is None else f"{value:.2f}" for value in guesses["median_auc"])

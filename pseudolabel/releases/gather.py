@@ -32,6 +32,7 @@ CHANGED = "enhance read changed since, or is elsewhere"
 OF_FOLDS = (False, None, True)  # what is said of several teachers: the worst
 LIST_IS_GONE = f"the list that {CHANGED}: the list before is computed from the ledger alone (--labels checks it)"
 SCORES_ARE_GONE = f"the score store that {CHANGED}, so the card names no teacher: give --scores"
+UNRELEASED = ("judged_elsewhere", "looks_complete")  # facts about guesses that only the summary states
 
 
 def facts_of(
@@ -194,6 +195,7 @@ def rule_of(enhanced: Enhanced) -> dict:
     if (guesses := enhanced.summary.get("guesses")) is not None:
         closure = guesses["closure_judged"]
         rule["rounds"] = None  # guesses follow the additions by rule, and propose nothing
+        guesses = {name: value for name, value in guesses.items() if name not in UNRELEASED}
         rule["guesses"] = guesses | {"closure_judged": closure["judged"], "closure_right": closure["right"]}
     return rule
 

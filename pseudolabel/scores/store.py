@@ -179,10 +179,10 @@ class ScoreStore(KeyedByClip):
         """Return whether the store has scores at a scale."""
         return self._name(window_s) in self._stored
 
-    def refuse_without(self, window_s: Scale, option: str) -> None:
-        """Raise InputError if a scale is not stored, naming the scales that `option` may give."""
+    def refuse_without(self, window_s: Scale, option: str, windows_only: bool = False) -> None:
+        """Raise InputError if a scale is not stored, naming those that `option` may give (`windows_only`: no clips)."""
         if not self.has(window_s):
-            raise self._absent(window_name(window_s), option)
+            raise self._absent(window_name(window_s), option, windows_only)
 
     def _name(self, window_s: Scale) -> str:
         """Return the stored name of a scale; `10s` for whole clips that have no own scores but one 10 s window."""
@@ -190,9 +190,10 @@ class ScoreStore(KeyedByClip):
         ten = self._stored.get("10s")
         return "10s" if name == CLIP and CLIP not in self._stored and ten and ten.shape[1] == 1 else name
 
-    def _absent(self, scale: str, option: str = "") -> InputError:
+    def _absent(self, scale: str, option: str = "", windows_only: bool = False) -> InputError:
         again = "import scores of this scale" if self.imported else f"score again with --windows {scale}"
-        remedy = f"Give {option} {' or '.join(self.scales)}, or {again}." if option else f"{again.capitalize()}."
+        named = [name for name in self.scales if not windows_only or name != CLIP] if option else []
+        remedy = f"Give {option} {' or '.join(named)}, or {again}." if named else f"{again[0].upper()}{again[1:]}."
         message = f"scale {scale!r} is not there; there are: {', '.join(self.scales)}"
         return InputError(message, self.path, remedy)
 

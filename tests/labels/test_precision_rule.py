@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from scipy import sparse
 from scipy.special import expit
@@ -18,6 +20,7 @@ from pseudolabel.labels.evidence import Evidence
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.precision import Calibration
 from pseudolabel.labels.residuals import Kinship
+from pseudolabel.labels.summary import summary_lines
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import apply_decisions, undo
 from pseudolabel.labels.views import Corpus
@@ -123,9 +126,22 @@ def test_a_weak_teacher_and_a_complete_list_are_named(ontology):
     weak = enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"))
     assert weak.summary["guesses"]["median_auc"][0] < 0.8
     assert any("precision is overstated" in text for text in weak.summary["warnings"])
-    _, _, scores = world(separation=6)
+    truth, _, scores = world(separation=6)
+    truth[np.flatnonzero(truth[:, CLASSES.index("music")])[0], CLASSES.index("music")] = False  # one guess
     complete = enhance(table(truth), scores, ontology, EnhanceOptions("precision:0.7", errors=FREE))
     assert any("the list looks complete" in text for text in complete.summary["warnings"])
+    said = next(line for line in summary_lines(complete.summary, "-") if line.startswith("  guesses"))
+    assert said.endswith("% of them should be right, if labels are missing; but the list looks complete")
+    assert not weak.summary["guesses"]["looks_complete"]
+
+
+def test_without_guesses_nothing_is_said_of_probable_ones(ontology):
+    given = np.zeros((40, len(CLASSES)), bool)
+    given[[0, 1], [CLASSES.index("dog"), CLASSES.index("cat")]] = True
+    scores = world(40)[2]
+    said = enhance(table(given), scores, ontology, EnhanceOptions("precision:0.7", errors=FREE)).summary
+    few = "there are no guesses: no class has 3 clips with scores that carry it or a descendant"
+    assert said["warnings"] == [few]
 
 
 def test_a_class_with_two_clips_has_no_answer_and_is_masked(ontology):
@@ -177,7 +193,7 @@ def test_judgements_correct_the_probabilities(ontology):
 def test_judgements_of_other_labels_are_refused(ontology):
     _, labels, scores = world()
     judged = pa.table({"clip_id": [labels.clip_ids[0]], "class_id": ["music"], "decision": ["unsure"]})
-    with pytest.raises(InputError, match="none of 0 labels judged right or wrong is a guess"):
+    with pytest.raises(InputError, match=r"judgements: nothing is judged right or wrong\. Give the reviewed\.csv"):
         enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), judgements=judged)
     for word, message in (("richtig", "decision 'richtig' in data row 1"), ("right", "is listed twice in the ledger")):
         rows = [(labels.clip_ids[0], "music", word)] * 2
@@ -186,6 +202,70 @@ def test_judgements_of_other_labels_are_refused(ontology):
             enhance(labels, scores, ontology, EnhanceOptions("precision:0.7"), judgements=judged)
     with pytest.raises(InputError, match="they change nothing for 25p"):
         enhance(labels, scores, ontology, EnhanceOptions("25p"), judgements=judged)
+
+
+def all_right(ledger):
+    return ledger.append_column("decision", pa.array(["right"] * len(ledger)))
+
+
+@pytest.mark.parametrize("threshold", ["precision:0.7", "25p"])
+def test_judgements_of_another_teacher_are_refused(ontology, threshold):
+    _, labels, scores = world()
+    options, other = EnhanceOptions("precision:0.7", errors=FREE), world(separation=2)[2]
+    others = enhance(labels, other, ontology, replace(options, threshold=threshold, errors=BOTH)).ledger
+    with pytest.raises(InputError, match=r"the (probabilities|scores) of \d+ of \d+ judged guesses differ with these"):
+        enhance(labels, scores, ontology, options, judgements=all_right(others))
+
+
+def test_judgements_of_corrected_probabilities_are_accepted(ontology):
+    _, labels, scores = world()
+    options = EnhanceOptions("precision:0.7", errors=FREE)
+    first = enhance(labels, scores, ontology, options)
+    again = enhance(labels, scores, ontology, options, judgements=all_right(first.ledger))
+    probability = [r["probability"] for r in again.ledger.to_pylist() if r["probability"] is not None]
+    assert max(probability) > 0.9  # which no raw probability times TRUST is
+    third = enhance(labels, scores, ontology, options, judgements=all_right(again.ledger))
+    assert third.summary["guesses"]["judged"] == len(probability)
+
+
+def test_judged_labels_that_are_no_guesses_are_counted_or_refused(ontology):
+    _, labels, scores = world()
+    options = EnhanceOptions("precision:0.7", errors=FREE)
+    columns = ["clip_id", "class_id", "decision"]
+    guesses = all_right(enhance(labels, scores, ontology, options).ledger.filter(pc.is_valid(pc.field("probability"))))
+    given = [
+        {"clip_id": labels.clip_ids[i], "class_id": CLASSES[k]} for i, k in zip(*labels.matrix.nonzero(), strict=True)
+    ]
+    others = all_right(pa.Table.from_pylist(given[:9])).select(columns)
+    for n, few in ((20, True), (8, False)):
+        judged = pa.concat_tables([guesses.select(columns)[:n], others])
+        if few:
+            summary = enhance(labels, scores, ontology, options, judgements=judged).summary
+            assert (summary["guesses"]["judged"], summary["guesses"]["judged_elsewhere"]) == (20, 9)
+            assert "9 more judged labels are no guesses of this list" in "\n".join(summary_lines(summary, "-"))
+        else:
+            with pytest.raises(InputError, match="9 of 17 labels judged right or wrong are neither"):
+                enhance(labels, scores, ontology, options, judgements=judged)
+
+
+def test_very_many_guesses_bring_a_warning(ontology):
+    truth, _, scores = world(separation=6, n_clips=1500)
+    labels = table(truth & (np.random.default_rng(1).random(truth.shape) < 0.15))
+    options = EnhanceOptions("precision:0.05", errors=FREE)
+    before = enhance(labels, scores, ontology, options)
+    (warning,) = (text for text in before.summary["warnings"] if text.startswith("added by score: "))
+    assert warning.endswith("Ask for a higher precision, or judge 100 guesses (`review`) and give --judgements.")
+    after = enhance(labels, scores, ontology, options, judgements=all_right(before.ledger))
+    assert any(text.endswith("apart? Ask for a higher precision.") for text in after.summary["warnings"])
+
+
+def test_what_was_judged_is_not_asked_for_again(ontology):
+    _, labels, scores = world(separation=0.7)
+    options = EnhanceOptions("precision:0.5", errors=FREE)
+    ledger = enhance(labels, scores, ontology, options).ledger
+    few = all_right(ledger.filter(pc.is_valid(pc.field("probability")))[:7])
+    (warning,) = enhance(labels, scores, ontology, options, judgements=few).summary["warnings"][:1]
+    assert "Judge more guesses than the 7 so far (`review`), or ask for more" in warning
 
 
 def test_several_teachers_with_classes_of_their_own(ontology, tmp_path):
@@ -234,6 +314,28 @@ def test_every_guess_of_a_clip_is_explained(ontology):
         assert {row["class_id"] for row in rows} == set(CLASSES)  # with `free` every class is a candidate
         rejected = [row for row in rows if row["outcome"] == "not added"]
         assert all("the probability is 0." in row["reason"] for row in rejected)
+
+
+@pytest.mark.parametrize(
+    ("errors", "given", "reasons"),
+    [
+        (FREE, ("dog",), {"horn": "no answer: fewer than 3 clips with scores carry it or a descendant"}),
+        (BOTH, ("dog",), {"car": "no label proposes it: a guess only with --errors free",
+                          "horn": "no answer: fewer than 3 clips with scores carry it or a descendant"}),
+        (("I",), ("bark",), {"animal": "a given label would add it by rule, only with --errors II",
+                             "cat": "an ancestor of a label would propose it, only with --errors II"}),
+        (("II", "free"), ("dog",), {"bark": "a label, or an ancestor of one, would propose it, only with --errors I"}),
+    ],
+)  # fmt: skip
+def test_reasons_of_classes_that_are_no_candidates_are_those_of_the_rule(ontology, errors, given, reasons):
+    _, labels, scores = world()
+    matrix = labels.matrix.toarray()
+    matrix[0] = [k in given for k in CLASSES]
+    matrix[np.flatnonzero(matrix[:, CLASSES.index("horn")])[2:], CLASSES.index("horn")] = False  # two horns
+    rows = explain(table(matrix), scores, ontology, "c00000", EnhanceOptions("precision:0.7", errors=errors))
+    said = {row["class_id"]: row["reason"] for row in rows.to_pylist() if row["outcome"] == "not a candidate"}
+    assert {k: said.get(k) for k in reasons} == reasons
+    assert not any(word in reason for reason in said.values() for word in ("--rounds", "--type", "relative"))
 
 
 @pytest.mark.parametrize(

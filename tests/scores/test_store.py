@@ -99,6 +99,8 @@ def test_a_single_window_of_10_s_stands_for_the_clip(tmp_path):
     np.testing.assert_array_equal(store.clip_scores(), ARRAYS[10][:, 0])
     np.testing.assert_array_equal(store.scores("clip"), ARRAYS[10])
     store.refuse_without("clip", "--evidence")
+    with pytest.raises(InputError, match=r"there are: 10s\. Give --soft-windows 10s, or score again with --windows 2s"):
+        store.refuse_without(2, "--soft-windows", windows_only=True)
     ScoreStore.write(tmp_path / "two.h5", IDS, CLASSES, {10: ARRAYS[5], 5: ARRAYS[5]})
     with pytest.raises(InputError, match=r"two\.h5: scale 'clip' is not there; there are: 10s, 5s"):
         ScoreStore.open(tmp_path / "two.h5").clip_scores()
