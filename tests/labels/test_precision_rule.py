@@ -249,7 +249,7 @@ def test_judged_labels_that_are_no_guesses_are_counted_or_refused(ontology):
 
 
 def test_very_many_guesses_bring_a_warning(ontology):
-    truth, _, scores = world(separation=6, n_clips=1500)
+    truth, _, scores = world(separation=6)
     labels = table(truth & (np.random.default_rng(1).random(truth.shape) < 0.15))
     options = EnhanceOptions("precision:0.05", errors=FREE)
     before = enhance(labels, scores, ontology, options)
