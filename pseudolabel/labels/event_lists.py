@@ -164,7 +164,7 @@ def _segments(source: Source) -> Iterator[Fields]:
     has_header = all(places_of(names, choices) for choices in (CLIPS, STARTS, ENDS, LABELS))
     for row in _with_header(source, names) if has_header else source.rows:
         line, fields = row
-        if is_comment(fields):
+        if is_comment(fields) and not (len(fields) == 4 and is_number(fields[1])):  # between lists that were joined
             continue
         if len(fields) != 4:
             remedy = 'Segment lists have rows `YTID, start, end, "id,id"`.'

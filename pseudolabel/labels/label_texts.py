@@ -11,6 +11,7 @@ from pseudolabel.labels.readers import Format
 from pseudolabel.labels.vocabulary import Vocabulary, built_in_with
 
 NUMBER = re.compile(r"(\d{1,9})(?:\.0+)?", re.ASCII)  # of a class; programs write whole numbers as 7.0 too
+BITS = frozenset(("0", "1", "0.0", "1.0"))
 
 
 class LabelTexts:
@@ -46,6 +47,8 @@ class LabelTexts:
         self._codes: dict[Labels, int] = {}
         self._number: tuple[str, str] | None = None  # the first class number, and its place
         self._named = False
+        self._widths: set[int] = set()  # of rows of 0 and 1; 0: there are others
+        self._vector: tuple[list[str], str] | None = None  # the first row that is hardly a list of class numbers
 
     def code(self, labels: Labels, number: int, unknown: str) -> int:
         """Return the place in `label_sets` of the labels of row `number`."""
@@ -66,10 +69,15 @@ class LabelTexts:
         return max(len(self.label_sets[code]) + len(self.unknown_of.get(code, ())) for code in codes)
 
     def finish(self) -> None:
-        """Remark how class numbers were read; UnknownClass if the list also has names and nothing says what they mean.
+        """Remark how class numbers were read; InputError if nothing says what they mean, or they look like vectors.
 
         One number among names is a mistake rather than a class.
         """
+        if self._vector and not self._named and len(self._widths) == 1 and 0 not in self._widths:
+            texts, place = self._vector
+            message = f"every row has {len(texts)} numbers, all 0 or 1: class numbers, or a place for each class?"
+            remedy = "Give the classes' names or numbers in each row, or a column of 0 and 1 for each class."
+            raise InputError(message, place, remedy)
         if self._number is None or self.given:
             return
         if self._named and not self.numbered:
@@ -97,6 +105,9 @@ class LabelTexts:
         if "" in texts:
             message = f"an empty label in {labels if isinstance(labels, str) else list(labels)!r}"
             raise InputError(message, place, "Is the row whole? Remove the lone separator.")
+        if texts:
+            self._widths.add(len(texts) if len(texts) > 1 and BITS.issuperset(texts) else 0)
+            self._vector = self._vector or (None if tuple(texts) == ("0", "1") else (texts, place))
         class_ids = [self._class_id(text, place) for text in texts]
         unknown = [text for text, class_id in zip(texts, class_ids, strict=True) if class_id is None]
         return [self.vocabulary.index[class_id] for class_id in class_ids if class_id is not None], unknown

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +27,7 @@ from pseudolabel.labels.cells import (
     labels_in,
     places_of,
 )
-from pseudolabel.labels.text_lists import class_places, is_yes
+from pseudolabel.labels.text_lists import class_places, is_yes, left_out
 from pseudolabel.tables import DAMAGED, LARGEST_JSON, open_text, parse_json, read_json, text_lines
 
 if TYPE_CHECKING:
@@ -61,24 +62,31 @@ def read_json_list(source: Source) -> Iterator[Row]:
         content = content["data"]
     if not isinstance(content, dict | list):
         raise InputError("not a JSON list or object", source.path, 'The form is [{"file_name": ..., "labels": ...}].')
-    named = content.items() if isinstance(content, dict) else ((None, entry) for entry in content)
-    keys = ()
-    for number, (clip_id, entry) in enumerate(named, 1):
-        place = f"{source.path}, entry {number}"
-        if clip_id is not None:
-            entry = entry if isinstance(entry, dict) else {"labels": entry}
-            entry = entry if places_of(list(entry), FILES) else {"clip_id": clip_id} | entry
-        keys = keys or _keys(source, [entry], place)
-        yield number, *_row(entry, keys, place)
+    entries = itertools.starmap(_under_its_clip, content.items()) if isinstance(content, dict) else content
+    yield from _rows(source, enumerate(entries, 1), lambda number: f"{source.path}, entry {number}")
+
+
+def _under_its_clip(clip_id: str, entry: object) -> dict:
+    """Return what a JSON object has under a clip id as an entry of a list."""
+    entry = entry if isinstance(entry, dict) else {"labels": entry}
+    return entry if places_of(list(entry), FILES) else {"clip_id": clip_id} | entry
 
 
 def read_json_lines(source: Source) -> Iterator[Row]:
-    """Read one JSON object per line; all must have the keys of the first."""
-    keys = ()
-    for line, text in text_lines(source.path):
-        entry = parse_json(text, source.path, line, "Is the line whole?")
-        keys = keys or _keys(source, [entry], source.place(line))
-        yield line, *_row(entry, keys, source.place(line))
+    """Read one JSON object per line."""
+    lines = text_lines(source.path)
+    entries = ((line, parse_json(text, source.path, line, "Is the line whole?")) for line, text in lines)
+    yield from _rows(source, entries, source.place)
+
+
+def _rows(source: Source, numbered: Iterator[tuple[int, object]], place: Callable[[int], str]) -> Iterator[Row]:
+    """Yield the rows of numbered entries; all must have the keys of clip and labels that the first ones have."""
+    first = list(itertools.islice(numbered, SAMPLED))
+    if not first:
+        return
+    keys = _keys(source, [entry for _, entry in first], place(first[0][0]))
+    for number, entry in itertools.chain(first, numbered):
+        yield number, *_row(entry, keys, place(number))
 
 
 def read_parquet(source: Source) -> Iterator[Row]:
@@ -93,6 +101,7 @@ def read_parquet(source: Source) -> Iterator[Row]:
         first = next(parquet_batches(file, source.path, columns, SAMPLED), None)
         entries = first.to_pylist() if first is not None else [dict.fromkeys(schema.names)]
         entries = [{key: _decoded(entry[key], key, source.path, 1) for key in entry} for entry in entries]
+        entries = _without_empty_texts(entries, schema)
         keys = _keys(source, entries, source.path, schema.names)
         names = {key: _class_names(schema, key) for key in keys.labels if not keys.multi_hot}
         wanted = [column for column in columns if column.partition(".")[0] in (keys.clip, *keys.labels)]
@@ -107,17 +116,17 @@ def read_parquet(source: Source) -> Iterator[Row]:
 def _readable_columns(schema: pa.Schema) -> list[str]:
     """Return the columns under headings of clips and labels; of recordings, their paths alone.
 
-    Without a column of labels, also those of numbers: each may be a class.
+    Without a column of labels, also those of numbers and texts: each may be a class.
     """
     import pyarrow as pa
 
     from pseudolabel.labels.parquet import is_binary
 
-    columns, numbers = [], ("bool", "int", "uint", "float", "double", "halffloat")
+    columns = []
     if not places_of(schema.names, LABELS):
-        columns = [
-            each.name for each in schema if str(each.type).startswith(numbers) and heading(each.name) not in CLIPS
-        ]
+        texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary
+        cells = [each for each in schema if any(is_kind(each.type) for is_kind in (pa.types.is_primitive, *texts))]
+        columns = [each.name for each in cells if heading(each.name) not in CLIPS]
     for each in schema:
         if heading(each.name) in CLIPS and pa.types.is_struct(each.type):
             columns += [f"{each.name}.path"] * (each.type.get_field_index("path") >= 0)
@@ -127,6 +136,19 @@ def _readable_columns(schema: pa.Schema) -> list[str]:
         if not places_of([column.partition(".")[0] for column in columns], choices):
             columns += [each.name for each in schema if heading(each.name) in choices and is_binary(each.type)]
     return columns
+
+
+def _without_empty_texts(entries: list[dict], schema: pa.Schema) -> list[dict]:
+    """Return the first rows without columns of texts that are all empty: nothing says that these are classes."""
+    import pyarrow as pa
+
+    numbers = [each.name for each in schema if pa.types.is_primitive(each.type)]
+    kept = [
+        name
+        for name in entries[0]
+        if name in numbers or heading(name) in CLIPS + LABELS or any(_text(entry[name]) for entry in entries)
+    ]
+    return [{name: entry[name] for name in kept} for entry in entries]
 
 
 def _decoded(value: object, column: str, path: Path, row: int) -> object:
@@ -162,18 +184,23 @@ def _named(labels: object, names: Sequence[str]) -> object:
 
 
 class Keys(NamedTuple):
-    """The keys of clip and labels in an entry: one of labels, one for each class, or none where no labels are read."""
+    """The keys of clip and labels in an entry: one of labels, one for each class, or none where no labels are read.
+
+    `all` has every key of the first entries, where labels are classes.
+    """
 
     clip: str
     labels: tuple[str, ...]
     multi_hot: bool = False
+    all: frozenset[str] = frozenset()
 
 
 def _keys(source: Source, entries: Sequence[dict], place: object, columns: Sequence[str] = ()) -> Keys:
     """Return the keys of clip and labels, judged by the first entries; errors name `columns`, or else all keys."""
     if not isinstance(entries[0], dict):
         raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
-    names = list(entries[0])
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    names = list(dict.fromkeys(itertools.chain.from_iterable(entries)))
     rows = enumerate([names, *([_text(entry.get(name)) for name in names] for entry in entries)])
     probe = Source(place, rows, source.clips_only)
     clip, has_labels = names[clip_place(probe, names)], bool(places_of(names, LABELS))
@@ -181,7 +208,8 @@ def _keys(source: Source, entries: Sequence[dict], place: object, columns: Seque
     if has_labels:
         keys = Keys(clip, (names[label_place(probe, names)],))
     elif classes or source.clips_only:
-        keys = Keys(clip, tuple(names[place] for place in classes), multi_hot=bool(classes))
+        keys = Keys(clip, tuple(names[place] for place in classes), bool(classes), frozenset(names if classes else ()))
+        left_out(probe, columns or names, keys.labels)
     else:
         raise absent_column("labels", columns or names, place)
     source.remarks += probe.remarks
@@ -195,7 +223,11 @@ def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     if absent := next((key for key in (keys.clip, *keys.labels) if key not in entry), None):
         message = f"key {absent!r} is missing; keys found: {', '.join(entry)}"
         needed = f"{keys.clip} and {first_few(keys.labels)}" if keys.labels else keys.clip
-        raise InputError(message, place, f"Every entry needs {needed}.")
+        zero = " Write 0 where the clip lacks the class." if keys.multi_hot else ""
+        raise InputError(message, place, f"Every entry needs {needed}.{zero}")
+    if keys.multi_hot and (other := next((key for key in entry if key not in keys.all), None)):
+        message = f"key {other!r} is not in the first entries, which have {first_few(keys.labels)}"
+        raise InputError(message, place, "Give every entry all classes: 0 where the clip lacks the class.")
     name = entry[keys.clip]
     name = name.get("path") if isinstance(name, dict) else name
     labels = _labels(entry, keys, place)

@@ -68,7 +68,7 @@ def read_pairs(source: Source) -> Iterator[Row]:
 
 
 def class_places(first: Sequence[Sequence[str]]) -> list[int]:
-    """Return the places of the columns of classes: where a cell is in [0, 1], true or false, or all cells are empty.
+    """Return the places of the columns of classes: where a cell is in [0, 1], true or false, or no cell has a value.
 
     There are none unless all cells of a column that are not empty are in [0, 1], true or false.
 
@@ -82,7 +82,7 @@ def class_places(first: Sequence[Sequence[str]]) -> list[int]:
     filled = [[row[place] for row in rows if not is_empty(row[place])] for place in free]
     if not any(cells and all(map(_is_share, cells)) for cells in filled):
         return []
-    return [p for p in free if any(_is_share(row[p]) for row in rows) or not any(row[p].strip() for row in rows)]
+    return [p for p in free if any(_is_share(row[p]) for row in rows) or all(is_empty(row[p]) for row in rows)]
 
 
 def read_multi_hot(source: Source) -> Iterator[Row]:
@@ -91,15 +91,20 @@ def read_multi_hot(source: Source) -> Iterator[Row]:
     clip, classes = clip_place(source, names), class_places(source.peek())
     if not classes:
         raise absent_column("labels", names, source.header_place)
-    ids = places_of(names, CLIPS)
-    others = [names[p] for p in range(len(names)) if p not in (*ids, *classes) and names[p]]
-    if others:
-        source.remarks.append(f"columns that are not classes of 0 and 1 are left out: {', '.join(others)}")
     id_of, titles = id_under(names[clip]), [names[place] for place in classes]
+    left_out(source, names, titles)
     for line, (name, *cells) in source.columns((clip, *classes)):
         place, pairs = source.place(line), zip(titles, cells, strict=True)
         found = tuple(title for title, cell in pairs if is_yes(cell, title, place))
         yield line, id_of(name), found
+
+
+def left_out(source: Source, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Remark which columns are neither clips nor classes."""
+    clips = places_of(names, CLIPS)
+    others = [name for place, name in enumerate(names) if name and place not in clips and name not in classes]
+    if classes and others:
+        source.remarks.append(f"columns that are not classes of 0 and 1 are left out: {', '.join(others)}")
 
 
 def is_yes(cell: str, title: str, place: str) -> bool:

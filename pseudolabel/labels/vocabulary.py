@@ -57,8 +57,9 @@ class Vocabulary:
 
         The file has the columns `class_id,name` and optionally `ontology_id`, which defaults to the class id. FSD50K's
         class ids are AudioSet ids; ESC-50's are its category names, and only categories that match an AudioSet class
-        exactly have an ontology id. Also accepted: FSD50K's vocabulary.csv, AudioSet's class_labels_indices.csv and
-        mid_to_display_name.tsv, a text file with one class per line, and JSON as `names_in_json` reads it.
+        exactly have an ontology id. Also accepted: FSD50K's vocabulary.csv, AudioSet's class_labels_indices.csv, in the
+        order of its numbers, and mid_to_display_name.tsv, a text file with one class per line, and JSON as
+        `names_in_json` reads it.
         """
         if str(source) == "audioset":
             rows = [row for row in read_csv(table_path("audioset.csv")) if row["index"]]
@@ -232,7 +233,22 @@ def _published_classes(path: Path) -> list[tuple[str, str]]:
     for line, fields in rows:
         if len(fields) != width:
             raise InputError(f"row has {len(fields)} columns, not {width}", f"{path}:{line}")
+    if width == 3:
+        rows = _by_number(rows, path)
     return [(fields[order[0]], fields[order[1]]) for _, fields in rows]
+
+
+def _by_number(rows: list[Fields], path: Path) -> list[Fields]:
+    """Return rows in the order of the class numbers in their first field; InputError if these are not 0 to K-1."""
+    place_of = {str(number): None for number in range(len(rows))}
+    for line, fields in rows:
+        if place_of.get(fields[0], line) is not None:
+            message = f"class number {fields[0]!r} is {'listed twice' if fields[0] in place_of else 'not one of them'}"
+            raise InputError(
+                message, f"{path}:{line}", f"Number the {len(rows)} classes 0 to {len(rows) - 1}, each once."
+            )
+        place_of[fields[0]] = line
+    return sorted(rows, key=lambda row: int(row[1][0]))
 
 
 def _class_names(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,11 +109,9 @@ def choose_ids(names: dict[int, str], texts: dict[int, Sequence[str]]) -> int | 
 
 
 def _rows(path: Path) -> Iterator[Fields]:
-    """Yield the rows of a table, without comments; `numpy.savetxt` separates numbers by spaces."""
+    """Yield the rows of a table after the comments above it; `numpy.savetxt` separates numbers by spaces."""
     spaced = None
-    for line, fields in text_rows(path):
-        if is_comment(fields):
-            continue
+    for line, fields in itertools.dropwhile(lambda row: is_comment(row[1]), text_rows(path)):
         if spaced is None:
             parts = fields[0].split()
             spaced = len(fields) == 1 and len(parts) > 1 and all(map(is_number, parts[1:]))

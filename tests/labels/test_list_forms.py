@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -322,11 +323,61 @@ def test_a_key_a_class_in_json(tmp_path, file, text):
     check(tmp_path / file, SPEECH_DOG_MUSIC)
 
 
+def test_classes_that_some_entries_lack_are_not_lost(tmp_path):
+    lists = {
+        '{"c1": {"Speech": 1}, "c2": {"Dog": 1, "Speech": 0}}': "entry 1: key 'Dog' is missing",
+        json.dumps({f"c{row}": {"Speech": 1} for row in range(6)} | {"d": {"Speech": 0, "Dog": 1}}): (
+            "entry 7: key 'Dog' is not in the first entries, which have Speech. Give every entry all classes: 0 where"
+        ),
+        '{"clip_id": "c1", "Speech": 1, "Dog": 2}\n{"clip_id": "c2", "Speech": 0, "Dog": 1}\n': (
+            ":1: '2' in the column 'Dog' is neither 0 nor 1"
+        ),
+    }
+    for text, message in lists.items():
+        (tmp_path / "l.json").write_text(text)
+        with pytest.raises(InputError) as caught:
+            LabelTable.read(tmp_path / "l.json", AUDIOSET)
+        assert message in str(caught.value)
+    (tmp_path / "l.json").write_text('{"clip_id": "c1", "Speech": 1, "Dog": "yes"}\n')
+    table = LabelTable.read(tmp_path / "l.json", AUDIOSET)
+    assert table.remarks[0].endswith("l.json: columns that are not classes of 0 and 1 are left out: Dog")
+
+
+def test_vectors_of_0_and_1_are_not_taken_as_class_numbers(tmp_path):
+    message = "every row has 3 numbers, all 0 or 1: class numbers, or a place for each class? Give the classes' names"
+    path = tmp_path / "l.csv"
+    for rows in (
+        ('"[1, 0, 1]"', '"[0, 0, 1]"'),
+        ("1;0;1", ""),
+        ("[1. 0. 1.]".replace(". ", ".0 ").replace(".]", ".0]"),),
+    ):
+        path.write_text("clip_id,labels\n" + "".join(f"c{row},{cell}\n" for row, cell in enumerate(rows)))
+        for classes in None, "audioset":
+            with pytest.raises(InputError, match=re.escape(f"l.csv:2: {message}")):
+                LabelTable.read(path, AUDIOSET, classes=classes)
+    pq.write_table(pa.table({"file": ["c1", "c2"], "labels": [[1, 0, 1], [0, 0, 1]]}), tmp_path / "l.parquet")
+    with pytest.raises(InputError, match=re.escape(f"row 1: {message}")):
+        LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
+    path.write_text('clip_id,labels\nc1,"[0, 1]"\nc2,"[0, 1]"\n')
+    assert LabelTable.read(path, AUDIOSET).matrix.nnz == 4
+    path.write_text('clip_id,labels\nc1,"[0, 1]"\nc2,0\nc3,1\n')
+    assert LabelTable.read(path, AUDIOSET).matrix.nnz == 4
+
+
 def test_a_column_a_class_in_parquet(tmp_path):
     columns = {"file": ["c1.wav", "c2.wav"], "fold": [1, 1], "note": ["x", "y"]}
     hot = {"Speech": pa.array([1, 0], pa.int8()), "Dog": [True, False], "Music": [0.0, 1.0]}
     pq.write_table(pa.table({**columns, **hot}), tmp_path / "l.parquet")
-    check(tmp_path / "l.parquet", SPEECH_DOG_MUSIC)
+    left_out = "columns that are not classes of 0 and 1 are left out: fold, note"
+    check(tmp_path / "l.parquet", SPEECH_DOG_MUSIC, (left_out,))
+    texts = {"Dog": pa.array(["1", "0"]).dictionary_encode(), "Music": ["0", "1"], "why": [None, ""]}
+    pq.write_table(pa.table({**columns, **hot, **texts}), tmp_path / "l.parquet")
+    table = LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
+    assert named(table) == SPEECH_DOG_MUSIC and table.remarks[0].endswith(f"{left_out}, why")
+    later = {"file": [f"c{row}" for row in range(7)], "Speech": [1] * 7, "Music": [float("nan")] * 6 + [1.0]}
+    pq.write_table(pa.table(later), tmp_path / "l.parquet")
+    with pytest.raises(InputError, match=r"row 1: 'nan' in the column 'Music' is neither 0 nor 1"):
+        LabelTable.read(tmp_path / "l.parquet", AUDIOSET)
     for wrong, shown in ((0.7, "0.7"), (None, "")):
         pq.write_table(pa.table({**columns, **hot, "Music": [0.0, wrong]}), tmp_path / "l.parquet")
         with pytest.raises(

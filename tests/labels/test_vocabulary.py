@@ -206,3 +206,13 @@ def test_errors_about_a_vocabulary_name_its_file_with_its_folder(tmp_path):
     path.write_text("class_id,name\nx,X\nx,Y\n")
     with pytest.raises(InputError, match=re.escape(f"{path}: class id 'x' is listed twice")):
         Vocabulary.load(path)
+
+
+def test_a_published_list_is_in_the_order_of_its_numbers(tmp_path):
+    path = tmp_path / "class_labels_indices.csv"
+    path.write_text('index,mid,display_name\n1,/m/2,"Bark, yip"\n2,/m/3,Cat\n0,/m/1,Dog\n')
+    assert Vocabulary.load(path).class_ids == ("/m/1", "/m/2", "/m/3")
+    for number, message in ("2", "class number '2' is listed twice"), ("3", "class number '3' is not one of them"):
+        path.write_text(f"index,mid,display_name\n1,/m/2,Bark\n2,/m/3,Cat\n{number},/m/1,Dog\n")
+        with pytest.raises(InputError, match=f"csv:4: {message}. Number the 3 classes 0 to 2, each once"):
+            Vocabulary.load(path)
