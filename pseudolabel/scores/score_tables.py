@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,12 +108,17 @@ def choose_ids(names: dict[int, str], texts: dict[int, Sequence[str]]) -> int | 
 
 
 def _rows(path: Path) -> Iterator[Fields]:
-    """Yield the rows of a table after the comments above it; `numpy.savetxt` separates numbers by spaces."""
-    spaced = None
-    for line, fields in itertools.dropwhile(lambda row: is_comment(row[1]), text_rows(path)):
-        if spaced is None:
-            parts = fields[0].split()
-            spaced = len(fields) == 1 and len(parts) > 1 and all(map(is_number, parts[1:]))
+    """Yield the rows of a table; `numpy.savetxt` separates numbers by spaces, and writes comments above and below.
+
+    A row with the columns of the others is no comment: the clip may be called `# 1`.
+    """
+    spaced, width = False, 0
+    for line, fields in text_rows(path):
+        if is_comment(fields) and (width < 2 or len(fields) != width):
+            continue
+        if not width:
+            width, parts = len(fields), fields[0].split()
+            spaced = width == 1 and len(parts) > 1 and all(map(is_number, parts[1:]))
         yield line, fields[0].split() if spaced and len(fields) == 1 else fields
 
 

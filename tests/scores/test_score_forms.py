@@ -456,6 +456,6 @@ def test_arrays_of_other_numbers_have_a_remedy_of_their_own(here, kind):
 
 
 def test_a_clip_that_is_called_as_a_comment_begins_keeps_its_scores(here):
-    Path("s.csv").write_text("# made by a model\nclip_id,/m/1,/m/2\n# c1,.5,.25\nc2,.75,0\n")
+    Path("s.csv").write_text("# made by a model\nclip_id,/m/1,/m/2\n# c1,.5,.25\nc2,.75,0\n# end\n")
     answers = open_answers(Path("s.csv"), None, None, VOCABULARY)
     assert answers.clip_ids == ("# c1", "c2") and answers.shape == (2, 2)
