@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from pseudolabel.artefacts import whole_file
 from pseudolabel.errors import InputError, first_line, no_file
 from pseudolabel.labels.additions import ERROR_NAMES, Additions
-from pseudolabel.labels.parquet import open_parquet, parquet_batches
+from pseudolabel.labels.parquet import is_text, open_parquet, parquet_batches
 from pseudolabel.labels.writers import as_text, csv_lines, packed_file
 from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER, LEDGER_CSV
 from pseudolabel.machine import refuse_more_than_fits
@@ -164,10 +164,21 @@ def _with_lists(ledger: pa.Table) -> pa.Table:
 
 
 def _with_texts(ledger: pa.Table) -> pa.Table:
-    """Return a ledger with `because` joined by `;`, as all that read ledgers take it."""
-    if BECAUSE not in ledger.column_names or not pa.types.is_list(ledger[BECAUSE].type):
-        return ledger
-    return ledger.set_column(ledger.column_names.index(BECAUSE), BECAUSE, pc.binary_join(ledger[BECAUSE], ";"))
+    """Return a ledger with all texts as `string`, and `because` joined by `;`, as all that read ledgers take it.
+
+    Other programs write texts as `large_string`, `string_view` or categories, and lists that are all empty as lists of
+    nothing.
+    """
+    for number, (name, kind) in enumerate(zip(ledger.column_names, ledger.schema.types, strict=True)):
+        column, is_because = ledger[name], name == BECAUSE
+        if kind == pa.string() and not (is_because and column.null_count):
+            continue
+        if is_because and pa.types.is_nested(kind):
+            column = pc.binary_join(column.cast(PARQUET_TYPES[BECAUSE]), ";")
+        if is_text(kind) or is_because:
+            column = column.cast(pa.string())
+            ledger = ledger.set_column(number, name, pc.fill_null(column, "") if is_because else column)
+    return ledger
 
 
 def read_ledger(path: str | Path, required: Iterable[str] = (CLIP_ID, CLASS_ID), only: bool = False) -> pa.Table:

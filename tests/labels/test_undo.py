@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,6 +118,23 @@ def test_every_form_of_a_ledger_reads_the_same(tmp_path):
     write_ledger(table, tmp_path)
     assert read_ledger(tmp_path / "ledger.parquet").equals(table)
     assert read_ledger(tmp_path / "ledger.csv.gz").equals(table)
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_ledgers_may_have_texts_and_lists_of_any_type(tmp_path, kind):
+    text = pa.dictionary(pa.int32(), pa.large_string()) if kind == "dictionary" else getattr(pa, kind)()
+    columns = {"clip_id": ["x", "y"], "class_id": ["c", "a"], "error": ["I", "free"], "decision": ["right", ""]}
+    table = pa.table({name: pa.array(values, pa.string()).cast(text) for name, values in columns.items()})
+    some, none = [["b", "c"], []], [[], None]
+    lists = [(pa.large_list(text), some), (pa.list_view(pa.string()), some), (pa.list_(pa.null()), none)]
+    lists += [(pa.list_(pa.string()), some), (pa.null(), [None, None]), (pa.large_string(), ["b;c", None])]
+    for of_because, because in lists:
+        pq.write_table(table.append_column("because", pa.array(because, of_because)), tmp_path / "l.parquet")
+        read = read_ledger(tmp_path / "l.parquet", columns)
+        assert read.to_pydict() == columns | {"because": ["b;c" if because[0] else "", ""]}
+        assert set(read.schema.types) == {pa.string()}
+        kept, _, counts = apply_decisions(BEFORE, read)
+        assert kept.matrix.nnz == 3 and counts["right"] == 1
 
 
 @pytest.mark.parametrize(
