@@ -11,6 +11,10 @@ weights reduce. V alone is too small if a stratum with much weight has few items
 its 95 % intervals cover the truth in as few as half of all samples, those of the smaller size in 93 to 99 % (for a type
 or band, 92 to 98 %). The intervals stay honest at 0 and 100 %, shrink to a point if every addition was judged, and are
 as wide as for a simple random sample if strata are sampled in proportion.
+
+A type, band or class may have additions in groups of strata where none of its items was decided. Nothing is known of
+them: the interval is that of its other additions, widened as if none, or all, of the unknown ones were right. So a
+stratum that was judged whole is certain for itself alone.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ class Estimate:
 class Weighed:
     """The n decided items: `right` (n,) 0 or 1, `weights` (n,) additions that each stands for, `groups` (n,) int.
 
-    Groups are strata, or neighbouring strata joined if one has too few items; `fractions` (n,) is their decided share.
+    Groups are strata, or neighbouring strata joined if one has too few items; `fractions` (n,) is their decided share,
+    `group_of` gives the group of each stratum.
     """
 
     items: tuple[Item, ...]
@@ -53,9 +58,15 @@ class Weighed:
     weights: np.ndarray
     groups: np.ndarray
     fractions: np.ndarray
+    group_of: Mapping[str, int]
 
-    def estimate(self, chosen: np.ndarray | None = None) -> Estimate:
-        """Return the estimate for all additions, or for those whose items `chosen` (n,) bool marks."""
+    def estimate(self, chosen: np.ndarray | None = None, additions: Mapping[str, int] | None = None) -> Estimate:
+        """Return the estimate for all additions, or for those whose items `chosen` (n,) bool marks.
+
+        Args:
+            additions: {stratum: how many of the chosen additions it has}; those of groups without a chosen item widen
+                the interval.
+        """
         chosen = np.ones(len(self.items), bool) if chosen is None else chosen
         n, total = int(chosen.sum()), float(self.weights[chosen].sum())
         if not n:
@@ -67,7 +78,16 @@ class Weighed:
         variance = self._variance(shares * (self.right - p))
         if variance > 0:
             size = min(size, p * (1 - p) / variance)
-        return Estimate(p, *wilson(p, size), n, size)
+        low, high = wilson(p, size)
+        if unknown := self._unknown(chosen, additions or {}):
+            low, high, size = (1 - unknown) * low, (1 - unknown) * high + unknown, min(size, n)
+        return Estimate(p, low, high, n, size)
+
+    def _unknown(self, chosen: np.ndarray, additions: Mapping[str, int]) -> float:
+        """Return the share of additions (by stratum) that are in groups without a chosen item."""
+        known = {*self.groups[chosen].tolist(), -1}  # -1: no stratum of the sample
+        n_unknown = sum(n for name, n in additions.items() if self.group_of.get(name, -1) not in known)
+        return n_unknown / max(sum(additions.values()), 1)
 
     def _variance(self, residuals: np.ndarray) -> float:
         """Return the stratified variance of the sum of residuals, without strata of one item."""
@@ -118,7 +138,7 @@ def weigh(sample: Sample, decisions: Mapping[str, str], unsure_as: str | None = 
     designed = np.array([item.weight for item in items])
     weights = designed * (sizes / np.bincount(groups, designed, len(sizes)))[groups]
     fractions = (np.bincount(groups, minlength=len(sizes)) / sizes)[groups]
-    return Weighed(items, np.array(right, np.float64), weights, groups, fractions)
+    return Weighed(items, np.array(right, np.float64), weights, groups, fractions, group_of)
 
 
 def _neighbours(strata: Mapping[str, int], of_items: list[str]) -> tuple[dict[str, int], np.ndarray]:

@@ -30,7 +30,7 @@ from pseudolabel.reviews.decoys import corrected, reliability
 from pseudolabel.reviews.items import BY_RULE, Item, Sample
 from pseudolabel.reviews.judgements import DECISIONS, RIGHT, UNSURE, WRONG, Judgements, agreement_of_judges
 from pseudolabel.reviews.precision import METHOD, Estimate, weigh
-from pseudolabel.reviews.stratified import Level, band_names, band_numbers, levels_of
+from pseudolabel.reviews.stratified import band_names, band_numbers, levels_of, strata_of_parts
 from pseudolabel.templates import render
 
 NO_THRESHOLDS = "Omit it, and give reviewed.csv to `enhance --judgements`, with the --threshold precision:P you want."
@@ -136,23 +136,26 @@ def _parts(
     levels, band_of = levels_of(ledger, sample.bands), dict(zip(sample.additions, _bands(sample), strict=True))
     probabilities = numbers(ledger, PROBABILITY)
 
-    def rows(key: str, part_of: Callable[[Item], str], level: Level, wanted: Container[str] = ()) -> Iterator[dict]:
+    in_strata = strata_of_parts(levels, sample.strata)
+
+    def rows(key: str, part_of: Callable[[Item], str], name_of: str, wanted: Container[str] = ()) -> Iterator[dict]:
+        level = levels[name_of]
         parts, n_unsure = np.array(list(map(part_of, weighed.items))), list(map(part_of, unsure))
         expected = level.means(probabilities)
         for name, n_additions in level.sizes().items():
             if not wanted or name in wanted:
-                row = _row(weighed.estimate(parts == name), n_unsure.count(name))
+                row = _row(weighed.estimate(parts == name, in_strata[name_of][name]), n_unsure.count(name))
                 mean = {"expected": expected[name]} if name in expected else {}
                 yield {key: name, "additions": n_additions, **row, **mean}
 
     judged = {item.class_id for item in sample.additions if item.item in decisions}
-    by_class = rows("class_id", lambda item: item.class_id, levels["class"], judged)
+    by_class = rows("class_id", lambda item: item.class_id, "class", judged)
     by_class = sorted(by_class, key=lambda row: vocabulary.index[row["class_id"]])
     for row in by_class:
         row["name"] = vocabulary.names[vocabulary.index[row["class_id"]]]
     return {
-        "by_error": list(rows("error", lambda item: item.error, levels["type"])),
-        "by_band": list(rows("band", band_of.__getitem__, levels["band"])),
+        "by_error": list(rows("error", lambda item: item.error, "type")),
+        "by_band": list(rows("band", band_of.__getitem__, "band")),
         "by_class": by_class,
     }
 

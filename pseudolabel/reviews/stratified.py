@@ -13,7 +13,7 @@ however many they are, so that most judgements are of guesses, over the whole ra
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ LEAST, MEAN = 2, 4  # items of a stratum, so that its spread can be seen; with f
 EVEN_SHARE = 4  # up to a quarter of the budget may go to strata that would get less by size
 RULE_PARTS = 5  # of a budget, one for additions by rule
 EDGE_DIGITS = 2
+ALL = "all"  # the only stratum
+PARTS = ("type", "band", "class")
 FINENESS = (("type", "band", "class"), ("type", "band"), ("type",), ())  # of strata, finest first
 
 
@@ -123,6 +125,22 @@ def levels_of(ledger: pa.Table, edges: Sequence[float], source: object = "") -> 
     }
 
 
+def strata_of_parts(levels: dict[str, Level], strata: Container[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return {level: {part: {stratum: additions of the part in it}}}, for strata as `draw` names them."""
+    codes = np.stack([levels[level].numbers for level in PARTS], axis=1)
+    of_levels = {level: {} for level in PARTS}
+    for numbers, n in zip(*(found.tolist() for found in np.unique(codes, axis=0, return_counts=True)), strict=True):
+        names = dict(zip(PARTS, (levels[level].names[k] for level, k in zip(PARTS, numbers, strict=True)), strict=True))
+        named = [" | ".join(names[level] for level in by) for by in (*FINENESS[:-1], ("class",))]
+        stratum = next(
+            (name for name in (*named, *([BY_RULE] if names["band"] == BY_RULE else [])) if name in strata), ALL
+        )
+        for level, part in names.items():
+            of_part = of_levels[level].setdefault(part, {})
+            of_part[stratum] = of_part.get(stratum, 0) + n
+    return of_levels
+
+
 def allocate(sizes: np.ndarray, total: int, least: int | np.ndarray = 0) -> np.ndarray:
     """Return how many of `total` items each stratum gets: in proportion to its rows (H,), but at least `least`.
 
@@ -205,7 +223,7 @@ def _design(
             of_rows = {key: Level(level.numbers[rows], level.names) for key, level in levels.items()}
             of_part, named = _finest(of_rows, n_items)
             groups[rows] = of_part + len(names)
-            names += [BY_RULE] if names and named == ["all"] else named
+            names += [BY_RULE] if names and named == [ALL] else named
             counts.append(_counts(np.bincount(of_part), n_items, None))
     return groups, names, np.concatenate(counts)
 
@@ -229,13 +247,13 @@ def _strata(levels: dict[str, Level], by: Sequence[str]) -> tuple[np.ndarray, li
         codes = codes * len(levels[level].names) + levels[level].numbers
     _, examples, groups = np.unique(codes, return_index=True, return_inverse=True)
     parts = [[levels[level].names[levels[level].numbers[row]] for level in by] for row in examples]
-    return groups, [" | ".join(names) or "all" for names in parts]
+    return groups, [" | ".join(names) or ALL for names in parts]
 
 
 def _finest(levels: dict[str, Level], budget: int) -> tuple[np.ndarray, list[str]]:
     """Return the finest strata that get enough items on average from the budget."""
     strata = (_strata(levels, by) for by in FINENESS)
-    return next((groups, names) for groups, names in strata if MEAN * len(names) <= budget or names == ["all"])
+    return next((groups, names) for groups, names in strata if MEAN * len(names) <= budget or names == [ALL])
 
 
 def items_of(ledger: pa.Table, drawn: Drawn) -> list[Item]:

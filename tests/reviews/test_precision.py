@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pseudolabel.errors import InputError
 from pseudolabel.reviews.items import Item, make_sample
 from pseudolabel.reviews.precision import Z, weigh, wilson
+from pseudolabel.reviews.stratified import levels_of, strata_of_parts
 
 STRATA = {"I | 0-1": 10, "II | 0-1": 30}
 
@@ -84,6 +86,28 @@ def test_all_right_or_all_wrong_is_not_taken_for_certain():
     assert (right.precision, right.high, wrong.precision, wrong.low) == (1, 1, 0, 0)
     assert right.low == pytest.approx(5 / (5 + Z**2), abs=0.001)  # Wilson's, weights being equal
     assert wrong.high == pytest.approx(1 - right.low)
+
+
+def test_a_class_is_not_certain_of_additions_in_strata_without_a_judged_item():
+    rows = [("I", "k", 0.9), *[("I", "k", 0.1)] * 4, *[("I", "m", 0.1)] * 4, *[("II", "m", 0.9)] * 2]
+    names = {"error": [row[0] for row in rows], "class_id": [row[1] for row in rows], "score": [row[2] for row in rows]}
+    ledger = pa.table(names | {name: [""] * len(rows) for name in ("because", "threshold", "window_s", "onset_s")})
+    levels, one, low, other = levels_of(ledger, [0.5]), "I | 0.5-1 | k", "I | 0-0.5 | m", "II | 0.5-1 | m"
+    strata = {"I | 0-0.5 | k": 4, low: 4, one: 1, other: 2}
+    parts = strata_of_parts(levels, strata)
+    assert parts["class"] == {"k": {"I | 0-0.5 | k": 4, one: 1}, "m": {low: 4, other: 2}}
+    assert parts["type"] == {"I": {"I | 0-0.5 | k": 4, low: 4, one: 1}, "II": {other: 2}}
+    assert strata_of_parts(levels, {"I": 9, "II": 2})["class"]["k"] == {"I": 5}
+    assert strata_of_parts(levels, {"all": 11})["band"] == {"0-0.5": {"all": 8}, "0.5-1": {"all": 3}}
+    sample = sample_with({low: 2, one: 1, other: 2}, strata)
+    weighed = weigh(sample, decide(sample, "rrrrr"))
+    k = weighed.estimate(np.array([False, False, True, False, False]), parts["class"]["k"])
+    assert (k.precision, k.low, k.high, k.effective_n) == (1, pytest.approx(1 / 5), 1, 1)  # four of five are unknown
+    second = weighed.estimate(np.array([False, False, False, True, True]), parts["type"]["II"])
+    assert (second.precision, second.low, second.high) == (1, 1, 1)  # all were judged
+    whole, types = weighed.estimate(), np.array([True, True, True, False, False])
+    assert weighed.estimate(types, parts["type"]["I"]) == weighed.estimate(types)  # neighbours speak for the unjudged
+    assert weighed.estimate(None, strata) == whole and whole.low < 1
 
 
 def test_wilson_gives_the_published_example():
