@@ -6,7 +6,7 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from pseudolabel.errors import ClipMismatch, InputError, NoFile, OutputExists, f
 from pseudolabel.options import DefaultFolder, ListOptions, VerbOptions
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
+from pseudolabel.records import recorded_reading
 
 if TYPE_CHECKING:
     from pseudolabel.labels.aliases import MatchedClips
@@ -187,18 +188,23 @@ def beside(options: VerbOptions, name: str, *named: str | Path | None) -> Path |
 
 
 def read_labels(
-    options: ListOptions, paths: Path | Sequence[Path], vocabulary: Vocabulary, own: bool = False
+    options: ListOptions,
+    paths: Path | Sequence[Path],
+    vocabulary: Vocabulary,
+    own: bool = False,
+    record: Mapping | None = None,
 ) -> LabelTable:
     """Read one label list, or several as one, as `ListOptions` says; report labels left out, and clips without any.
 
     Args:
-        own: the list was written by a verb, not named by an option, so --format does not apply.
+        own: the list was not named by an option, so --format does not apply.
+        record: the run.json of the verb that read such a list before; it is read as then.
     """
     from pseudolabel.labels.table import read_lists
 
     paths = [paths] if isinstance(paths, Path) else paths
-    format, classes = (None, None) if own else (options.format, options.classes)
-    labels = read_lists(paths, vocabulary, format, options.unknown_labels, classes)
+    how = list_reading(options, own, record)
+    labels = read_lists(paths, vocabulary, how["format"], how["unknown_labels"], how["classes"])
     for remark in labels.remarks:
         _note_once(remark)
     if labels.left_out:
@@ -214,6 +220,13 @@ def read_labels(
         named = first_few(labels.clip_ids[row] for row in bare)
         _note_once(f"{first_few(paths)}: {len(bare):,} {have} no label{left}: {named}")
     return labels
+
+
+def list_reading(options: ListOptions, own: bool, record: Mapping | None = None) -> dict[str, str | None]:
+    """Return the `format`, `classes` and `unknown_labels` with which `read_labels` reads a list."""
+    how = recorded_reading(record if own and record else {})
+    how |= {} if own else {"format": options.format, "classes": options.classes}
+    return how | ({} if options.unknown_labels == "error" else {"unknown_labels": options.unknown_labels})
 
 
 def read_clip_ids(path: Path, format: str | None = None) -> tuple[str, ...]:

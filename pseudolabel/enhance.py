@@ -35,7 +35,7 @@ import pyarrow as pa
 from pseudolabel import dry_run
 from pseudolabel.artefacts import whole_folder, write_csv, write_json
 from pseudolabel.blocks import only_run
-from pseudolabel.cli import base, default_output, read_labels, vocabulary_source
+from pseudolabel.cli import base, default_output, list_reading, read_labels, vocabulary_source
 from pseudolabel.command import Command, run_command
 from pseudolabel.enhance_explain import explain_clip
 from pseudolabel.enhance_files import announced, write_blocks, write_enhancement
@@ -45,6 +45,7 @@ from pseudolabel.enhance_inputs import (
     list_before,
     read_search,
     recorded_options,
+    reviewed_run,
     search_paths,
 )
 from pseudolabel.enhance_windows import WindowTargets
@@ -278,7 +279,8 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
         raise no_file(path)
     labels_path = options.labels or list_before(path, base(options, path))
     vocabulary = Vocabulary.load(inputs.read(vocabulary_source(options, labels_path), "vocabulary"))
-    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, own=options.labels is None)
+    record = reviewed_run(path)[1]
+    labels = read_labels(options, inputs.read(labels_path, "labels"), vocabulary, options.labels is None, record)
     reviewed = read_ledger(inputs.read(path, "ledger"), REVIEWED)
     refuse_input_as_output(out, inputs.sha256)
     if "" in reviewed["error"].unique().to_pylist():
@@ -286,13 +288,13 @@ def apply_files(options: ApplyOptions, counting: bool = False) -> str:
         raise InputError("a row has no error type, so it may not be an addition", path, remedy)
     kept, ledger, counts = apply_decisions(labels, reviewed, path)
     summary = {"labels_before": labels.matrix.nnz, "labels_after": kept.matrix.nnz, "decisions": counts}
-    left_out = {"unknown_labels": options.unknown_labels, "labels_left_out": labels.left_out}
+    how = list_reading(options, options.labels is None, record)
     if not counting:
         with _writing(out, options.overwrite) as folder:
             kept.write(folder / LABELS)
             write_ledger(ledger, folder)
             write_json(folder / SUMMARY, summary)
-            write_run_record(folder, run_record("enhance", left_out, inputs))
+            write_run_record(folder, run_record("enhance", {**how, "labels_left_out": labels.left_out}, inputs))
     said = ", ".join(f"{n:,} {decision}" for decision, n in counts.items())
     return f"{NOTHING if counting else out}: {said}; {kept.matrix.nnz:,} labels, the right ones added"
 

@@ -20,7 +20,7 @@ from pseudolabel.labels.vocabulary import Vocabulary, table_path
 from pseudolabel.layout import CLIPS, LABELS, LEDGER, SCORES
 from pseudolabel.options import ListOptions, VerbOptions, nested, option
 from pseudolabel.ownership import read_run
-from pseudolabel.records import Inputs, input_in_role, recorded_input
+from pseudolabel.records import Inputs, input_in_role, recorded_input, recorded_reading
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, parse_window
 from pseudolabel.verification import compare_windows
@@ -212,8 +212,6 @@ def recorded_search(folder: Path) -> SearchOptions:
         ontology=found(input_in_role(record, "ontology")) if said.get("ontology") else None,
         thresholds_from=tuple(map(found, said["thresholds_from"])) if said.get("thresholds_from") else None,
         vocabulary=str(found(input_in_role(record, "vocabulary")) or said.get("vocabulary") or "audioset"),
-        format=said.get("format"),
-        classes=said.get("classes"),
-        unknown_labels=said.get("unknown_labels", "error"),
+        **recorded_reading(record),
         rules=EnhanceOptions(**given),
     )

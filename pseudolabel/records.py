@@ -126,6 +126,14 @@ def input_in_role(record: Mapping, role: str) -> str | None:
     return next((path for path in inputs if role in earlier and path.endswith(earlier[role])), None)
 
 
+def recorded_reading(record: Mapping) -> dict[str, str | None]:
+    """Return the `format`, `classes` and `unknown_labels` that the label list in run.json was read with."""
+    said = record.get("options") if input_in_role(record, "labels") else None
+    said = said if isinstance(said, dict) else {}
+    unknown = said.get("unknown_labels") or "error"
+    return {"format": said.get("format"), "classes": said.get("classes"), "unknown_labels": unknown}
+
+
 def recorded_input(record: Mapping, path: str | Path, *folders: Path) -> Path | None:
     """Return where an input of run.json is: its recorded path, or the same file name in one of `folders`.
 

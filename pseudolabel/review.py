@@ -166,9 +166,7 @@ def with_files(options: PageOptions, ledger: Path) -> PageOptions:
     Raises:
         InputError: the list before the additions was changed or removed.
     """
-    work, record = cli.home(options, ledger), read_run(ledger.absolute().parent)
-    if origin := input_in_role(record, "ledger"):  # the ledger was reviewed before
-        record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
+    work, record = cli.home(options, ledger), _record_of(ledger)
     labels, scores = cli.beside(options, LABELS, ledger), cli.beside(options, SCORES, ledger)
     clips = options.clips or cli.beside(options, CLIPS, ledger)
     labels = options.labels or _labels_of(record, work) or labels or work / LABELS
@@ -180,6 +178,14 @@ def with_files(options: PageOptions, ledger: Path) -> PageOptions:
         scores=options.scores or (_scores_of(record, work) if record else scores),
         segments=options.segments or (labels if _is_segment_list(labels, options) else None),
     )
+
+
+def _record_of(ledger: Path) -> dict:
+    """Return the run.json of the enhancement that a ledger belongs to."""
+    record = read_run(ledger.absolute().parent)
+    if origin := input_in_role(record, "ledger"):  # the ledger was reviewed before
+        record = read_run((recorded_input(record, origin) or ledger).absolute().parent)
+    return record
 
 
 def _labels_of(record: dict, work: Path) -> Path | None:
@@ -214,7 +220,7 @@ def _make_page(options: PageOptions, out: Path) -> None:
     refuse_input_as_output(out, [path, files.labels, files.vocabulary, files.clips, files.scores, files.segments])
     vocabulary = Vocabulary.load(inputs.read(files.vocabulary))
     ontology = Ontology.load(inputs.read(options.ontology or table_path("audioset.csv")))
-    labels = cli.read_labels(options, inputs.read(files.labels), vocabulary, own=options.labels is None)
+    labels = cli.read_labels(options, inputs.read(files.labels), vocabulary, options.labels is None, _record_of(path))
     _check_same_list(labels, ledger, path)
     sample = draw_sample(ledger, inputs.sha256[str(path)], labels, ontology, options)
     for read in (files.clips, files.scores, files.segments):
@@ -316,14 +322,16 @@ def plan_estimate(options: EstimateOptions) -> str:
     out = cli.default_output(options, RESULT, options.ledger, options.sample)
     dry_run.refuse_folder(out, options.overwrite, "review")
     sample = _sample_of(options)
-    dry_run.refuse_absent(*options.judgements, sample, options.ledger)
+    dry_run.refuse_absent(*options.judgements, options.sample or sample, options.ledger)
     if not dry_run.of_recipe():
         _judged(options, out, Inputs())
     return f"would write {out}: estimates from {first_few(options.judgements)} and {sample}"
 
 
 def _sample_of(options: EstimateOptions) -> Path:
-    return options.sample or cli.base(options, options.ledger) / PAGE
+    """Return the folder of the page; --sample may also name its sample.csv or sample.json."""
+    folder = options.sample or cli.base(options, options.ledger) / PAGE
+    return folder.parent if folder.name in (TABLE, REST) else folder
 
 
 def _judged(options: EstimateOptions, out: Path, inputs: Inputs) -> Judged:
@@ -331,7 +339,6 @@ def _judged(options: EstimateOptions, out: Path, inputs: Inputs) -> Judged:
     from pseudolabel.reviews.result import Judged
 
     folder = _sample_of(options)
-    folder = folder.parent if folder.name in (TABLE, REST) else folder
     for path in (*options.judgements, folder / TABLE, folder / REST):
         inputs.read(path)
     sample = read_sample(folder)

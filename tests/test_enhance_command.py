@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from pseudolabel.enhance import EnhanceFilesOptions, EnhanceOptions, main
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import sha256
+from pseudolabel.review import main as review_main
 from pseudolabel.scores.store import ScoreStore
 
 ONTOLOGY = """class_id,name,child_ids,restrictions
@@ -528,6 +531,15 @@ def test_unknown_labels_are_left_out_on_request_and_counted(work, capsys):
     assert json.loads((work / "more" / "run.json").read_text())["options"]["labels_left_out"] == {"elk": 1}
     run(work, "--out", work / "without")
     assert same_but_run_json(work / "more", work / "without")
+    ledger = pq.read_table(work / "more" / "ledger.parquet")
+    decided = ledger.append_column("decision", pa.array(["right"] * len(ledger)))
+    pq.write_table(decided, work / "more" / "reviewed.parquet")
+    assert run(work, "apply", work / "more" / "reviewed.parquet", "--out", work / "reviewed") == 0
+    assert (work / "reviewed" / "labels.csv").read_text() == (work / "more" / "labels.csv").read_text()
+    recorded = json.loads((work / "reviewed" / "run.json").read_text())["options"]
+    assert recorded["unknown_labels"] == "skip" and recorded["labels_left_out"] == {"elk": 1}
+    named = ["--work", work, "--ontology", work.parent / "ontology.csv", "--ledger", work / "more" / "ledger.parquet"]
+    assert review_main(["page", "--budget", "4", *map(str, named)]) == 0
 
 
 def test_strict_rules_from_python_stay_strict():

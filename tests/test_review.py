@@ -216,6 +216,9 @@ def test_two_judges_are_compared(reviewed, world, options, tmp_path, capsys):
     assert pair["agreement"] == 114 / 120
     assert found["overall"]["unsure"] == 6  # they contradict each other
     assert "kappa" in capsys.readouterr().out
+    elsewhere = [tmp_path / "none", *arguments[:-1], tmp_path / "again"]  # the page's run.json says where the ledger is
+    assert estimate(*elsewhere) == 0
+    assert json.loads((tmp_path / "again" / "precision.json").read_text()) == found
 
 
 def test_additions_by_rule_are_judged_without_scores_and_no_floor_is_chosen(world, options, tmp_path, capsys):

@@ -20,7 +20,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.undo import undo
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary
 from pseudolabel.layout import LABELS, LEDGER, LEDGER_CSV, MISSING, RUN, SUMMARY, VOCABULARY
-from pseudolabel.records import input_in_role, recorded_input, sha256
+from pseudolabel.records import input_in_role, recorded_input, recorded_reading, sha256
 from pseudolabel.releases.listing import refuse_for_memory
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.tables import read_csv, read_json
@@ -75,9 +75,8 @@ class Enhanced:
 
     def read_list(self, path: Path, format: str | None) -> LabelTable:
         """Read a list of the original labels as `enhance` did."""
-        options = self.record["options"]
-        unknown, classes = options.get("unknown_labels", "error"), options.get("classes")
-        return LabelTable.read(path, self.labels.vocabulary, format, unknown, classes)
+        reading = recorded_reading(self.record)
+        return LabelTable.read(path, self.labels.vocabulary, format, reading["unknown_labels"], reading["classes"])
 
     def label_list(self) -> Path | None:
         """Return the list that `enhance` read; None if it is gone, or no longer has the original labels."""
