@@ -98,7 +98,12 @@ def write_text(path: str | Path, text: str, overwrite: bool = True) -> None:
 
 def write_json(path: str | Path, value: object, overwrite: bool = True) -> None:
     """Write indented JSON, keys in the order given, all or nothing."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite)
+    write_text(path, json_text(value), overwrite)
+
+
+def json_text(value: object) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_csv(

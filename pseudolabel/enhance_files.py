@@ -7,7 +7,7 @@ import math
 import shutil
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from pseudolabel import layout
-from pseudolabel.artefacts import whole_file, write_csv, write_json
+from pseudolabel.artefacts import json_text, whole_file, write_csv, write_json
 from pseudolabel.errors import InputError
 from pseudolabel.formatting import exact
 from pseudolabel.labels.enhancement import Block, Enhancement, Enhancing
@@ -125,15 +125,33 @@ def write_soft_targets(
 
 
 def _write_tables(summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside], folder: Path) -> None:
+    for name, (columns, rows) in _tables(summary, missing, outside).items():
+        write_csv(folder / name, columns, rows)
+    write_json(folder / layout.SUMMARY, summary)
+
+
+def _tables(
+    summary: dict, missing: Iterable[tuple[str, str]], outside: Iterable[Outside]
+) -> dict[str, tuple[Sequence[str], Iterable[Sequence[object]]]]:
+    """Return the columns and rows of each CSV file beside the labels and the ledger."""
     reasons = {row["class_id"]: row["reason"] for row in summary["classes_without_threshold"]}
     reasons |= dict.fromkeys((row["class_id"] for row in summary["classes_with_fallback_threshold"]), FALLBACK)
     columns = ["class_id", "name", "threshold", "scored_positives", "reason"]
     columns += [name for name in GUESS_COLUMNS if "guesses" in summary]
     rows = [row | {"reason": reasons.get(row["class_id"], "")} for row in summary["by_class"]]
-    write_csv(folder / layout.THRESHOLDS, columns, ([_cell(row[name]) for name in columns] for row in rows))
-    write_csv(folder / layout.MISSING, ("clip_id", "reason"), missing)
-    write_csv(folder / layout.OUTSIDE, Outside._fields, (row.texts() for row in outside))
-    write_json(folder / layout.SUMMARY, summary)
+    return {
+        layout.THRESHOLDS: (columns, ([_cell(row[name]) for name in columns] for row in rows)),
+        layout.MISSING: (("clip_id", "reason"), missing),
+        layout.OUTSIDE: (Outside._fields, (row.texts() for row in outside)),
+    }
+
+
+def _table_bytes(enhancing: Enhancing, counted: Tally) -> int:
+    """Return the bytes of the tables and the summary."""
+    summary = enhancing.summary(counted)
+    tables = _tables(summary, enhancing.search.evidence.missing, enhancing.outside).values()
+    n_csv = sum(len(",".join(map(str, row)).encode()) + 1 for columns, rows in tables for row in (columns, *rows))
+    return n_csv + len(json_text(summary).encode())
 
 
 def _cell(value: object) -> object:
@@ -179,7 +197,7 @@ def _expected_bytes(enhancing: Enhancing, counted: Tally, soft: bool) -> tuple[i
     if soft:
         n_soft = int(share * len(label_lines(block.clip_ids, block.unsure.astype(bool), block.class_ids)))
         n_soft += 2 * n_clips * block.labels.shape[1]
-    return n_ledger, n_ledger + n_labels + n_soft
+    return n_ledger, n_ledger + n_labels + n_soft + _table_bytes(enhancing, counted)
 
 
 def _size(n_bytes: int) -> str:
