@@ -37,6 +37,7 @@ from pseudolabel.records import Inputs, run_record, write_run_record
 from pseudolabel.release_options import DiffOptions, MakeOptions, ModelOptions, VerifyOptions
 from pseudolabel.releases.citation import assumed_licence
 from pseudolabel.scores.store import ScoreStore
+from pseudolabel.scores.windows import CLIP
 
 # ---- a release of labels ----------------------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ def _contents(options: MakeOptions, enhanced):
     inputs = Inputs()
     form, lists = gather.source_lists(enhanced, options.labels, options.lists, options.format, inputs)
     scores = gather.scores_of(enhanced, options.scores)
-    targets = options.soft and gather.soft_targets(enhanced, scores, options.soft, options.soft_windows)
+    targets = options.soft and gather.soft_targets(enhanced, scores, options.soft, options.soft_windows or (CLIP,))
     teacher = cli.existing(cli.base(options, options.enhanced) / RUNS / TEACHER)
     facts = gather.facts_of(
         enhanced,

@@ -11,7 +11,7 @@ from pseudolabel.labels.balancing import DEFAULT_BETA
 from pseudolabel.labels.readers import clip_id_of
 from pseudolabel.options import NON_NEGATIVE, ListOptions, Options, VerbOptions, nested, option
 from pseudolabel.releases.citation import usual_licence
-from pseudolabel.scores.windows import CLIP, parse_window
+from pseudolabel.scores.windows import parse_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class MakeOptions(VerbOptions):
         choices=("float32", "float16", "uint8"),
     )
     soft_windows: tuple[str | float, ...] = option(
-        (CLIP,), "scales of the soft targets: clip, 10s, 5s, 2s", parse=parse_window, metavar="SCALE"
+        (), "scales of the soft targets: clip (the default), 10s, 5s, 2s", parse=parse_window, metavar="SCALE"
     )
     beta: float = option(DEFAULT_BETA, "exponent of the max rule's sampling weights", NON_NEGATIVE)
     wav: str = option("{clip_id}.wav", "recordings in psla.json", metavar="PATH")
@@ -80,7 +80,7 @@ class MakeOptions(VerbOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.soft_windows != (CLIP,) and not self.soft:
+        if self.soft_windows and not self.soft:
             raise InputError("says which scores --soft writes", "--soft-windows", "Give --soft too.")
         if len(set(self.soft_windows)) < len(self.soft_windows):
             raise InputError("a scale is listed twice", "--soft-windows", "Name each once.")

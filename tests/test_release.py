@@ -373,6 +373,8 @@ def test_make_is_what_the_verb_does_without_a_subcommand(work):
     assert facts_of(work / "called")["authors"] == ["Doe, Jane"]
     with pytest.raises(InputError, match=r"MakeOptions\.soft_windows: must be a tuple"):
         MakeOptions(soft_windows="2s")
+    with pytest.raises(InputError, match=r"--soft-windows: says which scores --soft writes\. Give --soft too"):
+        MakeOptions(soft_windows=("clip",))
 
 
 def test_a_work_folder_that_was_moved_makes_the_same_release(work, tmp_path, capsys):
