@@ -256,10 +256,19 @@ def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, 
         write_text(copy, results_markdown(evaluation))
     write_evaluation(out, evaluation, record, overwrite)
     print(results_terminal(evaluation))
-    n_runs, n_missing = sum(len(row.runs) for row in evaluation.rows), len(evaluation.missing)
-    what = f"{plural(n_runs, 'run')} on {plural(evaluation.n_clips, 'clip')}"
+    n_missing = len(evaluation.missing)
+    what = f"{_measured(evaluation)} on {plural(evaluation.n_clips, 'clip')}"
     what += f"; {n_missing} missing, see {out / 'missing.csv'}" if n_missing else ""
     print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
+
+
+def _measured(evaluation: Evaluation) -> str:
+    """Return how many runs and score stores were measured, each counted once, and at how many scales."""
+    paths = dict.fromkeys(run.path for row in evaluation.rows for run in row.runs)
+    n_stores = sum(Path(path).is_file() for path in paths)
+    counted = [(len(paths) - n_stores, "run"), (n_stores, "score store")]
+    said = " and ".join(plural(n, word) for n, word in counted if n)
+    return f"{said} at {len(evaluation.scales)} scales" if len(evaluation.scales) > 1 else said
 
 
 def plan_evaluation(options: EvaluateOptions) -> str:
@@ -289,7 +298,8 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)
-    what = f"{len(named)} runs" if named else f"{len(stores)} stores" if stores else f"the runs in {lists.runs}"
+    what = plural(len(named), "run") if named else plural(len(stores), "score store") if stores else ""
+    what = what or f"the runs in {lists.runs}"
     return f"would write {out}: {what} on {', '.join(map(str, lists.sets.values()))}"
 
 

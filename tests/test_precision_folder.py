@@ -108,7 +108,8 @@ def change(folder, edit):
 @pytest.mark.parametrize(("kind", "step"), [("float32", 0), ("float16", 0), ("uint8", 1 / 510 + 1e-7)])
 def test_soft_targets_of_a_release_are_those_of_the_enhancement(work, capsys, kind, step):
     assert release(["make", "--work", ".", "--soft", kind, "--soft-windows", "clip", "2s"]) == 0
-    assert f"probabilities.h5 has {2 * len(released_labels(work)):,} probabilities of labels" in capsys.readouterr().out
+    said = f"probabilities.h5 has the probabilities of {len(released_labels(work)):,} labels at 2 scales, as {kind}"
+    assert said in capsys.readouterr().out
     stored = ScoreStore.open(f"{RELEASE}/probabilities.h5")
     for name, scale in (("targets", "clip"), ("window_targets", 2)):
         written = ScoreStore.open(f"{FOLDER}/{name}.h5")
@@ -152,9 +153,10 @@ def test_the_card_says_how_labels_were_guessed(work, capsys):
     assert f"| type II, by rule | {n_closure} |" in card
     assert f"Of the {n} guesses, {100 * expected:.1f} % should be right (" in card
     assert f"This leaves out the {n_closure} labels added by rule" in card
-    assert "threshold" not in card.partition("## How the labels")[2].partition("## What was added")[0].replace(
-        "thresholds.csv", ""
+    without_names = (
+        card.partition("## How the labels")[2].replace("thresholds.csv", "").replace("thresholds.parquet", "")
     )
+    assert "threshold" not in without_names.partition("Further tables")[0]
     (dog,) = (line for line in card.splitlines() if line.startswith("| dog |"))
     of_class = {row["class_id"]: row for row in rows_of(work / FOLDER / "thresholds.csv")}["dog"]
     assert dog.endswith(
@@ -324,7 +326,9 @@ def test_labels_that_nobody_was_sure_of_may_have_proposed_others(work):
 
 
 def test_additions_are_judged_by_type_with_closure_as_what_proposes(work, capsys):
-    assert evaluate(["--scores", "scores.h5", "--labels", "labels.csv", *named(work)]) == 0
+    scales = ["--scales", "clip", "2s"]
+    assert evaluate(["--scores", "scores.h5", "--labels", "labels.csv", *scales, *named(work)]) == 0
+    assert ": 1 score store at 2 scales on 600 clips\n" in capsys.readouterr().out
     judged = json.loads((work / "evaluation/metrics.json").read_text())["enhanced"][FOLDER]["by_error"]
     ledger, truth = read_ledger(work / FOLDER / "ledger.parquet").to_pylist(), true_labels(work)
     given = {(row["clip_id"], k) for row in rows_of(work / "labels.csv") for k in row["labels"].split(";")}
@@ -339,6 +343,7 @@ def test_additions_are_judged_by_type_with_closure_as_what_proposes(work, capsys
     assert judged["I+II"]["missing"] == 0
     assert sum(missing.values()) == judged["all"]["missing"]
     report = (work / "evaluation/report.html").read_text()
+    assert "both types" not in report  # no guess can be
     assert "free (no label proposes it)" in report and "which only free guesses can add" in report
 
 

@@ -82,6 +82,10 @@ DATA_FILES = {  # in this order in every document
     ),
     "sampling_weights.parquet": ("the same rows", PARQUET),
 }
+OF_GUESSES = {  # what files hold where labels were added by their probability
+    ADDED_CSV: "the ledger: every added label, what proposed it, its probability or that it was added by rule",
+    THRESHOLDS: "what the guesses of each class are based on, and how many should be right, or why it has none",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +131,12 @@ def write_release(contents: Contents, folder: Path) -> Facts:
             name, labels = PROBABILITIES, labels.select([clip for clip in labels.clip_ids if clip not in unscored])
         write_targets(folder / name, labels, contents.targets, contents.soft)
     psla = contents.wav if (folder / PSLA).is_file() else ""
-    facts = replace(contents.facts, files=described_files(folder), wav=psla, beta=contents.beta)
+    facts = replace(
+        contents.facts,
+        files=described_files(folder, contents.facts.rule.guesses is not None),
+        wav=psla,
+        beta=contents.beta,
+    )
     texts = documents(facts)
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -148,10 +157,13 @@ def documents(facts: Facts) -> dict[str, str]:
     }
 
 
-def described_files(folder: Path) -> tuple[DataFile, ...]:
-    """Return the documents' description of each file that holds labels, scores or weights."""
+def described_files(folder: Path, guesses: bool = False) -> tuple[DataFile, ...]:
+    """Return the documents' description of each file that holds labels, scores or weights, and of `guesses`."""
+    of_guesses = OF_GUESSES if guesses else {}
     return tuple(
-        DataFile(description=description, encodingFormat=encoding, **vars(Document.of(folder / name)))
+        DataFile(
+            description=of_guesses.get(name, description), encodingFormat=encoding, **vars(Document.of(folder / name))
+        )
         for name, (description, encoding) in DATA_FILES.items()
         if (folder / name).is_file()
     )

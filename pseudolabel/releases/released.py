@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
 from pseudolabel.releases.citation import LICENCES
 from pseudolabel.releases.enhanced import read_object
-from pseudolabel.releases.facts import Facts
+from pseudolabel.releases.facts import DataFile, Facts
 from pseudolabel.releases.listing import (
     GET_AGAIN,
     LARGEST_TABLE,
@@ -62,6 +62,12 @@ class Released:
         return lengths
 
 
+def _same(stated: DataFile, found: DataFile | None) -> bool:
+    """Return whether a file is as stated, in either of its descriptions."""
+    of_guesses = files.OF_GUESSES.get(stated.name, stated.description)
+    return found is not None and stated in (found, replace(found, description=of_guesses))
+
+
 def read_release(folder: Path) -> Released:
     """Read labels, ledger and facts, which must agree.
 
@@ -73,7 +79,7 @@ def read_release(folder: Path) -> Released:
     stated = {row.name: row for row in facts.files}
     refuse_others(folder, dict.fromkeys((*ALWAYS, *stated, *DOCUMENTS)), list_files(folder).files)
     there = {row.name: row for row in files.described_files(folder)}
-    changed = [name for name in stated if stated[name] != there.get(name)]
+    changed = [name for name in stated if not _same(stated[name], there.get(name))]
     if changed:
         raise InputError(f"changed: {first_few(changed)} (not as {files.RECORD} says)", folder, GET_AGAIN)
     if facts.licence not in LICENCES:

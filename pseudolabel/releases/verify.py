@@ -276,8 +276,11 @@ def verify_targets(released: Released) -> str:
     lengths_s = {clip_id: length for clip_id, length in lengths if not np.isnan(length)}
     store.refuse_beyond({clip_id: lengths_s[clip_id] for clip_id in store.clip_ids if clip_id in lengths_s})
     store.verify()
-    what = "scores of the ledger" if name == files.TARGETS else "probabilities of labels"
-    return f"{name} has {n_compared:,} {what}, as {', '.join(sorted(kinds))}"
+    as_types = f"as {', '.join(sorted(kinds))}"
+    if name == files.TARGETS:  # each score is of one scale
+        return f"{name} has {n_compared:,} scores of the ledger, {as_types}"
+    at_scales = f" at {len(stored)} scales" if len(stored) > 1 else ""
+    return f"{name} has the probabilities of {n_compared // max(len(stored), 1):,} labels{at_scales}, {as_types}"
 
 
 CERTAIN = 1e-3  # windows state given labels with 1 less this

@@ -140,12 +140,18 @@ def every_class_table(evaluation: Evaluation) -> Table:
 
 
 def additions_table(evaluation: Evaluation) -> Table:
-    """Return additions by list and type, including types that added nothing."""
+    """Return additions by list and type, including types that added nothing.
+
+    Both at once only where they could: no guess of `precision:P` is of both types.
+    """
     judged = any("labels_before" in judgement for judgement in evaluation.enhanced.values())
     header = ["list", "type", "added", *(["right", "missing", "precision", "recall"] if judged else [])]
     lines = []
     for name, judgement in evaluation.enhanced.items():
-        for error, counts in judgement["by_error"].items():
+        by_error = judgement["by_error"]
+        for error, counts in by_error.items():
+            if error == "I+II" and not counts["added"] and ("free" in by_error or counts.get("missing") == 0):
+                continue
             line = [name, TYPE_WORDS.get(error, error), f"{counts['added']:,}"]
             if judged:
                 line += [count_range([counts[key]] if key in counts else []) for key in ("right", "missing")]
