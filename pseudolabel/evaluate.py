@@ -122,7 +122,9 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
-    rows = rows_of(measured(clip_ids, references.by_name, subjects.answers(clip_ids, options)))
+    groups = groups_of(clip_ids, options, subjects.clips, inputs)
+    answers = subjects.answers(clip_ids, options)
+    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
     classes = next(iter(references.sets.values())).vocabulary
     evaluation = Evaluation(
         rows=rows,
@@ -139,6 +141,8 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         metrics=options.metrics or None,
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
+        resamples=options.resamples,
+        n_groups=len(set(groups)) if groups else len(clip_ids),
         betas=sweep and sweep.measured(rows),
         list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
@@ -234,6 +238,18 @@ def answers_of_runs(
     yield from answers_of_models(folders, clips, clip_ids, classes, options.batch_size, device, options.scales)
 
 
+def groups_of(
+    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
+) -> list[str] | None:
+    """Return the group of each clip: of --groups, else of the clip store; None if there is neither."""
+    if options.groups is not None:
+        from pseudolabel.prepare_files import read_groups
+
+        groups = read_groups(inputs.read(options.groups))
+        return [groups.get(clip_id) or clip_id for clip_id in clip_ids]
+    return None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+
+
 def planned_sweep(
     options: EvaluateOptions, references: References, vocabulary: Vocabulary, subjects: Subjects, inputs: Inputs
 ) -> BetaSweep | None:
@@ -265,7 +281,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
-    dry_run.refuse_absent(*listed, *stores, options.ontology)
+    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups)
     check_vocabulary(lists.vocabulary)
     check_lists(None if lists.own else options.format, *lists.sets.values())
     check_lists(options.format if options.truth else None, lists.truth)

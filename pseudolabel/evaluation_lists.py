@@ -19,7 +19,7 @@ from pseudolabel.labels.ledger import PROBABILITY, ledger_pieces, numbers
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS, TRUTH
-from pseudolabel.options import COUNT, DeviceOptions, ListOptions, VerbOptions, option
+from pseudolabel.options import COUNT, WHOLE, DeviceOptions, ListOptions, VerbOptions, option
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input
@@ -79,6 +79,10 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         "clip, 10s, 5s, 2s: a row each, the mean of a clip's windows; 2s-max: their maximum",
         parse=parse_pooled,
         metavar="SCALE",
+    )
+    resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
+    groups: Path | None = option(
+        None, "CSV clip_id,group: clips that are drawn together (default: the groups of the clip store)"
     )
     ablation: str | None = option(None, "also a table of differences to this row", metavar="ROW")
     betas: bool = option(False, "also figures over the oversampling exponent of the runs (train --beta)")

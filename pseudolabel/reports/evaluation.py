@@ -40,6 +40,7 @@ class Evaluation:
         command: the command that repeats the evaluation.
         metrics: the names in --metrics; None: the usual columns.
         scales: the scored scales, `clip`, `10s`, ...
+        resamples: number of draws of clips for intervals, 0 for none. n_groups: of clips that are drawn together.
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
         list_words: the options that say how the lists are read, for `enhance`; None: the scores are of other classes.
@@ -59,6 +60,8 @@ class Evaluation:
     command: str = ""
     metrics: tuple[str, ...] | None = None
     scales: tuple[str, ...] = ("clip",)
+    resamples: int = 0
+    n_groups: int = 0
     ablation: str | None = None
     betas: BetaSweep | None = None
     list_words: tuple[str, ...] | None = None

@@ -20,7 +20,6 @@ from pseudolabel.templates import render, render_paragraphs
 
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
-FEW = 3  # with fewer seeds per row, nothing is said about chance
 TERMINAL_WIDTH = 100
 FORMATTERS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
 
@@ -96,7 +95,7 @@ def headline(evaluation: Evaluation) -> str:
     limit = f" (trained on true labels: {fraction(ceiling.spread(against, 'map').mean)})" if ceiling else ""
     return (
         f"A student trained on {TRAINED_ON[student.name]} reaches mAP {ours.text()}, one trained on the weak labels "
-        f"{theirs.text()}{limit}, {clips}: {_difference(ours, theirs)}."
+        f"{theirs.text()}{limit}, {clips}: {_difference(student, weak, against)}."
     )
 
 
@@ -107,16 +106,15 @@ def _n_clips(evaluation: Evaluation, against: str) -> int:
     return int(evaluation.rows[0].runs[0].metrics[against]["n_clips"])
 
 
-def _difference(ours: Spread, theirs: Spread) -> str:
-    change = ours.mean - theirs.mean
-    words = f"{'a gain' if change >= 0 else 'a loss'} of {fraction(abs(change))}"
-    if ours.sd is None or theirs.sd is None:
-        return f"{words}, from one seed a row, so chance is not ruled out"
-    spread, n_seeds = math.hypot(ours.sd, theirs.sd), min(ours.n, theirs.n)
-    if n_seeds < FEW:
-        return f"{words}; its spread over {n_seeds} seeds a row is {fraction(spread)}, too few to be sure"
-    verdict = "more than" if abs(change) > spread else "within"
-    return f"{words}, {verdict} the spread of that difference over seeds ({fraction(spread)})"
+def _difference(ours: Row, theirs: Row, against: str) -> str:
+    """Return how much better a row is, with its interval, and which chance the interval leaves out."""
+    gain = ours.above(theirs, against, "map")
+    words = f"{'better' if gain.value >= 0 else 'worse'} by {fraction(abs(gain.value))}"
+    if math.isfinite(gain.low):
+        low, high = sorted((gain.low, gain.high) if gain.value >= 0 else (-gain.low, -gain.high))
+        words += f", 95 % interval {fraction(low)} to {fraction(high)}"
+    n_seeds = min(len(ours.runs), len(theirs.runs))
+    return words if n_seeds > 1 else f"{words}; from one seed a row, so chance in training is not ruled out"
 
 
 def enhancement_sentences(evaluation: Evaluation) -> list[str]:
