@@ -82,10 +82,14 @@ def row_difference(row: Row, reference: Row, against: str, key: str) -> Spread:
 
 
 def reference_row(evaluation: Evaluation, row: Row) -> Row | None:
-    """Return the row that a row is compared with: --ablation's or `weak`, at the same scale, else the first one."""
+    """Return the row that a row is compared with: --ablation's or `weak`, else the first, at its scale.
+
+    That row itself is compared with its first scale.
+    """
     name = evaluation.ablation or "weak"
     of_scale = [other for other in evaluation.rows if other.scale == row.scale]
-    reference = next((other for other in of_scale if other.base == name), of_scale[0])
+    named = next((other for other in of_scale if other.base == name), of_scale[0])
+    reference = next(other for other in evaluation.rows if other.base == row.base) if named is row else named
     return None if reference is row else reference
 
 
@@ -113,7 +117,8 @@ def intervals_remark(evaluation: Evaluation) -> str:
     names = list(dict.fromkeys(one.name for row in evaluation.rows if (one := reference_row(evaluation, row))))
     what = f"{evaluation.n_groups:,} groups of clips" if evaluation.n_groups < evaluation.n_clips else "the clips"
     text = f"In brackets: 95 % intervals, over {evaluation.resamples:,} draws of {what} and over seeds. "
-    text += f"Differences are to {' and '.join(names)}, paired by clips, and by seeds where they are the same. "
+    if names:
+        text += f"Differences are to {' and '.join(names)}, paired by clips, and by seeds where they are the same. "
     return text + "A row of one seed counts as if another training gave the same."
 
 

@@ -145,7 +145,8 @@ class Row:
     def above(self, other: Row, against: str, metric: str) -> Interval:
         """Return how much higher a metric is than another row's, paired by clips, and by seeds if they are the same."""
         ours, theirs = self.spread(against, metric), other.spread(against, metric)
-        draws = self._draws(against, metric) - other._draws(against, metric)
+        with np.errstate(invalid="ignore"):  # d' is infinite where a draw of few clips is ranked perfectly
+            draws = self._draws(against, metric) - other._draws(against, metric)
         seeds = [run.seed for run in self.runs]
         if len(seeds) > 1 and None not in seeds and seeds == [run.seed for run in other.runs]:
             pairs = zip(self.values(against, metric), other.values(against, metric), strict=True)
