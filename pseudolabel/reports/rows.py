@@ -12,6 +12,7 @@ import numpy as np
 from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.formatting import fraction
 from pseudolabel.scores.bootstrap import Interval, interval
+from pseudolabel.scores.metrics import UNBOUNDED
 from pseudolabel.scores.windows import CLIP
 
 STUDENT_ROWS = ("weak", "enhanced", "precision-0.7", "psl_10s", "psl_5s", "psl_2s", "psl_2s_calibrated", "true")
@@ -140,7 +141,8 @@ class Row:
     def interval(self, against: str, metric: str) -> Interval:
         """Return a metric's mean over the runs, and its confidence interval over clips and seeds."""
         spread = self.spread(against, metric)
-        return interval(spread.mean, _variance(self._draws(against, metric)), [spread.of_mean])
+        found = interval(spread.mean, _variance(self._draws(against, metric)), [spread.of_mean])
+        return found if metric in UNBOUNDED else found.within(0, 1)
 
     def above(self, other: Row, against: str, metric: str) -> Interval:
         """Return how much higher a metric is than another row's, paired by clips, and by seeds if they are the same."""

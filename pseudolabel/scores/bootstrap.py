@@ -25,6 +25,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def within(self, least: float, most: float) -> Interval:
+        """Return the interval without what the value cannot be."""
+        return Interval(self.value, max(self.low, least), min(self.high, most))
+
     def text(self, digits: int = 3) -> str:
         """Return `.640 [.612, .668]`, or the value alone if the interval is unknown."""
         if not math.isfinite(self.low):

@@ -56,6 +56,7 @@ METRICS = {
         Metric("accuracy", "accuracy", 3, "share of clips whose one label has the highest score", "accuracy"),
     )
 }
+UNBOUNDED = ("d_prime", "d_prime_class_mean")  # all others are in [0, 1]
 METRIC_OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values() if metric.option))  # of --metrics
 
 

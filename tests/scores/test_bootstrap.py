@@ -28,7 +28,8 @@ def test_interval_by_hand():
     assert tuple(interval(0.5, 0.0, [(0.0001, 2)])) == pytest.approx((0.5, 0.5 - 0.12706, 0.5 + 0.12706), abs=1e-5)
     # Both: 2e-4 in all, (2e-4)^2 / (1e-4)^2 = 4 degrees of freedom, 2.776.
     assert interval(0, 1e-4, [(1e-4, 2)]).high == pytest.approx(2.7764 * math.sqrt(2e-4), abs=1e-5)
-    assert math.isnan(interval(0.5, math.nan).low)
+    assert math.isnan(interval(0.5, math.nan).low) and math.isnan(interval(0.5, math.nan).within(0, 1).low)
+    assert interval(0.9, 0.01).within(0, 1).high == 1
     assert interval(0.5, math.nan).text() == ".500" and interval(0.5, 0.01).text() == ".500 [.304, .696]"
     assert (
         interval(0.1, 0.0001).signed(2) == "+.10 [.08, .12]" and interval(-0.1, 0.0).signed() == "-.100 [-.100, -.100]"
