@@ -33,6 +33,7 @@ from pseudolabel.evaluation_lists import (
     evaluated_clips,
     judge_folders,
     list_words,
+    read_quality,
     training_priors,
 )
 from pseudolabel.formatting import plural
@@ -122,6 +123,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
+    quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
     groups = groups_of(clip_ids, options, subjects.clips, inputs)
     answers = subjects.answers(clip_ids, options)
     rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
@@ -144,6 +146,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         resamples=options.resamples,
         n_groups=len(set(groups)) if groups else len(clip_ids),
         betas=sweep and sweep.measured(rows),
+        quality=quality,
         list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
     )
@@ -281,7 +284,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
-    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups)
+    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups, options.quality)
     check_vocabulary(lists.vocabulary)
     check_lists(None if lists.own else options.format, *lists.sets.values())
     check_lists(options.format if options.truth else None, lists.truth)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pseudolabel.reports.rows import Row
 from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 
@@ -43,6 +45,7 @@ class Evaluation:
         resamples: number of draws of clips for intervals, 0 for none. n_groups: of clips that are drawn together.
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
+        quality: (K,) share of a class's labels that raters confirmed, NaN where unknown; None if it is not given.
         list_words: the options that say how the lists are read, for `enhance`; None: the scores are of other classes.
         remarks: what else a reader of the tables must know.
     """
@@ -64,6 +67,7 @@ class Evaluation:
     n_groups: int = 0
     ablation: str | None = None
     betas: BetaSweep | None = None
+    quality: np.ndarray | None = None
     list_words: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.formatting import fraction
+from pseudolabel.reports.analyses import correlations_table, impact_table
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.rows import Row, Spread, named_row
 from pseudolabel.reports.text_tables import Table, count_range
@@ -157,6 +158,12 @@ def further_tables(evaluation: Evaluation) -> list[Titled]:
             "with fewer than two seeds in common the difference of the means, with both deviations."
         )
         tables.append(Titled(f"Ablation of {evaluation.ablation}", ablation_table(evaluation), remark))
+    if (impacted := impact_table(evaluation)) is not None:
+        remark = f"Relative to weak, against the {word} labels: means over classes, except mAP."
+        tables.append(Titled("Impacted and other classes", impacted, remark))
+    if (correlations := correlations_table(evaluation)) is not None:
+        remark = f"Pearson's r over classes; AP against the {word} labels, means over seeds."
+        tables.append(Titled("What a class's AP goes with", correlations, remark))
     if evaluation.betas is not None:
         sweep = evaluation.betas
         tables.append(Titled("By oversampling exponent", sweep.table(), sweep.summary(), "betas"))
