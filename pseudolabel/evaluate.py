@@ -62,6 +62,7 @@ from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, named_row, rows_of
+from pseudolabel.scores.bootstrap import FEWEST_GROUPS
 from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
@@ -144,7 +145,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
         resamples=options.resamples,
-        n_groups=len(set(groups)) if groups else len(clip_ids),
+        n_groups=len(set(groups or clip_ids)),
         betas=sweep and sweep.measured(rows),
         quality=quality,
         list_words=None if options.class_map else list_words(options),
@@ -244,13 +245,24 @@ def answers_of_runs(
 def groups_of(
     clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
 ) -> list[str] | None:
-    """Return the group of each clip: of --groups, else of the clip store; None if there is neither."""
-    if options.groups is not None:
-        from pseudolabel.prepare_files import read_groups
+    """Return the group of each clip: of --groups, else of the clip store; None if there is neither, or too few.
 
-        groups = read_groups(inputs.read(options.groups))
-        return [groups.get(clip_id) or clip_id for clip_id in clip_ids]
-    return None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+    Raises:
+        InputError: the clips of --groups are of fewer than FEWEST_GROUPS.
+    """
+    from pseudolabel.prepare_files import read_groups
+
+    if options.groups is None:
+        groups = None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+        return groups if groups and len(set(groups)) >= FEWEST_GROUPS else None
+    named = read_groups(inputs.read(options.groups))
+    groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
+    if (n_groups := len(set(groups))) < FEWEST_GROUPS:
+        message = (
+            f"the {len(clip_ids)} evaluated clips are of {plural(n_groups, 'group')}, not of at least {FEWEST_GROUPS}"
+        )
+        raise InputError(message, options.groups, "Leave out --groups, or give --resamples 0.")
+    return groups
 
 
 def planned_sweep(

@@ -335,5 +335,5 @@ def judge_folders(
             note(f"not judged: {error}")
             continue
         name = folder.name if folder.name not in judged else str(folder)
-        judged[name] = {"folder": str(folder), **judgement}
+        judged[name] = {"folder": str(folder), "sha256": inputs.sha256[str(folder / LABELS)], **judgement}
     return judged

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pseudolabel.formatting import fraction, percent
-from pseudolabel.layout import LABELS
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.rows import Row
 from pseudolabel.reports.text_tables import Table
@@ -83,9 +81,9 @@ def impact(before: np.ndarray, after: np.ndarray, impacted: np.ndarray) -> Impac
 
 def enhanced_rows(evaluation: Evaluation) -> Iterator[tuple[Row, dict]]:
     """Yield each row that was trained on an enhanced list, with the judgement of that list."""
-    lists = {(Path(judged["folder"]) / LABELS).resolve(): judged for judged in evaluation.enhanced.values()}
+    lists = {judged.get("sha256"): judged for judged in evaluation.enhanced.values()}
     for row in evaluation.rows:
-        trained_on = {Path(run.labels).resolve() if run.labels else None for run in row.runs}
+        trained_on = {run.labels_sha256 for run in row.runs} - {None}
         if len(trained_on) == 1 and (judged := lists.get(trained_on.pop())) is not None:
             yield row, judged
 

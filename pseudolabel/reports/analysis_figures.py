@@ -28,7 +28,7 @@ def analysis_pictures(evaluation: Evaluation) -> list[Picture]:
     rows = [row for row in evaluation.rows if row.scale == CLIP][:ROWS_SHOWN]
     pictures = [draw_picture("class_ap", _class_ap_figure, evaluation, rows)] if rows else []
     if rows and training_counts(evaluation) is not None:
-        pictures.append(draw_picture("ap_counts", _ap_counts_figure, evaluation, rows[-1]))
+        pictures.append(draw_picture("ap_counts", _ap_counts_figure, evaluation, evaluation.student or rows[0]))
     for name, judged in evaluation.enhanced.items():
         file_name = name.replace("/", "_")
         pictures.append(draw_picture(f"class_counts-{file_name}", _class_counts_figure, name, judged))
@@ -94,6 +94,7 @@ def _clip_labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
         mean = (counts * np.arange(len(counts))).sum() / max(counts.sum(), 1)
         axes.bar(np.arange(len(counts)) + offset, counts, 0.4, color=colour, label=f"{when}: {mean:.2f} on average")
     axes.set(xlabel="labels of a clip", ylabel="clips")
+    axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=9)
     return figure, f"Labels of a clip, {name}", f"Training list before and after {name}."
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
 
 NOISY_SET, TRUE_SET = "noisy", "truth"  # names of the sets that the user did not name
+PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 USUAL = ("map", "d_prime")  # columns against every set
 USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # more columns against the first set
 SIDE_BY_SIDE = ("map", "auc", "d_prime")  # columns against each of several sets (PSLA, Table IX)
@@ -74,6 +75,11 @@ class Evaluation:
     def row(self, name: str) -> Row | None:
         """Return a row by name; None if there is none."""
         return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def student(self) -> Row | None:
+        """The row that the headline is about."""
+        return next((row for name in PREFERRED if (row := self.row(name))), None)
 
     @property
     def has_named_sets(self) -> bool:

@@ -72,7 +72,7 @@ def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
         n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
     fields = {name: record.get(name) for name in RUN_FIELDS}
     fields |= {"beta": beta_of(record, folder / RUN), "last_evaluations": last_evaluations(record)}
-    fields["labels"] = (record.get("options") or {}).get("labels")
+    fields["labels_sha256"] = (record.get("inputs") or {}).get(str((record.get("options") or {}).get("labels")))
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **fields)
 
 

@@ -116,7 +116,7 @@ def intervals_table(evaluation: Evaluation) -> Table:
 def intervals_remark(evaluation: Evaluation) -> str:
     """Return how the intervals were computed, and what the differences are to."""
     names = list(dict.fromkeys(one.name for row in evaluation.rows if (one := reference_row(evaluation, row))))
-    what = f"{evaluation.n_groups:,} groups of clips" if evaluation.n_groups < evaluation.n_clips else "the clips"
+    what = f"{evaluation.n_groups:,} groups of clips" if 0 < evaluation.n_groups < evaluation.n_clips else "the clips"
     text = f"In brackets: 95 % intervals, over {evaluation.resamples:,} draws of {what} and over seeds. "
     if names:
         text += f"Differences are to {' and '.join(names)}, paired by clips, and by seeds where they are the same. "

@@ -18,7 +18,6 @@ from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 from pseudolabel.templates import render, render_paragraphs
 
-PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
 TERMINAL_WIDTH = 100
 FORMATTERS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
@@ -73,14 +72,9 @@ def _narrow(table: Table) -> Table:
     return Table(header, [[cell.replace(" ± ", "±") for cell in line] for line in table.lines], table.n_text)
 
 
-def _student(evaluation: Evaluation) -> Row | None:
-    """Return the row that the headline is about."""
-    return next((row for name in PREFERRED if (row := evaluation.row(name))), None)
-
-
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
-    student, weak, ceiling = _student(evaluation), evaluation.row("weak"), evaluation.row("true")
+    student, weak, ceiling = evaluation.student, evaluation.row("weak"), evaluation.row("true")
     if not evaluation.rows:
         return "No run was evaluated."
     against = evaluation.main
@@ -184,7 +178,7 @@ def files(evaluation: Evaluation) -> list[tuple[str, Path]]:
     for name, judged in evaluation.enhanced.items():
         folder = Path(judged["folder"])
         listed += [(f"labels of {name}", folder / layout.LABELS), ("their ledger", folder / layout.LEDGER_CSV)]
-    if student := _student(evaluation):
+    if student := evaluation.student:
         listed.append((f"model ({student.name})", Path(student.runs[0].path) / layout.WEIGHTS))
     return listed
 
@@ -221,7 +215,7 @@ def _other_thresholds(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return the training command of the headline's student, with the next seed."""
-    student = _student(evaluation)
+    student = evaluation.student
     last = student.runs[-1] if student else None
     if last is None or last.command is None or last.seed is None or not last.command.startswith("python -m "):
         return []

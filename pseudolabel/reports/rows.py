@@ -41,7 +41,7 @@ class RunResult:
         command: the command that made it, from run.json.
         epoch: set if the run is the model of that one epoch.
         n_seen: how many of the evaluated clips it was trained on; None if its training list is unknown.
-        labels: the label list that it was trained on, from run.json.
+        labels_sha256: checksum of the label list that it was trained on, from run.json.
         scale: which scores: `clip`, or the mean (`2s`) or maximum (`2s-max`) over windows, in the row NAME@2s.
         beta: the oversampling exponent of its training, 0 if clips were only shuffled.
         last_evaluations: {metric: mean over the last five evaluations of its validation list}.
@@ -61,7 +61,7 @@ class RunResult:
     n_train_clips: int | None = None
     train_seconds: float | None = None
     n_seen: int | None = None
-    labels: str | None = None
+    labels_sha256: str | None = None
     scale: str = CLIP
     beta: float | None = None
     last_evaluations: dict[str, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ import numpy as np
 from pseudolabel.formatting import fraction
 
 CONFIDENCE = 0.95
+FEWEST_GROUPS = 20  # with fewer groups, the variance over draws of them is too small
 
 
 class Interval(NamedTuple):

@@ -20,14 +20,16 @@ from pseudolabel.reports.rows import RunResult, rows_of
 NAN = math.nan
 
 
-def run(row: str, seed: int, ap: list[float], labels: str | None = None, path: str = "") -> RunResult:
+def run(row: str, seed: int, ap: list[float], sha256: str | None = None, path: str = "") -> RunResult:
     classes = {"noisy": {"ap": np.array(ap), "auc": np.array(ap), "n_positive": np.full(len(ap), 3)}}
-    return RunResult(f"{row}-{seed}", row, path, seed=seed, labels=labels, metrics={"noisy": {}}, classes=classes)
+    return RunResult(
+        f"{row}-{seed}", row, path, seed=seed, labels_sha256=sha256, metrics={"noisy": {}}, classes=classes
+    )
 
 
 def evaluation(runs: list[RunResult], added: list[int], quality: list[float] | None = None) -> Evaluation:
     by_class = [{"class_id": f"c{k}", "name": f"C{k}", "before": 10 * 2**k, "added": n} for k, n in enumerate(added)]
-    judged = {"folder": "work/enhanced-25p", "added_percent": 12.34, "by_class": by_class}
+    judged = {"folder": "work/enhanced-25p", "sha256": "abc", "added_percent": 12.34, "by_class": by_class}
     judged["labels_per_clip"] = {"before": [2, 5, 1], "after": [1, 3, 3, 1]}
     ids = tuple(f"c{k}" for k in range(len(added)))
     found = Evaluation(
@@ -61,8 +63,8 @@ def test_correlation_is_pearsons_over_known_classes():
 
 
 def test_tables_name_the_rows_that_were_trained_on_an_enhanced_list():
-    runs = [run("weak", 0, [0.2, 0.4, 0.5, 0.5]), run("other", 0, [0.5, 0.5, 0.5, 0.5], "elsewhere/labels.csv")]
-    runs += [run("enhanced", seed, [0.3, 0.4, 0.5, 0.5], "work/enhanced-25p/labels.csv") for seed in (0, 1)]
+    runs = [run("weak", 0, [0.2, 0.4, 0.5, 0.5]), run("other", 0, [0.5, 0.5, 0.5, 0.5], "other")]
+    runs += [run("enhanced", seed, [0.3, 0.4, 0.5, 0.5], "abc") for seed in (0, 1)]
     found = evaluation(runs, [3, 0, 0, 1], [0.9, 0.5, NAN, 0.7])
     (line,) = impact_table(found).lines
     assert line == ["enhanced", "2", "12.3 %", "+25.0 %", "+0.0 %", "+12.5 %", "+6.2 %"]
