@@ -5,6 +5,7 @@
     python -m pseudolabel.bench audio --threads 1 2
     python -m pseudolabel.bench score --models mobilenetv2 --width 0.25
     python -m pseudolabel.bench train --teachers efficientnet_b2
+    python -m pseudolabel.bench metrics
 
 `labels` reads label lists (by default it draws one the size of AudioSet), draws scores for them once, and times
 reading, thresholds, proposals and writing beside a plain loop over the clips. Drawn files stay in WORK/bench/labels
@@ -19,6 +20,8 @@ shows that memory does not grow with the number of clips.
 
 `train` times training steps with stored targets beside steps that run the teacher, the training loop and its waits for
 audio of each codec, and whole models beside the device's rate of matrix multiplication.
+
+`metrics` times all metrics of drawn scores beside scikit-learn's average precision alone, and 1,000 draws of the clips.
 
 The table is printed, and written as JSON to WORK/bench/NAME/report.json.
 """
@@ -107,6 +110,15 @@ class TrainBenchOptions(ModelBenchOptions):
     steps: int | None = option(None, "of an epoch of the loop (default: 16; on a GPU 200)", COUNT, metavar="N")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetricsBenchOptions(BenchOptions):
+    """How many scores to draw, and how often their clips."""
+
+    clips: int = option(20_371, "clips (default: 20371, AudioSet's evaluation list)", COUNT, metavar="N")
+    classes: int = option(527, "classes", COUNT, metavar="K")
+    resamples: int = option(1000, "draws of the clips", COUNT, metavar="D")
+
+
 def bench_labels(options: LabelsBenchOptions) -> Report:
     """Time reading, thresholds, proposals and writing of label lists."""
     from pseudolabel.benchmarks.labels import LabelsBenchmark
@@ -151,6 +163,13 @@ def bench_train(options: TrainBenchOptions) -> Report:
         ).run()
 
 
+def bench_metrics(options: MetricsBenchOptions) -> Report:
+    """Time the metrics beside scikit-learn, and their resamples."""
+    from pseudolabel.benchmarks.metrics import MetricsBenchmark
+
+    return MetricsBenchmark(options.clips, options.classes, options.resamples).run()
+
+
 def output_of(name: str, options: BenchOptions) -> Path:
     """Return the file to write."""
     return options.out or options.work / "bench" / name / "report.json"
@@ -188,6 +207,7 @@ COMMANDS = {
         ("audio", AudioBenchOptions, bench_audio),
         ("score", ScoreBenchOptions, bench_score),
         ("train", TrainBenchOptions, bench_train),
+        ("metrics", MetricsBenchOptions, bench_metrics),
     )
 }
 

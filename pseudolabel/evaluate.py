@@ -34,6 +34,7 @@ from pseudolabel.evaluation_lists import (
     evaluated_clips,
     judge_folders,
     list_words,
+    read_quality,
     training_priors,
 )
 from pseudolabel.formatting import plural
@@ -62,6 +63,7 @@ from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
 from pseudolabel.reports.rows import Row, named_row, rows_of
+from pseudolabel.scores.bootstrap import FEWEST_GROUPS
 from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
@@ -123,7 +125,10 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
-    rows = rows_of(measured(clip_ids, references.by_name, subjects.answers(clip_ids, options)))
+    quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
+    groups = groups_of(clip_ids, options, subjects.clips, inputs)
+    answers = subjects.answers(clip_ids, options)
+    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
     classes = next(iter(references.sets.values())).vocabulary
     evaluation = Evaluation(
         rows=rows,
@@ -140,7 +145,10 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         metrics=options.metrics or None,
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
+        resamples=options.resamples,
+        n_groups=len(set(groups or clip_ids)),
         betas=sweep and sweep.measured(rows),
+        quality=quality,
         list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
     )
@@ -235,6 +243,29 @@ def answers_of_runs(
     yield from answers_of_models(folders, clips, clip_ids, classes, options.batch_size, device, options.scales)
 
 
+def groups_of(
+    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
+) -> list[str] | None:
+    """Return the group of each clip: of --groups, else of the clip store; None if there is neither, or too few.
+
+    Raises:
+        InputError: the clips of --groups are of fewer than FEWEST_GROUPS.
+    """
+    from pseudolabel.prepare_files import read_groups
+
+    if options.groups is None:
+        groups = None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+        return groups if groups and len(set(groups)) >= FEWEST_GROUPS else None
+    named = read_groups(inputs.read(options.groups))
+    groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
+    if (n_groups := len(set(groups))) < FEWEST_GROUPS:
+        message = (
+            f"the {len(clip_ids)} evaluated clips are of {plural(n_groups, 'group')}, not of at least {FEWEST_GROUPS}"
+        )
+        raise InputError(message, options.groups, "Leave out --groups, or give --resamples 0.")
+    return groups
+
+
 def planned_sweep(
     options: EvaluateOptions, references: References, vocabulary: Vocabulary, subjects: Subjects, inputs: Inputs
 ) -> BetaSweep | None:
@@ -275,7 +306,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
-    dry_run.refuse_absent(*listed, *stores, options.ontology)
+    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups, options.quality)
     check_vocabulary(lists.vocabulary)
     check_lists(None if lists.own else options.format, *lists.sets.values())
     check_lists(options.format if options.truth else None, lists.truth)

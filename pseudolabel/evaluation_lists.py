@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pseudolabel import cli
-from pseudolabel.errors import ClipMismatch, InputError, first_few
+from pseudolabel.errors import ClipMismatch, InputError, first_few, shown
 from pseudolabel.labels.balancing import priors
 from pseudolabel.labels.judging import JUDGED, judge_additions
 from pseudolabel.labels.ledger import PROBABILITY, ledger_pieces, numbers
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS, TRUTH
-from pseudolabel.options import COUNT, DeviceOptions, ListOptions, VerbOptions, option
+from pseudolabel.layout import CLASS_ID, CLIPS, EVALUATION, LABELS, LEDGER_CSV, RUNS, SEEN_CLIPS, TRUTH
+from pseudolabel.options import COUNT, WHOLE, DeviceOptions, ListOptions, VerbOptions, option
 from pseudolabel.ownership import read_run
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, input_in_role, recorded_input
@@ -29,6 +29,7 @@ from pseudolabel.reports.references import References, proposals_by_type, rename
 from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_pooled
 from pseudolabel.stores import KeyedByClip
+from pseudolabel.tables import read_csv, read_header
 from pseudolabel.training.out_of_fold import read_seen
 
 
@@ -79,6 +80,14 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         "clip, 10s, 5s, 2s: a row each, the mean of a clip's windows; 2s-max: their maximum",
         parse=parse_pooled,
         metavar="SCALE",
+    )
+    resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
+    groups: Path | None = option(
+        None, "CSV clip_id,group: clips that are drawn together (default: the groups of the clip store)"
+    )
+    quality: Path | None = option(
+        None,
+        "quality of each class's labels, to correlate with AP: CSV class_id,quality, or AudioSet's qa_true_counts.csv",
     )
     ablation: str | None = option(None, "also a table of differences to this row", metavar="ROW")
     betas: bool = option(False, "also figures over the oversampling exponent of the runs (train --beta)")
@@ -253,6 +262,39 @@ def trained_on(folder: Path, work: Path) -> Path:
     return path.absolute()
 
 
+def read_quality(path: Path, class_ids: Sequence[str]) -> np.ndarray:
+    """Return the share of each class's labels that raters confirmed, (K,) float64 in [0, 1]; NaN where it is unknown.
+
+    Raises:
+        InputError: the table has neither form, a share is none, or it names no class of the vocabulary.
+    """
+    names = read_header(path)
+    id_column = CLASS_ID if CLASS_ID in names else "label_id"
+    rated = ("num_true", "num_rated") if "num_rated" in names else ("quality",)
+    quality = np.full(len(class_ids), np.nan)
+    columns = {class_id: k for k, class_id in enumerate(class_ids)}
+    for line in read_csv(path, (id_column, *rated)):
+        if line[id_column] not in columns or not all(line[name] for name in rated):
+            continue
+        place = f"{path}:{line['line']}"
+        values = [parse_cell(line[name], place) for name in rated]
+        share = values[0] if len(values) == 1 else (values[0] / values[1] if values[1] else np.nan)
+        if not (0 <= share <= 1 or np.isnan(share)):
+            raise InputError(f"a quality is {share:g}, not in [0, 1]", place, "Give shares of right labels.")
+        quality[columns[line[id_column]]] = share
+    if np.isnan(quality).all():
+        raise InputError("rates no class of the vocabulary", path, "Give class ids of the vocabulary.")
+    return quality
+
+
+def parse_cell(text: str, place: object) -> float:
+    """Return a number of a table; InputError if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{shown(text)} is not a number", place, "Correct the cell.") from None
+
+
 def _judged_ledger(path: Path) -> pa.Table:
     """Return what is needed of a ledger, which may have probabilities."""
     wanted = (*JUDGED, PROBABILITY)
@@ -293,5 +335,5 @@ def judge_folders(
             note(f"not judged: {error}")
             continue
         name = folder.name if folder.name not in judged else str(folder)
-        judged[name] = {"folder": str(folder), **judgement}
+        judged[name] = {"folder": str(folder), "sha256": inputs.sha256[str(folder / LABELS)], **judgement}
     return judged

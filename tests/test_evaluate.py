@@ -171,7 +171,8 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
     assert run_verb(work) == 0
     true = matrix(work / "truth.csv", EVAL)
     by_run = {name: average_precision_score(true, scores) for name, scores in found.items()}
-    lines = (work / "results.md").read_text().splitlines()
+    results, intervals = (work / "results.md").read_text().split("## 95 % intervals")
+    lines = results.splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     header = next(line for line in table if line[0] == "row")
     rows = {line[0]: dict(zip(header, line, strict=True)) for line in table[table.index(header) + 2 :]}
@@ -182,6 +183,8 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
         assert rows[name]["mAP true"] == expected and rows[name]["seeds"] == "2"
     assert rows["teacher"]["mAP true"] == f"{by_run['teacher-seed0']:.3f}".lstrip("0")
     assert rows["teacher"]["clips"] == "100" and rows["weak"]["clips"] == "20" and rows["weak"]["parameters"] == "1,000"
+    gain = statistics.fmean(by_run[f"psl_2s-seed{s}"] - by_run[f"weak-seed{s}"] for s in (0, 1))
+    assert f" +{gain:.3f}".replace("+0.", "+.") in intervals and "Differences are to weak" in intervals
     text = "\n".join(lines)
     assert "Not run at this scale: enhanced, precision-0.7, psl_10s, psl_5s, psl_2s_calibrated, true." in text
     assert "The teacher was trained on another list than the students: 100 clips, they on 20." in text

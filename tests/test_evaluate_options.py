@@ -247,7 +247,7 @@ def test_each_scale_is_a_row_scored_by_the_mean_or_maximum_over_windows(work):
     labels, store = matrix(work / "eval.csv"), ScoreStore.open(work / "scores.h5")
     windows = store.scores(2).astype(np.float32)
     by_scale = {"clip": store.clip_scores(), "2s": windows.mean(axis=1), "2s-max": windows.max(axis=1)}
-    rows, by_length = tables(work)[:2]
+    rows, _, by_length = tables(work)[:3]
     assert [row["row"] for row in rows] == ["scores", "scores@2s", "scores@2s-max"]
     for row, (scale, answers) in zip(rows, by_scale.items(), strict=True):
         expected = short(average_precision_score(labels, answers))

@@ -42,8 +42,9 @@ def judge_additions(
             over the missing labels that it can propose, otherwise over all missing labels.
 
     Returns:
-        Counts; `by_error` (each type and `all`) and `by_class`, as from `rates`; with truth also `labels_before`
-        and `labels_after`, the precision and recall of the whole lists.
+        Counts; `labels_per_clip` before and after, how many clips have 0, 1, 2 ... labels; `by_error` (each type and
+        `all`) and `by_class`, as from `rates`; with truth also `labels_before` and `labels_after`, the precision and
+        recall of the whole lists.
 
     Raises:
         ClipMismatch: the lists have different clips, or no clip has true labels.
@@ -64,6 +65,7 @@ def judge_additions(
         "n_labels_before": len(old),
         "n_added": len(added),
         "added_percent": None if len(old) == 0 else 100 * len(added) / len(old),
+        "labels_per_clip": {"before": lists.per_clip(old), "after": lists.per_clip(new)},
         "by_error": lists.by_error(proposed),
     }
     if truth is not None:
@@ -97,6 +99,11 @@ class _Lists:
     def missing(self) -> np.ndarray:
         """The true labels that `before` lacks."""
         return np.setdiff1d(self.true, self.old)
+
+    def per_clip(self, keys: np.ndarray) -> list[int]:
+        """Return how many clips have 0, 1, 2 ... labels."""
+        n_labels = np.bincount(keys // self.n_classes, minlength=len(self.before))
+        return np.bincount(n_labels).tolist()
 
     def n_judged(self, keys: np.ndarray) -> int:
         """Return how many labels belong to clips with true labels."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import fraction
+from pseudolabel.reports.analyses import p_text
 from pseudolabel.reports.figures import GREY, MARKERS, SET_COLOURS, Picture, draw_picture, panels_of
 from pseudolabel.reports.rows import Row, Spread
 from pseudolabel.reports.text_tables import Table
@@ -155,11 +156,6 @@ def _slope_text(line: dict[str, float]) -> str:
     if math.isnan(line["slope"]):
         return "too few classes or priors for a line"
     return f"slope over log10 of the prior {_signed(line['slope'])}, {p_text(line['p'])}"
-
-
-def p_text(p: float) -> str:
-    """Return `p = .045`, or `p < .001`."""
-    return "p < .001" if p < 0.001 else f"p = {fraction(p)}"
 
 
 def beta_pictures(sweep: BetaSweep) -> list[Picture]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pseudolabel.reports.rows import Row
 from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
 
 NOISY_SET, TRUE_SET = "noisy", "truth"  # names of the sets that the user did not name
+PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 USUAL = ("map", "d_prime")  # columns against every set
 USUAL_OF_MAIN = ("f1_micro", "f1_macro")  # more columns against the first set
 SIDE_BY_SIDE = ("map", "auc", "d_prime")  # columns against each of several sets (PSLA, Table IX)
@@ -40,8 +43,10 @@ class Evaluation:
         command: the command that repeats the evaluation.
         metrics: the names in --metrics; None: the usual columns.
         scales: the scored scales, `clip`, `10s`, ...
+        resamples: number of draws of clips for intervals, 0 for none. n_groups: of clips that are drawn together.
         ablation: the row that all others are compared with.
         betas: runs that differ in the oversampling exponent.
+        quality: (K,) share of a class's labels that raters confirmed, NaN where unknown; None if it is not given.
         list_words: the options that say how the lists are read, for `enhance`; None: the scores are of other classes.
         remarks: what else a reader of the tables must know.
     """
@@ -59,14 +64,22 @@ class Evaluation:
     command: str = ""
     metrics: tuple[str, ...] | None = None
     scales: tuple[str, ...] = ("clip",)
+    resamples: int = 0
+    n_groups: int = 0
     ablation: str | None = None
     betas: BetaSweep | None = None
+    quality: np.ndarray | None = None
     list_words: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row | None:
         """Return a row by name; None if there is none."""
         return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def student(self) -> Row | None:
+        """The row that the headline is about."""
+        return next((row for name in PREFERRED if (row := self.row(name))), None)
 
     @property
     def has_named_sets(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.formatting import fraction
+from pseudolabel.reports.analysis_figures import analysis_pictures
 from pseudolabel.reports.beta_sweep import beta_pictures
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.figures import (
@@ -43,6 +44,7 @@ def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
         pictures.append(draw_picture("ap_change", _ap_change_figure, evaluation))
     if evaluation.betas is not None:
         pictures += beta_pictures(evaluation.betas)
+    pictures += analysis_pictures(evaluation)
     for name, judged in evaluation.enhanced.items():
         file_name = name.replace("/", "_")
         pictures.append(draw_picture(f"labels-{file_name}", _labels_figure, name, judged))

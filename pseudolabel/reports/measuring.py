@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from pseudolabel.errors import InputError
 from pseudolabel.labels.aliases import same_clips
@@ -17,8 +18,14 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.layout import RUN, SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
+from pseudolabel.scores.bootstrap import drawn_weights
 from pseudolabel.scores.class_map import ClassMap
-from pseudolabel.scores.metrics import maximum_over_windows, mean_over_windows, summary_and_classes
+from pseudolabel.scores.metrics import (
+    maximum_over_windows,
+    mean_over_windows,
+    resampled_metrics,
+    summary_and_classes,
+)
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, MAXIMUM, n_windows, split_pooled, window_name, window_samples
 from pseudolabel.tables import read_json
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from pseudolabel.audio.clips import ClipStore
 
 RUN_FIELDS = ("command", "seed", "epoch", "n_parameters", "n_train_clips", "train_seconds")
+DRAWS_SEED = 0  # of the draws of clips: the same clips give the same intervals
 Answer = tuple[RunResult, np.ndarray]  # a run, and its scores (N, targets) of the evaluated clips
 
 
@@ -64,6 +72,7 @@ def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
         n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
     fields = {name: record.get(name) for name in RUN_FIELDS}
     fields |= {"beta": beta_of(record, folder / RUN), "last_evaluations": last_evaluations(record)}
+    fields["labels_sha256"] = (record.get("inputs") or {}).get(str((record.get("options") or {}).get("labels")))
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **fields)
 
 
@@ -146,21 +155,41 @@ def _of_clips(scores: np.ndarray, n_windows: np.ndarray | None, pooling: str) ->
     return (maximum_over_windows if pooling == MAXIMUM else mean_over_windows)(scores, n_windows)
 
 
-def measured(clip_ids: Sequence[str], sets: Mapping[str, LabelTable], answers: Iterator[Answer]) -> list[RunResult]:
+class Reference(NamedTuple):
+    """A set of labels: its rows among the evaluated clips, its labels (n, K), and the draws of its clips (n, D)."""
+
+    rows: np.ndarray
+    matrix: sparse.csr_array
+    weights: np.ndarray
+
+
+def measured(
+    clip_ids: Sequence[str],
+    sets: Mapping[str, LabelTable],
+    answers: Iterator[Answer],
+    groups: Sequence[str] | None = None,
+    n_draws: int = 0,
+) -> list[RunResult]:
     """Return runs with their metrics against each set of labels, on the clips of the set.
 
     Args:
-        clip_ids: (N,) the evaluated clips.
+        clip_ids: (N,) the evaluated clips. groups: (N,) the group of each, for draws of whole groups.
         sets: {name: labels of some or all of these clips}.
         answers: each run and its scores (N, K), clips in the order of `clip_ids`, classes in the order of the sets.
+        n_draws: number of draws of the clips for confidence intervals.
     """
     references = {}
     for name, labels in sets.items():
-        rows = [row for row, clip_id in enumerate(clip_ids) if clip_id in labels.row_of]
-        references[name] = np.array(rows, np.int64), labels.select([clip_ids[row] for row in rows]).matrix
+        rows = np.array([row for row, clip_id in enumerate(clip_ids) if clip_id in labels.row_of], np.int64)
+        of_set = None if groups is None else [groups[row] for row in rows]
+        weights = drawn_weights(len(rows), n_draws, DRAWS_SEED, of_set)
+        references[name] = Reference(rows, labels.select([clip_ids[row] for row in rows]).matrix, weights)
     results = []
     for run, scores in answers:
-        for name, (rows, matrix) in references.items():
-            run.metrics[name], run.classes[name] = summary_and_classes(matrix, scores[rows])
+        for name, reference in references.items():
+            of_set = scores[reference.rows]
+            run.metrics[name], run.classes[name] = summary_and_classes(reference.matrix, of_set)
+            if n_draws:
+                run.draws[name] = resampled_metrics(reference.matrix, of_set, reference.weights)
         results.append(run)
     return results

@@ -15,9 +15,14 @@ from pseudolabel.records import write_run_record
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.evaluation_figures import evaluation_figures
 from pseudolabel.reports.figures import Picture
-from pseudolabel.reports.result_tables import additions_by_class, every_class_table, every_metric_table
+from pseudolabel.reports.result_tables import (
+    additions_by_class,
+    every_class_table,
+    every_metric_table,
+    reference_row,
+)
 from pseudolabel.reports.results import contents, results_markdown
-from pseudolabel.reports.rows import TRAINED_ON
+from pseudolabel.reports.rows import TRAINED_ON, Row
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.metrics import METRICS
 from pseudolabel.templates import render
@@ -77,7 +82,9 @@ def metrics_record(evaluation: Evaluation) -> dict[str, object]:
         "n_clips": evaluation.n_clips,
         "n_missing": len(evaluation.missing),
         "n_classes": len(evaluation.class_ids),
-        "rows": [row.record() for row in evaluation.rows],
+        "resamples": evaluation.resamples,
+        "n_groups": evaluation.n_groups,
+        "rows": [row.record() | differences(evaluation, row) for row in evaluation.rows],
         "runs": [run.record() for row in evaluation.rows for run in row.runs],
         "betas": evaluation.betas.record() if evaluation.betas is not None else None,
         "remarks": list(evaluation.remarks),
@@ -85,6 +92,18 @@ def metrics_record(evaluation: Evaluation) -> dict[str, object]:
     }
     optional = ("sets", "betas")
     return finite({key: value for key, value in record.items() if value is not None or key not in optional})
+
+
+def differences(evaluation: Evaluation, row: Row) -> dict[str, object]:
+    """Return how a row's metrics differ from its reference row's, as stored in metrics.json."""
+    reference = reference_row(evaluation, row)
+    if reference is None or not evaluation.resamples:
+        return {}
+    shared = [against for against in row.against() if against in reference.against()]
+    found = {
+        against: {metric: row.above(reference, against, metric)._asdict() for metric in METRICS} for against in shared
+    }
+    return {"difference": {"to": reference.name, **found}}
 
 
 def write_per_class(path: Path, evaluation: Evaluation) -> None:

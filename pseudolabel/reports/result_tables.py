@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.formatting import fraction
+from pseudolabel.reports.analyses import correlations_table, impact_table
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.rows import Row, Spread, named_row
 from pseudolabel.reports.text_tables import Table, count_range
@@ -81,6 +82,47 @@ def row_difference(row: Row, reference: Row, against: str, key: str) -> Spread:
     return Spread(one.mean - other.mean, sd, len(common))
 
 
+def reference_row(evaluation: Evaluation, row: Row) -> Row | None:
+    """Return the row that a row is compared with: --ablation's or `weak`, else the first, at its scale.
+
+    That row itself is compared with its first scale.
+    """
+    name = evaluation.ablation or "weak"
+    of_scale = [other for other in evaluation.rows if other.scale == row.scale]
+    named = next((other for other in of_scale if other.base == name), of_scale[0])
+    reference = next(other for other in evaluation.rows if other.base == row.base) if named is row else named
+    return None if reference is row else reference
+
+
+def intervals_table(evaluation: Evaluation) -> Table:
+    """Return the metrics of every row with 95 % intervals, and how much higher they are than the reference row's."""
+    metrics = list(dict.fromkeys(column.metric for column in evaluation.columns()))
+    header = ["row", "labels"]
+    for metric in metrics:
+        header += [metric.heading, "difference"]
+    lines = []
+    for against in evaluation.measured_against:
+        for row in (row for row in evaluation.rows if against in row.against()):
+            reference = reference_row(evaluation, row)
+            line = [row.name, evaluation.word(against)]
+            for metric in metrics:
+                line.append(row.interval(against, metric.key).text(metric.digits))
+                compared = reference is not None and against in reference.against()
+                line.append(row.above(reference, against, metric.key).signed(metric.digits) if compared else "")
+            lines.append(line)
+    return Table(header, lines, n_text=2)
+
+
+def intervals_remark(evaluation: Evaluation) -> str:
+    """Return how the intervals were computed, and what the differences are to."""
+    names = list(dict.fromkeys(one.name for row in evaluation.rows if (one := reference_row(evaluation, row))))
+    what = f"{evaluation.n_groups:,} groups of clips" if 0 < evaluation.n_groups < evaluation.n_clips else "the clips"
+    text = f"In brackets: 95 % intervals, over {evaluation.resamples:,} draws of {what} and over seeds. "
+    if names:
+        text += f"Differences are to {' and '.join(names)}, paired by clips, and by seeds where they are the same. "
+    return text + "A row of one seed counts as if another training gave the same."
+
+
 def ablation_table(evaluation: Evaluation) -> Table:
     """Return every row with its difference from the reference row, which comes first (PSLA, Table XII)."""
     reference = named_row(evaluation.rows, evaluation.ablation, "--ablation")
@@ -103,6 +145,8 @@ def ablation_table(evaluation: Evaluation) -> Table:
 def further_tables(evaluation: Evaluation) -> list[Titled]:
     """Return the tables that options request beside the table of rows."""
     word, tables = evaluation.word(evaluation.main), []
+    if evaluation.resamples:
+        tables.append(Titled("95 % intervals", intervals_table(evaluation), intervals_remark(evaluation)))
     if len(evaluation.scales) > 1:
         remark = f"Against the {word} labels; a clip's score is the mean over its windows of that length"
         pools_maximum = any(split_pooled(scale)[1] == MAXIMUM for scale in evaluation.scales)
@@ -114,6 +158,12 @@ def further_tables(evaluation: Evaluation) -> list[Titled]:
             "with fewer than two seeds in common the difference of the means, with both deviations."
         )
         tables.append(Titled(f"Ablation of {evaluation.ablation}", ablation_table(evaluation), remark))
+    if (impacted := impact_table(evaluation)) is not None:
+        remark = f"Relative to weak, against the {word} labels: means over classes, except mAP."
+        tables.append(Titled("Impacted and other classes", impacted, remark))
+    if (correlations := correlations_table(evaluation)) is not None:
+        remark = f"Pearson's r over classes; AP against the {word} labels, means over seeds."
+        tables.append(Titled("What a class's AP goes with", correlations, remark))
     if evaluation.betas is not None:
         sweep = evaluation.betas
         tables.append(Titled("By oversampling exponent", sweep.table(), sweep.summary(), "betas"))

@@ -18,9 +18,7 @@ from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 from pseudolabel.templates import render, render_paragraphs
 
-PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
 THRESHOLDS = ("mean", "25p", "10p", "5p")  # PSLA, Table IX
-FEW = 3  # with fewer seeds per row, nothing is said about chance
 TERMINAL_WIDTH = 100
 FORMATTERS = {"plural": plural, "percent": percent, "fraction": fraction, "count_range": count_range}
 
@@ -74,14 +72,9 @@ def _narrow(table: Table) -> Table:
     return Table(header, [[cell.replace(" ± ", "±") for cell in line] for line in table.lines], table.n_text)
 
 
-def _student(evaluation: Evaluation) -> Row | None:
-    """Return the row that the headline is about."""
-    return next((row for name in PREFERRED if (row := evaluation.row(name))), None)
-
-
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
-    student, weak, ceiling = _student(evaluation), evaluation.row("weak"), evaluation.row("true")
+    student, weak, ceiling = evaluation.student, evaluation.row("weak"), evaluation.row("true")
     if not evaluation.rows:
         return "No run was evaluated."
     against = evaluation.main
@@ -96,7 +89,7 @@ def headline(evaluation: Evaluation) -> str:
     limit = f" (trained on true labels: {fraction(ceiling.spread(against, 'map').mean)})" if ceiling else ""
     return (
         f"A student trained on {TRAINED_ON[student.name]} reaches mAP {ours.text()}, one trained on the weak labels "
-        f"{theirs.text()}{limit}, {clips}: {_difference(ours, theirs)}."
+        f"{theirs.text()}{limit}, {clips}: {_difference(student, weak, against)}."
     )
 
 
@@ -107,16 +100,15 @@ def _n_clips(evaluation: Evaluation, against: str) -> int:
     return int(evaluation.rows[0].runs[0].metrics[against]["n_clips"])
 
 
-def _difference(ours: Spread, theirs: Spread) -> str:
-    change = ours.mean - theirs.mean
-    words = f"{'a gain' if change >= 0 else 'a loss'} of {fraction(abs(change))}"
-    if ours.sd is None or theirs.sd is None:
-        return f"{words}, from one seed a row, so chance is not ruled out"
-    spread, n_seeds = math.hypot(ours.sd, theirs.sd), min(ours.n, theirs.n)
-    if n_seeds < FEW:
-        return f"{words}; its spread over {n_seeds} seeds a row is {fraction(spread)}, too few to be sure"
-    verdict = "more than" if abs(change) > spread else "within"
-    return f"{words}, {verdict} the spread of that difference over seeds ({fraction(spread)})"
+def _difference(ours: Row, theirs: Row, against: str) -> str:
+    """Return how much better a row is, with its interval, and which chance the interval leaves out."""
+    gain = ours.above(theirs, against, "map")
+    words = f"{'better' if gain.value >= 0 else 'worse'} by {fraction(abs(gain.value))}"
+    if math.isfinite(gain.low):
+        low, high = sorted((gain.low, gain.high) if gain.value >= 0 else (-gain.low, -gain.high))
+        words += f", 95 % interval {fraction(low)} to {fraction(high)}"
+    n_seeds = min(len(ours.runs), len(theirs.runs))
+    return words if n_seeds > 1 else f"{words}; from one seed a row, so chance in training is not ruled out"
 
 
 def enhancement_sentences(evaluation: Evaluation) -> list[str]:
@@ -186,7 +178,7 @@ def files(evaluation: Evaluation) -> list[tuple[str, Path]]:
     for name, judged in evaluation.enhanced.items():
         folder = Path(judged["folder"])
         listed += [(f"labels of {name}", folder / layout.LABELS), ("their ledger", folder / layout.LEDGER_CSV)]
-    if student := _student(evaluation):
+    if student := evaluation.student:
         listed.append((f"model ({student.name})", Path(student.runs[0].path) / layout.WEIGHTS))
     return listed
 
@@ -223,7 +215,7 @@ def _other_thresholds(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _another_seed(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return the training command of the headline's student, with the next seed."""
-    student = _student(evaluation)
+    student = evaluation.student
     last = student.runs[-1] if student else None
     if last is None or last.command is None or last.seed is None or not last.command.startswith("python -m "):
         return []

@@ -11,6 +11,8 @@ import numpy as np
 
 from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.formatting import fraction
+from pseudolabel.scores.bootstrap import Interval, interval
+from pseudolabel.scores.metrics import UNBOUNDED
 from pseudolabel.scores.windows import CLIP
 
 STUDENT_ROWS = ("weak", "enhanced", "precision-0.7", "psl_10s", "psl_5s", "psl_2s", "psl_2s_calibrated", "true")
@@ -39,11 +41,13 @@ class RunResult:
         command: the command that made it, from run.json.
         epoch: set if the run is the model of that one epoch.
         n_seen: how many of the evaluated clips it was trained on; None if its training list is unknown.
+        labels_sha256: checksum of the label list that it was trained on, from run.json.
         scale: which scores: `clip`, or the mean (`2s`) or maximum (`2s-max`) over windows, in the row NAME@2s.
         beta: the oversampling exponent of its training, 0 if clips were only shuffled.
         last_evaluations: {metric: mean over the last five evaluations of its validation list}.
         metrics: {set of labels (`truth`, `noisy`, ...): metrics (`summary_and_classes`)}.
         classes: {set of labels: per-class arrays (K,): `ap`, `auc`, `n_positive`}.
+        draws: {set of labels: {metric: (D,) in each draw of clips}}, the same draws for all runs of a set.
     """
 
     run: str
@@ -57,21 +61,23 @@ class RunResult:
     n_train_clips: int | None = None
     train_seconds: float | None = None
     n_seen: int | None = None
+    labels_sha256: str | None = None
     scale: str = CLIP
     beta: float | None = None
     last_evaluations: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     classes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    draws: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def record(self) -> dict[str, object]:
-        """Return the run as stored in metrics.json, without the per-class arrays."""
-        return {name: value for name, value in vars(self).items() if name != "classes"}
+        """Return the run as stored in metrics.json, without arrays."""
+        return {name: value for name, value in vars(self).items() if name not in ("classes", "draws")}
 
     def at_scale(self, scale: str) -> RunResult:
         """Return the same run at another scale, which its row's name includes, not yet measured."""
         if scale == CLIP:
             return self
-        return replace(self, row=f"{self.row}@{scale}", scale=scale, metrics={}, classes={})
+        return replace(self, row=f"{self.row}@{scale}", scale=scale, metrics={}, classes={}, draws={})
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ class Spread:
         if not len(values):
             return cls(math.nan, None, 0)
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
+
+    @property
+    def of_mean(self) -> tuple[float, int]:
+        """The variance of the mean, 0 for fewer than two values, and the number of values."""
+        return (0.0 if self.sd is None else self.sd**2 / self.n), self.n
 
     def text(self, digits: int = 3) -> str:
         """Return `.412 ± .010`, or the mean alone if there is no spread."""
@@ -129,6 +140,30 @@ class Row:
         """Return mean and standard deviation of a metric over the runs."""
         return Spread.of(self.values(against, metric))
 
+    def interval(self, against: str, metric: str) -> Interval:
+        """Return a metric's mean over the runs, and its confidence interval over clips and seeds."""
+        spread = self.spread(against, metric)
+        found = interval(spread.mean, _variance(self._draws(against, metric)), [spread.of_mean])
+        return found if metric in UNBOUNDED else found.within(0, 1)
+
+    def above(self, other: Row, against: str, metric: str) -> Interval:
+        """Return how much higher a metric is than another row's, paired by clips, and by seeds if they are the same."""
+        ours, theirs = self.spread(against, metric), other.spread(against, metric)
+        with np.errstate(invalid="ignore"):  # d' is infinite where a draw of few clips is ranked perfectly
+            draws = self._draws(against, metric) - other._draws(against, metric)
+        seeds = [run.seed for run in self.runs]
+        if len(seeds) > 1 and None not in seeds and seeds == [run.seed for run in other.runs]:
+            pairs = zip(self.values(against, metric), other.values(against, metric), strict=True)
+            of_seeds = [Spread.of([ours - theirs for ours, theirs in pairs]).of_mean]
+        else:
+            of_seeds = [ours.of_mean, theirs.of_mean]
+        return interval(ours.mean - theirs.mean, _variance(draws), of_seeds)
+
+    def _draws(self, against: str, metric: str) -> np.ndarray:
+        """Return the mean over runs of a metric in each draw of clips, (D,); empty if no clips were drawn."""
+        drawn = [run.draws[against][metric] for run in self.runs if against in run.draws]
+        return np.mean(drawn, axis=0) if drawn else np.zeros(0)
+
     def class_mean(self, against: str, metric: str) -> np.ndarray:
         """Return the mean over runs of a per-class metric (K,)."""
         return np.mean([run.classes[against][metric] for run in self.runs], axis=0)
@@ -146,8 +181,14 @@ class Row:
             for name in dict.fromkeys(metric for metric, _ in means)
         }
 
+    def _recorded_metric(self, against: str, metric: str) -> dict[str, object]:
+        recorded = dict(vars(self.spread(against, metric)))
+        if any(metric in run.draws.get(against, ()) for run in self.runs):
+            recorded["interval"] = self.interval(against, metric)[1:]
+        return recorded
+
     def record(self) -> dict[str, object]:
-        """Return the row as stored in metrics.json: every metric as mean, sd and number of runs."""
+        """Return the row as stored in metrics.json: every metric as mean, sd, number of runs and interval."""
         seconds = Spread.of(self.recorded("train_seconds"))
         return {
             "row": self.name,
@@ -158,10 +199,16 @@ class Row:
             "train_seconds": vars(seconds) if seconds.n else None,
             "last_evaluations": {metric: vars(spread) for metric, spread in self.last_evaluations().items()},
             **{
-                against: {metric: vars(self.spread(against, metric)) for metric in self.runs[0].metrics[against]}
+                against: {metric: self._recorded_metric(against, metric) for metric in self.runs[0].metrics[against]}
                 for against in self.against()
             },
         }
+
+
+def _variance(draws: np.ndarray) -> float:
+    """Return the variance over draws, leaving out those where the metric is undefined; NaN for fewer than two."""
+    finite = draws[np.isfinite(draws)]
+    return float(np.var(finite, ddof=1)) if len(finite) > 1 else math.nan
 
 
 def rows_of(runs: Sequence[RunResult]) -> list[Row]:

@@ -9,12 +9,12 @@ the rest. Ties are handled as in scikit-learn: clips with equal scores enter tog
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from pseudolabel.errors import InputError
+from pseudolabel.scores.weighted import Resampled, class_metrics, clip_parts, of_parts, resampled
 
 
 class Metric(NamedTuple):
@@ -49,10 +49,14 @@ METRICS = {
         Metric("precision_macro", "precision macro", 3, "precision at a score above .5, mean over classes"),
         Metric("recall_macro", "recall macro", 3, "recall at a score above .5, mean over classes"),
         Metric("lwlrap", "lwlrap", 3, "label-weighted label-ranking average precision", "lwlrap"),
+        Metric(
+            "ranking_loss", "ranking loss", 3, "share of (label, other class) pairs of a clip in the wrong order", "lrl"
+        ),
         Metric("map_at_3", "mAP@3", 3, "mean over clips of the precision at the first three answers", "map@3"),
         Metric("accuracy", "accuracy", 3, "share of clips whose one label has the highest score", "accuracy"),
     )
 }
+UNBOUNDED = ("d_prime", "d_prime_class_mean")  # all others are in [0, 1]
 METRIC_OPTIONS = tuple(dict.fromkeys(metric.option for metric in METRICS.values() if metric.option))  # of --metrics
 
 
@@ -65,10 +69,13 @@ def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (N, K) bool and float scores (N, K) as dense arrays.
 
     Raises:
-        InputError: the shapes differ, or a score is not a finite number.
+        InputError: the shapes differ, a label is not 0 or 1, or a score is not a finite number.
     """
     labels = labels.toarray() if hasattr(labels, "toarray") else np.asarray(labels)
     scores = np.asarray(scores)
+    if labels.dtype != bool and not np.isin(labels, (0, 1)).all():
+        soft = labels[~np.isin(labels, (0, 1))][0]
+        raise InputError(f"a label is {soft}, neither 0 nor 1", "", "Metrics need hard labels, not soft targets.")
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise InputError(f"labels {labels.shape} and scores {scores.shape} must have one (clips, classes) shape")
     if not np.isfinite(scores).all():
@@ -76,41 +83,21 @@ def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(bool), scores
 
 
-def _curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and false positives (D,) of one class at each of its D distinct scores, highest first."""
-    order = np.argsort(-scores, kind="stable")
-    labels, scores = labels[order], scores[order]
-    last_of_tie = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-    hits = np.cumsum(labels)[last_of_tie]
-    return hits, last_of_tie + 1 - hits
-
-
-def _class_ap(labels: np.ndarray, scores: np.ndarray) -> float:
-    if not labels.any():
-        return math.nan
-    hits, false_alarms = _curve(labels, scores)
-    return float(np.sum(np.diff(hits, prepend=0) * (hits / (hits + false_alarms))) / hits[-1])
-
-
-def _class_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    if not labels.any() or labels.all():
-        return math.nan
-    hits, false_alarms = (np.concatenate([[0], counts]) for counts in _curve(labels, scores))
-    return float(np.sum(np.diff(false_alarms) * (hits[1:] + hits[:-1])) / (2 * hits[-1] * false_alarms[-1]))
-
-
-def _of_each_class(metric: Callable, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return np.array([metric(labels[:, k], scores[:, k]) for k in range(labels.shape[1])], dtype=np.float64)
-
-
 def average_precision(labels, scores) -> np.ndarray:
     """Return each class's AP (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
-    return _of_each_class(_class_ap, *as_arrays(labels, scores))
+    labels, scores = as_arrays(labels, scores)
+    return class_metrics(labels, scores, _once(labels))[0][:, 0]
 
 
 def roc_auc(labels, scores) -> np.ndarray:
     """Return each class's area under the ROC curve (K,) float64; NaN without positives or without negatives."""
-    return _of_each_class(_class_auc, *as_arrays(labels, scores))
+    labels, scores = as_arrays(labels, scores)
+    return class_metrics(labels, scores, _once(labels))[1][:, 0]
+
+
+def _once(labels: np.ndarray) -> np.ndarray:
+    """Return the weights of the list itself, (N, 1)."""
+    return np.ones((len(labels), 1), np.uint8)
 
 
 def d_prime(auc):
@@ -120,14 +107,16 @@ def d_prime(auc):
     return math.sqrt(2) * norm.ppf(auc)
 
 
-def class_d_prime(auc: np.ndarray, labels) -> np.ndarray:
-    """Return each class's d' (K,), with AUC kept half a (positive, negative) pair away from 0 and 1.
+def class_d_prime(auc: np.ndarray, n_positive: np.ndarray, n_clips: np.ndarray | int) -> np.ndarray:
+    """Return the d' of classes, with AUC kept half a (positive, negative) pair away from 0 and 1.
 
     Otherwise, a single perfectly ranked class would make the mean over classes infinite.
+
+    Args:
+        auc, n_positive: (K,), or (K, D) for D resamples. n_clips: a number, or (D,).
     """
-    n_positive = np.asarray(labels.sum(axis=0)).ravel().astype(np.float64)
-    n_pairs = np.maximum(n_positive * (labels.shape[0] - n_positive), 1)
-    return d_prime(np.clip(auc, 0.5 / n_pairs, 1 - 0.5 / n_pairs))
+    half_pair = 0.5 / np.maximum(n_positive * (n_clips - n_positive), 1)
+    return d_prime(np.clip(auc, half_pair, 1 - half_pair))
 
 
 def lwlrap(labels, scores) -> float:
@@ -136,15 +125,15 @@ def lwlrap(labels, scores) -> float:
     The mean, over all labels of all clips, of the precision at that label's rank in its clip. Tied scores share the
     last rank. NaN if there are no labels.
     """
-    from scipy.stats import rankdata
+    return _of_clips(labels, scores)["lwlrap"]
 
-    labels, scores = as_arrays(labels, scores)
-    if not labels.any():
-        return math.nan
-    scores = scores.astype(np.float64)
-    rank = rankdata(-scores, method="max", axis=1)
-    rank_among_labels = rankdata(np.where(labels, -scores, np.inf), method="max", axis=1)
-    return float(np.mean(rank_among_labels[labels] / rank[labels]))
+
+def ranking_loss(labels, scores) -> float:
+    """Return the mean over clips of the share of (label, other class) pairs in the wrong order; ties are wrong.
+
+    0 for a clip with no label or all of them. NaN if there are no clips.
+    """
+    return _of_clips(labels, scores)["ranking_loss"]
 
 
 def mean_average_precision_at(labels, scores, k: int = 3) -> float:
@@ -153,15 +142,7 @@ def mean_average_precision_at(labels, scores, k: int = 3) -> float:
     Per clip: the sum of the precision at each of the first k ranks that is a label, divided by min(k, number of
     labels). Tied scores rank in class order. NaN if there are no labels.
     """
-    labels, scores = as_arrays(labels, scores)
-    labelled = labels.any(axis=1)
-    if not labelled.any():
-        return math.nan
-    labels, scores = labels[labelled], scores[labelled]
-    first = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    hits = np.take_along_axis(labels, first, axis=1)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    return float(np.mean((precision * hits).sum(axis=1) / np.minimum(labels.sum(axis=1), k)))
+    return _of_clips(labels, scores, k)["map_at_3"]
 
 
 def top_1_accuracy(labels, scores) -> float:
@@ -169,10 +150,12 @@ def top_1_accuracy(labels, scores) -> float:
 
     NaN if any clip has no label or several: accuracy is defined for single-label sets only.
     """
-    labels, scores = as_arrays(labels, scores)
-    if not len(labels) or not (labels.sum(axis=1) == 1).all():
-        return math.nan
-    return float(np.mean(labels[np.arange(len(labels)), scores.argmax(axis=1)]))
+    return _of_clips(labels, scores)["accuracy"]
+
+
+def _of_clips(labels, scores, k: int = 3) -> dict[str, float]:
+    parts = clip_parts(*as_arrays(labels, scores), k)
+    return {name: float(value) for name, value in of_parts({name: part.sum() for name, part in parts.items()}).items()}
 
 
 def mean_over_windows(scores: np.ndarray, n_windows: np.ndarray) -> np.ndarray:
@@ -203,9 +186,12 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """
     labels, scores = as_arrays(labels, scores)
     answers = scores > threshold
-    hits = np.count_nonzero(answers & labels, axis=0)
-    n_answers, n_labels = np.count_nonzero(answers, axis=0), np.count_nonzero(labels, axis=0)
-    scored = n_labels > 0
+    sums = [np.count_nonzero(chosen, axis=0)[:, None] for chosen in (answers & labels, answers, labels)]
+    return {name: float(value[0]) for name, value in _decisions(*sums).items()}
+
+
+def _decisions(hits: np.ndarray, n_answers: np.ndarray, n_labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return F1, precision and recall (D,) of counts (K, D)."""
 
     def rates(hits, n_answers, n_labels) -> tuple[np.ndarray, ...]:
         return (
@@ -214,10 +200,10 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
             hits / np.maximum(n_labels, 1),
         )
 
-    micro = rates(hits.sum(), n_answers.sum(), n_labels.sum())
-    macro = (_mean(rate[scored]) for rate in rates(hits, n_answers, n_labels))
+    micro = rates(*(counts.sum(axis=0) for counts in (hits, n_answers, n_labels)))
+    macro = (_mean(np.where(n_labels > 0, rate, np.nan)) for rate in rates(hits, n_answers, n_labels))
     names = ("f1_micro", "precision", "recall", "f1_macro", "precision_macro", "recall_macro")
-    return {name: float(value) for name, value in zip(names, (*micro, *macro), strict=True)}
+    return dict(zip(names, (*micro, *macro), strict=True))
 
 
 def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[str, float | int], dict[str, np.ndarray]]:
@@ -227,29 +213,45 @@ def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[st
     two d', which differ a lot.
     """
     labels, scores = as_arrays(labels, scores)
-    ap, auc = average_precision(labels, scores), roc_auc(labels, scores)
-    macro_auc = _mean(auc)
-    values = {
-        "map": _mean(ap),
-        "auc": macro_auc,
-        "d_prime": float(d_prime(macro_auc)),
-        "d_prime_class_mean": _mean(class_d_prime(auc, labels)),
-        **f1_at(labels, scores, threshold),
-        "lwlrap": lwlrap(labels, scores),
-        "map_at_3": mean_average_precision_at(labels, scores, 3),
-        "accuracy": top_1_accuracy(labels, scores),
-    }
+    parts = resampled(labels, scores, _once(labels), threshold)
+    values = {name: float(value[0]) for name, value in _summaries(parts).items()}
     counts = {
         "n_clips": labels.shape[0],
         "n_classes": labels.shape[1],
-        "n_classes_scored": int(np.isfinite(ap).sum()),
+        "n_classes_scored": int(np.isfinite(parts.ap).sum()),
         "n_labels": int(labels.sum()),
     }
-    classes = {"ap": ap, "auc": auc, "n_positive": labels.sum(axis=0)}
-    return {**{name: values[name] for name in METRICS}, **counts}, classes
+    classes = {"ap": parts.ap[:, 0], "auc": parts.auc[:, 0], "n_positive": labels.sum(axis=0)}
+    return {**values, **counts}, classes
 
 
-def _mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; NaN if there are none."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan
+def resampled_metrics(labels, scores, weights: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
+    """Return every metric in each resample, {key of METRICS: (D,) float64}.
+
+    A class without positives in a resample is left out of its means.
+
+    Args:
+        weights: (N, D) uint8, how often each resample holds each clip.
+    """
+    return _summaries(resampled(*as_arrays(labels, scores), weights, threshold))
+
+
+def _summaries(parts: Resampled) -> dict[str, np.ndarray]:
+    macro_auc = _mean(parts.auc)
+    values = {
+        "map": _mean(parts.ap),
+        "auc": macro_auc,
+        "d_prime": d_prime(macro_auc),
+        "d_prime_class_mean": _mean(class_d_prime(parts.auc, parts.n_positive, parts.n_clips)),
+        **_decisions(parts.hits, parts.n_answers, parts.n_positive),
+        **parts.of_clips,
+    }
+    return {name: values[name] for name in METRICS}
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the means over classes (D,) of the values (K, D) that are not NaN; NaN where there are none."""
+    counted = ~np.isnan(values)
+    n = np.count_nonzero(counted, axis=0)
+    total = np.where(counted, values, 0).sum(axis=0)
+    return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)

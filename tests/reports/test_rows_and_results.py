@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from pseudolabel.errors import InputError
 from pseudolabel.reports import results
@@ -55,28 +56,47 @@ def test_the_same_seed_twice_is_refused_because_it_would_understate_the_spread()
         rows_of([run("weak", 1), run("weak", 0), run("weak", 1, 0.4)])
 
 
-def test_headline_tells_gain_and_spread():
+def drawn(one: RunResult, sd: float) -> RunResult:
+    """The run with draws of the clips whose mAP has this standard deviation."""
+    z = np.array([-1.5, -0.5, 0.5, 1.5])
+    one.draws["truth"] = {"map": one.metrics["truth"]["map"] + sd * z / np.std(z, ddof=1)}
+    return one
+
+
+def test_headline_tells_gain_and_interval():
     weak, psl = [0.4, 0.45, 0.5], [0.6, 0.65, 0.7]
-    runs = [run("weak", seed, value) for seed, value in enumerate(weak)] + [run("true", 0, 0.8)]
-    runs += [run("psl_2s", seed, value) for seed, value in enumerate(psl)]
+    runs = [drawn(run("weak", seed, value), 0.02) for seed, value in enumerate(weak)] + [run("true", 0, 0.8)]
+    runs += [drawn(run("psl_2s", seed, value), 0.05) for seed, value in enumerate(psl)]
     text = results.headline(evaluation(*runs))
-    sd = np.std(weak, ddof=1)
     assert "the teacher's 2 s scores reaches mAP .650 ± .050" in text and "weak labels .450 ± .050" in text
     assert "(trained on true labels: .800)" in text
-    assert f"a gain of .200, more than the spread of that difference over seeds ({math.hypot(sd, sd):.3f})".replace(
-        "0.", "."
-    ) in text  # fmt: skip
+    # The same seeds differ by .2 each: only the clips count, whose draws differ by a standard deviation of .03.
+    half = 1.96 * 0.03
+    assert f"better by .200, 95 % interval {0.2 - half:.3f} to {0.2 + half:.3f}.".replace("0.", ".") in text
 
 
-def test_headline_does_not_hide_a_loss_or_a_gain_within_the_spread():
-    runs = [run("weak", seed, value) for seed, value in enumerate([0.4, 0.5, 0.6])]
-    runs += [run("enhanced", seed, value) for seed, value in enumerate([0.45, 0.48, 0.51])]
+def test_headline_does_not_hide_a_loss_nor_what_one_seed_cannot_tell():
+    runs = [drawn(run("weak", seed, value), 0.01) for seed, value in enumerate([0.4, 0.5, 0.6])]
+    runs += [drawn(run("enhanced", seed, value), 0.01) for seed, value in enumerate([0.45, 0.48, 0.51])]
     text = results.headline(evaluation(*runs))
-    assert "trained on enhanced labels" in text and "a loss of .020, within the spread" in text
-    two_seeds = results.headline(evaluation(*(one for one in runs if one.seed < 2)))
-    assert "over 2 seeds a row is" in two_seeds and "too few to be sure" in two_seeds
+    # Differences .05, -.02, -.09: sd .07 over 3 seeds, t(2) = 4.303; the same draws of clips do not differ.
+    half = 4.3027 * 0.07 / math.sqrt(3)
+    assert "trained on enhanced labels" in text
+    assert f"worse by .020, 95 % interval {0.02 - half:.3f} to {0.02 + half:.3f}.".replace("0.", ".") in text
     one_seed = results.headline(evaluation(run("weak", 0, 0.4), run("psl_5s", 0, 0.6)))
-    assert "a gain of .200, from one seed a row, so chance is not ruled out" in one_seed
+    assert "better by .200; from one seed a row, so chance in training is not ruled out" in one_seed
+
+
+def test_other_seeds_are_not_paired():
+    runs = [drawn(run("weak", seed, value), 0) for seed, value in enumerate([0.4, 0.5, 0.6])]
+    runs += [drawn(run("psl_2s", seed, value), 0) for seed, value in zip((5, 6), (0.7, 0.8), strict=True)]
+    student, weak = evaluation(*runs).row("psl_2s"), evaluation(*runs).row("weak")
+    # Welch: variances of the means .01 / 3 and .005 / 2.
+    parts = 0.01 / 3, 0.005 / 2
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 1)
+    half = student_t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    found = student.above(weak, "truth", "map")
+    assert tuple(found) == pytest.approx((0.25, 0.25 - half, 0.25 + half))
 
 
 def test_headline_without_the_pair_names_the_best_row():

@@ -205,6 +205,36 @@ def test_metrics_equal_scikit_learn(n_levels):
             assert found[f"f1_{average}"] == pytest.approx(f1)
 
 
+@settings(max_examples=60, deadline=None)
+@given(labelled_scores(), st.integers(0, 2**32 - 1))
+def test_a_resample_has_the_metrics_of_its_clips_written_out(case, seed):
+    labels, scores = case
+    weights = np.random.default_rng(seed).integers(0, 4, (len(labels), 3)).astype(np.uint8)
+    found = metrics.resampled_metrics(labels, scores, weights)
+    for draw in range(3):
+        written_out = [np.repeat(array, weights[:, draw], axis=0) for array in (labels, scores)]
+        expected, _ = metrics.summary_and_classes(*written_out)
+        for name, values in found.items():
+            np.testing.assert_allclose(values[draw], expected[name], rtol=1e-9, err_msg=name)
+
+
+def test_ranking_loss_by_hand_and_by_scikit_learn():
+    from sklearn.metrics import label_ranking_loss
+
+    # Clip 0: of 2 other classes 1 is above its label. Clip 1: a tie counts as wrong. Clip 2 has no label.
+    labels = np.array([[0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
+    scores = np.array([[0.9, 0.5, 0.1], [0.8, 0.2, 0.2], [0.3, 0.2, 0.1]])
+    assert metrics.ranking_loss(labels, scores) == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    rng = np.random.default_rng(2)
+    labels, scores = rng.random((300, 7)) < 0.3, rng.integers(0, 6, (300, 7)) / 6
+    assert metrics.ranking_loss(labels, scores) == pytest.approx(label_ranking_loss(labels, scores))
+
+
+def test_soft_labels_are_refused():
+    with pytest.raises(InputError, match=r"a label is 0\.25, neither 0 nor 1"):
+        metrics.average_precision(np.array([[1, 0.25]]), np.zeros((1, 2)))
+
+
 def test_bad_shapes_and_scores_are_refused():
     with pytest.raises(InputError, match=r"labels \(2, 3\) and scores \(2, 2\)"):
         metrics.average_precision(np.zeros((2, 3)), np.zeros((2, 2)))
