@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,7 +16,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.evaluation_figures import CLASSES_SHOWN, evaluation_figures
-from pseudolabel.reports.figures import Picture
+from pseudolabel.reports.figures import draw_picture, panels_of
 from pseudolabel.reports.report import report_page
 from pseudolabel.reports.rows import RunResult, rows_of
 from pseudolabel.scores.metrics import summary_and_classes
@@ -83,13 +82,20 @@ def example(n_classes: int = 4, n_clips: int = 30) -> Evaluation:
     )
 
 
+def nasty_figure():
+    figure, (axes,) = panels_of(2)
+    axes.text(0, 0, NASTY)
+    return figure, NASTY, NASTY
+
+
 def test_every_text_is_escaped_and_every_tag_closed():
     evaluation = replace(example(), work=Path(NASTY), out=Path(NASTY), remarks=(NASTY,), missing=[(NASTY, NASTY)])
     evaluation.enhanced[NASTY] = evaluation.enhanced["enhanced-25p"]
-    html = report_page(evaluation, [Picture("map", NASTY, NASTY, b"png")], NASTY)
+    html = report_page(evaluation, [draw_picture("map", nasty_figure)], NASTY)
     found = parsed(html)
-    assert found.texts.count(NASTY) == 10  # remark, clip, reason, figure (2), list in 4 rows of additions, command
-    assert ("alt", f"{NASTY}. {NASTY}") in found.attributes
+    # remark, clip, reason, figure (its own text, heading, caption), list in 4 rows of additions, command
+    assert found.texts.count(NASTY) == 11
+    assert ("aria-label", f"{NASTY}. {NASTY}") in found.attributes
     assert f"{NASTY} 0" in found.texts and f"{NASTY}/report.html" in found.texts and "<Dog>" not in html
 
 
@@ -105,19 +111,21 @@ def test_report_is_one_file_without_script_or_outside_address(tmp_path):
     html = report_page(evaluation, pictures, "python -m pseudolabel.evaluate")
     found = parsed(html)
     assert "<script" not in html and "http" not in html and "viewport" in html
-    sources = [value for name, value in found.attributes if name in ("src", "href")]
-    assert len(sources) == len(pictures) and all(source.startswith("data:image/png;base64,") for source in sources)
-    inside = [base64.b64decode(source.split(",")[1]) for source in sources]
-    assert sorted(inside) == sorted(picture.png for picture in pictures)
+    assert all(value.startswith("#") for name, value in found.attributes if name in ("src", "href"))
+    assert all(picture.svg in html for picture in pictures) and html.count("<svg") == len(pictures)
+    ids = [value for name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
     assert f"{NASTY} 0" in found.texts and "lost <clip>" in found.texts
 
 
-def test_figures_are_png_files_of_the_same_bytes_whatever_the_settings(tmp_path):
+def test_figures_are_of_the_same_bytes_whatever_the_settings(tmp_path):
     import matplotlib
 
     first = evaluation_figures(example(), tmp_path / "one")
-    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "savefig.dpi": 20}):
+    settings = {"font.size": 30, "axes.grid": False, "savefig.dpi": 20, "svg.fonttype": "path", "svg.hashsalt": None}
+    with matplotlib.rc_context(settings):
         second = evaluation_figures(example(), tmp_path / "two")
+        assert [picture.svg for picture in first] == [picture.svg for picture in second]
     assert [picture.png for picture in first] == [picture.png for picture in second]
     names = {"map", "ap_change", "labels-enhanced-25p", "additions-enhanced-25p"}
     assert {path.stem for path in (tmp_path / "one").iterdir()} == names
@@ -127,6 +135,29 @@ def test_figures_are_png_files_of_the_same_bytes_whatever_the_settings(tmp_path)
             and (tmp_path / "one" / f"{picture.name}.png").read_bytes() == picture.png
         )
         assert not re.search(rb"Software|matplotlib|tIME|tEXt", picture.png[:400])
+
+
+def test_an_svg_keeps_its_text_is_small_and_takes_the_pages_colours(tmp_path):
+    pictures = {picture.name: picture.svg for picture in evaluation_figures(example(), tmp_path)}
+    svg = pictures["map"]
+    parsed(svg)
+    assert "mAP (macro mean)" in svg and "psl_2s" in svg and len(svg) < 15_000
+    assert "currentColor" in svg and "var(--line)" in svg and "#1a1a1a" not in svg and "#0072b2" in svg
+    assert not re.search(r"<\?xml|DOCTYPE|metadata|<style|font-family|\d\.\d{3}", svg)
+    used = set(re.findall(r'(?:url\(#|href="#)([\w-]+)', svg))
+    assert used and used == set(re.findall(r' id="([^"]*)"', svg))
+
+
+def test_many_rows_are_drawn_as_lines_and_what_is_left_out_is_said(tmp_path):
+    few = example()
+    runs = [run for row in few.rows for run in row.runs]
+    more = [replace(runs[-1], run=f"more{i}", row=f"more {i:02d}", seed=0) for i in range(70)]
+    pictures = {
+        picture.name: picture for picture in evaluation_figures(replace(few, rows=rows_of(runs + more)), tmp_path)
+    }
+    assert "more 56" in pictures["map"].svg and "more 57" not in pictures["map"].svg
+    assert "The first 60 rows; 13 others are in metrics.json." in pictures["map"].caption
+    assert "The first 6 rows; 65 others are in per_class.csv." in pictures["ap_change"].caption
 
 
 @pytest.mark.parametrize("n_classes", [1, CLASSES_SHOWN + 5])
