@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 INK, GRID, PAPER = "#1a1a1a", "#dddddd", "#fefefe"  # in a figure these become the page's colours, dark or light
 PAGE_COLOURS = {INK: "currentColor", GRID: "var(--line)", PAPER: "var(--paper)"}
 NOT_NEEDED = re.compile(
-    r"<\?xml.*?\?>|\sxmlns(?::xlink)?=\"[^\"]*\"|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>"
-    r"|font-family: [^;\"]*;?\s*|(?<=\") *transform=\"rotate\(-0 [^\"]*\)\"",
+    r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>"
+    r"|\sxmlns(?::xlink)?=\"[^\"]*\"|font-family: [^;\"]*;?\s*|(?<=\") *transform=\"rotate\(-0 [^\"]*\)\"",
     re.DOTALL,
 )
 SIZE = re.compile(r'(<svg [^>]*?)width="[\d.]+pt" height="[\d.]+pt" ')

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from pseudolabel import layout
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.formatting import plural
 from pseudolabel.records import write_run_record
+from pseudolabel.reports.comparison import compared, comparison_remark
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.evaluation_figures import evaluation_figures
 from pseudolabel.reports.figures import Picture
 from pseudolabel.reports.result_tables import (
     additions_by_class,
+    every_class_remark,
     every_class_table,
     every_metric_table,
     reference_row,
@@ -25,9 +28,17 @@ from pseudolabel.reports.results import contents, results_markdown
 from pseudolabel.reports.rows import TRAINED_ON, Row
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.metrics import METRICS
-from pseudolabel.templates import render
+from pseudolabel.templates import render, script_json, script_of
 
 MISSING_SHOWN = 20
+SCRIPTS = ("tables.js", "comparison.js")
+PARTS = {
+    "rows": "Rows",
+    "classes": "Classes",
+    "comparison": "Two rows compared",
+    "additions": "Additions",
+    "measured": "How it was measured",
+}
 
 
 def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
@@ -46,26 +57,31 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
 
 
 def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: str) -> str:
-    """Return report.html, a single file without scripts that loads nothing."""
-    main = evaluation.word(evaluation.main)
+    """Return report.html, a single page that loads nothing; its script sorts, filters and compares."""
     folded_tables = [
         (f"Every metric against the {evaluation.word(against)} labels", every_metric_table(evaluation, against))
         for against in evaluation.measured_against
     ]
-    if evaluation.rows:
-        title = f"AP of every class against the {main} labels, means over seeds"
-        folded_tables.append((title, every_class_table(evaluation)))
+    compares = len(evaluation.rows) > 1
+    shown = {"rows", "classes"} if evaluation.rows else set()
+    shown |= {name for name, there in (("comparison", compares), ("additions", evaluation.enhanced)) if there}
     missing = [list(entry) for entry in evaluation.missing[:MISSING_SHOWN]]
     return render(
         "pseudolabel.reports",
         "report.html.j2",
         **contents(evaluation),
+        **script_of("pseudolabel.reports", SCRIPTS),
+        parts=[(place, name) for place, name in PARTS.items() if place in shown or place == "measured"],
         n_clips=plural(evaluation.n_clips, "clip"),
         n_classes=plural(len(evaluation.class_ids), "class"),
         n_missing=plural(len(evaluation.missing), "listed clip"),
         missing=Table(["clip", "reason"], missing, n_text=2) if missing else None,
         trained_on=[(row.name, TRAINED_ON[row.name]) for row in evaluation.rows if row.name in TRAINED_ON],
         folded_tables=folded_tables,
+        classes=every_class_table(evaluation) if evaluation.rows else None,
+        classes_remark=every_class_remark(evaluation),
+        comparison=Markup(script_json(compared(evaluation))) if compares else None,
+        comparison_remark=comparison_remark(evaluation),
         classes_of_lists=[(name, additions_by_class(judged)) for name, judged in evaluation.enhanced.items()],
         metrics=METRICS.values(),
         pictures=pictures,

@@ -78,6 +78,13 @@ def _student(evaluation: Evaluation) -> Row | None:
     return next((row for name in PREFERRED if (row := evaluation.row(name))), None)
 
 
+def leading_row(evaluation: Evaluation) -> Row | None:
+    """Return the row that the opening sentence is about: the student beside `weak`, else the row of highest mAP."""
+    if evaluation.row("weak") and (student := _student(evaluation)):
+        return student
+    return max(evaluation.rows, key=lambda row: row.spread(evaluation.main, "map").mean, default=None)
+
+
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
     student, weak, ceiling = _student(evaluation), evaluation.row("weak"), evaluation.row("true")
@@ -86,7 +93,7 @@ def headline(evaluation: Evaluation) -> str:
     against = evaluation.main
     clips = f"against the {evaluation.word(against)} labels of {plural(_n_clips(evaluation, against), 'clip')}"
     if student is None or weak is None:
-        best = max(evaluation.rows, key=lambda row: row.spread(against, "map").mean)
+        best = leading_row(evaluation)
         value = best.spread(against, "map").text()
         if len(evaluation.rows) == 1:
             return f"{best.name} reaches mAP {value} {clips}."
