@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,9 @@ from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_pooled
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.training.out_of_fold import read_seen
+
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
 
 
 def named_list(text: str) -> tuple[str, Path]:
@@ -59,7 +63,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
 
     runs: tuple[Path, ...] = option((), "run folders (default: all in WORK/runs)")
     scores: tuple[Path, ...] = option((), "score stores instead of runs, each a row of its own")
-    clips: Path | None = option(None, "clip store (default: WORK/clips.h5)", needs="runs|!scores")
+    clips: Path | None = option(None, "clip store (default: WORK/clips.h5); with --scores: sound for the report")
     labels: Path | None = option(None, "list to evaluate on, noisy labels (default: WORK/eval.csv)")
     labels_set: tuple[tuple[str, Path], ...] = option(
         (),
@@ -81,6 +85,9 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         metavar="SCALE",
     )
     resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
+    gallery: int = option(
+        12, "clips on the report where models or labels disagree most, with sound beside it; 0: none", WHOLE.up_to(60)
+    )
     groups: Path | None = option(
         None, "CSV clip_id,group: clips that are drawn together (default: the groups of the clip store)"
     )
@@ -91,7 +98,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         None, "enhanced folders to judge; without any: none (default: WORK/enhanced-*)", empty=True
     )
     train_labels: Path | None = option(None, "the list that was enhanced (default: WORK/labels.csv)")
-    ontology: Path | None = option(None, "what it was enhanced with (default: AudioSet's)")
+    ontology: Path | None = option(None, "of the report's tree, and what was enhanced with (default: AudioSet's)")
     out: Path | None = option(None, "output folder (default: WORK/evaluation)")
     batch_size: int = option(32, "clips a batch", COUNT, needs="runs|!scores")
 
@@ -217,6 +224,18 @@ def evaluated_clips(
     return clip_ids, missing, views
 
 
+def groups_of(
+    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
+) -> list[str] | None:
+    """Return the group of each clip: of --groups, else of the clip store; None if there is neither."""
+    if options.groups is not None:
+        from pseudolabel.prepare_files import read_groups
+
+        groups = read_groups(inputs.read(options.groups))
+        return [groups.get(clip_id) or clip_id for clip_id in clip_ids]
+    return None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+
+
 def training_priors(
     options: EvaluateOptions, vocabulary: Vocabulary, folders: Sequence[Path], inputs: Inputs
 ) -> tuple[np.ndarray, Path]:
@@ -273,8 +292,6 @@ def judge_folders(
     If no training clip has true labels, additions are counted but not judged.
     """
     if not lists.enhanced:
-        if options.ontology:
-            raise InputError("no enhanced folder is judged", "--ontology", "Name one with --enhanced, or leave it out.")
         return {}
     before = cli.read_labels(options, inputs.read(lists.train_labels), vocabulary, own=options.train_labels is None)
     if truth is not None:

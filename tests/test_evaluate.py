@@ -168,6 +168,7 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
             yield evaluate.run_of_folder(folder, clip_ids), found[folder.name]
 
     monkeypatch.setattr(evaluate, "answers_of_runs", answers_of_runs)
+    monkeypatch.setattr(evaluate, "over_time_of_runs", lambda *_: ())  # these runs have no models
     assert run_verb(work) == 0
     true = matrix(work / "truth.csv", EVAL)
     by_run = {name: average_precision_score(true, scores) for name, scores in found.items()}
@@ -476,12 +477,13 @@ def test_a_second_evaluation_into_one_folder_is_refused(work, capsys):
     assert "another run is at work on this output" in capsys.readouterr().err
 
 
-def test_clips_beside_scores_are_refused(tmp_path, monkeypatch, capsys):
-    other = project(tmp_path, monkeypatch, 4)
-    options = ["--work", "work", "--clips", str(other / "scores.h5"), "--scores", "work/scores.h5", "--out", "e"]
-    assert evaluate.main(options) == 2  # clips are not read where scores are given
-    line = "pseudolabel evaluate: error: --clips: has no effect without --runs. Give --runs too, or leave it out.\n"
-    assert capsys.readouterr().err == line
+def test_clips_beside_scores_are_the_sound_of_the_report(work, capsys):
+    assert run_verb(work, *scores_options(work), "--clips", str(work / "clips.h5"), "--gallery", "4") == 0
+    sounds = sorted(path.name for path in (work / "evaluation" / "report-audio").iterdir())
+    assert sounds == ["01.flac", "02.flac", "03.flac", "04.flac"]
+    assert (work / "evaluation" / "report.html").read_text().count("<audio") == 4
+    line = failure(capsys, work, *scores_options(work), "--clips", str(work / "scores.h5"), "--overwrite")
+    assert "format is 'pseudolabel-scores' version 1, expected 'pseudolabel-clips'" in line
 
 
 @pytest.mark.parametrize("option", ["--truth", "--train-labels", "--enhanced"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.media import flac_bytes, frequency_ticks, log_mel_png, video_of, watch_url
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
@@ -21,7 +22,6 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
 from pseudolabel.reviews.histograms import HIGHEST, LOWEST, class_histograms
 from pseudolabel.reviews.items import Item, Sample
-from pseudolabel.reviews.media import flac_bytes, frequency_ticks, log_mel_png, video_of, watch_url
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.templates import package_text, render_parts, script_json, script_of
 
