@@ -9,8 +9,8 @@
 The whole clips of the --labels list are scored and compared with that list (the noisy labels) and, if WORK/truth.csv
 exists, with the true labels. The companions of a list, run or store outside WORK are looked up beside it, not in WORK.
 Runs of one row that differ only in their seed share a line: mean and spread. Writes into WORK/evaluation/: report.html,
-report-audio/ (sounds of its gallery), metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with
---betas betas.csv; if the output is the default, also WORK/results.md.
+report-audio/ (its sounds), metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas
+betas.csv; if the output is the default, also WORK/results.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: report.html and its sounds, metrics.json, per_class.csv, betas.csv, figures, results.md."""
+"""The folder of an evaluation: report.html, its sounds, metrics.json, per_class.csv, betas.csv, figures, results.md."""
 
 from __future__ import annotations
 
