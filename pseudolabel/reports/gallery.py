@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AUDIO = "report-audio"  # the folder beside the page
 LINES_SHOWN = 4  # rows whose scores over time are drawn
-TOP_SHOWN = 5  # classes with the highest scores
+TOP_SHOWN, LOWEST_SHOWN = 5, 0.01  # classes with the highest scores
 HEADINGS = {
     SPLIT: "Models disagree",
     UNLABELLED: "Scored high, not labelled",
@@ -162,7 +162,7 @@ def _gallery_clip(
         name=names[one.column],
         sentence=_sentence(one, len(watch.runs)),
         labels=[(word, _labels_of(one.clip_id, labels)) for word, labels in sets.items()],
-        top=[(names[k], fraction(float(mean[k]), 2)) for k in top],
+        top=[(names[k], fraction(float(mean[k]), 2)) for k in top if mean[k] >= LOWEST_SHOWN],
         lines=[Line(scores.row, step_line(scores, i, one.column, duration_s)) for scores in over_time],
         windows=" and ".join(windows),
         video=watch_url(*video) if video else "",

@@ -19,12 +19,16 @@ class Branch:
 
     Args:
         column: number of its class; None for a node that is no class.
+        columns: of all classes at and below it, also of those that open elsewhere.
+        node: its id in the ontology, '' if it has none.
         again: it stands elsewhere too, above; here without what is below it.
     """
 
     name: str
     column: int | None = None
     children: tuple[Branch, ...] = ()
+    columns: tuple[int, ...] = ()
+    node: str = ""
     again: bool = False
 
 
@@ -53,7 +57,8 @@ def class_tree(vocabulary: Vocabulary, path: Path | None = None) -> tuple[Branch
     inside = set(column_of.values())
     outside = [column for column in range(len(vocabulary)) if column not in inside]
     if outside:
-        branches.append(Branch(OUTSIDE, None, tuple(Branch(vocabulary.names[k], k) for k in outside)))
+        leaves = tuple(Branch(vocabulary.names[k], k, (), (k,)) for k in outside)
+        branches.append(Branch(OUTSIDE, None, leaves, tuple(outside)))
     return tuple(branches)
 
 
@@ -62,16 +67,18 @@ class _Grower:
 
     def __init__(self, ontology: Ontology, column_of: dict[str, int], names: Sequence[str]):
         self.graph, self.column_of, self.names = ontology.graph, column_of, names
-        self.grown: set[str] = set()
+        self.grown: dict[str, tuple[int, ...]] = {}
 
     def branch(self, node: str) -> Branch | None:
         """Return a node's branch; None if neither it nor anything below it is a class."""
         column = self.column_of.get(node)
         name = self.graph.nodes[node]["name"] if column is None else self.names[column]
         if node in self.grown:
-            return Branch(name, column, again=True)
+            return Branch(name, column, (), self.grown[node], node, again=True)
         children = tuple(filter(None, map(self.branch, self.graph.successors(node))))
-        if column is None and not children:
+        own = set() if column is None else {column}
+        columns = tuple(sorted(own.union(*(child.columns for child in children))))
+        if not columns:
             return None
-        self.grown.add(node)
-        return Branch(name, column, children)
+        self.grown[node] = columns
+        return Branch(name, column, children, columns, node)

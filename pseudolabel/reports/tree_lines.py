@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ class TreeLine:
     """A node of the tree as the page shows it.
 
     Args:
-        place: the node's id on the page; '' for a node that is no class. again: it stands elsewhere, at `place`.
+        place: the node's id on the page. again: it stands elsewhere, at `place`.
         ap: as text; share: of the bar, 0 to 1.
         cells: clips, labels before, added, precision; empty for a node that is no class, which has a `note`.
         clips: those of the class that surprise most, with their scores as text.
@@ -84,9 +84,8 @@ def _cells(n_clips: int, row: dict | None) -> tuple[str, ...]:
 def _line(branch: Branch, ap: np.ndarray, cells: Sequence[tuple[str, ...]], clips: Sequence[ClassClips]) -> TreeLine:
     column, of_class, note = branch.column, None, ""
     if column is None:
-        below = sorted(set(_columns(branch)))
-        scored = [ap[k] for k in below if not math.isnan(ap[k])]
-        value, note = float(np.mean(scored)) if scored else math.nan, plural(len(below), "class")
+        scored = [ap[k] for k in branch.columns if not math.isnan(ap[k])]
+        value, note = float(np.mean(scored)) if scored else math.nan, plural(len(branch.columns), "class")
     else:
         value = float(ap[column])
         if clips and not branch.again:
@@ -95,7 +94,7 @@ def _line(branch: Branch, ap: np.ndarray, cells: Sequence[tuple[str, ...]], clip
             )
     return TreeLine(
         name=branch.name,
-        place="" if column is None else f"class-{column}",
+        place=f"node-{branch.node}" if column is None else f"class-{column}",
         again=branch.again,
         ap=fraction(value),
         share=0 if math.isnan(value) else value,
@@ -104,11 +103,3 @@ def _line(branch: Branch, ap: np.ndarray, cells: Sequence[tuple[str, ...]], clip
         clips=of_class,
         children=tuple(_line(child, ap, cells, clips) for child in branch.children),
     )
-
-
-def _columns(branch: Branch) -> Iterator[int]:
-    """Yield the classes at and below a branch."""
-    if branch.column is not None:
-        yield branch.column
-    for child in branch.children:
-        yield from _columns(child)

@@ -80,6 +80,10 @@ def test_fifty_rows_and_527_classes_stay_under_five_megabytes_and_are_all_there(
     assert (tmp_path / "report.html").stat().st_size < LARGEST_MB * 1_000_000
     page = open_page(tmp_path / "report.html")
     assert page.locator("#classes tbody tr").count() == page.locator("#compare tbody tr").count() == 527
+    absent = (
+        "all => all.filter((a) => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).map((a) => a.hash)"
+    )
+    assert page.locator("a[href^='#']").evaluate_all(absent) == []
     assert page.locator("#compare-to option").count() == N_ROWS
     assert page.locator("#tree [id^=class-]").count() == 527
     assert "The first 20 rows; 30 others are in per_class.csv." in page.inner_text("#classes")

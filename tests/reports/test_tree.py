@@ -12,11 +12,12 @@ from pseudolabel.reports.tree import OUTSIDE, Branch, class_tree
 from pseudolabel.reports.tree_lines import tree_lines
 from pseudolabel.reports.watch import ClassClips
 
-# Sounds (abstract) over Animal and Thing; Bell is a child of both; Unheard has no class at or below it.
+# Sounds (abstract) over Animal and Thing; Bell, and Engine over Car, are children of both; Unheard has no class at all.
 ONTOLOGY = """class_id,name,child_ids,restrictions
 s,Sounds,a;t;u,abstract
-a,Animal,d;b,
-t,Thing,b;c,abstract
+a,Animal,d;b;e,
+t,Thing,b;e,abstract
+e,Engine,c,abstract
 d,Dog,,
 b,Bell,,
 c,Car,,
@@ -34,11 +35,12 @@ def ontology(tmp_path):
 
 def test_every_class_stands_below_its_parents_and_again_where_it_has_another(ontology):
     vocabulary = Vocabulary("toy", IDS, NAMES, ("c", "b", "a", "d", ""))
-    bell, dog, car = Branch("Bell", 1), Branch("Dog", 3), Branch("Car", 0)
-    thing = Branch("Thing", None, (replace(bell, again=True), car))
+    bell, dog, car = Branch("Bell", 1, (), (1,), "b"), Branch("Dog", 3, (), (3,), "d"), Branch("Car", 0, (), (0,), "c")
+    engine = Branch("Engine", None, (car,), (0,), "e")
+    thing = Branch("Thing", None, (replace(bell, again=True), replace(engine, children=(), again=True)), (0, 1), "t")
     assert class_tree(vocabulary, ontology) == (
-        Branch("Sounds", None, (Branch("Animal", 2, (dog, bell)), thing)),
-        Branch(OUTSIDE, None, (Branch("Xylophone", 4),)),
+        Branch("Sounds", None, (Branch("Animal", 2, (dog, bell, engine), (0, 1, 2, 3), "a"), thing), (0, 1, 2, 3), "s"),
+        Branch(OUTSIDE, None, (Branch("Xylophone", 4, (), (4,)),), (4,)),
     )
 
 
@@ -69,12 +71,17 @@ def test_lines_have_the_numbers_of_their_class_and_groups_the_mean_of_theirs(mad
     assert sounds.share == pytest.approx(ap[:4].mean()) and sounds.note == "4 classes"  # Bell counts once
     assert outside.share == pytest.approx(ap[4]) and sounds.cells == ("",) * 4
     animal, thing = sounds.children
-    again, car = thing.children
-    assert again.again and again.place == "class-1" and again.clips is None
+    engine = animal.children[2]
+    assert [(line.again, line.place, line.clips) for line in thing.children] == [
+        (True, "class-1", None),
+        (True, engine.place, None),
+    ]
+    (car,) = engine.children
     assert car.ap == f"{ap[0]:.3f}".replace("0.", ".") and car.place == "class-0"
     assert car.cells[1:3] == (str(judged[0]["before"]), f"+{judged[0]['added']}")
     assert car.cells[3] == f"{judged[0]['precision']:.2f}".replace("0.", ".")
     assert car.clips == ([("with 0", ".12")], [("without 0", ".88")])
-    assert [line.name for line in animal.children] == ["Dog", "Bell"]
+    assert [line.name for line in animal.children] == ["Dog", "Bell", "Engine"]
+    assert thing.share == pytest.approx(ap[:2].mean()) and thing.note == "2 classes"  # Bell and Car, which open above
     without = replace(evaluation, enhanced={})
     assert [len(line.cells) for line in tree_lines(without)] == [1, 1]
