@@ -86,7 +86,7 @@ def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: st
         classes=every_class_table(evaluation) if evaluation.rows else None,
         classes_remark=every_class_remark(evaluation),
         comparison=Markup(script_json(compared(evaluation))) if compares else None,
-        comparison_remark=comparison_remark(evaluation),
+        comparison_remark=comparison_remark(evaluation) if compares else "",
         class_places=class_places(evaluation) if evaluation.tree else {},
         tree_lines=tree_lines(evaluation) if evaluation.tree and evaluation.rows else [],
         tree_header=tree_header(evaluation),

@@ -73,6 +73,15 @@ def test_columns_of_words_are_aligned_left_and_all_others_right(made_up):
     assert '<th scope="col" class="text">type</th><th scope="col">added</th>' in html
 
 
+def test_a_report_of_one_row_or_of_none_has_the_parts_that_there_can_be(made_up):
+    whole = made_up()
+    for n, parts in ((1, "rows classes additions measured"), (0, "additions measured")):
+        html = report_page(replace(whole, rows=whole.rows[:n]), [], "")
+        parsed(html)
+        assert re.findall(r'<li><a href="#(\w+)">', html) == parts.split()
+        assert all(f'id="{part}"' in html for part in parts.split()) and "<script type" not in html
+
+
 def test_report_is_one_file_whose_only_script_is_its_own_and_that_loads_nothing(made_up, tmp_path):
     evaluation = made_up()
     pictures = evaluation_figures(evaluation, tmp_path)
