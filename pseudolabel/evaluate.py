@@ -158,7 +158,6 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         class_clips=watch.of_classes(),
     )
     evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
-    inputs.read(subjects.classes.source or None)
     publish(out, copy, evaluation, record_of(options, inputs, sets, references, subjects), options.overwrite)
 
 
@@ -166,6 +165,7 @@ def record_of(
     options: EvaluateOptions, inputs: Inputs, sets: dict[str, LabelTable], references: References, subjects: Subjects
 ) -> dict:
     """Return run.json: also how many clips have another id elsewhere, and the labels that were left out."""
+    inputs.read(subjects.classes.source or None)
     record = run_record("evaluate", asdict(options), inputs)
     record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
     record["labels_left_out"] = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
