@@ -9,8 +9,8 @@
 The whole clips of the --labels list are scored and compared with that list (the noisy labels) and, if WORK/truth.csv
 exists, with the true labels. The companions of a list, run or store outside WORK are looked up beside it, not in WORK.
 Runs of one row that differ only in their seed share a line: mean and spread. Writes into WORK/evaluation/: report.html,
-metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas betas.csv; if the output is
-the default, also WORK/results.md.
+report-audio/ (its sounds), metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas
+betas.csv; if the output is the default, also WORK/results.md.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from pseudolabel.evaluation_lists import (
     EvaluateOptions,
     EvaluationLists,
     evaluated_clips,
+    groups_of,
     judge_folders,
     list_words,
     read_quality,
     training_priors,
 )
 from pseudolabel.formatting import plural
+from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.judging import JUDGED
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, LABELS, LEDGER_CSV, METRICS_FILE, RESULTS, RUN, WEIGHTS
@@ -49,6 +51,7 @@ from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
 from pseudolabel.reports.combined import additions_sentence, combined_table, is_combined, read_metrics
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
+from pseudolabel.reports.gallery import Gallery, gallery_of, rows_over_time
 from pseudolabel.reports.measuring import (
     Answer,
     absent_run,
@@ -59,11 +62,13 @@ from pseudolabel.reports.measuring import (
     run_of_folder,
     run_of_store,
 )
+from pseudolabel.reports.over_time import OverTime, over_time_of_model, over_time_of_store
 from pseudolabel.reports.references import References, refuse_several_labels
 from pseudolabel.reports.report import write_evaluation
 from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
-from pseudolabel.reports.rows import Row, named_row, rows_of
-from pseudolabel.scores.bootstrap import FEWEST_GROUPS
+from pseudolabel.reports.rows import Row, RunResult, named_row, rows_of
+from pseudolabel.reports.tree import class_tree
+from pseudolabel.reports.watch import Watch
 from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import window_name
@@ -71,6 +76,7 @@ from pseudolabel.stores import KeyedByClip
 
 if TYPE_CHECKING:
     from pseudolabel.audio.clips import ClipStore
+    from pseudolabel.labels.table import LabelTable
 
 NOTHING_TO_MEASURE = "Train one, or give --runs or --scores STORE."
 
@@ -121,15 +127,16 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     subjects = subjects_of(options, lists, vocabulary, inputs, out)
     references = References.of(sets, truth, lists.truth, subjects.classes if options.class_map else None)
     clip_ids, missing, sources = evaluated_clips(references, subjects.sources, lists, options.strict)
-    subjects = subjects.read_from(sources)
+    subjects = subjects.read_from(sources).with_sound_of(clip_ids)
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
+    classes = next(iter(references.sets.values())).vocabulary
+    tree = class_tree(classes, inputs.read(options.ontology))
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
-    groups = groups_of(clip_ids, options, subjects.clips, inputs)
-    answers = subjects.answers(clip_ids, options)
-    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
-    classes = next(iter(references.sets.values())).vocabulary
+    groups = groups_of(clip_ids, options, subjects.clips if subjects.folders else None, inputs)
+    answers, watch = subjects.answers(clip_ids, options), Watch(clip_ids, next(iter(references.by_name.values())))
+    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples, watch))
     evaluation = Evaluation(
         rows=rows,
         enhanced=enhanced,
@@ -151,12 +158,22 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         quality=quality,
         list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
+        tree=tree,
+        class_clips=watch.of_classes(),
     )
+    evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
+    publish(out, copy, evaluation, record_of(options, inputs, sets, references, subjects), options.overwrite)
+
+
+def record_of(
+    options: EvaluateOptions, inputs: Inputs, sets: dict[str, LabelTable], references: References, subjects: Subjects
+) -> dict:
+    """Return run.json: also how many clips have another id elsewhere, and the labels that were left out."""
     inputs.read(subjects.classes.source or None)
     record = run_record("evaluate", asdict(options), inputs)
     record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
     record["labels_left_out"] = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
-    publish(out, copy, evaluation, record, options.overwrite)
+    return record
 
 
 @dataclass(frozen=True)
@@ -182,11 +199,27 @@ class Subjects:
         n_clips = len(sources) - len(self.stores)
         return replace(self, clips=sources[0] if n_clips else self.clips, stores=list(sources[n_clips:]))
 
+    def with_sound_of(self, clip_ids: Sequence[str]) -> Subjects:
+        """Return these subjects with a clip store that accepts these ids, where no run has read it."""
+        if self.folders or self.clips is None:
+            return self
+        return replace(
+            self, clips=self.clips.with_aliases(match_clips(clip_ids, self.clips.index, self.clips.path).aliases)
+        )
+
     def answers(self, clip_ids: Sequence[str], options: EvaluateOptions) -> Iterator[Answer]:
         """Yield every store and run, once for each scale, with its scores of these clips."""
         yield from answers_of_stores(self.stores, clip_ids, self.classes, options.scales)
         if self.folders:
             yield from answers_of_runs(self.folders, self.clips, clip_ids, self.classes, options)
+
+    def over_time(self, runs: Sequence[RunResult], clip_ids: Sequence[str], options: EvaluateOptions) -> list[OverTime]:
+        """Return what these runs and stores say over time about a few clips; stores of whole clips say nothing."""
+        stores = {str(store.path): store for store in self.stores}
+        told = [over_time_of_store(run, stores[run.path], clip_ids, self.classes) for run in runs if run.path in stores]
+        models = [run for run in runs if run.path not in stores]
+        told += over_time_of_runs(models, self.clips, clip_ids, self.classes, options) if models else []
+        return [scores for scores in told if scores is not None]
 
     def rows(self, options: EvaluateOptions) -> list[Row]:
         """Return the expected rows without metrics, so that errors in them surface before scoring."""
@@ -212,7 +245,7 @@ def subjects_of(
         raise InputError("no run with a model", lists.runs, NOTHING_TO_MEASURE)
     refuse_input_as_output(out, [*inputs.sha256, *folders, lists.clips])
     classes = class_map(options, vocabulary, stores, folders)
-    clips = ClipStore.open(inputs.read(lists.clips)) if folders else None
+    clips = ClipStore.open(inputs.read(lists.clips)) if folders or options.clips else None
     for folder in folders:
         inputs.read(folder / WEIGHTS)
     return Subjects(folders, stores, clips, classes)
@@ -235,35 +268,34 @@ def class_map(
     return classes
 
 
+def disagreeing(
+    evaluation: Evaluation, watch: Watch, references: References, subjects: Subjects, options: EvaluateOptions
+) -> Gallery | None:
+    """Return the gallery of clips about which runs and labels disagree most; None if there are none, or with 0."""
+    found = watch.disagreements(options.gallery)
+    if not found:
+        return None
+    runs = [row.runs[0] for row in rows_over_time(evaluation, found)]
+    over_time = subjects.over_time(runs, [one.clip_id for one in found], options)
+    sets = {evaluation.word(name): labels for name, labels in references.by_name.items()}
+    return gallery_of(found, watch, sets, over_time, subjects.clips)
+
+
+def over_time_of_runs(
+    runs: Sequence[RunResult], clips: ClipStore, clip_ids: Sequence[str], classes: ClassMap, options: EvaluateOptions
+) -> Iterator[OverTime]:
+    """Yield each run's scores in windows of the clips, computed on the chosen device."""
+    device = cli.choose_device(options.device, options.threads)
+    for run in runs:
+        yield over_time_of_model(run, clips, clip_ids, classes, options.batch_size, device)
+
+
 def answers_of_runs(
     folders: Sequence[Path], clips: ClipStore, clip_ids: Sequence[str], classes: ClassMap, options: EvaluateOptions
 ) -> Iterator[Answer]:
     """Yield each run and its scores of whole clips, or of their windows, computed on the chosen device."""
     device = cli.choose_device(options.device, options.threads)
     yield from answers_of_models(folders, clips, clip_ids, classes, options.batch_size, device, options.scales)
-
-
-def groups_of(
-    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
-) -> list[str] | None:
-    """Return the group of each clip: of --groups, else of the clip store; None if there is neither, or too few.
-
-    Raises:
-        InputError: the clips of --groups are of fewer than FEWEST_GROUPS.
-    """
-    from pseudolabel.prepare_files import read_groups
-
-    if options.groups is None:
-        groups = None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
-        return groups if groups and len(set(groups)) >= FEWEST_GROUPS else None
-    named = read_groups(inputs.read(options.groups))
-    groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
-    if (n_groups := len(set(groups))) < FEWEST_GROUPS:
-        message = (
-            f"the {len(clip_ids)} evaluated clips are of {plural(n_groups, 'group')}, not of at least {FEWEST_GROUPS}"
-        )
-        raise InputError(message, options.groups, "Leave out --groups, or give --resamples 0.")
-    return groups
 
 
 def planned_sweep(
@@ -306,7 +338,7 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
     listed = [*lists.sets.values(), lists.truth, *lists.enhanced, *([lists.train_labels] * bool(lists.enhanced))]
-    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups, options.quality)
+    dry_run.refuse_absent(*listed, *stores, options.ontology, options.groups, options.quality, options.clips)
     check_vocabulary(lists.vocabulary)
     check_lists(None if lists.own else options.format, *lists.sets.values())
     check_lists(options.format if options.truth else None, lists.truth)

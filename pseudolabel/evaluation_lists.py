@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,11 +27,15 @@ from pseudolabel.records import Inputs, input_in_role, recorded_input
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET
 from pseudolabel.reports.measuring import read_record
 from pseudolabel.reports.references import References, proposals_by_type, renamed_truth
+from pseudolabel.scores.bootstrap import FEWEST_GROUPS
 from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_pooled
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.tables import read_csv, read_header
 from pseudolabel.training.out_of_fold import read_seen
+
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
 
 
 def named_list(text: str) -> tuple[str, Path]:
@@ -60,7 +65,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
 
     runs: tuple[Path, ...] = option((), "run folders (default: all in WORK/runs)")
     scores: tuple[Path, ...] = option((), "score stores instead of runs, each a row of its own")
-    clips: Path | None = option(None, "clip store", file=CLIPS, needs="runs|!scores")
+    clips: Path | None = option(None, "clip store; with --scores: sound for the report", file=CLIPS)
     labels: Path | None = option(None, "list to evaluate on, noisy labels", file=EVALUATION)
     labels_set: tuple[tuple[str, Path], ...] = option(
         (),
@@ -82,6 +87,9 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         metavar="SCALE",
     )
     resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
+    gallery: int = option(
+        12, "clips on the report where models or labels disagree most, with sound beside it; 0: none", WHOLE.up_to(60)
+    )
     groups: Path | None = option(
         None, "CSV clip_id,group: clips that are drawn together (default: the groups of the clip store)"
     )
@@ -96,7 +104,7 @@ class EvaluateOptions(VerbOptions, ListOptions, DeviceOptions):
         None, "enhanced folders to judge; without any: none (default: WORK/enhanced-*)", empty=True
     )
     train_labels: Path | None = option(None, "the list that was enhanced", file=LABELS)
-    ontology: Path | None = option(None, "what it was enhanced with (default: AudioSet's)")
+    ontology: Path | None = option(None, "of the report's tree, and what was enhanced with (default: AudioSet's)")
     out: Path | None = option(None, "output folder (default: WORK/evaluation)")
     batch_size: int = option(32, "clips a batch", COUNT, needs="runs|!scores")
 
@@ -222,6 +230,29 @@ def evaluated_clips(
     return clip_ids, missing, views
 
 
+def groups_of(
+    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
+) -> list[str] | None:
+    """Return the group of each clip: of --groups, else of the clip store; None if there is neither.
+
+    The few groups of a clip store, as of a simulated evaluation list, are not drawn: their variance would be too small.
+
+    Raises:
+        InputError: --groups has all clips in one group, so that every draw would be the same.
+    """
+    if options.groups is not None:
+        from pseudolabel.prepare_files import read_groups
+
+        named = read_groups(inputs.read(options.groups))
+        groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
+        if options.resamples and len(clip_ids) > 1 and len(set(groups)) == 1:
+            message = f"all {len(clip_ids)} evaluated clips are in the group {groups[0]!r}, so there are no intervals"
+            raise InputError(message, options.groups, "Leave out --groups, or give --resamples 0.")
+        return groups
+    groups = [] if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+    return groups if len(set(groups)) >= FEWEST_GROUPS else None
+
+
 def training_priors(
     options: EvaluateOptions, vocabulary: Vocabulary, folders: Sequence[Path], inputs: Inputs
 ) -> tuple[np.ndarray, Path]:
@@ -311,8 +342,6 @@ def judge_folders(
     If no training clip has true labels, additions are counted but not judged.
     """
     if not lists.enhanced:
-        if options.ontology:
-            raise InputError("no enhanced folder is judged", "--ontology", "Name one with --enhanced, or leave it out.")
         return {}
     before = cli.read_labels(options, inputs.read(lists.train_labels), vocabulary, own=options.train_labels is None)
     if truth is not None:

@@ -30,6 +30,7 @@ import pyarrow as pa
 from pseudolabel import cli, dry_run
 from pseudolabel.artefacts import whole_folder
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.media import video_of
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError, first_few, no_file
@@ -49,7 +50,6 @@ from pseudolabel.reviews.curve import OWN_JUDGED, Target
 from pseudolabel.reviews.decoys import draw_decoys, n_decoys, shuffled
 from pseudolabel.reviews.items import REST, TABLE, Sample, make_sample, read_sample, write_sample
 from pseudolabel.reviews.judgements import read_judgements
-from pseudolabel.reviews.media import video_of
 from pseudolabel.reviews.page import PageSources, with_sound, write_page
 from pseudolabel.reviews.stratified import band_edges, draw, items_of
 from pseudolabel.scores.store import ScoreStore

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +39,28 @@ def render_paragraphs(package: str, name: str, /, **facts: object) -> list[str]:
     """Return the paragraphs of `render`'s text, each on one line."""
     paragraphs = render(package, name, **facts).split("\n\n")
     return [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
+
+
+def package_text(package: str, *names: str) -> str:
+    """Return the text of a package's files (`pseudolabel.reviews`, `player.js`, ...), joined by line ends."""
+    return "\n".join(resources.files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def script_of(package: str, names: Sequence[str]) -> dict[str, object]:
+    """Return a package's scripts as `script`, for one script element, and the `script_digest` that a page allows."""
+    from markupsafe import Markup
+
+    script = package_text(package, *names)
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return {"script": Markup(script), "script_digest": digest}
+
+
+def script_json(value: object) -> str:
+    """Return JSON that is safe in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the tests share: real data beside the checkout, where it is there, a corpus of tones, ledgers with truth."""
+"""What the tests share: real data where it is beside the checkout, a corpus of tones, ledgers with truth, a browser."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ settings.register_profile("untimed", deadline=None, print_blob=True)  # a busy m
 settings.load_profile("untimed")
 
 SHARED = ROOT.parent / "shared"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TONES = {"low": 300.0, "middle": 1000.0, "high": 3500.0}  # Hz
 
 
@@ -164,3 +165,38 @@ def sample_of() -> Callable:
         return make_sample(items, "", drawn.strata, bands=edges)
 
     return sample_of
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """A headless Chromium, that of the system; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium on this system")
+    arguments = ["--no-sandbox", "--mute-audio"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path) -> Iterator[Callable]:
+    """Return a function that opens a page from disk; a script error, a broken rule or a request fails the test."""
+    context, complaints = chromium.new_context(accept_downloads=True), []
+
+    def watch(page) -> None:
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda sent: complaints.append(sent.url) if sent.url.startswith("http") else None)
+
+    def opened(path: Path):
+        page = context.new_page()
+        watch(page)
+        page.goto(path.resolve().as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert complaints == []

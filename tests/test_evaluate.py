@@ -16,10 +16,12 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pseudolabel import evaluate
-from pseudolabel.audio.clips import ClipTable, write_clips
+from pseudolabel.audio.clips import ClipStore, ClipTable, write_clips
 from pseudolabel.blocks import only_run
+from pseudolabel.evaluation_lists import groups_of
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.records import Inputs
 from pseudolabel.reports.rows import RunResult
 from pseudolabel.scores.store import ScoreStore
 
@@ -168,6 +170,7 @@ def test_rows_over_seeds_in_results_equal_independent_numbers(work, monkeypatch,
             yield evaluate.run_of_folder(folder, clip_ids), found[folder.name]
 
     monkeypatch.setattr(evaluate, "answers_of_runs", answers_of_runs)
+    monkeypatch.setattr(evaluate, "over_time_of_runs", lambda *_: ())  # these runs have no models
     assert run_verb(work) == 0
     true = matrix(work / "truth.csv", EVAL)
     by_run = {name: average_precision_score(true, scores) for name, scores in found.items()}
@@ -476,12 +479,27 @@ def test_a_second_evaluation_into_one_folder_is_refused(work, capsys):
     assert "another run is at work on this output" in capsys.readouterr().err
 
 
-def test_clips_beside_scores_are_refused(tmp_path, monkeypatch, capsys):
-    other = project(tmp_path, monkeypatch, 4)
-    options = ["--work", "work", "--clips", str(other / "scores.h5"), "--scores", "work/scores.h5", "--out", "e"]
-    assert evaluate.main(options) == 2  # clips are not read where scores are given
-    line = "pseudolabel evaluate: error: --clips: has no effect without --runs. Give --runs too, or leave it out.\n"
-    assert capsys.readouterr().err == line
+def test_clips_beside_scores_are_the_sound_of_the_report(work, capsys):
+    assert run_verb(work, *scores_options(work), "--clips", str(work / "clips.h5"), "--gallery", "4") == 0
+    sounds = sorted(path.name for path in (work / "evaluation" / "report-audio").iterdir())
+    assert sounds == ["01.flac", "02.flac", "03.flac", "04.flac"]
+    assert (work / "evaluation" / "report.html").read_text().count("<audio") == 4
+    line = failure(capsys, work, *scores_options(work), "--clips", str(work / "scores.h5"), "--overwrite")
+    assert "format is 'pseudolabel-scores' version 1, expected 'pseudolabel-clips'" in line
+
+
+def test_clips_of_one_group_alone_are_drawn_each_or_refused_where_the_group_was_named(work, capsys):
+    samples = [RATE] * len(EVAL)
+    table = ClipTable(EVAL, ["eval"] * len(EVAL), samples, [2 * n for n in samples], RATE)
+    write_clips(work / "one.h5", table, iter([np.zeros(2 * RATE * len(EVAL), np.uint8)]))
+    found = [
+        groups_of(EVAL, evaluate.EvaluateOptions(), ClipStore.open(work / name), Inputs())
+        for name in ("one.h5", "clips.h5")
+    ]
+    assert found == [None, EVAL]  # drawn together, all draws would be the same, and the interval would have no width
+    (work / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip},eval\n" for clip in EVAL))
+    line = failure(capsys, work, *scores_options(work), "--groups", str(work / "groups.csv"))
+    assert "all 40 evaluated clips are in the group 'eval', so there are no intervals" in line
 
 
 @pytest.mark.parametrize("option", ["--truth", "--train-labels", "--enhanced"])

@@ -15,8 +15,8 @@ import torch
 import pseudolabel.prepare as verb
 from pseudolabel.audio import encoding
 from pseudolabel.audio.clips import CODECS, ClipStore, ClipTable, pack, write_clips
+from pseudolabel.audio.media import flac_bytes
 from pseudolabel.models.tagger import build_tagger
-from pseudolabel.reviews.media import flac_bytes
 from pseudolabel.scores.windows import CLIP
 from pseudolabel.training.scoring import score_clips
 

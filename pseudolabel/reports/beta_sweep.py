@@ -17,6 +17,7 @@ from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import fraction
 from pseudolabel.reports.analyses import p_text
 from pseudolabel.reports.figures import GREY, MARKERS, SET_COLOURS, Picture, draw_picture, panels_of
+from pseudolabel.reports.inline_svg import INK
 from pseudolabel.reports.rows import Row, Spread
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.metrics import METRICS, Metric
@@ -182,7 +183,7 @@ def _metric_figure(sweep: BetaSweep, metric: Metric) -> tuple[Figure, str, str]:
             deviations = [spread.sd for spread in spreads if spread.sd]
             at = np.array(sweep.betas)[several]
             axes.errorbar(at, changes[several], deviations, color=colour, ls="none", capsize=3, lw=1)
-    axes.axhline(0, color="black", lw=0.8)
+    axes.axhline(0, color=INK, lw=0.8)
     axes.set(xlabel="oversampling exponent β", ylabel=f"change of {metric.heading} from {lowest}")
     axes.set_xticks(sweep.betas, [f"{beta:g}" for beta in sweep.betas])
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=min(3, len(sweep.against)))
@@ -207,13 +208,13 @@ def _draw_classes(axes: Axes, sweep: BetaSweep, against: str, colour: str) -> No
     used = np.isfinite(change) & (sweep.priors > 0)
     priors = sweep.priors[used]
     axes.plot(priors, change[used], "o", ms=4, mec="none", alpha=0.65, color=colour)
-    axes.axhline(0, color="black", lw=0.8)
+    axes.axhline(0, color=INK, lw=0.8)
     if used.any():
         axes.axhline(line["mean"], color=GREY, lw=1.4, ls="--", label=f"mean {line['mean']:+.4f}")
     if not math.isnan(line["slope"]):
         ends = np.array([priors.min(), priors.max()])
         fitted = line["intercept"] + line["slope"] * np.log10(ends)
-        axes.plot(ends, fitted, color="black", lw=1.6, label=f"slope {line['slope']:+.4f}, {p_text(line['p'])}")
+        axes.plot(ends, fitted, color=INK, lw=1.6, label=f"slope {line['slope']:+.4f}, {p_text(line['p'])}")
     title = f"{sweep.against[against]}, {line['n_classes']} classes"
     axes.set(xscale="log", xlabel="prior in the training list", title=title)
     decades = np.ptp(np.log10(priors)) if used.any() else 0

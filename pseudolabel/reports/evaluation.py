@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,9 @@ from pseudolabel.scores.metrics import METRICS, Metric, metrics_of
 
 if TYPE_CHECKING:
     from pseudolabel.reports.beta_sweep import BetaSweep
+    from pseudolabel.reports.gallery import Gallery
+    from pseudolabel.reports.tree import Branch
+    from pseudolabel.reports.watch import ClassClips
 
 NOISY_SET, TRUE_SET = "noisy", "truth"  # names of the sets that the user did not name
 PREFERRED = ("psl_2s", "psl_5s", "psl_10s", "enhanced")  # the headline is about the first of these that was run
@@ -49,6 +53,8 @@ class Evaluation:
         quality: (K,) share of a class's labels that raters confirmed, NaN where unknown; None if it is not given.
         list_words: the options that say how the lists are read, for `enhance`; None: the scores are of other classes.
         remarks: what else a reader of the tables must know.
+        tree: the classes in the ontology. class_clips: of each class, those that surprise most, () if not looked for.
+        gallery: clips about which models or labels disagree most.
     """
 
     rows: list[Row]
@@ -71,6 +77,9 @@ class Evaluation:
     quality: np.ndarray | None = None
     list_words: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
+    tree: tuple[Branch, ...] = ()
+    class_clips: Sequence[ClassClips] = ()
+    gallery: Gallery | None = None
 
     def row(self, name: str) -> Row | None:
         """Return a row by name; None if there is none."""

@@ -17,6 +17,7 @@ from pseudolabel.reports.figures import (
     BLUE,
     GREEN,
     GREY,
+    MARKERS,
     PURPLE,
     SET_COLOURS,
     VERMILION,
@@ -24,6 +25,7 @@ from pseudolabel.reports.figures import (
     draw_picture,
     panels_of,
 )
+from pseudolabel.reports.inline_svg import INK, PAPER
 from pseudolabel.reports.rows import Row, Spread
 from pseudolabel.scores.windows import CLIP
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASSES_SHOWN = 40
+BARS_SHOWN, ROWS_SHOWN, PANELS_SHOWN = 12, 60, 6  # rows of an evaluation: as bars, as lines, as panels
 LONGEST_NAME = 28  # of a class name beside a bar
 
 
@@ -39,7 +42,8 @@ def evaluation_figures(evaluation: Evaluation, folder: Path) -> list[Picture]:
     """Draw every figure that the evaluation has numbers for, and write them to `folder` as PNG."""
     pictures = []
     if evaluation.rows:
-        pictures.append(draw_picture("map", _rows_figure, evaluation))
+        draw = _rows_figure if len(evaluation.rows) <= BARS_SHOWN else _many_rows_figure
+        pictures.append(draw_picture("map", draw, evaluation))
     if evaluation.row("weak") and len(evaluation.rows) > 1 and _compared(evaluation):
         pictures.append(draw_picture("ap_change", _ap_change_figure, evaluation))
     if evaluation.betas is not None:
@@ -68,8 +72,8 @@ def _rows_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
             spread = row.spread(against, "map")
             label = f"against {evaluation.word(against)} labels" if x == 0 else None
             axes.bar(x + offset, spread.mean, width * 0.94, color=colour, label=label)
-            axes.errorbar(x + offset, spread.mean, spread.sd or 0, color="black", capsize=3 if spread.sd else 0, lw=1.2)
-            ink = "white" if colour == BLUE else "black"
+            axes.errorbar(x + offset, spread.mean, spread.sd or 0, color=INK, capsize=3 if spread.sd else 0, lw=1.2)
+            ink = "white" if colour == BLUE else "#111111"  # on a bar, also of a dark page
             number = {"ha": "center", "va": "bottom", "fontsize": 8, "color": ink, "rotation": turned}
             axes.text(x + offset, 0.012, f"{spread.mean:.3f}".lstrip("0"), **number)
             _draw_runs(axes, x + offset, row.values(against, "map"), width * 0.15)
@@ -84,11 +88,30 @@ def _rows_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     return figure, "mAP of teacher and students", caption
 
 
+def _many_rows_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
+    """Draw the mAP of many rows, a line each: a mark for each set of labels, whiskers of one standard deviation."""
+    rows = evaluation.rows[:ROWS_SHOWN]
+    figure, (axes,), heights = _class_panels([_short(row.name) for row in rows], 1.2 + 0.21 * len(rows))
+    for i, against in enumerate(evaluation.measured_against):
+        spreads = [row.spread(against, "map") for row in rows]
+        look = {"fmt": MARKERS[i % len(MARKERS)], "ms": 5, "color": SET_COLOURS[i % len(SET_COLOURS)], "lw": 1.2}
+        label = f"against {evaluation.word(against)} labels"
+        deviations = [spread.sd or 0 for spread in spreads]
+        axes.errorbar([spread.mean for spread in spreads], heights, xerr=deviations, capsize=2, label=label, **look)
+    axes.grid(axis="y", visible=True)
+    axes.set(xlabel="mAP (macro mean)")
+    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    caption = "Mean over seeds; whiskers: one standard deviation."
+    if len(evaluation.rows) > len(rows):
+        caption += f" The first {len(rows)} rows; {len(evaluation.rows) - len(rows)} others are in metrics.json."
+    return figure, "mAP of all rows", caption
+
+
 def _draw_runs(axes: Axes, x: float, values: Sequence[float], step: float) -> None:
     """Draw a dot for each of several runs, side by side around `x`."""
     if len(values) > 1:
         at = x + (np.arange(len(values)) - (len(values) - 1) / 2) * step
-        axes.plot(at, values, "o", ms=3.5, mfc="white", mec="black", mew=0.7, ls="none")
+        axes.plot(at, values, "o", ms=3.5, mfc=PAPER, mec=INK, mew=0.7, ls="none")
 
 
 def _compared(evaluation: Evaluation) -> list[Row]:
@@ -97,7 +120,8 @@ def _compared(evaluation: Evaluation) -> list[Row]:
 
 def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     """Draw the change of each class's AP against the weak row, one panel per student row, classes by mean change."""
-    against, rows = evaluation.main, _compared(evaluation)
+    against, compared = evaluation.main, _compared(evaluation)
+    rows = compared[:PANELS_SHOWN]
     base = evaluation.row("weak").class_mean(against, "ap")
     changes = np.stack([row.class_mean(against, "ap") - base for row in rows])
     n_positive = rows[0].runs[0].classes[against]["n_positive"]
@@ -110,7 +134,7 @@ def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     figure, panels, heights = _class_panels(names, 1.3 + 0.21 * len(names), len(rows), sharex=True)
     for axes, row, change in zip(panels, rows, changes, strict=True):
         axes.barh(heights, change[order], 0.75, color=np.where(change[order] >= 0, BLUE, VERMILION))
-        axes.axvline(0, color="black", lw=0.8)
+        axes.axvline(0, color=INK, lw=0.8)
         mean = Spread(float(change[scored].mean()), None, 1).signed() if len(scored) else "-"
         axes.set_title(f"{row.name}\nmean {mean}", fontsize=10)
         axes.locator_params(axis="x", nbins=4 if len(rows) > 2 else 8)
@@ -121,6 +145,8 @@ def _ap_change_figure(evaluation: Evaluation) -> tuple[Figure, str, str]:
     )
     if n_hidden:
         caption += f" {CLASSES_SHOWN // 2} classes at each end are shown; {n_hidden} between them are in per_class.csv."
+    if len(compared) > len(rows):
+        caption += f" The first {len(rows)} rows; {len(compared) - len(rows)} others are in per_class.csv."
     return figure, "Change of AP by class", caption
 
 
@@ -136,8 +162,8 @@ def _labels_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
         left += values
     if with_truth:
         true = [row["true"] for row in classes]
-        axes.plot(true, heights, "|", color="white", ms=14, mew=4, ls="none")
-        axes.plot(true, heights, "|", color="black", ms=13, mew=1.8, ls="none", label="true labels")
+        axes.plot(true, heights, "|", color=PAPER, ms=14, mew=4, ls="none")
+        axes.plot(true, heights, "|", color=INK, ms=13, mew=1.8, ls="none", label="true labels")
     axes.set(xlabel="clips with the label")
     axes.legend(frameon=False, ncols=5, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9, columnspacing=1.2)
     caption = f"Training list before and after {name}."
@@ -176,11 +202,9 @@ def _additions_figure(name: str, judged: dict) -> tuple[Figure, str, str]:
         for height, row in zip(heights, classes, strict=True):
             if row[rate] is not None:
                 axes.barh(height, row[rate], 0.72, color=colour)
-            axes.text(1.02, height, f"{row['right']} of {row[total]}", va="center", fontsize=8, color="#333333")
+            axes.text(1.02, height, f"{row['right']} of {row[total]}", va="center", fontsize=8)
         if overall[rate] is not None:
-            axes.axvline(
-                overall[rate], color="black", lw=1, ls="--", label=f"all classes: {fraction(overall[rate], 2)}"
-            )
+            axes.axvline(overall[rate], color=INK, lw=1, ls="--", label=f"all classes: {fraction(overall[rate], 2)}")
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9, borderpad=0.1)
         axes.set(xlim=(0, 1.28), xlabel=f"{rate}: {meaning}")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])

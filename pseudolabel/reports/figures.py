@@ -1,18 +1,20 @@
 """Drawing of all figures; the learning curve of `train` and the class frequencies of `balance`.
 
-The same numbers give the same PNG bytes, whatever the user's matplotlib settings. Colours are Okabe and Ito's, which
-colour-blind readers can tell apart. The Agg canvas needs no display.
+The same numbers give the same PNG and SVG bytes, whatever the user's matplotlib settings. Colours are Okabe and Ito's,
+which colour-blind readers can tell apart. No canvas needs a display.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pseudolabel.reports.inline_svg import GRID, INK, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pseudolabel.labels.balancing import Oversampled
 
 BLUE, GREEN, ORANGE, VERMILION, PURPLE, GREY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8a8a8a"
-SKY, YELLOW, BLACK = "#56B4E9", "#F0E442", "#000000"
+SKY, YELLOW, BLACK = "#56B4E9", "#F0E442", INK
 SET_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
 LIST_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 MARKERS = "osD^vPX"
@@ -33,26 +35,40 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#dddddd",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
 CURVE = "learning_curve.png"
 VALIDATION = (("validation_map", "mAP", BLUE), ("validation_d_prime", "d'", GREEN))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure on a page: file name without suffix, heading, caption, PNG bytes."""
+    """A figure: file name without suffix, heading, caption, and the drawing, which is written when first asked for."""
 
     name: str
     title: str
     caption: str
-    png: bytes
+    figure: Figure
 
-    @property
-    def base64(self) -> str:
-        """The PNG bytes as text, for a page that holds them itself."""
-        return base64.b64encode(self.png).decode("ascii")
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as PNG."""
+        from matplotlib.style import context
+
+        buffer = io.BytesIO()
+        with context(["default", STYLE]):
+            self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
+        return buffer.getvalue()
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as an SVG element, for a page that holds it itself."""
+        from matplotlib.style import context
+
+        with context(["default", STYLE]):
+            return inline_svg(self.figure, self.name)
 
 
 def draw_picture(name: str, draw: Callable[..., tuple[Figure, str, str]], *arguments: object) -> Picture:
@@ -61,9 +77,7 @@ def draw_picture(name: str, draw: Callable[..., tuple[Figure, str, str]], *argum
 
     with context(["default", STYLE]):
         figure, title, caption = draw(*arguments)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
-    return Picture(name, title, caption, buffer.getvalue())
+    return Picture(name, title, caption, figure)
 
 
 def panels_of(height_in: float, n_columns: int = 1, n_rows: int = 1, **options: object) -> tuple[Figure, list[Axes]]:

@@ -18,6 +18,7 @@ from pseudolabel.labels.table import LabelTable
 from pseudolabel.layout import RUN, SEEN_CLIPS, WEIGHTS
 from pseudolabel.progress import progress_over
 from pseudolabel.reports.rows import RunResult
+from pseudolabel.reports.watch import Watch
 from pseudolabel.scores.bootstrap import drawn_weights
 from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.scores.metrics import (
@@ -169,6 +170,7 @@ def measured(
     answers: Iterator[Answer],
     groups: Sequence[str] | None = None,
     n_draws: int = 0,
+    watch: Watch | None = None,
 ) -> list[RunResult]:
     """Return runs with their metrics against each set of labels, on the clips of the set.
 
@@ -177,6 +179,7 @@ def measured(
         sets: {name: labels of some or all of these clips}.
         answers: each run and its scores (N, K), clips in the order of `clip_ids`, classes in the order of the sets.
         n_draws: number of draws of the clips for confidence intervals.
+        watch: sees every run and its scores.
     """
     references = {}
     for name, labels in sets.items():
@@ -186,6 +189,8 @@ def measured(
         references[name] = Reference(rows, labels.select([clip_ids[row] for row in rows]).matrix, weights)
     results = []
     for run, scores in answers:
+        if watch is not None:
+            watch.see(run, scores)
         for name, reference in references.items():
             of_set = scores[reference.rows]
             run.metrics[name], run.classes[name] = summary_and_classes(reference.matrix, of_set)

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: report.html, metrics.json, per_class.csv, betas.csv, figures, results.md."""
+"""The folder of an evaluation: report.html, its sounds, metrics.json, per_class.csv, betas.csv, figures, results.md."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from pseudolabel import layout
 from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_text
 from pseudolabel.formatting import plural
 from pseudolabel.records import write_run_record
+from pseudolabel.reports.comparison import compared, comparison_remark
 from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.evaluation_figures import evaluation_figures
 from pseudolabel.reports.figures import Picture
 from pseudolabel.reports.result_tables import (
     additions_by_class,
+    every_class_remark,
     every_class_table,
     every_metric_table,
     reference_row,
@@ -24,10 +27,21 @@ from pseudolabel.reports.result_tables import (
 from pseudolabel.reports.results import contents, results_markdown
 from pseudolabel.reports.rows import TRAINED_ON, Row
 from pseudolabel.reports.text_tables import Table
+from pseudolabel.reports.tree_lines import class_places, tree_header, tree_lines, tree_remark
 from pseudolabel.scores.metrics import METRICS
-from pseudolabel.templates import render
+from pseudolabel.templates import render, script_json, script_of
 
 MISSING_SHOWN = 20
+SCRIPTS = ("tables.js", "comparison.js", "tree.js", "gallery.js")
+PARTS = {
+    "rows": "Rows",
+    "classes": "Classes",
+    "comparison": "Two rows compared",
+    "ontology": "Ontology",
+    "gallery": "Disagreements",
+    "additions": "Additions",
+    "measured": "How it was measured",
+}
 
 
 def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
@@ -35,6 +49,8 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
     with whole_folder(out, overwrite, "evaluate") as folder:
         figures = evaluation_figures(evaluation, folder / "figures")
         write_text(folder / layout.REPORT, report_page(evaluation, figures, record["command"]))
+        if evaluation.gallery is not None:
+            evaluation.gallery.write_sounds(folder)
         write_json(folder / layout.METRICS_FILE, metrics_record(evaluation))
         write_per_class(folder / layout.PER_CLASS, evaluation)
         if evaluation.betas is not None:
@@ -46,26 +62,37 @@ def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite:
 
 
 def report_page(evaluation: Evaluation, pictures: Sequence[Picture], command: str) -> str:
-    """Return report.html, a single file without scripts that loads nothing."""
-    main = evaluation.word(evaluation.main)
+    """Return report.html, a page that loads nothing but sounds beside it; its script sorts, filters and compares."""
     folded_tables = [
         (f"Every metric against the {evaluation.word(against)} labels", every_metric_table(evaluation, against))
         for against in evaluation.measured_against
     ]
-    if evaluation.rows:
-        title = f"AP of every class against the {main} labels, means over seeds"
-        folded_tables.append((title, every_class_table(evaluation)))
+    gallery, compares = evaluation.gallery, len(evaluation.rows) > 1
+    there = dict.fromkeys(("rows", "classes"), evaluation.rows) | {"comparison": compares, "ontology": evaluation.tree}
+    there |= {"gallery": gallery, "additions": evaluation.enhanced, "measured": True}
     missing = [list(entry) for entry in evaluation.missing[:MISSING_SHOWN]]
     return render(
         "pseudolabel.reports",
         "report.html.j2",
         **contents(evaluation),
+        **script_of("pseudolabel.reports", SCRIPTS),
+        parts=[(place, name) for place, name in PARTS.items() if there[place]],
         n_clips=plural(evaluation.n_clips, "clip"),
         n_classes=plural(len(evaluation.class_ids), "class"),
         n_missing=plural(len(evaluation.missing), "listed clip"),
         missing=Table(["clip", "reason"], missing, n_text=2) if missing else None,
         trained_on=[(row.name, TRAINED_ON[row.name]) for row in evaluation.rows if row.name in TRAINED_ON],
         folded_tables=folded_tables,
+        classes=every_class_table(evaluation) if evaluation.rows else None,
+        classes_remark=every_class_remark(evaluation),
+        comparison=Markup(script_json(compared(evaluation))) if compares else None,
+        comparison_remark=comparison_remark(evaluation) if compares else "",
+        class_places=class_places(evaluation) if evaluation.tree else {},
+        tree_lines=tree_lines(evaluation) if evaluation.tree and evaluation.rows else [],
+        tree_header=tree_header(evaluation),
+        tree_remark=tree_remark(evaluation) if evaluation.rows else "",
+        gallery_content=gallery,
+        gallery_places={clip.clip_id: f"clip-{clip.number}" for clip in gallery.clips} if gallery else {},
         classes_of_lists=[(name, additions_by_class(judged)) for name, judged in evaluation.enhanced.items()],
         metrics=METRICS.values(),
         pictures=pictures,

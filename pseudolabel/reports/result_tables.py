@@ -15,6 +15,8 @@ from pseudolabel.reports.text_tables import Table, count_range
 from pseudolabel.scores.metrics import METRICS, metrics_of
 from pseudolabel.scores.windows import MAXIMUM, split_pooled
 
+ROWS_BESIDE = 20  # of the table of every class: its columns
+
 TYPE_WORDS = {
     "I": "Type I (missing child)",
     "II": "Type II (missing parent)",
@@ -178,15 +180,23 @@ def every_metric_table(evaluation: Evaluation, against: str) -> Table:
 
 
 def every_class_table(evaluation: Evaluation) -> Table:
-    """Return AP by class and row against the main set of labels, most frequent classes first."""
-    against = evaluation.main
-    n_positive = evaluation.rows[0].runs[0].classes[against]["n_positive"]
-    ap = {row.name: row.class_mean(against, "ap") for row in evaluation.rows}
+    """Return AP by class and row against the main set of labels, most frequent classes first, of the rows it holds."""
+    against, rows = evaluation.main, evaluation.rows[:ROWS_BESIDE]
+    n_positive = rows[0].runs[0].classes[against]["n_positive"]
+    ap = {row.name: row.class_mean(against, "ap") for row in rows}
     lines = []
     for k in np.argsort(-n_positive, kind="stable").tolist():
         name, class_id = evaluation.class_names[k], evaluation.class_ids[k]
         lines.append([name, class_id, f"{int(n_positive[k]):,}", *(fraction(values[k]) for values in ap.values())])
     return Table(["class", "id", "clips", *ap], lines, n_text=2)
+
+
+def every_class_remark(evaluation: Evaluation) -> str:
+    """Return what the table of every class shows, and what it leaves out."""
+    text = f"AP against the {evaluation.word(evaluation.main)} labels, means over seeds; clips: those with the label."
+    if n_more := max(0, len(evaluation.rows) - ROWS_BESIDE):
+        text += f" The first {ROWS_BESIDE} rows; {n_more} others are in per_class.csv."
+    return text
 
 
 def additions_table(evaluation: Evaluation) -> Table:

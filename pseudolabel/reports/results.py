@@ -72,6 +72,13 @@ def _narrow(table: Table) -> Table:
     return Table(header, [[cell.replace(" ± ", "±") for cell in line] for line in table.lines], table.n_text)
 
 
+def leading_row(evaluation: Evaluation) -> Row | None:
+    """Return the row that the opening sentence is about: the student beside `weak`, else the row of highest mAP."""
+    if evaluation.row("weak") and (student := evaluation.student):
+        return student
+    return max(evaluation.rows, key=lambda row: row.spread(evaluation.main, "map").mean, default=None)
+
+
 def headline(evaluation: Evaluation) -> str:
     """Return one sentence: what the student of the teacher's scores gains over the same training on weak labels."""
     student, weak, ceiling = evaluation.student, evaluation.row("weak"), evaluation.row("true")
@@ -80,7 +87,7 @@ def headline(evaluation: Evaluation) -> str:
     against = evaluation.main
     clips = f"against the {evaluation.word(against)} labels of {plural(_n_clips(evaluation, against), 'clip')}"
     if student is None or weak is None:
-        best = max(evaluation.rows, key=lambda row: row.spread(against, "map").mean)
+        best = leading_row(evaluation)
         value = best.spread(against, "map").text()
         if len(evaluation.rows) == 1:
             return f"{best.name} reaches mAP {value} {clips}."

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pseudolabel.artefacts import whole_file, write_json, write_text
+from pseudolabel.audio.media import flac_bytes
 from pseudolabel.errors import InputError
 from pseudolabel.reviews.items import Sample
 from pseudolabel.reviews.judgements import COLUMNS, DECISIONS
-from pseudolabel.reviews.media import flac_bytes
 from pseudolabel.reviews.page import AUDIO, PageSources, check_sample, questions, with_sound
 from pseudolabel.tables import read_csv, read_json
 from pseudolabel.templates import render

@@ -8,15 +8,13 @@ labels, which would distinguish decoys from additions.
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 from pseudolabel.artefacts import whole_file
 from pseudolabel.audio.clips import ClipStore
+from pseudolabel.audio.media import flac_bytes, frequency_ticks, log_mel_png, video_of, watch_url
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.table import LabelTable
@@ -24,9 +22,8 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.progress import progress_over
 from pseudolabel.reviews.histograms import HIGHEST, LOWEST, class_histograms
 from pseudolabel.reviews.items import Item, Sample
-from pseudolabel.reviews.media import flac_bytes, frequency_ticks, log_mel_png, video_of, watch_url
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.templates import render_parts
+from pseudolabel.templates import package_text, render_parts, script_json, script_of
 
 AUDIO = "audio"  # holds a folder named after the page, so that several pages can be served from one place
 AUDIO_FILE, PICTURE_FILE = AUDIO + "/{page}/{number:04d}.flac", "pictures/{number:04d}.png"
@@ -67,15 +64,12 @@ def write_page(folder: str | Path, sample: Sample, sources: PageSources) -> Path
     folder = Path(folder)
     check_sample(sample, sources)
     sources, sounding = with_sound(sample, sources)
-    script = "\n".join(map(_package_text, SCRIPTS))
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
     parts = render_parts(
         "pseudolabel.reviews",
         "review.html.j2",
         title=sources.title,
-        style=Markup(_package_text("review.css")),
-        script=Markup(script),
-        script_digest=_base64(digest),
+        style=Markup(package_text("pseudolabel.reviews", "review.css")),
+        **script_of("pseudolabel.reviews", SCRIPTS),
         content=Markup(script_json(page_content(sample, sources, sounding))),
         embedded=_embedded(_media(sample, sources, sounding), None if sources.embed else folder),
     )
@@ -111,18 +105,6 @@ def _embedded(media: Iterable[tuple[str, bytes]], folder: Path | None) -> Iterat
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _package_text(name: str) -> str:
-    return resources.files("pseudolabel.reviews").joinpath(name).read_text(encoding="utf-8")
-
-
-def script_json(value: object) -> str:
-    """Return JSON that is safe in a script element: no `<`, `>` or `&`, whatever the ids and names are."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
 
 
 def clip_numbers(sample: Sample) -> dict[str, int]:

@@ -1,15 +1,12 @@
-"""What the tests of reviews share: a sample over clips of tones, where to find what it shows, and a browser."""
+"""What the tests of reviews share: a sample over clips of tones, where to find what it shows."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HOSTILE = """</script><b id="injected">"it's" & <!-- co"""
 
 
@@ -60,41 +57,6 @@ def tone_sample() -> Callable:
         return make_sample(items, "ab" * 32, {"s": n_clips}, blind)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator:
-    """A headless Chromium, that of the system; the test is skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip("no Chromium on this system")
-    arguments = ["--no-sandbox", "--mute-audio"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(chromium, tmp_path) -> Iterator[Callable]:
-    """Return a function that opens a page from disk; a script error, a broken rule or a request fails the test."""
-    context, complaints = chromium.new_context(accept_downloads=True), []
-
-    def watch(page) -> None:
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda sent: complaints.append(sent.url) if sent.url.startswith("http") else None)
-
-    def opened(path: Path):
-        page = context.new_page()
-        watch(page)
-        page.goto(path.resolve().as_uri())
-        return page
-
-    yield opened
-    context.close()
-    assert complaints == []
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from pseudolabel.errors import ClipMismatch, InputError, UnknownClass
-from pseudolabel.reviews.page import page_content, questions, script_json, write_page
+from pseudolabel.reviews.page import page_content, questions, write_page
+from pseudolabel.templates import script_json
 
 
 def content_of(html: str) -> dict:

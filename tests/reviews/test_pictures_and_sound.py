@@ -11,7 +11,7 @@ import soundfile
 from PIL import Image
 
 from pseudolabel.audio.clips import ClipStore, ClipTable, encode, write_clips
-from pseudolabel.reviews.media import N_MELS, WIDEST, flac_bytes, frequency_ticks, log_mel_png, video_of
+from pseudolabel.audio.media import N_MELS, WIDEST, flac_bytes, frequency_ticks, log_mel_png, video_of
 
 
 def opened(png: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sound and pictures of the clips on a review page, and links to the videos of clips without sound."""
+"""Sound and pictures of clips on a page, and links to the videos of clips without sound."""
 
 from __future__ import annotations
 
