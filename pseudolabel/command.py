@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -344,6 +345,7 @@ def _line_of(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory{f': {error}' if str(error) else ''}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{cut(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
+        remedy = "Give a shorter name." if error.errno == errno.ENAMETOOLONG else ""
+        return str(InputError(error.strerror, error.filename or "", remedy))
     line = " ".join(str(error).split())
     return line if isinstance(error, InputError) else cut(line)

@@ -68,6 +68,8 @@ def no_file(path: object, remedy: str = "", message: str = "no such file") -> In
     folder, name = os.path.split(os.fspath(path))
     if os.path.isdir(path):
         return InputError("is a folder, not a file", path, remedy)
+    if os.path.exists(path) and not os.path.isfile(path):
+        return InputError("is a device or a pipe, not a file", path, "Save its content in a file first.")
     with contextlib.suppress(OSError, ValueError):
         close = nearest(name, os.listdir(folder or "."), 0.7)
         remedy = remedy or (f"Nearest: {os.path.join(folder, close)}." if close else "")

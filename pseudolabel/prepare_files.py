@@ -44,7 +44,7 @@ def read_groups(path: Path | None) -> dict[str, str]:
     groups: dict[str, str] = {}
     for row in read_csv(path, GROUP_COLUMNS) if path else ():
         if not row["clip_id"]:
-            raise InputError("the clip id is empty", f"{path}:{row['line']}")
+            raise InputError("the clip id is empty", f"{path}:{row['line']}", "Give it one, or remove the row.")
         clip_id, group = nfc(row["clip_id"]), nfc(row["group"] or row["clip_id"])
         if groups.setdefault(clip_id, group) != group:
             raise InputError(f"clip {row['clip_id']!r} has two groups", f"{path}:{row['line']}", "Keep one row a clip.")

@@ -37,6 +37,7 @@ MARK = codecs.BOM_UTF8
 DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # compressed file
 ODD = re.compile("[\0\n\r\ufeff\ud800-\udfff]")  # characters that no table can hold, so no id or name may
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # in JSON; half a character unless part of a pair
+STATED = re.compile('"?sep=([,;\t])"?')  # the separator of columns, in a first line that Excel writes and hides
 UTF8 = "Save it as UTF-8 text."
 
 
@@ -154,7 +155,8 @@ def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
     """Yield (line number, fields) for each row of a table separated by commas, tabs or semicolons; skip empty lines.
 
-    The first line that is not a comment determines the separator. Spaces around fields are removed.
+    The first line that is not a comment determines the separator; Excel's `sep=;` is not a row. Spaces around fields
+    are removed.
 
     Args:
         quoted: whether quotes enclose fields; otherwise they are ordinary characters.
@@ -174,7 +176,7 @@ def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
             for line, fields in enumerate(reader, 1):
                 if reader.line_num != line:
                     raise InputError("a quoted field does not end on its line", f"{path}:{line}", "Close the quote.")
-                if fields:
+                if fields and not (line == 1 and STATED.fullmatch(delimiter.join(fields))):
                     yield line, [field.strip() for field in fields]
     except csv.Error as error:
         raise InputError(f"cannot be read ({error})", f"{path}:{line + 1}", "Look for a quote too many.") from error
@@ -184,6 +186,8 @@ def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
 
 def _delimiter(file: Iterable[str]) -> str:
     first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+    if stated := STATED.fullmatch(first.rstrip("\r\n")):
+        return stated[1]
     return next((mark for mark in "\t,;" if mark in first), ",")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+from pseudolabel.command import exit_code
 from pseudolabel.dry_run import refuse_absent
 from pseudolabel.errors import InputError, cut, first_line, nearest, no_file, shown
 from pseudolabel.ownership import output_exists
@@ -31,6 +34,9 @@ def test_the_nearest_name_is_close_enough():
 def test_a_path_that_is_not_a_file_is_a_folder_or_names_the_nearest_file(tmp_path):
     (tmp_path / "labels.csv").touch()
     assert str(no_file(tmp_path)) == f"{tmp_path}: is a folder, not a file"
+    assert (
+        str(no_file("/dev/null")) == "/dev/null: is a device or a pipe, not a file. Save its content in a file first."
+    )
     assert str(no_file(tmp_path / "label.csv")) == (
         f"{tmp_path}/label.csv: no such file. Nearest: {tmp_path}/labels.csv."
     )
@@ -52,3 +58,12 @@ def test_a_file_or_folder_that_is_missing_names_the_nearest(tmp_path):
 
 def test_an_output_that_exists_names_the_option_that_gives_another(tmp_path):
     assert str(output_exists(tmp_path, "--work")).endswith("Give --overwrite to replace it, or another --work.")
+
+
+def test_a_name_that_no_system_accepts_is_cut_and_has_a_remedy(capsys):
+    def opened() -> None:
+        raise OSError(errno.ENAMETOOLONG, "File name too long", "x" * 4000)
+
+    assert exit_code(opened, "p") == 2
+    line = capsys.readouterr().err
+    assert len(line) < 400 and line.endswith("xxx: File name too long. Give a shorter name.\n")

@@ -201,3 +201,9 @@ def test_name_that_no_file_can_have_is_no_file(tmp_path):
     assert not tables.is_file(tmp_path / ("x" * 5000))
     with pytest.raises(InputError, match="no such file"):
         read_csv(tmp_path / ("x" * 5000))
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "sep=;\n"])
+def test_the_line_that_states_the_separator_is_no_row(tmp_path, first):
+    (tmp_path / "t.csv").write_text(f"{first}a;b, c\n1;2\n", newline="")
+    assert list(text_rows(tmp_path / "t.csv")) == [(2, ["a", "b, c"]), (3, ["1", "2"])]

@@ -222,6 +222,9 @@ def label_place(source: Source, names: Sequence[str], choices: Sequence[str] = L
 def absent_column(name: str, names: Sequence[str], place: object) -> InputError:
     """Return the error for a list without a column of clips or labels, or without a header."""
     found = ", ".join(names) or "none"
+    if any(";" in name for name in names) and places_of(",".join(names).split(";"), CLIPS):
+        message = "columns are separated by semicolons, and the header has commas"
+        return InputError(message, place, "Separate columns by tabs.")
     if any(is_number(cell) or is_recording(cell) for cell in names):
         return InputError(f"the first row is not a header: {found}", place, f"{ACCEPTED} {BARE}")
     remedy = ACCEPTED if places_of(names, CLIPS + LABELS) else f"{ACCEPTED} {BARE}"

@@ -84,7 +84,9 @@ def read_events(source: Source) -> Iterator[Row]:
             continue
         start_s, end_s = check_times(start, end, place)
         if is_empty(label):
-            raise InputError("the event has no label", place)
+            raise InputError(
+                "the event has no label", place, "Name its class; a clip without events has no times either."
+            )
         if present and present[0] not in PRESENCE:
             raise InputError(f"{present[0]!r} is neither PRESENT nor NOT_PRESENT", place)
         if start_s == end_s == 0:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARQUET_ROWS, SAMPLED = 1 << 13, 5  # read at once; looked at to find the columns
+AS_JSON = "Is it whole? A missing value is null; a file of one object a line is called .jsonl."
 HEAD = 1 << 16  # characters of a JSON file that show its form
 
 
@@ -57,7 +58,7 @@ def json_form(path: Path) -> str:
 
 def read_json_list(source: Source) -> Iterator[Row]:
     """Read a list of objects, alone or under the key `data` as PSLA's code has it, or {clip: object or labels}."""
-    content = read_json(source.path)
+    content = read_json(source.path, AS_JSON)
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         content = content["data"]
     if not isinstance(content, dict | list):

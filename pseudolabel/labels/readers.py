@@ -13,6 +13,7 @@ an extension, and ids in a column `clip_id`, are kept unchanged.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def read_label_rows(path: str | Path, format: str | None = None, clips_only: boo
     """
     path = Path(path)
     if not is_file(path):
-        raise no_file(path)
+        raise no_file(path, "Name a file in it." if os.path.isdir(path) else "")
     if format is not None and format not in FORMATS:
         raise InputError(f"no label format {format!r}", path, f"Formats: {', '.join(FORMATS)}.")
     if not path.stat().st_size:
@@ -145,7 +146,7 @@ def _is_parquet(path: Path) -> bool:
     if path.suffix.lower() == ".parquet":
         return True
     if not is_file(path):
-        raise no_file(path)
+        raise no_file(path, "Name a file in it." if os.path.isdir(path) else "")
     with open(path, "rb") as file:
         return file.read(4) == b"PAR1"
 

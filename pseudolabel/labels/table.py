@@ -303,7 +303,7 @@ def _check_ids(clip_ids: Iterable[str], place_of: Callable[[int], str]) -> None:
         return
     for row, clip_id in enumerate(clip_ids):
         if not clip_id:
-            raise InputError("the clip id is empty", place_of(row))
+            raise InputError("the clip id is empty", place_of(row), "Give it one, or remove the row.")
         if ODD.search(clip_id):
             message = f"the clip id {clip_id!r} has a line break or another character that no table holds"
             raise InputError(message, place_of(row), "Rename the clip.")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pseudolabel.errors import InputError, first_few, no_file
+from pseudolabel.errors import InputError, first_few, no_file, shown
 from pseudolabel.labels.cells import heading, id_of_scores, is_comment
 from pseudolabel.labels.readers import format_of, is_text_table, read_label_rows, read_segments
 from pseudolabel.labels.vocabulary import BUILT_IN, Vocabulary, names_in_json
@@ -235,8 +235,20 @@ def _list_in_json(path: Path) -> list[str]:
     """Return the texts of a JSON file that holds a list of texts; empty for other files."""
     if ".json" not in {suffix.lower() for suffix in path.suffixes}:
         return []
-    value = read_json(path) if next(text_lines(path), (0, ""))[1].lstrip().startswith("[") else []
-    return value if value and all(isinstance(text, str) for text in value) else []
+    value = (
+        read_json(path, "Is it whole? It is a list of texts.")
+        if next(text_lines(path), (0, ""))[1].lstrip().startswith("[")
+        else []
+    )
+    if not value or not isinstance(value[0], str):
+        return []
+    other = next((row for row, text in enumerate(value) if not isinstance(text, str)), None)
+    if other is not None:
+        place = f"{path}, entry {other + 1}"
+        raise InputError(
+            f"{shown(value[other])} is not a text, as the entries before it are", place, "Write ids as texts."
+        )
+    return value
 
 
 def _first_row(path: Path) -> list[str]:
@@ -265,7 +277,7 @@ def distinct(named: Iterable[tuple[str, str]], what: str, path: Path) -> tuple[s
     first: dict[str, str] = {}
     for place, value in named:
         if not value or "\0" in value:
-            raise InputError(f"the {what} id {value!r} is empty or has a NUL", place)
+            raise InputError(f"the {what} id {value!r} is empty or has a NUL", place, f"Give the {what} another.")
         if value in first:
             message = f"{what} {value!r} is listed twice, first at {first[value]}"
             remedy = " Under the heading clip_id, folders and endings are kept." if what == "clip" else ""

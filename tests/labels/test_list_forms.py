@@ -13,6 +13,7 @@ import pytest
 
 from pseudolabel import balance
 from pseudolabel.errors import InputError
+from pseudolabel.labels.nested_lists import AS_JSON
 from pseudolabel.labels.readers import FORMATS, format_of, read_segments
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
@@ -439,7 +440,18 @@ def test_true_and_false_in_a_column_a_class(tmp_path):
             "filename,onset,offset,event_label\nc1.wav,5,3,Speech\n",
             "'5' to '3' are not a start and an end in seconds. Give seconds from 0, the end not before the start.",
         ),
-        ("[" * 100_000, "cannot be read (nested too deeply). Are its brackets closed?"),
+        (
+            "filename,onset,offset,event_label\nc1.wav,0,1,\n",
+            "has no label. Name its class; a clip without events has no times either.",
+        ),
+        ("clip_id,labels\n,Speech\n", ":2: the clip id is empty. Give it one, or remove the row."),
+        ('[{"clip_id": "a", "labels": NaN}]', f"cannot be read (NaN is not JSON). {AS_JSON}"),
+        ('[{"clip_id": "a"}]\n[]', f"list:2: not JSON (Extra data). {AS_JSON}"),
+        (
+            "clip_id;Male speech, man speaking;Speech\nc1;1;0\n",
+            "list:1: columns are separated by semicolons, and the header has commas. Separate columns by tabs.",
+        ),
+        ("[" * 100_000, f"cannot be read (nested too deeply). {AS_JSON}"),
     ],
 )
 def test_every_refusal_has_its_remedy(tmp_path, text, message):
@@ -447,3 +459,8 @@ def test_every_refusal_has_its_remedy(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         LabelTable.read(tmp_path / "list", AUDIOSET)
     assert str(caught.value).endswith(message)
+
+
+def test_a_folder_is_no_list(tmp_path):
+    with pytest.raises(InputError, match=r": is a folder, not a file\. Name a file in it\."):
+        LabelTable.read(tmp_path, AUDIOSET)

@@ -317,6 +317,12 @@ def test_tables_that_are_wrong_are_refused_with_the_place(folder, text, line):
     assert line in refused(folder / "p.csv")
 
 
+def test_an_entry_of_a_json_list_that_is_no_id_is_named(tmp_path):
+    (tmp_path / "ids.json").write_text('["a", "b", 3]')
+    with pytest.raises(InputError, match=r"ids\.json, entry 3: 3 is not a text, .* Write ids as texts\."):
+        read_ids(tmp_path / "ids.json")
+
+
 # ---- ids --------------------------------------------------------------------------------------------------------
 
 
