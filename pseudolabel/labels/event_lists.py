@@ -108,10 +108,8 @@ def timed_events(source: Source) -> Iterator[Event]:
         if start_s == end_s == 0:
             unplaced.append(f"{label} of {name} in line {line}")
             continue
-        absent = present == ["NOT_PRESENT"]
-        yield (
-            Event(line, clip_id_of(name)) if absent else Event(line, clip_id_of(name), labels_in(label), start_s, end_s)
-        )
+        said = () if present == ["NOT_PRESENT"] else (labels_in(label), start_s, end_s)
+        yield Event(line, clip_id_of(name), *said)
     if unplaced:
         source.remarks.append(f"rows from 0 to 0 s are not events: {len(unplaced)} left out ({first_few(unplaced)})")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,7 +71,7 @@ def test_united_spans_cover_what_the_spans_cover(drawn):
             of_pair = [row[2:] for row in found if row[:2] == (clip, column)]
             covered = {t for c, k, on, off in given_rows if (c, k) == (clip, column) for t in np.arange(on, off, 0.5)}
             assert {t for on, off in of_pair for t in np.arange(on, off, 0.5)} == covered
-            assert all(off < on for (_, off), (on, _) in zip(of_pair, of_pair[1:], strict=False))
+            assert all(off < on for (_, off), (on, _) in itertools.pairwise(of_pair))
     assert found == sorted(found)
 
 

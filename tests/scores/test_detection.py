@@ -1,4 +1,4 @@
-"""Sound event detection: frames, median filter, events, segment and event F1, PSDS, against loops and hand-made cases."""
+"""Sound event detection: frames, filter, events, F1 and PSDS, against loops, hand-made cases, sed_scores_eval."""
 
 from __future__ import annotations
 
@@ -261,6 +261,8 @@ def test_psds_1_of_a_hand_made_case(evaluator):
 def test_a_class_without_events_neither_lowers_nor_spreads_psds(evaluator):
     frames = frames_of(2)
     truth = truth_of(2, frames)
+    scores = 0.5 * frames.active(truth) + 0.4 * frames.scores
+    frames = Frames.of(scores, frames.hop_s, None, frames.counts, frames.lengths_s)
     for n_left in (1, 2):
         kept = truth.where(truth.column < n_left)
         fewer = Frames.of(frames.scores[..., :n_left], frames.hop_s, None, frames.counts, frames.lengths_s)
