@@ -6,13 +6,15 @@
     python -m pseudolabel.evaluate --vocabulary esc50 --labels meta/esc50.csv --class-map esc50 --metrics map accuracy
     python -m pseudolabel.evaluate combine work-0 work-1 work-2     # one table over several corpora
     python -m pseudolabel.evaluate detection --scores scores.h5 --events events.csv --window 2s
+    python -m pseudolabel.evaluate labels --scores scores.h5 --events events.csv --enhanced enhanced-25p
 
 The whole clips of the --labels list are scored and compared with that list (the noisy labels) and, if WORK/truth.csv
 exists, with the true labels. The companions of a list, run or store outside WORK are looked up beside it, not in WORK.
 Runs of one row that differ only in their seed share a line: mean and spread. Writes into WORK/evaluation/: report.html,
 metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas betas.csv; if the output is
 the default, also WORK/results.md. `detection` compares frames or windows with events and writes WORK/detection/:
-metrics.json, per_class.csv, results.md, missing.csv, run.json.
+metrics.json, per_class.csv, results.md, missing.csv, run.json. `labels` judges weak and enhanced labels, and soft
+targets, by events in each window, and writes WORK/label-quality/.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
 from pseudolabel.evaluate_detection import DETECTION
+from pseudolabel.evaluate_labels import LABEL_QUALITY
 from pseudolabel.evaluation_lists import (
     EvaluateOptions,
     EvaluationLists,
@@ -336,6 +339,7 @@ def plan_combination(options: CombineOptions) -> str:
 COMMANDS = {
     "": Command(EvaluateOptions, evaluate, plan_evaluation),
     "detection": DETECTION,
+    "labels": LABEL_QUALITY,
     "combine": Command(CombineOptions, combine, plan_combination),
 }
 

@@ -12,13 +12,20 @@ import numpy as np
 from pseudolabel import cli, dry_run
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command
-from pseudolabel.corpus.outputs import EVENTS
-from pseudolabel.errors import ClipMismatch, InputError, UnknownClass, first_few
+from pseudolabel.errors import InputError, first_few
+from pseudolabel.evaluate_events import (
+    EventOptions,
+    common_clips,
+    event_paths,
+    frames_of,
+    lengths_of,
+    output_of,
+    read_event_table,
+)
 from pseudolabel.formatting import plural
-from pseudolabel.labels.events import EventTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CLASS_ID, CLIPS, EVALUATION, METRICS_FILE, RESULTS, RUN, SCORES
-from pseudolabel.options import SECONDS, SHARE, WHOLE, ListOptions, VerbOptions, option, parse_number
+from pseudolabel.layout import CLASS_ID, EVALUATION, METRICS_FILE, RESULTS, RUN
+from pseudolabel.options import SECONDS, SHARE, WHOLE, option, parse_number
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.packages import refuse_without
 from pseudolabel.plan_checks import check_lists, check_stores, check_vocabulary
@@ -36,14 +43,12 @@ from pseudolabel.reports.detection import (
 from pseudolabel.reports.measuring import DRAWS_SEED
 from pseudolabel.scores.bootstrap import drawn_weights
 from pseudolabel.scores.detection import COLLAR_S, OFFSET_SHARE, SEGMENT_S
-from pseudolabel.scores.frames import MEDIAN_S, Frames
-from pseudolabel.scores.importing import read_lengths
+from pseudolabel.scores.frames import MEDIAN_S
 from pseudolabel.scores.psds import PACKAGE
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, length_s, parse_window, window_name
+from pseudolabel.scores.windows import parse_window, window_name
 from pseudolabel.tables import read_csv
 
-READ_CLIPS = 256  # at a time
 FOLDER, NONE, PSDS = "detection", "none", "psds"
 
 
@@ -66,19 +71,20 @@ def parse_filter(text: str) -> float | str:
     return seconds
 
 
+def parse_scale(text: str) -> str:
+    """Parse `clip` or a length in seconds into a scale's name; errors as `parse_window`."""
+    return window_name(parse_window(text))
+
+
 @dataclass(frozen=True, kw_only=True)
-class DetectionOptions(VerbOptions, ListOptions):
+class DetectionOptions(EventOptions):
     """Which scores to measure, against which events, and how events are made of scores."""
 
-    scores: tuple[Path, ...] = option((), "score stores with windows or frames (default: WORK/scores.h5)")
-    events: Path | None = option(
-        None, "list with onset and offset of each event: AudioSet strong, DESED, simulate's (default: WORK/events.csv)"
-    )
     labels: Path | None = option(
         None, "only the clips of this label list (default: eval.csv beside the events, else all clips of the events)"
     )
     window: str | None = option(
-        None, "scale of the stores to take as frames, 2s (default: the shortest)", parse=lambda text: _window(text)
+        None, "scale of the stores to take as frames, 2s (default: the shortest)", parse=parse_scale
     )
     median_filter: tuple[float | str, ...] = option(
         (MEDIAN_S,),
@@ -93,13 +99,6 @@ class DetectionOptions(VerbOptions, ListOptions):
     offset_share: float = option(
         OFFSET_SHARE, "offsets may differ by --collar-s, or by this share of the true event if that is more", SHARE
     )
-    ancestors: bool = option(False, "an event is also one of every ancestor of its class")
-    ontology: Path | None = option(None, "whose ancestors (default: AudioSet's)", needs="ancestors")
-    lengths: Path | None = option(None, "CSV file clip_id,seconds of the clips")
-    clips: Path | None = option(None, "clip store with the clips' lengths (default: clips.h5 beside the events)")
-    clip_s: float | None = option(
-        None, "length of clips for which neither gives one (default: the end of their last window)", SECONDS
-    )
     resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
     out: Path | None = option(None, "output folder (default: WORK/detection)")
 
@@ -111,29 +110,14 @@ class DetectionOptions(VerbOptions, ListOptions):
         if PSDS in self.metrics:
             refuse_without("--metrics psds", PACKAGE)
 
-    def paths(self) -> tuple[list[Path], Path, Path | None]:
-        """Return the stores, the events and the list of clips, if there is one."""
-        scores = list(self.scores)
-        events = cli.needed_file(self, self.events, EVENTS, "--events", *scores)
-        scores = scores or [cli.needed_file(self, None, SCORES, "--scores", events)]
-        return scores, events, cli.default_file(self, self.labels, EVALUATION, events)
-
-    def output(self, *named: Path | None) -> Path:
-        """Return the folder to write."""
-        return cli.default_output(self, FOLDER, *(path for path in named if path and path.exists()))
-
-
-def _window(text: str) -> str:
-    return window_name(parse_window(text))
-
 
 # ---- the verb ---------------------------------------------------------------------------------------------------
 
 
 def evaluate_detection(options: DetectionOptions) -> None:
     """Measure the scores, write the folder and print its table."""
-    paths, events, listed = options.paths()
-    out = options.output(*paths, events, listed)
+    paths, events, listed = event_paths(options, EVALUATION)
+    out = output_of(options, FOLDER, *paths, events, listed)
     with only_run(out):
         refuse_foreign(out, options.overwrite, "evaluate")
         inputs = Inputs()
@@ -147,7 +131,7 @@ def evaluate_detection(options: DetectionOptions) -> None:
 
 def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     """Return the outcome of an evaluation."""
-    paths, events_path, listed = options.paths()
+    paths, events_path, listed = event_paths(options, EVALUATION)
     vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(options, events_path, *paths)))
     table, remarks = read_event_table(options, inputs.read(events_path), vocabulary)
     stores = [ScoreStore.open(inputs.read(path)) for path in paths]
@@ -160,7 +144,7 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     rows, classes = [], [vocabulary.class_ids[column] for column in columns]
     filters = filters_of(options, vocabulary, classes, inputs)
     for store in stores:
-        frames, scale = frames_of(options, store, vocabulary, clip_ids, classes, lengths)
+        frames, scale = frames_of(store, options.window, vocabulary, clip_ids, classes, lengths)
         cut, n_cut = table.within(frames.lengths_s, events_path)
         if n_cut:
             remarks.append(f"{store.path.stem}: {plural(n_cut, 'event')} end after their clip and are cut there")
@@ -174,95 +158,6 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
         rows, classes, [vocabulary.names[column] for column in columns], *sums, len(clip_ids),
         float(frames.lengths_s.sum() / 3600), missing, settings, options.resamples, tuple(map(str, remarks)),
     )  # fmt: skip
-
-
-def read_event_table(options: DetectionOptions, path: Path, vocabulary: Vocabulary) -> tuple[EventTable, list[str]]:
-    """Return the events, with those of ancestors if asked for, and what to remark about the list."""
-    format, classes = (None, None) if options.events is None else (options.format, options.classes)
-    table = EventTable.read(path, vocabulary, format, options.unknown_labels, classes)
-    remarks = list(table.remarks)
-    if table.left_out:
-        counts = first_few(f"{label} ({n})" for label, n in table.left_out.items())
-        remarks.append(f"{path}: {sum(table.left_out.values())} events of other classes are left out: {counts}")
-    if options.ancestors:
-        from pseudolabel.labels.ontology import Ontology
-
-        table = table.with_ancestors(Ontology.load(options.ontology).ancestors(vocabulary).toarray())
-    return table, remarks
-
-
-def common_clips(
-    options: DetectionOptions, table: EventTable, stores: Sequence[ScoreStore], events: Path, listed: Path | None
-) -> tuple[list[str], list[tuple[str, str]], EventTable, list[ScoreStore]]:
-    """Return the clips that the list, the events and all stores have, those missing, and events and views of stores."""
-    place, missing, views = listed or events, [], []
-    clip_ids: Sequence[str] = table.clip_ids
-    if listed is not None:
-        format = options.format if options.labels is not None and options.events is None else None
-        asked = cli.read_clip_ids(listed, format)
-        matched = cli.match_listed(asked, table.row_of, place, f"events in {events}", options.strict)
-        missing += [(clip_id, f"not in {events}") for clip_id in matched.absent]
-        clip_ids, table = matched.found, table.select(matched.known())
-    for store in stores:
-        matched, view = cli.find_in_store(clip_ids, store, place, options.strict)
-        missing += [(clip_id, f"no scores in {store.path}") for clip_id in matched.absent]
-        if matched.absent:
-            own = dict(zip(clip_ids, table.clip_ids, strict=True))
-            table = table.select([own[clip_id] for clip_id in matched.found])
-        clip_ids, views = matched.found, [*views, view]
-    if not clip_ids:
-        raise ClipMismatch("no clip has both events and scores", place)
-    return list(clip_ids), missing, table, views
-
-
-def lengths_of(
-    options: DetectionOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs
-) -> np.ndarray | None:
-    """Return the seconds of each clip, (N,): of --lengths, of the clip store, else --clip-s; None if unknown."""
-    from pseudolabel.audio.clips import ClipStore
-    from pseudolabel.verification import lengths_in
-
-    seconds: dict[str, float] = {}
-    path = cli.default_file(options, options.clips, CLIPS, *named)
-    if path is not None:
-        seconds = lengths_in(ClipStore.open(inputs.read(path)), clip_ids)
-    if options.lengths is not None:
-        seconds |= read_lengths(inputs.read(options.lengths), clip_ids, ()).seconds
-    unknown = [clip_id for clip_id in clip_ids if clip_id not in seconds]
-    if unknown and options.clip_s is None:
-        if seconds:
-            message = f"the lengths of {len(unknown)} clips are not known: {first_few(unknown)}"
-            raise InputError(message, options.lengths or path, "Give --clip-s for them.")
-        return None
-    return np.array([seconds.get(clip_id, options.clip_s) for clip_id in clip_ids], np.float64)
-
-
-def frames_of(
-    options: DetectionOptions,
-    store: ScoreStore,
-    vocabulary: Vocabulary,
-    clip_ids: Sequence[str],
-    class_ids: Sequence[str],
-    lengths: np.ndarray | None,
-) -> tuple[Frames, str]:
-    """Return the frames of a store at the chosen scale, and the scale."""
-    scale = options.window or min(store.scales, key=lambda name: length_s(name) or math.inf)
-    store.refuse_without(scale, "--window")
-    column_of = {class_id: k for k, class_id in enumerate(vocabulary.own_ids(store.class_ids))}
-    absent = [class_id for class_id in class_ids if class_id not in column_of]
-    if absent:
-        message = f"no scores for {len(absent)} of {len(class_ids)} classes with events: {first_few(absent)}"
-        remedy = "Give the --vocabulary of its classes, with --unknown-labels skip for other events."
-        raise UnknownClass(message, store.path, remedy)
-    rows, columns = store.rows(clip_ids), [column_of[class_id] for class_id in class_ids]
-    blocks = (rows[first : first + READ_CLIPS] for first in range(0, len(rows), READ_CLIPS))
-    scores = np.concatenate([store.read(scale, block)[..., columns] for block in blocks])
-    if scale == CLIP:
-        if lengths is None:
-            raise InputError("whole clips have no windows to tell their lengths", store.path, "Give --clip-s.")
-        return Frames.of(scores, lengths.max(), None, None, lengths, clip_ids, store.path), scale
-    counts = store.n_windows(scale)[rows]
-    return Frames.of(scores, store.hop_s(scale), length_s(scale), counts, lengths, clip_ids, store.path), scale
 
 
 def settings_of(options: DetectionOptions, n_clips: int) -> Settings:
@@ -307,13 +202,13 @@ def filters_of(
 
 def plan_detection(options: DetectionOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says."""
-    scores, events, listed = options.paths()
+    scores, events, listed = event_paths(options, EVALUATION)
     dry_run.refuse_absent(*scores, events, listed, options.lengths, options.clips, options.ontology)
     dry_run.refuse_absent(*(path for path in options.median_filter if isinstance(path, str)))
     check_stores(ScoreStore, *scores)
     check_vocabulary(cli.vocabulary_source(options, events, *scores))
     check_lists(options.format if options.events else None, events)
-    out = options.output(*scores, events, listed)
+    out = output_of(options, FOLDER, *scores, events, listed)
     refuse_input_as_output(out, [*scores, events, listed])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)

@@ -28,7 +28,7 @@ DEFAULT_WORK = Path("work")
 MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
 METADATA = "option"
 # Fields that name label lists, in any class of options.
-LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval"
+LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval|events"
 
 
 @dataclass(frozen=True)
