@@ -121,7 +121,8 @@ def judge(options: LabelQualityOptions, inputs: Inputs) -> LabelQuality:
         judged += judge_windows(scale, windows, given[0][1], added, options.thresholds)
         counts[f"scores, {scale}"] = windows.per_clip(options.thresholds[-1])
     counts["events"] = np.count_nonzero(spans.counts((len(clip_ids), len(columns))), axis=1)
-    remarks.append(f"labels of classes without an event in these clips ({len(vocabulary) - len(columns)}) are left out")
+    if absent := len(vocabulary) - len(columns):
+        remarks.append(f"left out, without an event in these clips: {plural(absent, 'class')} of the vocabulary")
     return LabelQuality(
         judged, counts, options.thresholds[-1], len(columns), len(clip_ids), missing, tuple(map(str, remarks))
     )

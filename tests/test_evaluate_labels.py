@@ -87,7 +87,7 @@ def test_labels_additions_and_targets_are_judged_in_each_window(work, capsys):
             assert {key: rows[name, window][key] for key in rates} == pytest.approx(rates), (name, window)
     printed = capsys.readouterr().out
     assert printed.startswith("Nearest to the events in windows of 2s of 10 clips, 2 classes: ")
-    assert "labels of classes without an event in these clips (1) are left out" in printed
+    assert "left out, without an event in these clips: 1 class of the vocabulary" in printed
     assert (folder / "label-quality" / "results.md").read_text().startswith("# Labels against events\n")
 
 

@@ -134,8 +134,8 @@ class EventTable:
         if n_empty:
             remarks.append(f"events of no length: {n_empty} left out")
         if spans.n < len(rows):
-            remarks.append(f"{plural(len(rows), 'event')} overlap or touch others of their clip and class: united to "
-                           f"{spans.n:,}")  # fmt: skip
+            said = f"{plural(len(rows), 'row')} are {plural(spans.n, 'event')}"
+            remarks.append(f"{said}: those of a clip and class that overlap or touch are one")
         remarks = tuple(f"{path}: {remark}" for remark in remarks)
         return cls(tuple(row_of), spans, vocabulary, dict(skipped), remarks)
 

@@ -55,7 +55,7 @@ def test_events_without_length_are_left_out_and_those_that_touch_are_one(tmp_pat
     assert [remark.partition(": ")[2] for remark in table.remarks] == [
         "rows from 0 to 0 s are not events: 1 left out (Cat of x.wav in line 6)",
         "events of no length: 1 left out",
-        "3 events overlap or touch others of their clip and class: united to 1",
+        "3 rows are 1 event: those of a clip and class that overlap or touch are one",
     ]
 
 
