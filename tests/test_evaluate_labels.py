@@ -102,7 +102,7 @@ def test_label_counts_of_clips_are_those_of_a_loop_and_are_drawn(work):
         "events": [len({k for c, k, *_ in events if c == clip}) for clip in range(N)],
     }
     for name, of_clips in counts.items():
-        assert [float(row[name]) for row in rows] == pytest.approx([of_clips.count(n) / N for n in range(9)])
+        assert [float(row[name]) for row in rows] == pytest.approx([of_clips.count(n) / N for n in range(11)])
     figure = (folder / "label-quality" / "figures" / "label_counts.png").read_bytes()
     assert figure.startswith(b"\x89PNG") and len(figure) > 10_000
 

@@ -38,6 +38,8 @@ CASES = [
     ("published_teacher", {}),
     ("published_teacher", {"PUBLISHED": "weights.pt", "DATA": "audioset", "LIST": "full"}),
     ("desed_teacher", {"DATA": "desed"}),
+    ("detection", {"SCALE": "demo"}),
+    ("detection", {"SCALE": "full", "ROWS": "psl_2s", "TEACHER": "efficientnet_b2"}),
     *(("known_truth", {"SCALE": scale, "SEEDS": "2"}) for scale in ("tiny", "demo", "full")),
     ("known_truth", {"SCALE": "full", "DATA": "known", "ANNOTATORS": "A D", "TEACHERS": "in_fold"}),
     ("known_truth", {"SCALE": "tiny", "DATA": "recorded", "ANNOTATORS": "A children"}),

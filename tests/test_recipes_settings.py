@@ -43,7 +43,7 @@ KINDS = {
     "PRETRAINED": ("imagenet", "{file}"),
     "ESC50_MAP": ("esc50", "{file}"),
     "FSD50K_MAP": ("fsd50k", "{file}"),
-    **dict.fromkeys(("SOUND_LABELS", "VOCABULARY", "LABELS", "PUBLISHED"), ("{file}",)),
+    **dict.fromkeys(("SOUND_LABELS", "VOCABULARY", "LABELS", "PUBLISHED", "EVENTS"), ("{file}",)),
     **dict.fromkeys(("DATA", "SOUNDS", "SOURCE", "TEACHER_RUN", "ESC50", "FSD50K"), ("{folder}",)),
 }  # the right values of each setting; {file} and {folder} are there
 
