@@ -16,7 +16,7 @@
 #
 #   SCALE   tiny (the default), demo, full (for a GPU)     ROWS     of: weak psl_10s psl_5s psl_2s
 #   STUDENT, TEACHER  networks with frames: mobilenetv2 (the default), efficientnet_b0, efficientnet_b2, resnet50
-#   EVENTS  with DATA: list of clip, onset, offset and label (AudioSet strong, DESED ...)
+#   EVENTS  with DATA: list of clip, onset, offset and label (AudioSet strong, DESED ...; DATA/events.csv)
 #   WORK    work-detection             SEED, DATA, SOUNDS, SOUND_LABELS: see common.sh
 set -euo pipefail
 WORK=${WORK:-work-detection}
@@ -38,12 +38,11 @@ demo)   scenes=1500 balanced=300 validation=100 evaluation=300 teacher_epochs=8 
 full)   scenes=20000 balanced=4000 validation=500 evaluation=2000 teacher_epochs=30 student_epochs=60 batch=32 lanes=1 ;;
 esac
 choose_rows weak psl_10s psl_5s psl_2s
-if [ -n "$DATA" ] && [ -z "$EVENTS" ]; then refuse "DATA=$DATA: needs EVENTS=LIST too"; fi
-if [ -n "$EVENTS" ] && [ -z "$DATA" ]; then refuse "EVENTS=$EVENTS: needs DATA=FOLDER too"; fi
 begin SCALE SEED TEACHER STUDENT DATA SOUNDS SOUND_LABELS ROWS -- EVENTS
+if [ -n "$EVENTS" ] && [ -z "$DATA" ]; then refuse "EVENTS=$EVENTS: needs DATA=FOLDER too"; fi
 make_corpus
-events=${EVENTS:-$WORK/events.csv}
-[ -n "$EVENTS" ] || makes events.csv
+events=${EVENTS:-${DATA:-$WORK}/events.csv}
+[ -n "$DATA" ] || makes events.csv
 
 # ---- models -----------------------------------------------------------------------------------------------------
 annotate() {
