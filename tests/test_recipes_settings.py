@@ -28,7 +28,7 @@ KINDS = {
     "SEED": ("0", "999999999"),
     "SEEDS": ("1", "3"),
     "TEACHER": ("efficientnet_b2",),
-    "STUDENT": ("ast_tiny",),
+    "STUDENT": ("efficientnet_b0",),
     "MODEL": ("resnet50",),
     "ROWS": (),
     "LENGTHS": ("10s 5s 2s", "0.5s"),
