@@ -36,6 +36,7 @@ from pseudolabel.evaluate_labels import LABEL_QUALITY
 from pseudolabel.evaluation_lists import (
     EvaluateOptions,
     EvaluationLists,
+    clip_groups,
     evaluated_clips,
     judge_folders,
     list_words,
@@ -128,7 +129,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
-    groups = groups_of(clip_ids, options, subjects.clips, inputs)
+    groups = clip_groups(clip_ids, options.groups, subjects.clips, inputs)
     answers = subjects.answers(clip_ids, options)
     rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
     classes = next(iter(references.sets.values())).vocabulary
@@ -242,18 +243,6 @@ def answers_of_runs(
     """Yield each run and its scores of whole clips, or of their windows, computed on the chosen device."""
     device = cli.choose_device(options.device, options.threads)
     yield from answers_of_models(folders, clips, clip_ids, classes, options.batch_size, device, options.scales)
-
-
-def groups_of(
-    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
-) -> list[str] | None:
-    """Return the group of each clip: of --groups, else of the clip store; None if there is neither."""
-    if options.groups is not None:
-        from pseudolabel.prepare_files import read_groups
-
-        groups = read_groups(inputs.read(options.groups))
-        return [groups.get(clip_id) or clip_id for clip_id in clip_ids]
-    return None if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
 
 
 def planned_sweep(

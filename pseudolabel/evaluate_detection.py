@@ -15,6 +15,7 @@ from pseudolabel.command import Command
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.evaluate_events import (
     EventOptions,
+    clips_of,
     common_clips,
     event_paths,
     frames_of,
@@ -22,6 +23,7 @@ from pseudolabel.evaluate_events import (
     output_of,
     read_event_table,
 )
+from pseudolabel.evaluation_lists import clip_groups
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CLASS_ID, EVALUATION, METRICS_FILE, RESULTS, RUN
@@ -100,6 +102,9 @@ class DetectionOptions(EventOptions):
         OFFSET_SHARE, "offsets may differ by --collar-s, or by this share of the true event if that is more", SHARE
     )
     resamples: int = option(1000, "draws of the clips for 95 % confidence intervals; 0: none", WHOLE.up_to(100_000))
+    groups: Path | None = option(
+        None, "CSV clip_id,group: clips that are drawn together (default: the groups of the clip store)"
+    )
     out: Path | None = option(None, "output folder (default: WORK/detection)")
 
     def __post_init__(self) -> None:
@@ -140,7 +145,7 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     if not len(columns):
         raise InputError(f"not one of the {len(clip_ids)} evaluated clips has an event", events_path)
     lengths = lengths_of(options, clip_ids, (events_path, *paths), inputs)
-    settings = settings_of(options, len(clip_ids))
+    settings = settings_of(options, clip_ids, (events_path, *paths), inputs)
     rows, classes = [], [vocabulary.class_ids[column] for column in columns]
     filters = filters_of(options, vocabulary, classes, inputs)
     for store in stores:
@@ -160,7 +165,7 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     )  # fmt: skip
 
 
-def settings_of(options: DetectionOptions, n_clips: int) -> Settings:
+def settings_of(options: DetectionOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs) -> Settings:
     """Return how events are compared; without sed_scores_eval, PSDS is left out with a word."""
     from importlib.util import find_spec
 
@@ -169,8 +174,12 @@ def settings_of(options: DetectionOptions, n_clips: int) -> Settings:
         note("PSDS is left out: it needs sed_scores_eval (pip install 'pseudolabel[sed]')")
         wanted = [name for name in wanted if name != PSDS]
     keys = tuple(key for key, metric in METRICS.items() if metric.option in wanted)
-    weights = drawn_weights(n_clips, options.resamples, DRAWS_SEED)
-    return Settings(options.threshold, options.segment_s, options.collar_s, options.offset_share, keys, weights)
+    clips = None if options.groups else clips_of(options, clip_ids, named, inputs)
+    groups = clip_groups(clip_ids, options.groups, clips, inputs)
+    weights = drawn_weights(len(clip_ids), options.resamples, DRAWS_SEED, groups)
+    n_groups = len(set(groups)) if groups and len(set(groups)) < len(groups) else 0
+    how = (options.threshold, options.segment_s, options.collar_s, options.offset_share)
+    return Settings(*how, keys, weights, n_groups)
 
 
 def filters_of(
@@ -203,7 +212,7 @@ def filters_of(
 def plan_detection(options: DetectionOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says."""
     scores, events, listed = event_paths(options, EVALUATION)
-    dry_run.refuse_absent(*scores, events, listed, options.lengths, options.clips, options.ontology)
+    dry_run.refuse_absent(*scores, events, listed, options.lengths, options.clips, options.ontology, options.groups)
     dry_run.refuse_absent(*(path for path in options.median_filter if isinstance(path, str)))
     check_stores(ScoreStore, *scores)
     check_vocabulary(cli.vocabulary_source(options, events, *scores))

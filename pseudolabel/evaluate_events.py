@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from pseudolabel.scores.frames import Frames
 from pseudolabel.scores.importing import read_lengths
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, length_s
+
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
 
 READ_CLIPS = 256  # at a time
 
@@ -97,6 +101,19 @@ def common_clips(
     if not clip_ids:
         raise ClipMismatch("no clip has both events and scores", place)
     return list(clip_ids), missing, table, views
+
+
+def clips_of(options: EventOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs) -> ClipStore | None:
+    """Return the clip store, if there is one that has all these clips."""
+    from pseudolabel.audio.clips import ClipStore
+    from pseudolabel.labels.aliases import match_clips
+
+    path = cli.default_file(options, options.clips, CLIPS, *named)
+    if path is None:
+        return None
+    clips = ClipStore.open(inputs.read(path))
+    matched = match_clips(clip_ids, clips.index, path)
+    return None if matched.absent else clips.with_aliases(matched.aliases)
 
 
 def lengths_of(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,9 @@ from pseudolabel.scores.metrics import METRIC_OPTIONS
 from pseudolabel.scores.windows import CLIP, parse_pooled
 from pseudolabel.stores import KeyedByClip
 from pseudolabel.training.out_of_fold import read_seen
+
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
 
 
 def named_list(text: str) -> tuple[str, Path]:
@@ -215,6 +219,25 @@ def evaluated_clips(
             raise ClipMismatch(message, lists.truth, "Give the --truth of these clips.")
         missing += [(clip_id, "no true labels") for clip_id in absent]
     return clip_ids, missing, views
+
+
+def clip_groups(
+    clip_ids: Sequence[str], path: Path | None, clips: ClipStore | None, inputs: Inputs
+) -> list[str] | None:
+    """Return the group of each clip, of --groups, else of the clip store; None if there is neither, or only one group.
+
+    One group, such as the evaluation scenes of a simulated corpus, would say nothing of how clips vary.
+    """
+    if path is not None:
+        from pseudolabel.prepare_files import read_groups
+
+        of_clip = read_groups(inputs.read(path))
+        groups = [of_clip.get(clip_id) or clip_id for clip_id in clip_ids]
+    else:
+        groups = [] if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+    if len(groups) > 1 and len(set(groups)) == 1:
+        note(f"all clips are of one group ({groups[0]}): for intervals they are drawn one by one")
+    return groups if len(set(groups)) > 1 else None
 
 
 def training_priors(

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -282,6 +283,19 @@ def test_truth_of_the_evaluated_clips_alone_is_enough(work):
     assert evaluate.main(["--work", str(work), *scores_options(work)]) == 0
     judged = json.loads((work / "evaluation" / "metrics.json").read_text())["enhanced"]["enhanced-25p"]
     assert judged["n_added"] > 0 and "labels_before" not in judged
+
+
+def test_clips_of_one_group_alone_are_drawn_one_by_one(work, capsys):
+    """As the evaluation scenes of a simulated corpus: draws of one group would give intervals of no width."""
+    (work / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip_id},pool\n" for clip_id in EVAL))
+    options = (*scores_options(work), "--resamples", "50")
+    assert run_verb(work, *options, "--groups", str(work / "groups.csv")) == 0
+    assert "all clips are of one group (pool): for intervals they are drawn one by one" in capsys.readouterr().err
+    found = json.loads((work / "evaluation" / "metrics.json").read_text())
+    assert found["n_groups"] == len(EVAL)
+    text = (work / "evaluation" / "results.md").read_text()
+    low, high = map(float, re.search(r"\[(\.\d+), (\.\d+)\]", text).groups())
+    assert low < high - 0.01
 
 
 def test_absent_and_repeated_runs_are_refused(work, capsys):

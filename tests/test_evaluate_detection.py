@@ -89,6 +89,21 @@ def test_the_table_is_what_the_functions_find(work, capsys):
     assert [row["class_id"] for row in rows] == 2 * ["/m/b", "/m/c"] and sum(int(r["n_events"]) for r in rows) == 24
 
 
+def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(work, capsys):
+    width = {}
+    for name, group in {"alone": None, "pairs": lambda i: i // 2, "one": lambda i: 0}.items():
+        text = "clip_id,group\n" + "".join(
+            f"{clip_id},{group(i) if group else clip_id}\n" for i, clip_id in enumerate(CLIPS)
+        )
+        (work / "groups.csv").write_text(text)
+        assert run(work, *QUICK, "--groups", str(work / "groups.csv"), "--overwrite") == 0
+        low, high = metrics(work)["rows"][0]["intervals"]["event_f1_macro"]
+        width[name], printed = high - low, capsys.readouterr()
+        assert ("draws of 6 groups of clips" in printed.out) == (name == "pairs")
+        assert ("all clips are of one group (0): for intervals they are" in printed.err) == (name == "one")
+    assert 0 < width["one"] == width["alone"] != width["pairs"]
+
+
 def test_windows_filters_by_class_and_ancestors_are_chosen(work, capsys):
     (work / "filters.csv").write_text("class_id,seconds\nDog,0.75\nRain,0.25\nAnimal,0.5\n")
     assert run(work, *QUICK, "--median-filter", str(work / "filters.csv")) == 0

@@ -117,6 +117,8 @@ class EventTable:
         skipped: Counter[str] = Counter()
         n_empty = 0
         for event in timed_events(listed.source):
+            if not event.clip_id:
+                raise InputError("the clip id is empty", form.place(path, event.line))
             row = row_of.setdefault(event.clip_id, len(row_of))
             if not event.label:
                 continue

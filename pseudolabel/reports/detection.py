@@ -59,6 +59,7 @@ class Settings:
         threshold: scores above it are events, for F1.
         metrics: keys of METRICS.
         weights: (N, D), how often each draw holds each clip, for intervals; D may be 0.
+        n_groups: number of groups of clips that are drawn together; 0: clips are drawn one by one.
     """
 
     threshold: float = 0.5
@@ -67,6 +68,7 @@ class Settings:
     offset_share: float = OFFSET_SHARE
     metrics: tuple[str, ...] = tuple(METRICS)
     weights: np.ndarray = field(default_factory=lambda: np.ones((0, 0)))
+    n_groups: int = 0
 
     def meaning(self, metric: Metric) -> str:
         """Return the clause of a metric for the legend."""
@@ -240,9 +242,8 @@ def notes(detection: Detection) -> list[str]:
     if any(settings.has(option) for option in ("segment-f1", "event-f1")):
         lines.append(f"F1 is at a score above {fraction(settings.threshold, 2)}; PSDS is over all thresholds")
     if detection.resamples:
-        lines.append(
-            f"in brackets, the 95 % interval over {detection.resamples:,} draws of the clips, where it is known"
-        )
+        drawn = f"{plural(settings.n_groups, 'group')} of clips" if settings.n_groups else "the clips"
+        lines.append(f"in brackets: 95 % interval over {detection.resamples:,} draws of {drawn}, where it is known")
     return [*lines, *detection.remarks]
 
 

@@ -88,6 +88,7 @@ def test_a_list_without_times_and_unknown_classes_are_refused_or_counted(tmp_pat
         "x.wav\t2\t1\tAnt\n": "'2' to '1' are not a start and an end",
         "x.wav\tnan\t1\tAnt\n": "'nan' to '1' are not",
         "x.wav\t0\t1\t\n": "the event has no label",
+        "x.wav\t0\t1\tAnt\n\t0\t1\tAnt\n": r"wrong\.tsv:3: the clip id is empty",
         "": "the label list has no clips",
     }.items():
         with pytest.raises(InputError, match=message):
