@@ -5,19 +5,22 @@
     python -m pseudolabel.evaluate --labels-set original=eval.csv --labels-set enhanced=eval-enhanced/labels.csv
     python -m pseudolabel.evaluate --vocabulary esc50 --labels meta/esc50.csv --class-map esc50 --metrics map accuracy
     python -m pseudolabel.evaluate combine work-0 work-1 work-2     # one table over several corpora
+    python -m pseudolabel.evaluate detection --scores scores.h5 --events events.csv --window 2s
+    python -m pseudolabel.evaluate labels --scores scores.h5 --events events.csv --enhanced enhanced-25p
 
 The whole clips of the --labels list are scored and compared with that list (the noisy labels) and, if WORK/truth.csv
 exists, with the true labels. The companions of a list, run or store outside WORK are looked up beside it, not in WORK.
 Runs of one row that differ only in their seed share a line: mean and spread. Writes into WORK/evaluation/: report.html,
 report-audio/ (its sounds), metrics.json, per_class.csv, figures/, results.md, missing.csv, run.json, and with --betas
-betas.csv; if the output is the default, also WORK/results.md.
+betas.csv; if the output is the default, also WORK/results.md. `detection` compares frames or windows with events and
+writes WORK/detection/: metrics.json, per_class.csv, results.md, missing.csv, run.json. `labels` judges weak and
+enhanced labels, and soft targets, by events in each window, and writes WORK/label-quality/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +31,14 @@ from pseudolabel.artefacts import write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
+from pseudolabel.evaluate_combine import COMBINED
+from pseudolabel.evaluate_detection import DETECTION
+from pseudolabel.evaluate_labels import LABEL_QUALITY
 from pseudolabel.evaluation_lists import (
     EvaluateOptions,
     EvaluationLists,
+    clip_groups,
     evaluated_clips,
-    groups_of,
     judge_folders,
     list_words,
     read_quality,
@@ -43,13 +49,11 @@ from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.judging import JUDGED
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, LABELS, LEDGER_CSV, METRICS_FILE, RESULTS, RUN, WEIGHTS
-from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
 from pseudolabel.plan_checks import check_columns, check_device, check_ledger, check_lists, check_vocabulary
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
-from pseudolabel.reports.combined import additions_sentence, combined_table, is_combined, read_metrics
 from pseudolabel.reports.evaluation import NOISY_SET, TRUE_SET, Evaluation
 from pseudolabel.reports.gallery import Gallery, gallery_of, rows_over_time
 from pseudolabel.reports.measuring import (
@@ -79,19 +83,6 @@ if TYPE_CHECKING:
     from pseudolabel.labels.table import LabelTable
 
 NOTHING_TO_MEASURE = "Train one, or give --runs or --scores STORE."
-
-
-@dataclass(frozen=True, kw_only=True)
-class CombineOptions(VerbOptions):
-    """Which evaluations to combine in one table."""
-
-    evaluations: tuple[Path, ...] = option((), "evaluated work folders", metavar="WORK", positional=True)
-    out: Path | None = option(None, "file to write the table to as Markdown (default: none)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.evaluations:
-            raise InputError("nothing to combine", "", "Name the work folders that were evaluated.")
 
 
 # ---- one evaluation -------------------------------------------------------------------------------------------------
@@ -134,7 +125,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     tree = class_tree(classes, inputs.read(options.ontology))
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
-    groups = groups_of(clip_ids, options, subjects.clips if subjects.folders else None, inputs)
+    groups = clip_groups(clip_ids, options.groups, subjects.clips if subjects.folders else None, inputs)
     answers, watch = subjects.answers(clip_ids, options), Watch(clip_ids, next(iter(references.by_name.values())))
     rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples, watch))
     evaluation = Evaluation(
@@ -366,34 +357,11 @@ def plan_evaluation(options: EvaluateOptions) -> str:
     return f"would write {out}: {what} on {', '.join(map(str, lists.sets.values()))}"
 
 
-# ---- several evaluations --------------------------------------------------------------------------------------------
-
-
-def combine(options: CombineOptions) -> None:
-    """Print one table over several evaluations, and write it to --out if given."""
-    corpora = [read_metrics(folder) for folder in options.evaluations]
-    table = combined_table(corpora)
-    print(f"{table.aligned()}\n\n{additions_sentence(corpora)}")
-    if options.out:
-        refuse_foreign_file(options.out, options.overwrite, is_combined, "a table", (".md",))
-        write_text(options.out, f"{table.markdown()}\n\n{additions_sentence(corpora)}\n", options.overwrite)
-
-
-def plan_combination(options: CombineOptions) -> str:
-    """Check that every evaluation exists or will exist; return what a dry run says about the table."""
-    for folder in options.evaluations:
-        if not dry_run.there(folder / METRICS_FILE):
-            dry_run.refuse_absent(folder / EVALUATION_FOLDER / METRICS_FILE)
-    if options.out:
-        check = partial(refuse_foreign_file, options.out, options.overwrite, is_combined, "a table", (".md",))
-        dry_run.refuse_output(options.out, options.overwrite, check)
-    written = f", and write {options.out}" if options.out else ""
-    return f"would show one table of {len(options.evaluations)} evaluations{written}"
-
-
 COMMANDS = {
     "": Command(EvaluateOptions, evaluate, plan_evaluation),
-    "combine": Command(CombineOptions, combine, plan_combination),
+    "detection": DETECTION,
+    "labels": LABEL_QUALITY,
+    "combine": COMBINED,
 }
 
 

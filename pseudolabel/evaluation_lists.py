@@ -230,8 +230,8 @@ def evaluated_clips(
     return clip_ids, missing, views
 
 
-def groups_of(
-    clip_ids: Sequence[str], options: EvaluateOptions, clips: ClipStore | None, inputs: Inputs
+def clip_groups(
+    clip_ids: Sequence[str], path: Path | None, clips: ClipStore | None, inputs: Inputs
 ) -> list[str] | None:
     """Return the group of each clip: of --groups, else of the clip store; None if there is neither.
 
@@ -240,17 +240,17 @@ def groups_of(
     Raises:
         InputError: --groups has all clips in one group, so that every draw would be the same.
     """
-    if options.groups is not None:
-        from pseudolabel.prepare_files import read_groups
+    if path is None:
+        groups = [] if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
+        return groups if len(set(groups)) >= FEWEST_GROUPS else None
+    from pseudolabel.prepare_files import read_groups
 
-        named = read_groups(inputs.read(options.groups))
-        groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
-        if options.resamples and len(clip_ids) > 1 and len(set(groups)) == 1:
-            message = f"all {len(clip_ids)} evaluated clips are in the group {groups[0]!r}, so there are no intervals"
-            raise InputError(message, options.groups, "Leave out --groups, or give --resamples 0.")
-        return groups
-    groups = [] if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
-    return groups if len(set(groups)) >= FEWEST_GROUPS else None
+    named = read_groups(inputs.read(path))
+    groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
+    if len(clip_ids) > 1 and len(set(groups)) == 1:
+        message = f"all {len(clip_ids)} evaluated clips are in the group {groups[0]!r}, so there are no intervals"
+        raise InputError(message, path, "Leave out --groups.")
+    return groups
 
 
 def training_priors(

@@ -28,7 +28,7 @@ WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or F
 MOST = 10**9  # of a number without another limit: beyond it, counts overflow and no memory suffices
 METADATA = "option"
 # Fields that name label lists, in any class of options.
-LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval"
+LISTS = "labels|lists|list|labels_set|truth|train_labels|thresholds_from|balanced|validation|eval|events"
 
 
 class DefaultFolder(type(Path())):

@@ -15,6 +15,7 @@ EXTRAS = {  # module -> the extra that installs it; every other module comes wit
     "onnxscript": "export",
     "onnxruntime": "export",
     "cleanlab": "compare",
+    "sed_scores_eval": "sed",
 }
 DISTRIBUTIONS = {  # module -> the name that pip knows, if it is another
     "PIL": "pillow",

@@ -2,6 +2,7 @@
 
     python -m pseudolabel.score                                     # WORK/runs/teacher on every clip -> WORK/scores.h5
     python -m pseudolabel.score --run runs/a runs/b --list labels.csv --windows clip 2s --out scores.h5
+    python -m pseudolabel.score --frames --out frames.h5            # before pooling, for evaluate detection
     python -m pseudolabel.score --folds runs/teacher-fold*          # each clip by models that never saw it or its group
     torchrun --nproc-per-node=2 -m pseudolabel.score                # several processes, GPUs or machines, one store
     python -m pseudolabel.score import predictions.npy --ids clips.txt --classes classes.txt
@@ -31,7 +32,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ from pseudolabel.score_import import IMPORT
 from pseudolabel.score_stores import MERGE, VERIFY, files_beside, refuse_foreign_store, write_beside
 from pseudolabel.scores.joining import joint_out_of_fold
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, parse_window, refuse_short_windows, window_name
+from pseudolabel.scores.windows import CLIP, length_s, parse_window, refuse_short_windows, window_name
 from pseudolabel.scores.writing import STORED, ScoreLayout, stored_types, write_scores
 from pseudolabel.temporaries import remove
 from pseudolabel.training.distributed import Ranks
@@ -89,8 +90,12 @@ class ScoreOptions(VerbOptions, DeviceOptions):
     clips: Path | None = option(None, "clip store", file=CLIPS)
     list: Path | None = option(None, "label list: only its clips, in its order (default: every clip)")
     windows: tuple[str | float, ...] = option(
-        (CLIP, 10, 5, 2), "scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)", parse=parse_window
+        (CLIP, 10, 5, 2),
+        "scales: clip, 10s, 5s, 2s, any length (default: clip 10s 5s 2s)",
+        parse=parse_window,
+        needs="!frames",
     )
+    frames: bool = option(False, "instead, the scores of the network's frames before they are pooled, for detection")
     vocabulary: str | None = option(
         None, "to read --list with (default: WORK/vocabulary.csv, else audioset)", needs="list"
     )
@@ -191,6 +196,10 @@ def finished_before(out: Path) -> bool:
 
 
 def _score(options: ScoreOptions, paths: Paths, ranks: Ranks) -> None:
+    from pseudolabel.training.frame_scoring import FrameScorer, frame_length
+    from pseudolabel.training.score_blocks import count_windows, score_blocks
+    from pseudolabel.training.scoring import Scorer, ready_to_score
+
     chosen, inputs = Chosen.of(options, paths), Inputs()
     refuse_short_windows(options.windows, chosen.clips.sample_rate)
     if ranks.leads:
@@ -199,25 +208,25 @@ def _score(options: ScoreOptions, paths: Paths, ranks: Ranks) -> None:
         refuse_input_as_output(paths.out, [*inputs.sha256, *paths.runs])
     device = cli.choose_device(ranks.device_name(options.device), options.threads)
     taggers = load_taggers(paths.runs, chosen.clips.sample_rate, device)
+    scaled, scorer_of = options, FrameScorer if options.frames else Scorer
+    if options.frames:
+        scaled = replace(options, windows=(frame_length(taggers, paths.runs),), frames=False)
     unseen = unseen_clips(paths.runs, chosen.clips, chosen.rows) if options.folds else None
     made_by = {
         **describe_models(paths.runs, taggers, chosen),
         **({} if unseen is None else fold_attributes(unseen)),
         **describe_scoring(options, taggers, device),
     }
-    settings = made_by | describe_blocks(options, chosen, device)
+    settings = made_by | describe_blocks(scaled, chosen, device)
     blocks, unfinished = share_blocks(paths.out, len(chosen.rows), settings, options.overwrite, ranks)
 
-    from pseudolabel.training.score_blocks import count_windows, score_blocks
-    from pseudolabel.training.scoring import Scorer, ready_to_score
-
-    n_windows = count_windows(options.windows, chosen.clips.n_samples[chosen.rows], chosen.clips.sample_rate)
+    n_windows = count_windows(scaled.windows, chosen.clips.n_samples[chosen.rows], chosen.clips.sample_rate)
     types = stored_types(n_windows, options.store)
     layout = ScoreLayout.of_windows(chosen.ids, taggers[0].config["class_ids"], n_windows, types=types)
     ready_to_score(taggers, device, options.compile)
-    scorer = Scorer(taggers, device, options.batch_size, options.precision)
+    scorer = scorer_of(taggers, device, options.batch_size, options.precision)
     mine = unfinished[ranks.rank :: ranks.size]
-    work = score_blocks(blocks, mine, scorer, chosen.clips, chosen.rows, options.windows, unseen, types)
+    work = score_blocks(blocks, mine, scorer, chosen.clips, chosen.rows, scaled.windows, unseen, types)
     work = work.of_all(ranks)
     if ranks.leads:
         made_by["vocabulary"] = Path(paths.vocabulary).name
@@ -266,6 +275,7 @@ def describe_scoring(options: ScoreOptions, taggers: Sequence[Tagger], device: t
         "batch_size": options.batch_size,
         "precision": "; ".join(dict.fromkeys(own)),
         "compiled": options.compile,
+        **({"frames": True} if options.frames else {}),
     }
 
 
@@ -326,7 +336,7 @@ def join_blocks(
     write_scores(out, layout, merged_blocks(blocks, layout.shapes), attributes, options.overwrite, beside)
     blocks.remove()
     notes = [f"{len(chosen.missing)} listed clips have no audio"]
-    shortest = min((window for window in options.windows if window != CLIP), default=0)
+    shortest = min((length_s(scale) for scale in layout.shapes if scale != CLIP), default=0)
     n_short = int((chosen.clips.n_samples[chosen.rows] < shortest * chosen.clips.sample_rate).sum())
     if n_short:
         notes.append(f"{n_short} clips are shorter than {shortest:g} s and are one window each")
@@ -354,9 +364,10 @@ def plan_score(options: ScoreOptions) -> str:
     check_lists(None, options.list)
     if (sample_rate := sample_rate_of(paths.clips)) is not None:
         refuse_short_windows(options.windows, sample_rate)
-    dry_run.promise(paths.out, scales=list(options.windows), classes=classes)
-    scales = ", ".join(map(window_name, options.windows))
-    return f"would write {paths.out}: {first_few(paths.runs)} on {paths.clips}, scales {scales}"
+    said = {} if options.frames else {"scales": list(options.windows)}
+    dry_run.promise(paths.out, **said, classes=classes)
+    scales = "frames" if options.frames else f"scales {', '.join(map(window_name, options.windows))}"
+    return f"would write {paths.out}: {first_few(paths.runs)} on {paths.clips}, {scales}"
 
 
 COMMANDS = {

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from pseudolabel import evaluate
 from pseudolabel.audio.clips import ClipStore, ClipTable, write_clips
 from pseudolabel.blocks import only_run
-from pseudolabel.evaluation_lists import groups_of
+from pseudolabel.evaluation_lists import clip_groups
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.records import Inputs
@@ -287,6 +288,19 @@ def test_truth_of_the_evaluated_clips_alone_is_enough(work):
     assert judged["n_added"] > 0 and "labels_before" not in judged
 
 
+def test_clips_of_one_group_alone_are_drawn_one_by_one(work, capsys):
+    """As the evaluation scenes of a simulated corpus: draws of one group would give intervals of no width."""
+    (work / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip_id},pool\n" for clip_id in EVAL))
+    options = (*scores_options(work), "--resamples", "50")
+    assert run_verb(work, *options, "--groups", str(work / "groups.csv")) == 0
+    assert "all clips are of one group (pool): for intervals they are drawn one by one" in capsys.readouterr().err
+    found = json.loads((work / "evaluation" / "metrics.json").read_text())
+    assert found["n_groups"] == len(EVAL)
+    text = (work / "evaluation" / "results.md").read_text()
+    low, high = map(float, re.search(r"\[(\.\d+), (\.\d+)\]", text).groups())
+    assert low < high - 0.01
+
+
 def test_absent_and_repeated_runs_are_refused(work, capsys):
     assert "no run with a model" in failure(capsys, work)
     assert "no run 'nobody' with a model.safetensors" in failure(capsys, work, "--runs", "nobody")
@@ -492,10 +506,7 @@ def test_clips_of_one_group_alone_are_drawn_each_or_refused_where_the_group_was_
     samples = [RATE] * len(EVAL)
     table = ClipTable(EVAL, ["eval"] * len(EVAL), samples, [2 * n for n in samples], RATE)
     write_clips(work / "one.h5", table, iter([np.zeros(2 * RATE * len(EVAL), np.uint8)]))
-    found = [
-        groups_of(EVAL, evaluate.EvaluateOptions(), ClipStore.open(work / name), Inputs())
-        for name in ("one.h5", "clips.h5")
-    ]
+    found = [clip_groups(EVAL, None, ClipStore.open(work / name), Inputs()) for name in ("one.h5", "clips.h5")]
     assert found == [None, EVAL]  # drawn together, all draws would be the same, and the interval would have no width
     (work / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip},eval\n" for clip in EVAL))
     line = failure(capsys, work, *scores_options(work), "--groups", str(work / "groups.csv"))

@@ -223,6 +223,7 @@ SLOW = {
                                   for part in PARTS},
     "label_enhancement": {"original", "mean", "25p", "10p", "5p"},
     "ensemble": {"psla", "psla-averaged", "no_mask", "no_mixup", "checkpoints", "seeds", "settings", "all"},
+    "detection": {"annotator", "weak", "psl_10s", "psl_5s", "psl_2s"},
     "transfer": {"scratch", "annotator", "student"},
     "published_teacher": {"published"},
     "ast_fsd50k": {"tiny", "tiny_overlap", "weighted"},

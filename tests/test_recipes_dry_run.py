@@ -38,6 +38,8 @@ CASES = [
     ("published_teacher", {}),
     ("published_teacher", {"PUBLISHED": "weights.pt", "DATA": "audioset", "LIST": "full"}),
     ("desed_teacher", {"DATA": "desed"}),
+    ("detection", {"SCALE": "demo"}),
+    ("detection", {"SCALE": "full", "ROWS": "psl_2s", "TEACHER": "efficientnet_b2"}),
     ("known_truth", {"SCALE": "tiny", "SEEDS": "2", "TEACHERS": "out_of_fold", "ANNOTATORS": "D"}),
     ("known_truth", {"SCALE": "demo", "SEEDS": "2"}),
     ("known_truth", {"SCALE": "full", "SEEDS": "2", "ANNOTATORS": "B D", "TEACHERS": "in_fold"}),

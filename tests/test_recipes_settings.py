@@ -28,7 +28,7 @@ KINDS = {
     "SEED": ("0", "999999999"),
     "SEEDS": ("1", "3"),
     "TEACHER": ("efficientnet_b2",),
-    "STUDENT": ("ast_tiny",),
+    "STUDENT": ("efficientnet_b0",),
     "MODEL": ("resnet50",),
     "ROWS": (),
     "LENGTHS": ("10s 5s 2s", "0.5s"),
@@ -44,7 +44,7 @@ KINDS = {
     "PRETRAINED": ("imagenet", "{file}"),
     "ESC50_MAP": ("esc50", "{file}"),
     "FSD50K_MAP": ("fsd50k", "{file}"),
-    **dict.fromkeys(("SOUND_LABELS", "VOCABULARY", "LABELS", "PUBLISHED"), ("{file}",)),
+    **dict.fromkeys(("SOUND_LABELS", "VOCABULARY", "LABELS", "PUBLISHED", "EVENTS"), ("{file}",)),
     **dict.fromkeys(("DATA", "SOUNDS", "SOURCE", "TEACHER_RUN", "ESC50", "FSD50K"), ("{folder}",)),
 }  # the right values of each setting; {file} and {folder} are there
 

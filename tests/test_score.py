@@ -192,6 +192,25 @@ def test_several_runs_are_averaged(work, tmp_path):
         assert np.allclose(found, np.mean(each, axis=0), rtol=0, atol=HALF_STEP)
 
 
+def test_frames_are_the_models_own_and_a_last_one_under_half_is_left_out(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(verb, "BLOCK_SIZE", 3)
+    runs, clips = [work / "runs" / name for name in ("teacher", "second")], ClipStore.open(work / "clips.h5")
+    assert score(work, tmp_path / "frames.h5", "--frames", "--run", *runs, "--store", "float32") == 0
+    store = ScoreStore.open(tmp_path / "frames.h5")
+    assert store.scales == ("1.28s",) and store.attributes["frames"]  # 32 of .04 s
+    assert store.n_windows(1.28).tolist() == [2, 4, 2, 1, 4, 2, 3]
+    for row, clip_id in enumerate(store.clip_ids):
+        with torch.no_grad():
+            each = [load_model(run).frame_scores(torch.from_numpy(clips.read(clip_id))[None])[0] for run in runs]
+        n = store.n_windows(1.28)[row]
+        assert n <= len(each[0]) and not np.allclose(*each, atol=0.01)
+        assert np.allclose(store.scores(1.28)[row, :n], sum(each)[:n] / 2, rtol=0, atol=2e-5)
+    line = refused(capsys, work, tmp_path / "x.h5", "--frames", "--windows", "2s")
+    assert "--windows: has no effect with --frames. Leave one out" in line
+    assert score(work, tmp_path / "x.h5", "--frames", "--dry-run") == 0
+    assert capsys.readouterr().out.endswith("clips.h5, frames\n")
+
+
 @pytest.mark.parametrize("finished", [0, 2, 4])
 def test_killed_run_goes_on_to_the_same_bytes(work, tmp_path, monkeypatch, finished):
     monkeypatch.setattr(verb, "BLOCK_SIZE", 2)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.cells import (
@@ -14,6 +15,7 @@ from pseudolabel.labels.cells import (
     ENDS,
     LABELS,
     STARTS,
+    Labels,
     Row,
     Source,
     absent_column,
@@ -70,17 +72,33 @@ def bare_event_places(first: Sequence[Sequence[str]]) -> tuple[int, ...]:
     return clips[0], *times, next(place for place in others if place != clips[0])
 
 
+class Event(NamedTuple):
+    """A row of an event list, times in seconds; a clip without events has one row without a label."""
+
+    line: int
+    clip_id: str
+    label: Labels = ""
+    onset_s: float = math.nan
+    offset_s: float = math.nan
+
+
 def read_events(source: Source) -> Iterator[Row]:
     """Read events: a clip without events has one row with empty times and label; one from 0 to 0 s is left out.
 
     In AudioSet's framed list, a fifth column says which events are not present: these give no label.
     """
+    for event in timed_events(source):
+        yield event.line, event.clip_id, event.label
+
+
+def timed_events(source: Source) -> Iterator[Event]:
+    """Read events as `read_events`, with their times."""
     places, unplaced = event_places(source), []
     has_header = not bare_event_places(source.peek())
     for line, (name, start, end, label, *present) in source.columns(places, has_header):
         place = source.place(line)
         if all(map(is_empty, (start, end, label))):
-            yield line, clip_id_of(name), ""
+            yield Event(line, clip_id_of(name))
             continue
         start_s, end_s = check_times(start, end, place)
         if is_empty(label):
@@ -92,7 +110,8 @@ def read_events(source: Source) -> Iterator[Row]:
         if start_s == end_s == 0:
             unplaced.append(f"{label} of {name} in line {line}")
             continue
-        yield line, clip_id_of(name), "" if present == ["NOT_PRESENT"] else labels_in(label)
+        said = () if present == ["NOT_PRESENT"] else (labels_in(label), start_s, end_s)
+        yield Event(line, clip_id_of(name), *said)
     if unplaced:
         source.remarks.append(f"rows from 0 to 0 s are not events: {len(unplaced)} left out ({first_few(unplaced)})")
 

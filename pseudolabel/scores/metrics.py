@@ -187,10 +187,10 @@ def f1_at(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     labels, scores = as_arrays(labels, scores)
     answers = scores > threshold
     sums = [np.count_nonzero(chosen, axis=0)[:, None] for chosen in (answers & labels, answers, labels)]
-    return {name: float(value[0]) for name, value in _decisions(*sums).items()}
+    return {name: float(value[0]) for name, value in decisions(*sums).items()}
 
 
-def _decisions(hits: np.ndarray, n_answers: np.ndarray, n_labels: np.ndarray) -> dict[str, np.ndarray]:
+def decisions(hits: np.ndarray, n_answers: np.ndarray, n_labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return F1, precision and recall (D,) of counts (K, D)."""
 
     def rates(hits, n_answers, n_labels) -> tuple[np.ndarray, ...]:
@@ -243,7 +243,7 @@ def _summaries(parts: Resampled) -> dict[str, np.ndarray]:
         "auc": macro_auc,
         "d_prime": d_prime(macro_auc),
         "d_prime_class_mean": _mean(class_d_prime(parts.auc, parts.n_positive, parts.n_clips)),
-        **_decisions(parts.hits, parts.n_answers, parts.n_positive),
+        **decisions(parts.hits, parts.n_answers, parts.n_positive),
         **parts.of_clips,
     }
     return {name: values[name] for name in METRICS}

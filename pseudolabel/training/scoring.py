@@ -230,7 +230,7 @@ class Scorer:
                 features = _cut(features_of_clips, tagger.front_end, clip, start, length)
                 with self.busy, autocast(self.device, self.precision or tagger.config["precision"]):
                     if features is None:
-                        waveforms = _waveforms(audio, portion.offsets[clip] + start, length, portion.full_scale)
+                        waveforms = waveforms_of(audio, portion.offsets[clip] + start, length, portion.full_scale)
                         features = tagger.features(waveforms)
                     total[positions] += tagger.from_features(features, bool(whole[batch[0]])).float()
         if answering is None:
@@ -246,13 +246,13 @@ class Scorer:
             return None
         features = {}
         for batch in batches_of(lengths, self.batch_samples):
-            waveforms = _waveforms(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]), portion.full_scale)
+            waveforms = waveforms_of(audio, portion.offsets[clips[batch]], int(lengths[batch[0]]), portion.full_scale)
             with self.busy:
                 features.update(zip(clips[batch].tolist(), tagger.features(waveforms), strict=True))
         return features
 
 
-def _waveforms(audio: Tensor, begins: np.ndarray, length: int, full_scale: int) -> Tensor:
+def waveforms_of(audio: Tensor, begins: np.ndarray, length: int, full_scale: int) -> Tensor:
     """Return `length` samples from each of `begins` (B,), as (B, length) float32 in [-1, 1]."""
     return torch.stack([audio[begin : begin + length] for begin in begins.tolist()]).float().div_(full_scale)
 
