@@ -237,8 +237,7 @@ def clip_groups(
 
     The few groups of a clip store, as of a simulated evaluation list, are not drawn: their variance would be too small.
 
-    Raises:
-        InputError: --groups has all clips in one group, so that every draw would be the same.
+    Clips of --groups that are all of one group are drawn one by one, with a note.
     """
     if path is None:
         groups = [] if clips is None else [clips.groups[row] for row in clips.rows(clip_ids)]
@@ -248,8 +247,8 @@ def clip_groups(
     named = read_groups(inputs.read(path))
     groups = [named.get(clip_id) or clip_id for clip_id in clip_ids]
     if len(clip_ids) > 1 and len(set(groups)) == 1:
-        message = f"all {len(clip_ids)} evaluated clips are in the group {groups[0]!r}, so there are no intervals"
-        raise InputError(message, path, "Leave out --groups.")
+        note(f"all clips are of one group ({groups[0]}): for intervals they are drawn one by one")
+        return None
     return groups
 
 

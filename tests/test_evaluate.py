@@ -502,15 +502,12 @@ def test_clips_beside_scores_are_the_sound_of_the_report(work, capsys):
     assert "format is 'pseudolabel-scores' version 1, expected 'pseudolabel-clips'" in line
 
 
-def test_clips_of_one_group_alone_are_drawn_each_or_refused_where_the_group_was_named(work, capsys):
+def test_the_one_group_of_a_clip_store_is_not_drawn(work):
     samples = [RATE] * len(EVAL)
     table = ClipTable(EVAL, ["eval"] * len(EVAL), samples, [2 * n for n in samples], RATE)
     write_clips(work / "one.h5", table, iter([np.zeros(2 * RATE * len(EVAL), np.uint8)]))
     found = [clip_groups(EVAL, None, ClipStore.open(work / name), Inputs()) for name in ("one.h5", "clips.h5")]
     assert found == [None, EVAL]  # drawn together, all draws would be the same, and the interval would have no width
-    (work / "groups.csv").write_text("clip_id,group\n" + "".join(f"{clip},eval\n" for clip in EVAL))
-    line = failure(capsys, work, *scores_options(work), "--groups", str(work / "groups.csv"))
-    assert "all 40 evaluated clips are in the group 'eval', so there are no intervals" in line
 
 
 @pytest.mark.parametrize("option", ["--truth", "--train-labels", "--enhanced"])

@@ -115,7 +115,10 @@ def metrics_record(evaluation: Evaluation) -> dict[str, object]:
         "runs": [run.record() for row in evaluation.rows for run in row.runs],
         "betas": evaluation.betas.record() if evaluation.betas is not None else None,
         "remarks": list(evaluation.remarks),
-        "enhanced": evaluation.enhanced,
+        "enhanced": {
+            name: {key: value for key, value in judged.items() if key != "sha256"}
+            for name, judged in evaluation.enhanced.items()
+        },
     }
     optional = ("sets", "betas")
     return finite({key: value for key, value in record.items() if value is not None or key not in optional})

@@ -165,7 +165,7 @@ def further_tables(evaluation: Evaluation) -> list[Titled]:
         tables.append(Titled("Impacted and other classes", impacted, remark))
     if (correlations := correlations_table(evaluation)) is not None:
         remark = f"Pearson's r over classes; AP against the {word} labels, means over seeds."
-        tables.append(Titled("What a class's AP goes with", correlations, remark))
+        tables.append(Titled("What a class's AP goes with", correlations, remark, "ap_counts"))
     if evaluation.betas is not None:
         sweep = evaluation.betas
         tables.append(Titled("By oversampling exponent", sweep.table(), sweep.summary(), "betas"))

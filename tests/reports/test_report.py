@@ -108,7 +108,8 @@ def test_figures_are_of_the_same_bytes_whatever_the_settings(made_up, tmp_path):
         second = evaluation_figures(made_up(), tmp_path / "two")
         assert [picture.svg for picture in first] == [picture.svg for picture in second]
     assert [picture.png for picture in first] == [picture.png for picture in second]
-    names = {"map", "ap_change", "labels-enhanced-25p", "additions-enhanced-25p"}
+    names = {"map", "ap_change", "class_ap", "ap_counts"}
+    names |= {f"{kind}-enhanced-25p" for kind in ("labels", "additions", "class_counts", "clip_labels")}
     assert {path.stem for path in (tmp_path / "one").iterdir()} == names
     for picture in first:
         assert (
