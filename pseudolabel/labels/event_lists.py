@@ -80,7 +80,7 @@ def read_events(source: Source) -> Iterator[Row]:
     for line, (name, start, end, label, *present) in source.columns(places, has_header):
         place = source.place(line)
         if all(map(is_empty, (start, end, label))):
-            yield line, clip_id_of(name), ""
+            yield line, source.clip_id(name), ""
             continue
         start_s, end_s = check_times(start, end, place)
         if is_empty(label):
@@ -92,7 +92,7 @@ def read_events(source: Source) -> Iterator[Row]:
         if start_s == end_s == 0:
             unplaced.append(f"{label} of {name} in line {line}")
             continue
-        yield line, clip_id_of(name), "" if present == ["NOT_PRESENT"] else labels_in(label)
+        yield line, source.clip_id(name), "" if present == ["NOT_PRESENT"] else labels_in(label)
     if unplaced:
         source.remarks.append(f"rows from 0 to 0 s are not events: {len(unplaced)} left out ({first_few(unplaced)})")
 
