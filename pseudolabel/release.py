@@ -159,10 +159,13 @@ def compare(options: DiffOptions) -> None:
 def _side(options: DiffOptions, name: str, path: Path, vocabulary, inputs: Inputs):
     """Return a label list; of a release, or a folder written by `enhance`, the labels and the ledger."""
     from pseudolabel.labels.ledger import read_ledger
-    from pseudolabel.releases.difference import Side, files_of
+    from pseudolabel.releases.difference import Side, files_of, psla_list
 
     list_path, ledger = files_of(path)
-    labels = cli.read_labels(options, inputs.read(list_path), vocabulary, own=path.is_dir())
+    by_default = options.format is None and options.unknown_labels == "error"
+    labels = psla_list(inputs.read(list_path), vocabulary) if by_default else None
+    if labels is None:
+        labels = cli.read_labels(options, inputs.read(list_path), vocabulary, own=path.is_dir())
     return Side(name, labels, ledger and read_ledger(inputs.read(ledger)))
 
 

@@ -167,7 +167,7 @@ def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
     path, line = Path(path), 0
     try:
         with open_text(path) as file:
-            delimiter = _delimiter(file)
+            delimiter = delimiter_of(file)
         with open_text(path) as file:
             reader = csv.reader(
                 file, delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True,
@@ -184,7 +184,8 @@ def text_rows(path: str | Path, quoted: bool = True) -> Iterator[Fields]:
         raise InputError(f"cannot be read ({error})", path, "Copy or download it again.") from error
 
 
-def _delimiter(file: Iterable[str]) -> str:
+def delimiter_of(file: Iterable[str]) -> str:
+    """Return what separates the columns of a table: a tab, a comma or a semicolon, by its first line."""
     first = next((line for line in file if line.strip() and not line.startswith("#")), "")
     if stated := STATED.fullmatch(first.rstrip("\r\n")):
         return stated[1]

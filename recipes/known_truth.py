@@ -275,11 +275,22 @@ def plan_compare(options: CompareOptions) -> str:
         elif not dry_run.there(folder / EVENTS) and not any(folder.glob("*.npz")):
             remedy = f"Give {TRUTH} and {STORES}, for example."
             raise InputError("neither a simulated corpus, nor true labels, nor .npz files", folder, remedy)
+        elif not dry_run.there(folder / EVENTS):
+            _refuse_archives(folder, options.annotators if len(options.corpora) == 1 else ANNOTATORS)
         if dry_run.there(folder / EVENTS):
             names = [f"{letter}-{teacher}.h5" for letter in options.annotators for teacher in options.teachers]
             dry_run.refuse_absent(*(folder / "scores" / name for name in names))
             dry_run.refuse_absent(*(folder / EVALUATION_FOLDER / name / METRICS_FILE for name in options.students))
     return f"would write {options.work / 'comparison'}"
+
+
+def _refuse_archives(folder: Path, annotators: Sequence[str]) -> None:
+    """Raise InputError if a .npz file is no corpus with known truth, or none has labels of these annotators."""
+    named = [name for path in sorted(folder.glob("*.npz")) for name in Known.read(path).given]
+    if not set(named) & set(annotators):
+        raise InputError(
+            "holds no corpus with labels of these annotators", folder, f"It has labels of {', '.join(named) or 'none'}."
+        )
 
 
 COMMANDS = {

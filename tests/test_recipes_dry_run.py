@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pseudolabel.audio.clips import ClipTable, write_clips
@@ -81,7 +82,11 @@ def here(tmp_path_factory) -> Path:
     for name in ("desed_validation_teacher_student_levels.npz", "clips.txt", "classes.txt"):
         write(here / "desed" / name, "")
     write(here / "weights.pt", "")
-    write(here / "known/corpus0.npz", "")
+    (here / "known").mkdir()
+    one = np.full((1, 1), 128, np.uint8)
+    bits = {"truth": one, "labels_A": one, "children": 0 * one, "ancestors": 0 * one}
+    ids = {"clip_id": ["a"], "class_id": ["low"], "name": ["low"]}
+    np.savez(here / "known/corpus0.npz", scores=np.ones((1, 1)), **ids, **bits)
     for name in ("truth.csv", "scores.h5"):
         write(here / "recorded" / name, "")
     for folder in ("audioset/audio", "lists/audio", "fsd50k/FSD50K.dev_audio", "fsd50k/FSD50K.eval_audio"):

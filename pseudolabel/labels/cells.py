@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 
 from pseudolabel.errors import InputError, first_few
+from pseudolabel.formatting import plural
 from pseudolabel.tables import Fields, refuse_repeated, wrong_length
 
 Labels = str | tuple[str, ...]  # joined by separators, or separate
@@ -71,6 +73,25 @@ class Source:
         self.path, self.rows, self.header_place = path, iter(rows), str(path)
         self.clips_only = clips_only
         self.remarks: list[str] = []
+        self._folder_of: dict[str, str] = {}
+        self._another: dict[str, str] = {}  # {clip id: a second folder}
+
+    def clip_id(self, name: str, id_of: Callable[[str], str] | None = None) -> str:
+        """Return the clip id of a recording's name, or what `id_of` makes of a cell, and note the folder left out."""
+        clip_id = (id_of or clip_id_of)(name)
+        if ("/" in name or "\\" in name) and "/" not in clip_id and "\\" not in clip_id:
+            folder = sys.intern(name.strip().replace("\\", "/").rpartition("/")[0])
+            if self._folder_of.setdefault(clip_id, folder) != folder:
+                self._another.setdefault(clip_id, folder)
+        return clip_id
+
+    def united(self) -> list[str]:
+        """Return a remark on names that lie in several folders, if there are any."""
+        if not self._another:
+            return []
+        named = first_few(f"{each} in {self._folder_of[each]} and {other}" for each, other in self._another.items())
+        are = f"{plural(len(self._another), 'name')} in several folders, each taken as one clip"
+        return [f"{are}: {named}; a column clip_id keeps folders apart"]
 
     def peek(self, n: int = 6) -> list[list[str]]:
         """Return the fields of the next rows, which stay to be read."""

@@ -98,7 +98,7 @@ def timed_events(source: Source) -> Iterator[Event]:
     for line, (name, start, end, label, *present) in source.columns(places, has_header):
         place = source.place(line)
         if all(map(is_empty, (start, end, label))):
-            yield Event(line, clip_id_of(name))
+            yield Event(line, source.clip_id(name))
             continue
         start_s, end_s = check_times(start, end, place)
         if is_empty(label):
@@ -111,7 +111,7 @@ def timed_events(source: Source) -> Iterator[Event]:
             unplaced.append(f"{label} of {name} in line {line}")
             continue
         said = () if present == ["NOT_PRESENT"] else (labels_in(label), start_s, end_s)
-        yield Event(line, clip_id_of(name), *said)
+        yield Event(line, source.clip_id(name), *said)
     if unplaced:
         source.remarks.append(f"rows from 0 to 0 s are not events: {len(unplaced)} left out ({first_few(unplaced)})")
 

@@ -35,7 +35,7 @@ from pseudolabel.labels.parquet import is_text, open_parquet, parquet_batches
 from pseudolabel.labels.writers import as_text, csv_lines, packed_file
 from pseudolabel.layout import CLASS_ID, CLIP_ID, LEDGER, LEDGER_CSV
 from pseudolabel.machine import refuse_more_than_fits
-from pseudolabel.tables import DAMAGED, open_text, refuse_repeated
+from pseudolabel.tables import DAMAGED, delimiter_of, open_text, refuse_repeated
 
 GROUP_ROWS = 1 << 20  # rows per Parquet row group
 CSV_ROWS, PACKED_AHEAD = 1 << 16, 4  # rows compressed at once, and how many such batches may wait
@@ -259,7 +259,9 @@ def _parquet_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator
 
 def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.Table]:
     with open_text(path) as text:
-        names = next(csv.reader([text.readline()]), [])
+        header = text.readline()
+    delimiter = delimiter_of([header])
+    names = next(csv.reader([header], delimiter=delimiter), [])
     if not names:
         raise InputError("not a readable ledger (it is empty)", path, "Give ledger.parquet or ledger.csv.gz.")
     _check_columns(names, required, path)
@@ -268,6 +270,7 @@ def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.
         reader = pyarrow.csv.open_csv(
             text.buffer,
             pyarrow.csv.ReadOptions(block_size=CSV_BLOCK),
+            pyarrow.csv.ParseOptions(delimiter=delimiter),
             convert_options=pyarrow.csv.ConvertOptions(column_types=types),
         )
         n_rows = 0
@@ -283,7 +286,10 @@ def _csv_pieces(path: Path, required: Sequence[str], only: bool) -> Iterator[pa.
 def _check_columns(names: Sequence[str], required: Sequence[str], path: Path) -> None:
     absent = [name for name in required if name not in names]
     if absent:
-        raise InputError(f"column {absent[0]!r} is missing; columns found: {', '.join(names)}", path)
+        remedy = "Give the ledger that enhance wrote."
+        if absent[0] == "decision":
+            remedy = "Give reviewed.csv of `review estimate`, or add the column: right, wrong or unsure."
+        raise InputError(f"column {absent[0]!r} is missing; columns found: {', '.join(names)}", path, remedy)
     refuse_repeated(names, path)
 
 

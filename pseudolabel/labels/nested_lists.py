@@ -87,7 +87,7 @@ def _rows(source: Source, numbered: Iterator[tuple[int, object]], place: Callabl
         return
     keys = _keys(source, [entry for _, entry in first], place(first[0][0]))
     for number, entry in itertools.chain(first, numbered):
-        yield number, *_row(entry, keys, place(number))
+        yield number, *_row(source, entry, keys, place(number))
 
 
 def read_parquet(source: Source) -> Iterator[Row]:
@@ -111,7 +111,7 @@ def read_parquet(source: Source) -> Iterator[Row]:
                 number += 1
                 entry = {key: _decoded(value, key, source.path, number) for key, value in entry.items()}
                 entry |= {key: _named(entry[key], of_class) for key, of_class in names.items() if of_class}
-                yield number, *_row(entry, keys, f"{source.path}, row {number}")
+                yield number, *_row(source, entry, keys, f"{source.path}, row {number}")
 
 
 def _readable_columns(schema: pa.Schema) -> list[str]:
@@ -217,7 +217,7 @@ def _keys(source: Source, entries: Sequence[dict], place: object, columns: Seque
     return keys
 
 
-def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
+def _row(source: Source, entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     """Return the clip id and labels of an entry; the labels are a text, a number, a list of either, or null."""
     if not isinstance(entry, dict):
         raise InputError("not a JSON object", place, 'Entries are {"file_name": ..., "labels": ...}.')
@@ -236,7 +236,8 @@ def _row(entry: object, keys: Keys, place: str) -> tuple[str, Labels]:
     items = labels if isinstance(labels, list) else [] if labels is None else [labels]
     if not isinstance(name, str) or not all(isinstance(item, str) or type(item) is int for item in items):
         raise InputError("clips and labels must be texts", place, "Write them as texts or lists of texts.")
-    return id_under(keys.clip)(name), labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
+    clip_id = source.clip_id(name, id_under(keys.clip))
+    return clip_id, labels_in(labels) if isinstance(labels, str) else tuple(map(str, items))
 
 
 def _labels(entry: dict, keys: Keys, place: str) -> object:

@@ -88,7 +88,7 @@ class Rows:
     @property
     def remarks(self) -> list[str]:
         """Sentences on what was left out or had several readings."""
-        return self.source.remarks
+        return [*self.source.remarks, *self.source.united()]
 
     def no_clips(self) -> InputError:
         """Return the error for a list whose rows, all read, name no clip."""

@@ -37,7 +37,7 @@ def two_columns(clips: Sequence[str] = CLIPS, labels: Sequence[str] = LABELS) ->
         places = clip_place(source, names, clips), label_place(source, names, labels)
         id_of = id_under(names[places[0]])
         for line, (name, cell) in source.columns(places):
-            yield line, id_of(name), labels_in(cell)
+            yield line, source.clip_id(name, id_of), labels_in(cell)
 
     return read
 
@@ -61,7 +61,7 @@ def read_pairs(source: Source) -> Iterator[Row]:
         if len(fields) != 2:
             remedy = "Rows are `clip id, id,id`."
             raise InputError(f"row has {len(fields)} columns, not 2", source.place(line), remedy)
-        yield line, clip_id_of(fields[0]), labels_in(fields[1])
+        yield line, source.clip_id(fields[0]), labels_in(fields[1])
 
 
 # ---- a column a class -------------------------------------------------------------------------------------------

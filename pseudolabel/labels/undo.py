@@ -11,12 +11,22 @@ from scipy import sparse
 
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.formatting import plural
-from pseudolabel.labels.additions import OTHER_RUN, label_keys, pair_keys, positions
-from pseudolabel.labels.ledger import BECAUSE, SCHEMA
+from pseudolabel.labels.additions import ERROR_NAMES, OTHER_RUN, index_in, label_keys, pair_keys, positions
+from pseudolabel.labels.ledger import BECAUSE, SCHEMA, numbers
 from pseudolabel.labels.table import LabelTable
 
 DECISIONS = ("right", "wrong", "unsure")
 FEW = 4  # clips named in an error
+OF_LEDGER = "Correct it as in the ledger that was reviewed."
+ERROR, LARGEST = "error", np.finfo(float).max
+NUMBERS = {  # what enhance writes: least, most, and how an error says it
+    "score": (-LARGEST, LARGEST, "a number"),
+    "threshold": (-np.inf, np.inf, "a number"),
+    "probability": (0, 1, "a number from 0 to 1"),
+    "round": (1, LARGEST, "a whole number of 1 or more"),
+    "window_s": (np.nextafter(0, 1), LARGEST, "a length above 0"),
+    "onset_s": (0, LARGEST, "0 or more"),
+}
 
 
 def undo(labels: LabelTable, ledger: pa.Table, source: object = "", whole: pa.Table | None = None) -> LabelTable:
@@ -108,18 +118,21 @@ def apply_decisions(
     Args:
         labels: the original list.
         reviewed: a ledger with the column `decision`: right, wrong, unsure, or empty if undecided (counted as
-            `undecided`). What only labels judged wrong proposed is not added (counted as `unsupported`).
+            `undecided`). What only labels judged wrong, or in neither list, proposed is not added (counted as
+            `unsupported`).
         source: the name of the ledger in errors.
 
     Raises:
         ClipMismatch: a clip in the ledger is not in the list.
-        InputError: a decision is unknown, or a label is already in the list or is in the ledger twice.
+        InputError: a decision is unknown, a column has a value that `enhance` does not write, or a label is already in
+            the list or is in the ledger twice.
     """
     keys, decided = decisions_of(labels, reviewed, source)
     given = keys[_entries(label_keys(labels.matrix), keys) >= 0]
     if len(given):
         named = first_few(labels.clip_ids[clip] for clip in (given // len(labels.vocabulary)).tolist())
         raise InputError(f"{len(given)} labels were there already: clips {named}", source, "Give the list before.")
+    _check_evidence(reviewed, source)
     right = _supported(reviewed, labels, keys, decided)
     right = right[np.argsort(keys[right], kind="stable")]
     added = sparse.csr_array(
@@ -155,12 +168,36 @@ def decisions_of(labels: LabelTable, reviewed: pa.Table, source: object) -> tupl
 
 
 def _supported(reviewed: pa.Table, labels: LabelTable, keys: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Return the rows judged right, but not those that only labels judged wrong, or not supported, proposed."""
+    """Return the rows judged right, but not those that only labels judged wrong, absent, or not supported, proposed."""
     right = np.flatnonzero(decided == "right")
     if BECAUSE not in reviewed.column_names:
         return right
-    proposals = _proposals(reviewed[BECAUSE].take(pa.array(right)), keys[right], labels)
-    return right[~_unsupported(keys[right], *proposals, keys[decided == "wrong"])]
+    rows, proposing = _proposals(reviewed[BECAUSE].take(pa.array(right)), keys[right], labels)
+    there = np.isin(proposing, np.concatenate([label_keys(labels.matrix), keys]))
+    absent = proposing[(proposing >= 0) & ~there]
+    return right[~_unsupported(keys[right], rows, proposing, np.concatenate([keys[decided == "wrong"], absent]))]
+
+
+def _numbers(reviewed: pa.Table, name: str, source: object) -> np.ndarray:
+    try:
+        return numbers(reviewed, name)
+    except pa.ArrowException:
+        raise InputError(f"column {name!r} has other values than numbers", source, OF_LEDGER) from None
+
+
+def _check_evidence(reviewed: pa.Table, source: object) -> None:
+    """Raise InputError if a row has an error type or a number that no ledger of `enhance` has."""
+    columns = [name for name in reviewed.column_names if name in (ERROR, *NUMBERS)]
+    for name in columns:
+        if name == ERROR:
+            allowed, said = index_in(reviewed[name], ERROR_NAMES) >= 0, f"one of {', '.join(ERROR_NAMES[1:])}"
+        else:
+            least, most, said = NUMBERS[name]
+            values = _numbers(reviewed, name, source)
+            allowed = reviewed[name].is_null().to_numpy() | ((values >= least) & (values <= most))
+        for row in np.flatnonzero(~allowed)[:1].tolist():
+            message = f"{name} is {str(reviewed[name][row].as_py())!r}, not {said}"
+            raise InputError(message, f"{source}: data row {row + 1}", OF_LEDGER)
 
 
 def _proposals(because: pa.ChunkedArray, keys: np.ndarray, labels: LabelTable) -> tuple[np.ndarray, np.ndarray]:
@@ -210,4 +247,4 @@ def _refuse_repeated(labels: LabelTable, keys: np.ndarray, earlier: np.ndarray |
     if repeated.any():
         clip, k = divmod(int(keys[repeated.argmax()]), len(labels.vocabulary))
         label = f"label {labels.vocabulary.class_ids[k]!r} of clip {labels.clip_ids[clip]!r}"
-        raise InputError(f"{label} is listed twice in the ledger", source)
+        raise InputError(f"{label} is listed twice in the ledger", source, "Keep one row of it.")

@@ -22,8 +22,12 @@ from pseudolabel.labels.aliases import match_clips
 from pseudolabel.labels.ledger import sureness
 from pseudolabel.labels.ontology import Ontology
 from pseudolabel.labels.table import LabelTable
+from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import LABELS, LEDGER
-from pseudolabel.ownership import files_in, not_ours
+from pseudolabel.ownership import files_in, not_ours, read_run
+from pseudolabel.releases.folder import PSLA
+from pseudolabel.releases.listing import GET_AGAIN
+from pseudolabel.tables import read_json
 
 N_BANDS = 4  # score bands, with equally many additions each
 N_NAMED = 5  # classes named on the terminal
@@ -58,6 +62,27 @@ def files_of(path: Path) -> tuple[Path, Path | None]:
     if not (path / LABELS).is_file():
         raise InputError(f"there is no {LABELS}", path, "Give a release, a folder that enhance wrote, or a list.")
     return path / LABELS, next((path / name for name in LEDGERS if (path / name).is_file()), None)
+
+
+def psla_list(path: Path, vocabulary: Vocabulary) -> LabelTable | None:
+    """Return psla.json of a release, whose run.json says how its paths have the clips' ids; None for other lists."""
+    wav = read_run(path.parent).get("wav") if path.name == PSLA else None
+    if not isinstance(wav, str) or wav.count("{clip_id}") != 1:
+        return None
+    before, after = wav.split("{clip_id}")
+    content = read_json(path, GET_AGAIN)
+    entries = content.get("data") if isinstance(content, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    rows = [(entry.get("wav"), entry.get("labels")) for entry in entries if isinstance(entry, dict)]
+    fits = len(rows) == len(entries) > 0 and all(
+        isinstance(name, str) and isinstance(labels, str) and len(name) > len(wav) - len("{clip_id}")
+        and name.startswith(before) and name.endswith(after)
+        for name, labels in rows
+    )  # fmt: skip
+    if not fits:
+        return None
+    clip_ids = [name[len(before) : len(name) - len(after)] for name, _ in rows]
+    return LabelTable.from_sets(clip_ids, (filter(None, labels.split(",")) for _, labels in rows), vocabulary)
 
 
 def distinct_names(first: Path, second: Path) -> list[str]:

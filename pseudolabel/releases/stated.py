@@ -29,13 +29,14 @@ from pseudolabel.layout import MISSING, THRESHOLDS
 from pseudolabel.records import sha256
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.counts import OF_GUESSES, count, count_by_class, read_threshold_table, weak_classes
-from pseudolabel.releases.facts import Document, Guesses
+from pseudolabel.releases.facts import Document, Guesses, OfClass, Rule
 from pseudolabel.releases.listing import GET_AGAIN
 from pseudolabel.releases.released import Released
 from pseudolabel.releases.tables import is_earlier
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import parse_json, read_csv, text_rows
 
+FEWER = re.compile(r"\d+ labelled clips with scores, fewer than (\d{1,9})")
 FIGURE = re.compile(r"\S*\d\S*")
 MARKS = "*_`|()[]{}<>,.;:!?\"'"  # around a figure
 CELLS = re.compile(r"(?<!\\)\|")
@@ -79,6 +80,7 @@ def verify_facts(released: Released) -> str:
     if _header(folder / MISSING) != ["clip_id", "reason"]:
         raise InputError("its columns are not clip_id and reason", folder / MISSING, GET_AGAIN)
     _verify_rule(released, errors)
+    _verify_bounds(facts.rule, facts.by_class, place)
     if guesses:
         _verify_guesses(released, facts.rule.guesses)
     _verify_precision(released, by_class)
@@ -118,6 +120,22 @@ def _verify_rule(released: Released, errors: tuple[str, ...]) -> None:
         raise InputError(message, place, GET_AGAIN)
 
 
+def _verify_bounds(rule: Rule, by_class: tuple[OfClass, ...], place: object) -> None:
+    """Raise InputError if the classes' thresholds contradict the rule's floor or its least number of positives."""
+    least, by_file = rule.min_positives, rule.threshold_file is not None
+    counted = least is not None and not by_file and rule.fallback_threshold is None and rule.guesses is None
+    for row in by_class:
+        if row.threshold is not None and rule.floor is not None and row.threshold < rule.floor:
+            message = f"rule.floor is {rule.floor:g}, the threshold of {row.class_id} {row.threshold:g}"
+            raise InputError(message, place, GET_AGAIN)
+        few, said = FEWER.fullmatch(row.reason), row.scored_positives
+        if least is not None and few and int(few[1]) != least:
+            raise InputError(f"rule.min_positives is {least}, {row.class_id} says {few[1]}", place, GET_AGAIN)
+        if counted and row.threshold is not None and said is not None and said < least:
+            message = f"rule.min_positives is {least}, {row.class_id} has a threshold by {said}"
+            raise InputError(message, place, GET_AGAIN)
+
+
 def _verify_guesses(released: Released, guesses: Guesses) -> None:
     """Count again what run.json states about guesses: how many, of which types, and how many should be right."""
     added, place = released.added, f"{released.folder / files.RECORD}, rule.guesses"
@@ -125,6 +143,9 @@ def _verify_guesses(released: Released, guesses: Guesses) -> None:
     guessed = ~np.isnan(probabilities)
     types = [error for error in released.facts.rule.errors if error != "II"]
     by_type = {error: guessed & added.of_type([error]) for error in types}
+    if guesses.closure_right > guesses.closure_judged:
+        message = f"closure_right is {guesses.closure_right}, of {guesses.closure_judged} judged"
+        raise InputError(message, place, GET_AGAIN)
     if set(guesses.by_type) != set(by_type):
         raise InputError(f"by_type has {first_few(guesses.by_type)}, not {first_few(by_type)}", place, GET_AGAIN)
     classes, n_classes = added.classes[guessed], len(released.facts.by_class)

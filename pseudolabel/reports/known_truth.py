@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.views import Corpus
 from pseudolabel.labels.vocabulary import Vocabulary
+from pseudolabel.scores.arrays import readable_npz
 
 PERCENTILES = ("mean", "25p", "10p", "5p")  # PSLA's
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.85)
@@ -29,6 +31,8 @@ ERRORS = ("I II", "I II free")
 N_BINS = 10
 ARRAYS = ("clip_id", "class_id", "name", "truth", "children", "ancestors")
 SCORES = ("scores", "yamnet_max")  # one of the two
+IDS, RELATIONS, LABELS = ("clip_id", "class_id", "name"), ("children", "ancestors"), "labels_"
+PACKED = "Make it by numpy.packbits(labels, axis=1)."
 
 
 class Measures(NamedTuple):
@@ -56,6 +60,48 @@ class Answers:
         return self.values
 
 
+def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the checked arrays of an archive of known truth, bits unpacked, `scores` under this name."""
+    with readable_npz(Path(path)), open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise InputError("not a readable .npz file", path, "Save it with numpy.savez.")
+        with np.load(path, allow_pickle=False) as stored:
+            absent = [name for name in ARRAYS if name not in stored]
+            scores = next((name for name in SCORES if name in stored), None)
+            absent += [] if scores else [SCORES[0]]
+            if absent:
+                raise InputError(f"has no array {absent[0]!r}", path, "Give a corpus with known truth.")
+            wanted = [name for name in stored if name in ARRAYS or name.startswith(LABELS)]
+            arrays = {name: stored[name] for name in wanted} | {SCORES[0]: stored[scores]}
+    n_clips, n_classes = arrays["clip_id"].size, arrays["class_id"].size
+    for name, array in arrays.items():
+        n_rows = n_classes if name in RELATIONS else n_clips
+        if name in IDS:
+            _refuse_other(name, array, "U", (n_clips if name == IDS[0] else n_classes,), path)
+            if name != "name" and len(set(array.tolist())) < array.size:
+                raise InputError(f"an id in {name!r} is listed twice", path, "Keep one of each.")
+        elif name == SCORES[0]:
+            _refuse_other(name, array, "fiu", (n_rows, n_classes), path)
+            if np.isinf(array).any():
+                raise InputError(f"{scores!r} has infinite values", path, "Give numbers, NaN where there is no score.")
+        else:
+            _refuse_other(name, array, "u", (n_rows, -(-n_classes // 8)), path)
+            if array.dtype != np.uint8 or np.unpackbits(array, axis=1)[:, n_classes:].any():
+                raise InputError(f"{name!r} is not 0 and 1 packed into bits", path, PACKED)
+            arrays[name] = np.unpackbits(array, axis=1, count=n_classes).astype(bool)
+    if not arrays["truth"].any():
+        raise InputError("'truth' has no label", path, "Give a corpus with known truth.")
+    return arrays
+
+
+def _refuse_other(name: str, array: np.ndarray, kinds: str, shape: tuple[int, ...], path: object) -> None:
+    """Raise InputError if an array has another shape, or its type is none of these kinds of NumPy's."""
+    if array.shape != shape or array.dtype.kind not in kinds:
+        message = f"{name!r} has the shape {array.shape} and the type {array.dtype}"
+        expected = {"U": "text", "u": "uint8"}.get(kinds, "numbers")
+        raise InputError(message, path, f"It needs {shape}, {expected}. {PACKED if kinds == 'u' else ''}".rstrip())
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """A corpus with known truth: `truth` (N, K) bool, `given` {annotator: (N, K) bool}, `scores` (N, K) float32.
@@ -78,25 +124,23 @@ class Known:
         It has `clip_id` (N), `class_id` and `name` (K), `scores` (or `yamnet_max`; N, K), and with bits packed along
         axis 1 `truth`, `labels_A`, `labels_B` and so on (N, K), `children` [parent, child] and `ancestors` [class,
         ancestor].
+
+        Raises:
+            InputError: it is damaged, lacks an array, or has one of another shape or kind; an id is listed twice; there
+                is no true label.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            absent = [name for name in ARRAYS if name not in arrays]
-            scores = next((name for name in SCORES if name in arrays), None)
-            absent += [] if scores else [SCORES[0]]
-            if absent:
-                raise InputError(f"has no array {absent[0]!r}", path, "Give a corpus with known truth.")
-            class_ids, names = tuple(arrays["class_id"].tolist()), tuple(arrays["name"].tolist())
-            packed = [name for name in arrays if name in ARRAYS[3:] or name.startswith("labels_")]
-            bits = {name: np.unpackbits(arrays[name], axis=1, count=len(class_ids)).astype(bool) for name in packed}
-            return cls(
-                clip_ids=tuple(arrays["clip_id"].tolist()),
-                vocabulary=Vocabulary(Path(path).stem, class_ids, names, class_ids),
-                kinship=Kinship(bits["ancestors"], bits["children"]),
-                truth=bits["truth"],
-                given={name.removeprefix("labels_"): bits[name] for name in sorted(bits) if name.startswith("labels_")},
-                scores=arrays[scores].astype(np.float32),
-                ontology=ontology_of(class_ids, names, bits["children"]),
-            )
+        arrays = _arrays(path)
+        class_ids, names, clip_ids = (tuple(arrays[name].tolist()) for name in ("class_id", "name", "clip_id"))
+        given = {name.removeprefix(LABELS): arrays[name] for name in sorted(arrays) if name.startswith(LABELS)}
+        return cls(
+            clip_ids=clip_ids,
+            vocabulary=Vocabulary(Path(path).stem, class_ids, names, class_ids),
+            kinship=Kinship(arrays["ancestors"], arrays["children"]),
+            truth=arrays["truth"],
+            given=given,
+            scores=arrays["scores"].astype(np.float32),
+            ontology=ontology_of(class_ids, names, arrays["children"]),
+        )
 
     def labels(self, annotator: str) -> LabelTable:
         """Return what an annotator gave."""

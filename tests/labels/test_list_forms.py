@@ -464,3 +464,24 @@ def test_every_refusal_has_its_remedy(tmp_path, text, message):
 def test_a_folder_is_no_list(tmp_path):
     with pytest.raises(InputError, match=r": is a folder, not a file\. Name a file in it\."):
         LabelTable.read(tmp_path, AUDIOSET)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("l.csv", "dog/0.wav,Dog\ncat/0.wav,Music\ndog/1.wav,Dog\n"),
+        ("l.csv", "file,label\ndog/0.wav,Dog\ncat/0.wav,Music\ndog/1.wav,Dog\n"),
+        ("l.tsv", "file\tonset\toffset\tlabel\ndog\\0.wav\t0\t1\tDog\ncat/0.wav\t0\t1\tMusic\ndog/1.wav\t0\t1\tDog\n"),
+        ("l.json", '[["dog/0.wav", "Dog"], ["cat/0.wav", "Music"], ["dog/1.wav", "Dog"]]'),
+    ],
+)
+def test_names_in_several_folders_are_counted(tmp_path, file, text):
+    if file == "l.json":
+        text = json.dumps([dict(zip(("file", "label"), pair, strict=True)) for pair in json.loads(text)])
+    (tmp_path / file).write_text(text)
+    table = LabelTable.read(tmp_path / file, AUDIOSET)
+    assert named(table) == {"0": {"Dog", "Music"}, "1": {"Dog"}}
+    said = "1 name in several folders, each taken as one clip: 0 in dog and cat; a column clip_id keeps folders apart"
+    assert any(remark == f"{tmp_path / file}: {said}" for remark in table.remarks)
+    (tmp_path / "l.csv").write_text("clip_id,labels\ndog/0.wav,Dog\ncat/0.wav,Music\n")
+    assert LabelTable.read(tmp_path / "l.csv", AUDIOSET).remarks == ()

@@ -89,7 +89,11 @@ def test_decisions_are_counted_and_the_ledger_keeps_its_columns():
     [
         (ledger(("w", "a")), ClipMismatch, "clips of 1 added labels are not in the list: w"),
         (ledger(("x", "b")), InputError, "1 added labels are not in the list: clips x"),
-        (ledger(("x", "c"), ("x", "c")), InputError, "label 'c' of clip 'x' is listed twice in the ledger"),
+        (
+            ledger(("x", "c"), ("x", "c")),
+            InputError,
+            "label 'c' of clip 'x' is listed twice in the ledger. Keep one row",
+        ),
         (ledger(("x", "d")), UnknownClass, "class 'd' is not in the vocabulary"),
         (ledger(("x", "C")), InputError, "'C' is a class name"),
     ],
@@ -109,6 +113,45 @@ def test_ledger_of_another_list_cannot_be_undone(table, error, message):
 def test_strange_decisions_are_refused(row, message):
     with pytest.raises(InputError, match=message):
         apply_decisions(BEFORE, ledger(row))
+
+
+def test_apply_adds_nothing_that_only_labels_in_neither_list_proposed():
+    rows = {"clip_id": ["x", "y"], "class_id": ["c", "c"], "error": ["I", "I"], "because": ["b", "a;b"]}
+    reviewed = pa.table({**rows, "decision": ["right", "right"]})
+    kept, of_kept, counts = apply_decisions(BEFORE, reviewed)
+    assert kept.label_sets() == [("a",), ("b", "c"), ()] and len(of_kept) == 1
+    assert counts["right"] == 2 and counts["unsupported"] == 1
+    whole = pa.concat_tables([reviewed, pa.table({name: [value] for name, value in zip(
+        reviewed.column_names, ("x", "b", "I", "a", "right"), strict=True)})])  # fmt: skip
+    kept, _, counts = apply_decisions(BEFORE, whole)
+    assert kept.label_sets()[0] == ("a", "b", "c") and "unsupported" not in counts
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("error", "QQ", "'QQ', not one of I, II, I\\+II, free"),
+        ("probability", 7.0, "'7.0', not a number from 0 to 1"),
+        ("round", -1, "'-1', not a whole number of 1 or more"),
+        ("window_s", float("inf"), "'inf', not a length above 0"),
+        ("score", float("nan"), "'nan', not a number"),
+        ("onset_s", -2.0, "'-2.0', not 0 or more"),
+        ("score", "high", "column 'score' has other values than numbers"),
+    ],
+)
+def test_apply_takes_over_no_evidence_that_enhance_does_not_write(column, value, said):
+    row = {"clip_id": "x", "class_id": "c", "error": "I", "decision": "right", "probability": 0.5, "round": 1}
+    with pytest.raises(InputError, match=said):
+        apply_decisions(BEFORE, pa.Table.from_pylist([{**row, column: value}]), "reviewed.csv")
+
+
+def test_reviewed_ledgers_are_read_with_semicolons_and_tabs_too(tmp_path):
+    for mark in ";\t":
+        lines = (("clip_id", "class_id", "because", "decision"), ("x", "c", '"a;b"', "right"))
+        (tmp_path / "reviewed.csv").write_text("".join(mark.join(line) + "\n" for line in lines))
+        assert read_ledger(tmp_path / "reviewed.csv").to_pylist()[0] == {
+            "clip_id": "x", "class_id": "c", "because": "a;b", "decision": "right",
+        }  # fmt: skip
 
 
 def test_every_form_of_a_ledger_reads_the_same(tmp_path):
@@ -140,7 +183,11 @@ def test_ledgers_may_have_texts_and_lists_of_any_type(tmp_path, kind):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.csv", b"clip_id,class\nx,a\n", "column 'class_id' is missing; columns found: clip_id, class"),
+        (
+            "l.csv",
+            b"clip_id,class\nx,a\n",
+            "column 'class_id' is missing; columns found: clip_id, class. Give the ledger that enhance wrote",
+        ),
         ("l.csv", b"clip_id,class_id\nx,a\ny\n", "not a readable ledger"),
         ("l.csv", b"", "not a readable ledger"),
         ("l.csv", b"clip_id,class_id\n\xff,a\n", "l.csv:2: not UTF-8"),

@@ -20,7 +20,8 @@ from pseudolabel.labels.ledger import SCHEMA
 from pseudolabel.labels.ontology import Node, Ontology
 from pseudolabel.labels.table import LabelTable
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.release import compare
+from pseudolabel.records import Inputs
+from pseudolabel.release import _side, compare
 from pseudolabel.release import main as release
 from pseudolabel.release_options import DiffOptions
 from pseudolabel.releases.difference import (
@@ -29,6 +30,7 @@ from pseudolabel.releases.difference import (
     difference_lines,
     list_difference,
     minus,
+    psla_list,
     reached,
     violated_pairs,
 )
@@ -49,6 +51,21 @@ def side(name: str, labels: dict[str, tuple[str, ...]], ledger: list[tuple] = ()
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=SCHEMA) if rows else None
     return Side(name, LabelTable.from_sets(labels, labels.values(), THREE), table)
+
+
+def test_psla_json_of_a_release_has_the_ids_that_its_run_json_gives(tmp_path):
+    labels = LabelTable.from_sets(("a/x", "b/x"), ({SPEECH}, {SPEECH, MUSIC}), THREE)
+    labels.write(tmp_path / "psla.json", "psla", wav="/audio/{clip_id}.wav")
+    assert psla_list(tmp_path / "psla.json", THREE) is None
+    (tmp_path / "run.json").write_text('{"wav": "/audio/{clip_id}.wav"}')
+    assert psla_list(tmp_path / "psla.json", THREE) == labels
+    labels.write(tmp_path / "other.csv")
+    THREE.write(tmp_path / "vocabulary.csv")
+    lists = (tmp_path / "psla.json", tmp_path / "other.csv")
+    sides = [_side(DiffOptions(lists=lists), path.name, path, THREE, Inputs()) for path in lists]
+    assert sides[0].labels == sides[1].labels == labels
+    (tmp_path / "run.json").write_text('{"wav": "/elsewhere/{clip_id}.wav"}')
+    assert psla_list(tmp_path / "psla.json", THREE) is None
 
 
 WEAK = side("weak", {"a": (CHILD,), "b": (MUSIC,), "c": (SPEECH, MUSIC), "d": (), "only": (MUSIC,)})

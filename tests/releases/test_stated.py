@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from pseudolabel.records import sha256
 from pseudolabel.release import main as release
 from pseudolabel.releases import folder as files
 from pseudolabel.releases.card import DOCUMENTS
-from pseudolabel.releases.facts import Document, Facts
+from pseudolabel.releases.facts import Document, Facts, OfClass, Rule
+from pseudolabel.releases.stated import _verify_bounds
 from pseudolabel.releases.verify import verify_release
 
 TWO = Vocabulary("two", ("dog", "bark"), ("Dog", "Bark"), ("dog", "bark"))
@@ -67,6 +69,29 @@ def as_version(folder: Path, version: str = "0.0.9") -> None:
 def refused(folder: Path, match: str) -> None:
     with pytest.raises(InputError, match=match):
         verify_release(folder)
+
+
+FEW = "2 labelled clips with scores, fewer than 3"
+
+
+@pytest.mark.parametrize(
+    ("rule", "threshold", "positives", "reason", "message"),
+    [
+        ({"floor": 0.2, "min_positives": 3}, 0.2, 3, "", ""),
+        ({"floor": 0.21, "min_positives": 3}, 0.2, 3, "", "rule.floor is 0.21, the threshold of dog 0.2"),
+        ({"min_positives": 4}, 0.2, 3, "", "rule.min_positives is 4, dog has a threshold by 3"),
+        ({"min_positives": 4, "fallback_threshold": 0.2}, 0.2, 3, "", ""),
+        ({"min_positives": 4, "threshold_file": "t.csv"}, 0.2, 3, "", ""),
+        ({"min_positives": 3}, None, 2, FEW, ""),
+        ({"min_positives": 2}, None, 2, FEW, "rule.min_positives is 2, dog says 3"),
+    ],
+)
+def test_a_rule_that_its_thresholds_contradict_is_refused(rule, threshold, positives, reason, message):
+    row = OfClass(class_id="dog", name="Dog", before=1, added=0, after=1, threshold=threshold,
+                  scored_positives=positives, reason=reason)  # fmt: skip
+    rule = Rule(threshold="25p", errors=("I",), evidence="clip", **rule)
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        _verify_bounds(rule, (row,), "run.json")
 
 
 @pytest.mark.parametrize("name", WORDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,6 +86,47 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", clip_id=["a"])
     with pytest.raises(InputError, match="has no array 'class_id'"):
         Known.read(tmp_path / "other.npz")
+
+
+GOOD = {
+    "clip_id": np.array(["a", "b"]), "class_id": np.array(["x", "y", "z"]), "name": np.array(["X", "Y", "Z"]),
+    "truth": np.packbits(np.eye(2, 3, dtype=bool), axis=1), "labels_A": np.zeros((2, 1), np.uint8),
+    "children": np.zeros((3, 1), np.uint8), "ancestors": np.zeros((3, 1), np.uint8),
+    "scores": np.zeros((2, 3), np.float32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("clip_id", np.array(["a", "a"]), "an id in 'clip_id' is listed twice. Keep one"),
+        ("class_id", np.array(["x", "y", "x"]), "an id in 'class_id' is listed twice"),
+        ("clip_id", np.array(["a", None], object), "not a readable .npz file"),
+        ("clip_id", np.array([1, 2]), "'clip_id' has the shape (2,) and the type int64. It needs (2,), text"),
+        ("name", np.array(["X"]), "'name' has the shape (1,)"),
+        ("scores", np.zeros((3, 3), np.float32), "'scores' has the shape (3, 3)"),
+        ("scores", np.full((2, 3), np.inf), "'scores' has infinite values"),
+        ("truth", np.zeros((2, 1), np.uint8), "'truth' has no label"),
+        ("truth", np.ones((2, 3), np.uint8), "It needs (2, 1), uint8. Make it by numpy.packbits"),
+        ("labels_A", np.full((2, 1), 7, np.uint8), "'labels_A' is not 0 and 1 packed into bits"),
+        ("labels_A", np.zeros((2, 1)), "'labels_A' has the shape (2, 1) and the type float64"),
+        ("children", np.zeros((2, 1), np.uint8), "'children' has the shape (2, 1)"),
+    ],
+)
+def test_damaged_archives_are_refused_in_one_line(tmp_path, name, array, message):
+    np.savez(tmp_path / "x.npz", **{**GOOD, name: array})
+    with pytest.raises(InputError, match=re.escape(message)):
+        Known.read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x93NUMPY"])
+def test_files_that_are_no_archives_are_refused(tmp_path, content):
+    np.savez(tmp_path / "good.npz", **GOOD)
+    assert Known.read(tmp_path / "good.npz").truth.sum() == 2
+    for cut in (content, (tmp_path / "good.npz").read_bytes()[:-40]):
+        (tmp_path / "x.npz").write_bytes(cut)
+        with pytest.raises(InputError, match=r"not a readable \.npz file.* Save it with numpy\.savez"):
+            Known.read(tmp_path / "x.npz")
 
 
 def outcomes() -> list[Outcome]:
