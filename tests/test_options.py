@@ -15,7 +15,6 @@ from pseudolabel.errors import InputError
 from pseudolabel.evaluation_lists import EvaluateOptions
 from pseudolabel.labels.rules import EnhanceOptions
 from pseudolabel.options import check_types, option
-from pseudolabel.release_options import MakeOptions
 from pseudolabel.score import ScoreOptions
 from pseudolabel.score_import import ImportOptions
 from pseudolabel.simulate import SimulateOptions
@@ -146,7 +145,7 @@ def test_choices_that_nothing_knows_are_refused_at_once(wrong):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(ScoreOptions, "windows"), (EvaluateOptions, "scales"), (BalanceOptions, "betas"), (MakeOptions, "soft_windows")],
+    [(ScoreOptions, "windows"), (EvaluateOptions, "scales"), (BalanceOptions, "betas")],
 )
 def test_an_option_of_several_values_with_a_default_is_not_empty(kind, name):
     with pytest.raises(InputError, match=rf"{kind.__name__}\.{name}: must have at least one value\. Leave it out"):
