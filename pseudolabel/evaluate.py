@@ -42,7 +42,14 @@ from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, LABELS, LEDGER_CSV, METRICS_FILE, RESULTS, RUN, WEIGHTS
 from pseudolabel.options import VerbOptions, option
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_columns, check_device, check_ledger, check_lists, check_vocabulary
+from pseudolabel.plan_checks import (
+    check_columns,
+    check_device,
+    check_ledger,
+    check_lists,
+    check_vocabulary,
+    classes_of_runs,
+)
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
@@ -64,7 +71,7 @@ from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_
 from pseudolabel.reports.rows import Row, named_row, rows_of
 from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import window_name
+from pseudolabel.scores.windows import split_pooled, window_name
 from pseudolabel.stores import KeyedByClip
 
 if TYPE_CHECKING:
@@ -105,11 +112,68 @@ def output_of(options: EvaluateOptions) -> Path:
 
 
 def _evaluate(options: EvaluateOptions, out: Path) -> None:
-    copy = None if options.out else options.work / RESULTS
-    if copy:
+    inputs = Inputs()
+    checked = checked_inputs(options, out, inputs)
+    references, subjects, clip_ids, sweep = checked.references, checked.subjects, checked.clip_ids, checked.sweep
+    rows = rows_of(measured(clip_ids, references.by_name, subjects.answers(clip_ids, options)))
+    classes = next(iter(references.sets.values())).vocabulary
+    evaluation = Evaluation(
+        rows=rows,
+        enhanced=checked.enhanced,
+        class_ids=classes.class_ids,
+        class_names=classes.names,
+        n_clips=len(clip_ids),
+        missing=checked.missing,
+        work=options.work,
+        out=out,
+        lists=checked.lists.sets,
+        truth=checked.lists.truth,
+        command=command_of("evaluate"),
+        metrics=options.metrics or None,
+        scales=tuple(map(window_name, options.scales)),
+        ablation=options.ablation,
+        betas=sweep and sweep.measured(rows),
+        list_words=None if options.class_map else list_words(options),
+        remarks=tuple(filter(None, [subjects.classes.report()])),
+    )
+    inputs.read(subjects.classes.source or None)
+    record = run_record("evaluate", asdict(options), inputs)
+    renamed = set(references.aliases).union(*(source.aliases for source in subjects.sources))
+    record["clips_under_another_id"] = len(renamed)
+    record["labels_left_out"] = checked.left_out
+    publish(out, copy_of_results(options), evaluation, record, options.overwrite)
+
+
+def copy_of_results(options: EvaluateOptions) -> Path | None:
+    """Return the file beside the default output that has its results too."""
+    return None if options.out else options.work / RESULTS
+
+
+@dataclass(frozen=True)
+class CheckedInputs:
+    """What an evaluation has read and found fit before it scores or measures anything.
+
+    Args:
+        enhanced: {folder name: judgement}. references: the labels. left_out: {unknown label: how often}.
+        clip_ids: the clips to measure; missing: (clip id, reason) of the others.
+    """
+
+    lists: EvaluationLists
+    enhanced: dict[str, dict]
+    references: References
+    subjects: Subjects
+    clip_ids: tuple[str, ...]
+    missing: list[tuple[str, str]]
+    sweep: BetaSweep | None
+    left_out: dict[str, int]
+
+
+def checked_inputs(options: EvaluateOptions, out: Path, inputs: Inputs) -> CheckedInputs:
+    """Read all that is measured, but no scores; raise InputError for what would stop the evaluation later."""
+    if copy := copy_of_results(options):
         refuse_foreign_file(copy, True, begins_with(f"{RESULTS_HEAD}\n\n"), "results")
-    lists, inputs = EvaluationLists.of(options), Inputs()
-    vocabulary, truth = Vocabulary.load(inputs.read(lists.vocabulary)), None
+    lists, truth = EvaluationLists.of(options), None
+    vocabulary = Vocabulary.load(inputs.read(lists.vocabulary))
     sets = {
         name: cli.read_labels(options, inputs.read(path), vocabulary, lists.own) for name, path in lists.sets.items()
     }
@@ -123,32 +187,9 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
-    rows = rows_of(measured(clip_ids, references.by_name, subjects.answers(clip_ids, options)))
-    classes = next(iter(references.sets.values())).vocabulary
-    evaluation = Evaluation(
-        rows=rows,
-        enhanced=enhanced,
-        class_ids=classes.class_ids,
-        class_names=classes.names,
-        n_clips=len(clip_ids),
-        missing=missing,
-        work=options.work,
-        out=out,
-        lists=lists.sets,
-        truth=lists.truth,
-        command=command_of("evaluate"),
-        metrics=options.metrics or None,
-        scales=tuple(map(window_name, options.scales)),
-        ablation=options.ablation,
-        betas=sweep and sweep.measured(rows),
-        list_words=None if options.class_map else list_words(options),
-        remarks=tuple(filter(None, [subjects.classes.report()])),
-    )
-    inputs.read(subjects.classes.source or None)
-    record = run_record("evaluate", asdict(options), inputs)
-    record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
-    record["labels_left_out"] = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
-    publish(out, copy, evaluation, record, options.overwrite)
+    subjects.refuse_unanswered(options.scales)
+    left_out = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
+    return CheckedInputs(lists, enhanced, references, subjects, clip_ids, missing, sweep, left_out)
 
 
 @dataclass(frozen=True)
@@ -173,6 +214,16 @@ class Subjects:
         """Return these subjects with their stores replaced by `sources`, in the same order."""
         n_clips = len(sources) - len(self.stores)
         return replace(self, clips=sources[0] if n_clips else self.clips, stores=list(sources[n_clips:]))
+
+    def refuse_unanswered(self, scales: Sequence[str]) -> None:
+        """Raise InputError if a store lacks a scale, or a store or model a class, or clips have another sample rate."""
+        for store in self.stores:
+            for scale in scales:
+                store.refuse_without(split_pooled(scale)[0], "--scales")
+            self.classes.columns(store.class_ids, store.path)
+        for folder in self.folders:
+            if class_ids := classes_of_runs([folder], self.clips.path):
+                self.classes.columns(class_ids, folder)
 
     def answers(self, clip_ids: Sequence[str], options: EvaluateOptions) -> Iterator[Answer]:
         """Yield every store and run, once for each scale, with its scores of these clips."""
@@ -297,6 +348,8 @@ def plan_evaluation(options: EvaluateOptions) -> str:
         check_columns(MAP_COLUMNS, options.class_map)
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
+    if not dry_run.of_recipe():
+        checked_inputs(options, out, Inputs(hashed=False))
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)
     what = plural(len(named), "run") if named else plural(len(stores), "score store") if stores else ""
     what = what or f"the runs in {lists.runs}"
