@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel import cli, dry_run
-from pseudolabel.artefacts import write_text
 from pseudolabel.blocks import only_run
 from pseudolabel.command import Command, run_command
 from pseudolabel.errors import InputError
@@ -50,7 +49,14 @@ from pseudolabel.labels.judging import JUDGED
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.layout import CONFIG, EVALUATION_FOLDER, LABELS, LEDGER_CSV, METRICS_FILE, RESULTS, RUN, WEIGHTS
 from pseudolabel.ownership import begins_with, refuse_foreign, refuse_foreign_file, refuse_input_as_output
-from pseudolabel.plan_checks import check_columns, check_device, check_ledger, check_lists, check_vocabulary
+from pseudolabel.plan_checks import (
+    check_columns,
+    check_device,
+    check_ledger,
+    check_lists,
+    check_vocabulary,
+    classes_of_runs,
+)
 from pseudolabel.progress import note
 from pseudolabel.records import Inputs, command_of, run_record
 from pseudolabel.reports.beta_sweep import BetaSweep
@@ -68,19 +74,18 @@ from pseudolabel.reports.measuring import (
 )
 from pseudolabel.reports.over_time import OverTime, over_time_of_model, over_time_of_store
 from pseudolabel.reports.references import References, refuse_several_labels
-from pseudolabel.reports.report import write_evaluation
-from pseudolabel.reports.results import RESULTS_HEAD, results_markdown, results_terminal
+from pseudolabel.reports.report import publish
+from pseudolabel.reports.results import RESULTS_HEAD
 from pseudolabel.reports.rows import Row, RunResult, named_row, rows_of
 from pseudolabel.reports.tree import class_tree
 from pseudolabel.reports.watch import Watch
 from pseudolabel.scores.class_map import BUILT_IN_MAPS, MAP_COLUMNS, ClassMap
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import window_name
+from pseudolabel.scores.windows import split_pooled, window_name
 from pseudolabel.stores import KeyedByClip
 
 if TYPE_CHECKING:
     from pseudolabel.audio.clips import ClipStore
-    from pseudolabel.labels.table import LabelTable
 
 NOTHING_TO_MEASURE = "Train one, or give --runs or --scores STORE."
 
@@ -104,11 +109,78 @@ def output_of(options: EvaluateOptions) -> Path:
 
 
 def _evaluate(options: EvaluateOptions, out: Path) -> None:
-    copy = None if options.out else options.work / RESULTS
-    if copy:
+    inputs = Inputs()
+    checked = checked_inputs(options, out, inputs)
+    references, subjects, clip_ids, sweep = checked.references, checked.subjects, checked.clip_ids, checked.sweep
+    answers, watch = subjects.answers(clip_ids, options), Watch(clip_ids, next(iter(references.by_name.values())))
+    rows = rows_of(measured(clip_ids, references.by_name, answers, checked.groups, options.resamples, watch))
+    classes = next(iter(references.sets.values())).vocabulary
+    evaluation = Evaluation(
+        rows=rows,
+        enhanced=checked.enhanced,
+        class_ids=classes.class_ids,
+        class_names=classes.names,
+        n_clips=len(clip_ids),
+        missing=checked.missing,
+        work=options.work,
+        out=out,
+        lists=checked.lists.sets,
+        truth=checked.lists.truth,
+        command=command_of("evaluate"),
+        metrics=options.metrics or None,
+        scales=tuple(map(window_name, options.scales)),
+        ablation=options.ablation,
+        resamples=options.resamples,
+        n_groups=len(set(checked.groups or clip_ids)),
+        betas=sweep and sweep.measured(rows),
+        quality=checked.quality,
+        list_words=None if options.class_map else list_words(options),
+        remarks=tuple(filter(None, [subjects.classes.report()])),
+        tree=class_tree(classes, options.ontology),
+        class_clips=watch.of_classes(),
+    )
+    evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
+    inputs.read(subjects.classes.source or None)
+    record = run_record("evaluate", asdict(options), inputs)
+    renamed = set(references.aliases).union(*(source.aliases for source in subjects.sources))
+    record["clips_under_another_id"] = len(renamed)
+    record["labels_left_out"] = checked.left_out
+    publish(out, copy_of_results(options), evaluation, record, options.overwrite)
+
+
+def copy_of_results(options: EvaluateOptions) -> Path | None:
+    """Return the file beside the default output that has its results too."""
+    return None if options.out else options.work / RESULTS
+
+
+@dataclass(frozen=True)
+class CheckedInputs:
+    """What an evaluation has read and found fit before it scores or measures anything.
+
+    Args:
+        enhanced: {folder name: judgement}. references: the labels. left_out: {unknown label: how often}.
+        clip_ids: the clips to measure; missing: (clip id, reason) of the others.
+        groups: of the clips that are drawn together. quality: of each class's labels.
+    """
+
+    lists: EvaluationLists
+    enhanced: dict[str, dict]
+    references: References
+    subjects: Subjects
+    clip_ids: tuple[str, ...]
+    missing: list[tuple[str, str]]
+    groups: list[str] | None
+    quality: np.ndarray | None
+    sweep: BetaSweep | None
+    left_out: dict[str, int]
+
+
+def checked_inputs(options: EvaluateOptions, out: Path, inputs: Inputs) -> CheckedInputs:
+    """Read all that is measured, but no scores; raise InputError for what would stop the evaluation later."""
+    if copy := copy_of_results(options):
         refuse_foreign_file(copy, True, begins_with(f"{RESULTS_HEAD}\n\n"), "results")
-    lists, inputs = EvaluationLists.of(options), Inputs()
-    vocabulary, truth = Vocabulary.load(inputs.read(lists.vocabulary)), None
+    lists, truth = EvaluationLists.of(options), None
+    vocabulary = Vocabulary.load(inputs.read(lists.vocabulary))
     sets = {
         name: cli.read_labels(options, inputs.read(path), vocabulary, lists.own) for name, path in lists.sets.items()
     }
@@ -121,50 +193,13 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     subjects = subjects.read_from(sources).with_sound_of(clip_ids)
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
-    classes = next(iter(references.sets.values())).vocabulary
-    tree = class_tree(classes, inputs.read(options.ontology))
+    inputs.read(options.ontology)
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
     groups = clip_groups(clip_ids, options.groups, subjects.clips if subjects.folders else None, inputs)
-    answers, watch = subjects.answers(clip_ids, options), Watch(clip_ids, next(iter(references.by_name.values())))
-    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples, watch))
-    evaluation = Evaluation(
-        rows=rows,
-        enhanced=enhanced,
-        class_ids=classes.class_ids,
-        class_names=classes.names,
-        n_clips=len(clip_ids),
-        missing=missing,
-        work=options.work,
-        out=out,
-        lists=lists.sets,
-        truth=lists.truth,
-        command=command_of("evaluate"),
-        metrics=options.metrics or None,
-        scales=tuple(map(window_name, options.scales)),
-        ablation=options.ablation,
-        resamples=options.resamples,
-        n_groups=len(set(groups or clip_ids)),
-        betas=sweep and sweep.measured(rows),
-        quality=quality,
-        list_words=None if options.class_map else list_words(options),
-        remarks=tuple(filter(None, [subjects.classes.report()])),
-        tree=tree,
-        class_clips=watch.of_classes(),
-    )
-    evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
-    publish(out, copy, evaluation, record_of(options, inputs, sets, references, subjects), options.overwrite)
-
-
-def record_of(
-    options: EvaluateOptions, inputs: Inputs, sets: dict[str, LabelTable], references: References, subjects: Subjects
-) -> dict:
-    """Return run.json: also how many clips have another id elsewhere, and the labels that were left out."""
-    inputs.read(subjects.classes.source or None)
-    record = run_record("evaluate", asdict(options), inputs)
-    record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
-    record["labels_left_out"] = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
-    return record
+    subjects.refuse_unanswered(options.scales)
+    left_out = {label: n for labels in sets.values() for label, n in labels.left_out.items()}
+    return CheckedInputs(lists, enhanced, references, subjects, clip_ids, missing, groups, quality, sweep, left_out)
 
 
 @dataclass(frozen=True)
@@ -197,6 +232,16 @@ class Subjects:
         return replace(
             self, clips=self.clips.with_aliases(match_clips(clip_ids, self.clips.index, self.clips.path).aliases)
         )
+
+    def refuse_unanswered(self, scales: Sequence[str]) -> None:
+        """Raise InputError if a store lacks a scale, or a store or model a class, or clips have another sample rate."""
+        for store in self.stores:
+            for scale in scales:
+                store.refuse_without(split_pooled(scale)[0], "--scales")
+            self.classes.columns(store.class_ids, store.path)
+        for folder in self.folders:
+            if class_ids := classes_of_runs([folder], self.clips.path):
+                self.classes.columns(class_ids, folder)
 
     def answers(self, clip_ids: Sequence[str], options: EvaluateOptions) -> Iterator[Answer]:
         """Yield every store and run, once for each scale, with its scores of these clips."""
@@ -304,27 +349,6 @@ def planned_sweep(
     return BetaSweep.of(of_one_scale, words, *training_priors(options, vocabulary, subjects.folders, inputs))
 
 
-def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
-    """Write the evaluation and the copy of its results, and print the results."""
-    if copy:  # before the folder: once the folder exists, everything is written
-        write_text(copy, results_markdown(evaluation))
-    write_evaluation(out, evaluation, record, overwrite)
-    print(results_terminal(evaluation))
-    n_missing = len(evaluation.missing)
-    what = f"{_measured(evaluation)} on {plural(evaluation.n_clips, 'clip')}"
-    what += f"; {n_missing} missing, see {out / 'missing.csv'}" if n_missing else ""
-    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
-
-
-def _measured(evaluation: Evaluation) -> str:
-    """Return how many runs and score stores were measured, each counted once, and at how many scales."""
-    paths = dict.fromkeys(run.path for row in evaluation.rows for run in row.runs)
-    n_stores = sum(Path(path).is_file() for path in paths)
-    counted = [(len(paths) - n_stores, "run"), (n_stores, "score store")]
-    said = " and ".join(plural(n, word) for n, word in counted if n)
-    return f"{said} at {len(evaluation.scales)} scales" if len(evaluation.scales) > 1 else said
-
-
 def plan_evaluation(options: EvaluateOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says about the evaluation."""
     out, lists, stores, named = output_of(options), EvaluationLists.of(options), options.scores, options.runs
@@ -351,6 +375,8 @@ def plan_evaluation(options: EvaluateOptions) -> str:
         check_columns(MAP_COLUMNS, options.class_map)
     refuse_input_as_output(out, [*listed, *stores, *named, lists.clips])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
+    if not dry_run.of_recipe():
+        checked_inputs(options, out, Inputs(hashed=False))
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)
     what = plural(len(named), "run") if named else plural(len(stores), "score store") if stores else ""
     what = what or f"the runs in {lists.runs}"

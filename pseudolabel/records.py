@@ -43,9 +43,14 @@ def sha256(path: str | Path) -> str:
 
 
 class Inputs:
-    """The files that a run has read, with their checksums; call `read` just before reading a file."""
+    """The files that a run has read, with their checksums; call `read` just before reading a file.
 
-    def __init__(self) -> None:
+    Args:
+        hashed: false: the checksums are left empty, for a dry run, which records nothing.
+    """
+
+    def __init__(self, hashed: bool = True) -> None:
+        self.hashed = hashed
         self.sha256: dict[str, str] = {}
         self.roles: dict[str, str] = {}
 
@@ -57,7 +62,7 @@ class Inputs:
         """
         if path is not None and Path(path).is_file():
             if str(path) not in self.sha256:
-                self.sha256[str(path)] = sha256(path)
+                self.sha256[str(path)] = sha256(path) if self.hashed else ""
             if role:
                 self.roles[role] = str(path)
         return path

@@ -44,22 +44,13 @@ from pseudolabel.scores.windows import CLIP
 
 def make_release(options: MakeOptions) -> None:
     """Gather the contents, write them into a temporary folder, verify it, and rename it."""
-    from pseudolabel.releases.enhanced import read_enhanced
     from pseudolabel.releases.folder import not_a_release, write_release
-    from pseudolabel.releases.listing import values_of_their_kind
     from pseudolabel.releases.verify import verify_release
 
-    folder, out = options.folder, options.output
+    out = options.output
     refuse_foreign(out, options.overwrite, reason_not_to=not_a_release)
-    refuse_input_as_output(out, (folder, *options.named))
-    with values_of_their_kind(folder):
-        enhanced = read_enhanced(folder, cli.home(options, options.enhanced), options.vocabulary)
-    if options.strict and enhanced.missing:
-        message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
-        raise InputError(message, folder, "Without --strict missing.csv lists them.")
-    with values_of_their_kind(folder):
-        contents = _contents(options, enhanced)
-    del enhanced
+    refuse_input_as_output(out, (options.folder, *options.named))
+    contents = _checked_contents(options)
     with only_run(out), whole_folder(out, options.overwrite, reason_not_to=not_a_release) as temporary:
         facts = write_release(contents, temporary)
         del contents  # large for millions of clips
@@ -67,6 +58,21 @@ def make_release(options: MakeOptions) -> None:
     n_clips, n_before, n_added = facts.counts.clips, facts.counts.labels_before, facts.counts.added.labels_added
     said = f"{out}: {n_clips:,} clips, {n_before:,} labels and {n_added:,} added; verified"
     print("\n  ".join([said, *lines, *assumed_licence(options.documents.licence, facts.licence)]))
+
+
+def _checked_contents(options: MakeOptions):
+    """Read the enhancement, and check that all of it and all that is named belongs together; return what to write."""
+    from pseudolabel.releases.enhanced import read_enhanced
+    from pseudolabel.releases.listing import values_of_their_kind
+
+    folder = options.folder
+    with values_of_their_kind(folder):
+        enhanced = read_enhanced(folder, cli.home(options, options.enhanced), options.vocabulary)
+    if options.strict and enhanced.missing:
+        message = f"{len(enhanced.missing)} clips have no scores: {first_few(enhanced.missing)}"
+        raise InputError(message, folder, "Without --strict missing.csv lists them.")
+    with values_of_their_kind(folder):
+        return _contents(options, enhanced)
 
 
 def _contents(options: MakeOptions, enhanced):
@@ -211,6 +217,8 @@ def plan_release(options: MakeOptions) -> str:
     check_stores(ScoreStore, options.scores)
     if precision and precision.exists() and (folder / LEDGER).exists():
         read_precision(precision, folder)
+    if not dry_run.of_recipe():
+        _checked_contents(options)
     dry_run.promise(out)
     return f"would write {out}: a release of {folder}"
 

@@ -9,8 +9,9 @@ from pseudolabel import cli
 from pseudolabel.errors import InputError, first_few
 from pseudolabel.labels.balancing import DEFAULT_BETA
 from pseudolabel.labels.readers import clip_id_of
-from pseudolabel.options import NON_NEGATIVE, ListOptions, Options, VerbOptions, nested, option
-from pseudolabel.releases.citation import usual_licence
+from pseudolabel.options import METADATA, NON_NEGATIVE, ListOptions, Options, VerbOptions, flags_of, nested, option
+from pseudolabel.releases.citation import licence_of, usual_licence
+from pseudolabel.releases.facts import refuse_texts
 from pseudolabel.scores.windows import parse_window
 
 
@@ -29,6 +30,14 @@ class CreditOptions(Options):
         flag="--author",
         metavar="NAME",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.licence is not None:
+            licence_of(self.licence)
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        said["title"] = self.title or "labels"  # the documents make one
+        refuse_texts(said, {each.name: flags_of(each)[0] for each in fields(self) if METADATA in each.metadata})
 
 
 @dataclass(frozen=True, kw_only=True)

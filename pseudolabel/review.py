@@ -155,6 +155,8 @@ def plan_page(options: PageOptions) -> str:
     check_lists("audioset", options.segments)
     check_stores(ClipStore, options.clips)
     check_stores(ScoreStore, options.scores)
+    if not dry_run.of_recipe():
+        _shown(options, out, Inputs(hashed=False))
     return f"would write {out}: a page of {ledger}"
 
 
@@ -214,18 +216,7 @@ def _is_segment_list(labels: Path, options: PageOptions) -> bool:
 
 
 def _make_page(options: PageOptions, out: Path) -> None:
-    path, inputs = options.ledger or _only_ledger(options.work), Inputs()
-    ledger = read_ledger(inputs.read(path, "ledger"), NAMED)
-    files = with_files(options, path)
-    refuse_input_as_output(out, [path, files.labels, files.vocabulary, files.clips, files.scores, files.segments])
-    vocabulary = Vocabulary.load(inputs.read(files.vocabulary))
-    ontology = Ontology.load(inputs.read(options.ontology or table_path("audioset.csv")))
-    labels = cli.read_labels(options, inputs.read(files.labels), vocabulary, options.labels is None, _record_of(path))
-    _check_same_list(labels, ledger, path)
-    sample = draw_sample(ledger, inputs.sha256[str(path)], labels, ontology, options)
-    for read in (files.clips, files.scores, files.segments):
-        inputs.read(read)
-    sources = _sources(files, labels, sample)
+    sample, sources = _shown(options, out, inputs := Inputs())
     with whole_folder(out, options.overwrite, "review") as folder:
         write_page(folder, sample, sources)
         if options.label_studio:
@@ -238,6 +229,21 @@ def _make_page(options: PageOptions, out: Path) -> None:
     drawn += f"{len(sample.strata)} strat{'a' if len(sample.strata) > 1 else 'um'}"
     drawn += f" and {len(sample.decoys)} decoys" if sample.decoys else ""
     print(f"{out}: {drawn}; page {sample.page}: open {out / 'index.html'}")
+
+
+def _shown(options: PageOptions, out: Path, inputs: Inputs) -> tuple[Sample, PageSources]:
+    """Read what the options name, and check that it belongs together; return the drawn sample and what is shown."""
+    ledger = read_ledger(inputs.read(path := options.ledger or _only_ledger(options.work), "ledger"), NAMED)
+    files = with_files(options, path)
+    refuse_input_as_output(out, [path, files.labels, files.vocabulary, files.clips, files.scores, files.segments])
+    vocabulary = Vocabulary.load(inputs.read(files.vocabulary))
+    ontology = Ontology.load(inputs.read(options.ontology or table_path("audioset.csv")))
+    labels = cli.read_labels(options, inputs.read(files.labels), vocabulary, options.labels is None, _record_of(path))
+    _check_same_list(labels, ledger, path)
+    sample = draw_sample(ledger, inputs.sha256[str(path)], labels, ontology, options)
+    for read in (files.clips, files.scores, files.segments):
+        inputs.read(read)
+    return sample, _sources(files, labels, sample)
 
 
 def _check_same_list(labels: LabelTable, ledger: pa.Table, path: Path) -> None:
@@ -273,8 +279,7 @@ def _sources(files: PageOptions, labels: LabelTable, sample: Sample) -> PageSour
     scores = ScoreStore.open(files.scores) if files.scores else None
     segments = read_segments(files.segments).items() if files.segments else ()
     if clips is not None:
-        items = sample.items
-        refuse_late_onsets([i.clip_id for i in items], [i.onset_s for i in items], clips, files.clips)
+        refuse_late_onsets([i.clip_id for i in sample.items], [i.onset_s for i in sample.items], clips, files.clips)
         if scores is not None:
             compare_windows(scores, clips)
     seconds = {clip_id: (float(start), float(end)) for clip_id, (start, end) in segments}

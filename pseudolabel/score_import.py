@@ -19,7 +19,16 @@ from pseudolabel.progress import note
 from pseudolabel.records import Inputs, run_record
 from pseudolabel.score_stores import refuse_foreign_store, write_beside
 from pseudolabel.scores.answers import listed_lengths, open_answers
-from pseudolabel.scores.importing import DEFAULT_CLIP_S, ROUNDING, Imported, Lengths, Part, import_scores, read_lengths
+from pseudolabel.scores.importing import (
+    DEFAULT_CLIP_S,
+    ROUNDING,
+    Imported,
+    Lengths,
+    Part,
+    check_import,
+    import_scores,
+    read_lengths,
+)
 from pseudolabel.scores.store import Scale
 from pseudolabel.scores.windows import CLIP, length_s, parse_window, window_name
 from pseudolabel.scores.writing import STORED
@@ -164,7 +173,7 @@ def plan_import(options: ImportOptions) -> str:
     dry_run.refuse_output(out, options.overwrite, lambda: refuse_foreign_store(out, options.overwrite))
     refuse_input_as_output(out, inputs)
     if not dry_run.of_recipe():
-        open_import(options, Vocabulary.load(_vocabulary(options)))
+        check_import(*open_import(options, Vocabulary.load(_vocabulary(options))))
     dry_run.refuse_absent(*inputs)
     dry_run.promise(out, scales=[scale or options.window_s or CLIP for scale, *_ in arrays])
     return f"would write {out}: the answers in {first_few(files)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import subprocess
 import sys
@@ -24,7 +23,7 @@ GOOD = {
     "enhance": ("--errors", "II", "--type2", "closure", "--ontology", "ontology.csv"),
     "evaluate": ("--labels", "labels.csv", "--runs", "runs/a"),
     "balance": ("--hold-out", "1"),
-    "review": ("--ledger", "ledger.csv"),
+    "review": ("--ledger", "enhanced-mean/ledger.parquet"),
     "release": ("--enhanced", "enhanced-mean"),
     "bench": ("labels", "--labels", "labels.csv"),
     "train import": ("weights.pt", "--out", "runs/new"),
@@ -50,6 +49,8 @@ OUTPUTS = {
 }  # fmt: skip
 
 NAMES = "--ids t.txt --classes c.txt"  # of the rows and columns of c.npy and w.npy
+MADE = "release --enhanced enhanced-made"
+SCORED = "evaluate --labels labels.csv --scores answers.h5"
 REVIEW = "review --ledger enhanced-made/ledger.parquet --ontology ontology.csv"
 SAME = [  # verb, alone (options of GOOD) or with others; further options; the rule that dry and real run name
     ("enhance", "", "output exists"),
@@ -91,6 +92,10 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("score import 2s=c.npy", NAMES, "c.npy has the shape [6, 3]"),
     ("score import w.npy", NAMES, "w.npy holds 5 windows a clip"),
     ("score import c.npy", f"{NAMES} --strict --vocabulary esc50", "not in the vocabulary 'esc50'"),
+    ("score import logits.npy", NAMES, "scores range from -4 to 4"),
+    ("score import percent.npy", NAMES, "the score 55 of class"),
+    ("score import nan.npy", NAMES, "the score nan of class"),
+    ("score import 2s=w.npy", NAMES, "window 1 would begin at 2 s of a clip of 0.1 s"),
     ("score import c.npy", f"{NAMES} --vocabulary nosuch", "no vocabulary 'nosuch'"),
     ("balance --hold-out 1", "--labels labels.csv --format nosuch", "no label format 'nosuch'"),
     ("balance --hold-out 1", "--labels c.npy p.csv --format nosuch", "c.npy: no label format 'nosuch'"),
@@ -120,6 +125,19 @@ SAME = [  # verb, alone (options of GOOD) or with others; further options; the r
     ("evaluate --scores answers.h5", "--labels labels.csv --class-map odd.csv", "column 'class_id' is missing"),
     ("balance --hold-out 1", "--labels odd.csv", "column 'labels' is missing"),
     ("balance --hold-out 1", "--labels bare.csv", "the label list has no clips"),
+    (f"{SCORED} --scales clip 2s-max", "", "scale '2s' is not there; there are: clip"),
+    (f"{SCORED} --vocabulary more.csv", "", "1 of 4 classes have no scores: other"),
+    (f"{SCORED} --truth other.csv", "", "6 of 6 evaluated clips have no true labels"),
+    (f"{SCORED} --metrics map accuracy --labels two.csv", "", "accuracy"),
+    (REVIEW, "--labels other.csv", "clips of 2 added labels are not in the list"),
+    (REVIEW, "--vocabulary esc50", "class 'low' is not in the vocabulary 'esc50'"),
+    (MADE, "--soft float16", "the teacher's scores are not here"),
+    (MADE, "--scores answers.h5 --soft float16", "not the scores that enhance read"),
+    (MADE, "--teacher scenes", "these runs do not have the lists of clips"),
+    (MADE, "--licence foo", "licence 'foo' is not a known SPDX id"),
+    (MADE, "--released 2026-13-01", "--released: '2026-13-01' is not a day"),
+    ("release --enhanced enhanced-scored", "--soft uint8 --soft-windows 2s", "scale '2s' is not there"),
+    ("release --enhanced enhanced-scored", "--soft uint8 --scores more.h5", "not the scores that enhance read"),
     (REVIEW, "--labels odd.csv", "column 'labels' is missing"),
     (REVIEW, "--segments odd.csv", "row has 2 columns, not 4"),
     ("bench labels", "--labels odd.csv", "column 'labels' is missing"),
@@ -139,10 +157,6 @@ def work(tmp_path, write_tones, monkeypatch) -> Path:
             write(Path(name, file), "{}")
     write(Path("ontology.csv"), "class_id,name,child_ids,restrictions\nlow,low,,\nmiddle,middle,low,\nhigh,high,,\n")
     write(Path("vocabulary.csv"), "class_id,name\nlow,low\nmiddle,middle\nhigh,high\n")
-    for name in ("ledger.parquet", "summary.json", "run.json"):
-        write(Path("enhanced-mean", name), "")
-    write(Path("enhanced-mean/labels.csv"), "clip_id,labels\nt00,low\n")
-    Path("enhanced-mean/ledger.csv.gz").write_bytes(gzip.compress(b"clip_id,class_id,error\n"))
     for name in ("sounds/t00.wav", "weights.pt"):
         write(Path(name), "")
     write(Path("ledger.csv"), "clip_id,class_id,error\n")
@@ -162,9 +176,18 @@ def full(work) -> Path:
     scores = np.full((6, 3), 0.5, np.float32)
     ScoreStore.write("answers.h5", clip_ids, class_ids, {"clip": scores})
     np.save("c.npy", scores)
+    ScoreStore.write("more.h5", clip_ids, class_ids, {"clip": scores / 2})
+    scored = ("--scores", "answers.h5", "--threshold", "mean", "--ontology", "ontology.csv")
+    assert run("enhance --labels labels.csv", *scored, "--out", "enhanced-scored") == 0
+    logits = np.linspace(-4, 4, 18, dtype=np.float32).reshape(6, 3)
+    for name, values in (("logits", logits), ("percent", scores * 110), ("nan", scores * np.nan)):
+        np.save(f"{name}.npy", values)
     np.save("w.npy", np.full((6, 5, 3), 0.5))
     write(Path("t.txt"), "\n".join(clip_ids))
     write(Path("c.txt"), "\n".join(class_ids))
+    write(Path("more.csv"), Path("vocabulary.csv").read_text() + "other,other\n")
+    write(Path("other.csv"), "clip_id,labels\nelsewhere,low\n")
+    write(Path("two.csv"), "clip_id,labels\nt00,low;middle\n")
     write(Path("odd.csv"), "clip_id,note\nt00,a remark\n")
     write(Path("bare.csv"), "clip_id,labels\n")
     write(Path("p.csv"), "clip_id,low,middle,high\nt00,.1,.2,.3\n")
@@ -198,6 +221,9 @@ def test_every_verb_has_a_case():
 
 @pytest.mark.parametrize("verb", GOOD)
 def test_dry_run_says_what_would_be_written_and_writes_nothing(verb, work, capsys):
+    if verb in ("review", "release"):
+        assert run("enhance", "--out", "enhanced-mean") == 0
+        capsys.readouterr()
     before = files()
     assert run(verb, "--dry-run") == 0, capsys.readouterr().err
     said = capsys.readouterr().out

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pseudolabel import layout
@@ -326,18 +327,18 @@ class Facts(Typed):
 REQUIRED = ("name", "title", "rule", "counts", "by_class", "files")  # keys in releases of every version
 
 
-def refuse_texts(said: Mapping[str, Any]) -> None:
-    """Raise InputError if a text that the documents of a release state is not what its name says."""
+def refuse_texts(said: Mapping[str, Any], flags: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise InputError, naming the option in `flags`, if a text of a release's documents is not what its name says."""
     for name, (pattern, wrong, remedy) in PATTERNS.items():
         if name in said and not re.fullmatch(pattern, text := said[name], re.ASCII | re.DOTALL):
-            raise InputError(f"{text!r} {wrong}", name, remedy)
-    if said["released"] and not _is_day(said["released"]):
-        raise InputError(f"{said['released']!r} is not a day", "released", "Write it as 2026-01-31.")
+            raise InputError(f"{text!r} {wrong}", flags.get(name, name), remedy)
+    if (day := said["released"]) and not _is_day(day):
+        raise InputError(f"{day!r} is not a day", flags.get("released", "released"), "Write it as 2026-01-31.")
     lines = [("title", said["title"]), *(("authors", name) for name in said["authors"])]
     lines += [(name, text) for name in ("url", "source") if (text := said.get(name))]
     for name, text in lines:
         if not text.isprintable() or not text.strip():
-            raise InputError(f"{text!r} is not one line of text", name)
+            raise InputError(f"{text!r} is not one line of text", flags.get(name, name))
 
 
 def check_precision(precision: Mapping[str, Any], place: object) -> None:

@@ -24,6 +24,7 @@ from pseudolabel.releases.counts import count, count_by_class, read_threshold_ta
 from pseudolabel.releases.enhanced import RULE, Enhanced, read_object
 from pseudolabel.releases.facts import Facts, check_precision
 from pseudolabel.releases.source_forms import SOURCE_FORMS, form_of
+from pseudolabel.releases.targets import matched
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, window_name
 from pseudolabel.tables import read_csv
@@ -132,12 +133,15 @@ def soft_targets(
     """Return the store of each scale of the soft targets: the teacher's, or the probabilities that `enhance` wrote.
 
     Raises:
-        InputError: the scores are not here, or `enhance` wrote no probabilities.
+        ClipMismatch: no clip has scores.
+        InputError: the scores are not here, lack a scale, or `enhance` wrote no probabilities.
     """
     if not enhanced.summary.get("guesses"):
         if scores is None:
             raise InputError("the teacher's scores are not here", f"--soft {kind}", "Give --scores.")
-        return dict.fromkeys(scales, scores)
+        stores = dict.fromkeys(scales, scores)
+        matched(enhanced.labels, stores)
+        return stores
     stores = {}
     for scale in scales:
         of_windows = WINDOW_TARGETS, f"--soft-windows {window_name(scale)}"
@@ -147,6 +151,7 @@ def soft_targets(
             message = f"there is no {name}, and what was added by its probability has these as soft targets"
             raise InputError(message, enhanced.folder, f"Enhance again with {option}, or omit --soft {kind}.")
         stores[scale] = ScoreStore.open(path)
+    matched(enhanced.labels, stores)
     return stores
 
 

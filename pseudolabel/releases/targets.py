@@ -50,9 +50,7 @@ def write_targets(path: Path, labels: LabelTable, stores: Mapping[str | float, S
         ClipMismatch: no clip has scores.
         InputError: the store lacks a scale, or a score is outside [0, 1].
     """
-    for scale, store in stores.items():
-        store.refuse_without(scale, "--soft-windows")
-    each = {scale: Evidence.match(labels, store, scale=window_name(scale)) for scale, store in stores.items()}
+    each = matched(labels, stores)
     clips = np.flatnonzero(np.all([evidence.row_of >= 0 for evidence in each.values()], axis=0))
     classes = np.flatnonzero(np.all([evidence.column_of >= 0 for evidence in each.values()], axis=0))
     clip_ids = [labels.clip_ids[clip] for clip in clips.tolist()]
@@ -68,6 +66,13 @@ def write_targets(path: Path, labels: LabelTable, stores: Mapping[str | float, S
             _fill(file, packed, taken, scale)
         ScoreStore.seal(file)
     return len(clips)
+
+
+def matched(labels: LabelTable, stores: Mapping[str | float, ScoreStore]) -> dict[str | float, Evidence]:
+    """Return where the scores of each scale are in its store; raises what `write_targets` does, but reads no score."""
+    for scale, store in stores.items():
+        store.refuse_without(scale, "--soft-windows")
+    return {scale: Evidence.match(labels, store, scale=window_name(scale)) for scale, store in stores.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from pseudolabel.reports.result_tables import (
     every_metric_table,
     reference_row,
 )
-from pseudolabel.reports.results import contents, results_markdown
+from pseudolabel.reports.results import contents, results_markdown, results_terminal
 from pseudolabel.reports.rows import TRAINED_ON, Row
 from pseudolabel.reports.text_tables import Table
 from pseudolabel.reports.tree_lines import class_places, tree_header, tree_lines, tree_remark
@@ -42,6 +42,27 @@ PARTS = {
     "additions": "Additions",
     "measured": "How it was measured",
 }
+
+
+def publish(out: Path, copy: Path | None, evaluation: Evaluation, record: dict, overwrite: bool) -> None:
+    """Write the evaluation and the copy of its results, and print the results."""
+    if copy:  # before the folder: once the folder exists, everything is written
+        write_text(copy, results_markdown(evaluation))
+    write_evaluation(out, evaluation, record, overwrite)
+    print(results_terminal(evaluation))
+    n_missing = len(evaluation.missing)
+    what = f"{_measured(evaluation)} on {plural(evaluation.n_clips, 'clip')}"
+    what += f"; {n_missing} missing, see {out / 'missing.csv'}" if n_missing else ""
+    print(f"\nwrote {out}{f' and {copy}' if copy else ''}: {what}")
+
+
+def _measured(evaluation: Evaluation) -> str:
+    """Return how many runs and score stores were measured, each counted once, and at how many scales."""
+    paths = dict.fromkeys(run.path for row in evaluation.rows for run in row.runs)
+    n_stores = sum(Path(path).is_file() for path in paths)
+    counted = [(len(paths) - n_stores, "run"), (n_stores, "score store")]
+    said = " and ".join(plural(n, word) for n, word in counted if n)
+    return f"{said} at {len(evaluation.scales)} scales" if len(evaluation.scales) > 1 else said
 
 
 def write_evaluation(out: Path, evaluation: Evaluation, record: dict, overwrite: bool) -> None:

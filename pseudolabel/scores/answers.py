@@ -95,6 +95,8 @@ def open_answers(
         ("--classes", classes, array.classes, "class ids"),
     ):
         if given is None and names is None:
+            if option == "--ids" and array.misfit:
+                raise _misfit(array, path)
             remedy = f"Give the file that names them in its order.{_closed(array) if option == '--ids' else ''}"
             raise InputError(f"{path.name} holds no {what}", option, remedy)
     clip_ids = _clips(array, ids, like, path)
@@ -146,6 +148,13 @@ def _check_array(path: Path, array: FileArray, n_clips: int, n_classes: int, sou
                 remedy = f"Its axes are in another order: save numpy.transpose(array, {axes})."
                 raise InputError(message, path, remedy)
         raise InputError(message, path, f"Its axes must be {AXES}, in the order of both.")
+
+
+def _misfit(array: FileArray, path: Path) -> InputError:
+    """Return the error for clips that are named beside an array of another number of rows."""
+    (name, n), n_rows = array.misfit, array.shape[0]
+    remedy = f"Save the scores as ({n}, classes), or of windows as ({n}, windows, classes) with n_windows ({n},)"
+    return InputError(f"{name} names {n:,} clips, {array.title} has {n_rows:,} rows", path, f"{remedy}; or give --ids.")
 
 
 def _closed(array: FileArray) -> str:

@@ -80,6 +80,7 @@ class FileArray:
         unread: names of columns that are neither scores nor ids.
         closed: names of arrays that would name the clips, but hold Python objects, which are never opened.
         n_windows: number of windows of each row, where the file says it; empty where not.
+        misfit: name and length of an array that would name the clips, if there were as many rows.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +92,7 @@ class FileArray:
     unread: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     n_windows: tuple[int, ...] = ()
+    misfit: tuple[str, int] | None = None
 
 
 def rows_a_block(shape: Sequence[int], itemsize: int) -> int:
@@ -126,9 +128,12 @@ def _scores_of(listed: Mapping[str, Listed], name: str | None, path: Path) -> Fi
     scores = listed[name].read()
     clips = _names_in(listed, CLIP_NAMES, scores.shape[:1], path)
     classes = _names_in(listed, CLASS_NAMES, scores.shape[-1:] if len(scores.shape) > 1 else None, path)
-    closed = [key for key, array in listed.items() if rank_of(key, CLIP_NAMES) is not None and is_closed(array.dtype)]
+    naming = {key: array for key, array in listed.items() if rank_of(key, CLIP_NAMES) is not None}
+    closed = tuple(key for key, array in naming.items() if is_closed(array.dtype))
+    other = ((key, *array.shape) for key, array in naming.items() if len(array.shape) == 1 and key not in closed)
+    misfit = next((pair for pair in other if pair[1] != scores.shape[0]), None)
     title, counts = name if len(listed) > 1 else "", _window_counts(listed, scores.shape, path)
-    return replace(scores, title=title, clips=clips, classes=classes, closed=tuple(closed), n_windows=counts)
+    return replace(scores, title=title, clips=clips, classes=classes, closed=closed, n_windows=counts, misfit=misfit)
 
 
 def _window_counts(listed: Mapping[str, Listed], shape: tuple[int, ...], path: Path) -> tuple[int, ...]:

@@ -93,11 +93,11 @@ class ClassMap:
             texts.append(f"{len(self.unanswered)} classes of the map are not answered: {first_few(self.unanswered)}")
         return "; ".join(texts)
 
-    def apply(self, scores: np.ndarray, class_ids: Sequence[str], source: object) -> np.ndarray:
-        """Return the targets' scores (N, targets) float32 from the scores (N, K) of `class_ids`.
+    def columns(self, class_ids: Sequence[str], source: object) -> np.ndarray:
+        """Return where in `class_ids` the classes of each target in turn are, int64.
 
         Raises:
-            UnknownClass: the model does not answer a needed class.
+            UnknownClass: the model that answers `class_ids`, `source`, does not answer a needed class.
         """
         class_ids = self.vocabulary.own_ids(class_ids) if self.vocabulary else class_ids
         column_of = {class_id: column for column, class_id in enumerate(class_ids)}
@@ -107,7 +107,15 @@ class ClassMap:
             message = f"{len(absent)} of {len(needed)} classes have no scores: {first_few(absent)}"
             remedy = "Give the --vocabulary of its classes, with --unknown-labels skip for others, or a --class-map."
             raise UnknownClass(message, source, remedy)
-        columns = np.array([column_of[class_id] for class_id in needed])
+        return np.array([column_of[class_id] for class_id in needed])
+
+    def apply(self, scores: np.ndarray, class_ids: Sequence[str], source: object) -> np.ndarray:
+        """Return the targets' scores (N, targets) float32 from the scores (N, K) of `class_ids`.
+
+        Raises:
+            UnknownClass: the model does not answer a needed class (`columns`).
+        """
+        columns = self.columns(class_ids, source)
         sizes = np.array([len(classes) for classes in self.classes_of.values()])
         if (sizes == 1).all():
             return np.asarray(scores[:, columns], np.float32)

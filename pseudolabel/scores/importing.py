@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ ROUNDING = 1e-3  # tolerance below 0 and above 1: of float16
 PERCENT = 100 + ROUNDING
 DEFAULT_CLIP_S = 10.0  # length of an AudioSet clip
 LEAST_WINDOW_S = 0.001  # least window length and least hop
+MOST_CHECKED = 1 << 26  # bytes of an array, as float32, that a check reads as a whole
 COUNTED = "n_windows_"  # prefix of columns in a list of lengths: n_windows_2s
 
 
@@ -249,17 +250,43 @@ def import_scores(
             cannot be determined (`real_windows_of`).
         OutputExists: the file exists and `overwrite` is false.
     """
-    imported, first = Imported(), parts[0].answers
-    windowed = [part for part in parts if part.window_s is not None]
-    if lengths is not None:
-        imported.real = {part.scale: real_windows_of(part, lengths) for part in windowed}
+    imported, first = _windows_of(parts, lengths), parts[0].answers
     shapes = {part.scale: part.answers.shape for part in parts}
     n_windows = {scale: real.counts for scale, real in imported.real.items()}
-    hops_s = {part.scale: part.every_s for part in windowed}
+    hops_s = {part.scale: part.every_s for part in parts if part.window_s is not None}
     layout = ScoreLayout(first.clip_ids, first.class_ids, shapes, n_windows, hops_s, stored_types(shapes, store))
     blocks = _side_by_side({part.scale: _checked(part, imported) for part in parts})
     write_scores(out, layout, blocks, attributes, overwrite, beside and (lambda crc32: beside(crc32, imported)))
     return imported
+
+
+def check_import(parts: Sequence[Part], lengths: Lengths | None = None, most_bytes: int = MOST_CHECKED) -> None:
+    """Raise what `import_scores` would, and write nothing; of larger arrays only the first block is read."""
+    for part in parts:
+        answers = part.answers
+        if math.prod(answers.shape) * 4 > most_bytes:
+            part = replace(part, answers=_first_block(answers))
+        for _ in _checked(part, _windows_of([part], lengths)):
+            pass
+
+
+def _first_block(answers: Answers) -> Answers:
+    """Return the answers of the clips in the first block."""
+    block = next(answers.blocks())
+    n = len(block)
+    return replace(
+        answers,
+        clip_ids=answers.clip_ids[:n],
+        shape=(n, *answers.shape[1:]),
+        blocks=lambda: iter([block]),
+        n_windows=answers.n_windows[:n],
+    )
+
+
+def _windows_of(parts: Sequence[Part], lengths: Lengths | None) -> Imported:
+    """Return the statistics of an import that has not begun, with the real windows of its parts."""
+    windowed = [part for part in parts if part.window_s is not None]
+    return Imported(real={} if lengths is None else {part.scale: real_windows_of(part, lengths) for part in windowed})
 
 
 def _side_by_side(streams: Mapping[str, Iterator[np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:

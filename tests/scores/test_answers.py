@@ -17,7 +17,7 @@ from pseudolabel.errors import InputError
 from pseudolabel.labels.vocabulary import Vocabulary
 from pseudolabel.scores import arrays
 from pseudolabel.scores.answers import open_answers, read_classes, read_ids
-from pseudolabel.scores.importing import Part, import_scores
+from pseudolabel.scores.importing import Part, check_import, import_scores
 from pseudolabel.scores.store import ScoreStore
 
 CLASSES = ("/m/1", "/m/2", "/m/3")
@@ -399,3 +399,16 @@ def test_classes_that_are_not_distinct_or_unreadable_are_refused(tmp_path, text,
     with pytest.raises(InputError) as caught:
         read_classes(tmp_path / "classes", VOCABULARY)
     assert line in str(caught.value)
+
+
+def test_a_check_reads_only_the_first_block_of_a_large_array(folder, monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1)  # a block a row
+    late = SCORES.copy()
+    late[3, 0] = 2
+    part = Part(opened(write(folder / "late.npy", late)))
+    check_import([part], most_bytes=0)
+    with pytest.raises(InputError, match="the score 2 of class"):
+        check_import([part])
+    part = Part(opened(write(folder / "early.npy", late[::-1])))
+    with pytest.raises(InputError, match="the score 2 of class"):
+        check_import([part], most_bytes=0)

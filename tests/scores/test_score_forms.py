@@ -459,3 +459,11 @@ def test_a_clip_that_is_called_as_a_comment_begins_keeps_its_scores(here):
     Path("s.csv").write_text("# made by a model\nclip_id,/m/1,/m/2\n# c1,.5,.25\nc2,.75,0\n# end\n")
     answers = open_answers(Path("s.csv"), None, None, VOCABULARY)
     assert answers.clip_ids == ("# c1", "c2") and answers.shape == (2, 2)
+
+
+def test_clips_named_beside_another_number_of_rows_are_told_from_none(here):
+    np.savez("rows.npz", scores=WINDOWS.reshape(4, 3), clip_id=IDS)
+    said = refused("rows.npz", "classes")
+    assert "rows.npz: clip_id names 2 clips, scores has 4 rows" in said and "(2, windows, classes)" in said
+    np.savez("bare.npz", scores=SCORES)
+    assert "bare.npz holds no clip ids" in refused("bare.npz", "classes")
