@@ -142,8 +142,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
     inputs.read(subjects.classes.source or None)
     record = run_record("evaluate", asdict(options), inputs)
-    renamed = set(references.aliases).union(*(source.aliases for source in subjects.sources))
-    record["clips_under_another_id"] = len(renamed)
+    record["clips_under_another_id"] = len(set(references.aliases).union(*(s.aliases for s in subjects.sources)))
     record["labels_left_out"] = checked.left_out
     publish(out, copy_of_results(options), evaluation, record, options.overwrite)
 

@@ -46,6 +46,8 @@ BY_HAND = {
     "cd ontology && sha256sum --check": "tests/scores/test_class_map.py compares the checksums",
     "python -m pseudolabel.bench": "tests/benchmarks runs each with few clips",
     "python -m pseudolabel.average weights": "tests/test_average.py runs it; this one needs 30 epochs",
+    "python -m pseudolabel.evaluate --ablation": "tests/test_evaluate_options.py runs it on runs of several rows",
+    "python -m pseudolabel.evaluate --betas": "tests/test_evaluate_options.py runs it on runs of several exponents",
     "python -m pseudolabel.evaluate combine": "tests/test_evaluate.py runs it on evaluated folders",
     "python -m pseudolabel.train import": "tests/models/test_published.py runs it on files as they were published",
     "python recipes/ontology_tables.py": "tests/test_ontology_tables.py runs it on files as they were published",
@@ -276,10 +278,11 @@ def make_work() -> None:
         judge(Path("work/review"), name)
     judge_in_label_studio(Path("work/review"))
     assert run("review", "estimate", "judgements.csv", "--target-precision", 0.5) == 0
-    copies = {"psl_2s-seed0": "psl_2s", **{f"teacher-fold{i}": "teacher" for i in (1, 2)}}
-    for name, row in copies.items():
-        record = shutil.copytree(Path("work/runs/teacher"), Path("work/runs") / name) / "run.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"row": row}))
+    copies = {"psl_2s-seed0": ("psl_2s", None), **{f"teacher-fold{i}": ("teacher", f"{i}/2") for i in (1, 2)}}
+    for name, (row, fold) in copies.items():
+        path = shutil.copytree(Path("work/runs/teacher"), Path("work/runs") / name) / "run.json"
+        record = json.loads(path.read_text()) | {"row": row}
+        path.write_text(json.dumps(record | {"options": record["options"] | {"fold": fold}}))
 
 
 def judge(page: Path, name: str) -> None:

@@ -73,7 +73,9 @@ def run_of_folder(folder: Path, clip_ids: Sequence[str]) -> RunResult:
         n_seen = len(same_clips(clip_ids, read_seen(folder / SEEN_CLIPS)))
     fields = {name: record.get(name) for name in RUN_FIELDS}
     fields |= {"beta": beta_of(record, folder / RUN), "last_evaluations": last_evaluations(record)}
-    fields["labels_sha256"] = (record.get("inputs") or {}).get(str((record.get("options") or {}).get("labels")))
+    options = record.get("options") or {}
+    fields["labels_sha256"] = (record.get("inputs") or {}).get(str(options.get("labels")))
+    fields["fold"] = options.get("fold") and str(options["fold"])
     return RunResult(folder.name, record.get("row") or folder.name, str(folder), n_seen=n_seen, **fields)
 
 

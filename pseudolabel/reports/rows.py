@@ -39,7 +39,7 @@ class RunResult:
         run: name of the run folder or of the store.
         row: its row in the table.
         command: the command that made it, from run.json.
-        epoch: set if the run is the model of that one epoch.
+        epoch: set if the run is the model of that one epoch. fold: such as `1/5`, if it left that fold out.
         n_seen: how many of the evaluated clips it was trained on; None if its training list is unknown.
         labels_sha256: checksum of the label list that it was trained on, from run.json.
         scale: which scores: `clip`, or the mean (`2s`) or maximum (`2s-max`) over windows, in the row NAME@2s.
@@ -56,6 +56,7 @@ class RunResult:
     command: str | None = None
     seed: int | None = None
     epoch: int | None = None
+    fold: str | None = None
     model: str | None = None
     n_parameters: int | None = None
     n_train_clips: int | None = None
@@ -215,16 +216,16 @@ def rows_of(runs: Sequence[RunResult]) -> list[Row]:
     """Return the rows in the table's order: teacher, the standard students, then others by name.
 
     Raises:
-        InputError: two runs of a row have the same seed and are not models of different epochs; counting them as two
-            samples would understate the spread.
+        InputError: two runs of a row have the same seed and are not models of different epochs or folds; counting them
+            as two samples would understate the spread.
     """
     by_name: dict[str, list[RunResult]] = {}
     for run in runs:
         by_name.setdefault(run.row, []).append(run)
     for name, members in by_name.items():
-        members.sort(key=lambda run: (run.seed is None, run.seed or 0, run.epoch or 0, run.run))
+        members.sort(key=lambda run: (run.seed is None, run.seed or 0, run.epoch or 0, run.fold or "", run.run))
         for one, other in itertools.pairwise(members):
-            if (one.seed, one.epoch) == (other.seed, other.epoch):
+            if (one.seed, one.epoch, one.fold) == (other.seed, other.epoch, other.fold):
                 message = f"runs {one.run!r} and {other.run!r} of the row {name!r} have the same seed ({one.seed})"
                 raise InputError(message, "--runs", "Name the runs to compare with --runs.")
     order = {name: number for number, name in enumerate(STANDARD_ROWS)}

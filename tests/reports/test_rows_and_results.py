@@ -56,6 +56,15 @@ def test_the_same_seed_twice_is_refused_because_it_would_understate_the_spread()
         rows_of([run("weak", 1), run("weak", 0), run("weak", 1, 0.4)])
 
 
+def test_folds_of_one_seed_are_samples_of_their_own():
+    (row,) = rows_of([run("cv", 0, score, fold=f"{i}/3") for i, score in ((2, 0.4), (1, 0.2), (3, 0.6))])
+    assert [one.fold for one in row.runs] == ["1/3", "2/3", "3/3"] and row.spread("truth", "map").sd == pytest.approx(
+        0.2
+    )
+    with pytest.raises(InputError, match="same seed"):
+        rows_of([run("cv", 0, fold="1/3"), run("cv", 0, 0.4, fold="1/3")])
+
+
 def drawn(one: RunResult, sd: float) -> RunResult:
     """The run with draws of the clips whose mAP has this standard deviation."""
     z = np.array([-1.5, -0.5, 0.5, 1.5])
