@@ -92,9 +92,8 @@ def test_the_table_is_what_the_functions_find(work, capsys):
 def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(work, capsys):
     width = {}
     for name, group in {"alone": None, "pairs": lambda i: i // 2, "one": lambda i: 0}.items():
-        text = "clip_id,group\n" + "".join(
-            f"{clip_id},{group(i) if group else clip_id}\n" for i, clip_id in enumerate(CLIPS)
-        )
+        rows = [f"{clip_id},{group(i) if group else clip_id}\n" for i, clip_id in enumerate(CLIPS)]
+        text = "clip_id,group\n" + "".join(rows)
         (work / "groups.csv").write_text(text)
         assert run(work, *QUICK, "--groups", str(work / "groups.csv"), "--overwrite") == 0
         low, high = metrics(work)["rows"][0]["intervals"]["event_f1_macro"]
