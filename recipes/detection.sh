@@ -85,9 +85,11 @@ names=(annotator "${rows[@]}")
 in_lanes frames "${names[@]}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
-stores=("${names[@]/#/$WORK/frames/}")
+stores=("${names[@]/#/$WORK/frames/}") shown=
+[ ! -e "$WORK/detection" ] || shown=yes
 step detection evaluate detection --scores "${stores[@]/%/.h5}" --events "$events" --labels "$WORK/eval.csv" \
     --clips "$WORK/clips.h5" --median-filter "${filters[@]}"
 step label-quality evaluate labels --scores "$WORK/scores.h5" --events "$events" --labels "$WORK/labels.csv" \
     --clips "$WORK/clips.h5" --ancestors --enhanced
+[ -z "$shown" ] || show "$WORK/detection/results.md" "$WORK/label-quality/results.md"
 finish
