@@ -4,7 +4,7 @@
 # targets themselves, judged by the events in their windows.
 #
 #   bash recipes/detection.sh                                       SCALE=tiny: does it run? two minutes on two cores
-#   SCALE=demo bash recipes/detection.sh                            ten classes of synthesised sounds: half an hour
+#   SCALE=demo bash recipes/detection.sh                            ten classes of synthesised sounds (some 30 minutes)
 #   DATA=FOLDER EVENTS=strong.tsv SCALE=full bash recipes/detection.sh   real data with onsets and offsets, on a GPU
 #
 # 1. corpus     scenes whose events are known, and the labels that a careless annotator would have given them
