@@ -131,7 +131,8 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     groups = clip_groups(clip_ids, options.groups, subjects.clips, inputs)
     answers = subjects.answers(clip_ids, options)
-    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, options.resamples))
+    resamples = options.resamples if len(clip_ids) > 1 else 0  # one clip says nothing of how clips vary
+    rows = rows_of(measured(clip_ids, references.by_name, answers, groups, resamples))
     classes = next(iter(references.sets.values())).vocabulary
     evaluation = Evaluation(
         rows=rows,
@@ -148,7 +149,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         metrics=options.metrics or None,
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
-        resamples=options.resamples,
+        resamples=resamples,
         n_groups=len(set(groups)) if groups else len(clip_ids),
         betas=sweep and sweep.measured(rows),
         list_words=None if options.class_map else list_words(options),

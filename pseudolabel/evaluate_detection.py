@@ -161,7 +161,7 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     sums = (np.bincount(spans.column, given, len(columns)) for given in (None, spans.offset_s - spans.onset_s))
     return Detection(
         rows, classes, [vocabulary.names[column] for column in columns], *sums, len(clip_ids),
-        float(frames.lengths_s.sum() / 3600), missing, settings, options.resamples, tuple(map(str, remarks)),
+        float(frames.lengths_s.sum() / 3600), missing, settings, settings.weights.shape[1], tuple(map(str, remarks)),
     )  # fmt: skip
 
 
@@ -176,7 +176,8 @@ def settings_of(options: DetectionOptions, clip_ids: Sequence[str], named: Seque
     keys = tuple(key for key, metric in METRICS.items() if metric.option in wanted)
     clips = None if options.groups else clips_of(options, clip_ids, named, inputs)
     groups = clip_groups(clip_ids, options.groups, clips, inputs)
-    weights = drawn_weights(len(clip_ids), options.resamples, DRAWS_SEED, groups)
+    n_draws = options.resamples if len(clip_ids) > 1 else 0  # one clip says nothing of how clips vary
+    weights = drawn_weights(len(clip_ids), n_draws, DRAWS_SEED, groups)
     n_groups = len(set(groups)) if groups and len(set(groups)) < len(groups) else 0
     how = (options.threshold, options.segment_s, options.collar_s, options.offset_share)
     return Settings(*how, keys, weights, n_groups)

@@ -102,6 +102,9 @@ def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(wo
         assert ("draws of 6 groups of clips" in printed.out) == (name == "pairs")
         assert ("all clips are of one group (0): for intervals they are" in printed.err) == (name == "one")
     assert 0 < width["one"] == width["alone"] != width["pairs"]
+    (work / "eval.csv").write_text(f"clip_id,labels\n{CLIPS[0]},\n")
+    assert run(work, *QUICK, "--overwrite") == 0
+    assert metrics(work)["rows"][0]["intervals"] == {} and "in brackets" not in capsys.readouterr().out
 
 
 def test_windows_filters_by_class_and_ancestors_are_chosen(work, capsys):
