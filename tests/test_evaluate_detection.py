@@ -103,7 +103,7 @@ def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(wo
         assert ("all clips are of one group (0): for intervals they are" in printed.err) == (name == "one")
     assert 0 < width["one"] == width["alone"] != width["pairs"]
     (work / "eval.csv").write_text(f"clip_id,labels\n{CLIPS[0]},\n")
-    assert run(work, *QUICK, "--overwrite") == 0
+    assert run(work, *QUICK, "--labels", str(work / "eval.csv"), "--overwrite") == 0
     assert metrics(work)["rows"][0]["intervals"] == {} and "in brackets" not in capsys.readouterr().out
 
 
@@ -119,19 +119,19 @@ def test_windows_filters_by_class_and_ancestors_are_chosen(work, capsys):
 
 
 def test_clips_without_events_or_scores_are_counted_and_listed_and_aliases_found(work, capsys):
+    listing = ("--labels", str(work / "eval.csv"))
     listed = ["audio/eval-00000.wav", *CLIPS[1:5], "eval-00099"]
     (work / "eval.csv").write_text("clip_id,labels\n" + "".join(f"{clip},\n" for clip in listed))
     with open(work / "events.csv", "a") as file:
         file.write("eval-00098,1,2,/m/b\n")
-    assert run(work, *QUICK) == 0
+    assert run(work, *QUICK, *listing) == 0
     assert metrics(work)["n_clips"] == 5 and metrics(work)["n_missing"] == 1
     assert f"eval-00099,not in {work / 'events.csv'}" in (work / "detection" / "missing.csv").read_text()
     assert "clips found under another id" in capsys.readouterr().err
     first = metrics(work)["rows"]
     (work / "eval.csv").write_text("clip_id,labels\n" + "".join(f"{clip},\n" for clip in CLIPS[:5]))
-    assert run(work, *QUICK, "--overwrite") == 0
+    assert run(work, *QUICK, *listing, "--overwrite") == 0
     assert metrics(work)["rows"] == first and metrics(work)["n_missing"] == 0
-    (work / "eval.csv").unlink()
     assert run(work, *QUICK, "--overwrite") == 0
     assert metrics(work)["n_clips"] == 12
     assert f"eval-00098,no scores in {work / 'scores.h5'}" in (work / "detection" / "missing.csv").read_text()
