@@ -113,7 +113,8 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
     checked = checked_inputs(options, out, inputs)
     references, subjects, clip_ids, sweep = checked.references, checked.subjects, checked.clip_ids, checked.sweep
     answers, watch = subjects.answers(clip_ids, options), Watch(clip_ids, next(iter(references.by_name.values())))
-    rows = rows_of(measured(clip_ids, references.by_name, answers, checked.groups, options.resamples, watch))
+    resamples = options.resamples if len(clip_ids) > 1 else 0  # one clip says nothing of how clips vary
+    rows = rows_of(measured(clip_ids, references.by_name, answers, checked.groups, resamples, watch))
     classes = next(iter(references.sets.values())).vocabulary
     evaluation = Evaluation(
         rows=rows,
@@ -130,7 +131,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         metrics=options.metrics or None,
         scales=tuple(map(window_name, options.scales)),
         ablation=options.ablation,
-        resamples=options.resamples,
+        resamples=resamples,
         n_groups=len(set(checked.groups or clip_ids)),
         betas=sweep and sweep.measured(rows),
         quality=checked.quality,

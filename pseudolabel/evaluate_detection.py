@@ -26,7 +26,7 @@ from pseudolabel.evaluate_events import (
 from pseudolabel.evaluation_lists import clip_groups
 from pseudolabel.formatting import plural
 from pseudolabel.labels.vocabulary import Vocabulary
-from pseudolabel.layout import CLASS_ID, EVALUATION, METRICS_FILE, RESULTS, RUN
+from pseudolabel.layout import CLASS_ID, METRICS_FILE, RESULTS, RUN
 from pseudolabel.options import SECONDS, SHARE, WHOLE, option, parse_number
 from pseudolabel.ownership import refuse_foreign, refuse_input_as_output
 from pseudolabel.packages import refuse_without
@@ -82,9 +82,7 @@ def parse_scale(text: str) -> str:
 class DetectionOptions(EventOptions):
     """Which scores to measure, against which events, and how events are made of scores."""
 
-    labels: Path | None = option(
-        None, "only the clips of this label list (default: eval.csv beside the events, else all clips of the events)"
-    )
+    labels: Path | None = option(None, "only the clips of this label list (default: all clips of the events)")
     window: str | None = option(
         None, "scale of the stores to take as frames, 2s (default: the shortest)", parse=parse_scale
     )
@@ -121,8 +119,8 @@ class DetectionOptions(EventOptions):
 
 def evaluate_detection(options: DetectionOptions) -> None:
     """Measure the scores, write the folder and print its table."""
-    paths, events, listed = event_paths(options, EVALUATION)
-    out = output_of(options, FOLDER, *paths, events, listed)
+    paths, events = event_paths(options)
+    out = output_of(options, FOLDER, *paths, events, options.labels)
     with only_run(out):
         refuse_foreign(out, options.overwrite, "evaluate")
         inputs = Inputs()
@@ -136,11 +134,11 @@ def evaluate_detection(options: DetectionOptions) -> None:
 
 def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     """Return the outcome of an evaluation."""
-    paths, events_path, listed = event_paths(options, EVALUATION)
+    paths, events_path = event_paths(options)
     vocabulary = Vocabulary.load(inputs.read(cli.vocabulary_source(options, events_path, *paths)))
     table, remarks = read_event_table(options, inputs.read(events_path), vocabulary)
     stores = [ScoreStore.open(inputs.read(path)) for path in paths]
-    clip_ids, missing, table, stores = common_clips(options, table, stores, events_path, inputs.read(listed))
+    clip_ids, missing, table, stores = common_clips(options, table, stores, events_path, inputs.read(options.labels))
     columns = np.unique(table.spans.column)
     if not len(columns):
         raise InputError(f"not one of the {len(clip_ids)} evaluated clips has an event", events_path)
@@ -161,7 +159,7 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     sums = (np.bincount(spans.column, given, len(columns)) for given in (None, spans.offset_s - spans.onset_s))
     return Detection(
         rows, classes, [vocabulary.names[column] for column in columns], *sums, len(clip_ids),
-        float(frames.lengths_s.sum() / 3600), missing, settings, options.resamples, tuple(map(str, remarks)),
+        float(frames.lengths_s.sum() / 3600), missing, settings, settings.weights.shape[1], tuple(map(str, remarks)),
     )  # fmt: skip
 
 
@@ -176,7 +174,8 @@ def settings_of(options: DetectionOptions, clip_ids: Sequence[str], named: Seque
     keys = tuple(key for key, metric in METRICS.items() if metric.option in wanted)
     clips = None if options.groups else clips_of(options, clip_ids, named, inputs)
     groups = clip_groups(clip_ids, options.groups, clips, inputs)
-    weights = drawn_weights(len(clip_ids), options.resamples, DRAWS_SEED, groups)
+    n_draws = options.resamples if len(clip_ids) > 1 else 0  # one clip says nothing of how clips vary
+    weights = drawn_weights(len(clip_ids), n_draws, DRAWS_SEED, groups)
     n_groups = len(set(groups)) if groups and len(set(groups)) < len(groups) else 0
     how = (options.threshold, options.segment_s, options.collar_s, options.offset_share)
     return Settings(*how, keys, weights, n_groups)
@@ -211,14 +210,16 @@ def filters_of(
 
 def plan_detection(options: DetectionOptions) -> str:
     """Check what can be checked beforehand; return what a dry run says."""
-    scores, events, listed = event_paths(options, EVALUATION)
-    dry_run.refuse_absent(*scores, events, listed, options.lengths, options.clips, options.ontology, options.groups)
+    scores, events = event_paths(options)
+    dry_run.refuse_absent(
+        *scores, events, options.labels, options.lengths, options.clips, options.ontology, options.groups
+    )
     dry_run.refuse_absent(*(path for path in options.median_filter if isinstance(path, str)))
     check_stores(ScoreStore, *scores)
     check_vocabulary(cli.vocabulary_source(options, events, *scores))
     check_lists(options.format if options.events else None, events)
-    out = output_of(options, FOLDER, *scores, events, listed)
-    refuse_input_as_output(out, [*scores, events, listed])
+    out = output_of(options, FOLDER, *scores, events, options.labels)
+    refuse_input_as_output(out, [*scores, events, options.labels])
     dry_run.refuse_folder(out, options.overwrite, "evaluate")
     dry_run.promise(out, METRICS_FILE, RESULTS, RUN)
     return f"would write {out}: {plural(len(scores), 'store')} against {events}"

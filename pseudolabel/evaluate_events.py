@@ -46,12 +46,12 @@ class EventOptions(VerbOptions, ListOptions):
     )
 
 
-def event_paths(options: EventOptions, list_name: str) -> tuple[list[Path], Path, Path | None]:
-    """Return the stores, the events, and the list of clips: --labels, else `list_name` beside the events, if there."""
+def event_paths(options: EventOptions) -> tuple[list[Path], Path]:
+    """Return the stores and the list of events."""
     scores = list(options.scores)
     events = cli.needed_file(options, options.events, EVENTS, "--events", *scores)
     scores = scores or [cli.needed_file(options, None, SCORES, "--scores", events)]
-    return scores, events, cli.default_file(options, options.labels, list_name, events)
+    return scores, events
 
 
 def output_of(options: EventOptions, name: str, *named: Path | None) -> Path:

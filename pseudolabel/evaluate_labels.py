@@ -71,7 +71,7 @@ class LabelQualityOptions(EventOptions):
 
 
 def _paths(options: LabelQualityOptions) -> tuple[list[Path], Path, Path]:
-    scores, events, _ = event_paths(options, LABELS)
+    scores, events = event_paths(options)
     return scores, events, cli.needed_file(options, options.labels, LABELS, "--labels", events, *scores)
 
 

@@ -4,7 +4,7 @@
 # targets themselves, judged by the events in their windows.
 #
 #   bash recipes/detection.sh                                       SCALE=tiny: does it run? two minutes on two cores
-#   SCALE=demo bash recipes/detection.sh                            ten classes of synthesised sounds: half an hour
+#   SCALE=demo bash recipes/detection.sh                            ten classes of synthesised sounds (some 30 minutes)
 #   DATA=FOLDER EVENTS=strong.tsv SCALE=full bash recipes/detection.sh   real data with onsets and offsets, on a GPU
 #
 # 1. corpus     scenes whose events are known, and the labels that a careless annotator would have given them
@@ -85,9 +85,11 @@ names=(annotator "${rows[@]}")
 in_lanes frames "${names[@]}"
 
 # ---- results ----------------------------------------------------------------------------------------------------
-stores=("${names[@]/#/$WORK/frames/}")
+stores=("${names[@]/#/$WORK/frames/}") shown=
+[ ! -e "$WORK/detection" ] || shown=yes
 step detection evaluate detection --scores "${stores[@]/%/.h5}" --events "$events" --labels "$WORK/eval.csv" \
     --clips "$WORK/clips.h5" --median-filter "${filters[@]}"
 step label-quality evaluate labels --scores "$WORK/scores.h5" --events "$events" --labels "$WORK/labels.csv" \
     --clips "$WORK/clips.h5" --ancestors --enhanced
+[ -z "$shown" ] || show "$WORK/detection/results.md" "$WORK/label-quality/results.md"
 finish

@@ -299,6 +299,11 @@ def test_clips_of_one_group_alone_are_drawn_one_by_one(work, capsys):
     text = (work / "evaluation" / "results.md").read_text()
     low, high = map(float, re.search(r"\[(\.\d+), (\.\d+)\]", text).groups())
     assert low < high - 0.01
+    for name in ("eval", "truth"):
+        rows = (work / f"{name}.csv").read_text().splitlines(keepends=True)
+        (work / f"{name}.csv").write_text(rows[0] + next(row for row in rows if row.startswith("eval0,")))
+    assert run_verb(work, *scores_options(work), "--enhanced", "--overwrite") == 0  # one clip: no intervals
+    assert "[" not in (work / "evaluation" / "results.md").read_text().partition("## Files")[0]
 
 
 def test_absent_and_repeated_runs_are_refused(work, capsys):

@@ -73,8 +73,9 @@ def test_the_table_is_what_the_functions_find(work, capsys):
             "event_f1_macro": event_counts(truth, filtered.spans(), (12, 2)).rates()["f1_macro"][0],
         }
         assert {key: row["metrics"][key] for key in wanted} == pytest.approx(wanted)
-        low, high = row["intervals"]["event_f1_macro"]
-        assert low < row["metrics"]["event_f1_macro"] < high
+        for key in ("clip_map", "frame_map", "segment_f1_macro", "event_f1_macro"):
+            low, high = row["intervals"][key]
+            assert low < row["metrics"][key] < high or low == high == 1, key
     assert found["rows"][1]["above_first"]["event_f1_macro"]["value"] == pytest.approx(
         found["rows"][1]["metrics"]["event_f1_macro"] - found["rows"][0]["metrics"]["event_f1_macro"]
     )
@@ -92,9 +93,8 @@ def test_the_table_is_what_the_functions_find(work, capsys):
 def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(work, capsys):
     width = {}
     for name, group in {"alone": None, "pairs": lambda i: i // 2, "one": lambda i: 0}.items():
-        text = "clip_id,group\n" + "".join(
-            f"{clip_id},{group(i) if group else clip_id}\n" for i, clip_id in enumerate(CLIPS)
-        )
+        rows = [f"{clip_id},{group(i) if group else clip_id}\n" for i, clip_id in enumerate(CLIPS)]
+        text = "clip_id,group\n" + "".join(rows)
         (work / "groups.csv").write_text(text)
         assert run(work, *QUICK, "--groups", str(work / "groups.csv"), "--overwrite") == 0
         low, high = metrics(work)["rows"][0]["intervals"]["event_f1_macro"]
@@ -102,6 +102,9 @@ def test_clips_of_a_group_are_drawn_together_and_one_group_alone_says_nothing(wo
         assert ("draws of 6 groups of clips" in printed.out) == (name == "pairs")
         assert ("all clips are of one group (0): for intervals they are" in printed.err) == (name == "one")
     assert 0 < width["one"] == width["alone"] != width["pairs"]
+    (work / "eval.csv").write_text(f"clip_id,labels\n{CLIPS[0]},\n")
+    assert run(work, *QUICK, "--labels", str(work / "eval.csv"), "--overwrite") == 0
+    assert metrics(work)["rows"][0]["intervals"] == {} and "in brackets" not in capsys.readouterr().out
 
 
 def test_windows_filters_by_class_and_ancestors_are_chosen(work, capsys):
@@ -115,14 +118,20 @@ def test_windows_filters_by_class_and_ancestors_are_chosen(work, capsys):
     assert metrics(work)["n_classes"] == 3 and metrics(work)["n_events"] > 12
 
 
-def test_clips_without_events_or_scores_are_counted_and_listed(work):
-    (work / "eval.csv").write_text("clip_id,labels\n" + "".join(f"{clip},\n" for clip in [*CLIPS[:5], "eval-00099"]))
+def test_clips_without_events_or_scores_are_counted_and_listed_and_aliases_found(work, capsys):
+    listing = ("--labels", str(work / "eval.csv"))
+    listed = ["audio/eval-00000.wav", *CLIPS[1:5], "eval-00099"]
+    (work / "eval.csv").write_text("clip_id,labels\n" + "".join(f"{clip},\n" for clip in listed))
     with open(work / "events.csv", "a") as file:
         file.write("eval-00098,1,2,/m/b\n")
-    assert run(work, *QUICK) == 0
+    assert run(work, *QUICK, *listing) == 0
     assert metrics(work)["n_clips"] == 5 and metrics(work)["n_missing"] == 1
     assert f"eval-00099,not in {work / 'events.csv'}" in (work / "detection" / "missing.csv").read_text()
-    (work / "eval.csv").unlink()
+    assert "clips found under another id" in capsys.readouterr().err
+    first = metrics(work)["rows"]
+    (work / "eval.csv").write_text("clip_id,labels\n" + "".join(f"{clip},\n" for clip in CLIPS[:5]))
+    assert run(work, *QUICK, *listing, "--overwrite") == 0
+    assert metrics(work)["rows"] == first and metrics(work)["n_missing"] == 0
     assert run(work, *QUICK, "--overwrite") == 0
     assert metrics(work)["n_clips"] == 12
     assert f"eval-00098,no scores in {work / 'scores.h5'}" in (work / "detection" / "missing.csv").read_text()

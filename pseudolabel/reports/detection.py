@@ -19,9 +19,10 @@ from pseudolabel.reports.text_tables import Table
 from pseudolabel.scores.bootstrap import Interval, interval
 from pseudolabel.scores.detection import COLLAR_S, OFFSET_SHARE, SEGMENT_S, event_counts, segment_counts
 from pseudolabel.scores.frames import Frames
-from pseudolabel.scores.metrics import Metric, average_precision, resampled_metrics
+from pseudolabel.scores.metrics import Metric, average_precision, resampled_map, resampled_metrics
 from pseudolabel.scores.psds import SCENARIOS, poster_score, psds
 
+MOST_DRAWN = 1_000_000_000  # frames x classes x draws for an interval of the frame mAP: some seconds
 HEAD = "# Detection"  # the first line of results.md
 METRICS = {
     metric.key: metric
@@ -183,8 +184,11 @@ def _unfiltered(frames: Frames, truth: Spans, settings: Settings) -> tuple[dict,
         if settings.weights.shape[1]:
             draws["clip_map"] = resampled_metrics(labels, scores, settings.weights)["map"]
     if settings.has("frame-map"):
-        classes["frame_ap"] = average_precision(frames.active(truth)[frames.real], frames.scores[frames.real])
+        labels, scores = frames.active(truth)[frames.real], frames.scores[frames.real]
+        classes["frame_ap"] = average_precision(labels, scores)
         metrics["frame_map"] = float(np.nanmean(classes["frame_ap"]))
+        if 0 < scores.size * settings.weights.shape[1] <= MOST_DRAWN:
+            draws["frame_map"] = resampled_map(labels, scores, np.repeat(settings.weights, frames.counts, axis=0))
     return metrics, draws, classes
 
 

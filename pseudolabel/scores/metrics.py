@@ -236,6 +236,16 @@ def resampled_metrics(labels, scores, weights: np.ndarray, threshold: float = 0.
     return _summaries(resampled(*as_arrays(labels, scores), weights, threshold))
 
 
+def resampled_map(labels, scores, weights: np.ndarray) -> np.ndarray:
+    """Return the mAP of each resample, (D,) float64, alone: for frames, which are too many for the other metrics.
+
+    Args:
+        weights: (N, D) uint8, how often each resample holds each row.
+    """
+    labels, scores = as_arrays(labels, scores)
+    return _mean(class_metrics(labels, scores, weights)[0])
+
+
 def _summaries(parts: Resampled) -> dict[str, np.ndarray]:
     macro_auc = _mean(parts.auc)
     values = {

@@ -269,3 +269,12 @@ def test_mean_and_maximum_over_windows_leave_out_windows_that_a_clip_has_not():
         largest = metrics.maximum_over_windows(scores, np.array([2, 1]))
         np.testing.assert_allclose(largest, [[0.4, 1.0], [0.6, 0.5]], atol=1e-3)
         assert largest.dtype == np.float32
+
+
+def test_map_of_resamples_is_that_of_repeated_rows():
+    rng = np.random.default_rng(8)
+    labels, scores = rng.random((60, 4)) < 0.3, np.round(rng.random((60, 4)), 1)
+    weights = rng.integers(0, 3, (60, 5)).astype(np.uint8)
+    for draw, found in enumerate(metrics.resampled_map(labels, scores, weights)):
+        rows = np.repeat(np.arange(60), weights[:, draw])
+        assert found == pytest.approx(np.nanmean(metrics.average_precision(labels[rows], scores[rows])))
