@@ -137,7 +137,7 @@ def _evaluate(options: EvaluateOptions, out: Path) -> None:
         quality=checked.quality,
         list_words=None if options.class_map else list_words(options),
         remarks=tuple(filter(None, [subjects.classes.report()])),
-        tree=class_tree(classes, options.ontology),
+        tree=class_tree(classes, inputs.read(options.ontology)),
         class_clips=watch.of_classes(),
     )
     evaluation = replace(evaluation, gallery=disagreeing(evaluation, watch, references, subjects, options))
@@ -193,7 +193,6 @@ def checked_inputs(options: EvaluateOptions, out: Path, inputs: Inputs) -> Check
     subjects = subjects.read_from(sources).with_sound_of(clip_ids)
     if "accuracy" in options.metrics:
         refuse_several_labels(references.by_name, clip_ids, {**lists.sets, TRUE_SET: lists.truth})
-    inputs.read(options.ontology)
     sweep = planned_sweep(options, references, vocabulary, subjects, inputs)
     quality = read_quality(inputs.read(options.quality), vocabulary.class_ids) if options.quality else None
     groups = clip_groups(clip_ids, options.groups, subjects.clips if subjects.folders else None, inputs)
