@@ -71,7 +71,7 @@ def test_a_verb_that_does_its_work_ends_with_0_and_gets_the_shared_options():
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
         (PermissionError(errno.EACCES, "Permission denied", "b"), "b: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-        (FileNotFoundError(errno.ENOENT, "No such file", "d" * 700), "d" * 597 + "...: No such file"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "d" * 700), "..." + "d" * 297 + ": No such file"),
         (MemoryError("Unable to allocate 9 TiB"), "not enough memory: Unable to allocate 9 TiB"),
         (MemoryError(), "not enough memory"),
         (
