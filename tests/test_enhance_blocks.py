@@ -595,4 +595,4 @@ def test_reasons_are_lists_in_parquet_and_joined_texts_in_memory_and_csv(tmp_pat
     for name in ("ledger.parquet", "ledger.csv.gz"):
         assert read_ledger(tmp_path / name)["because"].to_pylist() == ["x;y", "", ""]
     pq.write_table(rows, tmp_path / "earlier.parquet")  # as versions before 0.3.0 wrote it
-    assert read_ledger(tmp_path / "earlier.parquet")["because"].to_pylist() == ["x;y", "", None]
+    assert read_ledger(tmp_path / "earlier.parquet")["because"].to_pylist() == ["x;y", "", ""]

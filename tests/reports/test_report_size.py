@@ -46,7 +46,8 @@ def large_evaluation() -> Evaluation:
         for class_id, name in zip(vocabulary.class_ids, vocabulary.names, strict=True)
     ]  # fmt: skip
     counts = {"added": 400, "judged": 400, "right": 300, "missing": 600, "precision": 0.75, "recall": 0.5}
-    judged = {"folder": "work/enhanced-25p", "by_class": by_class, "by_error": {"I": counts, "all": counts},
+    judged = {"folder": "work/enhanced-25p", "by_class": by_class,
+              "labels_per_clip": {"before": [0, 9], "after": [0, 5, 4]}, "by_error": {"I": counts, "all": counts},
               "n_added": 400, "n_clips": 20000, "n_clips_touched": 300, "n_classes_touched": 500, "n_labels_before": 9,
               "added_percent": 20.0, "n_clips_without_truth": 0,
               "labels_before": {"precision": 0.9, "recall": 0.6},
