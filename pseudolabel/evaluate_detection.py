@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from pseudolabel.evaluate_events import (
     lengths_of,
     output_of,
     read_event_table,
+    with_all,
 )
 from pseudolabel.evaluation_lists import clip_groups
 from pseudolabel.formatting import plural
@@ -48,8 +50,11 @@ from pseudolabel.scores.detection import COLLAR_S, OFFSET_SHARE, SEGMENT_S
 from pseudolabel.scores.frames import MEDIAN_S
 from pseudolabel.scores.psds import PACKAGE
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import parse_window, window_name
+from pseudolabel.scores.windows import parse_scale
 from pseudolabel.tables import read_csv
+
+if TYPE_CHECKING:
+    from pseudolabel.audio.clips import ClipStore
 
 FOLDER, NONE, PSDS = "detection", "none", "psds"
 
@@ -71,11 +76,6 @@ def parse_filter(text: str) -> float | str:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"must be seconds of at least 0, not {text!r}")
     return seconds
-
-
-def parse_scale(text: str) -> str:
-    """Parse `clip` or a length in seconds into a scale's name; errors as `parse_window`."""
-    return window_name(parse_window(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +142,9 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     columns = np.unique(table.spans.column)
     if not len(columns):
         raise InputError(f"not one of the {len(clip_ids)} evaluated clips has an event", events_path)
-    lengths = lengths_of(options, clip_ids, (events_path, *paths), inputs)
-    settings = settings_of(options, clip_ids, (events_path, *paths), inputs)
+    clips = clips_of(options, (events_path, *paths), inputs)
+    lengths = lengths_of(options, clip_ids, clips, inputs)
+    settings = settings_of(options, clip_ids, clips, inputs)
     rows, classes = [], [vocabulary.class_ids[column] for column in columns]
     filters = filters_of(options, vocabulary, classes, inputs)
     for store in stores:
@@ -151,11 +152,11 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
         cut, n_cut = table.within(frames.lengths_s, events_path)
         if n_cut:
             remarks.append(f"{store.path.stem}: {plural(n_cut, 'event')} end after their clip and are cut there")
-        rows += measure(store.path.stem, scale, frames, cut.of_classes(columns), filters, settings)
+        spans = cut.of_classes(columns)
+        rows += measure(store.path.stem, scale, frames, spans, filters, settings)
     absent = len(vocabulary) - len(columns)
     if absent:
         remarks.append(f"left out, without an event in these clips: {plural(absent, 'class')} of the vocabulary")
-    spans = cut.of_classes(columns)
     sums = (np.bincount(spans.column, given, len(columns)) for given in (None, spans.offset_s - spans.onset_s))
     return Detection(
         rows, classes, [vocabulary.names[column] for column in columns], *sums, len(clip_ids),
@@ -163,7 +164,9 @@ def detect(options: DetectionOptions, inputs: Inputs) -> Detection:
     )  # fmt: skip
 
 
-def settings_of(options: DetectionOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs) -> Settings:
+def settings_of(
+    options: DetectionOptions, clip_ids: Sequence[str], clips: ClipStore | None, inputs: Inputs
+) -> Settings:
     """Return how events are compared; without sed_scores_eval, PSDS is left out with a word."""
     from importlib.util import find_spec
 
@@ -172,8 +175,7 @@ def settings_of(options: DetectionOptions, clip_ids: Sequence[str], named: Seque
         note("PSDS is left out: it needs sed_scores_eval (pip install 'pseudolabel[sed]')")
         wanted = [name for name in wanted if name != PSDS]
     keys = tuple(key for key, metric in METRICS.items() if metric.option in wanted)
-    clips = None if options.groups else clips_of(options, clip_ids, named, inputs)
-    groups = clip_groups(clip_ids, options.groups, clips, inputs)
+    groups = clip_groups(clip_ids, options.groups, None if options.groups else with_all(clips, clip_ids), inputs)
     n_draws = options.resamples if len(clip_ids) > 1 else 0  # one clip says nothing of how clips vary
     weights = drawn_weights(len(clip_ids), n_draws, DRAWS_SEED, groups)
     n_groups = len(set(groups)) if groups and len(set(groups)) < len(groups) else 0

@@ -103,37 +103,38 @@ def common_clips(
     return list(clip_ids), missing, table, views
 
 
-def clips_of(options: EventOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs) -> ClipStore | None:
-    """Return the clip store, if there is one that has all these clips."""
+def clips_of(options: EventOptions, named: Sequence[Path], inputs: Inputs) -> ClipStore | None:
+    """Return the clip store of --clips, or the one beside the named files, if there is one."""
     from pseudolabel.audio.clips import ClipStore
-    from pseudolabel.labels.aliases import match_clips
 
     path = cli.default_file(options, options.clips, CLIPS, *named)
-    if path is None:
+    return None if path is None else ClipStore.open(inputs.read(path))
+
+
+def with_all(clips: ClipStore | None, clip_ids: Sequence[str]) -> ClipStore | None:
+    """Return the clip store under these ids, if it has all of these clips."""
+    from pseudolabel.labels.aliases import match_clips
+
+    if clips is None:
         return None
-    clips = ClipStore.open(inputs.read(path))
-    matched = match_clips(clip_ids, clips.index, path)
+    matched = match_clips(clip_ids, clips.index, clips.path)
     return None if matched.absent else clips.with_aliases(matched.aliases)
 
 
 def lengths_of(
-    options: EventOptions, clip_ids: Sequence[str], named: Sequence[Path], inputs: Inputs
+    options: EventOptions, clip_ids: Sequence[str], clips: ClipStore | None, inputs: Inputs
 ) -> np.ndarray | None:
     """Return the seconds of each clip, (N,): of --lengths, of the clip store, else --clip-s; None if unknown."""
-    from pseudolabel.audio.clips import ClipStore
     from pseudolabel.verification import lengths_in
 
-    seconds: dict[str, float] = {}
-    path = cli.default_file(options, options.clips, CLIPS, *named)
-    if path is not None:
-        seconds = lengths_in(ClipStore.open(inputs.read(path)), clip_ids)
+    seconds = {} if clips is None else lengths_in(clips, clip_ids)
     if options.lengths is not None:
         seconds |= read_lengths(inputs.read(options.lengths), clip_ids, ()).seconds
     unknown = [clip_id for clip_id in clip_ids if clip_id not in seconds]
     if unknown and options.clip_s is None:
         if seconds:
             message = f"the lengths of {len(unknown)} clips are not known: {first_few(unknown)}"
-            raise InputError(message, options.lengths or path, "Give --clip-s for them.")
+            raise InputError(message, options.lengths or clips.path, "Give --clip-s for them.")
         return None
     return np.array([seconds.get(clip_id, options.clip_s) for clip_id in clip_ids], np.float64)
 

@@ -14,6 +14,7 @@ from pseudolabel.command import Command
 from pseudolabel.errors import InputError
 from pseudolabel.evaluate_events import (
     EventOptions,
+    clips_of,
     common_clips,
     event_paths,
     frames_of,
@@ -35,13 +36,9 @@ from pseudolabel.records import Inputs, run_record
 from pseudolabel.reports.label_quality import Judged, LabelQuality, results_terminal, write_label_quality
 from pseudolabel.scores.label_quality import WindowTruth
 from pseudolabel.scores.store import ScoreStore
-from pseudolabel.scores.windows import CLIP, length_s, parse_window, window_name
+from pseudolabel.scores.windows import CLIP, length_s, parse_scale
 
 FOLDER, WEAK = "label-quality", "weak labels"
-
-
-def _scale(text: str) -> str:
-    return window_name(parse_window(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class LabelQualityOptions(EventOptions):
         "folders that enhanced these labels; without any: none (default: enhanced-* beside the labels)",
         empty=True,
     )
-    windows: tuple[str, ...] = option((), "scales to judge in (default: all of the store)", parse=_scale)
+    windows: tuple[str, ...] = option((), "scales to judge in (default: all of the store)", parse=parse_scale)
     thresholds: tuple[float, ...] = option((0.1, 0.3, 0.5), "scores above it are labels; the last: for counts", SHARE)
     out: Path | None = option(None, "output folder (default: WORK/label-quality)")
 
@@ -104,7 +101,7 @@ def judge(options: LabelQualityOptions, inputs: Inputs) -> LabelQuality:
     if not len(columns):
         raise InputError(f"not one of the {len(clip_ids)} clips has an event", events_path)
     classes = [vocabulary.class_ids[column] for column in columns]
-    lengths = lengths_of(options, clip_ids, (events_path, path), inputs)
+    lengths = lengths_of(options, clip_ids, clips_of(options, (events_path, path), inputs), inputs)
     if lengths is None:  # to the end of the shortest windows
         lengths = frames_of(store, shortest_of(store), vocabulary, clip_ids, classes, None)[0].lengths_s
     cut, n_cut = table.within(lengths, events_path)

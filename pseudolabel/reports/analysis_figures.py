@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from pseudolabel.reports.evaluation import Evaluation
 from pseudolabel.reports.figures import BLUE, LIST_COLOURS, VALIDATION, VERMILION, Picture, draw_picture, panels_of
 from pseudolabel.reports.rows import Row
 from pseudolabel.scores.windows import CLIP
+from pseudolabel.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,6 @@ def read_histories(row: Row) -> list[dict[int, float]]:
         path = Path(run.path) / HISTORY
         if not path.is_file():
             continue
-        with path.open(newline="", encoding="utf-8") as file:
-            history = {int(line["step"]): float(line[column]) for line in csv.DictReader(file) if line.get(column)}
+        history = {int(line["step"]): float(line[column]) for line in read_csv(path) if line.get(column)}
         found += [history] if history else []
     return found

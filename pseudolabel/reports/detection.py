@@ -14,12 +14,12 @@ from pseudolabel.artefacts import whole_folder, write_csv, write_json, write_tex
 from pseudolabel.formatting import fraction, plural
 from pseudolabel.labels.events import Spans
 from pseudolabel.records import write_run_record
-from pseudolabel.reports.report import finite
+from pseudolabel.reports.report import cells_of, finite
 from pseudolabel.reports.text_tables import Table
-from pseudolabel.scores.bootstrap import Interval, interval
+from pseudolabel.scores.bootstrap import Interval, interval, variance
 from pseudolabel.scores.detection import COLLAR_S, OFFSET_SHARE, SEGMENT_S, event_counts, segment_counts
 from pseudolabel.scores.frames import Frames
-from pseudolabel.scores.metrics import Metric, average_precision, resampled_map, resampled_metrics
+from pseudolabel.scores.metrics import Metric, average_precision, resampled_map
 from pseudolabel.scores.psds import SCENARIOS, poster_score, psds
 
 MOST_DRAWN = 1_000_000_000  # frames x classes x draws for an interval of the frame mAP: some seconds
@@ -107,16 +107,14 @@ class DetectionRow:
 
     def interval(self, key: str) -> Interval:
         """Return a metric with its interval."""
-        return interval(self.metrics[key], _variance(self.draws.get(key))).within(0, math.inf)
+        return interval(self.metrics[key], variance(self._draws(key))).within(0, math.inf)
 
     def above(self, other: DetectionRow, key: str) -> Interval:
         """Return by how much a metric is above another row's on the same clips, with the paired interval."""
-        paired = None if key not in self.draws else self.draws[key] - other.draws[key]
-        return interval(self.metrics[key] - other.metrics[key], _variance(paired))
+        return interval(self.metrics[key] - other.metrics[key], variance(self._draws(key) - other._draws(key)))
 
-
-def _variance(draws: np.ndarray | None) -> float:
-    return math.nan if draws is None or len(draws) < 2 else float(np.nanvar(draws, ddof=1))
+    def _draws(self, key: str) -> np.ndarray:
+        return self.draws.get(key, np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ def _unfiltered(frames: Frames, truth: Spans, settings: Settings) -> tuple[dict,
         classes["clip_ap"] = average_precision(labels, scores)
         metrics["clip_map"] = float(np.nanmean(classes["clip_ap"]))
         if settings.weights.shape[1]:
-            draws["clip_map"] = resampled_metrics(labels, scores, settings.weights)["map"]
+            draws["clip_map"] = resampled_map(labels, scores, settings.weights)
     if settings.has("frame-map"):
         labels, scores = frames.active(truth)[frames.real], frames.scores[frames.real]
         classes["frame_ap"] = average_precision(labels, scores)
@@ -305,7 +303,7 @@ def write_per_class(path: Path, detection: Detection) -> None:
     header = ("scores", "window", "filter", layout.CLASS_ID, "class_name", "n_events", "seconds", *names)
     lines = []
     for row in detection.rows:
-        cells = [["" if np.isnan(value) else f"{value:.6f}" for value in row.classes[name]] for name in names]
+        cells = [cells_of(row.classes[name]) for name in names]
         counts = detection.events.tolist(), [f"{seconds:.3f}" for seconds in detection.seconds]
         classes = zip(detection.class_ids, detection.class_names, *counts, *cells, strict=True)
         lines += [(row.name, row.window, row.filter, *of_class) for of_class in classes]

@@ -18,6 +18,7 @@ from pseudolabel.reports.evaluation import TRUE_SET
 from pseudolabel.reports.figures import GREY, MARKERS, SET_COLOURS, panels_of
 from pseudolabel.reports.rows import Spread
 from pseudolabel.reports.text_tables import Table
+from pseudolabel.scores.bootstrap import interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,6 @@ TRAINED_ON = {
     TRUE: "true labels",
 }
 HEADER = ("corpus", "sounds", "annotator", "row", "map")
-LEVEL = 0.95  # of the intervals
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ class Difference:
         spread = Spread.of(np.subtract(maps_of(group, row), maps_of(group, base)))
         if spread.sd is None:
             return cls(spread.mean, None)
-        from scipy.stats import t
-
-        return cls(spread.mean, float(t.ppf((1 + LEVEL) / 2, spread.n - 1)) * spread.sd / math.sqrt(spread.n))
+        return cls(spread.mean, interval(spread.mean, 0.0, [spread.of_mean]).high - spread.mean)
 
     def text(self) -> str:
         """Return `+.031 [+.010, +.052]`, the mean alone if there is no interval."""

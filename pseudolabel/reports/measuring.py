@@ -24,8 +24,7 @@ from pseudolabel.scores.class_map import ClassMap
 from pseudolabel.scores.metrics import (
     maximum_over_windows,
     mean_over_windows,
-    resampled_metrics,
-    summary_and_classes,
+    summary_classes_and_draws,
 )
 from pseudolabel.scores.store import ScoreStore
 from pseudolabel.scores.windows import CLIP, MAXIMUM, n_windows, split_pooled, window_name, window_samples
@@ -195,8 +194,9 @@ def measured(
             watch.see(run, scores)
         for name, reference in references.items():
             of_set = scores[reference.rows]
-            run.metrics[name], run.classes[name] = summary_and_classes(reference.matrix, of_set)
+            measures = summary_classes_and_draws(reference.matrix, of_set, reference.weights)
+            run.metrics[name], run.classes[name], draws = measures
             if n_draws:
-                run.draws[name] = resampled_metrics(reference.matrix, of_set, reference.weights)
+                run.draws[name] = draws
         results.append(run)
     return results

@@ -167,7 +167,7 @@ def write_per_class(path: Path, evaluation: Evaluation) -> None:
         columns = []
         for name in sets:
             columns.append([str(int(n)) for n in row.runs[0].classes[name]["n_positive"]])
-            columns += [_cells(row.class_mean(name, metric)) for metric in ("ap", "auc")]
+            columns += [cells_of(row.class_mean(name, metric)) for metric in ("ap", "auc")]
         classes = zip(evaluation.class_ids, evaluation.class_names, *columns, strict=True)
         lines += [(row.name, *cells) for cells in classes]
     write_csv(path, header, lines)
@@ -177,12 +177,13 @@ def write_betas(path: Path, evaluation: Evaluation) -> None:
     """Write each class's prior and change of AP against each set, empty if it has no AP."""
     sweep = evaluation.betas
     header = ("class_id", "class_name", "prior", *(f"ap_change_{against}" for against in sweep.against))
-    changes = [_cells(sweep.changes(against)) for against in sweep.against]
+    changes = [cells_of(sweep.changes(against)) for against in sweep.against]
     priors = [f"{prior:.9g}" for prior in sweep.priors]
     write_csv(path, header, zip(evaluation.class_ids, evaluation.class_names, priors, *changes, strict=True))
 
 
-def _cells(values: np.ndarray) -> list[str]:
+def cells_of(values: np.ndarray) -> list[str]:
+    """Return values of classes as cells of a CSV file, empty for NaN."""
     return ["" if math.isnan(value) else f"{value:.6f}" for value in values]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pseudolabel.errors import InputError, first_few, nearest
 from pseudolabel.formatting import fraction
-from pseudolabel.scores.bootstrap import Interval, interval
+from pseudolabel.scores.bootstrap import Interval, interval, variance
 from pseudolabel.scores.metrics import UNBOUNDED
 from pseudolabel.scores.windows import CLIP
 
@@ -144,7 +144,7 @@ class Row:
     def interval(self, against: str, metric: str) -> Interval:
         """Return a metric's mean over the runs, and its confidence interval over clips and seeds."""
         spread = self.spread(against, metric)
-        found = interval(spread.mean, _variance(self._draws(against, metric)), [spread.of_mean])
+        found = interval(spread.mean, variance(self._draws(against, metric)), [spread.of_mean])
         return found if metric in UNBOUNDED else found.within(0, 1)
 
     def above(self, other: Row, against: str, metric: str) -> Interval:
@@ -158,7 +158,7 @@ class Row:
             of_seeds = [Spread.of([ours - theirs for ours, theirs in pairs]).of_mean]
         else:
             of_seeds = [ours.of_mean, theirs.of_mean]
-        return interval(ours.mean - theirs.mean, _variance(draws), of_seeds)
+        return interval(ours.mean - theirs.mean, variance(draws), of_seeds)
 
     def _draws(self, against: str, metric: str) -> np.ndarray:
         """Return the mean over runs of a metric in each draw of clips, (D,); empty if no clips were drawn."""
@@ -204,12 +204,6 @@ class Row:
                 for against in self.against()
             },
         }
-
-
-def _variance(draws: np.ndarray) -> float:
-    """Return the variance over draws, leaving out those where the metric is undefined; NaN for fewer than two."""
-    finite = draws[np.isfinite(draws)]
-    return float(np.var(finite, ddof=1)) if len(finite) > 1 else math.nan
 
 
 def rows_of(runs: Sequence[RunResult]) -> list[Row]:

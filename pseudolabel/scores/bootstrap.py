@@ -57,6 +57,12 @@ def drawn_weights(n_clips: int, n_draws: int, seed: int, groups: Sequence[Hashab
     return weights
 
 
+def variance(draws: np.ndarray) -> float:
+    """Return the variance over draws (D,) of those where a metric is finite; NaN for fewer than two."""
+    finite = draws[np.isfinite(draws)]
+    return float(np.var(finite, ddof=1)) if len(finite) > 1 else math.nan
+
+
 def interval(value: float, variance: float, of_seeds: Sequence[tuple[float, int]] = ()) -> Interval:
     """Return the interval of a value.
 

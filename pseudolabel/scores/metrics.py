@@ -85,14 +85,19 @@ def as_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
 
 def average_precision(labels, scores) -> np.ndarray:
     """Return each class's AP (K,) float64, NaN without positives: sum over thresholds of precision x recall gained."""
-    labels, scores = as_arrays(labels, scores)
-    return class_metrics(labels, scores, _once(labels))[0][:, 0]
+    return ap_and_auc(labels, scores)[0]
 
 
 def roc_auc(labels, scores) -> np.ndarray:
     """Return each class's area under the ROC curve (K,) float64; NaN without positives or without negatives."""
+    return ap_and_auc(labels, scores)[1]
+
+
+def ap_and_auc(labels, scores) -> tuple[np.ndarray, np.ndarray]:
+    """Return `average_precision` and `roc_auc`, from one ranking of each class."""
     labels, scores = as_arrays(labels, scores)
-    return class_metrics(labels, scores, _once(labels))[1][:, 0]
+    ap, auc = class_metrics(labels, scores, _once(labels))
+    return ap[:, 0], auc[:, 0]
 
 
 def _once(labels: np.ndarray) -> np.ndarray:
@@ -212,17 +217,25 @@ def summary_and_classes(labels, scores, threshold: float = 0.5) -> tuple[dict[st
     Metrics are in the order of METRICS, followed by counts of clips, classes and labels. Papers report either of the
     two d', which differ a lot.
     """
+    return summary_classes_and_draws(labels, scores, np.zeros((len(scores), 0), np.uint8), threshold)[:2]
+
+
+def summary_classes_and_draws(
+    labels, scores, weights: np.ndarray, threshold: float = 0.5
+) -> tuple[dict[str, float | int], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return what `summary_and_classes` does, and `resampled_metrics` of the draws, from one ranking of each class."""
     labels, scores = as_arrays(labels, scores)
-    parts = resampled(labels, scores, _once(labels), threshold)
-    values = {name: float(value[0]) for name, value in _summaries(parts).items()}
+    parts = resampled(labels, scores, np.hstack([_once(labels), weights]), threshold)
+    of_list_and_draws = _summaries(parts)
+    values = {name: float(value[0]) for name, value in of_list_and_draws.items()}
     counts = {
         "n_clips": labels.shape[0],
         "n_classes": labels.shape[1],
-        "n_classes_scored": int(np.isfinite(parts.ap).sum()),
+        "n_classes_scored": int(np.isfinite(parts.ap[:, 0]).sum()),
         "n_labels": int(labels.sum()),
     }
     classes = {"ap": parts.ap[:, 0], "auc": parts.auc[:, 0], "n_positive": labels.sum(axis=0)}
-    return {**values, **counts}, classes
+    return {**values, **counts}, classes, {name: value[1:] for name, value in of_list_and_draws.items()}
 
 
 def resampled_metrics(labels, scores, weights: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:

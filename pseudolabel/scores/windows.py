@@ -37,6 +37,11 @@ def parse_window(text: str) -> str | float:
     return int(length_s) if length_s == int(length_s) else length_s
 
 
+def parse_scale(text: str) -> str:
+    """Parse `clip` or a length in seconds into a scale's name; InputError as `parse_window`."""
+    return window_name(parse_window(text))
+
+
 def parse_pooled(text: str) -> str:
     """Parse a scale whose windows are pooled: `clip`, `2s` (the mean of a clip's windows) or `2s-max` (their maximum).
 
@@ -44,10 +49,10 @@ def parse_pooled(text: str) -> str:
         InputError: the text is none of these.
     """
     window, pooling = split_pooled(text)
-    scale = parse_window(window)
+    scale = parse_scale(window)
     if pooling == MAXIMUM and scale == CLIP:
         raise InputError(f"a whole clip has no windows to take the maximum of: {shown(text)}")
-    return window_name(scale) + (f"-{MAXIMUM}" if pooling == MAXIMUM else "")
+    return f"{scale}-{MAXIMUM}" if pooling == MAXIMUM else scale
 
 
 def split_pooled(scale: str | float) -> tuple[str | float, str]:

@@ -32,14 +32,14 @@ class Validation:
         d' is computed from the macro AUC, kept half a pair of clips away from 0 and 1: an infinite d' would dominate
         every average it is part of.
         """
-        from pseudolabel.scores.metrics import average_precision, d_prime, roc_auc
+        from pseudolabel.scores.metrics import ap_and_auc, d_prime
 
         own = np.arange(len(self.rows))[ranks.rank :: ranks.size]
         scores = np.zeros(self.labels.shape, np.float32)
         scores[own] = score_clips(tagger, self.clips, self.rows[own], batch_size=batch_size, device=device)[:, 0]
         scores = ranks.sum(scores)  # exact: for each clip, all but one process add 0
-        auc, n_positive = roc_auc(self.labels, scores), self.labels.sum(axis=0)
-        reached = {"map": float(np.nanmean(average_precision(self.labels, scores)))}
+        (ap, auc), n_positive = ap_and_auc(self.labels, scores), self.labels.sum(axis=0)
+        reached = {"map": float(np.nanmean(ap))}
         if not np.isfinite(auc).any():
             return reached | {"d-prime": float("nan")}
         half_a_pair = 0.5 / (n_positive * (len(self.labels) - n_positive)).sum()
