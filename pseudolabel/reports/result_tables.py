@@ -27,12 +27,13 @@ TYPE_WORDS = {
 
 
 class Titled(NamedTuple):
-    """A table with a heading, a remark, and the prefix of the names of its figures."""
+    """A table with a heading, a remark, and the prefix of the names of its figures; `wide`: too wide for a terminal."""
 
     heading: str
     table: Table
     remark: str
     figures: str = "none"
+    wide: bool = False
 
 
 def rows_table(evaluation: Evaluation) -> Table:
@@ -148,7 +149,7 @@ def further_tables(evaluation: Evaluation) -> list[Titled]:
     """Return the tables that options request beside the table of rows."""
     word, tables = evaluation.word(evaluation.main), []
     if evaluation.resamples:
-        tables.append(Titled("95 % intervals", intervals_table(evaluation), intervals_remark(evaluation)))
+        tables.append(Titled("95 % intervals", intervals_table(evaluation), intervals_remark(evaluation), wide=True))
     if len(evaluation.scales) > 1:
         remark = f"Against the {word} labels; a clip's score is the mean over its windows of that length"
         pools_maximum = any(split_pooled(scale)[1] == MAXIMUM for scale in evaluation.scales)

@@ -57,8 +57,11 @@ def results_terminal(evaluation: Evaluation) -> str:
     if evaluation.rows:
         parts.append(_narrow(rows_table(evaluation)).folded())
         parts.append("\n".join(wrapped(text, "- ") for text in notes(evaluation)))
-        for further in further_tables(evaluation):
-            parts.append(f"{further.heading}\n{further.table.folded()}\n{wrapped(further.remark)}")
+        tables = further_tables(evaluation)
+        for further in tables:
+            if not further.wide:
+                parts.append(f"{further.heading}\n{further.table.folded()}\n{wrapped(further.remark)}")
+        parts += [f"{further.heading}: see {evaluation.out / layout.RESULTS}" for further in tables if further.wide]
     listed = files(evaluation)
     width = max(len(what) for what, _ in listed)
     parts.append("\n".join(f"{what.ljust(width)}  {path}" for what, path in listed))
